@@ -1,0 +1,258 @@
+"""The settings of a run: defaults < preset or TOML file < command-line flags.
+
+Every setting, its default, its help and its bounds stand in `TrainConfig` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+DEFAULT_PRESET = "conll2003"
+SPLITS = ("train", "validation", "test")
+
+
+def _setting(default: Any, help: str, **extra: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, **extra})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run; checked when made.
+
+    Raises:
+      ValueError: a value out of its bounds, with the setting's name.
+    """
+
+    # what
+    model: str = _setting(
+        "google-bert/bert-base-cased", "BERT to start from: Hub name, folder, or flaxner:tiny"
+    )
+    revision: str | None = _setting(None, "branch, tag or commit of the model on the Hub")
+    dataset: str | None = _setting(None, "corpus: Hub name, local folder, or flaxner:embedded")
+    dataset_config: str | None = _setting(None, "configuration name of the Hub data set")
+    train_file: str | None = _setting(None, "training corpus as a file, instead of --dataset")
+    validation_file: str | None = _setting(None, "validation corpus as a file")
+    test_file: str | None = _setting(None, "test corpus as a file")
+    output_dir: str = _setting("runs/ner", "folder of the run; one run each")
+    overwrite: bool = _setting(False, "delete what another run left in the output folder")
+    resume: bool = _setting(False, "continue the run in the output folder")
+    # how
+    epochs: float = _setting(3.0, "passes over the training corpus", low=0, open=True)
+    batch_size: int = _setting(32, "sentences per optimizer step, over all devices", low=1)
+    learning_rate: float = _setting(5e-5, "peak of the learning rate", low=0)
+    warmup_ratio: float = _setting(0.1, "share of the steps with a rising rate", low=0, high=1)
+    weight_decay: float = _setting(0.01, "AdamW's, not on biases and layer norms", low=0)
+    max_grad_norm: float = _setting(1.0, "gradients are clipped to this global norm", low=0)
+    adam_beta1: float = _setting(0.9, "AdamW's beta 1", low=0, high=1)
+    adam_beta2: float = _setting(0.999, "AdamW's beta 2", low=0, high=1)
+    adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", low=0)
+    accumulate: int = _setting(1, "parts a batch is computed in, to save memory", low=1)
+    max_length: int = _setting(
+        128, "tokens of a window, [CLS] and [SEP] included; longer sentences become windows", low=8
+    )
+    row_length: int = _setting(0, "tokens of a packed row; 0: max_length", low=0)
+    seed: int = _setting(0, "of the order, the new head's weights and dropout", low=0)
+    precision: str = _setting(
+        "auto",
+        "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    scan_layers: bool = _setting(False, "compile one layer instead of all; saves compile time")
+    remat: bool = _setting(False, "recompute activations in the backward pass; saves memory")
+    fsdp: int = _setting(1, "devices over which each parameter is sharded", low=1)
+    # when
+    eval_every: int = _setting(0, "steps between evaluations; 0: once an epoch", low=0)
+    save_every: int = _setting(0, "steps between checkpoints; 0: at each evaluation", low=0)
+    log_every: int = _setting(10, "steps between lines of metrics.jsonl", low=1)
+    keep: int = _setting(2, "newest checkpoints kept, beside the best", low=1)
+    eval_batch_size: int = _setting(64, "rows per evaluation step, over all devices", low=1)
+    compilation_cache: str = _setting(
+        "~/.cache/flaxner/jax", "folder of JAX's compilation cache; empty: none"
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if self.train_file is None and self.dataset is None:
+            raise ValueError("a run needs a corpus: give --dataset or --train-file")
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite exclude each other")
+        if self.row_length and self.row_length < self.max_length:
+            raise ValueError(
+                f"row_length must be at least max_length: {self.row_length} < {self.max_length}"
+            )
+
+    @property
+    def packed_length(self) -> int:
+        """Tokens of a packed row."""
+        return self.row_length or self.max_length
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with other values, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def to_toml(self) -> str:
+        """Every setting as TOML; one that is None stands as a comment."""
+        lines = ["# flaxner: repeat this run with  python scripts/train.py --config THIS_FILE"]
+        for name, value in dataclasses.asdict(self).items():
+            if value is None:
+                lines.append(f"# {name} is not set")
+            else:
+                lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+        return "\n".join(lines) + "\n"
+
+
+# Settings that may differ between a run and its continuation: where and how often, not what.
+NOT_FINGERPRINTED = frozenset(
+    {
+        "output_dir",
+        "overwrite",
+        "resume",
+        "log_every",
+        "keep",
+        "save_every",
+        "eval_batch_size",
+        "compilation_cache",
+    }
+)
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    kinds = _kinds(field)
+    if value is None and type(None) in kinds:
+        return
+    wanted = next(kind for kind in kinds if kind is not type(None))
+    ok = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
+    if not ok or (isinstance(value, bool) and wanted is not bool):
+        raise ValueError(f"{field.name} must be {wanted.__name__}: got {value!r}")
+    meta = field.metadata
+    low, high = meta.get("low"), meta.get("high")
+    if low is not None and (value < low or (meta.get("open") and value == low)):
+        raise ValueError(
+            f"{field.name} must be {'above' if meta.get('open') else 'at least'} {low}: got {value}"
+        )
+    if high is not None and value > high:
+        raise ValueError(f"{field.name} must be at most {high}: got {value}")
+    if "choices" in meta and value not in meta["choices"]:
+        raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
+
+
+def _kinds(field: dataclasses.Field[Any]) -> tuple[type, ...]:
+    kind = typing.get_type_hints(TrainConfig)[field.name]
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("flaxner") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The settings of a preset.
+
+    Raises:
+      ValueError: no preset of that name; the known ones are named.
+    """
+    if name not in preset_names():
+        raise ValueError(f"there is no preset {name!r}; known: {', '.join(preset_names())}")
+    text = (resources.files("flaxner") / "presets" / f"{name}.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def load_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+      ValueError: missing, no TOML, or an unknown setting.
+    """
+    try:
+        settings = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the settings {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no TOML: {error}") from error
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"{path}: unknown setting {name!r}{_hint(name, names)}")
+    return settings
+
+
+def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
+    """The command line of train.py -> settings; a wrong one ends the program with code 2."""
+    parser = Parser(
+        prog="train.py",
+        description="Fine-tune BERT for named entity recognition; evaluate; export for PyTorch.",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
+    source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    add_settings(parser)
+    given = vars(parser.parse_args(arguments))
+    preset, path = given.pop("preset", None), given.pop("config", None)
+    try:
+        base = load_settings(path) if path else load_preset(preset or DEFAULT_PRESET)
+        files = [given.get(f"{split}_file") for split in SPLITS]
+        # A corpus of the user's own replaces the preset's, it is not mixed with it.
+        if any(files) and "dataset" not in given:
+            base.pop("dataset", None)
+        if "dataset" in given or given.get("train_file"):
+            base = {k: v for k, v in base.items() if not k.endswith("_file")}
+        return TrainConfig(**{**base, **given})
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] | None = None) -> None:
+    """Add a flag for every setting (or the named ones); absent flags leave no trace."""
+    for field in dataclasses.fields(TrainConfig):
+        if only is not None and field.name not in only:
+            continue
+        kind = next(k for k in _kinds(field) if k is not type(None))
+        options: dict[str, Any] = {"default": argparse.SUPPRESS}
+        options["help"] = field.metadata["help"] + f" (default: {field.default})"
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": kind, "choices": field.metadata.get("choices")}
+            options["metavar"] = None if options["choices"] else kind.__name__.upper()
+        parser.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose every error is one sentence on stderr and exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse; unknown flags are answered with the nearest known ones."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [name for action in self._actions for name in action.option_strings]
+            flag = unknown[0].split("=")[0]
+            known_flags = _hint(flag, flags) or f"; see {self.prog} --help"
+            self.error(f"unknown argument {flag!r}{known_flags}")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """One line, exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"

@@ -1,0 +1,86 @@
+"""Gold and predicted tags -> precision, recall, F1. The only door to `seqeval`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class NerReport:
+    """Scores of entities, micro-averaged and by type, as seqeval (conlleval) counts them.
+
+    Attributes:
+      overall_precision, overall_recall, overall_f1: over all entities, 0 to 1.
+      overall_accuracy: share of words with the right tag.
+      per_type: type -> precision, recall, f1, support.
+      words_in_corpus, words_scored: equal by law; both are counted, not assumed.
+      mode: how entities are read off tags: "conlleval", lenient as the script of the shared
+        tasks.
+    """
+
+    overall_precision: float
+    overall_recall: float
+    overall_f1: float
+    overall_accuracy: float
+    per_type: dict[str, dict[str, float]]
+    words_in_corpus: int
+    words_scored: int
+    mode: str = "conlleval"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as results.json holds it."""
+        return dataclasses.asdict(self)
+
+
+def score(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, words_in_corpus: int
+) -> NerReport:
+    """Compare tags (IOB2), sentence by sentence.
+
+    Args:
+      gold: tags of every sentence.
+      predicted: as long as `gold`, word by word.
+      words_in_corpus: for the report, counted independently of the predictions.
+
+    Raises:
+      ValueError: a sentence with more or fewer predictions than words.
+    """
+    from seqeval.metrics import accuracy_score, precision_recall_fscore_support
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    for index, (a, b) in enumerate(zip(gold, predicted, strict=True)):
+        if len(a) != len(b):
+            raise ValueError(f"sentence {index} has {len(a)} gold tags and {len(b)} predictions")
+    gold_lists, predicted_lists = [list(t) for t in gold], [list(t) for t in predicted]
+    scored = sum(len(tags) for tags in predicted_lists)
+    types = sorted({e[0] for tags in (gold_lists, predicted_lists) for e in get_entities(tags)})
+    if not types:  # nothing to find and nothing found: seqeval would divide by zero
+        accuracy = _accuracy(gold_lists, predicted_lists)
+        return NerReport(0.0, 0.0, 0.0, accuracy, {}, words_in_corpus, scored)
+    options: dict[str, Any] = {"zero_division": 0}
+    by_type = precision_recall_fscore_support(gold_lists, predicted_lists, average=None, **options)
+    micro = precision_recall_fscore_support(gold_lists, predicted_lists, average="micro", **options)
+    names = ("precision", "recall", "f1")
+    per_type = {
+        name: {
+            **{key: float(by_type[i][row]) for i, key in enumerate(names)},
+            "support": int(by_type[3][row]),
+        }
+        for row, name in enumerate(types)
+    }
+    return NerReport(
+        *(float(value) for value in micro[:3]),
+        overall_accuracy=float(accuracy_score(gold_lists, predicted_lists)),
+        per_type=per_type,
+        words_in_corpus=words_in_corpus,
+        words_scored=scored,
+    )
+
+
+def _accuracy(gold: list[list[str]], predicted: list[list[str]]) -> float:
+    same = [a == b for x, y in zip(gold, predicted, strict=True) for a, b in zip(x, y, strict=True)]
+    return float(np.mean(same)) if same else 0.0

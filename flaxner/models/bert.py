@@ -1,0 +1,432 @@
+"""BERT for token classification in Flax NNX (Devlin et al. 2019, arXiv:1810.04805).
+
+The computation follows `transformers`' PyTorch `BertForTokenClassification`, so that weights
+move both ways without change. Two things are ours: attention is limited to the segment a
+position belongs to, so that packed rows are exact, and dropout takes an explicit key, so that
+a step is a pure function of its arguments.
+
+Shapes: B rows, L positions, H heads, K head width, D features, F feed-forward, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.dropout import dropout
+from flaxner.weights import Rule
+
+Array = jax.Array
+
+# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_python": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_accurate": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": lambda x: x,
+}
+
+# Fields of a Hub config.json that change the computation in a way this module has not:
+# field -> the only values it may have here.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "position_embedding_type": (None, "absolute"),
+    "is_decoder": (None, False),
+    "add_cross_attention": (None, False),
+    "pruned_heads": (None, {}),
+    "embedding_size": (None,),
+    "quantization_config": (None,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """The fields of `transformers.BertConfig` that shape the computation, with its defaults."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    classifier_dropout: float | None = None
+    num_labels: int = 2
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_attention_heads: "
+                f"{self.hidden_size} is no multiple of {self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"hidden_act must be one of {known}: got {self.hidden_act!r}")
+
+    @classmethod
+    def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> BertConfig:
+        """Read the content of a Hub `config.json`.
+
+        Args:
+          fields: the parsed JSON object.
+          num_labels: width of the classification head; that of the file's id2label if None.
+
+        Raises:
+          ValueError: a field asks for a computation that this module has not, named with
+            its value.
+        """
+        refused = [
+            f"{name}={fields[name]!r}"
+            for name, allowed in UNSUPPORTED.items()
+            if name in fields and fields[name] not in allowed
+        ]
+        if refused:
+            raise ValueError(f"this BERT variant is not supported: config.json has {refused}")
+        names = {field.name for field in dataclasses.fields(cls)} - {"num_labels"}
+        known = {name: value for name, value in fields.items() if name in names}
+        if num_labels is None:
+            num_labels = len(fields.get("id2label") or {}) or int(fields.get("num_labels", 2))
+        return cls(**known, num_labels=num_labels)
+
+    @property
+    def head_dropout_prob(self) -> float:
+        """Dropout before the classification head: classifier_dropout, else hidden dropout."""
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How the forward pass is carried out; none of it changes parameters or their names.
+
+    Attributes:
+      dtype: of activations and matrix products; parameters stay float32.
+      scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
+        depth.
+      remat: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    dtype: str = "float32"
+    scan_layers: bool = False
+    remat: bool = False
+
+
+def _linear(config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: nnx.Rngs):  # noqa: ANN202
+    return nnx.Linear(
+        d_in,
+        d_out,
+        kernel_init=nnx.initializers.normal(config.initializer_range),
+        dtype=jnp.dtype(compute.dtype),
+        param_dtype=jnp.float32,
+        rngs=rngs,
+    )
+
+
+def _norm(config: BertConfig, compute: Compute, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The two-pass variance is the one torch computes; E[x^2] - E[x]^2 cancels in float32.
+    return nnx.LayerNorm(
+        config.hidden_size,
+        epsilon=config.layer_norm_eps,
+        dtype=jnp.dtype(compute.dtype),
+        param_dtype=jnp.float32,
+        use_fast_variance=False,
+        rngs=rngs,
+    )
+
+
+class Embeddings(nnx.Module):
+    """Word + position + token-type embeddings, layer norm, dropout."""
+
+    def __init__(self, config: BertConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        def table(rows: int) -> nnx.Embed:
+            return nnx.Embed(
+                rows,
+                config.hidden_size,
+                embedding_init=nnx.initializers.normal(config.initializer_range),
+                dtype=jnp.float32,
+                param_dtype=jnp.float32,
+                rngs=rngs,
+            )
+
+        self.word_embeddings = table(config.vocab_size)
+        self.position_embeddings = table(config.max_position_embeddings)
+        self.token_type_embeddings = table(config.type_vocab_size)
+        self.norm = _norm(config, compute, rngs)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD."""
+        x_BLD = (
+            self.word_embeddings(input_ids_BL)
+            + self.position_embeddings(position_ids_BL)
+            + self.token_type_embeddings(token_type_ids_BL)
+        )
+        return dropout(self.norm(x_BLD), self.rate, key)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention within segments (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, config: BertConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width = config.hidden_size
+        self.query = _linear(config, compute, width, width, rngs)
+        self.key = _linear(config, compute, width, width, rngs)
+        self.value = _linear(config, compute, width, width, rngs)
+        self.output = _linear(config, compute, width, width, rngs)
+        self.heads = config.num_attention_heads
+        self.rate = config.attention_probs_dropout_prob
+
+    def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
+        """Mixed values x_BLD; the bias keeps attention within segments."""
+        B, L, D = x_BLD.shape
+        K = D // self.heads
+
+        def split(y_BLD: Array) -> Array:
+            return y_BLD.reshape(B, L, self.heads, K).transpose(0, 2, 1, 3)
+
+        q_BHLK, k_BHLK, v_BHLK = (
+            split(self.query(x_BLD)),
+            split(self.key(x_BLD)),
+            split(self.value(x_BLD)),
+        )
+        scores_BHLL = jnp.matmul(
+            q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), preferred_element_type=jnp.float32
+        )
+        probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
+        mixed_BHLK = jnp.matmul(dropout(probs_BHLL, self.rate, key), v_BHLK)
+        return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
+
+
+class Layer(nnx.Module):
+    """One post-norm transformer block: attention and feed-forward, each x + f(x), then norm."""
+
+    def __init__(self, config: BertConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        self.attention = Attention(config, compute, rngs=rngs)
+        self.attention_norm = _norm(config, compute, rngs)
+        self.intermediate = _linear(
+            config, compute, config.hidden_size, config.intermediate_size, rngs
+        )
+        self.output = _linear(config, compute, config.intermediate_size, config.hidden_size, rngs)
+        self.output_norm = _norm(config, compute, rngs)
+        self.activation = config.hidden_act
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
+        """The block's output x_BLD."""
+        keys = (None, None, None) if key is None else jax.random.split(key, 3)
+        attended_BLD = self.attention(x_BLD, bias_B1LL, keys[0])
+        x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
+        hidden_BLF = ACTIVATIONS[self.activation](self.intermediate(x_BLD))
+        return self.output_norm(x_BLD + dropout(self.output(hidden_BLF), self.rate, keys[2]))
+
+
+class FlaxBertForTokenClassification(nnx.Module):
+    """BERT with a linear classifier on every position.
+
+    Args of the constructor:
+      config: sizes, activation, dropout rates, number of labels.
+      rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
+      compute: dtype and layout of the computation.
+    """
+
+    def __init__(
+        self, config: BertConfig, *, rngs: nnx.Rngs, compute: Compute | None = None
+    ) -> None:
+        compute = compute or Compute()
+        self.config, self.compute = config, compute
+        self.embeddings = Embeddings(config, compute, rngs=rngs)
+        self.layers = nnx.List(
+            [Layer(config, compute, rngs=rngs) for _ in range(config.num_hidden_layers)]
+        )
+        self.classifier = _linear(config, Compute(), config.hidden_size, config.num_labels, rngs)
+
+    def __call__(
+        self,
+        input_ids_BL: Array,
+        segment_ids_BL: Array | None = None,
+        position_ids_BL: Array | None = None,
+        token_type_ids_BL: Array | None = None,
+        *,
+        dropout_key: Array | None = None,
+    ) -> Array:
+        """Logits of every position, float32.
+
+        Args:
+          input_ids_BL: token ids, int.
+          segment_ids_BL: 1, 2, ... for the segments packed into a row, 0 for padding; an
+            ordinary attention mask of ones and zeros is the case of one segment. None: all
+            positions are one segment.
+          position_ids_BL: position within the segment; 0, 1, 2, ... if None.
+          token_type_ids_BL: BERT's A/B ids; zeros if None.
+          dropout_key: a PRNG key turns dropout on.
+
+        Returns:
+          logits_BLC.
+        """
+        hidden_BLD = self.encode(
+            input_ids_BL,
+            segment_ids_BL,
+            position_ids_BL,
+            token_type_ids_BL,
+            dropout_key=dropout_key,
+        )[-1]
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
+        hidden_BLD = dropout(hidden_BLD, self.config.head_dropout_prob, key)
+        return self.classifier(hidden_BLD.astype(jnp.float32))
+
+    def encode(
+        self,
+        input_ids_BL: Array,
+        segment_ids_BL: Array | None = None,
+        position_ids_BL: Array | None = None,
+        token_type_ids_BL: Array | None = None,
+        *,
+        dropout_key: Array | None = None,
+        all_layers: bool = False,
+    ) -> list[Array]:
+        """Hidden states: the last layer's, or the embeddings' and every layer's.
+
+        Arguments as for the call; returns a list of x_BLD, the last layer last.
+        """
+        L = input_ids_BL.shape[1]
+        if segment_ids_BL is None:
+            segment_ids_BL = jnp.ones_like(input_ids_BL)
+        if position_ids_BL is None:
+            position_ids_BL = jnp.broadcast_to(jnp.arange(L), input_ids_BL.shape)
+        if token_type_ids_BL is None:
+            token_type_ids_BL = jnp.zeros_like(input_ids_BL)
+        keys: Any = [None] * (len(self.layers) + 1)
+        if dropout_key is not None:
+            keys = jax.random.split(jax.random.fold_in(dropout_key, 0), len(self.layers) + 1)
+        bias_B1LL = segment_bias(segment_ids_BL)
+        x_BLD = self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, keys[0])
+        if self.compute.scan_layers and not all_layers:
+            return [self._scan(x_BLD, bias_B1LL, None if dropout_key is None else keys[1:])]
+        states = [x_BLD]
+        for layer, key in zip(self.layers, keys[1:], strict=True):
+            graph, params = nnx.split(layer)
+            states.append(
+                _apply_layer(graph, params, states[-1], bias_B1LL, key, self.compute.remat)
+            )
+        return states if all_layers else states[-1:]
+
+    def _scan(self, x_BLD: Array, bias_B1LL: Array, keys: Array | None) -> Array:
+        graph, _ = nnx.split(self.layers[0])
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *[nnx.split(m)[1] for m in self.layers])
+
+        def body(x_BLD: Array, item: tuple[Any, Array | None]) -> tuple[Array, None]:
+            params, key = item
+            return _apply_layer(graph, params, x_BLD, bias_B1LL, key, self.compute.remat), None
+
+        return jax.lax.scan(body, x_BLD, (stacked, keys))[0]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        num_labels: int | None = None,
+        seed: int = 0,
+        compute: Compute | None = None,
+        revision: str | None = None,
+    ) -> FlaxBertForTokenClassification:
+        """Read a folder or a Hub model: safetensors, sharded safetensors or flax msgpack.
+
+        A warning names the head weights that it lacks and that were drawn from `seed`.
+
+        Raises:
+          ValueError: not there, not supported, or weights that do not fit, all named.
+        """
+        from flaxner.models import load_pretrained
+
+        loaded = load_pretrained(
+            source, num_labels=num_labels, seed=seed, compute=compute, revision=revision
+        )
+        if loaded.fresh:
+            warnings.warn(
+                f"{source} has no {', '.join(loaded.fresh)}: drawn from seed {seed}, to be trained",
+                stacklevel=2,
+            )
+        return loaded.model.bind(loaded.params)
+
+
+def _apply_layer(
+    graph: Any, params: Any, x_BLD: Array, bias_B1LL: Array, key: Array | None, remat: bool
+) -> Array:
+    def apply(params: Any, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
+        return nnx.merge(graph, params)(x_BLD, bias_B1LL, key)
+
+    return (jax.checkpoint(apply) if remat else apply)(params, x_BLD, bias_B1LL, key)
+
+
+def segment_bias(segment_ids_BL: Array) -> Array:
+    """Attention bias_B1LL: 0 within a segment, the least float32 elsewhere.
+
+    Padding (segment 0) attends to padding, so no row of the softmax is fully masked.
+    """
+    same_B1LL = segment_ids_BL[:, None, :, None] == segment_ids_BL[:, None, None, :]
+    return jnp.where(same_B1LL, 0.0, jnp.finfo(jnp.float32).min)
+
+
+# Ours -> PyTorch's, for every parameter; `{i}` counts the layers. A kernel is stored
+# (in, out) here and (out, in) there.
+_LAYER = "bert.encoder.layer.{i}"
+WEIGHTS: tuple[Rule, ...] = (
+    Rule("embeddings/word_embeddings/embedding", "bert.embeddings.word_embeddings.weight"),
+    Rule("embeddings/position_embeddings/embedding", "bert.embeddings.position_embeddings.weight"),
+    Rule(
+        "embeddings/token_type_embeddings/embedding", "bert.embeddings.token_type_embeddings.weight"
+    ),
+    *Rule.norm("embeddings/norm", "bert.embeddings.LayerNorm"),
+    *Rule.linear("layers/{i}/attention/query", f"{_LAYER}.attention.self.query"),
+    *Rule.linear("layers/{i}/attention/key", f"{_LAYER}.attention.self.key"),
+    *Rule.linear("layers/{i}/attention/value", f"{_LAYER}.attention.self.value"),
+    *Rule.linear("layers/{i}/attention/output", f"{_LAYER}.attention.output.dense"),
+    *Rule.norm("layers/{i}/attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
+    *Rule.linear("layers/{i}/intermediate", f"{_LAYER}.intermediate.dense"),
+    *Rule.linear("layers/{i}/output", f"{_LAYER}.output.dense"),
+    *Rule.norm("layers/{i}/output_norm", f"{_LAYER}.output.LayerNorm"),
+    *Rule.linear("classifier", "classifier"),
+)
+# Weights of other heads and buffers, which a token classifier has no use for.
+IGNORED = (
+    "bert.pooler.",
+    "pooler.",
+    "cls.",
+    "bert.embeddings.position_ids",
+    "embeddings.position_ids",
+)
+# Weights that a pretrained encoder lacks and training makes.
+HEAD = ("classifier/",)
+PREFIX = "bert."

@@ -1,0 +1,146 @@
+"""The jitted steps: pure functions of (state, batch), sharded over the mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from flaxner.decoders import Softmax
+from flaxner.models import Model, Params
+from flaxner.sharding import batch_sharding, place_tree, replicated, tree_shardings
+
+Batch = Mapping[str, jax.Array]
+INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
+
+
+class TrainState(NamedTuple):
+    """All that a step changes.
+
+    Attributes:
+      step: optimizer steps taken, int32 scalar.
+      params: path -> float32 array.
+      opt_state: optax's.
+    """
+
+    step: Any
+    params: Any
+    opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The two compiled programs of a run and what they were traced with.
+
+    Attributes:
+      train: (state, batch) -> (state, metrics); the state's memory is reused.
+      predict: (params, batch) -> labels (B, L), int32, whole on every process.
+      traces: one entry per compilation, (name, rows, row length).
+    """
+
+    train: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    predict: Callable[[Params, Batch], jax.Array]
+    traces: list[tuple[str, int, int]]
+
+
+def init_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Step 0: parameters placed by the sharding rules, optimizer state zero beside them."""
+    params = place_tree(params, tree_shardings(mesh, params))
+    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, params))
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(params)
+    return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state)
+
+
+def make_steps(
+    model: Model,
+    decoder: Softmax,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    *,
+    seed: int,
+    accumulate: int = 1,
+) -> Steps:
+    """Build the training and prediction steps for a model on a mesh.
+
+    Args:
+      model: static definition.
+      decoder: loss and decoding.
+      optimizer: optax transformation.
+      schedule: learning rate by step, for the metrics.
+      mesh: axes (data, fsdp).
+      seed: root of the dropout keys; that of a step is fold_in(root, step).
+      accumulate: parts a batch's rows are computed in, one after the other. The gradient is
+        that of the whole batch: sums are accumulated and divided once by the global count.
+    """
+    traces: list[tuple[str, int, int]] = []
+
+    def loss_sum(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inputs = (batch[name] for name in INPUTS)
+        logits_BLC = model.apply(params, *inputs, dropout_key=key)
+        return decoder.loss(logits_BLC, batch["labels"])
+
+    def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        traces.append(("train", *batch["labels"].shape))
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (total, count), grads = _summed_gradient(loss_sum, state.params, batch, key, accumulate)
+        scale = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
+        grads = jax.tree.map(lambda g: g * scale, grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        metrics = {
+            "loss": total * scale,
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "words": count,
+        }
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    def predict(params: Params, batch: Batch) -> jax.Array:
+        traces.append(("predict", *batch["input_ids"].shape))
+        return decoder.decode(model.apply(params, *(batch[name] for name in INPUTS)))
+
+    rows, whole = batch_sharding(mesh), replicated(mesh)
+    params_sharding = tree_shardings(mesh, model.shapes)
+    opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, model.shapes))
+    state_sharding = TrainState(whole, params_sharding, opt_sharding)
+    return Steps(
+        train=jax.jit(
+            train,
+            in_shardings=(state_sharding, rows),
+            out_shardings=(state_sharding, whole),
+            donate_argnums=0,
+        ),
+        predict=jax.jit(predict, in_shardings=(params_sharding, rows), out_shardings=whole),
+        traces=traces,
+    )
+
+
+LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _summed_gradient(
+    loss_sum: LossSum, params: Params, batch: Batch, key: jax.Array, accumulate: int
+) -> tuple[tuple[jax.Array, jax.Array], Params]:
+    """((loss sum, labelled words), gradient of the sum), in `accumulate` parts."""
+    gradient = jax.value_and_grad(loss_sum, has_aux=True)
+    if accumulate == 1:
+        return gradient(params, batch, key)
+    # Part a takes rows a, a + A, ...: each device keeps its own rows, none moves.
+    parts = {k: v.reshape(-1, accumulate, v.shape[1]).swapaxes(0, 1) for k, v in batch.items()}
+
+    def body(carry: Any, item: Any) -> tuple[Any, None]:
+        part, index = item
+        out = gradient(params, part, jax.random.fold_in(key, index))
+        return jax.tree.map(jnp.add, carry, out), None
+
+    zeros = (
+        (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)),
+        jax.tree.map(jnp.zeros_like, params),
+    )
+    return jax.lax.scan(body, zeros, (parts, jnp.arange(accumulate)))[0]

@@ -1,0 +1,209 @@
+"""Applies a weight-name table between our parameters and a Hub folder's tensors.
+
+Our side is a flat dict, path -> array ("layers/0/attention/query/kernel"); the other side is
+a flat dict of PyTorch names. Which name is which is data, kept beside each model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+FLAX_MSGPACK = "flax_model.msgpack"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
+# LayerNorm's names in checkpoints older than 2020.
+OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One row of a weight-name table: our path, their name, and whether to transpose."""
+
+    ours: str
+    theirs: str
+    transpose: bool = False
+
+    @staticmethod
+    def linear(ours: str, theirs: str) -> tuple[Rule, Rule]:
+        """Rows of a linear layer: kernel (in, out) = weight (out, in) transposed; bias."""
+        return (
+            Rule(f"{ours}/kernel", f"{theirs}.weight", transpose=True),
+            Rule(f"{ours}/bias", f"{theirs}.bias"),
+        )
+
+    @staticmethod
+    def norm(ours: str, theirs: str) -> tuple[Rule, Rule]:
+        """Rows of a layer norm: scale = weight; bias."""
+        return Rule(f"{ours}/scale", f"{theirs}.weight"), Rule(f"{ours}/bias", f"{theirs}.bias")
+
+    def convert(self, tensor: np.ndarray) -> np.ndarray:
+        """The tensor in the other side's layout (a transposition is its own inverse)."""
+        return np.ascontiguousarray(tensor.T) if self.transpose else tensor
+
+
+def expand(table: Iterable[Rule], layers: int) -> list[Rule]:
+    """The table with `{i}` written out for every layer."""
+    return [
+        Rule(rule.ours.format(i=i), rule.theirs.format(i=i), rule.transpose)
+        for rule in table
+        for i in (range(layers) if "{i}" in rule.ours else [0])
+    ]
+
+
+def from_hf(
+    tensors: Mapping[str, np.ndarray],
+    rules: Sequence[Rule],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    source: str,
+    prefix: str = "",
+    ignored: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+) -> dict[str, np.ndarray]:
+    """PyTorch-named tensors -> our parameters, float32.
+
+    Args:
+      tensors: name -> array, with or without `prefix` on the encoder's names.
+      rules: the expanded weight-name table.
+      shapes: the shape every one of our parameters must have.
+      source: folder or file, for the error message.
+      prefix: of the encoder's names in a full model, such as "bert.".
+      ignored: beginnings of names to leave out silently (other heads, buffers).
+      optional: beginnings of our paths that may be missing (a new head).
+
+    Returns:
+      path -> float32 array, for all of `shapes` but the optional ones that are missing.
+
+    Raises:
+      ValueError: all unknown, missing and misshapen weights, in one message.
+    """
+    named = {_modern(name): tensor for name, tensor in tensors.items()}
+    by_name = {rule.theirs: rule for rule in rules}
+    params: dict[str, np.ndarray] = {}
+    unknown, misshapen = [], []
+    for name, tensor in named.items():
+        rule = by_name.get(name) or by_name.get(prefix + name)
+        if rule is None:
+            if not name.startswith(ignored):
+                unknown.append(name)
+            continue
+        value = rule.convert(tensor)
+        if value.shape != shapes[rule.ours]:
+            there = tuple(reversed(shapes[rule.ours])) if rule.transpose else shapes[rule.ours]
+            misshapen.append(f"{name} is {tensor.shape}, expected {there}")
+        params[rule.ours] = np.asarray(value, np.float32)
+    missing = [
+        rule.theirs
+        for rule in rules
+        if rule.ours not in params and not rule.ours.startswith(optional or ("\0",))
+    ]
+    problems = [
+        f"{kind}: {_shortened(names)}"
+        for kind, names in (("unknown", unknown), ("missing", missing), ("misshapen", misshapen))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"the weights in {source} do not fit the model: {'; '.join(problems)}")
+    return params
+
+
+def to_hf(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, np.ndarray]:
+    """Our parameters -> PyTorch-named tensors, every parameter exactly once.
+
+    Raises:
+      ValueError: the rules and the parameters do not name the same paths.
+    """
+    paths = {rule.ours for rule in rules}
+    if paths != set(params):
+        odd = sorted(paths ^ set(params))
+        raise ValueError(f"the weight table and the parameters must name the same paths: {odd}")
+    return {rule.theirs: rule.convert(np.asarray(params[rule.ours])) for rule in rules}
+
+
+def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
+    """All tensors of a Hub folder, under PyTorch names.
+
+    Reads `model.safetensors`, its sharded form, or the older `flax_model.msgpack`.
+
+    Raises:
+      ValueError: no weights, weights only as pickles, or a damaged file.
+    """
+    folder = Path(folder)
+    if (folder / SAFETENSORS_INDEX).is_file():
+        index = json.loads((folder / SAFETENSORS_INDEX).read_text("utf-8"))
+        shards = sorted(set(index["weight_map"].values()))
+        absent = [shard for shard in shards if not (folder / shard).is_file()]
+        if absent:
+            raise ValueError(f"{folder} lacks {absent}, which {SAFETENSORS_INDEX} names")
+        return {k: v for shard in shards for k, v in _safetensors(folder / shard).items()}
+    if (folder / SAFETENSORS).is_file():
+        return _safetensors(folder / SAFETENSORS)
+    if (folder / FLAX_MSGPACK).is_file():
+        return _msgpack(folder / FLAX_MSGPACK)
+    pickles = [name for name in PICKLES if (folder / name).is_file()]
+    if pickles:
+        raise ValueError(
+            f"{folder} holds weights only as {pickles[0]}, a format that can run code when "
+            f"loaded; save it as safetensors with transformers "
+            f"(AutoModel.from_pretrained(...).save_pretrained(...)) and use that folder"
+        )
+    raise ValueError(
+        f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {FLAX_MSGPACK}"
+    )
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file that `transformers` takes for PyTorch's."""
+    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    save_file(ordered, path, metadata={"format": "pt"})
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+
+
+def _msgpack(path: Path) -> dict[str, np.ndarray]:
+    """Flax's former Hub format: nested dict of flax names -> PyTorch names and layouts."""
+    from flax.serialization import msgpack_restore
+
+    try:
+        tree = msgpack_restore(path.read_bytes())
+    except Exception as error:  # msgpack raises a different class for every kind of damage
+        raise ValueError(f"{path} is no whole flax msgpack file: {error}") from error
+    tensors: dict[str, np.ndarray] = {}
+    stack: list[tuple[str, object]] = [("", tree)]
+    while stack:
+        name, node = stack.pop()
+        if isinstance(node, Mapping):
+            stack += [(f"{name}.{key}" if name else str(key), child) for key, child in node.items()]
+            continue
+        parent, _, leaf = name.rpartition(".")
+        tensor = np.asarray(node)
+        if leaf == "kernel":
+            tensor = np.ascontiguousarray(tensor.T)
+        leaf = {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(leaf, leaf)
+        tensors[f"{parent}.{leaf}"] = tensor
+    return tensors
+
+
+def _modern(name: str) -> str:
+    for old, new in OLD_NAMES:
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _shortened(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
