@@ -73,6 +73,9 @@ class TrainConfig:
     # when
     eval_every: int = _setting(0, "steps between evaluations; 0: once an epoch", low=0)
     save_every: int = _setting(0, "steps between checkpoints; 0: at each evaluation", low=0)
+    select: str = _setting(
+        "best", "which model is exported: best by validation F1, or last", choices=("best", "last")
+    )
     log_every: int = _setting(10, "steps between lines of metrics.jsonl", low=1)
     keep: int = _setting(2, "newest checkpoints kept, beside the best", low=1)
     eval_batch_size: int = _setting(64, "rows per evaluation step, over all devices", low=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import EvalResult, ModelCardData, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -82,3 +83,44 @@ def _reason(name: str, kind: str, error: Exception) -> str:
         if isinstance(error, cls):
             return f"cannot get the {kind} {name!r}: {reason}"
     return f"cannot get the {kind} {name!r}: {str(error).splitlines()[0]}"
+
+
+def card_metadata(
+    *,
+    model_name: str,
+    base_model: str | None,
+    dataset: str | None,
+    scores: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """The YAML head of a model card, as the Hub reads it.
+
+    Args:
+      model_name: name in the model index.
+      base_model: Hub name of the model that training began with.
+      dataset: Hub name of the corpus.
+      scores: split -> report with overall_precision, _recall, _f1, _accuracy.
+    """
+    results = [
+        EvalResult(
+            task_type="token-classification",
+            task_name="Named entity recognition",
+            dataset_type=dataset or "custom",
+            dataset_name=dataset or "custom",
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=metric.capitalize() if metric != "f1" else "F1",
+            metric_value=round(report[f"overall_{metric}"], 6),
+        )
+        for split, report in scores.items()
+        for metric in ("precision", "recall", "f1", "accuracy")
+    ]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="token-classification",
+        base_model=base_model,
+        datasets=[dataset] if dataset else None,
+        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax"],
+        model_name=model_name if results else None,
+        eval_results=results or None,
+    )
+    return data.to_yaml()

@@ -1,0 +1,84 @@
+"""Model and corpus -> a tag for every word -> scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from flaxner.alignment import Segments
+from flaxner.batches import evaluation_batches
+from flaxner.metrics import NerReport, score
+from flaxner.sharding import place_batch, this_part
+from flaxner.step import INPUTS, Steps
+
+Tags = list[list[str]]
+
+
+def predict_labels(
+    steps: Steps,
+    params: Any,
+    segments: Segments,
+    mesh: Mesh,
+    *,
+    row_length: int,
+    num_rows: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """One label for every word of a corpus.
+
+    Args:
+      steps: the compiled programs.
+      params: path -> array.
+      segments: the tokenised corpus.
+      mesh: axes (data, fsdp).
+      row_length: tokens of a row.
+      num_rows: rows of a batch over all devices.
+      advance: called with the number of words newly done.
+
+    Returns:
+      int32 labels, one a word in corpus order, the same on every process.
+
+    Raises:
+      RuntimeError: a word was predicted twice or never; this is a fault of ours.
+    """
+    labels = np.full(segments.num_words, -1, np.int32)
+    pending: list[tuple[np.ndarray, jax.Array]] = []
+    scored = 0
+
+    def collect() -> None:
+        nonlocal scored
+        words_BL, predicted_BL = pending.pop(0)
+        owned_BL = words_BL >= 0
+        labels[words_BL[owned_BL]] = np.asarray(predicted_BL)[owned_BL]
+        scored += int(owned_BL.sum())
+        advance(int(owned_BL.sum()))
+
+    part = this_part()
+    for rows in evaluation_batches(segments, row_length, num_rows):
+        own = num_rows // part.count
+        mine = slice(part.index * own, (part.index + 1) * own)
+        batch = place_batch({name: getattr(rows, name)[mine] for name in INPUTS}, mesh)
+        pending.append((rows.words, steps.predict(params, batch)))
+        if len(pending) > 1:  # the device works on this batch while the last one is read
+            collect()
+    while pending:
+        collect()
+    if scored != segments.num_words or (labels < 0).any():
+        raise RuntimeError(f"{scored} predictions were made for {segments.num_words} words")
+    return labels
+
+
+def tags_by_sentence(labels: np.ndarray, sizes: Sequence[int], tags: Sequence[str]) -> Tags:
+    """Labels of a corpus -> tags of each sentence."""
+    flat = [tags[label] for label in labels.tolist()]
+    ends = np.cumsum(sizes).tolist()
+    return [flat[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def report(gold: Tags, predicted: Tags, words_in_corpus: int) -> NerReport:
+    """Score predicted tags; see `metrics.score`."""
+    return score(gold, predicted, words_in_corpus=words_in_corpus)

@@ -1,0 +1,164 @@
+"""Settings -> everything a run needs, read and checked before a file is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from flaxner.alignment import Segments, align, load_tokenizer, train_wordpiece
+from flaxner.config import SPLITS, TrainConfig
+from flaxner.corpus import Corpus, Sentence, read_corpus
+from flaxner.labels import LabelScheme
+from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, read_config
+
+EMBEDDED = "flaxner:embedded"
+# flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
+SCRATCH: dict[str, dict[str, Any]] = {
+    "flaxner:tiny": {
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+    },
+}
+SCRATCH_VOCABULARY = 6000
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The ingredients of a run.
+
+    Attributes:
+      config: settings with nothing left to be decided.
+      corpora: split -> corpus.
+      scheme: tag <-> label.
+      tokenizer: of `transformers`.
+      model: static definition.
+      params: initial parameters, host arrays.
+      fields: config.json of the model that training begins with, or nothing.
+      fresh: names of the weights that were drawn from the seed.
+      segments: split -> tokenised corpus.
+    """
+
+    config: TrainConfig
+    corpora: dict[str, Corpus]
+    scheme: LabelScheme
+    tokenizer: Any
+    model: Model
+    params: Params
+    fields: dict[str, Any]
+    fresh: list[str]
+    segments: dict[str, Segments]
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Read corpora and model, tokenise.
+
+    Raises:
+      ValueError: anything about the corpora, the model or the settings that does not fit.
+    """
+    config = resolve(config)
+    # The model's settings are read first: a mistyped name should not cost a corpus download.
+    fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
+    corpora = load_corpora(config)
+    scheme = label_scheme(corpora, fields)
+    compute = Compute(dtype=config.precision, scan_layers=config.scan_layers, remat=config.remat)
+    fresh: list[str] = []
+    if config.model in SCRATCH:
+        texts = (" ".join(sentence.words) for sentence in corpora["train"])
+        tokenizer = train_wordpiece(texts, SCRATCH_VOCABULARY)
+        sizes = SCRATCH[config.model] | {"vocab_size": len(tokenizer), "num_labels": len(scheme)}
+        model = Model(BertConfig(**sizes), compute)
+        params = model.init(config.seed)
+    else:
+        same_head = set((fields.get("id2label") or {}).values()) == set(scheme.tags)
+        loaded = load_pretrained(
+            config.model,
+            num_labels=len(scheme),
+            new_head=not same_head,
+            seed=config.seed,
+            compute=compute,
+            revision=config.revision,
+        )
+        tokenizer = load_tokenizer(loaded.folder)
+        model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
+    _check_fit(config, model, tokenizer)
+    segments = {
+        split: align(corpus.sentences, tokenizer, scheme, config.max_length)
+        for split, corpus in corpora.items()
+    }
+    return Prepared(config, corpora, scheme, tokenizer, model, params, fields, fresh, segments)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Decide what the settings leave to the machine."""
+    if config.precision == "auto":
+        on_cpu = jax.default_backend() == "cpu"
+        config = config.replace(precision="float32" if on_cpu else "bfloat16")
+    return config.replace(row_length=config.packed_length)
+
+
+def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
+    """Every split that the settings name; "train" at least.
+
+    Raises:
+      ValueError: a corpus that cannot be read, or splits whose types do not agree.
+    """
+    files = {split: getattr(config, f"{split}_file") for split in SPLITS}
+    if config.train_file is not None:
+        corpora = {s: read_corpus(Path(path)) for s, path in files.items() if path is not None}
+    elif config.dataset == EMBEDDED:
+        corpora = {split: embedded_corpus(split) for split in SPLITS}
+    else:
+        corpora = _dataset_splits(config)
+        corpora |= {s: read_corpus(Path(path)) for s, path in files.items() if path is not None}
+    known = set(corpora["train"].types)
+    if not known:
+        raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
+    for split, corpus in corpora.items():
+        unseen = sorted(set(corpus.types) - known)
+        if unseen:
+            raise ValueError(
+                f"{corpus.source} has the type {unseen[0]!r}, which the training corpus "
+                f"{corpora['train'].source} has not; it has {', '.join(sorted(known))}"
+            )
+    return corpora
+
+
+def _dataset_splits(config: TrainConfig) -> dict[str, Corpus]:
+    assert config.dataset is not None
+    return {split: read_corpus(config.dataset, split=split) for split in SPLITS}
+
+
+def embedded_corpus(split: str) -> Corpus:
+    """A split of the corpus that the package generates."""
+    from flaxner import sample
+
+    sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
+    return Corpus(sentences, f"{EMBEDDED} ({split})", "IOB2", 0)
+
+
+def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:
+    """The label table: the model's own where it has exactly the corpus' tags, else by type."""
+    scheme = LabelScheme.from_types(corpora["train"].types)
+    table = fields.get("id2label") or {}
+    if set(table.values()) == set(scheme.tags):
+        return LabelScheme.from_id2label(table)
+    return scheme
+
+
+def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
+    positions, vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+    if config.max_length > positions:
+        raise ValueError(
+            f"max_length must be at most the model's {positions} positions: {config.max_length}"
+        )
+    if len(tokenizer) > vocabulary:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} entries and the model's vocabulary {vocabulary}: "
+            f"they belong to different models"
+        )

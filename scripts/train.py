@@ -1,0 +1,23 @@
+"""Fine-tune BERT for named entity recognition: `python scripts/train.py --help`."""
+
+import sys
+
+from flaxner.config import parse_train_config
+
+
+def main() -> int:
+    config = parse_train_config()  # before the heavy imports: a wrong flag is answered at once
+    from flaxner.examples import show_examples
+    from flaxner.training import train
+
+    try:
+        result = train(config)
+    except ValueError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    show_examples(result.hub_dir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
