@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,32 +107,50 @@ def require_fast(tokenizer: Any, source: str) -> None:
         raise ValueError(f"the tokenizer of {source} has no [CLS] and [SEP] tokens")
 
 
-def train_wordpiece(texts: Iterator[str], vocab_size: int, *, lowercase: bool = False) -> Any:
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def train_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> Any:
     """A new WordPiece tokenizer (Schuster and Nakajima 2012), as BERT's, from texts.
+
+    Equal texts give equal vocabularies on any machine.
 
     Args:
       texts: sentences of the training corpus.
       vocab_size: at most so many entries.
       lowercase: fold case, as uncased models do.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from tokenizers import trainers as tokenizer_trainers
-    from transformers import BertTokenizerFast
+    from tokenizers import models
+    from tokenizers.trainers import WordPieceTrainer
+    from transformers import BertTokenizer
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    texts = list(texts)
+    learner = _bert_backend(models.WordPiece(unk_token="[UNK]"), lowercase)
+    letters = sorted({c for text in texts for c in learner.normalizer.normalize_str(text)})
+    # The trainer numbers the inner letters in the order of a hash table, which differs from run
+    # to run, and breaks ties by those numbers. Given as special tokens they come in our order.
+    inner = [f"##{letter}" for letter in letters if not letter.isspace()]
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *inner], show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    used = learner.get_vocab()
+    tokens = sorted(used, key=used.__getitem__)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    backend = _bert_backend(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
+    return BertTokenizer(tokenizer_object=backend, do_lower_case=lowercase)
+
+
+def _bert_backend(model: Any, lowercase: bool) -> Any:
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+
+    backend = Tokenizer(model)
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    trainer = tokenizer_trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=special, show_progress=False
-    )
-    backend.train_from_iterator(texts, trainer)
-    ids = {token: backend.token_to_id(token) for token in special}
-    backend.post_processor = processors.BertProcessing(
-        ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
-    )
-    return BertTokenizerFast(tokenizer_object=backend, do_lower_case=lowercase)
+    ids = [SPECIAL_TOKENS.index(token) for token in ("[SEP]", "[CLS]")]
+    backend.post_processor = processors.BertProcessing(("[SEP]", ids[0]), ("[CLS]", ids[1]))
+    return backend
 
 
 def align(
@@ -157,7 +175,7 @@ def align(
       ValueError: a tag that the scheme does not know.
     """
     backend = _plain_backend(tokenizer)
-    columns: tuple[list[np.ndarray], ...] = ([], [], [])
+    columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []
     num_words = 0
@@ -176,14 +194,14 @@ def align(
                 segment = _segment(
                     tokenizer, ids, word_ids, labels, num_words, window, max_length - 2
                 )
-                for column, values in zip(columns, segment, strict=True):
+                for column, values in zip(columns.values(), segment, strict=True):
                     column.append(values)
                 lengths.append(len(segment[0]))
                 owners.append(index)
             num_words += count
     empty = [np.zeros(0, np.int32)]
     return Segments(
-        *(np.concatenate(column or empty) for column in columns),
+        **{name: np.concatenate(column or empty) for name, column in columns.items()},
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         sentences=np.asarray(owners, np.int32),
         num_words=num_words,

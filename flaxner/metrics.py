@@ -49,8 +49,8 @@ def score(
     Raises:
       ValueError: a sentence with more or fewer predictions than words.
     """
-    from seqeval.metrics import accuracy_score, precision_recall_fscore_support
-    from seqeval.metrics.sequence_labeling import get_entities
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
     for index, (a, b) in enumerate(zip(gold, predicted, strict=True)):
         if len(a) != len(b):
@@ -73,7 +73,9 @@ def score(
         for row, name in enumerate(types)
     }
     return NerReport(
-        *(float(value) for value in micro[:3]),
+        overall_precision=float(micro[0]),
+        overall_recall=float(micro[1]),
+        overall_f1=float(micro[2]),
         overall_accuracy=float(accuracy_score(gold_lists, predicted_lists)),
         per_type=per_type,
         words_in_corpus=words_in_corpus,

@@ -83,7 +83,9 @@ def fill_rows(
     """
     shape = (len(rows) if num_rows is None else num_rows, row_length)
     out = Rows(
-        *(np.zeros(shape, np.int32) for _ in range(3)),
+        input_ids=np.zeros(shape, np.int32),
+        segment_ids=np.zeros(shape, np.int32),
+        position_ids=np.zeros(shape, np.int32),
         labels=np.full(shape, IGNORED_LABEL, np.int32),
         words=np.full(shape, -1, np.int32),
     )

@@ -119,7 +119,7 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
     known = set(corpora["train"].types)
     if not known:
         raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
-    for split, corpus in corpora.items():
+    for corpus in corpora.values():
         unseen = sorted(set(corpus.types) - known)
         if unseen:
             raise ValueError(

@@ -86,7 +86,8 @@ def make_steps(
         return decoder.loss(logits_BLC, batch["labels"])
 
     def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        traces.append(("train", *batch["labels"].shape))
+        rows, length = batch["labels"].shape
+        traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         (total, count), grads = _summed_gradient(loss_sum, state.params, batch, key, accumulate)
         scale = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
@@ -94,7 +95,7 @@ def make_steps(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
             "loss": total * scale,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "words": count,
         }
@@ -102,21 +103,22 @@ def make_steps(
         return TrainState(state.step + 1, params, opt_state), metrics
 
     def predict(params: Params, batch: Batch) -> jax.Array:
-        traces.append(("predict", *batch["input_ids"].shape))
+        rows, length = batch["input_ids"].shape
+        traces.append(("predict", rows, length))
         return decoder.decode(model.apply(params, *(batch[name] for name in INPUTS)))
 
-    rows, whole = batch_sharding(mesh), replicated(mesh)
+    spread, whole = batch_sharding(mesh), replicated(mesh)
     params_sharding = tree_shardings(mesh, model.shapes)
     opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, model.shapes))
     state_sharding = TrainState(whole, params_sharding, opt_sharding)
     return Steps(
         train=jax.jit(
             train,
-            in_shardings=(state_sharding, rows),
+            in_shardings=(state_sharding, spread),
             out_shardings=(state_sharding, whole),
             donate_argnums=0,
         ),
-        predict=jax.jit(predict, in_shardings=(params_sharding, rows), out_shardings=whole),
+        predict=jax.jit(predict, in_shardings=(params_sharding, spread), out_shardings=whole),
         traces=traces,
     )
 

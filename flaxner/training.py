@@ -6,10 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
-import queue
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +20,15 @@ from flaxner.config import NOT_FINGERPRINTED, TrainConfig
 from flaxner.decoders import Softmax
 from flaxner.evaluation import Tags, predict_labels, report, tags_by_sentence
 from flaxner.export import export_folder, hub_config, save_model_files
+from flaxner.feed import feed
 from flaxner.metrics import NerReport
 from flaxner.model_card import model_card
 from flaxner.optimizer import linear_schedule, make_optimizer
 from flaxner.preparation import Prepared, prepare
 from flaxner.progress import TrainProgress, score_table
 from flaxner.run_folder import MetricsLog, RunFolder, write_json, write_predictions
-from flaxner.sharding import make_mesh, place_batch, this_part
-from flaxner.step import INPUTS, TrainState, init_state, make_steps
-
-PREFETCHED = 2  # batches made ahead, on a thread
-TRAIN_INPUTS = (*INPUTS, "labels")
+from flaxner.sharding import make_mesh
+from flaxner.step import TrainState, init_state, make_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +69,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
 
 def use_compilation_cache(folder: str) -> None:
     """Keep compiled programs in `folder` from run to run; an empty name leaves JAX as it is."""
-    if folder and not jax.config.jax_compilation_cache_dir:
+    if folder and not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
 
 
@@ -189,10 +184,10 @@ class Trainer:
         with (
             contextlib.closing(log),
             TrainProgress(self.console, total, first) as bar,
-            contextlib.closing(self._feed(first, total)) as feed,
+            contextlib.closing(feed(self.batches, self.mesh, first, total)) as ready,
         ):
             late: tuple[int, int, Any] | None = None
-            for step, batch, count in feed:
+            for step, batch, count in ready:
                 state, metrics = self.steps.train(state, batch)
                 tokens += count
                 if late is not None:  # the device is busy with this step while we read the last
@@ -209,39 +204,6 @@ class Trainer:
             if late is not None:
                 self._record(log, bar, *late)
         return state, time.monotonic() - begin, tokens
-
-    def _feed(self, first: int, total: int) -> Iterator[tuple[int, dict[str, jax.Array], int]]:
-        """(step, batch on the devices, real tokens), prepared ahead on a thread."""
-        ready: queue.Queue[Any] = queue.Queue(PREFETCHED)
-        stop = threading.Event()
-
-        def put(item: Any) -> None:
-            while not stop.is_set():
-                with contextlib.suppress(queue.Full):
-                    return ready.put(item, timeout=0.1)
-
-        def make() -> None:
-            try:
-                for step in range(first, total):
-                    if stop.is_set():
-                        return
-                    rows = self.batches.at(step, this_part())
-                    arrays = {name: getattr(rows, name) for name in TRAIN_INPUTS}
-                    put((step, place_batch(arrays, self.mesh), self.batches.tokens_at(step)))
-                put(None)
-            except BaseException as error:  # handed to the loop, which raises it
-                put(error)
-
-        thread = threading.Thread(target=make, name="flaxner-batches", daemon=True)
-        thread.start()
-        try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
-            thread.join()
 
     def _record(
         self, log: MetricsLog, bar: TrainProgress, step: int, tokens: int, metrics: Any

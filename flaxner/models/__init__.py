@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +20,9 @@ from flax import nnx
 
 from flaxner import hub
 from flaxner import weights as weights_lib
-from flaxner.models import bert
-from flaxner.models.bert import BertConfig, Compute, FlaxBertForTokenClassification
+from flaxner.models import bert_weights
+from flaxner.models.bert import FlaxBertForTokenClassification
+from flaxner.models.bert_config import BertConfig, Compute
 
 __all__ = [
     "BertConfig",
@@ -34,8 +36,17 @@ __all__ = [
 
 Params = dict[str, Any]
 
-# model_type of config.json -> module with config, weight-name table and network.
-ENCODERS = {"bert": bert}
+
+class Encoder(NamedTuple):
+    """What makes an architecture: settings, network, weight names."""
+
+    config: type[BertConfig]
+    network: type[FlaxBertForTokenClassification]
+    names: ModuleType
+
+
+# model_type of config.json -> encoder.
+ENCODERS = {"bert": Encoder(BertConfig, FlaxBertForTokenClassification, bert_weights)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Model:
     @functools.cached_property
     def rules(self) -> list[weights_lib.Rule]:
         """The weight-name table, written out for every layer."""
-        return weights_lib.expand(bert.WEIGHTS, self.config.num_hidden_layers)
+        return weights_lib.expand(bert_weights.WEIGHTS, self.config.num_hidden_layers)
 
     def init(self, seed: int) -> Params:
         """Fresh parameters, float32, drawn from the seed."""
@@ -175,19 +186,21 @@ def load_pretrained(
     folder = hub.fetch_model(source, revision=revision)
     fields = read_config(folder)
     encoder = ENCODERS[fields["model_type"]]
-    model = Model(encoder.BertConfig.from_hf(fields, num_labels), compute or Compute())
+    model = Model(encoder.config.from_hf(fields, num_labels), compute or Compute())
     tensors = weights_lib.read_tensors(folder)
     if new_head:
-        heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(encoder.HEAD))
+        heads = tuple(
+            rule.theirs for rule in model.rules if rule.ours.startswith(encoder.names.HEAD)
+        )
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
     params = weights_lib.from_hf(
         tensors,
         model.rules,
         {path: leaf.shape for path, leaf in model.shapes.items()},
         source=str(source),
-        prefix=encoder.PREFIX,
-        ignored=encoder.IGNORED,
-        optional=encoder.HEAD,
+        prefix=encoder.names.PREFIX,
+        ignored=encoder.names.IGNORED,
+        optional=encoder.names.HEAD,
     )
     names = {rule.ours: rule.theirs for rule in model.rules}
     absent = sorted(set(model.shapes) - set(params))

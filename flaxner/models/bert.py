@@ -10,9 +10,7 @@ Shapes: B rows, L positions, H heads, K head width, D features, F feed-forward, 
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,123 +18,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flaxner.models.bert_config import ACTIVATIONS, BertConfig, Compute
 from flaxner.models.dropout import dropout
-from flaxner.weights import Rule
 
 Array = jax.Array
 
-# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_python": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu_accurate": lambda x: jax.nn.gelu(x, approximate=True),
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    "relu": jax.nn.relu,
-    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
-    "relu6": jax.nn.relu6,
-    "leaky_relu": jax.nn.leaky_relu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-    "mish": jax.nn.mish,
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "linear": lambda x: x,
-}
 
-# Fields of a Hub config.json that change the computation in a way this module has not:
-# field -> the only values it may have here.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "position_embedding_type": (None, "absolute"),
-    "is_decoder": (None, False),
-    "add_cross_attention": (None, False),
-    "pruned_heads": (None, {}),
-    "embedding_size": (None,),
-    "quantization_config": (None,),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class BertConfig:
-    """The fields of `transformers.BertConfig` that shape the computation, with its defaults."""
-
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    classifier_dropout: float | None = None
-    num_labels: int = 2
-
-    def __post_init__(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size must be a multiple of num_attention_heads: "
-                f"{self.hidden_size} is no multiple of {self.num_attention_heads}"
-            )
-        if self.hidden_act not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"hidden_act must be one of {known}: got {self.hidden_act!r}")
-
-    @classmethod
-    def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> BertConfig:
-        """Read the content of a Hub `config.json`.
-
-        Args:
-          fields: the parsed JSON object.
-          num_labels: width of the classification head; that of the file's id2label if None.
-
-        Raises:
-          ValueError: a field asks for a computation that this module has not, named with
-            its value.
-        """
-        refused = [
-            f"{name}={fields[name]!r}"
-            for name, allowed in UNSUPPORTED.items()
-            if name in fields and fields[name] not in allowed
-        ]
-        if refused:
-            raise ValueError(f"this BERT variant is not supported: config.json has {refused}")
-        names = {field.name for field in dataclasses.fields(cls)} - {"num_labels"}
-        known = {name: value for name, value in fields.items() if name in names}
-        if num_labels is None:
-            num_labels = len(fields.get("id2label") or {}) or int(fields.get("num_labels", 2))
-        return cls(**known, num_labels=num_labels)
-
-    @property
-    def head_dropout_prob(self) -> float:
-        """Dropout before the classification head: classifier_dropout, else hidden dropout."""
-        if self.classifier_dropout is None:
-            return self.hidden_dropout_prob
-        return self.classifier_dropout
-
-
-@dataclasses.dataclass(frozen=True)
-class Compute:
-    """How the forward pass is carried out; none of it changes parameters or their names.
-
-    Attributes:
-      dtype: of activations and matrix products; parameters stay float32.
-      scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
-        depth.
-      remat: recompute each layer in the backward pass instead of keeping its activations.
-    """
-
-    dtype: str = "float32"
-    scan_layers: bool = False
-    remat: bool = False
-
-
-def _linear(config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: nnx.Rngs):  # noqa: ANN202
+def _linear(
+    config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: nnx.Rngs
+) -> nnx.Linear:
     return nnx.Linear(
         d_in,
         d_out,
@@ -215,17 +105,25 @@ class Attention(nnx.Module):
         def split(y_BLD: Array) -> Array:
             return y_BLD.reshape(B, L, self.heads, K).transpose(0, 2, 1, 3)
 
-        q_BHLK, k_BHLK, v_BHLK = (
-            split(self.query(x_BLD)),
-            split(self.key(x_BLD)),
-            split(self.value(x_BLD)),
-        )
+        q_BHLK, v_BHLK = split(self.query(x_BLD)), split(self.value(x_BLD))
+        k_BHLK = split(self._keys(x_BLD))
         scores_BHLL = jnp.matmul(
             q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), preferred_element_type=jnp.float32
         )
         probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
         mixed_BHLK = jnp.matmul(dropout(probs_BHLL, self.rate, key), v_BHLK)
         return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
+
+    def _keys(self, x_BLD: Array) -> Array:
+        """The keys, their bias held fixed.
+
+        A key bias adds the same number to all scores of a query, and softmax takes no notice:
+        its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
+        """
+        kernel, bias = self.key.kernel.get_value(), self.key.bias.get_value()
+        dtype = self.key.dtype
+        keys_BLD = jnp.matmul(x_BLD.astype(dtype), kernel.astype(dtype))
+        return keys_BLD + jax.lax.stop_gradient(bias).astype(dtype)
 
 
 class Layer(nnx.Module):
@@ -397,36 +295,3 @@ def segment_bias(segment_ids_BL: Array) -> Array:
     """
     same_B1LL = segment_ids_BL[:, None, :, None] == segment_ids_BL[:, None, None, :]
     return jnp.where(same_B1LL, 0.0, jnp.finfo(jnp.float32).min)
-
-
-# Ours -> PyTorch's, for every parameter; `{i}` counts the layers. A kernel is stored
-# (in, out) here and (out, in) there.
-_LAYER = "bert.encoder.layer.{i}"
-WEIGHTS: tuple[Rule, ...] = (
-    Rule("embeddings/word_embeddings/embedding", "bert.embeddings.word_embeddings.weight"),
-    Rule("embeddings/position_embeddings/embedding", "bert.embeddings.position_embeddings.weight"),
-    Rule(
-        "embeddings/token_type_embeddings/embedding", "bert.embeddings.token_type_embeddings.weight"
-    ),
-    *Rule.norm("embeddings/norm", "bert.embeddings.LayerNorm"),
-    *Rule.linear("layers/{i}/attention/query", f"{_LAYER}.attention.self.query"),
-    *Rule.linear("layers/{i}/attention/key", f"{_LAYER}.attention.self.key"),
-    *Rule.linear("layers/{i}/attention/value", f"{_LAYER}.attention.self.value"),
-    *Rule.linear("layers/{i}/attention/output", f"{_LAYER}.attention.output.dense"),
-    *Rule.norm("layers/{i}/attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
-    *Rule.linear("layers/{i}/intermediate", f"{_LAYER}.intermediate.dense"),
-    *Rule.linear("layers/{i}/output", f"{_LAYER}.output.dense"),
-    *Rule.norm("layers/{i}/output_norm", f"{_LAYER}.output.LayerNorm"),
-    *Rule.linear("classifier", "classifier"),
-)
-# Weights of other heads and buffers, which a token classifier has no use for.
-IGNORED = (
-    "bert.pooler.",
-    "pooler.",
-    "cls.",
-    "bert.embeddings.position_ids",
-    "embeddings.position_ids",
-)
-# Weights that a pretrained encoder lacks and training makes.
-HEAD = ("classifier/",)
-PREFIX = "bert."

@@ -1,0 +1,39 @@
+"""A little corpus for end-to-end tests, made by hand from a few names and frames."""
+
+import itertools
+
+NAMES = {
+    "PER": ["Angela Merkel", "Barack Obama", "Jordan", "Maria Silva", "Chen"],
+    "LOC": ["Berlin", "New York", "Israel", "Mountain View", "Jordan"],
+    "ORG": ["Google", "Chelsea", "United Nations", "Acme Corp"],
+}
+FRAMES = [
+    ["PER", "met", "PER", "in", "LOC", "."],
+    ["ORG", "opened", "an", "office", "in", "LOC", "."],
+    ["He", "left", "ORG", "on", "Tuesday", "."],
+    ["Nothing", "happened", "."],
+]
+
+
+def sentences(count, shift=0):
+    """`count` sentences of (words, IOB2 tags), names taken in turn."""
+    turns = {
+        kind: itertools.cycle(names[shift % 3 :] + names[: shift % 3])
+        for kind, names in NAMES.items()
+    }
+    made = []
+    for frame in itertools.islice(itertools.cycle(FRAMES), count):
+        words, tags = [], []
+        for item in frame:
+            parts = next(turns[item]).split() if item in NAMES else [item]
+            words += parts
+            tags += [f"B-{item}", *[f"I-{item}"] * (len(parts) - 1)] if item in NAMES else ["O"]
+        made.append((words, tags))
+    return made
+
+
+def write_conll(path, made):
+    """Write sentences as `word tag` lines."""
+    blocks = ("".join(f"{w} {t}\n" for w, t in zip(*pair, strict=True)) for pair in made)
+    path.write_text("\n".join(blocks), "utf-8")
+    return path

@@ -1,0 +1,143 @@
+"""Packing: every segment once, nothing too long, and exactly the unpacked computation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flaxner.batches import evaluation_batches
+from flaxner.decoders import Softmax
+from flaxner.models import Model
+from flaxner.packing import choose_row_counts, fill_rows, plan_rows
+from tests.compare import assert_close, scaled_close
+from tests.tiny import random_segments, tiny_config
+
+LENGTHS = st.lists(st.integers(3, 40), max_size=60)
+
+
+@given(lengths=LENGTHS, row_length=st.integers(40, 90))
+def test_plan_holds_every_segment_once(lengths, row_length):
+    rows = plan_rows(np.asarray(lengths, int), row_length)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(0 < sum(lengths[i] for i in row) <= row_length for row in rows)
+    # Best fit never leaves two rows that would fit into one.
+    sums = sorted(sum(lengths[i] for i in row) for row in rows)
+    assert len(sums) < 2 or sums[0] + sums[1] > row_length
+
+
+def test_plan_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="a segment of 50 tokens does not fit a row of 49"):
+        plan_rows(np.asarray([3, 50]), 49)
+
+
+@given(lengths=LENGTHS, row_length=st.integers(40, 90), seed=st.integers(0, 99))
+def test_filled_rows_hold_every_token(lengths, row_length, seed):
+    segments = random_segments(np.random.default_rng(seed), lengths)
+    rows = plan_rows(segments.lengths, row_length)
+    arrays = fill_rows(segments, rows, row_length, len(rows) + 2)
+    for b, row in enumerate(rows):
+        for number, index in enumerate(row, 1):
+            here = arrays.segment_ids[b] == number
+            span = slice(segments.starts[index], segments.starts[index + 1])
+            np.testing.assert_array_equal(arrays.input_ids[b, here], segments.input_ids[span])
+            np.testing.assert_array_equal(arrays.labels[b, here], segments.labels[span])
+            np.testing.assert_array_equal(arrays.words[b, here], segments.words[span])
+            np.testing.assert_array_equal(arrays.position_ids[b, here], np.arange(here.sum()))
+    assert int((arrays.segment_ids > 0).sum()) == sum(lengths)
+    assert (arrays.labels[arrays.segment_ids == 0] == -100).all()
+
+
+@given(lengths=st.lists(st.integers(3, 40), min_size=1, max_size=60), rows=st.integers(1, 5))
+def test_evaluation_batches_hold_every_word_once(lengths, rows):
+    segments = random_segments(np.random.default_rng(0), lengths)
+    seen = [b.words[b.words >= 0] for b in evaluation_batches(segments, 40, rows)]
+    assert sorted(np.concatenate(seen).tolist()) == list(range(segments.num_words))
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=50))
+def test_chosen_row_counts_are_the_best_two(needed):
+    needed = np.asarray(needed)
+    chosen = choose_row_counts(needed)
+
+    def cost(counts):
+        return sum(min(c for c in counts if c >= n) for n in needed)
+
+    most = needed.max()
+    assert chosen[-1] == most
+    assert len(chosen) <= 2
+    assert cost(chosen) == min(cost((c, most)) for c in range(1, most + 1))
+
+
+def one_row_each(segments, row_length):
+    return fill_rows(segments, [[i] for i in range(len(segments))], row_length)
+
+
+def loss_and_gradient(model, params, rows):
+    def loss(params):
+        logits = model.apply(params, rows.input_ids, rows.segment_ids, rows.position_ids)
+        total, count = Softmax().loss(logits, jnp.asarray(rows.labels))
+        return total / jnp.maximum(count, 1), logits
+
+    (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    return value, np.asarray(logits), {k: np.asarray(v) for k, v in gradient.items()}
+
+
+def by_word(rows, logits):
+    owned = rows.words >= 0
+    return logits[owned][np.argsort(rows.words[owned])]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    lengths=st.lists(st.integers(3, 20), min_size=1, max_size=9),
+    row_length=st.sampled_from([20, 31, 48]),
+    seed=st.integers(0, 1000),
+)
+def test_packed_equals_unpacked(lengths, row_length, seed):
+    """Logits, loss and every gradient, in float32 without dropout."""
+    segments = random_segments(np.random.default_rng(seed), lengths)
+    model = Model(tiny_config(initializer_range=0.2))
+    params = model.init(seed)
+    packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length)
+    single = one_row_each(segments, 20)
+    loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
+    loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
+    assert_close("packing", by_word(packed, logits_a), by_word(single, logits_b))
+    assert_close("packing", loss_a, loss_b)
+    scaled_close("packing", gradient_a, gradient_b)
+
+
+def test_no_gradient_between_segments():
+    """The logits of a segment do not depend on another segment at all: the gradient is zero."""
+    rng = np.random.default_rng(0)
+    segments = random_segments(rng, [7, 9, 5])
+    model = Model(tiny_config(initializer_range=0.2))
+    network = model.bind(model.init(0))
+    rows = fill_rows(segments, [[0, 1, 2]], 24)
+    bias = jnp.asarray(rows.segment_ids)
+
+    def logit_sum(x_BLD, number):
+        from flaxner.models.bert import segment_bias
+
+        for layer in network.layers:
+            x_BLD = layer(x_BLD, segment_bias(bias), None)
+        return jnp.sum(network.classifier(x_BLD)[0, rows.segment_ids[0] == number, 0])
+
+    x_BLD = jax.random.normal(jax.random.key(1), (1, 24, 32))
+    for number in (1, 2, 3):
+        gradient = np.asarray(jax.grad(logit_sum)(x_BLD, number))[0]
+        own = rows.segment_ids[0] == number
+        assert np.abs(gradient[own]).min() > 0
+        assert (gradient[~own] == 0).all()
+
+
+def test_empty_rows_give_no_nan():
+    segments = random_segments(np.random.default_rng(0), [5])
+    model = Model(tiny_config())
+    rows = fill_rows(segments, [[0]], 16, 3)
+    loss, logits, gradient = loss_and_gradient(model, model.init(0), rows)
+    assert np.isfinite(loss)
+    assert np.isfinite(logits).all()
+    assert all(np.isfinite(g).all() for g in gradient.values())

@@ -1,0 +1,182 @@
+"""Reading and writing weights: names of every age, shards, msgpack, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from flaxner.models import FlaxBertForTokenClassification, Model, load_pretrained
+from flaxner.models.bert_config import BertConfig
+from flaxner.weights import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX, to_hf
+from tests.compare import assert_close
+from tests.tiny import SIZES, tiny_config
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A model folder with only its config.json, its parameters, and their PyTorch names."""
+    model = Model(tiny_config())
+    params = {path: np.asarray(value) for path, value in model.init(7).items()}
+    labels = {str(i): f"L{i}" for i in range(5)}
+    fields = {**SIZES, "model_type": "bert", "id2label": labels}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    return tmp_path, params, to_hf(params, model.rules)
+
+
+def test_with_and_without_prefix(source):
+    folder, params, tensors = source
+    save_file(tensors, folder / SAFETENSORS)
+    assert_close("exact", load_pretrained(folder).params, params)
+    bare = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+    save_file(bare, folder / SAFETENSORS)
+    assert_close("exact", load_pretrained(folder).params, params)
+
+
+def test_sharded(source):
+    folder, params, tensors = source
+    names = sorted(tensors)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for shard, members in shards.items():
+        save_file({name: tensors[name] for name in members}, folder / shard)
+    weight_map = {name: shard for shard, members in shards.items() for name in members}
+    (folder / SAFETENSORS_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    assert_close("exact", load_pretrained(folder).params, params)
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"lacks \['b.safetensors'\]"):
+        load_pretrained(folder)
+
+
+def flax_tree(tensors):
+    """The tensors under the names that transformers' former Flax classes gave them."""
+    tree = {}
+    for name, tensor in tensors.items():
+        *parents, leaf = name.split(".")
+        if leaf == "weight":
+            if "LayerNorm" in name:
+                leaf = "scale"
+            elif "embeddings" in name:
+                leaf = "embedding"
+            else:
+                leaf, tensor = "kernel", tensor.T
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = np.ascontiguousarray(tensor)
+    return tree
+
+
+def test_flax_msgpack(source):
+    from flax.serialization import to_bytes
+
+    folder, params, tensors = source
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes(flax_tree(tensors)))
+    assert_close("exact", load_pretrained(folder).params, params)
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes(flax_tree(tensors))[:-999])
+    with pytest.raises(ValueError, match="is no whole flax msgpack file"):
+        load_pretrained(folder)
+
+
+def test_names_of_2018(source):
+    folder, params, tensors = source
+    old = {}
+    for name, tensor in tensors.items():
+        if "LayerNorm" in name:
+            name = name.replace(".weight", ".gamma").replace(".bias", ".beta")
+        old[name] = tensor
+    save_file(old, folder / SAFETENSORS)
+    assert_close("exact", load_pretrained(folder).params, params)
+
+
+def test_other_heads_are_left_aside_and_ours_is_drawn(source):
+    folder, _, tensors = source
+    encoder = {name: t for name, t in tensors.items() if not name.startswith("classifier")}
+    extra = np.zeros((2, 2), np.float32)
+    save_file(
+        {**encoder, "cls.predictions.bias": extra, "bert.pooler.dense.weight": extra},
+        folder / SAFETENSORS,
+    )
+    loaded = load_pretrained(folder, num_labels=3, seed=1)
+    assert loaded.fresh == ["classifier.bias", "classifier.weight"]
+    assert loaded.params["classifier/kernel"].shape == (32, 3)
+    assert loaded.params["classifier/kernel"].std() > 0
+    again = load_pretrained(folder, num_labels=3, seed=1)
+    other = load_pretrained(folder, num_labels=3, seed=2)
+    assert_close("exact", loaded.params, again.params)
+    assert (loaded.params["classifier/kernel"] != other.params["classifier/kernel"]).any()
+    with pytest.warns(UserWarning, match=r"has no classifier.bias, classifier.weight: drawn"):
+        FlaxBertForTokenClassification.from_pretrained(folder)
+
+
+def test_all_that_does_not_fit_is_told_at_once(source):
+    folder, _, tensors = source
+    del tensors["bert.encoder.layer.1.output.dense.bias"]
+    tensors["bert.encoder.layer.0.output.dense.bias"] = np.zeros(7, np.float32)
+    tensors["bert.surprise"] = np.zeros(2, np.float32)
+    save_file(tensors, folder / SAFETENSORS)
+    with pytest.raises(ValueError, match="do not fit the model") as caught:
+        load_pretrained(folder)
+    message = str(caught.value)
+    assert "unknown: bert.surprise" in message
+    assert "missing: bert.encoder.layer.1.output.dense.bias" in message
+    assert "bert.encoder.layer.0.output.dense.bias is (7,), expected (32,)" in message
+
+
+def test_half_precision_files_become_float32(source):
+    import ml_dtypes
+
+    folder, params, tensors = source
+    save_file({k: v.astype(ml_dtypes.bfloat16) for k, v in tensors.items()}, folder / SAFETENSORS)
+    loaded = load_pretrained(folder).params
+    expected = {k: v.astype(ml_dtypes.bfloat16).astype(np.float32) for k, v in params.items()}
+    assert_close("exact", loaded, expected)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no weights: expected model.safetensors"),
+        ({"pytorch_model.bin": b"x"}, "only as pytorch_model.bin, a format that can run code"),
+        ({SAFETENSORS: b"garbage"}, "is no whole safetensors file"),
+    ],
+)
+def test_folders_without_usable_weights(source, files, message):
+    folder, _, _ = source
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(folder)
+
+
+def test_model_folders_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match=r"it has no config\.json"):
+        load_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is no JSON"):
+        load_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(ValueError, match="is a model of type 'roberta'; flaxner knows bert"):
+        load_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no model folder './nowhere/at/all'"):
+        load_pretrained("./nowhere/at/all")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
+        ({"is_decoder": True}, "is_decoder=True"),
+        ({"hidden_act": "swiglu"}, "hidden_act must be one of .*: got 'swiglu'"),
+        ({"num_attention_heads": 5}, "32 is no multiple of 5"),
+    ],
+)
+def test_unsupported_variants_are_refused_by_name(fields, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig.from_hf({**SIZES, **fields})
+
+
+def test_a_table_that_misses_a_parameter_is_refused():
+    model = Model(tiny_config())
+    params = {path: np.zeros(leaf.shape, np.float32) for path, leaf in model.shapes.items()}
+    with pytest.raises(ValueError, match="classifier/bias"):
+        to_hf({k: v for k, v in params.items() if k != "classifier/bias"}, model.rules)
