@@ -45,5 +45,5 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
     model = AutoModelForTokenClassification.from_pretrained(str(folder))
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     # transformers' overloads do not know the alias "ner" of its own documentation
-    ner: Any = pipeline("ner", model, tokenizer=tokenizer, **SIMPLE)  # type: ignore[call-overload]
-    return ner, "transformers.pipeline (PyTorch)"
+    theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **SIMPLE)  # type: ignore[call-overload]
+    return theirs, "transformers.pipeline (PyTorch)"

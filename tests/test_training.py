@@ -186,11 +186,11 @@ def test_resume_refuses_another_run(settings, finished, tmp_path):
 
 def test_an_output_folder_in_use_is_refused(settings, finished, tmp_path):
     before = sorted(p.name for p in finished.output_dir.rglob("*"))
-    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+    with pytest.raises(ValueError, match=r"is in use: continue that run with --resume"):
         start(settings, finished.output_dir)
     assert sorted(p.name for p in finished.output_dir.rglob("*")) == before
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ValueError, match="holds 'thesis.tex', which no run wrote"):
+    with pytest.raises(ValueError, match=r"holds 'thesis.tex', which no run wrote"):
         start(settings, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").is_file()
 

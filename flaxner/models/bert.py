@@ -120,6 +120,7 @@ class Attention(nnx.Module):
         A key bias adds the same number to all scores of a query, and softmax takes no notice:
         its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
         """
+        assert self.key.bias is not None
         kernel, bias = self.key.kernel.get_value(), self.key.bias.get_value()
         dtype = self.key.dtype
         keys_BLD = jnp.matmul(x_BLD.astype(dtype), kernel.astype(dtype))
