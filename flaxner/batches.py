@@ -70,7 +70,7 @@ class TrainBatches:
 
     def tokens_at(self, step: int) -> int:
         """Real tokens of step `step`, over all parts."""
-        return int(self.segments.lengths[self._members(step)].sum())
+        return int(self.segments.lengths[self.members(step)].sum())
 
     def fill(self) -> float:
         """Share of real tokens in the first epoch's rows."""
@@ -118,8 +118,8 @@ class TrainBatches:
         bounds = np.arange(self.segments.num_sentences + 1)
         return np.searchsorted(self.segments.sentences, bounds)
 
-    def _members(self, step: int) -> np.ndarray:
-        """The segments of a step."""
+    def members(self, step: int) -> np.ndarray:
+        """The segments of step `step`, all windows of its sentences."""
         epoch, index = divmod(step, self.steps_per_epoch)
         chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         first, end = self._windows_of[chosen], self._windows_of[chosen + 1]
@@ -130,7 +130,7 @@ class TrainBatches:
         return {}
 
     def _rows(self, step: int) -> list[Row]:
-        members = self._members(step)
+        members = self.members(step)
         rows = plan_rows(self.segments.lengths[members], self.row_length)
         return [members[row].tolist() for row in rows]
 

@@ -16,7 +16,7 @@ FLOORS = (
     ("sharding", "optimizer"),
     ("step", "checkpoint", "feed"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation"),
-    ("examples", "training"),
+    ("examples", "training", "benchmark"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 
@@ -27,9 +27,9 @@ DOORS = {
     "seqeval": {"metrics"},
     "orbax": {"checkpoint"},
     "optax": {"optimizer", "step", "decoders"},
-    "transformers": {"alignment", "export", "conversion", "examples", "pipeline"},
+    "transformers": {"alignment", "export", "conversion", "examples", "pipeline", "benchmark"},
     "tokenizers": {"alignment", "pipeline"},
-    "torch": {"conversion", "examples"},
+    "torch": {"conversion", "examples", "benchmark"},
     "safetensors": {"weights"},
     "rich": {"progress", "training", "examples"},
 }

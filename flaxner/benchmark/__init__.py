@@ -1,0 +1,1 @@
+"""Measurements: flaxner side by side with torch, in one process, alternating."""

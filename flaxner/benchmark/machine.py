@@ -1,0 +1,64 @@
+"""What a figure depends on: the device, its matrix-product rate, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+MATMUL_SIZE = 2048  # large enough to reach the rate, small enough to be quick on two cores
+
+
+def device_name() -> str:
+    """The accelerator's kind, or the processor's model and the cores this process may use."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{len(jax.devices())} x {device.device_kind}"
+    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    fields = {line.split(":")[0].strip(): line.split(":", 1)[1].strip() for line in lines if line}
+    wide = [flag for flag in fields.get("flags", "").split() if flag in ("avx2", "avx512f")]
+    return " ".join([fields.get("model name", platform.processor() or platform.machine()), *wide])
+
+
+def best_rate(product: Callable[[], Any], seconds: float = 1.0) -> float:
+    """FLOP/s of a product of two square matrices of MATMUL_SIZE: the best of many calls.
+
+    Args:
+      product: multiplies and waits for the result.
+      seconds: how long to repeat it.
+    """
+    product()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        product()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * MATMUL_SIZE**3 / best
+
+
+def jax_matmul_rate(dtype: str) -> float:
+    """FLOP/s of `jnp.matmul` in this dtype, float32 accumulation."""
+    x = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE)).astype(dtype)
+    multiply = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
+    return best_rate(lambda: multiply(x, x).block_until_ready())
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak resident memory of this process, and of the device where it tells, in MB."""
+    peak = {"host_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        peak["device_peak_mb"] = round(stats["peak_bytes_in_use"] / 2**20, 1)
+    return peak

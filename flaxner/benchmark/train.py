@@ -1,0 +1,194 @@
+"""`benchmark.py train`: training steps, ours and torch's, in turns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from flaxner.config import TrainConfig, add_settings
+
+SETTINGS = (
+    "model",
+    "batch_size",
+    "max_length",
+    "row_length",
+    "precision",
+    "accumulate",
+    "scan_layers",
+    "remat",
+    "seed",
+    "compilation_cache",
+)
+DEFAULT_PEERS = ("torch", "torch-grouped", "torch-grouped-fused", "torch-padded")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `benchmark.py train`."""
+    parser.add_argument("--file", help="training corpus (default: the embedded one)")
+    parser.add_argument("--steps", type=int, default=10, help="steps a turn; 0: an epoch")
+    parser.add_argument("--turns", type=int, default=3, help="turns of every contender")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        default=list(DEFAULT_PEERS),
+        metavar="PEER",
+        help="torch, torch-fused, torch-grouped, torch-grouped-fused, torch-compiled, torch-padded",
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="also peak memory: one more process a contender"
+    )
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    add_settings(parser, SETTINGS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print; the exit code.
+
+    Raises:
+      ValueError: settings, file or model do not fit.
+    """
+    from flaxner.benchmark.contenders import PEERS
+
+    for peer in [*arguments.against, *([arguments.only] if arguments.only else [])]:
+        if peer not in PEERS and peer != "flaxner":
+            raise ValueError(f"there is no peer {peer!r}; known: {', '.join(PEERS)}")
+    if arguments.steps < 0 or arguments.turns < 1:
+        raise ValueError("--steps must be at least 0 and --turns at least 1")
+    given = {name: vars(arguments)[name] for name in SETTINGS if name in vars(arguments)}
+    source = {"train_file": arguments.file} if arguments.file else {"dataset": "flaxner:embedded"}
+    config = TrainConfig(**{"model": "flaxner:tiny", **given, **source})
+    if arguments.only:
+        return _alone(config, arguments)
+    return _compare(config, arguments)
+
+
+def _prepared(config: TrainConfig) -> Any:
+    from flaxner.preparation import prepare
+    from flaxner.training import use_compilation_cache
+
+    use_compilation_cache(config.compilation_cache)
+    return prepare(config)
+
+
+def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
+    from flaxner.benchmark.contenders import PEERS, Ours, Torch
+
+    if name == "flaxner":
+        return Ours(prepared, turns, steps)
+    return Torch(name, PEERS[name], prepared, turns, steps)
+
+
+def _steps(prepared: Any, steps: int) -> int:
+    sentences = prepared.segments["train"].num_sentences
+    per_epoch = -(-sentences // prepared.config.batch_size)
+    return min(steps, per_epoch) if steps else per_epoch
+
+
+def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
+    from flaxner.benchmark.machine import device_name
+
+    prepared = _prepared(config)
+    steps, turns = _steps(prepared, arguments.steps), arguments.turns
+    names = ["flaxner", *(name for name in arguments.against if name != "flaxner")]
+    rates = _matmul_rates(prepared.config.precision, torch=len(names) > 1)
+    _print(
+        figure="machine",
+        device=device_name(),
+        precision=prepared.config.precision,
+        model=config.model,
+        file=arguments.file or "flaxner:embedded",
+        sentences_per_step=config.batch_size,
+        matmul_gflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
+    )
+    contenders = [_contender(name, prepared, turns, steps) for name in names]
+    slices: dict[str, list[Any]] = {name: [] for name in names}
+    for turn in range(turns):
+        for contender in contenders:
+            slices[contender.name].append(contender.run(turn, turns, steps))
+    for contender in contenders:
+        _report(contender, slices, prepared.model.config, max(rates.values()), steps)
+    if arguments.memory:
+        for name in names:
+            _measure_memory(name, sys.argv[1:])
+    return 0
+
+
+def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
+    from flaxner.benchmark.contenders import torch_matmul_rate
+    from flaxner.benchmark.machine import jax_matmul_rate
+
+    rates = {"jax": jax_matmul_rate(precision)}
+    if torch:
+        rates["torch"] = torch_matmul_rate(precision)
+    return rates
+
+
+def model_flops(sizes: Any, tokens: int, squares: int) -> float:
+    """FLOPs of forward and backward over real tokens: matrix products, attention included."""
+    width, hidden = sizes.hidden_size, sizes.intermediate_size
+    layer = 4 * width * width + 2 * width * hidden
+    weights = sizes.num_hidden_layers * layer + width * sizes.num_labels
+    return 6.0 * weights * tokens + 12.0 * sizes.num_hidden_layers * width * squares
+
+
+def _report(
+    contender: Any, slices: dict[str, list[Any]], sizes: Any, peak: float, steps: int
+) -> None:
+    mine, ours = slices[contender.name], slices["flaxner"]
+    speeds = [part.tokens / part.seconds for part in mine]
+    ratios = [a.tokens / a.seconds / speed for a, speed in zip(ours, speeds, strict=True)]
+    use = [model_flops(sizes, part.tokens, part.squares) / part.seconds / peak for part in mine]
+    _print(
+        figure="train",
+        contender=contender.name,
+        tokens_per_second=round(statistics.median(speeds), 1),
+        sentences_per_second=round(statistics.median(p.sentences / p.seconds for p in mine), 1),
+        fill=round(sum(p.tokens for p in mine) / sum(p.slots for p in mine), 4),
+        flops_utilisation=round(statistics.median(use), 4),
+        flaxner_is_faster_by=round(statistics.median(ratios), 3),
+        ratios=[round(ratio, 3) for ratio in ratios],
+        seconds=[round(part.seconds, 2) for part in mine],
+        steps_a_turn=steps,
+        compile_seconds=round(contender.compile_seconds, 2),
+        loss=round(mine[-1].loss, 4),
+    )
+
+
+def _measure_memory(name: str, command: list[str]) -> None:
+    """Train a few steps in a process of its own, which prints its peak."""
+    code = "import sys; from flaxner.benchmark.train import main; sys.exit(main(sys.argv[1:]))"
+    subprocess.run(
+        [sys.executable, "-c", code, *command[1:], "--only", name, "--steps", "5"], check=True
+    )
+
+
+def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
+    from flaxner.benchmark.machine import peak_memory
+
+    prepared = _prepared(config)
+    steps = _steps(prepared, arguments.steps)
+    before = peak_memory()
+    contender = _contender(arguments.only, prepared, 1, steps)
+    contender.run(0, 1, steps)
+    _print(
+        figure="memory",
+        contender=arguments.only,
+        **peak_memory(),
+        host_before_mb=before["host_peak_mb"],
+    )
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """`benchmark.py train` without the script, for a process of its own."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args(words))
+
+
+def _print(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
