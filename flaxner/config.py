@@ -82,6 +82,12 @@ class TrainConfig:
     compilation_cache: str = _setting(
         "~/.cache/flaxner/jax", "folder of JAX's compilation cache; empty: none"
     )
+    # where: of this process, not of the run, hence not in config.toml
+    coordinator: str | None = _setting(
+        None, "HOST:PORT of process 0; not needed on TPU pods, SLURM, Open MPI", of_process=True
+    )
+    num_processes: int = _setting(0, "processes of the run; 0: found", low=0, of_process=True)
+    process_id: int = _setting(-1, "number of this one; -1: found", low=-1, of_process=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -107,7 +113,10 @@ class TrainConfig:
     def to_toml(self) -> str:
         """Every setting as TOML; one that is None stands as a comment."""
         lines = ["# flaxner: repeat this run with  python scripts/train.py --config THIS_FILE"]
-        for name, value in dataclasses.asdict(self).items():
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if field.metadata.get("of_process"):
+                continue
             if value is None:
                 lines.append(f"# {name} is not set")
             else:
@@ -116,8 +125,18 @@ class TrainConfig:
 
 
 # Settings that may differ between a run and its continuation: where and how often, not what.
+# Corpora are compared by content, whatever their names.
 NOT_FINGERPRINTED = frozenset(
     {
+        "dataset",
+        "dataset_config",
+        "train_file",
+        "validation_file",
+        "test_file",
+        "fsdp",
+        "coordinator",
+        "num_processes",
+        "process_id",
         "output_dir",
         "overwrite",
         "resume",

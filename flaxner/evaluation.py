@@ -16,6 +16,7 @@ from flaxner.sharding import place_batch, this_part
 from flaxner.step import INPUTS, Steps
 
 Tags = list[list[str]]
+Advance = Callable[[int], None]
 
 
 def predict_labels(
@@ -26,7 +27,7 @@ def predict_labels(
     *,
     row_length: int,
     num_rows: int,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = lambda done: None,
 ) -> np.ndarray:
     """One label for every word of a corpus.
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock there
+    fcntl = None  # type: ignore[assignment]
 
 # What a run writes, so that --overwrite deletes a run and nothing else.
+LOCK = ".lock"
 CONTENT = (
+    LOCK,
     "config.toml",
     "model",
     "checkpoints",
@@ -34,70 +43,120 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.predictions = self.path / "predictions"
         self.hub = self.path / "hub"
+        self._lock: IO[str] | None = None
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
         """Refuse a folder that is another run's, before anything is computed.
 
         Raises:
-          ValueError: occupied, or nothing to resume.
+          ValueError: occupied, or being written to.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"the output folder {self.path} is a file")
-        if resume:
-            if not self.config.is_file():
-                raise ValueError(f"there is no run to resume in {self.path}")
+        names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        if not set(names) - {LOCK}:
             return
-        if not self.path.is_dir() or not any(self.path.iterdir()):
-            return
-        if not overwrite:
-            raise ValueError(
-                f"the output folder {self.path} is in use: continue that run with --resume, "
-                f"replace it with --overwrite, or name another --output-dir"
-            )
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in CONTENT)
+        if LOCK in names:
+            self.lock()
+            self.release()
+        foreign = [name for name in names if name not in CONTENT]
         if not self.config.is_file() and foreign:
             raise ValueError(
                 f"{self.path} holds {foreign[0]!r}, which no run wrote: name another --output-dir"
             )
+        if not (overwrite or resume):
+            raise ValueError(
+                f"the output folder {self.path} is in use: continue that run with --resume, "
+                f"replace it with --overwrite, or name another --output-dir"
+            )
 
-    def claim(self, config_toml: str, *, overwrite: bool) -> None:
-        """Make the folder this run's: empty of other runs' files, settings written."""
-        if overwrite:
-            for name in CONTENT:
-                target = self.path / name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                else:
-                    target.unlink(missing_ok=True)
+    def lock(self) -> None:
+        """Be the only run that writes here, until released or the process ends, however it does.
+
+        Raises:
+          ValueError: another run is.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.config, config_toml)
+        file = (self.path / LOCK).open("a+", encoding="utf-8")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip()
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                file.close()
+                raise ValueError(
+                    f"another run is writing to {self.path} ({holder}): "
+                    "wait for it or name another --output-dir"
+                ) from error
+            # A file system without locks, as some network ones: go on as one did before locks.
+        self._lock = file
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+
+    def release(self) -> None:
+        """Let other runs write here."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def claim(self, *, overwrite: bool) -> None:
+        """Make the folder this run's, empty of other runs' files; call with the lock held."""
+        for name in CONTENT if overwrite else ():
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            elif name != LOCK:
+                target.unlink(missing_ok=True)
 
     def best_step(self) -> int | None:
         """The step whose model hub/ holds, if the run has ended."""
+        results = self.finished()
+        return None if results is None else results["train"]["best_step"]
+
+    def finished(self) -> dict[str, Any] | None:
+        """results.json, which a run writes last, if the run has ended."""
         if not self.results.is_file():
             return None
-        return json.loads(self.results.read_text("utf-8"))["train"]["best_step"]
+        return json.loads(self.results.read_text("utf-8"))
 
 
 class MetricsLog:
     """metrics.jsonl: one JSON object a line, flushed at once."""
 
-    def __init__(self, path: Path, *, keep_lines: int = 0) -> None:
-        """Open for appending after the first `keep_lines` lines; later ones are cut off."""
-        lines = path.read_text("utf-8").splitlines(keepends=True)[:keep_lines] if keep_lines else []
-        write_text(path, "".join(lines))
-        self.lines = len(lines)
+    def __init__(self, path: Path | None, *, keep_lines: int = 0) -> None:
+        """Open for appending after the first `keep_lines` lines; later ones are cut off.
+
+        Without a path lines are counted only. `lost` says how many of the lines to keep are
+        no longer there.
+        """
+        self._file: IO[str] | None = None
+        self.lines, self.lost = keep_lines, 0
+        if path is None:
+            return
+        lines = path.read_bytes().splitlines(keepends=True)[:keep_lines] if keep_lines else []
+        self.lines, self.lost = len(lines), keep_lines - len(lines)
+        write_text(path, b"".join(lines).decode("utf-8"))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
         """Append one object."""
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
         self.lines += 1
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Return when all lines are on the disk, to survive the machine."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,13 +28,17 @@ PARAMETER_RULES: tuple[tuple[str, P], ...] = (
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """One mesh over all devices of all processes, axes (data, fsdp).
 
+    The devices of a process stand together, and slices outermost: rows of a batch that a process
+    holds are consecutive, and an fsdp group crosses as few hosts as it can.
+
     Raises:
       ValueError: the number of devices is no multiple of `fsdp`.
     """
     devices = jax.devices() if devices is None else devices
     if len(devices) % fsdp:
         raise ValueError(f"fsdp must divide the number of devices: {fsdp} of {len(devices)}")
-    return Mesh(np.asarray(devices).reshape(-1, fsdp), (DATA, FSDP))
+    ordered = sorted(devices, key=lambda d: (getattr(d, "slice_index", 0) or 0, d.process_index))
+    return Mesh(np.asarray(ordered).reshape(-1, fsdp), (DATA, FSDP))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -77,6 +81,15 @@ def place_tree(tree: Any, shardings: Any) -> Any:
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(place, tree, shardings)
+
+
+def to_host(tree: Mapping[str, jax.Array], mesh: Mesh) -> dict[str, np.ndarray]:
+    """Whole arrays in every process, gathered one after the other to save device memory."""
+    gather = jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
+    return {
+        path: np.asarray(leaf if leaf.is_fully_addressable else gather(leaf))
+        for path, leaf in tree.items()
+    }
 
 
 def this_part() -> Part:

@@ -14,21 +14,22 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from flaxner import outcome, processes
 from flaxner.batches import TrainBatches
-from flaxner.checkpoint import Checkpoints, Progress
-from flaxner.config import NOT_FINGERPRINTED, TrainConfig
+from flaxner.checkpoint import Checkpoints, Progress, SaveError
+from flaxner.config import TrainConfig
 from flaxner.decoders import Softmax
-from flaxner.evaluation import Tags, predict_labels, report, tags_by_sentence
-from flaxner.export import export_folder, hub_config, save_model_files
+from flaxner.export import hub_config, save_model_files
 from flaxner.feed import feed
-from flaxner.metrics import NerReport
-from flaxner.model_card import model_card
+from flaxner.fingerprint import fingerprint, refuse_another
+from flaxner.interruption import UNWRITABLE, Interruption, RunStopped
 from flaxner.optimizer import linear_schedule, make_optimizer
 from flaxner.preparation import Prepared, prepare
-from flaxner.progress import TrainProgress, score_table
-from flaxner.run_folder import MetricsLog, RunFolder, write_json, write_predictions
-from flaxner.sharding import make_mesh
+from flaxner.progress import TrainProgress
+from flaxner.run_folder import MetricsLog, RunFolder, write_text
+from flaxner.sharding import make_mesh, to_host
 from flaxner.step import TrainState, init_state, make_steps
+from flaxner.stopping import EvaluationCut, advice, all_finite, device_failure, go_on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +58,35 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
       paths and scores.
 
     Raises:
-      ValueError: settings, corpus, model or output folder do not fit; nothing was written.
+      ValueError: settings, corpus, model or output folder do not fit, and nothing was written;
+        or the loss is no number, and the last good checkpoint stays.
+      RunStopped: a signal came, a process or device failed, or the folder could not be written;
+        the message says what is saved and how to go on, `code` is an exit code for a script.
     """
-    console = console or Console()
-    run = RunFolder(config.output_dir)
-    run.check(overwrite=config.overwrite, resume=config.resume)
     use_compilation_cache(config.compilation_cache)
-    trainer = Trainer(prepare(config), run, console)
-    return trainer.run_all()
+    processes.start(config.coordinator, config.num_processes, config.process_id)
+    processes.check_devices()
+    console = (console or Console()) if processes.is_main() else Console(quiet=True)
+    run = RunFolder(config.output_dir)
+    with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
+        try:
+            processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
+            trainer = Trainer(prepare(config), run, console, interruption)
+            processes.on_main(run.lock)
+            return trainer.run_all()
+        except KeyboardInterrupt as error:
+            name = interruption.requested or "KeyboardInterrupt"
+            raise RunStopped(f"{name}: stopped{go_on(run)}") from error
+        except SaveError as error:
+            raise RunStopped(f"{error}{go_on(run)}", UNWRITABLE) from error
+        except OSError as error:
+            place = error.filename or run.path
+            message = f"cannot write {place} ({error.strerror or error}){go_on(run)}"
+            raise RunStopped(message, UNWRITABLE) from error
+        except jax.errors.JaxRuntimeError as error:
+            raise device_failure(error, run) from error
+        finally:
+            run.release()
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -76,8 +98,11 @@ def use_compilation_cache(folder: str) -> None:
 class Trainer:
     """One run, from step 0 or from a checkpoint, to the exported model."""
 
-    def __init__(self, prepared: Prepared, run: RunFolder, console: Console) -> None:
+    def __init__(
+        self, prepared: Prepared, run: RunFolder, console: Console, interruption: Interruption
+    ) -> None:
         self.prepared, self.run, self.console = prepared, run, console
+        self.interruption = interruption
         config = self.config = prepared.config
         self.mesh = make_mesh(config.fsdp)
         devices = self.mesh.size
@@ -109,209 +134,162 @@ class Trainer:
             seed=config.seed,
             accumulate=config.accumulate,
         )
-        self.eval_rows = self._eval_rows()
-        self.best = Progress()
-        self.reports: dict[str, NerReport] = {}
-
-    def _eval_rows(self) -> int:
-        """Rows of an evaluation batch: one number for all splits, so one compilation."""
-        config, devices = self.config, self.mesh.size
-        most = max(
-            -(-int(segments.lengths.sum()) // config.row_length) + 1
-            for split, segments in self.prepared.segments.items()
-            if split != "train" or len(self.prepared.segments) == 1
-        )
-        return -(-min(config.eval_batch_size, most) // devices) * devices
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a run to be continued: settings, tags, corpus, plan."""
-        settings = {
-            name: value
-            for name, value in dataclasses.asdict(self.config).items()
-            if name not in NOT_FINGERPRINTED
-        }
-        return {
-            **settings,
-            "tags": list(self.prepared.scheme.tags),
-            "training batches": self.batches.fingerprint(),
-        }
+        self.judge = outcome.Judge(prepared, self.steps, self.mesh)
+        self.vote = processes.StopVote(self.mesh, lambda: interruption.requested is not None)
+        self.fingerprint = fingerprint(prepared, self.batches)
+        self.progress = Progress()
 
     def run_all(self) -> TrainResult:
         """Train to the end, evaluate the best model, export it."""
-        self._announce()
-        self.run.claim(self.config.to_toml(), overwrite=self.config.overwrite)
+        outcome.announce(self.prepared, self.batches, self.mesh, self.console)
+        processes.on_main(lambda: self.run.claim(overwrite=self.config.overwrite))
+        checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
+        with contextlib.closing(checkpoints):
+            newest = self._find(checkpoints) if self.config.resume else None
+            results = processes.on_main(self.run.finished)
+            if newest is not None and results is not None and self.run.hub.is_dir():
+                self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
+                return TrainResult(self.run.path, self.run.hub, results)
+            processes.on_main(self._write_settings)
+            state = init_state(self.prepared.params, self.optimizer, self.mesh)
+            if newest is not None:
+                state = checkpoints.restore(newest, state)
+            with self.interruption.deferred():
+                state = self._train(state, checkpoints)
+            params = state.params
+            best = self.progress.best_step
+            if 0 <= best < self.batches.num_steps:
+                checkpoints.wait()
+                params = checkpoints.restore(best, state).params
+            del state
+            return self._finish(params)
+
+    def _find(self, checkpoints: Checkpoints) -> int | None:
+        """The step to go on from; it must be of the same run."""
+        newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
+        if newest is None:
+            self.console.print("no checkpoint yet: starting from step 0")
+            return None
+        self.progress, theirs = checkpoints.describe(newest)
+        refuse_another(self.run.path, self.fingerprint, theirs)
+        self.console.print(f"resuming from step {newest}")
+        return newest
+
+    def _write_settings(self) -> None:
+        settings = self.config.replace(resume=False, overwrite=False).to_toml()
+        write_text(self.run.config, settings)
         prepared = self.prepared
         hub_fields = hub_config(prepared.model, prepared.scheme, prepared.fields)
         save_model_files(self.run.model, prepared.tokenizer, hub_fields)
-        checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
-        try:
-            state = init_state(prepared.params, self.optimizer, self.mesh)
-            if self.config.resume:
-                state = self._resume(checkpoints, state)
-            state, seconds, tokens = self._train(state, checkpoints)
-            checkpoints.wait()
-            params = state.params
-            if 0 <= self.best.best_step < int(state.step):
-                params = checkpoints.restore(self.best.best_step, state).params
-        finally:
-            checkpoints.close()
-        return self._finish(params, seconds, tokens)
 
-    def _resume(self, checkpoints: Checkpoints, state: TrainState) -> TrainState:
-        steps = checkpoints.steps()
-        if not steps:
-            self.console.print("no checkpoint yet: starting from step 0")
-            return state
-        self.best, theirs = checkpoints.describe(steps[-1])
-        ours = self.fingerprint()
-        differing = [name for name in ours if ours[name] != theirs.get(name)]
-        if differing:
-            name = differing[0]
-            raise ValueError(
-                f"cannot resume {self.run.path}: {name} differs: "
-                f"{theirs.get(name)!r} there, {ours[name]!r} now"
-            )
-        self.console.print(f"resuming from step {steps[-1]}")
-        return checkpoints.restore(steps[-1], state)
-
-    def _train(self, state: TrainState, checkpoints: Checkpoints) -> tuple[TrainState, float, int]:
-        """Steps to the end; returns the state, seconds and real tokens of this session."""
+    def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
+        """Steps to the end; an interruption saves and raises RunStopped."""
         config, total, first = self.config, self.batches.num_steps, int(state.step)
         eval_every = config.eval_every or self.batches.steps_per_epoch
         save_every = config.save_every or eval_every
-        log = MetricsLog(self.run.metrics, keep_lines=self.best.logged_lines)
-        begin, tokens = time.monotonic(), 0
+        path = self.run.metrics if processes.is_main() else None
+        log = MetricsLog(path, keep_lines=self.progress.logged_lines)
+        if log.lost:
+            self.console.print(f"{path} has lost {log.lost} lines of the steps before {first}")
+        self._begin = time.monotonic() - self.progress.seconds
+
+        def evaluates(step: int) -> bool:
+            return step % eval_every == 0 or step == total
+
         with (
             contextlib.closing(log),
             TrainProgress(self.console, total, first) as bar,
             contextlib.closing(feed(self.batches, self.mesh, first, total)) as ready,
         ):
+            if first and evaluates(first) and self.progress.evaluated < first:
+                self._evaluate(first, state, log, bar)  # the last session had no time for it
             late: tuple[int, int, Any] | None = None
             for step, batch, count in ready:
                 state, metrics = self.steps.train(state, batch)
-                tokens += count
+                stop = self.vote()
                 if late is not None:  # the device is busy with this step while we read the last
                     self._record(log, bar, *late)
                 late = (step + 1, count, metrics)
-                evaluate = (step + 1) % eval_every == 0 or step + 1 == total
-                if evaluate or (step + 1) % save_every == 0:
+                evaluate = evaluates(step + 1)
+                if evaluate or stop or (step + 1) % save_every == 0:
                     self._record(log, bar, *late)
                     late = None
-                    if evaluate:
-                        self._evaluate(step + 1, state, log, bar)
-                    self.best = self.best._replace(logged_lines=log.lines)
-                    checkpoints.save(state, self.best, self.fingerprint())
-            if late is not None:
-                self._record(log, bar, *late)
-        return state, time.monotonic() - begin, tokens
+                    if evaluate and not stop:
+                        stop = not self._evaluate(step + 1, state, log, bar)
+                    self._save(step + 1, state, log, checkpoints)
+                if stop:
+                    self._stop(checkpoints)
+        self._update()
+        return state
+
+    def _update(self, **changes: Any) -> None:
+        """Note time, compilations and whatever else changed."""
+        self.progress = self.progress._replace(
+            seconds=time.monotonic() - self._begin,
+            compiled=outcome.compiled(self.progress.compiled, self.steps.traces),
+            **changes,
+        )
+
+    def _save(
+        self, step: int, state: TrainState, log: MetricsLog, checkpoints: Checkpoints
+    ) -> None:
+        if not bool(all_finite(state.params)):
+            raise ValueError(f"the parameters are no numbers after step {step}: {advice(self.run)}")
+        log.sync()
+        self._update(logged_lines=log.lines)
+        checkpoints.save(state, self.progress, self.fingerprint)
+
+    def _stop(self, checkpoints: Checkpoints) -> None:
+        checkpoints.wait()
+        name = self.interruption.requested or "another process was asked to stop"
+        raise RunStopped(f"{name}: stopped{go_on(self.run)}")
 
     def _record(
         self, log: MetricsLog, bar: TrainProgress, step: int, tokens: int, metrics: Any
     ) -> None:
         values = {name: np.asarray(value).item() for name, value in metrics.items()}
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(values[name]):
+                said = name.replace("grad_norm", "gradient norm")
+                raise ValueError(f"the {said} is {values[name]} at step {step}: {advice(self.run)}")
         bar.update(step, tokens, values["loss"])
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
             log.write(step=step, tokens=tokens, **values)
 
-    def _evaluate(self, step: int, state: TrainState, log: MetricsLog, bar: TrainProgress) -> None:
-        """Score the validation split, and note the best step."""
-        epoch = step / self.batches.steps_per_epoch
+    def _evaluate(self, step: int, state: TrainState, log: MetricsLog, bar: TrainProgress) -> bool:
+        """Score the validation split, and note the best step; False if a stop cut it short."""
         if "validation" not in self.prepared.corpora:
-            self.best = self.best._replace(best_step=step)
-            return
-        scores, _ = self._score("validation", state.params)
-        improved = scores.overall_f1 > self.best.best_score
+            self.progress = self.progress._replace(best_step=step, evaluated=step)
+            return True
+        try:
+            scores, _ = self.judge.score("validation", state.params, self._check_vote)
+        except EvaluationCut:
+            return False
+        improved = scores.overall_f1 > self.progress.best_score
+        self.progress = self.progress._replace(evaluated=step)
         if improved or self.config.select == "last":
-            self.best = self.best._replace(best_step=step, best_score=scores.overall_f1)
+            self.progress = self.progress._replace(best_step=step, best_score=scores.overall_f1)
         names = ("precision", "recall", "f1", "accuracy")
         values = {name: getattr(scores, f"overall_{name}") for name in names}
+        epoch = step / self.batches.steps_per_epoch
         log.write(step=step, epoch=epoch, split="validation", **values)
         bar.say(
             f"epoch {epoch:.2f} · step {step} · validation F1 {scores.overall_f1:.4f} "
             f"(precision {scores.overall_precision:.4f}, recall {scores.overall_recall:.4f})"
             + (" · best so far" if improved else "")
         )
+        return True
 
-    def _score(self, split: str, params: Any) -> tuple[NerReport, Tags]:
-        corpus, segments = self.prepared.corpora[split], self.prepared.segments[split]
-        labels = predict_labels(
-            self.steps,
-            params,
-            segments,
-            self.mesh,
-            row_length=self.config.row_length,
-            num_rows=self.eval_rows,
-        )
-        sizes = [len(sentence.words) for sentence in corpus]
-        predicted = tags_by_sentence(labels, sizes, self.prepared.scheme.tags)
-        gold = [list(sentence.tags or ()) for sentence in corpus]
-        return report(gold, predicted, corpus.words), predicted
+    def _check_vote(self, words_done: int) -> None:
+        if self.vote():
+            raise EvaluationCut
 
-    def _finish(self, params: Any, seconds: float, tokens: int) -> TrainResult:
-        results: dict[str, Any] = {}
-        for split in ("validation", "test"):
-            if split not in self.prepared.corpora:
-                continue
-            scores, predicted = self._score(split, params)
-            results[split] = scores.to_dict()
-            corpus = self.prepared.corpora[split]
-            write_predictions(
-                self.run.predictions / f"{split}.conll",
-                (
-                    (sentence.words, sentence.tags or (), tags)
-                    for sentence, tags in zip(corpus, predicted, strict=True)
-                ),
-            )
-            self.console.print(score_table(f"{split} ({corpus.source})", results[split]))
-        results["train"] = self._train_results(seconds, tokens)
-        prepared = self.prepared
-        card = model_card(self.config, prepared.scheme, results)
-        export_folder(
-            self.run.hub,
-            prepared.model,
-            params,
-            prepared.scheme,
-            prepared.tokenizer,
-            fields=prepared.fields,
-            card=card,
-        )
-        write_json(self.run.results, results)
+    def _finish(self, params: Any) -> TrainResult:
+        results, tags = outcome.finish(self.judge, self.run, self.console, params)
+        compiled = outcome.compiled(self.progress.compiled, self.steps.traces)
+        progress = self.progress._replace(compiled=compiled)
+        results["train"] = outcome.train_results(self.prepared, self.batches, self.mesh, progress)
+        outcome.write(self.prepared, self.run, to_host(params, self.mesh), results, tags)
+        processes.barrier("flaxner: the run has ended")
         self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
         return TrainResult(self.run.path, self.run.hub, results)
-
-    def _train_results(self, seconds: float, tokens: int) -> dict[str, Any]:
-        shapes = sorted({(name, *shape) for name, *shape in self.steps.traces})
-        return {
-            "steps": self.batches.num_steps,
-            "best_step": self.best.best_step,
-            "seconds": round(seconds, 3),
-            "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
-            "fill": round(self.batches.fill(), 4),
-            "compilations": len(self.steps.traces),
-            "shapes": [list(shape) for shape in shapes],
-            "devices": self.mesh.size,
-            "device_kind": jax.devices()[0].device_kind,
-            "precision": self.config.precision,
-        }
-
-    def _announce(self) -> None:
-        prepared, config = self.prepared, self.config
-        for split, corpus in prepared.corpora.items():
-            notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
-            if corpus.repaired:
-                notes += f", {corpus.repaired:,} tags repaired"
-            windowed = prepared.segments[split].windowed
-            if windowed:
-                notes += f", {windowed:,} sentences over {config.max_length} tokens in windows"
-            self.console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
-        if prepared.fresh:
-            self.console.print(f"drawn from seed {config.seed}: {', '.join(prepared.fresh)}")
-        if "validation" not in prepared.corpora:
-            self.console.print("no validation corpus: the last model is kept")
-        kind = jax.devices()[0].device_kind
-        self.console.print(
-            f"{config.model} on {self.mesh.size} x {kind}, {config.precision}: "
-            f"{self.batches.num_steps:,} steps of {config.batch_size} sentences, "
-            f"rows of {config.row_length} filled {self.batches.fill():.0%}",
-            highlight=False,
-        )

@@ -8,6 +8,7 @@ from flaxner.config import parse_train_config
 def main() -> int:
     config = parse_train_config()  # before the heavy imports: a wrong flag is answered at once
     from flaxner.examples import show_examples
+    from flaxner.interruption import RunStopped
     from flaxner.training import train
 
     try:
@@ -15,6 +16,9 @@ def main() -> int:
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
+    except RunStopped as stop:
+        print(f"train.py: {stop}", file=sys.stderr)
+        return stop.code
     show_examples(result.hub_dir)
     return 0
 

@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 
 # module -> floor; a module imports lower floors, or those of its own floor that stand before it.
 FLOORS = (
-    ("config", "labels", "hub", "sample", "progress", "run_folder"),
-    ("weights", "corpus", "alignment", "packing", "metrics"),
+    ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder"),
+    ("weights", "corpus", "alignment", "packing", "metrics", "manifest", "processes"),
     ("batches", "models", "decoders"),
     ("sharding", "optimizer"),
     ("step", "checkpoint", "feed"),
-    ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation"),
-    ("examples", "training", "benchmark"),
+    ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
+    ("examples", "stopping", "outcome", "training", "benchmark"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 
@@ -31,7 +31,7 @@ DOORS = {
     "tokenizers": {"alignment", "pipeline"},
     "torch": {"conversion", "examples", "benchmark"},
     "safetensors": {"weights"},
-    "rich": {"progress", "training", "examples"},
+    "rich": {"progress", "training", "outcome", "examples"},
 }
 
 

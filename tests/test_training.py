@@ -180,8 +180,11 @@ def test_resume_refuses_another_run(settings, finished, tmp_path):
     shutil.copytree(finished.output_dir, tmp_path / "run")
     with pytest.raises(ValueError, match=r"learning_rate differs: 0.002 there, 0.001 now"):
         start(settings, tmp_path / "run", resume=True, learning_rate=1e-3)
-    with pytest.raises(ValueError, match="there is no run to resume"):
-        start(settings, tmp_path / "none", resume=True)
+    with pytest.raises(ValueError, match=r"batch_size differs: 8 .*; learning_rate differs: 0.002"):
+        start(settings, tmp_path / "run", resume=True, batch_size=4, learning_rate=1e-3)
+    shorter = write_conll(tmp_path / "shorter.conll", sentences(12, shift=1))
+    with pytest.raises(ValueError, match=r"content of the validation corpus differs: .*shorter"):
+        start(settings, tmp_path / "run", resume=True, validation_file=str(shorter))
 
 
 def test_an_output_folder_in_use_is_refused(settings, finished, tmp_path):

@@ -1,0 +1,138 @@
+"""Kill a run again and again, and compare what it ends with to one that was left alone.
+
+    python -m tests.chaos --kills 20 --terms 5
+
+The run is `python scripts/train.py` on a little corpus, in processes of its own. SIGKILL and
+SIGTERM come at random moments of training, evaluation, saving and export.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.conll import sentences, write_conll
+
+ROOT = Path(__file__).resolve().parent.parent
+RESUMABLE = 75
+MACHINE = ("seconds", "tokens_per_second")  # of results.json: not of the run
+
+
+def command(folder, name, *, epochs):
+    """The command line of a little run; it always says --resume, and starts if there is nothing."""
+    files = {
+        "--train-file": write_conll(folder / "train.conll", sentences(48)),
+        "--validation-file": write_conll(folder / "dev.conll", sentences(16, shift=1)),
+        "--test-file": write_conll(folder / "test.conll", sentences(16, shift=2)),
+        "--output-dir": folder / name,
+        "--model": "flaxner:tiny",
+        "--epochs": epochs,
+        "--batch-size": 8,
+        "--max-length": 32,
+        "--learning-rate": 2e-3,
+        "--log-every": 1,
+        "--save-every": 2,
+        "--compilation-cache": folder / "cache",
+    }
+    flags = [str(part) for pair in files.items() for part in pair]
+    return [sys.executable, "scripts/train.py", *flags, "--resume"]
+
+
+def environment(devices=1):
+    """One CPU device, no network, the working tree first."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return os.environ | {
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+
+
+def launch(arguments, log, devices=1):
+    return subprocess.Popen(
+        arguments, cwd=ROOT, env=environment(devices), stdout=log, stderr=subprocess.STDOUT
+    )
+
+
+def wait_for_progress(process, run, rng):
+    """Return at a random moment after the run has begun to write, or when it has ended."""
+    metrics = run / "metrics.jsonl"
+    before = metrics.stat().st_mtime_ns if metrics.exists() else 0
+    while process.poll() is None:
+        if metrics.exists() and metrics.stat().st_mtime_ns != before:
+            break
+        time.sleep(0.01)
+    end = time.monotonic() + rng.uniform(0, 1.5)
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def interrupt(folder, *, kills, terms, epochs, seed=0):
+    """Run under fire until it ends; returns the signals that hit it, and the log's path."""
+    rng = random.Random(seed)
+    signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
+    rng.shuffle(signals)
+    log_path, hits = folder / "chaos.log", []
+    arguments = command(folder, "chaos", epochs=epochs)
+    with log_path.open("w") as log:
+        for number in signals:
+            process = launch(arguments, log)
+            wait_for_progress(process, folder / "chaos", rng)
+            if process.poll() is None:
+                process.send_signal(number)
+            code = process.wait(120)
+            if code == 0:
+                break
+            assert code in (-signal.SIGKILL, RESUMABLE), log_path.read_text()[-3000:]
+            hits.append(number)
+        code = launch(arguments, log).wait(300)
+    assert code == 0, log_path.read_text()[-3000:]
+    return hits, log_path
+
+
+def whole(folder, *, epochs):
+    """The same run, left alone."""
+    log_path = folder / "whole.log"
+    with log_path.open("w") as log:
+        code = launch(command(folder, "whole", epochs=epochs), log).wait(300)
+    assert code == 0, log_path.read_text()[-3000:]
+
+
+def compare(one, other):
+    """Assert that two runs ended with the same bytes and the same results."""
+    for name in ("hub/model.safetensors", "metrics.jsonl", "predictions/test.conll"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
+    for each in results:
+        for key in MACHINE:
+            del each["train"][key]
+    assert results[0] == results[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--terms", type=int, default=5)
+    parser.add_argument("--epochs", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        begin = time.monotonic()
+        whole(folder, epochs=given.epochs)
+        hits, _ = interrupt(folder, **vars(given))
+        compare(folder / "whole", folder / "chaos")
+        counts = {s.name: hits.count(s) for s in (signal.SIGKILL, signal.SIGTERM)}
+        print(f"equal to the last bit after {counts}, {time.monotonic() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
