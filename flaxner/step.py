@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from flaxner.decoders import Softmax
-from flaxner.models import Model, Params
+from flaxner.models import Network, Params
 from flaxner.sharding import batch_sharding, place_tree, replicated, tree_shardings
 
 Batch = Mapping[str, jax.Array]
@@ -48,16 +48,25 @@ class Steps:
     traces: list[tuple[str, int, int]]
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Step 0: parameters placed by the sharding rules, optimizer state zero beside them."""
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    frozen: Collection[str] = (),
+) -> TrainState:
+    """Step 0: parameters placed by the sharding rules, optimizer state zero beside them.
+
+    The parameters at the paths in `frozen` have no optimizer state.
+    """
     params = place_tree(params, tree_shardings(mesh, params))
-    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, params))
-    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(params)
+    _, trained = _divided(params, frozen)
+    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained))
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(trained)
     return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state)
 
 
 def make_steps(
-    model: Model,
+    model: Network,
     decoder: Softmax,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
@@ -80,26 +89,28 @@ def make_steps(
     """
     traces: list[tuple[str, int, int]] = []
 
-    def loss_sum(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inputs = (batch[name] for name in INPUTS)
-        logits_BLC = model.apply(params, *inputs, dropout_key=key)
-        return decoder.loss(logits_BLC, batch["labels"])
-
     def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         rows, length = batch["labels"].shape
         traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (total, count), grads = _summed_gradient(loss_sum, state.params, batch, key, accumulate)
+        fixed, trained = _divided(state.params, model.frozen)
+
+        def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            inputs = (batch[name] for name in INPUTS)
+            logits_BLC = model.apply({**fixed, **trained}, *inputs, dropout_key=key)
+            return decoder.loss(logits_BLC, batch["labels"])
+
+        (total, count), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
         scale = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
         grads = jax.tree.map(lambda g: g * scale, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         metrics = {
             "loss": total * scale,
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "words": count,
         }
-        params = optax.apply_updates(state.params, updates)
+        params = {**fixed, **optax.apply_updates(trained, updates)}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     def predict(params: Params, batch: Batch) -> jax.Array:
@@ -109,7 +120,8 @@ def make_steps(
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
     params_sharding = tree_shardings(mesh, model.shapes)
-    opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, model.shapes))
+    _, trained_shapes = _divided(model.shapes, model.frozen)
+    opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained_shapes))
     state_sharding = TrainState(whole, params_sharding, opt_sharding)
     return Steps(
         train=jax.jit(
@@ -121,6 +133,12 @@ def make_steps(
         predict=jax.jit(predict, in_shardings=(params_sharding, spread), out_shardings=whole),
         traces=traces,
     )
+
+
+def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:
+    """The parameters that stay as they are, and those that are trained."""
+    fixed = {path: value for path, value in params.items() if path in frozen}
+    return fixed, {path: value for path, value in params.items() if path not in frozen}
 
 
 LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]

@@ -16,7 +16,7 @@ FLOORS = (
     ("sharding", "optimizer"),
     ("step", "checkpoint", "feed"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
-    ("examples", "stopping", "outcome", "training", "benchmark"),
+    ("examples", "stopping", "outcome", "training", "embeddings", "benchmark"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 
@@ -31,7 +31,9 @@ DOORS = {
     "tokenizers": {"alignment", "pipeline"},
     "torch": {"conversion", "examples", "benchmark"},
     "safetensors": {"weights"},
-    "rich": {"progress", "training", "outcome", "examples"},
+    "gensim": {"embeddings"},
+    "matplotlib": {"embeddings"},
+    "rich": {"embeddings", "progress", "training", "outcome", "examples"},
 }
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -29,12 +29,37 @@ __all__ = [
     "Compute",
     "FlaxBertForTokenClassification",
     "Model",
+    "Network",
     "Pretrained",
     "load_pretrained",
     "read_config",
 ]
 
 Params = dict[str, Any]
+
+
+class Network(Protocol):
+    """What the steps ask of a model; `Model` and `static.StaticModel` have it."""
+
+    @property
+    def frozen(self) -> Collection[str]:
+        """Paths of the parameters that training leaves as they are."""
+
+    @property
+    def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """path -> shape and dtype of every parameter."""
+
+    def apply(
+        self,
+        params: Mapping[str, Any],
+        input_ids_BL: jax.Array,
+        segment_ids_BL: jax.Array,
+        position_ids_BL: jax.Array,
+        /,
+        *,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """logits_BLC."""
 
 
 class Encoder(NamedTuple):
@@ -75,6 +100,11 @@ class Model:
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """path -> shape and dtype of every parameter."""
         return {_join(path): leaf for path, leaf in self._abstract[1].items()}
+
+    @property
+    def frozen(self) -> Collection[str]:
+        """No parameter stands still in fine-tuning."""
+        return ()
 
     @functools.cached_property
     def rules(self) -> list[weights_lib.Rule]:
