@@ -1,3 +1,22 @@
 """flaxner: fine-tune BERT for named entity recognition in JAX/Flax."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# public name -> module that holds it; imported when asked for, so that `import flaxner` is quick
+_HOMES = {
+    "pipeline": "flaxner.pipeline",
+    "NerPipeline": "flaxner.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'flaxner' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -174,7 +174,7 @@ def align(
     Raises:
       ValueError: a tag that the scheme does not know.
     """
-    backend = _plain_backend(tokenizer)
+    backend = plain_backend(tokenizer)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []
@@ -190,7 +190,7 @@ def align(
             labels = np.full(count, IGNORED_LABEL, np.int32)
             if scheme is not None and sentence.tags is not None:
                 labels = scheme.encode(sentence.tags)
-            for window in _windows(word_ids, count, max_length - 2):
+            for window in windows(word_ids, count, max_length - 2):
                 segment = _segment(
                     tokenizer, ids, word_ids, labels, num_words, window, max_length - 2
                 )
@@ -209,7 +209,7 @@ def align(
     )
 
 
-def _plain_backend(tokenizer: Any) -> Any:
+def plain_backend(tokenizer: Any) -> Any:
     """A copy of the Rust tokenizer that neither cuts nor pads, whatever its file says."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
@@ -235,7 +235,7 @@ def _tokens(encoding: Any, count: int, unknown: int) -> tuple[np.ndarray, np.nda
 Window = tuple[int, int, int, int]  # first word, end word, first owned word, end of owned words
 
 
-def _windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
+def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
     """Cut a sentence into windows of at most `capacity` tokens, at word borders."""
     if len(word_ids) <= capacity:
         return [(0, count, 0, count)]

@@ -1,16 +1,14 @@
-"""The end of a run: the entities its model finds, by torch's pipeline where torch is there."""
+"""The end of a run: the entities its model finds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from flaxner.pipeline import pipeline
 from flaxner.sample import EXAMPLES
-
-SIMPLE = {"aggregation_strategy": "simple"}
 
 
 def show_examples(
@@ -24,26 +22,10 @@ def show_examples(
       console: where to; standard output if None.
     """
     console = console or Console()
-    ner, reader = _pipeline(folder)
-    console.print(f"\nEntities found by {reader} in {folder}:", highlight=False)
-    for text in texts:
+    ner = pipeline("ner", model=folder, aggregation_strategy="simple")
+    console.print(f"\nEntities found in {folder}:", highlight=False)
+    for text, entities in zip(texts, ner(list(texts)), strict=True):
         console.print(f"  {text}", style="bold", highlight=False, markup=False)
-        for entity in ner(text):
+        for entity in entities:
             line = f"    {entity['entity_group']:<6} {entity['score']:.3f}  {entity['word']}"
             console.print(line, highlight=False, markup=False)
-
-
-def _pipeline(folder: str | Path) -> tuple[Any, str]:
-    try:
-        import torch  # noqa: F401
-        from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
-    except ImportError:
-        from flaxner.pipeline import pipeline as ours
-
-        ner = ours("ner", model=str(folder), **SIMPLE)
-        return ner, "flaxner.pipeline"
-    model = AutoModelForTokenClassification.from_pretrained(str(folder))
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    # transformers' overloads do not know the alias "ner" of its own documentation
-    theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **SIMPLE)  # type: ignore[call-overload]
-    return theirs, "transformers.pipeline (PyTorch)"

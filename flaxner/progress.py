@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+T = TypeVar("T")
 QUIET_SECONDS = 30.0  # between two plain lines where the output is no terminal
 
 
@@ -86,3 +87,14 @@ def score_table(title: str, report: Mapping[str, Any]) -> Table:
     support = sum(row["support"] for row in report["per_type"].values())
     table.add_row("all", *overall, f"{support:,}", style="bold")
     return table
+
+
+def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator[T]:
+    """The items as they come, counted by a bar on standard error."""
+    columns = (TextColumn("{task.completed:,}"), TextColumn(name), TimeElapsedColumn())
+    bars = (BarColumn(), TimeRemainingColumn()) if total is not None else ()
+    with Progress(*columns, *bars, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxner.alignment import IGNORED_LABEL, _windows, align, load_tokenizer, require_fast
+from flaxner.alignment import IGNORED_LABEL, align, load_tokenizer, require_fast, windows
 from flaxner.corpus import Sentence
 from flaxner.labels import LabelScheme
 from tests.wordpiece import tiny_tokenizer
@@ -56,10 +56,10 @@ def test_a_word_without_tokens_is_scored_as_unknown():
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=80), capacity=st.integers(6, 40))
 def test_windows_own_every_word_once(sizes, capacity):
     word_ids = np.repeat(np.arange(len(sizes)), sizes)
-    windows = _windows(word_ids, len(sizes), capacity)
-    owned = [w for _, _, low, high in windows for w in range(low, high)]
+    cut = windows(word_ids, len(sizes), capacity)
+    owned = [w for _, _, low, high in cut for w in range(low, high)]
     assert owned == list(range(len(sizes)))
-    for first, end, low, high in windows:
+    for first, end, low, high in cut:
         assert first <= low < high <= end
         tokens = sum(sizes[first:end])
         assert tokens <= capacity or end - first == 1
@@ -71,7 +71,7 @@ def test_owned_words_have_context_on_both_sides(sizes):
     capacity = 40
     word_ids = np.repeat(np.arange(len(sizes)), sizes)
     ends = np.concatenate([[0], np.cumsum(sizes)])
-    for first, end, low, high in _windows(word_ids, len(sizes), capacity):
+    for first, end, low, high in windows(word_ids, len(sizes), capacity):
         assert first == 0 or ends[low] - ends[first] >= 1
         assert end == len(sizes) or ends[end] - ends[high] >= 1
 

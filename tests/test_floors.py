@@ -12,10 +12,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 FLOORS = (
     ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder"),
     ("weights", "corpus", "alignment", "packing", "metrics", "manifest", "processes"),
+    ("reading", "viterbi", "aggregation", "pipeline_options", "overlap", "entity_output"),
     ("batches", "models", "decoders"),
     ("sharding", "optimizer"),
-    ("step", "checkpoint", "feed"),
+    ("step", "checkpoint", "feed", "inference", "classifier"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
+    ("scoring", "serving"),
     ("examples", "stopping", "outcome", "training", "embeddings", "benchmark"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

@@ -1,0 +1,142 @@
+"""A token classifier with all that its use needs: weights, tokenizer, label names, limit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from flaxner.alignment import load_tokenizer, require_fast
+from flaxner.models import (
+    Compute,
+    FlaxBertForTokenClassification,
+    Model,
+    Params,
+    Pretrained,
+    flat_params,
+    load_pretrained,
+    read_config,
+)
+
+UNLIMITED = 1_000_000  # what `transformers` takes for "no model_max_length"
+HEAD = "ForTokenClassification"
+Source = str | Path | Pretrained | FlaxBertForTokenClassification
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A loaded token classifier.
+
+    Attributes:
+      model: static definition.
+      params: path -> array.
+      tokenizer: a fast tokenizer of `transformers`.
+      labels: names, by number.
+      limit: tokens the model reads at once, special tokens included.
+      name: where it came from, for messages.
+    """
+
+    model: Model
+    params: Params
+    tokenizer: Any
+    labels: tuple[str, ...]
+    limit: int
+    name: str
+
+
+def load_classifier(
+    source: Source,
+    tokenizer: Any = None,
+    *,
+    labels: Sequence[str] | Mapping[Any, str] | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+) -> Classifier:
+    """Everything a token classifier needs, from one source.
+
+    Args:
+      source: a folder, a Hub name, what `models.load_pretrained` returned, or a model of ours.
+      tokenizer: a fast tokenizer, its folder or Hub name; that of the model's folder if None.
+      labels: names of the labels; those of config.json if None.
+      dtype: of the computation, "float32" or "bfloat16".
+      revision: branch, tag or commit on the Hub.
+
+    Raises:
+      ValueError: no token classifier, no label names, or a tokenizer that does not fit.
+    """
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"dtype must be float32 or bfloat16: got {dtype!r}")
+    folder: Path | None = None
+    if isinstance(source, FlaxBertForTokenClassification):
+        model, params, name = Model(source.config), flat_params(source), "the model"
+        fields: Mapping[str, Any] = {}
+    else:
+        if not isinstance(source, Pretrained):
+            _check_head(read_config(source, revision=revision), str(source))
+            source = load_pretrained(source, revision=revision)
+        model, params, fields, folder = source.model, source.params, source.fields, source.folder
+        name = str(folder)
+        _check_head(fields, name)
+        if source.fresh:
+            raise ValueError(
+                f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
+            )
+    model = dataclasses.replace(model, compute=Compute(dtype=dtype))
+    if tokenizer is None and folder is None:
+        raise ValueError("a model given as an object needs a tokenizer beside it")
+    if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
+        tokenizer = load_tokenizer(str(tokenizer or folder))
+    require_fast(tokenizer, name)
+    size = model.config.vocab_size
+    if len(tokenizer) > size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} entries and the vocabulary of {name} {size}: "
+            f"they belong to different models"
+        )
+    names = _label_names(labels, fields, model.config.num_labels, name, named=folder is not None)
+    longest = getattr(tokenizer, "model_max_length", None) or 0
+    positions = model.config.max_position_embeddings
+    limit = min(longest, positions) if 0 < longest < UNLIMITED else positions
+    return Classifier(model, params, tokenizer, names, limit, name)
+
+
+def _check_head(fields: Mapping[str, Any], name: str) -> None:
+    """Another head can have weights of the same names: the file says what it was made for."""
+    heads = fields.get("architectures") or []
+    if heads and not any(head.endswith(HEAD) for head in heads):
+        raise ValueError(f"{name} is no token classifier: its config.json says {', '.join(heads)}")
+
+
+def _label_names(
+    given: Sequence[str] | Mapping[Any, str] | None,
+    fields: Mapping[str, Any],
+    count: int,
+    name: str,
+    *,
+    named: bool,
+) -> tuple[str, ...]:
+    table = given if given is not None else fields.get("id2label")
+    if not table:
+        if named:
+            raise ValueError(f"the config.json of {name} has no id2label: its labels have no names")
+        return tuple(f"LABEL_{i}" for i in range(count))
+    if isinstance(table, Mapping):
+        table = [table[key] for key in sorted(table, key=int)]
+    if len(table) != count:
+        raise ValueError(f"{name} has {count} labels and {len(table)} names for them")
+    return tuple(table)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs on disk, unless JAX was told where or FLAXNER_CACHE is empty.
+
+    They go to the folder FLAXNER_CACHE names, else to ~/.cache/flaxner/jax as in training.
+    """
+    folder = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner/jax")
+    if folder and not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

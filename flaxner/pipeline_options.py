@@ -1,0 +1,60 @@
+"""What a call of the pipeline may say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from flaxner.aggregation import DECODERS, STRATEGIES
+
+
+class Options(NamedTuple):
+    """What a call may say; `transformers`' names and meanings, `truncation` and `decoder` ours.
+
+    Attributes:
+      aggregation_strategy: "none", "simple", "first", "average", "max" as there, or "word":
+        words have the label of their first token, as in training, and legal tag sequences.
+      ignore_labels: labels ("none") or types to leave out.
+      stride: read longer texts in windows that overlap by so many tokens, as there.
+      truncation: cut longer texts, as there without a stride. Without either they are read in
+        overlapping windows, and each word is answered where more of its context is seen.
+      decoder: of "word": "viterbi" or "argmax".
+      is_split_into_words: texts are lists of words.
+      delimiter: joins such words; `start` and `end` count in the joined text.
+    """
+
+    aggregation_strategy: str = "none"
+    ignore_labels: Collection[str] = ("O",)
+    stride: int | None = None
+    truncation: bool = False
+    decoder: str = "viterbi"
+    is_split_into_words: bool = False
+    delimiter: str = " "
+
+    def changed(self, given: Mapping[str, Any]) -> Options:
+        """These options with those of a call.
+
+        Raises:
+          ValueError: an option or value there is not.
+        """
+        # Batches are ours to make: these are accepted so that calls need no change.
+        given = {k: v for k, v in given.items() if k not in ("batch_size", "num_workers")}
+        unknown = sorted(set(given) - set(self._fields))
+        if unknown:
+            raise ValueError(
+                f"the pipeline has no option {unknown[0]!r}; it has {', '.join(self._fields)}"
+            )
+        strategy = given.get("aggregation_strategy")
+        if strategy is not None and strategy.lower() == "none" and given.get("stride") is not None:
+            raise ValueError(
+                'stride needs an aggregation_strategy other than "none"; without it long texts are '
+                "read in windows all the same"
+            )
+        made = self._replace(**{k: v for k, v in given.items() if v is not None})
+        made = made._replace(aggregation_strategy=made.aggregation_strategy.lower())
+        for name, known in (("aggregation_strategy", STRATEGIES), ("decoder", DECODERS)):
+            if getattr(made, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}: got {getattr(made, name)!r}"
+                )
+        return made
