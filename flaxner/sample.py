@@ -1,12 +1,193 @@
-"""The corpus that the package generates itself."""
+"""The corpus that the package generates itself: news-like sentences about invented events.
+
+It is there so that the whole road can be walked without a network, and it is built to be
+honest about what a tagger must do:
+
+* a third of the names of persons, places and organisations are ambiguous, such as a
+  Washington that is any of the three: only the sentence tells;
+* many names are put together from syllables, so that no list of names covers them;
+* the validation and test splits draw more than half of their names from pools that no other
+  split uses.
+
+The same seed gives the same sentences on every machine. Templates and names stand in
+sample.txt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-EXAMPLES = ("The headquarters of Google is located in Mountain View, California.",)
+Tagged = tuple[tuple[str, ...], tuple[str, ...]]  # words, IOB2 tags
+Data = Mapping[str, list[str]]
+
+SIZES = {"train": 10000, "validation": 600, "test": 600}  # sentences
+UNSEEN = 0.6  # share of the names of validation and test that no other split uses
+AMBIGUITY = 0.35  # share of names that may be of any type
+JOINED = 0.2  # share of sentences made of two
+TITLES = ("Mr.", "Mrs.", "Dr.", "Judge", "Senator", "Coach")  # keep their capital anywhere
+EXAMPLES = (
+    "The headquarters of Google is located in Mountain View, California.",
+    "Washington told reporters that he would resign on Friday.",
+    "Shares of Washington fell 4 percent, while it rained in Washington for 3 days.",
+)
 
 
-def generate(split: str, seed: int = 0) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Words and IOB2 tags of every sentence of a split."""
-    raise ValueError(f"no {split} with seed {seed} yet")
+def read_data() -> dict[str, list[str]]:
+    """Sections of sample.txt: `[name]`, then one item a line."""
+    text = (Path(__file__).parent / "sample.txt").read_text("utf-8")
+    parts = re.split(r"^\[(\w+)\]$", text, flags=re.MULTILINE)[1:]
+    return {
+        name: [line.strip() for line in body.splitlines() if line.strip()]
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+class _Draw:
+    """Random choices that are the same on every machine and version of Python."""
+
+    def __init__(self, key: str) -> None:
+        self._random = random.Random(key).random
+
+    def chance(self, probability: float) -> bool:
+        return self._random() < probability
+
+    def one(self, items: Sequence[str]) -> str:
+        return items[int(self._random() * len(items))]
+
+    def number(self, low: int, high: int) -> int:
+        return low + int(self._random() * (high - low + 1))
+
+    def shuffled(self, items: Sequence[str]) -> list[str]:
+        return [item for _, item in sorted((self._random(), item) for item in items)]
+
+
+def _invented(draw: _Draw, data: Data, endings: str) -> str:
+    """A name of one or two syllables and one of the named endings."""
+    syllables = [draw.one(data["syllables"]) for _ in range(draw.number(1, 2))]
+    return ("".join(syllables) + draw.one(data[endings])).capitalize()
+
+
+def _pools(draw: _Draw, data: Data) -> dict[str, list[str]]:
+    """All parts of names, listed and invented, each once."""
+
+    def with_invented(section: str, count: int) -> list[str]:
+        made = {_invented(draw, data, f"{section}_endings") for _ in range(count)}
+        return draw.shuffled(sorted(made | set(data[section])))
+
+    return {
+        "first": draw.shuffled(data["first"]),
+        "last": with_invented("last", 800),
+        "place": with_invented("place", 600),
+        "company": with_invented("company", 600),
+        "misc": draw.shuffled(data["misc"]),
+    }
+
+
+def _shares(pools: Data) -> dict[str, dict[str, list[str]]]:
+    """Split -> pools that it alone uses: 60% training, 20% each of the others."""
+    cuts = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
+    return {
+        split: {
+            name: pool[int(low * len(pool)) : int(high * len(pool))] for name, pool in pools.items()
+        }
+        for split, (low, high) in cuts.items()
+    }
+
+
+class _Writer:
+    """Writes the sentences of one split."""
+
+    def __init__(self, draw: _Draw, data: Data, own: Data, shared: Data, unseen: float) -> None:
+        self.draw, self.data, self.unseen = draw, data, unseen
+        self.own, self.shared = own, shared
+
+    def sentence(self) -> Tagged:
+        """Words and IOB2 tags."""
+        words: list[str] = []
+        tags: list[str] = []
+        for item in self._template().split():
+            slot = item[1:-1] if item.startswith("{") else ""
+            if slot.isupper():
+                kind = "MISC" if slot == "AWARD" else slot
+                parts = self._entity(slot).split()
+                tags += [f"B-{kind}", *[f"I-{kind}"] * (len(parts) - 1)]
+            else:
+                parts = self._filler(slot).split() if slot else [item]
+                tags += ["O"] * len(parts)
+            words += parts
+        words[0] = words[0][0].upper() + words[0][1:]
+        for index, following in enumerate(words[1:]):
+            if words[index] in ("A", "a") and following[0] in "AEIOaeio":
+                words[index] += "n"
+        return tuple(words), tuple(tags)
+
+    def _template(self) -> str:
+        template = self.draw.one(self.data["templates"])
+        if not self.draw.chance(JOINED):
+            return template
+        second = self.draw.one(self.data["templates"])
+        if not second.startswith(TITLES):
+            second = second[0].lower() + second[1:]
+        return f"{template.rsplit(' ', 1)[0]} {self.draw.one(self.data['joints'])} {second}"
+
+    def _entity(self, kind: str) -> str:
+        if kind in ("PER", "LOC", "ORG") and self.draw.chance(AMBIGUITY):
+            return self.draw.one(self.data["ambiguous"])
+        pattern = self.draw.one(self.data[f"{kind}_patterns"])
+        return re.sub(r"<(\w+)>", lambda match: self._part(match[1]), pattern)
+
+    def _part(self, name: str) -> str:
+        if name not in self.own:
+            return self.draw.one(self.data[name])
+        return self.draw.one((self.own if self.draw.chance(self.unseen) else self.shared)[name])
+
+    def _filler(self, slot: str) -> str:
+        number = self.draw.number
+        if slot == "score":
+            return f"{number(0, 5)}-{number(0, 5)}"
+        if slot == "sets":
+            return f"{number(0, 7)}-{number(4, 7)} {number(4, 7)}-{number(0, 7)}"
+        if slot == "number":
+            return str(number(2, 90))
+        if slot == "year":
+            return str(number(1950, 2024))
+        return self.draw.one(self.data[slot])
+
+
+@functools.cache
+def _corpus(seed: int) -> dict[str, list[Tagged]]:
+    data = read_data()
+    shares = _shares(_pools(_Draw(f"flaxner {seed} pools"), data))
+    seen: set[tuple[str, ...]] = set()
+    corpus: dict[str, list[Tagged]] = {}
+    for split, size in SIZES.items():
+        draw = _Draw(f"flaxner {seed} {split}")
+        unseen = 1.0 if split == "train" else UNSEEN
+        writer = _Writer(draw, data, shares[split], shares["train"], unseen)
+        made: list[Tagged] = []
+        while len(made) < size:
+            words, tags = writer.sentence()
+            if words not in seen:  # no sentence twice, in no split
+                seen.add(words)
+                made.append((words, tags))
+        corpus[split] = made
+    return corpus
+
+
+def generate(split: str, seed: int = 0) -> Iterator[Tagged]:
+    """Words and IOB2 tags of every sentence of a split.
+
+    Args:
+      split: "train", "validation" or "test".
+      seed: another seed, another corpus.
+
+    Raises:
+      ValueError: no such split.
+    """
+    if split not in SIZES:
+        raise ValueError(f"the embedded corpus has the splits {', '.join(SIZES)}: got {split!r}")
+    yield from _corpus(seed)[split]
