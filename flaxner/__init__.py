@@ -1,4 +1,4 @@
-"""flaxner: fine-tune BERT for named entity recognition in JAX/Flax."""
+"""Fine-tune BERT for named entity recognition in JAX; publish it as a PyTorch model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ __version__ = "0.1.0"
 
 # public name -> module that holds it; imported when asked for, so that `import flaxner` is quick
 _HOMES = {
-    "pipeline": "flaxner.pipeline",
+    "FlaxBertForTokenClassification": "flaxner.models",
+    "LabelScheme": "flaxner.labels",
     "NerPipeline": "flaxner.pipeline",
+    "TrainConfig": "flaxner.config",
+    "export_folder": "flaxner.export",
+    "pipeline": "flaxner.pipeline",
+    "read_corpus": "flaxner.corpus",
+    "train": "flaxner.training",
 }
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,16 @@
-"""The end of a run: the entities its model finds."""
+"""The end of a run: the entities its model finds, by torch's pipeline where torch is there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from flaxner.pipeline import pipeline
 from flaxner.sample import EXAMPLES
+
+FIRST = {"aggregation_strategy": "first"}  # as it was trained: by first tokens
 
 
 def show_examples(
@@ -22,10 +24,26 @@ def show_examples(
       console: where to; standard output if None.
     """
     console = console or Console()
-    ner = pipeline("ner", model=folder, aggregation_strategy="simple")
-    console.print(f"\nEntities found in {folder}:", highlight=False)
-    for text, entities in zip(texts, ner(list(texts)), strict=True):
+    ner, reader = _pipeline(folder)
+    console.print(f"\nEntities found by {reader} in {folder}:", highlight=False)
+    for text in texts:
         console.print(f"  {text}", style="bold", highlight=False, markup=False)
-        for entity in entities:
+        for entity in ner(text):
             line = f"    {entity['entity_group']:<6} {entity['score']:.3f}  {entity['word']}"
             console.print(line, highlight=False, markup=False)
+
+
+def _pipeline(folder: str | Path) -> tuple[Any, str]:
+    try:
+        import torch  # noqa: F401
+        from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+    except ImportError:
+        from flaxner.pipeline import pipeline as ours
+
+        ner = ours("ner", model=str(folder), **FIRST)
+        return ner, "flaxner.pipeline"
+    model = AutoModelForTokenClassification.from_pretrained(str(folder))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    # transformers' overloads do not know the alias "ner" of its own documentation
+    theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **FIRST)  # type: ignore[call-overload]
+    return theirs, "transformers.pipeline (PyTorch)"

@@ -25,7 +25,7 @@ SCRATCH: dict[str, dict[str, Any]] = {
         "intermediate_size": 512,
     },
 }
-SCRATCH_VOCABULARY = 6000
+SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
 
 
 @dataclasses.dataclass(frozen=True)

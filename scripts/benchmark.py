@@ -8,6 +8,7 @@ from flaxner.config import Parser
 # subcommand -> (its module: add_arguments(parser), run(arguments) -> exit code; one line of help)
 SUBCOMMANDS = {
     "train": ("flaxner.benchmark.train", "training steps a second, memory, compile time"),
+    "quality": ("flaxner.benchmark.quality", "F1 at equal settings, seed by seed"),
 }
 
 

@@ -35,7 +35,7 @@ DOORS = {
     "safetensors": {"weights"},
     "gensim": {"embeddings"},
     "matplotlib": {"embeddings"},
-    "rich": {"embeddings", "progress", "training", "outcome", "examples"},
+    "rich": {"embeddings", "progress", "training", "outcome", "examples", "benchmark"},
 }
 
 

@@ -1,0 +1,119 @@
+"""F1 of our training and of a PyTorch loop at equal settings, seed by seed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flaxner.benchmark import torch_reference
+from flaxner.config import Parser, TrainConfig
+from flaxner.evaluation import report, tags_by_sentence
+from flaxner.preparation import prepare
+from flaxner.training import train
+
+SIDES = ("flaxner", "torch")
+Scores = dict[str, dict[str, list[float]]]  # side -> split -> F1 of every seed
+
+
+def add_arguments(parser: Parser) -> None:
+    """The flags of `benchmark.py quality`."""
+    parser.add_argument("--model", required=True, help="BERT to start from: folder or Hub name")
+    parser.add_argument("--train-file", required=True, help="training corpus")
+    parser.add_argument("--validation-file", help="validation corpus")
+    parser.add_argument("--test-file", help="test corpus")
+    parser.add_argument("--epochs", type=int, default=5, help="passes (default: 5)")
+    parser.add_argument("--batch-size", type=int, default=32, help="sentences (default: 32)")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="peak (default: 1e-4)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="who runs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train both sides with every seed; one JSON line a run, then the table."""
+    scores: Scores = {side: {} for side in arguments.sides}
+    for seed in range(arguments.seeds):
+        for side in arguments.sides:
+            config = _config(arguments, seed)
+            found = _ours(config) if side == "flaxner" else _theirs(config)
+            for split, f1 in found.items():
+                scores[side].setdefault(split, []).append(f1)
+            print(json.dumps({"side": side, "seed": seed, "f1": found}), flush=True)
+    Console().print(_table(arguments, scores))
+    return 0
+
+
+def _config(arguments: argparse.Namespace, seed: int) -> TrainConfig:
+    return TrainConfig(
+        model=arguments.model,
+        train_file=arguments.train_file,
+        validation_file=arguments.validation_file,
+        test_file=arguments.test_file,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        warmup_ratio=0.0,
+        select="last",
+        precision="float32",
+        seed=seed,
+    )
+
+
+def _ours(config: TrainConfig) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = config.replace(output_dir=str(Path(folder) / "run"))
+        results = train(config, console=Console(quiet=True)).results
+    return {
+        split: results[split]["overall_f1"] for split in ("validation", "test") if split in results
+    }
+
+
+def _theirs(config: TrainConfig) -> dict[str, float]:
+    import torch
+    from transformers import BertForTokenClassification
+
+    prepared = prepare(config)
+    torch.manual_seed(config.seed)
+    model: Any = BertForTokenClassification.from_pretrained(
+        config.model, num_labels=len(prepared.scheme)
+    )
+    settings = torch_reference.Reference(
+        int(config.epochs), config.batch_size, config.learning_rate, config.seed
+    )
+    torch_reference.train(model, prepared.segments["train"], settings)
+    found = {}
+    for split in ("validation", "test"):
+        if split not in prepared.corpora:
+            continue
+        corpus, segments = prepared.corpora[split], prepared.segments[split]
+        labels = torch_reference.predict(model, segments)
+        sizes = [len(sentence.words) for sentence in corpus]
+        tags = tags_by_sentence(labels, sizes, prepared.scheme.tags)
+        gold = [list(sentence.tags or ()) for sentence in corpus]
+        found[split] = report(gold, tags, corpus.words).overall_f1
+    return found
+
+
+def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    table = Table(
+        title=f"entity F1, {arguments.epochs} epochs, batch {arguments.batch_size}, "
+        f"learning rate {arguments.learning_rate:g}, {arguments.seeds} seeds ({machine})",
+        title_justify="left",
+    )
+    for name in ("", "split", "mean", "lowest", "highest", "standard deviation"):
+        table.add_column(name, justify="right" if name not in ("", "split") else "left")
+    for side, splits in scores.items():
+        for split, found in splits.items():
+            spread = statistics.stdev(found) if len(found) > 1 else 0.0
+            numbers = (statistics.mean(found), min(found), max(found), spread)
+            table.add_row(side, split, *(f"{number:.4f}" for number in numbers))
+    return table
