@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flaxner.benchmark import torch_reference
-from flaxner.config import Parser, TrainConfig
+from flaxner.config import SPLITS, Parser, TrainConfig
 from flaxner.evaluation import report, tags_by_sentence
 from flaxner.preparation import prepare
 from flaxner.training import train
@@ -71,9 +71,7 @@ def _ours(config: TrainConfig) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         config = config.replace(output_dir=str(Path(folder) / "run"))
         results = train(config, console=Console(quiet=True)).results
-    return {
-        split: results[split]["overall_f1"] for split in ("validation", "test") if split in results
-    }
+    return {split: results[split]["overall_f1"] for split in SPLITS[1:] if split in results}
 
 
 def _theirs(config: TrainConfig) -> dict[str, float]:
@@ -90,7 +88,7 @@ def _theirs(config: TrainConfig) -> dict[str, float]:
     )
     torch_reference.train(model, prepared.segments["train"], settings)
     found = {}
-    for split in ("validation", "test"):
+    for split in SPLITS[1:]:
         if split not in prepared.corpora:
             continue
         corpus, segments = prepared.corpora[split], prepared.segments[split]
