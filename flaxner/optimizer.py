@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -25,6 +28,20 @@ def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
     return {path: not path.endswith(("/bias", "/scale")) for path in params}
 
 
+class AdamState(NamedTuple):
+    """AdamW's memory.
+
+    Attributes:
+      count: updates made, int32 scalar.
+      mu: running mean of the gradient.
+      nu: running mean of its square.
+    """
+
+    count: Any
+    mu: Any
+    nu: Any
+
+
 def make_optimizer(
     schedule: optax.Schedule,
     *,
@@ -33,14 +50,40 @@ def make_optimizer(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Clipping by global norm (0: none), then AdamW with decoupled weight decay.
 
-    The update equals torch.optim.AdamW's after torch.nn.utils.clip_grad_norm_.
+    The update equals torch.optim.AdamW's after torch.nn.utils.clip_grad_norm_. Its `update`
+    takes `scale`, a factor on all gradients: scaling and clipping are one number, applied where
+    the moments are updated, so that no scaled copy of the gradient goes through memory.
     """
-    adamw = optax.adamw(
-        schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask
-    )
-    if max_grad_norm <= 0:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), adamw)
+
+    def init(params: Any) -> AdamState:
+        zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+        return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
+
+    def update(
+        grads: Any, state: AdamState, params: Any = None, *, scale: Any = 1.0, **_: Any
+    ) -> tuple[Any, AdamState]:
+        factor = jnp.asarray(scale, jnp.float32)
+        if max_grad_norm > 0:
+            norm = factor * optax.tree.norm(grads)
+            factor = factor * jnp.where(norm < max_grad_norm, 1.0, max_grad_norm / norm)
+        count = state.count + 1
+        rate = schedule(state.count)
+        bias1, bias2 = (1.0 - jnp.float32(beta) ** count for beta in (beta1, beta2))
+
+        def moment(beta: float, power: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+            return lambda old, g: beta * old + (1.0 - beta) * (factor * g) ** power
+
+        mu = jax.tree.map(moment(beta1, 1), state.mu, grads)
+        nu = jax.tree.map(moment(beta2, 2), state.nu, grads)
+
+        def change(m: jax.Array, v: jax.Array, p: jax.Array, decays: bool) -> jax.Array:
+            step = (m / bias1) / (jnp.sqrt(v / bias2) + epsilon)
+            return -rate * (step + weight_decay * p if decays else step)
+
+        updates = jax.tree.map(change, mu, nu, params, decay_mask(params))
+        return updates, AdamState(count, mu, nu)
+
+    return optax.GradientTransformationExtraArgs(init, update)

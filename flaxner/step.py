@@ -68,7 +68,7 @@ def init_state(
 def make_steps(
     model: Network,
     decoder: Softmax,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     mesh: Mesh,
     *,
@@ -80,7 +80,7 @@ def make_steps(
     Args:
       model: static definition.
       decoder: loss and decoding.
-      optimizer: optax transformation.
+      optimizer: optax transformation that takes `scale`, see `make_optimizer`.
       schedule: learning rate by step, for the metrics.
       mesh: axes (data, fsdp).
       seed: root of the dropout keys; that of a step is fold_in(root, step).
@@ -102,11 +102,10 @@ def make_steps(
 
         (total, count), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
         scale = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
-        grads = jax.tree.map(lambda g: g * scale, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
         metrics = {
             "loss": total * scale,
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": optax.tree.norm(grads) * scale,
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "words": count,
         }

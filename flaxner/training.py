@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from flaxner import outcome, processes
+from flaxner.allocator import keep_freed_memory
 from flaxner.batches import TrainBatches
 from flaxner.checkpoint import Checkpoints, Progress, SaveError
 from flaxner.config import TrainConfig
@@ -63,6 +64,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
       RunStopped: a signal came, a process or device failed, or the folder could not be written;
         the message says what is saved and how to go on, `code` is an exit code for a script.
     """
+    keep_freed_memory()
     use_compilation_cache(config.compilation_cache)
     processes.start(config.coordinator, config.num_processes, config.process_id)
     processes.check_devices()

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 
 # module -> floor; a module imports lower floors, or those of its own floor that stand before it.
 FLOORS = (
-    ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder"),
+    ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder", "allocator"),
     ("weights", "corpus", "alignment", "packing", "metrics", "manifest", "processes"),
     ("reading", "viterbi", "aggregation", "pipeline_options", "overlap", "entity_output"),
     ("batches", "models", "decoders"),

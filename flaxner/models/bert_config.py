@@ -10,11 +10,21 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+SQRT_HALF = 0.5**0.5
+
+
+def exact_gelu(x: Array) -> Array:
+    """x times the normal distribution function (Hendrycks and Gimpel 2016), as torch computes it.
+
+    `jax.nn.gelu` takes erfc, which costs an exponential; erf is a rational function.
+    """
+    return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
+
 
 # hidden_act -> function; the names are those of transformers.activations.ACT2FN.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_python": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu": exact_gelu,
+    "gelu_python": exact_gelu,
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
