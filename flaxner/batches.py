@@ -28,8 +28,8 @@ class TrainBatches:
 
     Every epoch is a permutation of the sentences by (seed, epoch); `batch_size` consecutive
     sentences, with all their windows, make a step, and are packed together. The last batch of
-    an epoch is filled with empty rows. Row counts come from a list of at most two, so the step
-    is compiled at most twice.
+    an epoch is filled with empty rows. Row counts come from a list of at most three, so the step
+    is compiled at most three times.
 
     Attributes:
       segments: the tokenised training corpus.

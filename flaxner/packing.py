@@ -7,12 +7,16 @@ packing of Krell et al. 2021 (arXiv:2107.02027) with best-fit decreasing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from flaxner.alignment import IGNORED_LABEL, Segments
+
+THIRD_COUNT_ROWS = 200  # about what a compilation costs in rows of 128 on two cores
+THIRD_COUNT_SHARE = 0.03
 
 Row = list[int]  # the segments of a row, in order
 
@@ -105,10 +109,10 @@ def fill_rows(
 
 
 def choose_row_counts(needed: np.ndarray) -> tuple[int, ...]:
-    """The one or two row counts that serve all batches with the fewest rows in total.
+    """The row counts, three at most, that serve all batches with few rows in total.
 
-    Each batch takes the least count that holds it; every count costs one compilation, hence
-    no more than two.
+    Each batch takes the least count that holds it. Every count costs one compilation: hence the
+    best two, and a third only where it saves enough rows to pay for itself.
 
     Args:
       needed: rows each batch needs.
@@ -118,5 +122,17 @@ def choose_row_counts(needed: np.ndarray) -> tuple[int, ...]:
     """
     sizes, batches = np.unique(needed, return_counts=True)
     served = np.cumsum(batches)
-    totals = sizes * served + sizes[-1] * (served[-1] - served)
-    return tuple(sorted({int(sizes[totals.argmin()]), int(sizes[-1])}))
+
+    def total(counts: tuple[int, ...]) -> int:
+        """Rows over all batches with the sizes of these indices."""
+        before = np.concatenate([[0], served[list(counts)]])
+        return int((sizes[list(counts)] * np.diff(before)).sum())
+
+    last = len(sizes) - 1
+    two = min((tuple(sorted({a, last})) for a in range(last + 1)), key=total)
+    three = min(
+        ((a, b, last) for a, b in itertools.combinations(range(last), 2)), key=total, default=two
+    )
+    saved = total(two) - total(three)
+    worth = saved >= max(THIRD_COUNT_ROWS, THIRD_COUNT_SHARE * total(two))
+    return tuple(int(sizes[i]) for i in (three if worth else two))
