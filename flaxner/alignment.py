@@ -179,7 +179,7 @@ def align(
     lengths: list[int] = []
     owners: list[int] = []
     num_words = 0
-    for begin in range(0, len(sentences), CHUNK):
+    for done, begin in enumerate(range(0, len(sentences), CHUNK)):
         chunk = sentences[begin : begin + CHUNK]
         encodings = backend.encode_batch(
             [list(s.words) for s in chunk], is_pretokenized=True, add_special_tokens=False
@@ -199,6 +199,8 @@ def align(
                 lengths.append(len(segment[0]))
                 owners.append(index)
             num_words += count
+        for column in columns.values():  # one array a chunk: little arrays cost more than tokens
+            column[done:] = [np.concatenate(column[done:])]
     empty = [np.zeros(0, np.int32)]
     return Segments(
         **{name: np.concatenate(column or empty) for name, column in columns.items()},

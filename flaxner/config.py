@@ -82,6 +82,9 @@ class TrainConfig:
     compilation_cache: str = _setting(
         "~/.cache/flaxner/jax", "folder of JAX's compilation cache; empty: none"
     )
+    segment_cache: str = _setting(
+        "~/.cache/flaxner/segments", "folder of large corpora, tokenised; empty: none"
+    )
     # where: of this process, not of the run, hence not in config.toml
     coordinator: str | None = _setting(
         None, "HOST:PORT of process 0; not needed on TPU pods, SLURM, Open MPI", of_process=True
@@ -145,6 +148,7 @@ NOT_FINGERPRINTED = frozenset(
         "save_every",
         "eval_batch_size",
         "compilation_cache",
+        "segment_cache",
     }
 )
 

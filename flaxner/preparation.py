@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 
-from flaxner.alignment import Segments, align, load_tokenizer, train_wordpiece
+from flaxner.alignment import Segments, load_tokenizer, train_wordpiece
 from flaxner.config import SPLITS, TrainConfig
 from flaxner.corpus import Corpus, Sentence, read_corpus
 from flaxner.labels import LabelScheme
 from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, read_config
+from flaxner.segment_cache import align_cached
 
 EMBEDDED = "flaxner:embedded"
 # flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
@@ -88,7 +89,9 @@ def prepare(config: TrainConfig) -> Prepared:
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
     _check_fit(config, model, tokenizer)
     segments = {
-        split: align(corpus.sentences, tokenizer, scheme, config.max_length)
+        split: align_cached(
+            corpus.sentences, tokenizer, scheme, config.max_length, config.segment_cache
+        )
         for split, corpus in corpora.items()
     }
     return Prepared(config, corpora, scheme, tokenizer, model, params, fields, fresh, segments)

@@ -11,7 +11,16 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 # module -> floor; a module imports lower floors, or those of its own floor that stand before it.
 FLOORS = (
     ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder", "allocator"),
-    ("weights", "corpus", "alignment", "packing", "metrics", "manifest", "processes"),
+    (
+        "weights",
+        "corpus",
+        "alignment",
+        "segment_cache",
+        "packing",
+        "metrics",
+        "manifest",
+        "processes",
+    ),
     ("reading", "viterbi", "aggregation", "pipeline_options", "overlap", "entity_output"),
     ("batches", "models", "decoders"),
     ("sharding", "optimizer"),
