@@ -26,7 +26,7 @@ FLOORS = (
     ("sharding", "optimizer"),
     ("step", "checkpoint", "feed", "inference", "classifier"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
-    ("scoring", "serving"),
+    ("scoring", "serving", "preflight"),
     ("examples", "stopping", "outcome", "training", "embeddings", "benchmark"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

@@ -1,0 +1,103 @@
+"""The largest batch that fits: temporaries are nearly linear in the rows; a compile verifies."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flaxner.preflight.program import Compiled, Compiler
+from flaxner.preflight.workload import Workload
+
+# Bytes of temporaries a token, layer and feature, for a first guess only.
+GUESS = 40
+MARGIN = 0.97  # of the memory: what the line through two points may be wrong by
+
+
+@dataclasses.dataclass(frozen=True)
+class Largest:
+    """The largest number of rows that was compiled and fits.
+
+    Attributes:
+      rows: over all chips; 0 if not even one row a chip fits.
+      sentences: that so many rows hold, about.
+      refused: the fewest rows that were compiled and do not fit; None if none was met.
+      whole: the rows hold the whole corpus, so more were not tried.
+      memory: bytes on a chip.
+      compilations: that the search took.
+    """
+
+    rows: int
+    sentences: int
+    refused: int | None
+    whole: bool
+    memory: int
+    compilations: int
+
+    def sentence(self, chips: int) -> str:
+        """For the table."""
+        if not self.rows:
+            return "nothing fits, not even one row a chip: try --remat, --fsdp or a shorter row"
+        text = (
+            f"{self.rows // chips} rows a chip, about {self.sentences:,} sentences a step: "
+            f"compiled, {self.memory / 2**30:.2f} GiB"
+        )
+        if self.whole:
+            return text + "; the whole corpus in one step"
+        return text + (f"; {self.refused // chips} do not fit" if self.refused else "")
+
+
+def largest_rows(
+    compiler: Compiler, first: Compiled, work: Workload, multiple: int, mean: float
+) -> Largest:
+    """Search the largest batch that fits.
+
+    Args:
+      compiler: of the run.
+      first: its training step at `work.rows`.
+      work: the run's shapes.
+      multiple: rows are a multiple of this (chips x parts of a batch).
+      mean: tokens of a sentence.
+    """
+    sizes, hbm = compiler.model.config, compiler.topology.chip.hbm_bytes
+    room = (first.available or hbm - 2**28) * MARGIN
+    row = GUESS * work.length * sizes.num_hidden_layers * sizes.hidden_size / multiple
+    known = {work.rows: first}
+    sentences = work.sentences
+    most = -(-int(sentences * mean / work.length / 0.98) // multiple) * multiple
+    most = max(most, work.rows)
+    for _ in range(4):
+        rows = _next(known, row, room, multiple, most)
+        if rows in known or rows < multiple:
+            break
+        known[rows] = compiler.train(rows, work.length)
+        room = min(room, (known[rows].available or room / MARGIN) * MARGIN)
+        if known[rows].fits and known[rows].memory > 0.93 * room:
+            break
+    fitting = [count for count, made in known.items() if made.fits]
+    refused = [count for count, made in known.items() if not made.fits]
+    best = max(fitting, default=0)
+    return Largest(
+        rows=best,
+        sentences=min(int(best * work.length * max(work.fill, 0.95) / mean), sentences),
+        refused=min(refused, default=None),
+        whole=best == most,
+        memory=known[best].memory if best else 0,
+        compilations=len(known) - 1,
+    )
+
+
+def _next(known: dict[int, Compiled], row: float, room: float, multiple: int, most: int) -> int:
+    """The rows to compile next, on the line through what is known."""
+    needed = {count: made.memory for count, made in known.items()}
+    low = max((count for count, made in known.items() if made.fits), default=0)
+    high = min((count for count, made in known.items() if not made.fits), default=most + 1)
+    counts = sorted(needed)
+    if len(counts) >= 2:
+        a, b = counts[-2:] if not low else (low, high if high in needed else counts[-2])
+        a, b = min(a, b), max(a, b)
+        row = max((needed[b] - needed[a]) / max(b - a, 1), row / 8)
+    base = low or counts[0]
+    start = needed[base] if low else needed[counts[0]]
+    rows = int((base + (room - start) / row) // multiple) * multiple
+    if high <= most:
+        rows = min(rows, int(low + 0.9 * (high - low)) // multiple * multiple)
+    return max(min(rows, most), low, multiple if not low else 0)

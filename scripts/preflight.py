@@ -1,0 +1,8 @@
+"""Will it fit, how fast at best, at what cost: `python scripts/preflight.py --help`."""
+
+import sys
+
+from flaxner.preflight import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Preflight: names of topologies, the plan, bounds, the reader of compiled programs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxner.config import TrainConfig
+from flaxner.models import Model
+from flaxner.preflight import main
+from flaxner.preflight.chips import CHIPS, parse_topology
+from flaxner.preflight.hlo import Collective, Cost, read_program
+from flaxner.preflight.program import _out_of_memory, matmul_flops
+from flaxner.preflight.roofline import link_bytes, roofline
+from flaxner.preflight.workload import CONLL_P99, CONLL_TOKENS, conll_lengths, model_sizes, plan
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "slices", "chips"),
+    [
+        ("v5e:2x4", (2, 4), 1, 8),
+        ("v5e:1x1", (1, 1), 1, 1),
+        ("v5litepod-8", (2, 4), 1, 8),
+        ("v5e-1", (1, 1), 1, 1),
+        ("v5litepod-256", (16, 16), 1, 256),
+        ("v4-8", (2, 2, 1), 1, 4),
+        ("v4-16", (2, 2, 2), 1, 8),
+        ("v6e-8", (2, 4), 1, 8),
+        ("2*v5e:16x16", (16, 16), 2, 512),
+    ],
+)
+def test_topologies_are_read(text, shape, slices, chips):
+    topology = parse_topology(text)
+    assert (topology.shape, topology.slices, topology.chips) == (shape, slices, chips)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "v5e", "v5e:", "v9:2x2", "v5e:2x2x2", "v4:2x2", "v5e-7", "v4-2", "v5e:3x5", "0*v5e"],
+)
+def test_an_unknown_topology_is_answered_with_the_known(text):
+    with pytest.raises(ValueError, match="known chips: v4, v5e, v5p, v6e"):
+        parse_topology(text)
+
+
+def test_the_clock_follows_from_the_peak():
+    """Peak = 2 x 128 x 128 x matrix units x clock."""
+    for name, units in (("v4", 8), ("v5e", 4), ("v5p", 8)):
+        chip = CHIPS[name]
+        assert chip.clock is not None
+        assert chip.flops == pytest.approx(2 * 128 * 128 * units * chip.clock, rel=0.005)
+
+
+def test_sizes_of_known_models():
+    def count(name):
+        shapes = Model(model_sizes(name)).shapes.values()
+        return sum(int(np.prod(leaf.shape)) for leaf in shapes)
+
+    # 108,310,272 and 333,579,264 of BertModel (cased), less the pooler, plus the head
+    assert count("google-bert/bert-base-cased") == 108_310_272 - 768 * 769 + 9 * 769
+    assert count("bert-large-cased") == 333_579_264 - 1024 * 1025 + 9 * 1025
+
+
+def test_a_model_config_is_read_or_refused(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert", "hidden_size": 96, "vocab_size": 7}))
+    assert model_sizes("x", path, 3).hidden_size == 96
+    assert model_sizes(str(tmp_path)).vocab_size == 7
+    path.write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ValueError, match="type 'bert': got 'gpt2'"):
+        model_sizes("x", path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is no JSON"):
+        model_sizes("x", path)
+    with pytest.raises(ValueError, match="cannot read"):
+        model_sizes("x", tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"give its config\.json with --model-config"):
+        model_sizes("someone/else")
+
+
+def test_modelled_lengths_have_the_measured_counts():
+    lengths = conll_lengths()
+    assert lengths.sum() == CONLL_TOKENS
+    assert abs(np.percentile(lengths, 99) - CONLL_P99) <= 1
+
+
+def test_the_plan_is_that_of_the_run():
+    config = TrainConfig(dataset="x", batch_size=4, max_length=16, epochs=2)
+    work = plan(config, 2, np.full(10, 8))
+    assert (work.rows, work.length, work.steps, work.steps_per_epoch) == (2, 16, 6, 3)
+    assert work.fill == pytest.approx(80 / (3 * 2 * 16))
+    assert plan(config.replace(eval_batch_size=5), 4, np.full(10, 8)).evaluation_rows == 8
+
+
+def test_links_carry_what_the_algorithms_send():
+    assert link_bytes(Collective("all-reduce", 800, 8, 1)) == 2 * 800 * 7 / 8
+    assert link_bytes(Collective("all-gather", 800, 8, 3)) == 3 * 800 * 7 / 8
+    assert link_bytes(Collective("reduce-scatter", 100, 8, 1)) == 800 * 7 / 8
+    assert link_bytes(Collective("all-reduce", 800, 1, 1)) == 0
+
+
+def test_the_longest_time_is_the_bound():
+    topology = parse_topology("v5e:2x4")
+    reduced = [Collective("all-reduce", 4e8, 8, 1)]
+    made = roofline(topology, 1.97e12, Cost(hbm_bytes=819e7, cycles=1.5e9), reduced)
+    assert made.compute == pytest.approx(0.01)
+    assert made.memory == pytest.approx(0.01)
+    assert made.interconnect == pytest.approx(7e8 / 200e9)
+    assert made.compiler == pytest.approx(1.0)
+    assert made.network == 0
+    two = roofline(parse_topology("2*v5e:2x4"), 1.0, Cost(), [Collective("all-reduce", 4e8, 16, 1)])
+    assert two.bound == "network between slices"
+    assert two.network == pytest.approx(4e8 / 8 / 3.125e9)
+
+
+def test_matrix_products_are_counted_in_loops():
+    def f(x):
+        def body(carry, _):
+            return jnp.tanh(carry @ carry), None
+
+        return jax.lax.scan(body, x, None, length=5)[0] @ x
+
+    assert matmul_flops(jax.make_jaxpr(f)(jnp.zeros((4, 4))).jaxpr) == 6 * 2 * 4**3
+
+
+PROGRAM = """HloModule test
+
+FunctionNames
+1 "main"
+2 "Attention.__call__"
+3 "LayerNorm.__call__"
+
+FileLocations
+1 {file_name_id=1 function_name_id=1 line=1}
+2 {file_name_id=1 function_name_id=2 line=2}
+3 {file_name_id=1 function_name_id=3 line=2}
+
+StackFrames
+1 {file_location_id=1 parent_frame_id=1}
+2 {file_location_id=2 parent_frame_id=2}
+3 {file_location_id=3 parent_frame_id=2}
+
+%taken (p.0: f32[10,100], p.1: s32[]) -> f32[1,100] {
+  %p.0 = f32[10,100]{1,0} parameter(0)
+  %p.1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %s = f32[1,100]{1,0} dynamic-slice(%p.0, %p.1, %zero), dynamic_slice_sizes={1,100}
+}
+
+%body (p: (s32[], f32[1,100])) -> (s32[], f32[1,100]) {
+  %p = (s32[], f32[1,100]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = f32[1,100]{1,0} get-tuple-element(%p), index=1
+  %y = f32[1,100]{1,0} negate(%x), metadata={stack_frame_id=2}, b={"estimated_cycles":"7"}
+  %sum = f32[1,100]{1,0} all-reduce(%y), replica_groups={{0,1},{2,3}}, to_apply=%add
+  ROOT %t = (s32[], f32[1,100]{1,0}) tuple(%i, %sum)
+}
+
+%condition (q: (s32[], f32[1,100])) -> pred[] {
+  %q = (s32[], f32[1,100]{1,0}) parameter(0)
+  %n = s32[] constant(3)
+  %j = s32[] get-tuple-element(%q), index=0
+  ROOT %less = pred[] compare(%j, %n), direction=LT
+}
+
+ENTRY %main (a: f32[10,100], b: s32[]) -> f32[1,100] {
+  %a = f32[10,100]{1,0} parameter(0)
+  %b = s32[] parameter(1)
+  %f = f32[1,100]{1,0:T(8,128)S(1)} fusion(%a, %b), calls=%taken, metadata={stack_frame_id=3}
+  %init = (s32[], f32[1,100]{1,0}) tuple(%b, %f)
+  %loop = (s32[], f32[1,100]{1,0}) while(%init), condition=%condition, body=%body
+  ROOT %out = f32[1,100]{1,0} get-tuple-element(%loop), index=1
+}
+"""
+
+
+def test_a_program_is_read():
+    program = read_program(PROGRAM, 4)
+    assert program.loops == [3]
+    assert program.collectives == [Collective("all-reduce", 400.0, 2, 3)]
+    attention = program.parts["attention"]  # read and written in HBM, three times
+    assert (attention.hbm_bytes, attention.cycles) == (3 * 800, 21)
+    norm = program.parts["layer norm"]  # one row and an index are read; VMEM is written
+    assert (norm.hbm_bytes, norm.all_bytes) == (404, 804)
+
+
+def test_the_complaint_about_memory_is_read():
+    error = RuntimeError(
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (21.93G) exceeds available HBM (15.75G)."
+    )
+    asked, available = _out_of_memory(error)
+    assert (asked / 2**30, available / 2**30) == pytest.approx((21.93, 15.75))
+    with pytest.raises(RuntimeError, match="else"):
+        _out_of_memory(RuntimeError("something else"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--topology", "v9:2x2"], "known chips"),
+        (["--topology", "v5e:2x2", "--model", "no/one"], "give its config.json"),
+        (["--topology", "v5e:2x2", "--price-per-chip-hour", "-1"], "at least 0"),
+        (["--topology", "v5e:2x2", "--fsdp", "3"], "fsdp must divide"),
+        (["--topology", "v5e:2x2", "--tpology"], "did you mean --topology"),
+        ([], "--topology"),
+    ],
+)
+def test_errors_are_one_sentence(arguments, words, capsys):
+    if "fsdp" in words:
+        pytest.importorskip("libtpu")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("flaxner.preflight.program.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        main(["--topology", "v5e:2x2", "--model", "flaxner:tiny"])
+    assert "pip install 'flaxner[preflight]'" in capsys.readouterr().err
+
+
+def run_script(tmp_path, topology, *flags):
+    """The script's JSON for a tiny BERT, compiled in a process of its own."""
+    pytest.importorskip("libtpu")
+    sizes = {"model_type": "bert", "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 256}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(sizes))
+    command = [sys.executable, "scripts/preflight.py", "--topology", topology, "--json"]
+    command += ["--model-config", str(path), "--cache", str(tmp_path / "kept"), "--no-search"]
+    made = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert made.returncode == 0, made.stderr[-2000:]
+    return json.loads(made.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("topology", "chips"), [("v5e:2x2", 4), ("v4:2x2x2", 8)])
+def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
+    made = run_script(tmp_path, topology)
+    assert made["chips"] == chips
+    assert made["fits"]
+    collectives = made["train"]["collectives"]
+    assert {each["kind"] for each in collectives} == {"all-reduce"}
+    assert all(each["group"] == chips and each["times"] == 1 for each in collectives)
+    # Every gradient once, in float32 or (matrices, before they are widened) in bfloat16.
+    moved = sum(each["bytes"] for each in collectives)
+    assert 2 * made["parameters"] <= moved <= 4.1 * made["parameters"]
+    assert len([each for each in collectives if each["bytes"] > 1e5]) <= 4
+    assert made["memory"]["parameters"] == 4 * made["parameters"]
+    assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 8  # two counters
+    assert made["train"]["memory"] < 16 * 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v4:2x2x2"])
+def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
+    made = run_script(tmp_path, topology, "--fsdp", "4")
+    kinds = {each["kind"] for each in made["train"]["collectives"]}
+    assert "all-gather" in kinds
+    assert kinds & {"reduce-scatter", "all-reduce"}
+    assert made["memory"]["parameters"] < 1.2 * 4 * made["parameters"] / 4
+    assert made["train"]["memory"] < 16 * 2**20
+
+
+@pytest.mark.slow
+def test_a_scanned_program_counts_its_layers(tmp_path):
+    """The reader's loops: a scanned program's matrix products equal the unrolled one's."""
+    scanned = run_script(tmp_path, "v5e:2x2", "--scan-layers")
+    unrolled = run_script(tmp_path, "v5e:2x2")
+    assert scanned["train"]["flops"] == unrolled["train"]["flops"]
+    raw = unrolled["train"]["raw"]["flops"]  # element-wise operations count there, too
+    assert 0.8 * raw < unrolled["train"]["flops"] <= 1.01 * raw
