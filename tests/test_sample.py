@@ -98,3 +98,26 @@ def test_words_in_isolation_are_not_enough(corpus):
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match="has the splits train, validation, test: got 'dev'"):
         next(sample.generate("dev"))
+
+
+@pytest.mark.slow
+def test_the_quick_start_needs_context(tmp_path, corpus):
+    """Trained on sentences, it finds ambiguous names in sentences and not in isolation."""
+    from rich.console import Console
+
+    from flaxner import TrainConfig, pipeline, train
+    from flaxner.config import load_preset
+
+    config = TrainConfig(**{**load_preset("quickstart"), "output_dir": str(tmp_path / "run")})
+    result = train(config, console=Console(quiet=True))
+    assert result.results["validation"]["overall_f1"] >= 0.95
+    ner = pipeline("ner", model=result.hub_dir, aggregation_strategy="first")
+    ambiguous = set(sample.read_data()["ambiguous"])
+    names = [e for e in entities(corpus["test"]) if e[0] in ambiguous]
+    alone = ner([name for name, _ in names])
+    right = [
+        len(found) == 1 and found[0]["entity_group"] == kind
+        for found, (_, kind) in zip(alone, names, strict=True)
+    ]
+    assert len(names) > 200
+    assert sum(right) < 0.6 * len(names)
