@@ -82,7 +82,7 @@ def test_a_model_folder_without_weights(tmp_path, good):
 def test_an_output_folder_in_use(tmp_path, good):
     (tmp_path / "thesis.tex").write_text("x")
     arguments = ("--train-file", good, "--model", "flaxner:tiny", "--output-dir", tmp_path)
-    assert "is in use" in refused(run("train.py", *arguments))
+    assert "which no run wrote" in refused(run("train.py", *arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
