@@ -14,9 +14,11 @@ _HOMES = {
     "FlaxBertForTokenClassification": "flaxner.models",
     "LabelScheme": "flaxner.labels",
     "NerPipeline": "flaxner.pipeline",
+    "PreflightReport": "flaxner.preflight",
     "TrainConfig": "flaxner.config",
     "export_folder": "flaxner.export",
     "pipeline": "flaxner.pipeline",
+    "preflight": "flaxner.preflight",
     "read_corpus": "flaxner.corpus",
     "train": "flaxner.training",
 }

@@ -12,7 +12,7 @@ import pytest
 
 from flaxner.config import TrainConfig
 from flaxner.models import Model
-from flaxner.preflight import main
+from flaxner.preflight import main, preflight, program
 from flaxner.preflight.chips import CHIPS, parse_topology
 from flaxner.preflight.hlo import Collective, Cost, read_program
 from flaxner.preflight.program import _out_of_memory, matmul_flops
@@ -182,12 +182,12 @@ ENTRY %main (a: f32[10,100], b: s32[]) -> f32[1,100] {
 
 
 def test_a_program_is_read():
-    program = read_program(PROGRAM, 4)
-    assert program.loops == [3]
-    assert program.collectives == [Collective("all-reduce", 400.0, 2, 3)]
-    attention = program.parts["attention"]  # read and written in HBM, three times
+    made = read_program(PROGRAM, 4)
+    assert made.loops == [3]
+    assert made.collectives == [Collective("all-reduce", 400.0, 2, 3)]
+    attention = made.parts["attention"]  # read and written in HBM, three times
     assert (attention.hbm_bytes, attention.cycles) == (3 * 800, 21)
-    norm = program.parts["layer norm"]  # one row and an index are read; VMEM is written
+    norm = made.parts["layer norm"]  # one row and an index are read; VMEM is written
     assert (norm.hbm_bytes, norm.all_bytes) == (404, 804)
 
 
@@ -224,8 +224,16 @@ def test_errors_are_one_sentence(arguments, words, capsys):
     assert error.count("\n") == 1
 
 
+def test_the_public_face_is_a_function():
+    import flaxner
+
+    assert flaxner.preflight is preflight
+    with pytest.raises(ValueError, match="known chips"):
+        flaxner.preflight(TrainConfig(dataset="x"), "v9:2x2")
+
+
 def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setattr("flaxner.preflight.program.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         main(["--topology", "v5e:2x2", "--model", "flaxner:tiny"])
     assert "pip install 'flaxner[preflight]'" in capsys.readouterr().err
