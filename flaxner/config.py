@@ -40,6 +40,7 @@ class TrainConfig:
     revision: str | None = _setting(None, "branch, tag or commit of the model on the Hub")
     dataset: str | None = _setting(None, "corpus: Hub name, local folder, or flaxner:embedded")
     dataset_config: str | None = _setting(None, "configuration name of the Hub data set")
+    dataset_revision: str | None = _setting(None, "branch, tag or commit of the Hub data set")
     train_file: str | None = _setting(None, "training corpus as a file, instead of --dataset")
     validation_file: str | None = _setting(None, "validation corpus as a file")
     test_file: str | None = _setting(None, "test corpus as a file")

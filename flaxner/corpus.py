@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from flaxner.labels import detect_scheme, tag_pairs, to_iob2
+from flaxner.readers import BadCorpus, Notes, Raw, ReadOptions, read_file
+from flaxner.readers.hub_data import read_splits
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in ("conll", "conllu", "iob", "iob2", "bio", "txt", "tsv", "csv", "json", "jsonl")
+    + ("parquet", "arrow", "spacy", "gz")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +42,16 @@ class Corpus:
       source: where it was read from, for messages.
       scheme: the scheme that was found in it; the sentences are in IOB2.
       repaired: tags that were no legal sequence in that scheme and were read as conlleval does.
+      notes: what the reader chose or passed over, a sentence each.
+      format: name of the reader.
     """
 
     sentences: list[Sentence]
     source: str
     scheme: str
     repaired: int
+    notes: tuple[str, ...] = ()
+    format: str = ""
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -56,21 +71,72 @@ class Corpus:
         return tuple(sorted({tag[2:] for tag in tags if tag != "O"}))
 
 
-def read_corpus(source: str | Path, split: str | None = None) -> Corpus:
-    """Read a corpus file.
+def read_corpus(
+    source: str | Path, split: str | None = None, options: ReadOptions | None = None
+) -> Corpus:
+    """Read a corpus: a file of any format of `READERS`, or a split of a data set.
+
+    Args:
+      source: a file, a folder of `datasets`, or a name on the Hub.
+      split: of a data set.
+      options: what is not to be guessed.
 
     Raises:
-      ValueError: it is not there.
+      ValueError: it cannot be read; one sentence with file and line.
     """
+    options = options or ReadOptions()
+    if isinstance(source, Path) or is_file(source, split):
+        path, notes = Path(source), Notes()
+        format_name, raws = read_file(path, options, notes)
+        return assemble(raws, str(path), notes, format_name)
+    if split is None:
+        raise ValueError(f"{source} is a data set: name one of its splits, such as train or test")
+    return read_dataset(source, [split], options)[split]
+
+
+def read_dataset(
+    name: str, splits: Sequence[str], options: ReadOptions | None = None
+) -> dict[str, Corpus]:
+    """Those of the splits that a data set of the Hub, or a folder of `datasets`, has.
+
+    Raises:
+      ValueError: it cannot be read, or has none of them.
+    """
+    notes = Notes()
+    found = read_splits(name, options or ReadOptions(), notes, splits)
+    corpora = {s: assemble(raws, f"{name} ({s})", notes, "datasets") for s, raws in found.items()}
+    return {s: dataclasses.replace(c, notes=tuple(notes.lines())) for s, c in corpora.items()}
+
+
+def is_file(source: str, split: str | None) -> bool:
+    """Whether the name of a source means a file: it is one, or looks like one."""
     path = Path(source)
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read the corpus {path}: {error.strerror}") from error
-    sentences = []
-    for block in text.split("\n\n"):
-        rows = [line.split() for line in block.splitlines() if line.strip()]
-        if rows:
-            words, tags = [row[0] for row in rows], [row[-1] for row in rows]
-            sentences.append(Sentence(tuple(words), tuple(tags)))
-    return Corpus(sentences, str(path), "IOB2", 0)
+    if path.is_file():
+        return True
+    looks = source.startswith((".", "/", "~")) or path.suffix.lower() in SUFFIXES
+    return looks and (split is None or not path.is_dir())
+
+
+def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = "") -> Corpus:
+    """Sentences as read -> corpus in IOB2, its scheme detected and its faults counted.
+
+    Raises:
+      ValueError: what the reader raises, a tag that is no tag, or no sentence at all.
+    """
+    sentences: list[Sentence] = []
+    patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for raw in raws:
+        tags = patterns.get(raw.tags)
+        if tags is None:
+            tags = patterns[raw.tags] = to_iob2(raw.tags)
+        counts[raw.tags] += 1
+        sentences.append(Sentence(raw.words, tags, raw.document))
+    if not sentences:
+        raise BadCorpus(source, 1, "the corpus is empty: there is no sentence in it")
+    pairs: Counter[tuple[str, str]] = Counter()
+    for pattern, count in counts.items():
+        for pair in tag_pairs(pattern):
+            pairs[pair] += count
+    scheme, repaired = detect_scheme(pairs)
+    return Corpus(sentences, source, scheme, repaired, tuple(notes.lines()), format_name)

@@ -81,3 +81,132 @@ class LabelScheme:
         return np.asarray(
             [[not b.startswith("I-") or a[2:] == b[2:] for b in self.tags] for a in self.tags]
         )
+
+
+# Scheme -> the prefixes that begin, continue, end an entity and that stand alone in it.
+SCHEMES: dict[str, dict[str, str]] = {
+    "IO": {"begin": "I", "inside": "I", "end": "I", "single": "I"},
+    "IOB2": {"begin": "B", "inside": "I", "end": "I", "single": "B"},
+    "IOB1": {"begin": "I", "inside": "I", "end": "I", "single": "I"},
+    "BIOES": {"begin": "B", "inside": "I", "end": "E", "single": "S"},
+    "BILOU": {"begin": "B", "inside": "I", "end": "L", "single": "U"},
+}
+# Prefixes of the dialects -> those of BIOES, in which tags are compared.
+_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
+_BORDER = ("O", "")  # what stands before the first word and after the last
+UNTYPED = "ENTITY"  # the type of tags that name none: B, I
+
+Span = tuple[int, int, str]
+
+
+@functools.lru_cache(maxsize=65536)
+def parse_tag(tag: str) -> tuple[str, str] | None:
+    """A tag -> (prefix, type): "B-PER" -> ("B", "PER"), "O" -> ("O", ""); None: it is no tag."""
+    if tag == OUTSIDE:
+        return _BORDER
+    prefix, dash, kind = tag[:1], tag[1:2], tag[2:]
+    if prefix not in _PREFIXES or (dash and (dash not in "-_" or not kind.strip())):
+        return None
+    return prefix, kind or UNTYPED
+
+
+def _parsed(tag: str) -> tuple[str, str]:
+    pair = parse_tag(tag)
+    if pair is None:
+        raise ValueError(f"a tag must be O or a prefix such as B- and a type: got {tag!r}")
+    return pair
+
+
+def _begins(before: tuple[str, str], now: tuple[str, str]) -> bool:
+    """Whether an entity begins here, as the script of the CoNLL shared tasks reads it."""
+    (p, kind), (q, other) = before, now
+    return q != "O" and (q in "BSUW" or p in "OESLUW" or kind != other)
+
+
+def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
+    """Tags of any scheme -> IOB2; what is illegal is read as conlleval reads it.
+
+    Raises:
+      ValueError: a tag that is no tag.
+    """
+    made, before = [], _BORDER
+    for tag in tags:
+        now = _parsed(tag)
+        prefix = "B-" if _begins(before, now) else "I-"
+        made.append(OUTSIDE if now[0] == "O" else prefix + now[1])
+        before = now
+    return tuple(made)
+
+
+def tags_to_spans(tags: Sequence[str]) -> list[Span]:
+    """Tags of any scheme -> (first word, word after the last, type) of every entity."""
+    spans: list[Span] = []
+    start, kind = 0, ""
+    for i, tag in enumerate((*to_iob2(tags), OUTSIDE)):
+        if kind and not tag.startswith("I-"):
+            spans.append((start, i, kind))
+            kind = ""
+        if tag.startswith("B-"):
+            start, kind = i, tag[2:]
+    return spans
+
+
+def spans_to_tags(spans: Iterable[Span], length: int, scheme: str = "IOB2") -> tuple[str, ...]:
+    """Spans that do not overlap -> tags. IO cannot tell neighbours of one type apart.
+
+    Raises:
+      ValueError: an unknown scheme, or a span that overlaps another or leaves the sentence.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"there is no scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+    names, tags, touched = SCHEMES[scheme], [OUTSIDE] * length, (-1, "")
+    for start, end, kind in sorted(spans):
+        if not max(0, touched[0]) <= start < end <= length:
+            raise ValueError(f"the span {(start, end, kind)} overlaps another or leaves the words")
+        inside, last = [names["inside"]] * max(0, end - start - 2), [names["end"]]
+        prefixes = [names["begin"], *inside, *last] if end - start > 1 else [names["single"]]
+        if scheme == "IOB1" and touched == (start, kind):
+            prefixes[0] = "B"
+        tags[start:end] = [f"{prefix}-{kind}" for prefix in prefixes]
+        touched = (end, kind)
+    return tuple(tags)
+
+
+Pair = tuple[str, str]
+
+
+def tag_pairs(tags: Sequence[str]) -> Iterable[Pair]:
+    """Neighbouring tags, the borders of the sentence counting as O."""
+    return zip((OUTSIDE, *tags), (*tags, OUTSIDE), strict=True)
+
+
+def _legal(scheme: str, before: tuple[str, str], now: tuple[str, str]) -> bool:
+    (p, kind), (q, other) = before, now
+    if not {p, q} <= {"O", *SCHEMES[scheme].values(), *("B" if scheme == "IOB1" else "")}:
+        return False
+    follows = p not in "OESLUW" and kind == other
+    if scheme in ("IO", "IOB1"):
+        return q != "B" or follows
+    if scheme == "IOB2":
+        return q != "I" or follows
+    goes_on = q not in "OBSUW"
+    return goes_on == (p in "BIM") and (not goes_on or follows)
+
+
+def detect_scheme(pairs: Mapping[Pair, int]) -> tuple[str, int]:
+    """Counts of neighbouring tags -> (the scheme that explains most of them, the exceptions).
+
+    Where nothing tells two schemes apart the first in `SCHEMES` is named: a corpus without B-
+    is IO.
+    """
+    dialect = {"M": "I", "W": "S"}  # BMESO, BMEWO
+    parsed = {}
+    for pair, count in pairs.items():
+        (p, a), (q, b) = (_parsed(tag) for tag in pair)
+        parsed[pair] = ((dialect.get(p, p), a), (dialect.get(q, q), b), count)
+    faults = {
+        scheme: sum(count for p, q, count in parsed.values() if not _legal(scheme, p, q))
+        for scheme in SCHEMES
+    }
+    scheme = min(faults, key=lambda name: faults[name])
+    return scheme, faults[scheme]

@@ -11,9 +11,10 @@ import jax
 
 from flaxner.alignment import Segments, load_tokenizer, train_wordpiece
 from flaxner.config import SPLITS, TrainConfig
-from flaxner.corpus import Corpus, Sentence, read_corpus
+from flaxner.corpus import Corpus, Sentence, read_corpus, read_dataset
 from flaxner.labels import LabelScheme
 from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, read_config
+from flaxner.readers import ReadOptions
 from flaxner.segment_cache import align_cached
 
 EMBEDDED = "flaxner:embedded"
@@ -134,7 +135,13 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
 
 def _dataset_splits(config: TrainConfig) -> dict[str, Corpus]:
     assert config.dataset is not None
-    return {split: read_corpus(config.dataset, split=split) for split in SPLITS}
+    options = ReadOptions(
+        dataset_config=config.dataset_config, dataset_revision=config.dataset_revision
+    )
+    corpora = read_dataset(config.dataset, SPLITS, options)
+    if "train" not in corpora:
+        raise ValueError(f"{config.dataset} has no training split; it has {', '.join(corpora)}")
+    return corpora
 
 
 def embedded_corpus(split: str) -> Corpus:

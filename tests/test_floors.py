@@ -13,6 +13,7 @@ FLOORS = (
     ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder", "allocator"),
     (
         "weights",
+        "readers",
         "corpus",
         "alignment",
         "segment_cache",
@@ -33,7 +34,9 @@ ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in f
 
 # third-party library -> the modules that may import it
 DOORS = {
-    "datasets": {"corpus"},
+    "datasets": {"readers"},
+    "pyarrow": {"readers"},
+    "spacy": {"readers"},
     "huggingface_hub": {"hub"},
     "seqeval": {"metrics"},
     "orbax": {"checkpoint"},
