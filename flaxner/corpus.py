@@ -12,9 +12,10 @@ from flaxner.readers import BadCorpus, Notes, Raw, ReadOptions, read_file
 from flaxner.readers.hub_data import read_splits
 
 SUFFIXES = frozenset(
-    f".{name}"
-    for name in ("conll", "conllu", "iob", "iob2", "bio", "txt", "tsv", "csv", "json", "jsonl")
-    + ("parquet", "arrow", "spacy", "gz")
+    (
+        *(".conll", ".conllu", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".csv"),
+        *(".json", ".jsonl", ".parquet", ".arrow", ".spacy", ".gz"),
+    )
 )
 
 

@@ -69,7 +69,8 @@ WHOLE = [("Ann left", "B-PER O"), ("Rome", "B-LOC")]
         "Ann NNP I-NP I-PER\nleft VBD I-VP O\n\nRome NNP I-NP I-LOC\n",
         "-DOCSTART- -X- O O\n\nAnn NNP x B-PER\nleft VBD x O\n\nRome NNP x B-LOC\n",
         "-DOCSTART-\tO\nAnn\tB-PER\nleft\tO\n-DOCSTART-\tO\nRome\tB-LOC\n",
-        "# sent_id = 1\n1\tAnn\tB-PER\t-\t-\n2\tleft\tO\t-\t-\n\n# text = Rome\n1\tRome\tB-LOC\t-\t-\n",
+        "# sent_id = 1\n1\tAnn\tB-PER\t-\t-\n2\tleft\tO\t-\t-\n"
+        "\n# text = Rome\n1\tRome\tB-LOC\t-\t-\n",
         "#\thttp://x\n1\tAnn\tB-PER\tO\n2\tleft\tO\tO\n\n1\tRome\tB-LOC\tI-PER\n",
         "# id 1 domain=en\nAnn _ _ B-PER\nleft _ _ O\n\n# id 2\nRome _ _ B-LOC\n",
         "Ann  S-PER\nleft   O\n\nRome    S-LOC\n",

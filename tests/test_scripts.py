@@ -35,8 +35,8 @@ def good(tmp_path_factory):
 
 BAD_CORPORA = {
     "empty": ("", "empty"),
-    "no column": ("Berlin B-LOC\nonly\n", ":2"),
-    "no tag": ("Berlin B-LOC\nis nonsense\n", ":2"),
+    "no column": ("Berlin B-LOC\nonly\n", "line 2: too few columns"),
+    "no tag": ("Berlin B-LOC\nis nonsense\n", "line 2: a tag must be O"),
     "no entity": ("it O\nrains O\n", "no entity"),
 }
 
