@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flaxner.labels import parse_tag
 from flaxner.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
@@ -227,5 +228,6 @@ def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
         if not -layout.width <= column < layout.width:
             message = f"there is no column {column}; the file has {layout.width}"
             raise BadCorpus(path, 1, message)
-        layout = dataclasses.replace(layout, **{which: column, "key": ""})
+        changes: dict[str, Any] = {which: column, "key": ""}
+        layout = dataclasses.replace(layout, **changes)
     return layout

@@ -185,7 +185,9 @@ def _token_offsets(tokens: Any, text: str) -> Offsets | None:
     """The words that Prodigy or spaCy wrote beside the text, if they are whole and in order."""
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], dict):
         return None
-    offsets = [(t.get("start"), t.get("end")) for t in tokens if isinstance(t, dict)]
+    offsets: list[tuple[Any, Any]] = [
+        (t.get("start"), t.get("end")) for t in tokens if isinstance(t, dict)
+    ]
     if not all(type(a) is int and type(b) is int for a, b in offsets):
         return None
     borders = [place for pair in offsets for place in pair]

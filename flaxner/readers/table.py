@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flaxner.labels import parse_tag
 from flaxner.readers.records import TAG_COLUMNS, WORD_COLUMNS
@@ -98,7 +99,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line.rstrip("\r") + "\n"
 
     # In TSV a quotation mark is a word like any other, unless the header is quoted.
-    quoting = csv.QUOTE_NONE if delimiter == "\t" and '"' not in first else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" and '"' not in first else csv.QUOTE_MINIMAL
     reader = csv.reader(numbered(), delimiter=delimiter, quoting=quoting, strict=True)
     begun = 1
     try:
