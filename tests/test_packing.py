@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flaxner.alignment import align
 from flaxner.batches import evaluation_batches
+from flaxner.corpus import Sentence
 from flaxner.decoders import Softmax
+from flaxner.labels import LabelScheme
 from flaxner.models import Model
 from flaxner.packing import choose_row_counts, fill_rows, plan_rows
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
+from tests.wordpiece import tiny_tokenizer
 
 LENGTHS = st.lists(st.integers(3, 40), max_size=60)
 
@@ -107,6 +111,31 @@ def test_packed_equals_unpacked(lengths, row_length, seed):
     params = model.init(seed)
     packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length)
     single = one_row_each(segments, 20)
+    loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
+    loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
+    assert_close("packing", by_word(packed, logits_a), by_word(single, logits_b))
+    assert_close("packing", loss_a, loss_b)
+    scaled_close("packing", gradient_a, gradient_b)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    max_length=st.integers(8, 16),
+    seed=st.integers(0, 1000),
+)
+def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
+    """Long sentences in overlapping windows: every word once, and the same numbers packed."""
+    rng = np.random.default_rng(seed)
+    words = ["Angela", "Merkel", "beat", "Chelsea's", "zzz", "2-1"]
+    corpus = [Sentence(tuple(rng.choice(words, size)), ("O",) * size) for size in sizes]
+    tokenizer = tiny_tokenizer()
+    segments = align(corpus, tokenizer, LabelScheme.from_types(["PER"]), max_length)
+    model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=3, initializer_range=0.2))
+    params = model.init(seed)
+    packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24, 16)
+    single = fill_rows(segments, [[i] for i in range(len(segments))], 24, 48)
+    assert sorted(packed.words[packed.words >= 0].tolist()) == list(range(sum(sizes)))
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
     loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
     assert_close("packing", by_word(packed, logits_a), by_word(single, logits_b))
