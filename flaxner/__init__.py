@@ -14,6 +14,8 @@ _HOMES = {
     "FlaxBertForTokenClassification": "flaxner.models",
     "LabelScheme": "flaxner.labels",
     "NerPipeline": "flaxner.pipeline",
+    "evaluate": "flaxner.scoring",
+    "load_exported": "flaxner.serving",
     "PreflightReport": "flaxner.preflight",
     "TrainConfig": "flaxner.config",
     "export_folder": "flaxner.export",

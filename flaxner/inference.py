@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from flaxner.models import Model, Params
 from flaxner.packing import plan_rows
 from flaxner.sharding import batch_sharding, make_mesh, place_tree, replicated
 
@@ -18,6 +16,7 @@ PACKED_LENGTH = 128  # rows that short segments are packed into
 # Tokens of a full batch on one device; a larger one leaves a CPU's cache.
 TOKENS_PER_DEVICE = {"cpu": 1024, "gpu": 32768, "tpu": 32768}
 
+Params = Mapping[str, Any]
 Forward = Callable[..., jax.Array]  # (params, input_ids, segment_ids, position_ids) -> logits
 
 
@@ -119,11 +118,12 @@ class Pending:
 
 
 class Predictor:
-    """A model on its devices; safe to use from many threads.
+    """A forward pass on its devices; safe to use from many threads.
 
     Args:
-      model: static definition.
-      params: path -> host array.
+      forward: (params, input_ids, segment_ids, position_ids) -> logits.
+      params: path -> array.
+      num_labels: width of the logits.
       limit: the longest segment.
       devices: where to compute; all devices if None.
 
@@ -133,23 +133,27 @@ class Predictor:
 
     def __init__(
         self,
-        model: Model,
+        forward: Forward,
         params: Params,
+        num_labels: int,
         limit: int,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        self.limit, self.num_labels = limit, model.config.num_labels
+        self.limit, self.num_labels = limit, num_labels
         self.traces: list[tuple[int, int]] = []
         mesh = make_mesh(devices=devices)
         self._devices = mesh.size
         platform = mesh.devices.flat[0].platform
         self._tokens = TOKENS_PER_DEVICE.get(platform, TOKENS_PER_DEVICE["gpu"])
-        self._params = place_tree(params, jax.tree.map(lambda _: replicated(mesh), dict(params)))
-        spread = batch_sharding(mesh)
+        whole, spread = replicated(mesh), batch_sharding(mesh)
+        self._params = place_tree(params, jax.tree.map(lambda _: whole, dict(params)))
+
+        def counted(params: Params, *inputs: jax.Array) -> jax.Array:
+            self.traces.append((inputs[0].shape[0], inputs[0].shape[1]))
+            return forward(params, *inputs)
+
         self._forward = jax.jit(
-            functools.partial(_forward, model, self.traces),
-            in_shardings=(replicated(mesh), spread, spread, spread),
-            out_shardings=spread,
+            counted, in_shardings=(whole, spread, spread, spread), out_shardings=spread
         )
 
     def submit(self, input_ids: np.ndarray, starts: np.ndarray) -> Pending:
@@ -172,15 +176,3 @@ class Predictor:
             for rows in {1, full if row_length >= min(PACKED_LENGTH, self.limit) else 1}:
                 zeros = np.zeros((rows * self._devices, row_length), np.int32)
                 self._forward(self._params, zeros, zeros, zeros).block_until_ready()
-
-
-def _forward(
-    model: Model,
-    traces: list[tuple[int, int]],
-    params: Params,
-    input_ids_BL: jax.Array,
-    segment_ids_BL: jax.Array,
-    position_ids_BL: jax.Array,
-) -> jax.Array:
-    traces.append((input_ids_BL.shape[0], input_ids_BL.shape[1]))
-    return model.apply(params, input_ids_BL, segment_ids_BL, position_ids_BL)

@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,26 +32,27 @@ class NerPipeline:
     """Named entity recognition over texts; made by `pipeline`. Safe to use from many threads.
 
     Attributes:
-      classifier: model, tokenizer and labels.
-      options: what holds where a call says nothing else.
+      tokenizer: a fast tokenizer of `transformers`.
+      labels: names of the labels.
       predictor: the model on its devices.
+      options: what holds where a call says nothing else.
+      classifier: the model itself; None where only its exported program is there.
     """
 
     task = "token-classification"
 
     def __init__(
         self,
-        classifier: Classifier,
-        devices: Sequence[jax.Device] | None = None,
+        tokenizer: Any,
+        labels: Sequence[str],
+        predictor: Predictor,
         options: Options | None = None,
+        classifier: Classifier | None = None,
     ) -> None:
-        self.classifier, self.options = classifier, options or Options()
-        self.tokenizer = classifier.tokenizer
-        self.predictor = Predictor(classifier.model, classifier.params, classifier.limit, devices)
-        self._aggregate = Aggregator(classifier.tokenizer, classifier.labels)
-        self._reader = functools.lru_cache(
-            functools.partial(Reader, classifier.tokenizer, classifier.limit)
-        )
+        self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
+        self.options, self.classifier = options or Options(), classifier
+        self._aggregate = Aggregator(tokenizer, labels)
+        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer, predictor.limit))
         self._said = False
         self._reader(truncation=self.options.truncation, stride=self.options.stride)
 
@@ -122,7 +124,7 @@ class NerPipeline:
         self, sentences: Iterable[Sequence[str]], *, decoder: str = "viterbi"
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in constant memory."""
-        labels, limit = self.classifier.labels, self.classifier.limit
+        labels, limit = self.labels, self.predictor.limit
 
         def read(chunk: list[Sequence[str]]) -> Any:
             checked = [Sentence(tuple(_checked(words, split=True))) for words in chunk]
@@ -147,6 +149,23 @@ class NerPipeline:
 
         return overlapped(chunks(sentences, CHUNK, CHUNK), read, submit)
 
+    def split_words(self, text: str) -> list[str]:
+        """The words the tokenizer sees in a text; punctuation marks are words of their own."""
+        backend = self.tokenizer.backend_tokenizer
+        pieces = backend.pre_tokenizer.pre_tokenize_str(text)
+        return [text[start:end] for _, (start, end) in pieces]
+
+    def export(self, path: str | Path, *, weights: str = "float32") -> Path:
+        """Write a folder that `flaxner.load_exported` runs without the model's code.
+
+        Args:
+          path: the folder.
+          weights: stored as "float32", "bfloat16" or "int8".
+        """
+        from flaxner.serving import export
+
+        return export(self, path, weights=weights)
+
     def warmup(self) -> None:
         """Compile all shapes now instead of at the first text that needs them."""
         self.predictor.warmup()
@@ -166,7 +185,7 @@ class NerPipeline:
                     "a text of %d tokens is longer than the %d the model takes: it is read in "
                     "overlapping windows (truncation=True cuts it instead); said once",
                     reading.longest,
-                    self.classifier.limit,
+                    self.predictor.limit,
                 )
             return reading
 
@@ -223,7 +242,14 @@ def pipeline(
     classifier = load_classifier(
         model, tokenizer, labels=id2label, dtype=str(dtype), revision=revision
     )
-    return NerPipeline(classifier, _devices(device), chosen)
+    predictor = Predictor(
+        classifier.model.apply,
+        classifier.params,
+        len(classifier.labels),
+        classifier.limit,
+        _devices(device),
+    )
+    return NerPipeline(classifier.tokenizer, classifier.labels, predictor, chosen, classifier)
 
 
 def _devices(device: Any) -> list[jax.Device] | None:

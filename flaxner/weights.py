@@ -143,9 +143,9 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
         absent = [shard for shard in shards if not (folder / shard).is_file()]
         if absent:
             raise ValueError(f"{folder} lacks {absent}, which {SAFETENSORS_INDEX} names")
-        return {k: v for shard in shards for k, v in _safetensors(folder / shard).items()}
+        return {k: v for shard in shards for k, v in read_tensor_file(folder / shard).items()}
     if (folder / SAFETENSORS).is_file():
-        return _safetensors(folder / SAFETENSORS)
+        return read_tensor_file(folder / SAFETENSORS)
     if (folder / FLAX_MSGPACK).is_file():
         return _msgpack(folder / FLAX_MSGPACK)
     pickles = [name for name in PICKLES if (folder / name).is_file()]
@@ -166,7 +166,12 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     save_file(ordered, path, metadata={"format": "pt"})
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of one safetensors file.
+
+    Raises:
+      ValueError: it is damaged or not there.
+    """
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

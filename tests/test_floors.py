@@ -27,7 +27,7 @@ FLOORS = (
     ("sharding", "optimizer"),
     ("step", "checkpoint", "feed", "inference", "classifier"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
-    ("scoring", "serving", "preflight"),
+    ("scoring", "serving", "answering", "preflight"),
     ("examples", "stopping", "outcome", "training", "embeddings", "benchmark", "machine_check"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

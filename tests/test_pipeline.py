@@ -108,3 +108,143 @@ def test_shapes_of_answers_equal_hf(ours, theirs):
     stream = ours(text for text in TEXTS)
     assert not isinstance(stream, list)
     assert list(stream) == ours(list(TEXTS))
+
+
+def test_a_long_text_is_never_cut(ours, caplog):
+    """Every word of a text of many windows is answered once, with context on both sides."""
+    text = " ".join(TEXTS * 12)
+    ours._said = False
+    found = ours(text, aggregation_strategy="word", ignore_labels=[], decoder="argmax")
+    assert sum(e["end_word"] - e["start_word"] for e in found) == len(ours.split_words(text))
+    assert [e["end_word"] for e in found[:-1]] == [e["start_word"] for e in found[1:]]
+    assert max(entity["end"] for entity in found) == len(text)
+    tokens = ours(text, ignore_labels=[])
+    assert [e["index"] for e in tokens] == list(range(1, len(tokens) + 1))
+    assert len(tokens) == len(ours.tokenizer.tokenize(text))
+    assert [r.message for r in caplog.records if "overlapping windows" in r.message]
+    assert len(ours(text, ignore_labels=[], truncation=True)) == 62  # the model's 64 less two
+
+
+def test_windows_agree_with_a_longer_model(tmp_path):
+    """A word far from the borders of its window has the same label whatever the window."""
+    long = pipeline("ner", model=make_folder(tmp_path / "hub", max_position_embeddings=512))
+    text = " ".join(TEXTS * 2)
+    whole = long.predict_words([long.split_words(text)])[0]
+    entities = long(text, aggregation_strategy="word")
+    from_spans = ["O"] * len(whole)
+    for entity in entities:
+        kind, low, high = (entity[k] for k in ("entity_group", "start_word", "end_word"))
+        from_spans[low:high] = [f"B-{kind}", *[f"I-{kind}"] * (high - low - 1)]
+    assert from_spans == whole
+
+
+def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
+    text = "  New-York,Berlin  and\tMountain View ."
+    for entity in ours(text, aggregation_strategy="word"):
+        assert entity["text"] == text[entity["start"] : entity["end"]]
+    scheme = LabelScheme(TAGS)
+    tags = ours.predict_words([text.split() for text in TEXTS])
+    illegal = 0
+    for decoder in ("viterbi", "argmax"):
+        for row in ours.predict_words([t.split() for t in TEXTS], decoder=decoder):
+            ids = scheme.encode(row)
+            bad = not scheme.legal_starts[ids[0]]
+            bad |= not scheme.legal_transitions[ids[:-1], ids[1:]].all()
+            assert not (bad and decoder == "viterbi")
+            illegal += bad
+    assert illegal, "argmax breaks a rule somewhere, or this test shows nothing"
+    assert [len(row) for row in tags] == [len(text.split()) for text in TEXTS]
+
+
+def test_threads_and_streams_answer_the_same(ours):
+    texts = [f"{TEXTS[i % 4]} {i}" for i in range(80)]
+    expected = ours(texts)
+    answers = {}
+
+    def work(number):
+        answers[number] = list(ours.stream(iter(texts)))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got in answers.values():
+        assert largest_difference(got, expected) < SCORES
+    assert len(answers) == 4
+
+
+def test_a_stream_reads_only_a_little_ahead(ours):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield TEXTS[taken % 4]
+
+    stream = ours(endless())
+    first = [next(stream) for _ in range(3)]
+    assert largest_difference(first, [ours(TEXTS[i % 4]) for i in (1, 2, 3)]) < SCORES
+    assert taken < 1000
+
+
+def test_compilations_are_few(folder):
+    import jax
+
+    fresh = pipeline("ner", model=folder, device=jax.devices()[0])
+    fresh([TEXTS[0]])
+    for size in (1, 3, 40, 150, 700):
+        fresh([*TEXTS] * size)
+    assert len(set(fresh.predictor.traces)) == len(fresh.predictor.traces) <= 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        ([], {}, "at least one text"),
+        (7, {}, "must be a text, a list of texts or an iterator: got int"),
+        (["a", 7], {}, "must be a string: got int '7'"),
+        ([["a", "b"]], {}, "is_split_into_words=True"),
+        ("a b", {"is_split_into_words": True}, "must be a list of words"),
+        ([["a", None]], {"is_split_into_words": True}, "a word must be a string"),
+        ("a", {"aggregation_strategy": "sum"}, "must be one of none, simple"),
+        ("a", {"stride": 62, "aggregation_strategy": "simple"}, "less than the 62 tokens"),
+        ("a", {"strides": 1}, "no option 'strides'"),
+    ],
+)
+def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
+    with pytest.raises(ValueError, match=message):
+        ours(inputs, **options)
+
+
+def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
+    import shutil
+
+    def changed(name, edit):
+        made = tmp_path / name
+        shutil.copytree(folder, made)
+        fields = json.loads((made / "config.json").read_text())
+        edit(fields)
+        (made / "config.json").write_text(json.dumps(fields))
+        return made
+
+    cases = {
+        "no id2label": lambda f: f.pop("id2label"),
+        "is no token classifier": lambda f: f.update(architectures=["BertForMaskedLM"]),
+        "model of type 'gpt2'": lambda f: f.update(model_type="gpt2"),
+    }
+    for number, (message, edit) in enumerate(cases.items()):
+        with pytest.raises(ValueError, match=message):
+            pipeline("ner", model=changed(str(number), edit))
+    with pytest.raises(ValueError, match="a model must be named"):
+        pipeline("ner")
+    with pytest.raises(ValueError, match="the task must be one of"):
+        pipeline("fill-mask", model=folder)
+
+
+def test_bfloat16_finds_nearly_the_same(folder, ours):
+    half = pipeline("ner", model=folder, dtype="bfloat16")
+    a, b = (p.predict_words([t.split() for t in TEXTS]) for p in (half, ours))
+    same = np.mean([x == y for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True)])
+    assert same > 0.8

@@ -1,0 +1,125 @@
+"""Any token classifier on any corpus -> scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.corpus import Corpus, read_corpus
+from flaxner.metrics import NerReport, score
+from flaxner.pipeline import NerPipeline, pipeline
+from flaxner.run_folder import write_json, write_predictions
+
+# Names that corpora and models give to the same type.
+SAME = (
+    ("PER", "PERSON"),
+    ("LOC", "LOCATION"),
+    ("ORG", "ORGANIZATION", "ORGANISATION", "CORPORATION"),
+    ("MISC", "MISCELLANEOUS"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The result of `evaluate`.
+
+    Attributes:
+      report: scores.
+      notes: what a reader of the scores must know, one sentence each.
+      predicted: tags of every sentence.
+      seconds: time of prediction.
+    """
+
+    report: NerReport
+    notes: list[str]
+    predicted: list[list[str]]
+    seconds: float
+
+
+def evaluate(
+    model: Any,
+    *,
+    file: str | Path | None = None,
+    dataset: str | None = None,
+    split: str = "test",
+    decoder: str = "argmax",
+    output_dir: str | Path | None = None,
+) -> Evaluation:
+    """Score a token classifier on a corpus, word for word.
+
+    Args:
+      model: a folder, a Hub name, or a pipeline of ours.
+      file: the corpus; or
+      dataset: its Hub name, with
+      split: the split.
+      decoder: "argmax", as published scores have it, or "viterbi".
+      output_dir: where results.json and predictions.conll go.
+
+    Raises:
+      ValueError: model or corpus cannot be read, or have no entity type in common.
+    """
+    if (file is None) == (dataset is None):
+        raise ValueError("give either a file or a dataset with a split")
+    corpus = read_corpus(file) if file is not None else read_corpus(str(dataset), split=split)
+    sentences = [sentence for sentence in corpus if sentence.words]
+    if not sentences or any(sentence.tags is None for sentence in sentences):
+        raise ValueError(f"{corpus.source} has no tagged sentence to score")
+    ner = model if isinstance(model, NerPipeline) else pipeline("ner", model=model)
+    renamed, notes = match_types(ner.labels, corpus)
+    begin = time.perf_counter()
+    raw = ner.predict_words([sentence.words for sentence in sentences], decoder=decoder)
+    seconds = time.perf_counter() - begin
+    predicted = [[renamed[tag] for tag in tags] for tags in raw]
+    gold = [list(sentence.tags or ()) for sentence in sentences]
+    report = score(gold, predicted, words_in_corpus=corpus.words)
+    if output_dir is not None:
+        words = (sentence.words for sentence in sentences)
+        rows = zip(words, gold, predicted, strict=True)
+        write_predictions(Path(output_dir) / "predictions.conll", rows)
+        about = {"corpus": corpus.source, "decoder": decoder, "notes": notes}
+        measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
+        write_json(Path(output_dir) / "results.json", {**about, **report.to_dict(), **measured})
+    return Evaluation(report, notes, predicted, seconds)
+
+
+def match_types(labels: Sequence[str], corpus: Corpus) -> tuple[dict[str, str], list[str]]:
+    """A model's labels -> tags with the corpus' names of types, and what to say about it.
+
+    Raises:
+      ValueError: they have no type in common.
+    """
+    parts = {label: _taken_apart(label) for label in labels}
+    ours = {_key(name): name for name in corpus.types}
+    types = sorted({name for _, name in parts.values() if name})
+    names = {name: ours.get(_key(name), name) for name in types}
+    if not set(names.values()) & set(corpus.types):
+        raise ValueError(
+            f"the model and {corpus.source} have no entity type in common: the model has "
+            f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
+        )
+    notes = [f"the model's {a} is the corpus' {b}" for a, b in names.items() if a != b]
+    absent = sorted(set(corpus.types) - set(names.values()))
+    if absent:
+        notes.append(f"the model does not know {', '.join(absent)}: all of them count as missed")
+    extra = sorted(set(names.values()) - set(corpus.types))
+    if extra:
+        notes.append(f"the corpus does not have {', '.join(extra)}: each one found is an error")
+    tags = {label: f"{p}-{names[n]}" if n else "O" for label, (p, n) in parts.items()}
+    return tags, notes
+
+
+def _taken_apart(label: str) -> tuple[str, str]:
+    """Prefix and type; BILOU's letters as BIOES' and bare types as inside."""
+    if label == "O":
+        return "", ""
+    if label[1:2] == "-" and label[0] in "BIESLU":
+        return {"L": "E", "U": "S"}.get(label[0], label[0]), label[2:]
+    return "I", label
+
+
+def _key(name: str) -> str:
+    upper = name.upper()
+    return next((group[0] for group in SAME if upper in group), upper)

@@ -1,0 +1,36 @@
+"""Entities of texts: `python scripts/predict.py --model M TEXT`, `--file F`, or `-` for stdin."""
+
+import os
+import sys
+
+from flaxner.config import Parser
+from flaxner.entity_output import FORMATS
+
+
+def main() -> int:
+    parser = Parser(prog="predict.py", description=__doc__)
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help='texts, or "-": lines of stdin')
+    parser.add_argument("--model", required=True, help="folder or Hub name")
+    parser.add_argument("--file", help="a text a line")
+    parser.add_argument("--format", choices=FORMATS, default="jsonl")
+    parser.add_argument("--aggregation-strategy", default="word", metavar="NAME")
+    parser.add_argument("--decoder", choices=("viterbi", "argmax"), default="viterbi")
+    arguments = parser.parse_args()
+    if bool(arguments.texts) == bool(arguments.file):
+        parser.error('give texts, or --file, or "-" for standard input')
+    from flaxner.answering import print_answers
+
+    try:
+        print_answers(arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,137 @@
+"""Exported pipelines, scores of any model, and the command lines."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flaxner
+from flaxner.entity_output import as_pretty
+from flaxner.pipeline import pipeline
+from flaxner.scoring import evaluate
+from flaxner.serving import FORMATS, load_exported
+from tests.conll import sentences, write_conll
+from tests.test_pipeline import SCORES, largest_difference, make_folder
+from tests.wordpiece import TEXTS
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model") / "hub")
+
+
+@pytest.fixture(scope="module")
+def ner(folder):
+    return pipeline("ner", model=folder, aggregation_strategy="simple")
+
+
+def test_an_export_answers_as_the_pipeline(ner, tmp_path):
+    texts = [*TEXTS, "", " ".join(TEXTS * 4)]
+    sizes = {}
+    for weights in FORMATS:
+        path = ner.export(tmp_path / weights, weights=weights)
+        loaded = load_exported(path, aggregation_strategy="simple")
+        sizes[weights] = (path / "weights.safetensors").stat().st_size
+        words = [text.split() for text in TEXTS]
+        if weights == "float32":
+            assert largest_difference(loaded(texts), ner(texts)) < SCORES
+        pairs = zip(loaded.predict_words(words), ner.predict_words(words), strict=True)
+        same = [a == b for x, y in pairs for a, b in zip(x, y, strict=True)]
+        assert np.mean(same) > 0.85
+        with pytest.raises(ValueError, match="is an export itself"):
+            loaded.export(tmp_path / "again")
+    assert sizes["float32"] > 1.7 * sizes["bfloat16"] > 1.4 * sizes["int8"]
+
+
+def test_bad_exports_are_refused(ner, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ValueError, match="no export of ours"):
+        ner.export(tmp_path / "mine")
+    with pytest.raises(ValueError, match="weights must be one of"):
+        ner.export(tmp_path / "new", weights="int4")
+    with pytest.raises(ValueError, match="is no exported pipeline"):
+        load_exported(tmp_path / "mine")
+
+
+def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path):
+    made = sentences(12)
+    corpus = write_conll(tmp_path / "test.conll", made)
+    result = evaluate(folder, file=corpus, output_dir=tmp_path / "out")
+    words = sum(len(w) for w, _ in made)
+    assert result.report.words_scored == result.report.words_in_corpus == words
+    assert any("does not know ORG" in note for note in result.notes)
+    assert result.predicted == ner.predict_words([w for w, _ in made], decoder="argmax")
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert saved["overall_f1"] == result.report.overall_f1
+    lines = (tmp_path / "out" / "predictions.conll").read_text().splitlines()
+    assert len([line for line in lines if line]) == words
+
+    renamed = [
+        (w, [t.replace("PER", "person").replace("LOC", "location") for t in tags])
+        for w, tags in made
+    ]
+    other = evaluate(ner, file=write_conll(tmp_path / "names.conll", renamed))
+    assert other.report.overall_f1 == result.report.overall_f1
+    assert any("the model's PER is the corpus' person" in note for note in other.notes)
+
+    foreign = [(w, [t.replace("-", "-X") for t in tags]) for w, tags in made]
+    with pytest.raises(ValueError, match="no entity type in common"):
+        evaluate(ner, file=write_conll(tmp_path / "foreign.conll", foreign))
+    with pytest.raises(ValueError, match="either a file or a dataset"):
+        evaluate(ner)
+
+
+def test_entities_are_marked_in_the_text():
+    entities = [{"entity_group": "LOC", "start": 3, "end": 9}]
+    assert as_pretty("in Berlin!", entities, colour=False) == "in [Berlin LOC]!"
+    assert "\033[" in as_pretty("in Berlin!", entities, colour=True)
+
+
+def test_public_names():
+    assert flaxner.pipeline is pipeline
+    assert flaxner.evaluate is evaluate
+    assert flaxner.load_exported is load_exported
+    with pytest.raises(AttributeError):
+        flaxner.nothing  # noqa: B018
+
+
+def run(script, *arguments, stdin=None):
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
+
+
+def test_predict_prints_a_line_a_text(folder, ner, tmp_path):
+    lines = "\n".join(TEXTS) + "\n\n"
+    made = run("predict.py", "--model", folder, "-", stdin=lines)
+    assert made.returncode == 0, made.stderr
+    objects = [json.loads(line) for line in made.stdout.splitlines()]
+    assert [o["text"] for o in objects] == list(TEXTS)
+    expected = ner(list(TEXTS), aggregation_strategy="word")
+    assert [[e["text"] for e in o["entities"]] for o in objects] == [
+        [e["text"] for e in entities] for entities in expected
+    ]
+    (tmp_path / "texts").write_text(lines)
+    made = run("predict.py", "--model", folder, "--file", tmp_path / "texts", "--format", "conll")
+    assert len(made.stdout.split("\n\n")) == len(TEXTS) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "/nowhere", "text"], "there is no model folder"),
+        (["--model", "/nowhere", "--file", "/no/file"], "cannot read /no/file: No such file"),
+        (["--model", "/nowhere", "--file", "/dev/null"], "has no text"),
+        (["--model", "/nowhere"], "give texts, or --file"),
+    ],
+)
+def test_predict_answers_mistakes_with_a_sentence(arguments, message):
+    made = run("predict.py", *arguments)
+    assert made.returncode == 2
+    assert message in made.stderr
+    assert len(made.stderr.strip().splitlines()) == 1
