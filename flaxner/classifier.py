@@ -71,12 +71,16 @@ def load_classifier(
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype must be float32 or bfloat16: got {dtype!r}")
     folder: Path | None = None
+    fields: Mapping[str, Any]
     if isinstance(source, FlaxBertForTokenClassification):
         model, params, name = Model(source.config), flat_params(source), "the model"
-        fields: Mapping[str, Any] = {}
+        fields = {}
     else:
         if not isinstance(source, Pretrained):
-            _check_head(read_config(source, revision=revision), str(source))
+            fields = read_config(source, revision=revision)
+            _check_head(fields, str(source))
+            if labels is None and not fields.get("id2label"):
+                raise ValueError(f"the config.json of {source} has no id2label: name its labels")
             source = load_pretrained(source, revision=revision)
         model, params, fields, folder = source.model, source.params, source.fields, source.folder
         name = str(folder)

@@ -12,11 +12,11 @@ R = TypeVar("R")
 
 
 def chunks(items: Iterable[T], first: int, limit: int) -> Iterator[list[T]]:
-    """Lists of items, each up to four times as long as the one before, up to `limit`."""
+    """Lists of items, each up to twice as long as the one before, up to `limit`."""
     rest, size = iter(items), first
     while chunk := list(itertools.islice(rest, size)):
         yield chunk
-        size = min(4 * size, limit)
+        size = min(2 * size, limit)
 
 
 def overlapped(

@@ -14,13 +14,14 @@ import numpy as np
 
 from flaxner import viterbi
 from flaxner.aggregation import Aggregator, Entity, softmax
-from flaxner.alignment import align
+from flaxner.alignment import align, load_tokenizer
 from flaxner.classifier import Classifier, Source, load_classifier, use_compilation_cache
 from flaxner.corpus import Sentence
 from flaxner.inference import Predictor
 from flaxner.overlap import chunks, overlapped
 from flaxner.pipeline_options import Options
 from flaxner.reading import Reader, Text
+from flaxner.serving import read_artefact, write_artefact
 
 TASKS = ("ner", "token-classification")
 CHUNK = 1024  # texts read, packed and answered together
@@ -161,10 +162,13 @@ class NerPipeline:
         Args:
           path: the folder.
           weights: stored as "float32", "bfloat16" or "int8".
-        """
-        from flaxner.serving import export
 
-        return export(self, path, weights=weights)
+        Raises:
+          ValueError: no such format, a folder in use, or a pipeline that is an export itself.
+        """
+        if self.classifier is None:
+            raise ValueError("this pipeline is an export itself: copy its folder")
+        return write_artefact(path, self.classifier, weights)
 
     def warmup(self) -> None:
         """Compile all shapes now instead of at the first text that needs them."""
@@ -252,6 +256,25 @@ def pipeline(
     return NerPipeline(classifier.tokenizer, classifier.labels, predictor, chosen, classifier)
 
 
+def load_exported(path: str | Path, **options: Any) -> NerPipeline:
+    """The pipeline that `NerPipeline.export` wrote; it runs on the first device.
+
+    Args:
+      path: the folder.
+      **options: see `Options`.
+
+    Raises:
+      ValueError: no such folder, another version of the format, or no such option.
+    """
+    chosen = Options().changed(options)
+    use_compilation_cache()
+    found = read_artefact(path)
+    predictor = Predictor(
+        found.forward, found.params, len(found.labels), found.limit, jax.devices()[:1]
+    )
+    return NerPipeline(load_tokenizer(path), found.labels, predictor, chosen)
+
+
 def _devices(device: Any) -> list[jax.Device] | None:
     if device is None:
         return None
@@ -281,10 +304,10 @@ def _checked(text: Any, *, split: bool) -> Any:
     if not split and isinstance(text, str):
         return text
     if split and isinstance(text, list | tuple):
-        wrong = next((word for word in text if not isinstance(word, str)), None)
-        if wrong is None:
+        wrong = [word for word in text if not isinstance(word, str)]
+        if not wrong:
             return text
-        raise ValueError(f"a word must be a string: got {_kind(wrong)}")
+        raise ValueError(f"a word must be a string: got {_kind(wrong[0])}")
     rule = "must be a list of words" if split else "must be a string"
     hint = "" if split or not isinstance(text, list | tuple) else "; is_split_into_words=True?"
     raise ValueError(f"a text {rule}: got {_kind(text)}{hint}")

@@ -7,24 +7,20 @@ not read. Nothing in it is a pickle.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.alignment import load_tokenizer
-from flaxner.classifier import use_compilation_cache
-from flaxner.inference import Predictor
-from flaxner.pipeline import NerPipeline
-from flaxner.pipeline_options import Options
 from flaxner.run_folder import write_folder, write_json
 from flaxner.weights import read_tensor_file, write_tensors
 
 if TYPE_CHECKING:
+    from flaxner.classifier import Classifier
     from flaxner.models import Model
 
 PROGRAM, WEIGHTS, ABOUT = "forward.stablehlo", "weights.safetensors", "flaxner.json"
@@ -35,37 +31,51 @@ VERSION = 1
 Params = dict[str, Any]
 
 
-def export(ner: NerPipeline, path: str | Path, *, weights: str = "float32") -> Path:
-    """Write a pipeline as a folder for serving; it exists whole or not at all.
+class Artefact(NamedTuple):
+    """What an exported folder holds.
+
+    Attributes:
+      forward: (params, input_ids, segment_ids, position_ids) -> logits.
+      params: path -> stored array.
+      labels: names of the labels.
+      limit: tokens of the longest segment.
+    """
+
+    forward: Callable[..., jax.Array]
+    params: Params
+    labels: tuple[str, ...]
+    limit: int
+
+
+def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
+    """Write a classifier as a folder for serving; it exists whole or not at all.
 
     Args:
-      ner: a pipeline made from a model.
       path: the folder; an older export there is replaced, anything else is not.
+      classifier: what to write.
       weights: stored as "float32", "bfloat16" or "int8" (matrices with one float32 scale for
         each output; the arithmetic stays float32).
 
     Raises:
-      ValueError: no such format, no model to export, or a folder that is in use.
+      ValueError: no such format, or a folder that is in use.
     """
     if weights not in FORMATS:
         raise ValueError(f"weights must be one of {', '.join(FORMATS)}: got {weights!r}")
-    if ner.classifier is None:
-        raise ValueError("this pipeline is an export itself: copy its folder")
     path = Path(path)
     if path.exists() and not (path / ABOUT).is_file():
         raise ValueError(f"{path} is in use and no export of ours: name another folder")
-    stored = compress(ner.classifier.params, weights)
-    program = _lower(ner.classifier.model, stored)
+    stored = compress(classifier.params, weights)
+    program = _lower(classifier.model, stored)
     about = {
         "version": VERSION,
-        "labels": list(ner.labels),
-        "limit": ner.predictor.limit,
+        "labels": list(classifier.labels),
+        "limit": classifier.limit,
         "weights": weights,
         "platforms": list(PLATFORMS),
     }
 
     def fill(draft: Path) -> None:
-        ner.tokenizer.save_pretrained(str(draft))
+        classifier.tokenizer.save_pretrained(str(draft))
         (draft / PROGRAM).write_bytes(program)
         write_tensors(draft / WEIGHTS, stored)
         write_json(draft / ABOUT, about)
@@ -74,15 +84,11 @@ def export(ner: NerPipeline, path: str | Path, *, weights: str = "float32") -> P
     return path
 
 
-def load_exported(path: str | Path, **options: Any) -> NerPipeline:
-    """A pipeline from a folder that `NerPipeline.export` wrote; it runs on the first device.
-
-    Args:
-      path: the folder.
-      **options: as for `pipeline`.
+def read_artefact(path: str | Path) -> Artefact:
+    """Read a folder that `write_artefact` made.
 
     Raises:
-      ValueError: no such folder, a newer format, or options that do not exist.
+      ValueError: no such folder, or another version of the format.
     """
     path = Path(path)
     try:
@@ -92,17 +98,9 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
         raise ValueError(f"{path} is no exported pipeline: {error}") from error
     if about.get("version") != VERSION:
         raise ValueError(f"{path} has format {about.get('version')!r}; this reads {VERSION}")
-    use_compilation_cache()
-    exported = jax.export.deserialize(bytearray(program))
-    predictor = Predictor(
-        exported.call,
-        read_tensor_file(path / WEIGHTS),
-        len(about["labels"]),
-        about["limit"],
-        jax.devices()[:1],
-    )
-    chosen = Options().changed(options)
-    return NerPipeline(load_tokenizer(path), about["labels"], predictor, chosen)
+    forward = jax.export.deserialize(bytearray(program)).call
+    params = read_tensor_file(path / WEIGHTS)
+    return Artefact(forward, params, tuple(about["labels"]), about["limit"])
 
 
 def compress(params: Mapping[str, Any], weights: str) -> Params:

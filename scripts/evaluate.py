@@ -28,9 +28,8 @@ def main() -> int:
     console, report = Console(), result.report
     console.print(score_table(arguments.file or arguments.dataset, report.to_dict()))
     words = f"{report.words_scored:,} of {report.words_in_corpus:,} words scored"
-    console.print(f"{words} in {result.seconds:.1f} s", highlight=False)
-    for note in result.notes:
-        console.print(f"note: {note}", highlight=False)
+    for line in (f"{words} in {result.seconds:.1f} s", *result.notes):
+        console.print(line, highlight=False)
     return 0
 
 

@@ -25,9 +25,9 @@ FLOORS = (
     ("reading", "viterbi", "aggregation", "pipeline_options", "overlap", "entity_output"),
     ("batches", "models", "decoders"),
     ("sharding", "optimizer"),
-    ("step", "checkpoint", "feed", "inference", "classifier"),
+    ("step", "checkpoint", "feed", "inference", "classifier", "serving"),
     ("evaluation", "pipeline", "export", "conversion", "model_card", "preparation", "fingerprint"),
-    ("scoring", "serving", "answering", "preflight"),
+    ("scoring", "answering", "preflight"),
     ("examples", "stopping", "outcome", "training", "embeddings", "benchmark", "machine_check"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}

@@ -1,7 +1,10 @@
 """Our pipeline against `transformers`' own, on a tiny model; and what ours has beyond it."""
 
+import json
+import threading
 import warnings
 
+import numpy as np
 import pytest
 
 from flaxner.export import export_folder

@@ -10,9 +10,9 @@ import pytest
 
 import flaxner
 from flaxner.entity_output import as_pretty
-from flaxner.pipeline import pipeline
+from flaxner.pipeline import load_exported, pipeline
 from flaxner.scoring import evaluate
-from flaxner.serving import FORMATS, load_exported
+from flaxner.serving import FORMATS
 from tests.conll import sentences, write_conll
 from tests.test_pipeline import SCORES, largest_difference, make_folder
 from tests.wordpiece import TEXTS
