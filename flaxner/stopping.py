@@ -17,6 +17,10 @@ class EvaluationCut(Exception):
     """An evaluation that a stop cuts short."""
 
 
+class NotFinite(ArithmeticError):
+    """Loss, gradient or parameters are no numbers any more."""
+
+
 @jax.jit
 def all_finite(params: Any) -> jax.Array:
     """Whether every element is a finite number."""

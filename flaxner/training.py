@@ -30,7 +30,7 @@ from flaxner.progress import TrainProgress
 from flaxner.run_folder import MetricsLog, RunFolder, write_text
 from flaxner.sharding import make_mesh, to_host
 from flaxner.step import TrainState, init_state, make_steps
-from flaxner.stopping import EvaluationCut, advice, all_finite, device_failure, go_on
+from flaxner.stopping import EvaluationCut, NotFinite, advice, all_finite, device_failure, go_on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +79,8 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
         except KeyboardInterrupt as error:
             name = interruption.requested or "KeyboardInterrupt"
             raise RunStopped(f"{name}: stopped{go_on(run)}") from error
+        except NotFinite as error:
+            raise ValueError(f"{error}: {advice(run)}") from error
         except SaveError as error:
             raise RunStopped(f"{error}{go_on(run)}", UNWRITABLE) from error
         except OSError as error:
@@ -149,7 +151,8 @@ class Trainer:
         with contextlib.closing(checkpoints):
             newest = self._find(checkpoints) if self.config.resume else None
             results = processes.on_main(self.run.finished)
-            if newest is not None and results is not None and self.run.hub.is_dir():
+            at_end = newest == self.batches.num_steps
+            if at_end and results is not None and self.run.hub.is_dir():
                 self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
                 return TrainResult(self.run.path, self.run.hub, results)
             processes.on_main(self._write_settings)
@@ -236,7 +239,7 @@ class Trainer:
         self, step: int, state: TrainState, log: MetricsLog, checkpoints: Checkpoints
     ) -> None:
         if not bool(all_finite(state.params)):
-            raise ValueError(f"the parameters are no numbers after step {step}: {advice(self.run)}")
+            raise NotFinite(f"the parameters are no numbers after step {step}")
         log.sync()
         self._update(logged_lines=log.lines)
         checkpoints.save(state, self.progress, self.fingerprint)
@@ -253,7 +256,7 @@ class Trainer:
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 said = name.replace("grad_norm", "gradient norm")
-                raise ValueError(f"the {said} is {values[name]} at step {step}: {advice(self.run)}")
+                raise NotFinite(f"the {said} is {values[name]} at step {step}")
         bar.update(step, tokens, values["loss"])
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
             log.write(step=step, tokens=tokens, **values)

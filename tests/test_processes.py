@@ -1,0 +1,141 @@
+"""Several real processes on 127.0.0.1 over gloo: the same run as in one."""
+
+import json
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from flaxner import processes
+from flaxner.conversion import SavedRun
+from tests import chaos
+from tests.compare import scaled_close
+
+EPOCHS = 4  # 24 steps
+RATE = "1e-3"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=()):
+    """Start `count` processes of `devices` devices each; returns them and their logs."""
+    base = [*chaos.command(folder, name, epochs=epochs), "--learning-rate", RATE, *extra]
+    meet, started = f"127.0.0.1:{free_port()}", []
+    for index in range(count):
+        own = ["--coordinator", meet, "--num-processes", str(count), "--process-id", str(index)]
+        log = (folder / f"{name}.{index}.log").open("a")
+        started.append(chaos.launch(base + (own if count > 1 else []), log, devices))
+    return started
+
+
+def finish(folder, name, started, expected=0):
+    codes = [process.wait(240) for process in started]
+    logs = "\n".join(p.read_text()[-1500:] for p in sorted(folder.glob(f"{name}.*.log")))
+    assert codes == [expected] * len(started), f"{codes}\n{logs}"
+    return logs
+
+
+def params(folder, name):
+    saved = SavedRun.open(folder / name)
+    return saved.steps[-1], saved.params(saved.steps[-1])
+
+
+def same_run(folder, one, other):
+    """Parameters within 1e-6, the same scores and predictions, every line logged once."""
+    (step, ours), (other_step, theirs) = params(folder, one), params(folder, other)
+    assert step == other_step
+    scaled_close("devices", ours, theirs)
+    results = [json.loads((folder / n / "results.json").read_text()) for n in (one, other)]
+    for split in ("validation", "test"):
+        assert results[0][split] == results[1][split]
+        assert results[0][split]["words_scored"] == results[0][split]["words_in_corpus"]
+    logs = [(folder / n / "metrics.jsonl").read_text().splitlines() for n in (one, other)]
+    for a, b in zip(*(map(json.loads, log) for log in logs), strict=True):
+        assert a.keys() == b.keys()
+        assert a["step"] == b["step"]
+        if "loss" in a:
+            np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    finish(folder, "one", launch(folder, "one", 1, 1))
+    return folder
+
+
+def test_two_processes_equal_one(folder):
+    """2 processes x 4 devices against 1 x 1, over 24 steps, evaluation and export."""
+    finish(folder, "two", launch(folder, "two", 2, 4))
+    same_run(folder, "two", "one")
+    results = json.loads((folder / "two" / "results.json").read_text())["train"]
+    assert (results["devices"], results["processes"]) == (8, 2)
+
+
+@pytest.mark.slow
+def test_stopped_in_two_processes_continued_in_one(folder):
+    """SIGTERM to one of the two: both stop after the same step; one process goes on."""
+    started = launch(folder, "moved", 2, 2)
+    metrics = folder / "moved" / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGTERM)
+    logs = finish(folder, "moved", started, expected=75)
+    assert "stopped; saved as of step" in logs.replace("\n", " ")
+    finish(folder, "moved", launch(folder, "moved", 1, 1))
+    same_run(folder, "moved", "one")
+
+
+@pytest.mark.slow
+def test_four_processes_equal_one(folder):
+    finish(folder, "four", launch(folder, "four", 4, 1, extra=["--fsdp", "2"]))
+    same_run(folder, "four", "one")
+    finish(folder, "eight", launch(folder, "eight", 1, 8))
+    same_run(folder, "eight", "four")
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others(folder):
+    started = launch(folder, "killed", 2, 1, epochs=400)
+    metrics = folder / "killed" / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    started[1].kill()
+    assert started[0].wait(150) != 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, 2, 0), "several processes need --coordinator"),
+        (("127.0.0.1:1", 0, 0), "several processes need --num-processes"),
+        (("127.0.0.1:1", 2, -1), "several processes need --process-id"),
+        (("127.0.0.1:1", 2, 2), "process_id counts from 0 to num_processes - 1: got 2"),
+    ],
+)
+def test_half_a_meeting_point_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processes.start(*arguments)
+
+
+def test_launchers_are_recognised():
+    assert not processes.expects_others({"SLURM_NTASKS": "4"})  # a batch script, not srun's task
+    assert not processes.expects_others({"SLURM_STEP_NUM_TASKS": "1", "TPU_WORKER_HOSTNAMES": "h"})
+    for name, value in (
+        ("SLURM_STEP_NUM_TASKS", "2"),
+        ("OMPI_COMM_WORLD_SIZE", "8"),
+        ("MEGASCALE_NUM_SLICES", "2"),
+        ("TPU_WORKER_HOSTNAMES", "a,b"),
+        ("JAX_COORDINATOR_ADDRESS", "a:1"),
+    ):
+        assert processes.expects_others({name: value})
