@@ -9,6 +9,7 @@ def main() -> int:
     config = parse_train_config()  # before the heavy imports: a wrong flag is answered at once
     from flaxner.examples import show_examples
     from flaxner.interruption import RunStopped
+    from flaxner.processes import is_main
     from flaxner.training import train
 
     try:
@@ -19,7 +20,8 @@ def main() -> int:
     except RunStopped as stop:
         print(f"train.py: {stop}", file=sys.stderr)
         return stop.code
-    show_examples(result.hub_dir)
+    if is_main():
+        show_examples(result.hub_dir)
     return 0
 
 

@@ -14,7 +14,7 @@ from tests import chaos
 from tests.compare import scaled_close
 
 EPOCHS = 4  # 24 steps
-RATE = "1e-3"
+RATE = "5e-4"
 
 
 def free_port():
