@@ -178,7 +178,7 @@ class PreflightReport:
         lines.append(_line("collectives", said or "none"))
         run = (
             f"{self.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second: "
-            f"at least {(self.hours or 0) * 60:.2f} minutes"
+            f"at least {_time(self.hours or 0.0)}"
         )
         if self.cost is not None:
             run += f", at least {self.cost:.4f} at {self.price:g} a chip and hour"
@@ -227,6 +227,10 @@ def make_report(
         largest=largest,
         price=price,
     )
+
+
+def _time(hours: float) -> str:
+    return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} seconds"
 
 
 def _gib(size: float) -> str:
