@@ -267,7 +267,7 @@ def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
     assert 2 * made["parameters"] <= moved <= 4.1 * made["parameters"]
     assert len([each for each in collectives if each["bytes"] > 1e5]) <= 4
     assert made["memory"]["parameters"] == 4 * made["parameters"]
-    assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 8  # two counters
+    assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 4  # and the count of steps
     assert made["train"]["memory"] < 16 * 2**20
 
 
@@ -279,7 +279,7 @@ def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
     assert "all-gather" in kinds
     assert kinds & {"reduce-scatter", "all-reduce"}
     assert made["memory"]["parameters"] < 1.2 * 4 * made["parameters"] / 4
-    assert made["train"]["memory"] < 16 * 2**20
+    assert made["train"]["memory"] < 24 * 2**20
 
 
 @pytest.mark.slow

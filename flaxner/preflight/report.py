@@ -136,6 +136,13 @@ class PreflightReport:
         )
         return [_line("memory", verdict), _line("", parts)]
 
+    def _between_slices(self, bounds: Roofline) -> str:
+        if self.topology.slices == 1:
+            return ""
+        if bounds.network:
+            return f", between slices {bounds.network * 1e3:.2f}"
+        return ", between slices not counted (the compiler makes host transfers of it)"
+
     def _bound_lines(self, bounds: Roofline) -> list[str]:
         train, cost = self.train, self.train.cost
         chip = self.topology.chip
@@ -150,7 +157,7 @@ class PreflightReport:
                 "least time",
                 f"compute {bounds.compute * 1e3:.2f} ms, memory {bounds.memory * 1e3:.2f}, "
                 f"links {bounds.interconnect * 1e3:.2f}"
-                + (f", between slices {bounds.network * 1e3:.2f}" if bounds.network else "")
+                + self._between_slices(bounds)
                 + f": bound by {bounds.bound}",
             ),
         ]
