@@ -118,9 +118,9 @@ def test_packed_equals_unpacked(lengths, row_length, seed):
     scaled_close("packing", gradient_a, gradient_b)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(1, 8), min_size=1, max_size=3),
     max_length=st.integers(8, 16),
     seed=st.integers(0, 1000),
 )
@@ -133,8 +133,9 @@ def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
     segments = align(corpus, tokenizer, LabelScheme.from_types(["PER"]), max_length)
     model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=3, initializer_range=0.2))
     params = model.init(seed)
-    packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24)
-    single = one_row_each(segments, 24)
+    packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24, 32)
+    # As many rows in every example: one compilation of each operation.
+    single = fill_rows(segments, [[i] for i in range(len(segments))], 24, 48)
     assert sorted(packed.words[packed.words >= 0].tolist()) == list(range(sum(sizes)))
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
     loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
