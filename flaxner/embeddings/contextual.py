@@ -1,0 +1,127 @@
+"""One vector an occurrence: BERT's hidden states, layers averaged, tokens pooled into words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxner.alignment import Segments, align
+from flaxner.batches import evaluation_batches
+from flaxner.corpus import Sentence
+from flaxner.models import Model, Params
+from flaxner.step import INPUTS
+
+ROWS = 16  # packed rows of a batch
+POOLING = ("mean", "first")
+
+
+def parse_layers(text: str, layers: int) -> tuple[int, ...]:
+    """ "mean" (all layers but the embeddings), "last", or numbers such as 0, 4 or -1,-2.
+
+    Layer 0 is the embeddings, 1 the first layer; negative numbers count from the last.
+
+    Raises:
+      ValueError: no such layer.
+    """
+    if text == "mean":
+        return tuple(range(1, layers + 1))
+    if text == "last":
+        return (layers,)
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--layers must be mean, last or numbers with commas between: got {text!r}"
+        ) from None
+    chosen = [number if number >= 0 else layers + 1 + number for number in numbers]
+    if not all(0 <= number <= layers for number in chosen):
+        raise ValueError(f"--layers must be from {-layers - 1} to {layers}: got {text!r}")
+    return tuple(dict.fromkeys(chosen))
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextualEncoder:
+    """A BERT that gives vectors to the words of sentences.
+
+    Attributes:
+      name: for tables.
+      model: static definition.
+      params: path -> array.
+      tokenizer: of `transformers`.
+      layers: whose hidden states are averaged.
+      max_length: tokens of a window; longer sentences become windows.
+      pooling: "mean" of a word's tokens, or the "first".
+    """
+
+    name: str
+    model: Model
+    params: Params
+    tokenizer: Any
+    layers: tuple[int, ...]
+    max_length: int = 128
+    pooling: str = "mean"
+
+    def encode(self, sentences: Sequence[Sentence]) -> np.ndarray:
+        """A vector for every word, (words of all sentences, width), float32."""
+        segments = align(sentences, self.tokenizer, None, self.max_length)
+        if self.pooling == "mean":
+            segments = dataclasses.replace(segments, words=self._owners(segments, sentences))
+        width = self.model.config.hidden_size
+        sums = np.zeros((segments.num_words, width), np.float32)
+        counts = np.zeros(segments.num_words, np.int32)
+        for rows in evaluation_batches(segments, self.max_length, ROWS):
+            hidden_BLD = np.asarray(
+                self._states(self.params, *(jnp.asarray(getattr(rows, name)) for name in INPUTS))
+            )
+            owned_BL = rows.words >= 0
+            owners, hidden = rows.words[owned_BL], hidden_BLD[owned_BL]
+            if not len(owners):
+                continue
+            starts = np.flatnonzero(np.diff(owners, prepend=-1))  # a word's tokens are neighbours
+            sums[owners[starts]] = np.add.reduceat(hidden, starts, axis=0)
+            counts[owners[starts]] = np.diff(starts, append=len(owners))
+        assert (counts > 0).all(), "a word was encoded never"
+        return sums / counts[:, None]
+
+    @property
+    def _states(self) -> Any:
+        if "states" not in self._compiled:
+            model, layers = self.model, self.layers
+
+            def states(params: Params, *inputs: jax.Array) -> jax.Array:
+                hidden = model.bind(params).encode(*inputs, all_layers=True)
+                return jnp.mean(jnp.stack([hidden[i].astype(jnp.float32) for i in layers]), 0)
+
+            self._compiled["states"] = jax.jit(states)
+        return self._compiled["states"]
+
+    _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def _owners(self, segments: Segments, sentences: Sequence[Sentence]) -> np.ndarray:
+        """The word of every token; `Segments.words` has it for first tokens only."""
+        owners = segments.words.copy()
+        for low, high in zip(segments.starts[:-1], segments.starts[1:], strict=True):
+            inner = owners[low : high - 1]  # a view; [SEP] stays out
+            firsts = np.flatnonzero(inner >= 0)
+            if not len(firsts):
+                continue
+            at = np.searchsorted(firsts, np.arange(len(inner)), side="right") - 1
+            inner[:] = np.where(at >= 0, inner[firsts[np.maximum(at, 0)]], -1)
+        self._cut_foreign(owners, segments, [w for s in sentences for w in s.words])
+        return owners
+
+    def _cut_foreign(self, owners: np.ndarray, segments: Segments, words: list[str]) -> None:
+        """In windows, tokens after the last owned word's own belong to words owned elsewhere."""
+        several = np.bincount(segments.sentences, minlength=1)[segments.sentences] > 1
+        for index in np.flatnonzero(several):
+            low, high = segments.starts[index], segments.starts[index + 1] - 1
+            last = int(owners[high - 1])
+            if last >= 0:
+                own = len(self.tokenizer(words[last], add_special_tokens=False)["input_ids"])
+                first = low + int(np.flatnonzero(owners[low:high] == last)[0])
+                owners[first + max(own, 1) : high] = -1

@@ -1,0 +1,196 @@
+"""One vector a word form: word2vec, GloVe, fastText. The only door to `gensim`.
+
+No pickle is loaded: gensim's own .model and .kv files are refused with the remedy, and a model
+of gensim's downloader is fetched as a file, so that no downloaded Python code is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PICKLED = (".model", ".kv", ".pkl", ".pickle", ".npy", ".npz", ".pt", ".ckpt")
+FASTTEXT_MAGIC = b"\xba\x16\x4f\x2f"
+HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s*\n")
+NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticVectors:
+    """A vector for every word form of a vocabulary.
+
+    Attributes:
+      name: where they come from, for tables.
+      words: the vocabulary.
+      matrix: (words, width), float32.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    matrix: np.ndarray
+    index: Mapping[str, int] = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", {word: i for i, word in enumerate(self.words)})
+
+    def row(self, word: str) -> int | None:
+        """The row of a word: as written, else in small letters, else None."""
+        found = self.index.get(word)
+        return self.index.get(word.lower()) if found is None else found
+
+    def vector(self, word: str) -> np.ndarray:
+        """The vector of a word.
+
+        Raises:
+          ValueError: the vocabulary has no such word.
+        """
+        row = self.row(word)
+        if row is None:
+            raise ValueError(
+                f"the word {word!r} is not in the vocabulary of {self.name} "
+                f"({len(self.words):,} words): choose --words that are, or other --vectors"
+            )
+        return self.matrix[row]
+
+    def neighbours(self, word: str, count: int = 8) -> list[tuple[str, float]]:
+        """The words of the largest cosine with `word`, and that cosine."""
+        query = self.vector(word)
+        norms = np.linalg.norm(self.matrix, axis=1) * max(float(np.linalg.norm(query)), 1e-12)
+        cosines = self.matrix @ query / np.maximum(norms, 1e-12)
+        cosines[self.row(word)] = -np.inf
+        best = np.argsort(-cosines, kind="stable")[:count]
+        return [(self.words[i], float(cosines[i])) for i in best]
+
+
+def require_gensim() -> Any:
+    """The gensim package.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        import gensim
+    except ImportError as error:
+        raise ValueError("static vectors need gensim: pip install 'flaxner[embeddings]'") from error
+    return gensim
+
+
+def load_vectors(source: str, *, limit: int | None = None) -> StaticVectors:
+    """Vectors from a file, or by their name in gensim's downloader.
+
+    Args:
+      source: a word2vec file (.bin, .txt, .vec, also .gz), a GloVe or fastText text file, or a
+        name such as word2vec-google-news-300.
+      limit: read the first so many words only; the files begin with the most frequent.
+
+    Raises:
+      ValueError: gensim is missing, no such file or name, a pickle, or a damaged file.
+    """
+    require_gensim()
+    path = Path(source)
+    looks_like_path = "/" in source or "\\" in source or path.suffix != ""
+    if path.exists() or looks_like_path:
+        return _read(path, source, limit)
+    return _read(_download(source), source, limit)
+
+
+def _download(name: str) -> Path:
+    from gensim import downloader
+
+    cached = Path(downloader.BASE_DIR) / name / f"{name}.gz"
+    if cached.is_file():
+        return cached
+    try:
+        return Path(downloader.load(name, return_path=True))
+    except ValueError as error:
+        raise ValueError(
+            f"there is no file {name!r} and gensim's downloader has no vectors of that name; "
+            f"it has word2vec-google-news-300, glove-wiki-gigaword-100 and others"
+        ) from error
+    except Exception as error:  # urllib's, socket's and the downloader's own bare Exception
+        raise ValueError(
+            f"cannot get the vectors {name!r}: no file here has that name, and gensim's downloader "
+            f"could not fetch them ({error}); without a network use --train-vectors FILE"
+        ) from error
+
+
+def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
+    from gensim.models import KeyedVectors
+
+    head = _head(path)
+    options: dict[str, Any] = {"limit": limit, "unicode_errors": "replace"}
+    header = HEADER.match(head)
+    if header is None:
+        options["no_header"] = True
+        if not _numbers_follow(head.split(b"\n")[0]):
+            raise ValueError(
+                f"{path} is no word vector file: its first line must be the two numbers of "
+                f"word2vec's header, or a word and the numbers of its vector (GloVe)"
+            )
+    else:
+        options["binary"] = not _numbers_follow(head[header.end() :].split(b"\n")[0])
+    try:
+        loaded = KeyedVectors.load_word2vec_format(str(path), **options)
+    except (EOFError, ValueError, OSError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is cut short or damaged: {reason}") from error
+    matrix = np.asarray(loaded.vectors, np.float32)
+    if not len(loaded) or not np.isfinite(matrix).all():
+        raise ValueError(f"{path} is damaged: it holds no vectors, or numbers that are not finite")
+    return StaticVectors(Path(name).name, tuple(loaded.index_to_key), matrix)
+
+
+def _head(path: Path) -> bytes:
+    """The beginning of a file, unzipped; pickles and fastText's own format are refused."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if path.suffix in PICKLED or magic[:1] == b"\x80":
+            raise ValueError(
+                f"{path} may be a pickle, which could run code when it is loaded: save it with "
+                f"KeyedVectors.save_word2vec_format('vectors.txt.gz') and give that file"
+            )
+        if magic == FASTTEXT_MAGIC:
+            raise ValueError(f"{path} is fastText's binary model: give its .vec file instead")
+        zipped = magic[:2] == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as unzipped:
+            return unzipped.read(1 << 16)
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is cut short or damaged: {error}") from error
+    except OSError as error:
+        raise ValueError(f"cannot read the vectors {path}: {error.strerror or error}") from error
+
+
+def _numbers_follow(line: bytes) -> bool:
+    parts = line.split()
+    return len(parts) > 1 and all(NUMBER.fullmatch(part) for part in parts[1:])
+
+
+def train_vectors(
+    sentences: Iterable[Sequence[str]], name: str, *, width: int = 100, seed: int = 0
+) -> StaticVectors:
+    """word2vec of a text (skip-gram, Mikolov et al. 2013); equal texts give equal vectors.
+
+    Raises:
+      ValueError: gensim is missing, or no word occurs twice.
+    """
+    require_gensim()
+    from gensim.models import Word2Vec
+
+    texts = [list(words) for words in sentences]
+    total = sum(map(len, texts))
+    epochs = int(np.clip(2_000_000 // max(total, 1), 5, 40))
+    try:
+        model = Word2Vec(
+            texts, vector_size=width, window=5, min_count=2, sg=1, negative=10, workers=1,
+            epochs=epochs, seed=seed,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise ValueError(f"{name} is too small for word2vec: no word occurs twice") from error
+    return StaticVectors(name, tuple(model.wv.index_to_key), np.asarray(model.wv.vectors))
