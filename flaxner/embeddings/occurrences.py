@@ -79,12 +79,15 @@ def of_words(
 def ambiguous(found: dict[str, list[Occurrence]], *, least: int = 4) -> dict[str, list[Occurrence]]:
     """Forms of names that have two types or more, each `least` times; the richest first.
 
-    Only occurrences of such types are kept. A form must have a capital and be a name somewhere.
+    Only occurrences of such types are kept. A form must have a capital, be a name somewhere, and
+    not be the beginning of a sentence that is usually written small, as The is.
     """
     chosen: dict[str, list[Occurrence]] = {}
     ranks: dict[str, tuple[int, int]] = {}
     for form, places in found.items():
         if not (form[:1].isupper() and len(form) > 2 and form.isalpha()):
+            continue
+        if len(found.get(form.lower(), ())) > len(places) // 4:
             continue
         counts = {kind: n for kind, n in Counter(o.type for o in places).items() if n >= least}
         if len(counts) < 2 or set(counts) == {OUTSIDE}:

@@ -131,8 +131,8 @@ def static_table(
     Returns:
       the table, its row of every word, and the share of words without a vector by split.
     """
-    used = sorted({vectors.row(w) for c in corpora.values() for s in c for w in s.words} - {None})
-    chosen = np.asarray(used, np.int64)
+    found = (vectors.row(w) for c in corpora.values() for s in c for w in s.words)
+    chosen = np.asarray(sorted({row for row in found if row is not None}), np.int64)
     place = {row: FIRST + i for i, row in enumerate(chosen.tolist())}
     table = _table(vectors.matrix[chosen])
 

@@ -1,0 +1,156 @@
+"""The command line of the comparison, and the corpora, vectors and model that it names."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxner.config import (
+    Parser,
+    TrainConfig,
+    add_settings,
+    load_preset,
+    load_settings,
+)
+from flaxner.run_folder import RunFolder
+
+# Settings of training that the comparison has too; the other flags are its own.
+SHARED = (
+    "model", "dataset", "train_file", "validation_file", "test_file", "epochs", "batch_size",
+    "learning_rate", "max_length", "seed",
+)  # fmt: skip
+WRITTEN = ("comparison.json", "index.html", "bert", "heads", "figures")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to compare, and where to.
+
+    Attributes:
+      config: settings of the BERT run: corpora, model, hyper-parameters.
+      run: a finished run whose model and predictions are used instead of training one.
+      vectors: file or downloader name of static vectors; None trains word2vec.
+      train_vectors: text for word2vec; the training corpus if empty.
+      vector_limit: read so many vectors at most.
+      corpus: files with the occurrences to look at; validation and test if empty.
+      words: words to show; chosen by their ambiguity if empty.
+      layers: of BERT, as `contextual.parse_layers` reads them.
+      pooling: tokens -> word.
+      taggers: train and score the taggers.
+      output_dir: where results go.
+      overwrite: replace an earlier comparison there.
+    """
+
+    config: TrainConfig
+    output_dir: Path
+    run: RunFolder | None = None
+    vectors: str | None = None
+    train_vectors: tuple[str, ...] = ()
+    vector_limit: int | None = 500_000
+    corpus: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    layers: str = "mean"
+    pooling: str = "mean"
+    taggers: bool = True
+    overwrite: bool = False
+
+
+def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """The command line -> settings; a wrong one ends the program with code 2."""
+    parser = Parser(
+        prog="compare_embeddings.py",
+        description="Static word vectors and BERT's contextual ones, side by side: a table, "
+        "comparison.json, index.html and PNG files. With no flags: word2vec and a tiny BERT, both "
+        "trained on the embedded corpus; no network.",
+    )
+    add_flags(parser)
+    given = vars(parser.parse_args(arguments))
+    try:
+        return _settings(given)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The comparison's own flags, then those it shares with training."""
+    add = parser.add_argument
+    add("--vectors", metavar="NAME_OR_FILE",
+        help="static vectors: a word2vec, GloVe or fastText file, or a name of gensim's downloader "
+        "such as word2vec-google-news-300")  # fmt: skip
+    add("--train-vectors", nargs="+", default=[], metavar="FILE",
+        help="corpora to train word2vec on (default: the training corpus)")  # fmt: skip
+    add("--vector-limit", type=int, default=500_000, metavar="N",
+        help="read the first N vectors of a file only; 0: all (default: 500000)")  # fmt: skip
+    add("--corpus", nargs="+", default=[], metavar="FILE",
+        help="where occurrences are looked at (default: validation and test corpus)")  # fmt: skip
+    add("--words", nargs="+", default=[], metavar="WORD", help="words to show")
+    add("--layers", default="mean", help="mean, last, or numbers such as 4 or -1,-2")
+    add("--pooling", choices=("mean", "first"), default="mean", help="tokens of a word -> vector")
+    add("--taggers", action=argparse.BooleanOptionalAction, default=True,
+        help="train and score the taggers (default: yes)")  # fmt: skip
+    add("--output-dir", default="runs/embeddings", metavar="DIR", help="default: runs/embeddings")
+    add("--overwrite", action="store_true", help="replace an earlier comparison there")
+    add_settings(parser, SHARED)
+
+
+def _settings(given: dict) -> Settings:
+    shared = {name: given.pop(name) for name in SHARED if name in given}
+    if given["vectors"] and given["train_vectors"]:
+        raise ValueError("--vectors and --train-vectors exclude each other")
+    if given["vector_limit"] < 0:
+        raise ValueError(f"--vector-limit must be at least 0: got {given['vector_limit']}")
+    folder = Path(given.pop("output_dir"))
+    config, run = _training(shared, folder)
+    given["vector_limit"] = given["vector_limit"] or None
+    for name in ("train_vectors", "corpus", "words"):
+        given[name] = tuple(given[name])
+    return Settings(config, folder, run, **given)
+
+
+def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunFolder | None]:
+    """Settings of the BERT run, and the run itself if --model is one that has ended."""
+    run = RunFolder(shared.get("model", ""))
+    if "model" in shared and run.config.is_file():
+        if not (run.results.is_file() and run.hub.is_dir()):
+            raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")
+        extra = sorted(set(shared) - {"model"})
+        if extra:
+            raise ValueError(
+                f"--model {run.path} is a run, which brings its own settings: leave out "
+                f"--{extra[0].replace('_', '-')}"
+            )
+        settings = load_settings(run.config)
+        return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), run
+    own_corpus = "dataset" in shared or "train_file" in shared
+    base = load_preset("quickstart")
+    if own_corpus:
+        base.pop("dataset")
+    if shared.get("model", "flaxner:tiny") != "flaxner:tiny":
+        # A pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate of random weights.
+        base |= {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
+    config = TrainConfig(**{**base, **shared, "output_dir": str(folder / "bert")})
+    return config, None
+
+
+def check_output(settings: Settings) -> None:
+    """Refuse a folder that is in use.
+
+    Raises:
+      ValueError: occupied, or by something that no comparison wrote.
+    """
+    folder = settings.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"the output folder {folder} is a file")
+    there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in there if name not in WRITTEN]
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {foreign[0]!r}, which no comparison wrote: name another --output-dir"
+        )
+    if there and not settings.overwrite:
+        raise ValueError(
+            f"the output folder {folder} is in use: replace it with --overwrite, or name another "
+            f"--output-dir"
+        )

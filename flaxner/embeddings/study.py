@@ -1,0 +1,258 @@
+"""The comparison from settings to numbers: vectors, occurrences, separation, taggers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from flaxner.alignment import load_tokenizer
+from flaxner.corpus import Corpus, Sentence, read_corpus
+from flaxner.embeddings import compare, plots
+from flaxner.embeddings.contextual import ContextualEncoder, parse_layers
+from flaxner.embeddings.measured import measure_taggers
+from flaxner.embeddings.occurrences import (
+    Occurrence,
+    ambiguous,
+    find_all,
+    of_words,
+    snippet,
+    unique,
+)
+from flaxner.embeddings.report import write_report
+from flaxner.embeddings.settings import Settings, check_output
+from flaxner.embeddings.static import StaticVectors, load_vectors, require_gensim, train_vectors
+from flaxner.models import load_pretrained
+from flaxner.preparation import SCRATCH, Prepared, prepare
+from flaxner.run_folder import RunFolder
+from flaxner.training import train, use_compilation_cache
+
+PREFERRED = ("Washington", "Jordan", "Apple", "Paris", "May", "Chelsea", "Lincoln", "Amazon")
+SHOWN_WORDS = 4
+MATRIX = 12  # occurrences in a similarity matrix
+PER_TYPE = 60  # occurrences of one type of a form that are looked at
+FORMS = 60  # forms in the separation measures
+
+
+def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
+    """Compare, and write index.html, comparison.json and figures/ into the output folder.
+
+    Returns:
+      the content of comparison.json.
+
+    Raises:
+      ValueError: a package, file, vector, word or model is missing or does not fit.
+      RunStopped: a signal came while BERT was trained.
+    """
+    console, begin = console or Console(), time.monotonic()
+    require_gensim()
+    plots.require_matplotlib()
+    check_output(settings)
+    use_compilation_cache(settings.config.compilation_cache)
+    prepared = prepare(settings.config)
+    sentences = _sentences(settings, prepared)
+    found = find_all(sentences)
+    asked = of_words(found, settings.words)
+    places = _limited(ambiguous(found))
+    layers = parse_layers(settings.layers, prepared.model.config.num_hidden_layers)
+    with _said(console, "static vectors"):
+        static = _static(settings, prepared)
+        for word in settings.words:
+            static.vector(word)  # absent: better said now than after training
+    shown = _shown(asked, places, static)
+    scratch = prepared.config.model in SCRATCH
+    bert = settings.run
+    if bert is None and (settings.taggers or scratch):
+        bert = _fine_tuned(settings, console)
+    encoders = _encoders(settings, prepared, bert, layers)
+    study = _compared(settings, static, encoders, sentences, found, shown, places, console)
+    study |= {
+        "corpus": prepared.corpora["train"].source,
+        "taggers": [],
+        "frozen_note": "",
+    }
+    if settings.taggers and bert is not None:
+        with _said(console, "taggers"):
+            study |= measure_taggers(prepared, static, encoders[0], bert, settings, console)
+    study["seconds"] = round(time.monotonic() - begin, 1)
+    write_report(settings.output_dir, study, console)
+    return study
+
+
+@contextlib.contextmanager
+def _said(console: Console, what: str) -> Iterator[None]:
+    """Say how long a part took."""
+    begin = time.monotonic()
+    yield
+    console.print(f"{what}: {time.monotonic() - begin:.1f} s", highlight=False)
+
+
+def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
+    """Tagged sentences that BERT was not trained on, each once."""
+    if settings.corpus:
+        read = [s for path in settings.corpus for s in read_corpus(path)]
+    else:
+        splits = [c for split, c in prepared.corpora.items() if split != "train"]
+        read = [s for corpus in splits for s in corpus]
+    trained_on = {sentence.words for sentence in prepared.corpora["train"]}
+    sentences = [s for s in unique(read) if s.words not in trained_on]
+    if not sentences:
+        raise ValueError(
+            "the comparison needs tagged sentences that training has not seen: give --corpus, "
+            "--validation-file or --test-file"
+        )
+    return sentences
+
+
+def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
+    if settings.vectors:
+        return load_vectors(settings.vectors, limit=settings.vector_limit)
+    corpora: Sequence[Corpus] = [read_corpus(path) for path in settings.train_vectors]
+    name = " + ".join(Path(path).stem for path in settings.train_vectors)
+    texts = [s.words for corpus in corpora or [prepared.corpora["train"]] for s in corpus]
+    where = name or prepared.corpora["train"].source
+    return train_vectors(texts, f"word2vec of {where}", seed=settings.config.seed)
+
+
+def _fine_tuned(settings: Settings, console: Console) -> RunFolder:
+    result = train(settings.config.replace(overwrite=settings.overwrite), console=console)
+    return RunFolder(result.output_dir)
+
+
+def _encoders(
+    settings: Settings, prepared: Prepared, bert: RunFolder | None, layers: tuple[int, ...]
+) -> list[ContextualEncoder]:
+    """BERT before NER training, and after it."""
+    scratch = prepared.config.model in SCRATCH
+    before = "BERT at its random start" if scratch else "BERT, pretrained"
+    common: dict[str, Any] = {
+        "layers": layers,
+        "max_length": prepared.config.max_length,
+        "pooling": settings.pooling,
+    }
+    made = [
+        ContextualEncoder(before, prepared.model, prepared.params, prepared.tokenizer, **common)
+    ]
+    if bert is not None:
+        loaded = load_pretrained(bert.hub)
+        tokenizer = load_tokenizer(loaded.folder)
+        made.append(
+            ContextualEncoder("BERT, fine-tuned", loaded.model, loaded.params, tokenizer, **common)
+        )
+    return made
+
+
+def _limited(places: Mapping[str, list[Occurrence]]) -> dict[str, list[Occurrence]]:
+    """At most so many forms and occurrences, so that the measures take seconds."""
+    out = {}
+    for form, occurrences in list(places.items())[:FORMS]:
+        taken: Counter[str] = Counter()
+        out[form] = [o for o in occurrences if taken.update([o.type]) or taken[o.type] <= PER_TYPE]
+    return out
+
+
+def _shown(
+    asked: dict[str, list[Occurrence]],
+    places: Mapping[str, list[Occurrence]],
+    static: StaticVectors,
+) -> dict[str, list[Occurrence]]:
+    """The words to draw: those asked for, else known ambiguous ones, else the most ambiguous."""
+    if asked:
+        return _limited(asked)
+    known = [form for form in (*PREFERRED, *places) if form in places]
+    covered = [form for form in dict.fromkeys(known) if static.row(form) is not None]
+    return {form: places[form] for form in covered[:SHOWN_WORDS]}
+
+
+def _compared(
+    settings: Settings,
+    static: StaticVectors,
+    encoders: Sequence[ContextualEncoder],
+    sentences: list[Sentence],
+    found: Mapping[str, list[Occurrence]],
+    shown: Mapping[str, list[Occurrence]],
+    places: Mapping[str, list[Occurrence]],
+    console: Console,
+) -> dict[str, Any]:
+    """Sections 1 and 2 of the page."""
+    vectors = {}
+    for encoder in encoders:
+        with _said(console, f"contextual vectors, {encoder.name}"):
+            vectors[encoder.name] = encoder.encode(sentences)
+    # Random weights say nothing yet; a pretrained BERT speaks for itself.
+    main = encoders[-1] if "random" in encoders[0].name else encoders[0]
+    names = [o for group in found.values() for o in group if o.type != "O"]
+    static_rows = np.stack([_or_zero(static, o.form) for o in _by_row(found)])
+    rows = [(static.name, static_rows), *vectors.items()]
+    separation = []
+    for name, matrix in rows:
+        measured = compare.separation(matrix, places, settings.config.seed)
+        separation.append({"name": name, **vars(measured)})
+    words = [
+        _word(form, group, vectors[main.name], static, sentences, names)
+        for form, group in shown.items()
+    ]
+    kinds = sorted({o.type for group in (*places.values(), *shown.values(), names) for o in group})
+    return {
+        "static": {"name": static.name, "vocabulary": len(static.words),
+                   "width": static.matrix.shape[1]},
+        "contextual": {"name": main.name, "layers": list(main.layers), "pooling": main.pooling,
+                       "of_layers": main.model.config.num_hidden_layers},
+        "occurrences_in": f"{len(sentences):,} sentences that no training has seen",
+        "types": kinds,
+        "words": words,
+        "separation": separation,
+    }  # fmt: skip
+
+
+def _by_row(found: Mapping[str, list[Occurrence]]) -> list[Occurrence]:
+    return sorted((o for group in found.values() for o in group), key=lambda o: o.row)
+
+
+def _or_zero(static: StaticVectors, form: str) -> np.ndarray:
+    row = static.row(form)
+    return np.zeros(static.matrix.shape[1], np.float32) if row is None else static.matrix[row]
+
+
+def _word(
+    form: str,
+    group: list[Occurrence],
+    vectors: np.ndarray,
+    static: StaticVectors,
+    sentences: list[Sentence],
+    names: list[Occurrence],
+) -> dict[str, Any]:
+    """One word in its sentences, as the page shows it."""
+    own = vectors[[o.row for o in group]]
+    order = sorted(range(len(group)), key=lambda i: (group[i].type, i))
+    kinds = sorted({o.type for o in group})
+    room = max(MATRIX // len(kinds), 1)
+    picked = [[i for i in order if group[i].type == kind][:room] for kind in kinds]
+    chosen = [i for part in picked for i in part]
+    plane = compare.plane(compare.unit(own))
+    return {
+        "form": form,
+        "types": dict(Counter(o.type for o in group)),
+        "occurrences": [
+            {"type": o.type, "text": snippet(sentences[o.sentence], o.position),
+             "plane": [round(float(x), 5) for x in point]}
+            for o, point in zip(group, plane, strict=True)
+        ],
+        "shown": chosen,
+        "cosines": np.round(compare.cosines(own[chosen]), 4).tolist(),
+        "static_cosine": 1.0,
+        "static_neighbours": static.neighbours(form) if static.row(form) is not None else [],
+        "examples": [
+            {"type": group[i].type, "text": snippet(sentences[group[i].sentence], group[i].position),
+             "neighbours": [(o.form, cosine, o.type) for o, cosine in
+                            compare.nearest_occurrences(vectors, group[i], names)]}
+            for part in picked for i in part[:2]
+        ],
+        "figure": f"word-{form}.png",
+    }  # fmt: skip
