@@ -236,11 +236,15 @@ def _word(
     picked = [[i for i in order if group[i].type == kind][:room] for kind in kinds]
     chosen = [i for part in picked for i in part]
     plane = compare.plane(compare.unit(own))
+
+    def text(o: Occurrence) -> tuple[str, str, str]:
+        return snippet(sentences[o.sentence], o.position)
+
     return {
         "form": form,
         "types": dict(Counter(o.type for o in group)),
         "occurrences": [
-            {"type": o.type, "text": snippet(sentences[o.sentence], o.position),
+            {"type": o.type, "text": text(o),
              "plane": [round(float(x), 5) for x in point]}
             for o, point in zip(group, plane, strict=True)
         ],
@@ -249,7 +253,7 @@ def _word(
         "static_cosine": 1.0,
         "static_neighbours": static.neighbours(form) if static.row(form) is not None else [],
         "examples": [
-            {"type": group[i].type, "text": snippet(sentences[group[i].sentence], group[i].position),
+            {"type": group[i].type, "text": text(group[i]),
              "neighbours": [(o.form, cosine, o.type) for o, cosine in
                             compare.nearest_occurrences(vectors, group[i], names)]}
             for part in picked for i in part[:2]
