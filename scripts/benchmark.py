@@ -7,6 +7,7 @@ from flaxner.config import Parser
 
 # subcommand -> (its module: add_arguments(parser), run(arguments) -> exit code; one line of help)
 SUBCOMMANDS = {
+    "pipeline": ("flaxner.benchmark.pipeline", "texts a second, time to the first answer"),
     "train": ("flaxner.benchmark.train", "training steps a second, memory, compile time"),
     "quality": ("flaxner.benchmark.quality", "F1 at equal settings, seed by seed"),
 }

@@ -1,0 +1,58 @@
+"""Thousands of real sentences through both pipelines, on a genuine pretrained BERT."""
+
+import random
+
+import pytest
+
+from flaxner.corpus import read_corpus
+from flaxner.export import export_folder
+from flaxner.labels import LabelScheme
+from flaxner.models import load_pretrained
+from flaxner.pipeline import pipeline
+from tests.test_pipeline import ODD, SCORES, STRATEGIES, largest_difference, torch_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
+TAGS = ("O", *(f"{p}-{t}" for t in ("LOC", "MISC", "ORG", "PER") for p in "BI"))
+SENTENCES = 2000
+
+
+def detokenised(words):
+    text = " ".join(words)
+    for mark in (",", ".", ";", ":", "!", "?", ")", "'s", "n't"):
+        text = text.replace(f" {mark}", mark)
+    return text.replace("( ", "(")
+
+
+@pytest.fixture(scope="module")
+def folder(minilm_folder, tmp_path_factory):
+    """MiniLM with a random head, wide enough for every label to be found."""
+    from flaxner.alignment import load_tokenizer
+
+    loaded = load_pretrained(minilm_folder, num_labels=len(TAGS), seed=1)
+    params = dict(loaded.params)
+    params["classifier/kernel"] = params["classifier/kernel"] * 15
+    tokenizer = load_tokenizer(minilm_folder)
+    path = tmp_path_factory.mktemp("minilm") / "hub"
+    return export_folder(path, loaded.model, params, LabelScheme(TAGS), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def texts(shared_data):
+    files = sorted(shared_data.glob("*/*.conll"))
+    every = [detokenised(s.words) for file in files for s in read_corpus(file)]
+    random.Random(0).shuffle(every)
+    long = " ".join(every)[:10_000]
+    return [*every[:SENTENCES], *ODD, long]
+
+
+@pytest.mark.parametrize("stride", [None, 16])
+def test_real_sentences_equal_hf(folder, texts, stride, record_property):
+    ours, theirs = pipeline("ner", model=folder), torch_pipeline(folder)
+    for strategy in STRATEGIES[1:] if stride else STRATEGIES:
+        call = {"aggregation_strategy": strategy, "stride": stride}
+        got = ours(texts, **call, truncation=True)
+        worst = largest_difference(got, theirs(texts, batch_size=8, **call))
+        found = sum(map(len, got))
+        print(f"{strategy}, stride {stride}: {len(texts)} texts, {found} entities, {worst:.1e}")
+        assert worst < SCORES
+        assert found > SENTENCES
