@@ -21,6 +21,7 @@ from flaxner.reading import Reading, Tokens
 STRATEGIES = ("none", "simple", "first", "average", "max", "word")
 WORDWISE = ("first", "average", "max")
 DECODERS = ("viterbi", "argmax")
+ALIKE = {"S-": "B-", "U-": "B-", "E-": "I-", "L-": "I-"}  # BIOES and BILOU read as IOB2
 Entity = dict[str, Any]
 
 
@@ -107,6 +108,7 @@ class Aggregator:
     def __init__(self, tokenizer: Any, labels: Sequence[str]) -> None:
         self.vocabulary = Vocabulary(tokenizer)
         self.labels = LabelTable(labels)
+        self._iob2 = LabelTable([ALIKE.get(name[:2], name[:2]) + name[2:] for name in labels])
 
     def __call__(
         self,
@@ -202,7 +204,7 @@ class Aggregator:
         self, reading: Reading, units: Units, strategy: str, ignore: Collection[str]
     ) -> list[list[Entity]]:
         """Neighbouring units of one type, as one entity."""
-        tokens, table = reading.tokens, self.labels
+        tokens, table = reading.tokens, self._iob2 if strategy == "word" else self.labels
         if not len(units.labels):
             return [[] for _ in tokens.owners]
         tags = table.tags[units.labels]

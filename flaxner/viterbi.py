@@ -16,16 +16,23 @@ BLOCK = 1 << 22  # numbers a block of sentences may take: bounds memory
 def legality(tags: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Which label may come first (C,), and which may follow which (C, C), bool.
 
-    The rules are those of the scheme the tags are written in. A table without a B- tag for each
-    I- tag is no IOB2 (IO, or names such as LABEL_0): there everything is legal.
+    In IOB2 an I- follows a B- or I- of its type; in BIOES and BILOU an entity, once begun, ends
+    before another begins. A table without a B- tag for each I- tag is neither (IO, or names such
+    as LABEL_0): there everything is legal.
     """
     count = len(tags)
     inner = {tag[2:] for tag in tags if tag.startswith("I-")}
     begin = {tag[2:] for tag in tags if tag.startswith("B-")}
     if not inner <= begin:
         return np.ones(count, bool), np.ones((count, count), bool)
-    scheme = LabelScheme(tags)
-    return scheme.legal_starts, scheme.legal_transitions
+    if not any(tag[:2] in ("E-", "L-") for tag in tags):
+        scheme = LabelScheme(tags)
+        return scheme.legal_starts, scheme.legal_transitions
+    open_after = np.asarray([tag[:2] in ("B-", "I-") for tag in tags])
+    goes_on = np.asarray([tag[:2] in ("I-", "E-", "L-") for tag in tags])
+    same = np.asarray([[a[2:] == b[2:] for b in tags] for a in tags])
+    inside = open_after[:, None] & goes_on[None, :] & same
+    return ~goes_on, inside | (~open_after[:, None] & ~goes_on[None, :])
 
 
 def decode(log_probs_WC: np.ndarray, borders: np.ndarray, tags: Sequence[str]) -> np.ndarray:

@@ -251,3 +251,16 @@ def test_bfloat16_finds_nearly_the_same(folder, ours):
     a, b = (p.predict_words([t.split() for t in TEXTS]) for p in (half, ours))
     same = np.mean([x == y for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True)])
     assert same > 0.8
+
+
+def test_bioes_labels_are_read_as_spans(tmp_path):
+    tags = ("O", "B-PER", "I-PER", "E-PER", "S-PER")
+    folder = make_folder(tmp_path / "hub")
+    ner = pipeline("ner", model=folder, id2label=tags, aggregation_strategy="word")
+    words = [text.split() for text in TEXTS]
+    found = ner(words, is_split_into_words=True)
+    for entities, row in zip(found, ner.predict_words(words), strict=True):
+        begun = [i for i, tag in enumerate(row) if tag[:1] in "BS"]
+        assert [e["start_word"] for e in entities] == begun
+        assert {e["entity_group"] for e in entities} <= {"PER"}
+    assert any(found)

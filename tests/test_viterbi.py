@@ -42,3 +42,17 @@ def test_tables_that_are_no_iob2_have_no_rules():
         starts, follows = viterbi.legality(tags)
         assert starts.all()
         assert follows.all()
+
+
+def test_bioes_entities_end_before_another_begins():
+    tags = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BIES"))
+    starts, follows = viterbi.legality(tags)
+    legal = {(a, b) for a, x in enumerate(tags) for b, y in enumerate(tags) if follows[a, b]}
+    named = {(tags[a], tags[b]) for a, b in legal}
+    assert {tag for tag, ok in zip(tags, starts, strict=True) if ok} == {
+        *("O", "B-LOC", "S-LOC", "B-PER", "S-PER")
+    }
+    assert ("B-LOC", "E-LOC") in named
+    assert ("E-LOC", "B-PER") in named
+    for wrong in (("B-LOC", "O"), ("B-LOC", "I-PER"), ("S-LOC", "E-LOC"), ("O", "I-LOC")):
+        assert wrong not in named
