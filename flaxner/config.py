@@ -44,6 +44,19 @@ class TrainConfig:
     train_file: str | None = _setting(None, "training corpus as a file, instead of --dataset")
     validation_file: str | None = _setting(None, "validation corpus as a file")
     test_file: str | None = _setting(None, "test corpus as a file")
+    format: str | None = _setting(
+        None, "format of the corpus files: conll, json, parquet, table, spacy; unset: detected"
+    )
+    word_column: str | None = _setting(None, "column of the words: a name, or a number from 0")
+    tag_column: str | None = _setting(None, "column of the tags: a name, or a number from 0")
+    text_column: str | None = _setting(None, "column of the texts, in corpora of spans")
+    spans_column: str | None = _setting(None, "column of the spans of characters")
+    sentence_column: str | None = _setting(None, "column that numbers the sentences of a table")
+    span_policy: str = _setting(
+        "error",
+        "what becomes of spans that cut a word or overlap",
+        choices=("error", "widen", "drop"),
+    )
     output_dir: str = _setting("runs/ner", "folder of the run; one run each")
     overwrite: bool = _setting(False, "delete what another run left in the output folder")
     resume: bool = _setting(False, "continue the run in the output folder")

@@ -112,14 +112,16 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
     Raises:
       ValueError: a corpus that cannot be read, or splits whose types do not agree.
     """
-    files = {split: getattr(config, f"{split}_file") for split in SPLITS}
+    options = read_options(config)
+    paths = {split: getattr(config, f"{split}_file") for split in SPLITS}
+    files = {split: Path(path) for split, path in paths.items() if path is not None}
     if config.train_file is not None:
-        corpora = {s: read_corpus(Path(path)) for s, path in files.items() if path is not None}
+        corpora = {s: read_corpus(path, options=options) for s, path in files.items()}
     elif config.dataset == EMBEDDED:
         corpora = {split: embedded_corpus(split) for split in SPLITS}
     else:
         corpora = _dataset_splits(config)
-        corpora |= {s: read_corpus(Path(path)) for s, path in files.items() if path is not None}
+        corpora |= {s: read_corpus(path, options=options) for s, path in files.items()}
     known = set(corpora["train"].types)
     if not known:
         raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
@@ -133,12 +135,15 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
     return corpora
 
 
+def read_options(config: TrainConfig) -> ReadOptions:
+    """What the settings say about reading corpora."""
+    names = (field.name for field in dataclasses.fields(ReadOptions))
+    return ReadOptions(**{name: getattr(config, name) for name in names})
+
+
 def _dataset_splits(config: TrainConfig) -> dict[str, Corpus]:
     assert config.dataset is not None
-    options = ReadOptions(
-        dataset_config=config.dataset_config, dataset_revision=config.dataset_revision
-    )
-    corpora = read_dataset(config.dataset, SPLITS, options)
+    corpora = read_dataset(config.dataset, SPLITS, read_options(config))
     if "train" not in corpora:
         raise ValueError(f"{config.dataset} has no training split; it has {', '.join(corpora)}")
     return corpora

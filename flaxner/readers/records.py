@@ -120,9 +120,7 @@ def _tagged(
     for word, value in zip(words, values, strict=True):
         if not isinstance(value, str):
             if names is None:
-                message = (
-                    f"the ids in {tag_column!r} have no names; --tag-names O B-PER ... does it"
-                )
+                message = f"the ids in {tag_column!r} have no names; write tags such as B-PER"
                 raise BadCorpus(source, line, message)
             if not 0 <= value < len(names):
                 raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")

@@ -1,0 +1,136 @@
+"""Corpora that are no columns: records, spans, tables, Parquet, folders of `datasets`."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flaxner.config import parse_train_config
+from flaxner.corpus import read_corpus
+from flaxner.labels import tags_to_spans
+from flaxner.preparation import load_corpora, read_options
+from flaxner.readers import Notes, ReadOptions
+from flaxner.readers.spans import char_spans, tag_text, word_offsets
+
+TEXT = "Ann left Rome."
+SPANS = [[0, 3, "PER"], [9, 13, "LOC"]]
+OBJECTS = [{"start": a, "end": b, "label": kind} for a, b, kind in SPANS]
+VALUES = [{"value": {"start": a, "end": b, "labels": [kind]}} for a, b, kind in SPANS]
+WORDS, TAGS = ("Ann", "left", "Rome", "."), ("B-PER", "O", "B-LOC", "O")
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"tokens": WORDS, "ner_tags": TAGS},
+        {"text": TEXT, "label": SPANS},
+        {
+            "text": TEXT,
+            "entities": [{"start_offset": a, "end_offset": b, "label": k} for a, b, k in SPANS],
+        },
+        {"text": TEXT, "spans": OBJECTS, "answer": "accept"},
+        [TEXT, {"entities": SPANS}],
+        [{"data": {"text": TEXT}, "annotations": [{"result": VALUES}]}],
+        [{"text": TEXT, "label": [{**v["value"], "text": "x"} for v in VALUES]}],
+    ],
+    ids=["words", "doccano", "doccano-objects", "prodigy", "spacy2", "label-studio", "ls-min"],
+)
+def test_exports_of_annotation_tools(tmp_path, value):
+    sentence = read_corpus(write(tmp_path, "a.json", json.dumps(value) + "\n")).sentences[0]
+    assert (sentence.words, sentence.tags) == (WORDS, TAGS)
+
+
+@pytest.mark.parametrize(("policy", "tag"), [("widen", "B-PER"), ("drop", "O")])
+def test_a_span_that_cuts_a_word(tmp_path, policy, tag):
+    path = write(tmp_path, "a.jsonl", json.dumps({"text": TEXT, "label": [[0, 2, "PER"]]}))
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: the span 'An' \(PER\) cuts"):
+        read_corpus(path)
+    corpus = read_corpus(path, options=ReadOptions(span_policy=policy))
+    assert corpus.sentences[0].tags == (tag, "O", "O", "O")
+    assert corpus.notes[0].startswith("1 spans that cut a word were")
+
+
+def test_overlapping_spans_keep_the_longer(tmp_path):
+    spans = [[0, 3, "A"], [0, 8, "B"]]
+    path = write(tmp_path, "a.jsonl", json.dumps({"text": TEXT, "label": spans}))
+    with pytest.raises(ValueError, match=r"line 1: the span 'Ann' \(A\) overlaps another"):
+        read_corpus(path)
+    corpus = read_corpus(path, options=ReadOptions(span_policy="drop"))
+    assert corpus.sentences[0].tags == ("B-B", "I-B", "O", "O")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sentence #,Word,Tag\n1,Ann,B-PER\n,left,O\n2,Rome,B-LOC\n",
+        "word\ttag\nAnn\tB-PER\nleft\tO\n\nRome\tB-LOC\n",
+    ],
+)
+def test_tables(tmp_path, text):
+    corpus = read_corpus(write(tmp_path, "a.csv", text))
+    assert [s.words for s in corpus] == [("Ann", "left"), ("Rome",)]
+
+
+def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
+    import datasets
+
+    names = datasets.ClassLabel(names=["O", "B-PER", "B-LOC"])
+    features = {
+        "tokens": datasets.List(datasets.Value("string")),
+        "ner_tags": datasets.List(names),
+    }
+    columns = {"tokens": [list(WORDS)], "ner_tags": [[1, 0, 2, 0]]}
+    data = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    data.to_parquet(str(tmp_path / "a.parquet"))
+    datasets.DatasetDict({"train": data, "dev": data}).save_to_disk(str(tmp_path / "saved"))
+    for corpus in (
+        read_corpus(tmp_path / "a.parquet"),
+        read_corpus(str(tmp_path / "saved"), "validation"),
+    ):
+        assert [(s.words, s.tags) for s in corpus] == [(WORDS, TAGS)]
+    with pytest.raises(ValueError, match="no split test; there are train, validation"):
+        read_corpus(str(tmp_path / "saved"), "test")
+
+
+def test_the_command_line_reaches_the_readers(tmp_path):
+    path = write(tmp_path, "a.jsonl", json.dumps({"text": TEXT, "label": [[0, 2, "PER"]]}))
+    arguments = ["--train-file", str(path), "--span-policy", "widen", "--text-column", "text"]
+    config = parse_train_config(arguments)
+    assert read_options(config) == ReadOptions(span_policy="widen", text_column="text")
+    assert load_corpora(config)["train"].types == ("PER",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: there must be a tag for every word"),
+        ('{"tokens": ["a"], "ner_tags": [1]}', "line 1: the ids in 'ner_tags' have no names"),
+        ('{"text": "a", "label": []}\n{"text": "a"}', "line 2: a record needs words and tags"),
+        ('{"text": "a", "label": [[0, 9, "X"]]}', "line 1: a span must lie in its text of 1"),
+        ('[{"text": "a", "label": []},\n{"text" 1}]', "line 2: no JSON"),
+        ('[{"text": "a", "label": []}', "line 2: the array ends too early"),
+    ],
+)
+def test_refusals_name_the_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_corpus(write(tmp_path, "a.json", text + "\n"))
+
+
+@given(st.text(alphabet="ab é日न्-.,\u00a0\n", max_size=40), st.data())
+@settings(max_examples=300, deadline=None)
+def test_spans_on_word_borders_come_back(text, data):
+    offsets = word_offsets(text)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(offsets)), max_size=8)))
+    kinds = data.draw(st.lists(st.sampled_from("AB"), min_size=8, max_size=8))
+    pairs = zip(cuts[::2], cuts[1::2], kinds, strict=False)
+    spans = [(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in pairs]
+    words, tags = tag_text("x", 1, text, spans, "error", Notes())
+    assert "".join(words) == "".join(text.split())
+    assert char_spans(offsets, tags_to_spans(tags)) == spans
