@@ -10,7 +10,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 
 # module -> floor; a module imports lower floors, or those of its own floor that stand before it.
 FLOORS = (
-    ("config", "labels", "hub", "sample", "progress", "interruption", "run_folder", "allocator"),
+    (
+        "config",
+        "labels",
+        "hub",
+        "sample",
+        "progress",
+        "interruption",
+        "run_folder",
+        "allocator",
+        "mistakes",
+    ),
     (
         "weights",
         "readers",
