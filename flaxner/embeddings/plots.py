@@ -72,13 +72,13 @@ def word_figure(
         shown = word["shown"]
         kinds = [word["occurrences"][i]["type"] for i in shown]
         ones = np.full((len(shown), len(shown)), word["static_cosine"])
-        _matrix(axes[0], ones, kinds, styles, f"Static: {names[0]}")
+        _matrix(axes[0], ones, kinds, styles, "Static: always 1")
         image = _matrix(axes[1], np.asarray(word["cosines"]), kinds, styles, "In context: BERT")
         bar = figure.colorbar(image, ax=axes[:2], location="bottom", shrink=0.45, aspect=40)
         bar.set_label("cosine similarity of two occurrences")
         bar.outline.set_visible(False)
         _plane(axes[2], word, styles, names)
-        title = f"“{word['form']}”: one static vector, one BERT vector for every occurrence"
+        title = f"“{word['form']}”: one vector of {names[0]}, a vector of BERT for every occurrence"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         return _png(figure)
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flaxner.corpus import Corpus, Sentence
+from flaxner.labels import tags_to_spans
 from flaxner.metrics import score
 
 Tags = Sequence[Sequence[str]]
 Surface = tuple[str, ...]
-
-
-def spans(tags: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where entities begin and end, as conlleval reads tags: I- after another type begins one."""
-    begin = None
-    for index, tag in enumerate([*tags, "O"]):
-        inside = begin is not None and tag[:2] == "I-" and tag[2:] == tags[index - 1][2:]
-        if begin is not None and not inside:
-            yield begin, index
-            begin = None
-        if tag != "O" and not inside:
-            begin = index
 
 
 def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
@@ -29,7 +18,7 @@ def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
     return {
         sentence.words[begin:end]
         for sentence in sentences
-        for begin, end in spans(sentence.tags or ())
+        for begin, end, _ in tags_to_spans(sentence.tags or ())
     }
 
 
@@ -57,7 +46,7 @@ def split_scores(corpus: Corpus, predicted: Tags, known: set[Surface]) -> dict[s
             "precision": report.overall_precision,
             "recall": report.overall_recall,
             "f1": report.overall_f1,
-            "entities": sum(1 for tags in left[0] for _ in spans(tags)),
+            "entities": sum(len(tags_to_spans(tags)) for tags in left[0]),
         }
     return out
 
@@ -69,7 +58,7 @@ def _only(
     left = []
     for sentence, tags in zip(sentences, all_tags, strict=True):
         row = ["O"] * len(tags)
-        for begin, end in spans(tags):
+        for begin, end, _ in tags_to_spans(tags):
             if keep(sentence.words[begin:end]):
                 row[begin:end] = tags[begin:end]
         left.append(row)
