@@ -16,7 +16,7 @@ CSS = """
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { font-size: 34px; line-height: 1.2; margin: 0 0 10px; letter-spacing: -.01em; }
+h1 { font-size: 31px; line-height: 1.2; margin: 0 0 10px; letter-spacing: -.01em; }
 h2 { font-size: 23px; margin: 44px 0 8px; }
 h3 { font-size: 17px; margin: 26px 0 8px; }
 p { margin: 8px 0; max-width: 78ch; } .lead { font-size: 18px; color: var(--soft); }
@@ -60,7 +60,7 @@ def page(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         f"<h2>1. The same word in several sentences</h2><p>A static vector belongs to the "
         f"<em>form</em> of a word: two occurrences are always the same point, and their "
         f"similarity is exactly 1. BERT reads the sentence first. Below, occurrences are ordered "
-        f"by their entity type, which neither kind of vector was shown here.</p>{words}"
+        f"by their entity type; no model was trained on these sentences' types.</p>{words}"
         f"<h2>2. Can the type be told from the vector?</h2>{_separation(study, figures)}"
         f"{_taggers(study, figures)}{_footer(study)}"
     )
@@ -76,7 +76,8 @@ def page(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
 def _lead(study: Mapping[str, Any]) -> str:
     static, context = study["static"], study["contextual"]
     return (
-        f"{static['name']} ({static['vocabulary']:,} words, {static['width']} numbers each) "
+        f"{static['name']} ({static['source']}; {static['vocabulary']:,} words, "
+        f"{static['width']} numbers each) "
         f"against {context['name']}, on {study['occurrences_in']}."
     )
 
@@ -158,10 +159,8 @@ def _separation(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         + "</tr>"
         for form, values in best
     )
-    heads = "".join(
-        f'<th class="n">{escape(row["name"])}: accuracy</th><th class="n">silhouette</th>'
-        for row in rows
-    )
+    over = "".join(f'<th class="n" colspan="2">{escape(row["name"])}</th>' for row in rows)
+    heads = "".join('<th class="n">accuracy</th><th class="n">silhouette</th>' for row in rows)
     return (
         f"<p>{len(first['forms'])} forms occur with two types or more; they have "
         f"{first['occurrences']:,} occurrences. Each is held out in turn and given the type whose "
@@ -169,6 +168,7 @@ def _separation(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         f"most frequent type is the best that can be said.</p>"
         f'<div class="card">{_image(figures, "separation.png", "Accuracy and silhouette")}</div>'
         f'<div class="card scroll"><table><caption>The forms with most occurrences</caption>'
+        f'<tr><th colspan="3"></th>{over}</tr>'
         f'<tr><th>form</th><th class="n">occurrences</th><th class="n">most frequent type</th>'
         f"{heads}</tr>{body}</table></div>"
     )

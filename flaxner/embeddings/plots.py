@@ -10,7 +10,8 @@ import numpy as np
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; dark enough for white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#7A7A7A"  # of words that are no name
+USUAL = {"LOC": "#0072B2", "PER": "#D55E00", "ORG": "#009E73", "MISC": "#CC79A7"}
+GREY = "#6B6B6B"  # of words that are no name
 MARKERS = "osD^vPX"
 STATIC_COLOUR, CONTEXT_COLOUR = "#E69F00", "#0072B2"
 INK = "#1d2733"
@@ -46,9 +47,12 @@ def require_matplotlib() -> None:
 
 def type_styles(types: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Type -> colour and marker; "O" is grey."""
-    names = sorted(set(types) - {"O"})
+    free = [colour for colour in COLOURS if colour not in USUAL.values()]
+    others = [name for name in sorted(set(types)) if name not in USUAL and name != "O"]
+    colours = {**USUAL, **{name: free[i % len(free)] for i, name in enumerate(others)}}
+    marks = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate((*USUAL, *others))}
     styles = {
-        name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)
+        name: (colours[name], marks[name]) for name in (*USUAL, *others) if name in set(types)
     }
     return {**styles, "O": (GREY, "X")}
 
@@ -72,15 +76,21 @@ def word_figure(
         shown = word["shown"]
         kinds = [word["occurrences"][i]["type"] for i in shown]
         ones = np.full((len(shown), len(shown)), word["static_cosine"])
-        _matrix(axes[0], ones, kinds, styles, "Static: always 1")
-        image = _matrix(axes[1], np.asarray(word["cosines"]), kinds, styles, "In context: BERT")
+        _matrix(axes[0], ones, kinds, styles, f"Static: {_short(names[0])}")
+        image = _matrix(
+            axes[1], np.asarray(word["cosines"]), kinds, styles, f"In context: {_short(names[1])}"
+        )
         bar = figure.colorbar(image, ax=axes[:2], location="bottom", shrink=0.45, aspect=40)
         bar.set_label("cosine similarity of two occurrences")
         bar.outline.set_visible(False)
         _plane(axes[2], word, styles, names)
-        title = f"“{word['form']}”: one vector of {names[0]}, a vector of BERT for every occurrence"
+        title = f"“{word['form']}”: one static vector, one BERT vector for every occurrence"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         return _png(figure)
+
+
+def _short(name: str, most: int = 26) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _matrix(
@@ -143,9 +153,9 @@ def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(13.2, 1.5 + 0.62 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(13.2, 1.7 + 0.6 * len(rows)), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
-        names = [row["name"] for row in rows]
+        names = [_short(row["name"], 40) for row in rows]
         colours = [STATIC_COLOUR, *[CONTEXT_COLOUR] * (len(rows) - 1)]
         panels = (
             ("accuracy", "Right type, nearest centroid, held out", "share of occurrences"),
@@ -165,7 +175,7 @@ def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes[0].axvline(majority, color=INK, linestyle=(0, (4, 3)), linewidth=1.2)
         axes[0].plot([], [], color=INK, linestyle=(0, (4, 3)), linewidth=1.2,
                      label=f"always the most frequent type: {majority:.2f}")  # fmt: skip
-        axes[0].legend(loc="upper left", bbox_to_anchor=(0, -0.32), borderpad=0)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left")
         return _png(figure)
 
 

@@ -29,11 +29,13 @@ class StaticVectors:
       name: where they come from, for tables.
       words: the vocabulary.
       matrix: (words, width), float32.
+      source: file, downloader or text.
     """
 
     name: str
     words: tuple[str, ...]
     matrix: np.ndarray
+    source: str = ""
     index: Mapping[str, int] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -143,7 +145,7 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
     matrix = np.asarray(loaded.vectors, np.float32)
     if not len(loaded) or not np.isfinite(matrix).all():
         raise ValueError(f"{path} is damaged: it holds no vectors, or numbers that are not finite")
-    return StaticVectors(Path(name).name, tuple(loaded.index_to_key), matrix)
+    return StaticVectors(Path(name).name, tuple(loaded.index_to_key), matrix, "read from a file")
 
 
 def _head(path: Path) -> bytes:
@@ -173,7 +175,7 @@ def _numbers_follow(line: bytes) -> bool:
 
 
 def train_vectors(
-    sentences: Iterable[Sequence[str]], name: str, *, width: int = 100, seed: int = 0
+    sentences: Iterable[Sequence[str]], text: str, *, width: int = 100, seed: int = 0
 ) -> StaticVectors:
     """word2vec of a text (skip-gram, Mikolov et al. 2013); equal texts give equal vectors.
 
@@ -192,5 +194,6 @@ def train_vectors(
             epochs=epochs, seed=seed,
         )  # fmt: skip
     except RuntimeError as error:
-        raise ValueError(f"{name} is too small for word2vec: no word occurs twice") from error
-    return StaticVectors(name, tuple(model.wv.index_to_key), np.asarray(model.wv.vectors))
+        raise ValueError(f"{text} is too small for word2vec: no word occurs twice") from error
+    words, matrix = tuple(model.wv.index_to_key), np.asarray(model.wv.vectors)
+    return StaticVectors("word2vec", words, matrix, f"trained on {text}")

@@ -117,7 +117,7 @@ def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
     name = " + ".join(Path(path).stem for path in settings.train_vectors)
     texts = [s.words for corpus in corpora or [prepared.corpora["train"]] for s in corpus]
     where = name or prepared.corpora["train"].source
-    return train_vectors(texts, f"word2vec of {where}", seed=settings.config.seed)
+    return train_vectors(texts, where, seed=settings.config.seed)
 
 
 def _fine_tuned(settings: Settings, console: Console) -> RunFolder:
@@ -200,7 +200,7 @@ def _compared(
     ]
     kinds = sorted({o.type for group in (*places.values(), *shown.values(), names) for o in group})
     return {
-        "static": {"name": static.name, "vocabulary": len(static.words),
+        "static": {"name": static.name, "source": static.source, "vocabulary": len(static.words),
                    "width": static.matrix.shape[1]},
         "contextual": {"name": main.name, "layers": list(main.layers), "pooling": main.pooling,
                        "of_layers": main.model.config.num_hidden_layers},
