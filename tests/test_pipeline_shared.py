@@ -45,14 +45,31 @@ def texts(shared_data):
     return [*every[:SENTENCES], *ODD, long]
 
 
+def remembering(theirs):
+    """Torch's pipeline, its forward passes kept: they are the same for every strategy."""
+    forward, kept = theirs.model.forward, {}
+
+    def once(**inputs):
+        key = tuple((name, x.shape, x.numpy().tobytes()) for name, x in sorted(inputs.items()))
+        if key not in kept:
+            kept[key] = forward(**inputs)
+        return kept[key]
+
+    theirs.model.forward = once
+    return theirs
+
+
 @pytest.mark.parametrize("stride", [None, 16])
-def test_real_sentences_equal_hf(folder, texts, stride, record_property):
-    ours, theirs = pipeline("ner", model=folder), torch_pipeline(folder)
+def test_real_sentences_equal_hf(folder, texts, stride):
+    ours, theirs = pipeline("ner", model=folder), remembering(torch_pipeline(folder))
     for strategy in STRATEGIES[1:] if stride else STRATEGIES:
         call = {"aggregation_strategy": strategy, "stride": stride}
         got = ours(texts, **call, truncation=True)
         worst = largest_difference(got, theirs(texts, batch_size=8, **call))
         found = sum(map(len, got))
-        print(f"{strategy}, stride {stride}: {len(texts)} texts, {found} entities, {worst:.1e}")
+        print(
+            f"{strategy}, stride {stride}: {len(texts)} texts, {found} entities, {worst:.1e}",
+            flush=True,
+        )
         assert worst < SCORES
         assert found > SENTENCES
