@@ -1,6 +1,7 @@
 """Static and contextual vectors: files good and bad, pooling, measures by hand, the whole study."""
 
 import gzip
+import io
 import itertools
 import json
 import pickle
@@ -78,7 +79,7 @@ def test_pickles_are_refused_and_not_opened(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_bad_sources_are_told_apart(tmp_path, monkeypatch):
+def test_bad_sources_are_told_apart(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the vectors .*absent\.txt"):
         static.load_vectors(str(tmp_path / "absent.txt"))
     prose = tmp_path / "prose.txt"
@@ -89,14 +90,40 @@ def test_bad_sources_are_told_apart(tmp_path, monkeypatch):
     empty.write_bytes(gzip.compress(b""))
     with pytest.raises(ValueError, match="is no word vector file"):
         static.load_vectors(str(empty))
+
+
+def test_a_downloader_out_of_reach_is_one_sentence(tmp_path, monkeypatch, capsys):
     from gensim import downloader
 
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(downloader, "load", offline)
-    with pytest.raises(ValueError, match=r"could not fetch them \(no network\).*--train-vectors"):
+    monkeypatch.setattr(downloader, "urlopen", offline)
+    monkeypatch.setattr(downloader, "BASE_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match=r"could not be reached; without a network"):
+        static.load_vectors("word2vec-google-news-300")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_name_unknown_to_the_downloader_is_told(tmp_path, monkeypatch):
+    from gensim import downloader
+
+    answer = io.BytesIO(b'{"models": {"glove-x": {"file_name": "g.gz"}}, "corpora": {}}')
+    monkeypatch.setattr(downloader, "urlopen", lambda *_, **__: answer)
+    monkeypatch.setattr(downloader, "BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(downloader, "base_dir", str(tmp_path), raising=False)
+    with pytest.raises(ValueError, match="has no vectors of that name"):
         static.load_vectors("word2vec-of-nowhere")
+
+
+def test_a_cached_download_needs_no_network(tmp_path, monkeypatch):
+    from gensim import downloader
+
+    monkeypatch.setattr(downloader, "BASE_DIR", str(tmp_path))
+    (tmp_path / "some-vectors").mkdir()
+    path = written(tmp_path, "gzip")
+    path.rename(tmp_path / "some-vectors" / "some-vectors.gz")
+    assert static.load_vectors("some-vectors").words == WORDS
 
 
 def test_no_gensim_is_one_sentence(monkeypatch):

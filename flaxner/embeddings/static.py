@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -108,17 +109,18 @@ def _download(name: str) -> Path:
     cached = Path(downloader.BASE_DIR) / name / f"{name}.gz"
     if cached.is_file():
         return cached
+    logging.getLogger(downloader.__name__).disabled = True  # it prints tracebacks of its fallback
     try:
         return Path(downloader.load(name, return_path=True))
-    except ValueError as error:
-        raise ValueError(
-            f"there is no file {name!r} and gensim's downloader has no vectors of that name; "
-            f"it has word2vec-google-news-300, glove-wiki-gigaword-100 and others"
-        ) from error
-    except Exception as error:  # urllib's, socket's and the downloader's own bare Exception
+    except Exception as error:  # urllib's, socket's, and the downloader's bare Exception
+        if "Incorrect" in str(error):
+            raise ValueError(
+                f"there is no file {name!r}, and gensim's downloader has no vectors of that name; "
+                f"it has word2vec-google-news-300, glove-wiki-gigaword-100 and others"
+            ) from error
         raise ValueError(
             f"cannot get the vectors {name!r}: no file here has that name, and gensim's downloader "
-            f"could not fetch them ({error}); without a network use --train-vectors FILE"
+            f"could not be reached; without a network give a file, or --train-vectors FILE"
         ) from error
 
 
