@@ -20,6 +20,7 @@ _HOMES = {
     "TrainConfig": "flaxner.config",
     "export_folder": "flaxner.export",
     "pipeline": "flaxner.pipeline",
+    "push_to_hub": "flaxner.publishing",
     "preflight": "flaxner.preflight",
     "read_corpus": "flaxner.corpus",
     "train": "flaxner.training",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flaxner.alignment import load_tokenizer
 from flaxner.checkpoint import Checkpoints
-from flaxner.export import export_folder
+from flaxner.config import TrainConfig, load_settings
+from flaxner.export import DTYPES, export_folder
+from flaxner.history import read_run_predictions, write_history
 from flaxner.labels import LabelScheme
+from flaxner.model_card import model_card
 from flaxner.models import BertConfig, Model, read_config
 from flaxner.run_folder import RunFolder
 
@@ -74,6 +79,10 @@ class SavedRun:
             run.best_step(),
         )
 
+    def results(self) -> dict[str, Any]:
+        """The content of results.json, of a run that has ended."""
+        return json.loads(self.run.results.read_text("utf-8"))
+
     def params(self, step: int) -> dict[str, np.ndarray]:
         """The parameters of a checkpoint as host arrays.
 
@@ -111,6 +120,8 @@ def convert(
     output_dir: str | Path | None = None,
     step: int | None = None,
     verify: bool = False,
+    dtype: str = "float32",
+    name: str | None = None,
 ) -> Converted:
     """Checkpoint of a run -> Hub folder.
 
@@ -119,11 +130,15 @@ def convert(
       output_dir: where to; RUN_DIR/hub if None.
       step: which checkpoint; the best one if None, the newest if the run has not ended.
       verify: load the folder in torch and compare logits.
+      dtype: of the weights, float32 or bfloat16.
+      name: USER/NAME, for the model card; the run's name if None.
 
     Raises:
       ValueError: no run, no such checkpoint, an output folder that is something else, or
         logits that differ by more than TOLERANCE.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}: got {dtype!r}")
     saved = SavedRun.open(run_dir)
     if step is None:
         step = saved.steps[-1] if saved.best_step is None else saved.best_step
@@ -131,8 +146,16 @@ def convert(
     vacant = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not vacant and not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is in use and holds no model: name another --output-dir")
-    card = saved.run.hub / "README.md"
     params = saved.params(step)
+    # Scores belong to the best checkpoint alone: another one's card and history say none.
+    results = saved.results() if step == saved.best_step else None
+    card = model_card(
+        TrainConfig(**load_settings(saved.run.config)),
+        saved.scheme,
+        results or {"train": {}},
+        predictions=read_run_predictions(saved.run) if results else {},
+        name=name,
+    )
     export_folder(
         folder,
         saved.model,
@@ -140,11 +163,16 @@ def convert(
         saved.scheme,
         saved.tokenizer,
         fields=saved.fields,
-        card=card.read_text("utf-8") if card.is_file() else None,
+        card=card,
+        dtype=dtype,
+        more=lambda draft: write_history(draft, saved.run, results),
     )
     if not verify:
         return Converted(folder, step)
-    difference = verify_folder(folder, saved.model, params, VERIFY_TEXTS)
+    rounded = {
+        path: value.astype(jnp.dtype(dtype)).astype(np.float32) for path, value in params.items()
+    }
+    difference = verify_folder(folder, saved.model, rounded, VERIFY_TEXTS)
     if not difference <= TOLERANCE:
         raise ValueError(
             f"torch's logits on {folder} differ from ours by {difference:.2e}, "
@@ -177,7 +205,8 @@ def verify_folder(
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    reference = AutoModelForTokenClassification.from_pretrained(str(folder)).eval()
+    reference = AutoModelForTokenClassification.from_pretrained(str(folder), dtype=torch.float32)
+    reference.eval()
     inputs = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
         theirs = reference(**inputs).logits.float().numpy()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from flaxner import weights as weights_lib
@@ -28,13 +29,19 @@ STALE_FIELDS = (
 )
 
 
-def hub_config(model: Model, scheme: LabelScheme, fields: Mapping[str, Any]) -> dict[str, Any]:
+DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
+
+
+def hub_config(
+    model: Model, scheme: LabelScheme, fields: Mapping[str, Any], dtype: str = "float32"
+) -> dict[str, Any]:
     """The config.json of a token classifier.
 
     Args:
       model: sizes and rates, which win over `fields`.
       scheme: label table.
       fields: config.json of the model that training began with, or nothing.
+      dtype: of the weights.
     """
     import transformers
 
@@ -45,7 +52,7 @@ def hub_config(model: Model, scheme: LabelScheme, fields: Mapping[str, Any]) -> 
         **own,
         "architectures": ["BertForTokenClassification"],
         "model_type": "bert",
-        "dtype": "float32",
+        "dtype": dtype,
         "id2label": {str(i): tag for i, tag in scheme.id2label.items()},
         "label2id": dict(scheme.label2id),
         "transformers_version": transformers.__version__,
@@ -68,6 +75,8 @@ def export_folder(
     *,
     fields: Mapping[str, Any] | None = None,
     card: str | None = None,
+    dtype: str = "float32",
+    more: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write a Hub folder: config.json, model.safetensors, tokenizer files, README.md.
 
@@ -81,17 +90,21 @@ def export_folder(
       tokenizer: of `transformers`.
       fields: config.json of the model that training began with.
       card: text of the model card, if any.
+      dtype: of the weights, one of DTYPES.
+      more: writes further files into the folder before it takes its place.
     """
     folder = Path(folder)
-    tensors = weights_lib.to_hf({k: np.asarray(v) for k, v in params.items()}, model.rules)
+    host = {path: np.asarray(value).astype(jnp.dtype(dtype)) for path, value in params.items()}
+    tensors = weights_lib.to_hf(host, model.rules)
     limit = min(getattr(tokenizer, "model_max_length", 512), model.config.max_position_embeddings)
     tokenizer.model_max_length = limit
 
     def fill(draft: Path) -> None:
-        save_model_files(draft, tokenizer, hub_config(model, scheme, fields or {}))
+        save_model_files(draft, tokenizer, hub_config(model, scheme, fields or {}, dtype))
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")
+        more(draft)
 
     write_folder(folder, fill)
     return folder

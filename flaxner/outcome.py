@@ -14,7 +14,9 @@ from flaxner.batches import TrainBatches
 from flaxner.checkpoint import Progress
 from flaxner.evaluation import Advance, Tags, predict_labels, report, tags_by_sentence
 from flaxner.export import export_folder
+from flaxner.history import write_history
 from flaxner.metrics import NerReport
+from flaxner.mistakes import Predicted
 from flaxner.model_card import model_card
 from flaxner.preparation import Prepared
 from flaxner.progress import score_table
@@ -117,8 +119,13 @@ def write(
     """Predictions, Hub folder and, last, results.json: once it is there, the run has ended."""
     if not processes.is_main():
         return
+    predictions: dict[str, list[Predicted]] = {}
     for split, predicted in tags.items():
         corpus = prepared.corpora[split]
+        predictions[split] = [
+            Predicted(sentence.words, sentence.tags or (), tuple(row))
+            for sentence, row in zip(corpus, predicted, strict=True)
+        ]
         write_predictions(
             run.predictions / f"{split}.conll",
             (
@@ -133,7 +140,8 @@ def write(
         prepared.scheme,
         prepared.tokenizer,
         fields=prepared.fields,
-        card=model_card(prepared.config, prepared.scheme, results),
+        card=model_card(prepared.config, prepared.scheme, results, predictions=predictions),
+        more=lambda draft: write_history(draft, run, results),
     )
     write_json(run.results, results)
 

@@ -10,22 +10,30 @@ def main() -> int:
     parser.add_argument("run_dir", help="output folder of train.py")
     parser.add_argument("--step", type=int, help="checkpoint to convert (default: the best)")
     parser.add_argument("--output-dir", help="folder to write (default: RUN_DIR/hub)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--verify", action="store_true", help="compare logits with PyTorch")
-    arguments = parser.parse_args()
-    from flaxner.conversion import convert
+    parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the folder")
+    parser.add_argument("--private", action="store_true", help="of the repository")
+    parser.add_argument("--revision", help="branch to push to (default: main)")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be pushed")
+    parser.add_argument("--force", action="store_true", help="push a model without scores")
+    given = parser.parse_args()
+    from flaxner import conversion, hub, publishing
 
     try:
-        made = convert(
-            arguments.run_dir,
-            output_dir=arguments.output_dir,
-            step=arguments.step,
-            verify=arguments.verify,
-        )
+        options = {name: getattr(given, name) for name in ("output_dir", "step", "verify", "dtype")}
+        made = conversion.convert(given.run_dir, name=given.push_to_hub, **options)
+        print(f"step {made.step} -> {made.folder}")
+        if made.difference is not None:
+            print(f"PyTorch's logits equal ours: largest difference {made.difference:.1e}")
+        if given.dry_run:
+            print(publishing.describe(made.folder))
+        elif name := given.push_to_hub:
+            publishing.require_scores(made.folder, force=given.force)
+            place = {"private": given.private, "revision": given.revision}
+            print(f"pushed: {hub.push_folder(made.folder, name, **place)}")
     except ValueError as error:
         parser.error(str(error))
-    print(f"step {made.step} -> {made.folder}")
-    if made.difference is not None:
-        print(f"PyTorch's logits equal ours: largest difference {made.difference:.1e}")
     return 0
 
 

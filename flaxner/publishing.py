@@ -1,0 +1,67 @@
+"""A run, or a Hub folder, onto the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flaxner import hub
+from flaxner.conversion import convert
+from flaxner.model_card import has_scores
+from flaxner.run_folder import RunFolder
+
+
+def push_to_hub(
+    source: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    force: bool = False,
+) -> str:
+    """Upload a run's best model, or a Hub folder as it is, as one commit.
+
+    Args:
+      source: output folder of a run, or a Hub folder.
+      name: USER/NAME.
+      private: make the repository private.
+      revision: branch, made if need be; main if None.
+      force: push even a model that has not been scored.
+
+    Returns:
+      address of the commit.
+
+    Raises:
+      ValueError: neither a run nor a model folder, no scores, or what `hub.push_folder` raises.
+    """
+    folder = Path(source)
+    if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
+        folder = convert(folder, name=name).folder
+    require_scores(folder, force=force)
+    return hub.push_folder(folder, name, private=private, revision=revision)
+
+
+def require_scores(folder: str | Path, *, force: bool = False) -> None:
+    """Refuse a folder that is no model, or whose card tells no scores unless forced.
+
+    Raises:
+      ValueError: see above.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is neither a run nor a model folder: it has no config.json")
+    card = folder / "README.md"
+    scored = card.is_file() and has_scores(card.read_text("utf-8"))
+    if not scored and not force:
+        raise ValueError(
+            f"the model in {folder} has not been scored: let the run end, choose its best step, "
+            f"or push it all the same with --force"
+        )
+
+
+def describe(folder: str | Path) -> str:
+    """What a push would upload: files, sizes in bytes, and the card."""
+    files = hub.folder_files(folder)
+    lines = [f"{size:>14,}  {path}" for path, size in files]
+    total = f"{sum(size for _, size in files):>14,}  in all, {len(files)} files"
+    card = (Path(folder) / "README.md").read_text("utf-8")
+    return "\n".join([*lines, total, "", card])
