@@ -28,10 +28,11 @@ def main() -> int:
             print(f"PyTorch's logits equal ours: largest difference {made.difference:.1e}")
         if given.dry_run:
             print(publishing.describe(made.folder))
-        elif name := given.push_to_hub:
+        elif (name := given.push_to_hub) is not None:
             publishing.require_scores(made.folder, force=given.force)
-            place = {"private": given.private, "revision": given.revision}
-            print(f"pushed: {hub.push_folder(made.folder, name, **place)}")
+            print(
+                hub.push_folder(made.folder, name, private=given.private, revision=given.revision)
+            )
     except ValueError as error:
         parser.error(str(error))
     return 0
