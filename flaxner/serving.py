@@ -6,6 +6,7 @@ not read. Nothing in it is a pickle.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,6 +102,11 @@ def read_artefact(path: str | Path) -> Artefact:
     forward = jax.export.deserialize(bytearray(program)).call
     params = read_tensor_file(path / WEIGHTS)
     return Artefact(forward, params, tuple(about["labels"]), about["limit"])
+
+
+def _require_flatbuffers() -> None:
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ValueError("exports need the package flatbuffers: pip install 'flaxner[serving]'")
 
 
 def compress(params: Mapping[str, Any], weights: str) -> Params:
