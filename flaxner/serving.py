@@ -99,6 +99,7 @@ def read_artefact(path: str | Path) -> Artefact:
         raise ValueError(f"{path} is no exported pipeline: {error}") from error
     if about.get("version") != VERSION:
         raise ValueError(f"{path} has format {about.get('version')!r}; this reads {VERSION}")
+    _require_flatbuffers()
     forward = jax.export.deserialize(bytearray(program)).call
     params = read_tensor_file(path / WEIGHTS)
     return Artefact(forward, params, tuple(about["labels"]), about["limit"])
@@ -149,4 +150,5 @@ def _lower(model: Model, stored: Params) -> bytes:
     rows = jax.ShapeDtypeStruct(jax.export.symbolic_shape("rows, length"), jnp.int32)
     shapes = {path: jax.ShapeDtypeStruct(a.shape, a.dtype) for path, a in stored.items()}
     exported = jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, rows, rows, rows)
+    _require_flatbuffers()
     return bytes(exported.serialize())
