@@ -73,7 +73,7 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     encoders = _encoders(settings, prepared, bert, layers)
     study = _compared(settings, static, encoders, sentences, found, shown, places, console)
     study |= {
-        "corpus": prepared.corpora["train"].source,
+        "corpus": prepared.corpora.get("test", prepared.corpora["train"]).source,
         "taggers": [],
         "frozen_note": "",
     }
