@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from flaxner.alignment import load_tokenizer, require_fast
+from flaxner.compilation_cache import use_compilation_cache
 from flaxner.models import (
     Compute,
     FlaxBertForTokenClassification,
@@ -135,12 +136,11 @@ def _label_names(
     return tuple(table)
 
 
-def use_compilation_cache() -> None:
+def use_default_cache() -> None:
     """Keep compiled programs on disk, unless JAX was told where or FLAXNER_CACHE is empty.
 
     They go to the folder FLAXNER_CACHE names, else to ~/.cache/flaxner/jax as in training.
     """
     folder = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner/jax")
-    if folder and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    if use_compilation_cache(folder):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

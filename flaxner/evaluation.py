@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from flaxner.alignment import Segments
 from flaxner.batches import evaluation_batches
+from flaxner.corpus import Corpus
 from flaxner.metrics import NerReport, score
 from flaxner.sharding import place_batch, this_part
 from flaxner.step import INPUTS, Steps
@@ -80,6 +81,8 @@ def tags_by_sentence(labels: np.ndarray, sizes: Sequence[int], tags: Sequence[st
     return [flat[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def report(gold: Tags, predicted: Tags, words_in_corpus: int) -> NerReport:
-    """Score predicted tags; see `metrics.score`."""
-    return score(gold, predicted, words_in_corpus=words_in_corpus)
+def score_labels(labels: np.ndarray, corpus: Corpus, tags: Sequence[str]) -> tuple[NerReport, Tags]:
+    """One label a word, in corpus order -> scores, and the tags of each sentence."""
+    predicted = tags_by_sentence(labels, [len(sentence.words) for sentence in corpus], tags)
+    gold = [list(sentence.tags or ()) for sentence in corpus]
+    return score(gold, predicted, words_in_corpus=corpus.words), predicted

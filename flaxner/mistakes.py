@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from flaxner.labels import tags_to_spans
+
 MISSED = "missed"
 SPURIOUS = "no entity"
 BOUNDARY = "other words"
@@ -53,16 +55,7 @@ def read_predictions(path: str | Path) -> list[Predicted]:
 
 def spans(tags: Sequence[str]) -> list[Span]:
     """The entities of a tag sequence, as conlleval reads them."""
-    found: list[Span] = []
-    start, kind = 0, ""
-    for index, tag in enumerate([*tags, "O"]):
-        inside = tag.startswith("I-") and tag[2:] == kind
-        if kind and not inside:
-            found.append(Span(start, index, kind))
-            kind = ""
-        if tag != "O" and not inside:
-            start, kind = index, tag[2:]
-    return found
+    return [Span(*span) for span in tags_to_spans(tags)]
 
 
 def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:

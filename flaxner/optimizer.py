@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from flaxner.config import TrainConfig
+
 
 def linear_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
     """0 -> peak over the first share of the steps, then peak -> 0 at `steps`.
@@ -87,3 +89,19 @@ def make_optimizer(
         return updates, AdamState(count, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def optimizer_of(
+    config: TrainConfig, steps: int
+) -> tuple[optax.Schedule, optax.GradientTransformationExtraArgs]:
+    """The schedule and the optimizer that the settings of a run of so many steps name."""
+    schedule = linear_schedule(config.learning_rate, steps, config.warmup_ratio)
+    optimizer = make_optimizer(
+        schedule,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        beta1=config.adam_beta1,
+        beta2=config.adam_beta2,
+        epsilon=config.adam_epsilon,
+    )
+    return schedule, optimizer

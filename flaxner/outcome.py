@@ -12,7 +12,7 @@ from rich.console import Console
 from flaxner import processes
 from flaxner.batches import TrainBatches
 from flaxner.checkpoint import Progress
-from flaxner.evaluation import Advance, Tags, predict_labels, report, tags_by_sentence
+from flaxner.evaluation import Advance, Tags, predict_labels, score_labels
 from flaxner.export import export_folder
 from flaxner.history import write_history
 from flaxner.metrics import NerReport
@@ -55,10 +55,7 @@ class Judge:
             num_rows=self.rows,
             advance=advance,
         )
-        sizes = [len(sentence.words) for sentence in corpus]
-        predicted = tags_by_sentence(labels, sizes, self.prepared.scheme.tags)
-        gold = [list(sentence.tags or ()) for sentence in corpus]
-        return report(gold, predicted, corpus.words), predicted
+        return score_labels(labels, corpus, self.prepared.scheme.tags)
 
 
 def compiled(
@@ -128,10 +125,7 @@ def write(
         ]
         write_predictions(
             run.predictions / f"{split}.conll",
-            (
-                (sentence.words, sentence.tags or (), row)
-                for sentence, row in zip(corpus, predicted, strict=True)
-            ),
+            ((sentence.words, sentence.gold, sentence.tags) for sentence in predictions[split]),
         )
     export_folder(
         run.hub,

@@ -15,7 +15,7 @@ import numpy as np
 from flaxner import viterbi
 from flaxner.aggregation import Aggregator, Entity, softmax
 from flaxner.alignment import align, load_tokenizer
-from flaxner.classifier import Classifier, Source, load_classifier, use_compilation_cache
+from flaxner.classifier import Classifier, Source, load_classifier, use_default_cache
 from flaxner.corpus import Sentence
 from flaxner.inference import Predictor
 from flaxner.overlap import chunks, overlapped
@@ -242,7 +242,7 @@ def pipeline(
     if model is None:
         raise ValueError("a model must be named: pipeline('ner', model=FOLDER_OR_HUB_NAME)")
     chosen = Options().changed(options)
-    use_compilation_cache()
+    use_default_cache()
     classifier = load_classifier(
         model, tokenizer, labels=id2label, dtype=str(dtype), revision=revision
     )
@@ -267,7 +267,7 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
       ValueError: no such folder, another version of the format, or no such option.
     """
     chosen = Options().changed(options)
-    use_compilation_cache()
+    use_default_cache()
     found = read_artefact(path)
     predictor = Predictor(
         found.forward, found.params, len(found.labels), found.limit, jax.devices()[:1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from flaxner import outcome, processes
 from flaxner.allocator import keep_freed_memory
 from flaxner.batches import TrainBatches
 from flaxner.checkpoint import Checkpoints, Progress, SaveError
+from flaxner.compilation_cache import use_compilation_cache
 from flaxner.config import TrainConfig
 from flaxner.decoders import Softmax
 from flaxner.export import hub_config, save_model_files
 from flaxner.feed import feed
 from flaxner.fingerprint import fingerprint, refuse_another
 from flaxner.interruption import UNWRITABLE, Interruption, RunStopped
-from flaxner.optimizer import linear_schedule, make_optimizer
+from flaxner.optimizer import optimizer_of
 from flaxner.preparation import Prepared, prepare
 from flaxner.progress import TrainProgress
 from flaxner.run_folder import MetricsLog, RunFolder, write_text
@@ -93,12 +93,6 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
             run.release()
 
 
-def use_compilation_cache(folder: str) -> None:
-    """Keep compiled programs in `folder` from run to run; an empty name leaves JAX as it is."""
-    if folder and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-
-
 class Trainer:
     """One run, from step 0 or from a checkpoint, to the exported model."""
 
@@ -118,17 +112,7 @@ class Trainer:
             config.seed,
             multiple=math.lcm(devices, devices * config.accumulate),
         )
-        self.schedule = linear_schedule(
-            config.learning_rate, self.batches.num_steps, config.warmup_ratio
-        )
-        self.optimizer = make_optimizer(
-            self.schedule,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            beta1=config.adam_beta1,
-            beta2=config.adam_beta2,
-            epsilon=config.adam_epsilon,
-        )
+        self.schedule, self.optimizer = optimizer_of(config, self.batches.num_steps)
         self.steps = make_steps(
             prepared.model,
             Softmax(),

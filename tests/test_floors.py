@@ -19,6 +19,7 @@ FLOORS = (
         "interruption",
         "run_folder",
         "allocator",
+        "compilation_cache",
         "mistakes",
     ),
     (

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from flaxner.benchmark import torch_reference
 from flaxner.config import SPLITS, Parser, TrainConfig
-from flaxner.evaluation import report, tags_by_sentence
+from flaxner.evaluation import score_labels
 from flaxner.preparation import prepare
 from flaxner.training import train
 
@@ -93,10 +93,7 @@ def _theirs(config: TrainConfig) -> dict[str, float]:
             continue
         corpus, segments = prepared.corpora[split], prepared.segments[split]
         labels = torch_reference.predict(model, segments)
-        sizes = [len(sentence.words) for sentence in corpus]
-        tags = tags_by_sentence(labels, sizes, prepared.scheme.tags)
-        gold = [list(sentence.tags or ()) for sentence in corpus]
-        found[split] = report(gold, tags, corpus.words).overall_f1
+        found[split] = score_labels(labels, corpus, prepared.scheme.tags)[0].overall_f1
     return found
 
 

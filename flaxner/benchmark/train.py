@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepared(config: TrainConfig) -> Any:
     from flaxner.allocator import keep_freed_memory
+    from flaxner.compilation_cache import use_compilation_cache
     from flaxner.preparation import prepare
-    from flaxner.training import use_compilation_cache
 
     keep_freed_memory()  # for the peers too: malloc is one for the whole process
     use_compilation_cache(config.compilation_cache)

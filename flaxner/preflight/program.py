@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flaxner.config import TrainConfig
 from flaxner.decoders import Softmax
 from flaxner.models import BertConfig, Compute, Model
-from flaxner.optimizer import linear_schedule, make_optimizer
+from flaxner.optimizer import optimizer_of
 from flaxner.preflight.chips import GIB, Topology, known_topologies
 from flaxner.preflight.hlo import Collective, Cost, read_program
 from flaxner.preflight.workload import Workload
@@ -109,15 +109,7 @@ class Compiler:
         dtype = "bfloat16" if config.precision == "auto" else config.precision
         compute = Compute(dtype=dtype, scan_layers=config.scan_layers, remat=config.remat)
         self.model = Model(sizes, compute)
-        schedule = linear_schedule(config.learning_rate, work.steps, config.warmup_ratio)
-        self.optimizer = make_optimizer(
-            schedule,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            beta1=config.adam_beta1,
-            beta2=config.adam_beta2,
-            epsilon=config.adam_epsilon,
-        )
+        schedule, self.optimizer = optimizer_of(config, work.steps)
         self.steps = make_steps(
             self.model,
             Softmax(),

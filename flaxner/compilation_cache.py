@@ -1,0 +1,19 @@
+"""Compiled programs on disk, so that a second start is quick."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+
+def use_compilation_cache(folder: str) -> bool:
+    """Keep compiled programs in `folder`; an empty name, or a choice already made, stays.
+
+    Returns:
+      whether the folder was taken.
+    """
+    if not folder or jax.config.values["jax_compilation_cache_dir"]:
+        return False
+    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    return True
