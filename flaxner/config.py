@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 import tomllib
-import types
-import typing
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from flaxner.settings import Parser, check, hint, kinds
+from flaxner.settings import setting as _setting
 
 DEFAULT_PRESET = "conll2003"
 SPLITS = ("train", "validation", "test")
-
-
-def _setting(default: Any, help: str, **extra: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, **extra})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +34,26 @@ class TrainConfig:
         "google-bert/bert-base-cased", "BERT to start from: Hub name, folder, or flaxner:tiny"
     )
     revision: str | None = _setting(None, "branch, tag or commit of the model on the Hub")
-    dataset: str | None = _setting(None, "corpus: Hub name, local folder, or flaxner:embedded")
-    dataset_config: str | None = _setting(None, "configuration name of the Hub data set")
-    dataset_revision: str | None = _setting(None, "branch, tag or commit of the Hub data set")
-    train_file: str | None = _setting(None, "training corpus as a file, instead of --dataset")
-    validation_file: str | None = _setting(None, "validation corpus as a file")
-    test_file: str | None = _setting(None, "test corpus as a file")
+    dataset: str | tuple[str, ...] | None = _setting(
+        None,
+        "corpus: Hub name, local folder, or flaxner:embedded; several are mixed",
+        several=True,
+    )
+    dataset_config: str | tuple[str, ...] | None = _setting(
+        None, "configuration of the Hub data set: one for all, or one for each", several=True
+    )
+    dataset_revision: str | tuple[str, ...] | None = _setting(
+        None, "branch, tag or commit of the Hub data set: one for all or for each", several=True
+    )
+    train_file: str | tuple[str, ...] | None = _setting(
+        None, "training corpus as a file; several, and --dataset, are mixed", several=True
+    )
+    validation_file: str | tuple[str, ...] | None = _setting(
+        None, "validation corpus as a file, instead of the data set's", several=True
+    )
+    test_file: str | tuple[str, ...] | None = _setting(
+        None, "test corpus as a file, instead of the data set's", several=True
+    )
     format: str | None = _setting(
         None, "format of the corpus files: conll, json, parquet, table, spacy; unset: detected"
     )
@@ -100,6 +110,9 @@ class TrainConfig:
         "~/.cache/flaxner/segments", "folder of large corpora, tokenised; empty: none"
     )
     # where: of this process, not of the run, hence not in config.toml
+    inspect: bool = _setting(
+        False, "look at the corpora, print what training would meet, and end", of_process=True
+    )
     coordinator: str | None = _setting(
         None, "HOST:PORT of process 0; not needed on TPU pods, SLURM, Open MPI", of_process=True
     )
@@ -108,7 +121,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            value = getattr(self, field.name)
+            if field.metadata.get("several") and isinstance(value, list | tuple) and value:
+                value = value[0] if len(value) == 1 else tuple(value)
+                object.__setattr__(self, field.name, value)
+            check(field, value, TrainConfig)
         if self.train_file is None and self.dataset is None:
             raise ValueError("a run needs a corpus: give --dataset or --train-file")
         if self.resume and self.overwrite:
@@ -147,6 +164,7 @@ NOT_FINGERPRINTED = frozenset(
     {
         "dataset",
         "dataset_config",
+        "inspect",
         "train_file",
         "validation_file",
         "test_file",
@@ -165,31 +183,6 @@ NOT_FINGERPRINTED = frozenset(
         "segment_cache",
     }
 )
-
-
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    kinds = _kinds(field)
-    if value is None and type(None) in kinds:
-        return
-    wanted = next(kind for kind in kinds if kind is not type(None))
-    ok = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
-    if not ok or (isinstance(value, bool) and wanted is not bool):
-        raise ValueError(f"{field.name} must be {wanted.__name__}: got {value!r}")
-    meta = field.metadata
-    low, high = meta.get("low"), meta.get("high")
-    if low is not None and (value < low or (meta.get("open") and value == low)):
-        raise ValueError(
-            f"{field.name} must be {'above' if meta.get('open') else 'at least'} {low}: got {value}"
-        )
-    if high is not None and value > high:
-        raise ValueError(f"{field.name} must be at most {high}: got {value}")
-    if "choices" in meta and value not in meta["choices"]:
-        raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
-
-
-def _kinds(field: dataclasses.Field[Any]) -> tuple[type, ...]:
-    kind = typing.get_type_hints(TrainConfig)[field.name]
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 def preset_names() -> list[str]:
@@ -227,7 +220,7 @@ def load_settings(path: str | Path) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in names:
-            raise ValueError(f"{path}: unknown setting {name!r}{_hint(name, names)}")
+            raise ValueError(f"{path}: unknown setting {name!r}{hint(name, names)}")
     return settings
 
 
@@ -256,12 +249,17 @@ def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
         parser.error(str(error))
 
 
-def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] | None = None) -> None:
-    """Add a flag for every setting (or the named ones); absent flags leave no trace."""
+def add_settings(
+    parser: argparse.ArgumentParser, only: Sequence[str] | None = None, *, several: bool = True
+) -> None:
+    """Add a flag for every setting (or the named ones); absent flags leave no trace.
+
+    Flags that may be repeated give lists, or if `several` is false the last value only.
+    """
     for field in dataclasses.fields(TrainConfig):
         if only is not None and field.name not in only:
             continue
-        kind = next(k for k in _kinds(field) if k is not type(None))
+        kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
         options["help"] = field.metadata["help"] + f" (default: {field.default})"
         if kind is bool:
@@ -269,30 +267,6 @@ def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] | None = N
         else:
             options |= {"type": kind, "choices": field.metadata.get("choices")}
             options["metavar"] = None if options["choices"] else kind.__name__.upper()
+            if several and field.metadata.get("several"):
+                options["action"] = "append"
         parser.add_argument("--" + field.name.replace("_", "-"), **options)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose every error is one sentence on stderr and exit code 2."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
-        """Parse; unknown flags are answered with the nearest known ones."""
-        known, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            flags = [name for action in self._actions for name in action.option_strings]
-            flag = unknown[0].split("=")[0]
-            known_flags = _hint(flag, flags) or f"; see {self.prog} --help"
-            self.error(f"unknown argument {flag!r}{known_flags}")
-        return known
-
-    def error(self, message: str) -> NoReturn:
-        """One line, exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"

@@ -109,6 +109,28 @@ def read_dataset(
     return {s: dataclasses.replace(c, notes=tuple(notes.lines())) for s, c in corpora.items()}
 
 
+def join(corpora: Sequence[Corpus]) -> Corpus:
+    """Several corpora as one, in their order; their documents stay apart."""
+    if len(corpora) == 1:
+        return corpora[0]
+    sentences: list[Sentence] = []
+    notes: list[str] = []
+    shift = 0
+    for corpus in corpora:
+        numbers = [s.document for s in corpus if s.document is not None]
+        for words, tags, number in ((s.words, s.tags, s.document) for s in corpus):
+            sentences.append(Sentence(words, tags, None if number is None else number + shift))
+        shift += max(numbers, default=-1) + 1
+        notes += [f"{corpus.source}: {note}" for note in corpus.notes]
+    schemes, formats = (
+        " + ".join(dict.fromkeys(getattr(corpus, name) for corpus in corpora))
+        for name in ("scheme", "format")
+    )
+    source = " + ".join(corpus.source for corpus in corpora)
+    repaired = sum(corpus.repaired for corpus in corpora)
+    return Corpus(sentences, source, schemes, repaired, tuple(notes), formats)
+
+
 def is_file(source: str, split: str | None) -> bool:
     """Whether the name of a source means a file: it is one, or looks like one."""
     path = Path(source)

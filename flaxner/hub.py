@@ -100,7 +100,7 @@ def card_metadata(
     *,
     model_name: str,
     base_model: str | None,
-    dataset: str | None,
+    datasets: Sequence[str],
     scores: Mapping[str, Mapping[str, Any]],
     widget: Sequence[str] = (),
     license: str | None = None,
@@ -111,18 +111,19 @@ def card_metadata(
     Args:
       model_name: name in the model index.
       base_model: Hub name of the model that training began with.
-      dataset: Hub name of the corpus.
+      datasets: Hub names of the corpora.
       scores: split -> report with overall_precision, _recall, _f1, _accuracy.
       widget: sentences to try the model on.
       license: the Hub's short name of it.
       language: ISO 639 codes.
     """
+    dataset = datasets[0] if len(datasets) == 1 else "custom"
     results = [
         EvalResult(
             task_type="token-classification",
             task_name="Named entity recognition",
-            dataset_type=dataset or "custom",
-            dataset_name=dataset or "custom",
+            dataset_type=dataset,
+            dataset_name=dataset,
             dataset_split=split,
             metric_type=metric,
             metric_name=metric.capitalize() if metric != "f1" else "F1",
@@ -135,7 +136,7 @@ def card_metadata(
         library_name="transformers",
         pipeline_tag="token-classification",
         base_model=base_model,
-        datasets=[dataset] if dataset else None,
+        datasets=list(datasets) or None,
         tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax"],
         model_name=model_name if results else None,
         eval_results=results or None,

@@ -12,6 +12,7 @@ from flaxner import hub
 from flaxner.config import TrainConfig
 from flaxner.labels import LabelScheme
 from flaxner.mistakes import BOUNDARY, MISSED, SPURIOUS, Predicted, confusion, examples, spans
+from flaxner.settings import each
 
 SPLITS = ("validation", "test")
 SHOWN_ERRORS = 5
@@ -89,10 +90,11 @@ def model_card(
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
     scored = {split: results[split] for split in SPLITS if split in results}
+    corpora = (*each(config.dataset), *each(config.train_file))
     head = hub.card_metadata(
         model_name=name.split("/")[-1],
         base_model=_hub_name(config.model),
-        dataset=_hub_name(config.dataset),
+        datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
         scores=scored,
         widget=_widget(predictions.get("validation", ())),
         license=license,
@@ -103,7 +105,7 @@ def model_card(
         f"# {name.split('/')[-1]}\n",
         f"A BERT token classifier for named entity recognition. It finds "
         f"{', '.join(scheme.types)}. Fine-tuned with flaxner (JAX/Flax) from "
-        f"{_shown(config.model)} on {_shown(config.dataset or config.train_file or '')}; "
+        f"{_shown(config.model)} on {' and '.join(map(_shown, corpora))}; "
         "PyTorch and JAX load it alike.\n",
         USAGE.format(name=name),
         "## Results\n",

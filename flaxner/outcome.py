@@ -150,6 +150,7 @@ def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Con
         windowed = prepared.segments[split].windowed
         if windowed:
             notes += f", {windowed:,} sentences over {config.max_length} tokens in windows"
+        notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
         console.print(f"drawn from seed {config.seed}: {', '.join(prepared.fresh)}")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from flaxner.alignment import Segments, load_tokenizer, train_wordpiece
-from flaxner.config import SPLITS, TrainConfig
-from flaxner.corpus import Corpus, Sentence, read_corpus, read_dataset
+from flaxner.config import TrainConfig
+from flaxner.corpus import Corpus
 from flaxner.labels import LabelScheme
 from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, read_config
-from flaxner.readers import ReadOptions
 from flaxner.segment_cache import align_cached
+from flaxner.sources import read_sources
 
-EMBEDDED = "flaxner:embedded"
 # flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
 SCRATCH: dict[str, dict[str, Any]] = {
     "flaxner:tiny": {
@@ -112,16 +110,17 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
     Raises:
       ValueError: a corpus that cannot be read, or splits whose types do not agree.
     """
-    options = read_options(config)
-    paths = {split: getattr(config, f"{split}_file") for split in SPLITS}
-    files = {split: Path(path) for split, path in paths.items() if path is not None}
-    if config.train_file is not None:
-        corpora = {s: read_corpus(path, options=options) for s, path in files.items()}
-    elif config.dataset == EMBEDDED:
-        corpora = {split: embedded_corpus(split) for split in SPLITS}
-    else:
-        corpora = _dataset_splits(config)
-        corpora |= {s: read_corpus(path, options=options) for s, path in files.items()}
+    corpora = read_sources(config)
+    check_types(corpora)
+    return corpora
+
+
+def check_types(corpora: Mapping[str, Corpus]) -> None:
+    """Refuse splits that nothing can be learnt from, or for.
+
+    Raises:
+      ValueError: no entity in the training split, or a type that only another split has.
+    """
     known = set(corpora["train"].types)
     if not known:
         raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
@@ -132,29 +131,6 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
                 f"{corpus.source} has the type {unseen[0]!r}, which the training corpus "
                 f"{corpora['train'].source} has not; it has {', '.join(sorted(known))}"
             )
-    return corpora
-
-
-def read_options(config: TrainConfig) -> ReadOptions:
-    """What the settings say about reading corpora."""
-    names = (field.name for field in dataclasses.fields(ReadOptions))
-    return ReadOptions(**{name: getattr(config, name) for name in names})
-
-
-def _dataset_splits(config: TrainConfig) -> dict[str, Corpus]:
-    assert config.dataset is not None
-    corpora = read_dataset(config.dataset, SPLITS, read_options(config))
-    if "train" not in corpora:
-        raise ValueError(f"{config.dataset} has no training split; it has {', '.join(corpora)}")
-    return corpora
-
-
-def embedded_corpus(split: str) -> Corpus:
-    """A split of the corpus that the package generates."""
-    from flaxner import sample
-
-    sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
-    return Corpus(sentences, f"{EMBEDDED} ({split})", "IOB2", 0)
 
 
 def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:

@@ -11,6 +11,7 @@ from typing import Any
 from flaxner.corpus import Corpus, read_corpus
 from flaxner.metrics import NerReport, score
 from flaxner.pipeline import NerPipeline, pipeline
+from flaxner.readers import ReadOptions
 from flaxner.run_folder import write_json, write_predictions
 
 # Names that corpora and models give to the same type.
@@ -38,6 +39,11 @@ class Evaluation:
     predicted: list[list[str]]
     seconds: float
 
+    def lines(self) -> list[str]:
+        """What belongs below the table of scores."""
+        words = f"{self.report.words_scored:,} of {self.report.words_in_corpus:,} words scored"
+        return [f"{words} in {self.seconds:.1f} s", *self.notes]
+
 
 def evaluate(
     model: Any,
@@ -47,6 +53,7 @@ def evaluate(
     split: str = "test",
     decoder: str = "argmax",
     output_dir: str | Path | None = None,
+    options: ReadOptions | None = None,
 ) -> Evaluation:
     """Score a token classifier on a corpus, word for word.
 
@@ -57,13 +64,15 @@ def evaluate(
       split: the split.
       decoder: "argmax", as published scores have it, or "viterbi".
       output_dir: where results.json and predictions.conll go.
+      options: how the corpus is read where guessing is not wanted.
 
     Raises:
       ValueError: model or corpus cannot be read, or have no entity type in common.
     """
     if (file is None) == (dataset is None):
         raise ValueError("give either a file or a dataset with a split")
-    corpus = read_corpus(file) if file is not None else read_corpus(str(dataset), split=split)
+    source, of = (str(dataset), split) if file is None else (Path(file), None)
+    corpus = read_corpus(source, of, options)
     sentences = [sentence for sentence in corpus if sentence.words]
     if not sentences or any(sentence.tags is None for sentence in sentences):
         raise ValueError(f"{corpus.source} has no tagged sentence to score")

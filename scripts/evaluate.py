@@ -2,7 +2,8 @@
 
 import sys
 
-from flaxner.config import Parser
+from flaxner.config import Parser, add_settings
+from flaxner.readers import READING, ReadOptions
 
 
 def main() -> int:
@@ -13,8 +14,10 @@ def main() -> int:
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
     parser.add_argument("--decoder", choices=("argmax", "viterbi"), default="argmax")
     parser.add_argument("--output-dir", help="for results.json and predictions.conll")
-    arguments = parser.parse_args()
-    if (arguments.file is None) == (arguments.dataset is None):
+    add_settings(parser, READING, several=False)
+    given = vars(parser.parse_args())
+    reading = {name: given.pop(name) for name in READING if name in given}
+    if (given["file"] is None) == (given["dataset"] is None):
         parser.error("give --file, or --dataset with --split")
     from rich.console import Console
 
@@ -22,14 +25,11 @@ def main() -> int:
     from flaxner.scoring import evaluate
 
     try:
-        result = evaluate(**vars(arguments))
+        result = evaluate(**given, options=ReadOptions(**reading))
     except ValueError as error:
         parser.error(str(error))
-    console, report = Console(), result.report
-    console.print(score_table(arguments.file or arguments.dataset, report.to_dict()))
-    words = f"{report.words_scored:,} of {report.words_in_corpus:,} words scored"
-    for line in (f"{words} in {result.seconds:.1f} s", *result.notes):
-        console.print(line, highlight=False)
+    table = score_table(given["file"] or given["dataset"], result.report.to_dict())
+    Console().print(table, *result.lines(), sep="\n", highlight=False)
     return 0
 
 

@@ -58,7 +58,12 @@ def test_toml_repeats_the_run(tmp_path):
     assert parse_train_config(["--config", str(path)]) == config
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     unset = {name for name in names if getattr(config, name) is None}
-    of_process = {"coordinator", "num_processes", "process_id"}  # of a process, not of the run
+    of_process = {
+        "inspect",
+        "coordinator",
+        "num_processes",
+        "process_id",
+    }  # of a process, not of the run
     assert set(tomllib.loads(config.to_toml())) == names - unset - of_process
 
 

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 # module -> floor; a module imports lower floors, or those of its own floor that stand before it.
 FLOORS = (
     (
+        "settings",
         "config",
         "labels",
         "hub",
@@ -43,6 +44,7 @@ FLOORS = (
         "export",
         "model_card",
         "history",
+        "sources",
         "conversion",
         "publishing",
         "preparation",

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from flaxner.config import parse_train_config
 from flaxner.corpus import read_corpus
 from flaxner.labels import tags_to_spans
-from flaxner.preparation import load_corpora, read_options
+from flaxner.preparation import load_corpora
 from flaxner.readers import Notes, ReadOptions
 from flaxner.readers.spans import char_spans, tag_text, word_offsets
+from flaxner.sources import read_options
 
 TEXT = "Ann left Rome."
 SPANS = [[0, 3, "PER"], [9, 13, "LOC"]]

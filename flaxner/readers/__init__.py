@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flaxner.readers import arrow, columns, docbin, json_text, table
-from flaxner.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_chunks
+from flaxner.readers.source import (
+    READING,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+    read_chunks,
+)
 
 HEAD = 1 << 16
 
@@ -52,4 +60,4 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     return name, READERS[name].read(path, options, notes)
 
 
-__all__ = ["READERS", "BadCorpus", "Notes", "Raw", "ReadOptions", "excerpt", "read_file"]
+__all__ = ["READERS", "READING", "BadCorpus", "Notes", "Raw", "ReadOptions", "excerpt", "read_file"]

@@ -67,6 +67,9 @@ class ReadOptions:
     dataset_revision: str | None = None
 
 
+READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
+
+
 class Notes:
     """What a reader has to tell about a file: choices made, and counts of faults passed over."""
 
@@ -168,6 +171,7 @@ def excerpt(text: str, length: int = 60) -> str:
 __all__ = [
     "LINE_LIMIT",
     "POLICIES",
+    "READING",
     "RECORD_LIMIT",
     "BadCorpus",
     "Notes",

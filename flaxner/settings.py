@@ -1,0 +1,85 @@
+"""What classes of settings are made of: fields with help and bounds, and a command-line parser."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+# One source, or several that are mixed; each flag may be repeated, a TOML value be a list.
+Several = str | tuple[str, ...] | None
+
+
+def each(value: Several) -> tuple[str, ...]:
+    """The sources that a setting names."""
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def setting(default: Any, help: str, **extra: Any) -> Any:
+    """A field of a settings class; what else is said of it bounds its values, see `check`."""
+    return dataclasses.field(default=default, metadata={"help": help, **extra})
+
+
+def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
+    """Refuse a value that a setting cannot have.
+
+    Raises:
+      ValueError: of another type, out of its bounds or none of its choices; the setting is named.
+    """
+    allowed = kinds(field, owner)
+    if value is None and type(None) in allowed:
+        return
+    wanted = next(kind for kind in allowed if kind is not type(None))
+    if isinstance(value, tuple) and field.metadata.get("several"):
+        ok = all(isinstance(item, wanted) for item in value)
+    else:
+        ok = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
+    if not ok or (isinstance(value, bool) and wanted is not bool):
+        raise ValueError(f"{field.name} must be {wanted.__name__}: got {value!r}")
+    meta = field.metadata
+    low, high = meta.get("low"), meta.get("high")
+    if low is not None and (value < low or (meta.get("open") and value == low)):
+        raise ValueError(
+            f"{field.name} must be {'above' if meta.get('open') else 'at least'} {low}: got {value}"
+        )
+    if high is not None and value > high:
+        raise ValueError(f"{field.name} must be at most {high}: got {value}")
+    if "choices" in meta and value not in meta["choices"]:
+        raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
+
+
+def kinds(field: dataclasses.Field[Any], owner: type) -> tuple[type, ...]:
+    """The types that values of a setting may have; the first is the plain one."""
+    kind = typing.get_type_hints(owner)[field.name]
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose every error is one sentence on stderr and exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse; unknown flags are answered with the nearest known ones."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [name for action in self._actions for name in action.option_strings]
+            flag = unknown[0].split("=")[0]
+            known_flags = hint(flag, flags) or f"; see {self.prog} --help"
+            self.error(f"unknown argument {flag!r}{known_flags}")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """One line, exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def hint(name: str, names: Sequence[str]) -> str:
+    """The known names nearest to a wrong one, for the end of a message."""
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"

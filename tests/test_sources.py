@@ -1,0 +1,97 @@
+"""Several sources of a split, mixed; one or several by flag and by TOML."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaxner.config import TrainConfig, parse_train_config
+from flaxner.preparation import load_corpora
+from flaxner.settings import each
+from flaxner.sources import read_sources
+from tests.conll import sentences, write_conll
+
+EVALUATE = Path(__file__).resolve().parent.parent / "scripts" / "evaluate.py"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same four sentences, in IOB2 columns and as BIOES records."""
+    made = sentences(4)
+    record = {"tokens": ["Ann", "Lee", "slept"], "ner_tags": ["B-PER", "E-PER", "O"]}
+    bioes = tmp_path / "b.jsonl"
+    bioes.write_text(json.dumps(record) + "\n")
+    return write_conll(tmp_path / "a.conll", made), bioes
+
+
+def words(corpus):
+    return [" ".join(sentence.words) for sentence in corpus]
+
+
+def test_training_files_of_two_formats_are_mixed(files):
+    a, b = files
+    config = parse_train_config(["--train-file", str(a), "--train-file", str(b)])
+    assert (config.train_file, config.dataset) == ((str(a), str(b)), None)
+    mixed = load_corpora(config)["train"]
+    alone = [load_corpora(TrainConfig(train_file=str(path)))["train"] for path in files]
+    assert words(mixed) == words(alone[0]) + words(alone[1])
+    assert (mixed.scheme, mixed.format) == ("IOB2 + BIOES", "conll + json")
+    assert mixed.source == f"{a} + {b}"
+    assert mixed.sentences[-1].tags == ("B-PER", "I-PER", "O")
+
+
+def test_a_list_in_toml_is_several_and_comes_back(files, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(f"train_file = {json.dumps([str(file) for file in files])}\n")
+    config = parse_train_config(["--config", str(path)])
+    assert each(config.train_file) == tuple(map(str, files))
+    path.write_text(config.to_toml())
+    assert parse_train_config(["--config", str(path)]) == config
+    assert TrainConfig(train_file=[str(files[0])]) == TrainConfig(train_file=str(files[0]))
+
+
+def test_data_sets_are_mixed_with_files_and_their_other_splits_replaced(files):
+    a, b = map(str, files)
+    config = TrainConfig(dataset=("flaxner:embedded",), train_file=b, test_file=a)
+    embedded = read_sources(TrainConfig(dataset="flaxner:embedded"))
+    mixed = read_sources(config)
+    assert words(mixed["train"]) == [*words(embedded["train"]), "Ann Lee slept"]
+    assert words(mixed["validation"]) == words(embedded["validation"])
+    assert mixed["test"].source == a
+
+
+def test_documents_of_mixed_files_stay_apart(tmp_path):
+    for name in ("a", "b"):
+        text = "-DOCSTART- O\n\nAnn B-PER\n\n-DOCSTART- O\n\nBo B-PER\n"
+        (tmp_path / name).write_text(text)
+    config = TrainConfig(train_file=[str(tmp_path / "a"), str(tmp_path / "b")])
+    assert [s.document for s in read_sources(config)["train"]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_file": [1]}, "train_file must be str: got 1"),
+        ({"train_file": ["a", 1]}, r"train_file must be str: got \('a', 1\)"),
+        ({"train_file": []}, r"train_file must be str: got \[\]"),
+        ({"model": ["a", "b"], "dataset": "x"}, "model must be str"),
+        (
+            {"dataset": ["x", "y"], "dataset_config": ["a", "b", "c"]},
+            "--dataset-config is given once for all data sets, or once for each: 3 for 2",
+        ),
+    ],
+)
+def test_what_is_no_list_of_sources(settings, message):
+    with pytest.raises(ValueError, match=message):
+        read_sources(TrainConfig(**settings))
+
+
+def test_evaluate_takes_the_flags_of_the_readers(files):
+    command = [sys.executable, str(EVALUATE), "--model", "./nowhere", "--file", str(files[1])]
+    done = subprocess.run(
+        [*command, "--word-column", "nope"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("there is no column 'nope'; there are tokens, ner_tags\n")
