@@ -12,11 +12,13 @@ import pytest
 
 from flaxner.config import TrainConfig
 from flaxner.models import Model
-from flaxner.preflight import main, preflight, program
+from flaxner.preflight import main, preflight, tpu_compiler
 from flaxner.preflight.chips import CHIPS, parse_topology
-from flaxner.preflight.hlo import Collective, Cost, read_program
-from flaxner.preflight.program import _out_of_memory, matmul_flops
+from flaxner.preflight.costs import Collective, read_program
+from flaxner.preflight.counts import matmul_flops
 from flaxner.preflight.roofline import link_bytes, roofline
+from flaxner.preflight.tpu_compiler import out_of_memory
+from flaxner.preflight.traffic import Cost
 from flaxner.preflight.workload import CONLL_P99, CONLL_TOKENS, conll_lengths, model_sizes, plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,10 +198,10 @@ def test_the_complaint_about_memory_is_read():
         "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
         "temporaries (21.93G) exceeds available HBM (15.75G)."
     )
-    asked, available = _out_of_memory(error)
+    asked, available = out_of_memory(error)
     assert (asked / 2**30, available / 2**30) == pytest.approx((21.93, 15.75))
     with pytest.raises(RuntimeError, match="else"):
-        _out_of_memory(RuntimeError("something else"))
+        out_of_memory(RuntimeError("something else"))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_the_public_face_is_a_function():
 
 
 def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tpu_compiler.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         main(["--topology", "v5e:2x2", "--model", "flaxner:tiny"])
     assert "pip install 'flaxner[preflight]'" in capsys.readouterr().err

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,16 @@ from flaxner.config import TrainConfig
 from flaxner.decoders import Softmax
 from flaxner.models import BertConfig, Compute, Model
 from flaxner.optimizer import optimizer_of
-from flaxner.preflight.chips import GIB, Topology, known_topologies
-from flaxner.preflight.hlo import Collective, Cost, read_program
+from flaxner.preflight.chips import Topology
+from flaxner.preflight.costs import Collective, read_program
+from flaxner.preflight.counts import matmul_flops
+from flaxner.preflight.tpu_compiler import (
+    libtpu_version,
+    out_of_memory,
+    topology_devices,
+    without_jax_cache,
+)
+from flaxner.preflight.traffic import Cost
 from flaxner.preflight.workload import Workload
 from flaxner.sharding import batch_sharding, make_mesh, replicated, tree_shardings
 from flaxner.step import INPUTS, TrainState, make_steps
@@ -163,16 +168,16 @@ class Compiler:
     def _kept(self, program: str) -> Path | None:
         if self.cache is None:
             return None
-        key = f"{VERSION} {jax.__version__} {_libtpu_version()} {self.topology.name} {program}"
+        key = f"{VERSION} {jax.__version__} {libtpu_version()} {self.topology.name} {program}"
         return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
     def _compile_now(self, lowered: Any, flops: float) -> Compiled:
         begin = time.monotonic()
         try:
-            with _without_jax_cache():
+            with without_jax_cache():
                 compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
-            asked, available = _out_of_memory(error)
+            asked, available = out_of_memory(error)
             wait = time.monotonic() - begin
             return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], {}, wait)
         seconds = time.monotonic() - begin
@@ -193,123 +198,9 @@ class Compiler:
         )
 
 
-def topology_devices(topology: Topology) -> list[Any]:
-    """Devices to compile for.
-
-    Raises:
-      ValueError: no libtpu, or it has no such topology.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise ValueError(
-            "preflight needs the TPU compiler libtpu, which is not installed: "
-            "pip install 'flaxner[preflight]'"
-        )
-    if jax.default_backend() != "tpu":  # nothing of these is asked of a metadata server then
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    from jax.experimental import topologies
-
-    options: dict[str, Any] = dict(topology.chip.options)
-    if topology.slices > 1:
-        options["num_slices"] = topology.slices
-    shape = "x".join(map(str, topology.shape))
-    try:
-        described = topologies.get_topology_desc(
-            f"{topology.chip.name}:{shape}",
-            "tpu",
-            chips_per_host_bounds=topology.host_bounds,
-            **options,
-        )
-    except Exception as error:  # libtpu's errors have no type of their own
-        reason = str(error).split("\n")[0][:200]
-        raise ValueError(
-            f"libtpu has no topology {topology.name} ({reason}); {known_topologies()}"
-        ) from error
-    devices = list(described.devices)
-    if len(devices) != topology.chips:
-        raise ValueError(
-            f"one device must be one chip: libtpu makes {len(devices)} devices of the "
-            f"{topology.chips} chips of {topology.name}"
-        )
-    return devices
-
-
-def bytes_on_a_chip(tree: Any) -> int:
-    """Bytes that arrays of these shapes and shardings take on each chip, before padding."""
-    return sum(
-        leaf.dtype.itemsize * _product(leaf.sharding.shard_shape(leaf.shape))
-        for leaf in jax.tree.leaves(tree)
-    )
-
-
-def matmul_flops(jaxpr: Any) -> float:
-    """Operations of all matrix products of a program, loops counted, over all chips."""
-    total = 0.0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            inner = _product(left[axis] for axis in contracted)
-            total += 2.0 * inner * _product(equation.outvars[0].aval.shape)
-            continue
-        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += times * sum(matmul_flops(inner) for inner in _inner_programs(equation.params))
-    return total
-
-
-def _inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:
-    for value in params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            inner = getattr(item, "jaxpr", item)
-            if hasattr(inner, "eqns"):
-                yield inner
-
-
 def _placed(shapes: Any, shardings: Any) -> Any:
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
         shardings,
     )
-
-
-def _product(sizes: Any) -> int:
-    out = 1
-    for size in sizes:
-        out *= int(size)
-    return out
-
-
-def _libtpu_version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("libtpu")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _out_of_memory(error: Exception) -> tuple[int, int | None]:
-    """(bytes asked for, bytes available) from the compiler's complaint; other errors pass on."""
-    message = str(error)
-    if "RESOURCE_EXHAUSTED" not in message or "emory" not in message:
-        raise error
-    units = {"K": 1024, "M": 1024**2, "G": GIB, "T": 1024 * GIB}
-    sizes = [
-        int(float(number) * units[unit])
-        for number, unit in re.findall(r"\b(\d+(?:\.\d+)?)([KMGT])\b", message)
-    ]
-    return (sizes[0], sizes[1]) if len(sizes) > 1 else (sizes[0] if sizes else 0, None)
-
-
-@contextmanager
-def _without_jax_cache() -> Iterator[None]:
-    """JAX's own cache cannot read back a program that was compiled without the chips."""
-    before = jax.config.values["jax_enable_compilation_cache"]
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)

@@ -11,7 +11,8 @@ import numpy as np
 
 from flaxner.config import TrainConfig
 from flaxner.preflight.chips import GIB, Topology
-from flaxner.preflight.program import Compiled, Compiler, bytes_on_a_chip
+from flaxner.preflight.counts import bytes_on_a_chip
+from flaxner.preflight.program import Compiled, Compiler
 from flaxner.preflight.roofline import Roofline, link_bytes, roofline
 from flaxner.preflight.search import Largest, largest_rows
 from flaxner.preflight.workload import CONLL_SENTENCES, CONLL_TOKENS, Workload, model_sizes, plan

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from flaxner.preflight.chips import Topology
-from flaxner.preflight.hlo import Collective, Cost
+from flaxner.preflight.costs import Collective
+from flaxner.preflight.traffic import Cost
 
 
 @dataclasses.dataclass(frozen=True)

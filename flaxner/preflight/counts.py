@@ -1,0 +1,46 @@
+"""What can be counted without a compiler: bytes of arrays, operations of matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+
+def bytes_on_a_chip(tree: Any) -> int:
+    """Bytes that arrays of these shapes and shardings take on each chip, before padding."""
+    return sum(
+        leaf.dtype.itemsize * _product(leaf.sharding.shard_shape(leaf.shape))
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def matmul_flops(jaxpr: Any) -> float:
+    """Operations of all matrix products of a program, loops counted, over all chips."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            inner = _product(left[axis] for axis in contracted)
+            total += 2.0 * inner * _product(equation.outvars[0].aval.shape)
+            continue
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += times * sum(matmul_flops(inner) for inner in _inner_programs(equation.params))
+    return total
+
+
+def _inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            inner = getattr(item, "jaxpr", item)
+            if hasattr(inner, "eqns"):
+                yield inner
+
+
+def _product(sizes: Any) -> int:
+    out = 1
+    for size in sizes:
+        out *= int(size)
+    return out
