@@ -103,10 +103,11 @@ def read_dataset(
     Raises:
       ValueError: it cannot be read, or has none of them.
     """
-    notes = Notes()
-    found = read_splits(name, options or ReadOptions(), notes, splits)
-    corpora = {s: assemble(raws, f"{name} ({s})", notes, "datasets") for s, raws in found.items()}
-    return {s: dataclasses.replace(c, notes=tuple(notes.lines())) for s, c in corpora.items()}
+    found = read_splits(name, options or ReadOptions(), splits)
+    return {
+        split: assemble(raws, f"{name} ({split})", notes, "datasets")
+        for split, (raws, notes) in found.items()
+    }
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:

@@ -14,6 +14,7 @@ from huggingface_hub import (
     EvalResult,
     HfApi,
     ModelCardData,
+    RepoFolder,
     get_token,
     hf_hub_download,
     snapshot_download,
@@ -66,6 +67,30 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
         return Path(hf_hub_download(str(source), name, revision=revision))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(_reason(str(source), "model", error)) from error
+
+
+def dataset_snapshot(name: str, revision: str, folder: str) -> Path:
+    """A folder of a data set's repository at a revision, cached; failures are the library's own."""
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    return Path(snapshot_download(name, allow_patterns=[f"{folder}/*"], **where)) / folder
+
+
+def dataset_folders(name: str, revision: str) -> list[str]:
+    """The folders at the top of a data set's repository; without the Hub, those in the cache.
+
+    Failures are the library's own.
+    """
+    try:
+        entries = HfApi().list_repo_tree(name, revision=revision, repo_type="dataset")
+        return sorted(entry.path for entry in entries if isinstance(entry, RepoFolder))
+    except OfflineModeIsEnabled:
+        cached = snapshot_download(name, revision=revision, repo_type="dataset")
+        return sorted(path.name for path in Path(cached).iterdir() if path.is_dir())
+
+
+def dataset_file(name: str, path: str, revision: str | None = None) -> Path:
+    """A file of a data set's repository; failures are the library's own."""
+    return Path(hf_hub_download(name, path, repo_type="dataset", revision=revision))
 
 
 def _refuse_lost_path(source: str | Path, kind: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.readers.records import read_records
+from flaxner.readers.records import as_tags, read_records
 from flaxner.readers.source import BadCorpus, Notes, Raw, ReadOptions
 
 BATCH = 1000
@@ -61,14 +61,14 @@ def _records(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
             number += len(rows)
 
 
-def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
     """The names of ClassLabel columns, which `datasets` writes into a table's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         found = {name: _names(feature) for name, feature in features.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return {name: names for name, names in found.items() if names}
+    return {name: as_tags(names) for name, names in found.items() if names}
 
 
 def _names(feature: Any) -> list[str] | None:

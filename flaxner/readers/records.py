@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.labels import Span, parse_tag
+from flaxner.labels import OUTSIDE, Span, parse_tag
 from flaxner.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
 from flaxner.readers.spans import Offsets, tag_text
 
@@ -22,6 +22,14 @@ ANSWERS = ("reject", "ignore")  # Prodigy's marks of records that are not to be 
 
 Record = Mapping[str, Any]
 TagNames = Mapping[str, Sequence[str]]
+
+
+def as_tags(names: Sequence[str]) -> Sequence[str]:
+    """The names of tag ids; bare types (O, person, location) become tags in IO."""
+    others = [name for name in names if name != OUTSIDE]
+    if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
+        return names
+    return [name if name == OUTSIDE else f"I-{name}" for name in names]
 
 
 def read_records(
