@@ -74,8 +74,8 @@ class Segments:
         return int((np.bincount(self.sentences, minlength=1) > 1).sum())
 
 
-def load_tokenizer(folder: str | Path) -> Any:
-    """The fast tokenizer of a model folder.
+def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
+    """The fast tokenizer of a model folder, or of a Hub model at a revision.
 
     Raises:
       ValueError: there is none, or it has no fast form.
@@ -83,7 +83,7 @@ def load_tokenizer(folder: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), revision=revision or "main")
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ValueError(
             f"{folder} has no tokenizer that loads: {str(error).splitlines()[0]}"

@@ -69,8 +69,7 @@ def prepare(config: TrainConfig) -> Prepared:
     compute = Compute(dtype=config.precision, scan_layers=config.scan_layers, remat=config.remat)
     fresh: list[str] = []
     if config.model in SCRATCH:
-        texts = (" ".join(sentence.words) for sentence in corpora["train"])
-        tokenizer = train_wordpiece(texts, SCRATCH_VOCABULARY)
+        tokenizer = scratch_tokenizer(corpora["train"])
         sizes = SCRATCH[config.model] | {"vocab_size": len(tokenizer), "num_labels": len(scheme)}
         model = Model(BertConfig(**sizes), compute)
         params = model.init(config.seed)
@@ -94,6 +93,11 @@ def prepare(config: TrainConfig) -> Prepared:
         for split, corpus in corpora.items()
     }
     return Prepared(config, corpora, scheme, tokenizer, model, params, fields, fresh, segments)
+
+
+def scratch_tokenizer(train: Corpus) -> Any:
+    """The tokenizer of a model that starts from random weights."""
+    return train_wordpiece((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:

@@ -8,11 +8,15 @@ from flaxner.config import parse_train_config
 def main() -> int:
     config = parse_train_config()  # before the heavy imports: a wrong flag is answered at once
     from flaxner.examples import show_examples
+    from flaxner.inspection_report import inspect
     from flaxner.interruption import RunStopped
     from flaxner.processes import is_main
     from flaxner.training import train
 
     try:
+        if config.inspect:
+            inspect(config)
+            return 0
         result = train(config)
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)

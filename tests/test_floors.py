@@ -50,7 +50,7 @@ FLOORS = (
         "preparation",
         "fingerprint",
     ),
-    ("scoring", "answering", "preflight"),
+    ("scoring", "answering", "preflight", "inspection", "inspection_report"),
     ("examples", "stopping", "outcome", "training", "embeddings", "benchmark", "machine_check"),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
@@ -71,7 +71,15 @@ DOORS = {
     "tensorboardX": {"history"},
     "gensim": {"embeddings"},
     "matplotlib": {"embeddings"},
-    "rich": {"embeddings", "progress", "training", "outcome", "examples", "benchmark"},
+    "rich": {
+        "embeddings",
+        "progress",
+        "training",
+        "outcome",
+        "examples",
+        "benchmark",
+        "inspection_report",
+    },
 }
 
 

@@ -1,0 +1,185 @@
+"""`train.py --inspect`: what it counts, by hand; that it refuses little and writes nothing."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from flaxner import inspection
+from flaxner.alignment import align
+from flaxner.batches import TrainBatches
+from flaxner.config import TrainConfig, parse_train_config
+from flaxner.corpus import Corpus, Sentence, read_corpus
+from flaxner.inspection_report import inspect
+from flaxner.labels import LabelScheme
+from flaxner.preparation import resolve, scratch_tokenizer
+from tests.conll import sentences, write_conll
+
+TRAIN = Path(__file__).resolve().parent.parent / "scripts" / "train.py"
+
+
+def corpus(*pairs, **about):
+    made = [Sentence(tuple(words.split()), tuple(tags.split())) for words, tags in pairs]
+    return Corpus(made, "x", "IOB2", 0, **about)
+
+
+KNOWN = corpus(
+    ("Paris met Paris in Paris .", "B-PER O B-LOC O O O"),
+    ("New York won", "B-ORG I-ORG O"),
+    ("New York sleeps in New York", "B-LOC I-LOC O O O O"),
+    ("New people", "O O"),
+    ("New people", "O O"),
+)
+OTHER = corpus(
+    ("New York won", "O O O"),
+    ("New people", "O O"),
+    ("Paris met Paris in Paris .", "B-PER O B-LOC O O O"),
+    ("Ann", "B-PER"),
+)
+
+
+def test_forms_with_several_readings():
+    found = inspection.ambiguous_forms(KNOWN)
+    assert [(form.text, dict(form.readings)) for form in found] == [
+        ("New York", {"ORG": 1, "LOC": 1, "O": 1}),
+        ("Paris", {"PER": 1, "LOC": 1, "O": 1}),
+    ]
+    many = corpus(*[("Rome", "B-LOC")] * 5, ("Rome", "O"), ("Ann Ann", "B-PER O"), ("Bo", "B-PER"))
+    assert [form.text for form in inspection.ambiguous_forms(many)] == ["Ann", "Rome"]
+
+
+def test_leakage():
+    found = inspection.repeated(OTHER, KNOWN)
+    assert found == (3, 1, 1, ("Paris", "met", "Paris", "in", "Paris", "."))
+    assert inspection.repeated_within(KNOWN) == 1
+    assert inspection.seen_names(OTHER, KNOWN) == (2, 3)
+
+
+def test_types_that_not_every_split_has():
+    types = {"train": corpus(("a", "B-X")), "test": corpus(("a b", "B-X B-Y"))}
+    assert inspection.type_differences(types) == ["Y is in test, not in train; training refuses it"]
+    assert inspection.type_differences({"train": types["test"], "test": types["train"]}) == [
+        "Y is in train, not in test"
+    ]
+
+
+def test_classes_of_lengths():
+    assert inspection.histogram(np.asarray([3, 8, 9, 16, 17, 40])) == [
+        (1, 8, 2),
+        (9, 16, 2),
+        (17, 32, 1),
+        (33, 64, 1),
+    ]
+
+
+def test_the_plan_is_that_of_the_run(tmp_path):
+    """Steps, tokens and windows are those of the batches that training makes."""
+    path = write_conll(tmp_path / "a.conll", sentences(40))
+    config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
+    train = read_corpus(path)
+    tokenizer = scratch_tokenizer(train)
+    whole, lengths = inspection.token_lengths(train, tokenizer)
+    plan = inspection.make_plan(config, train, whole, tokenizer)
+    segments = align(train.sentences, tokenizer, LabelScheme.from_types(train.types), 8)
+    batches = TrainBatches(segments, 6, 8, 1.5, 0, multiple=jax.device_count())
+    tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
+    assert (plan.steps, plan.steps_per_epoch, plan.tokens) == (11, 7, tokens)
+    assert (plan.fill, plan.windowed) == (batches.fill(), segments.windowed)
+    assert plan.windowed == (lengths > 8).sum() > 0
+    assert plan.seconds is None
+
+
+def test_time_is_told_by_a_run_like_it_and_by_no_other(tmp_path):
+    config = resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(tmp_path)))
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    machine = {"devices": jax.device_count(), "device_kind": jax.devices()[0].device_kind}
+    results = {"train": {"tokens_per_second": 50.0, **machine}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    train = corpus(("Ann", "B-PER"))
+    tokenizer = scratch_tokenizer(train)
+    whole = inspection.token_lengths(train, tokenizer)[0]
+
+    def plan(**changes):
+        return inspection.make_plan(config.replace(**changes), train, whole, tokenizer)
+
+    assert plan().seconds == pytest.approx(plan().tokens / 50)
+    assert plan(batch_size=8).seconds is None
+    results["train"]["device_kind"] = "another"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert plan().seconds is None
+
+
+def shown(config, capsys, **options):
+    inspect(config, console=Console(**options))
+    return capsys.readouterr().out
+
+
+def test_what_is_printed(tmp_path, capsys):
+    bad = tmp_path / "bad.conll"
+    bad.write_text("[red]Ann I-PER\nleft O\n\nBo B-XX\n")
+    made = sentences(12)
+    words = sum(len(words) for words, _ in made)
+    entities = sum(tag.startswith("B-") for _, tags in made for tag in tags)
+    files = [str(write_conll(tmp_path / "a.conll", made)), str(bad)]
+    flags = ["--model", "flaxner:tiny", "--train-file", files[0], "--test-file", files[1]]
+    config = parse_train_config([*flags, "--inspect", "--output-dir", str(tmp_path / "run")])
+    said = shown(config, capsys)
+    lines = [line.split() for line in said.splitlines()]
+    assert ["train", "12", str(words), str(entities), "0", "IOB2"] in lines
+    assert ["test", "2", "3", "2", "1", "IOB2"] in lines, "an I- without a B- is repaired"
+    assert ["XX", "0", "1"] in lines
+    assert "XX is in test, not in train; training refuses it" in said
+    again = 12 - len({tuple(words) for words, _ in made})
+    assert again > 0
+    assert f"{again} sentences of the training split are there again" in said
+    assert "Training: 3 steps of 32 sentences (1 an epoch, 3 epochs)" in said
+    assert "Time: not known" in said
+    assert said.isascii(), "plain where the output is no terminal"
+    assert "─" in shown(config, capsys, force_terminal=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
+    path = write_conll(tmp_path / "a.conll", sentences(12))
+    config = TrainConfig(model=str(tmp_path / "nowhere"), train_file=str(path))
+    said = shown(config, capsys)
+    assert "are counted in tokens, and" in said
+    assert "has no tokenizer that loads" in said
+    assert "Most ambiguous forms" in said
+
+
+def test_a_tokenizer_is_enough(tmp_path, capsys):
+    path = write_conll(tmp_path / "a.conll", sentences(12))
+    scratch_tokenizer(read_corpus(path)).save_pretrained(tmp_path / "model")
+    config = TrainConfig(model=str(tmp_path / "model"), train_file=str(path))
+    assert "Training: 3 steps" in shown(config, capsys)
+
+
+def test_the_command_line(tmp_path):
+    good = write_conll(tmp_path / "good", sentences(8))
+    command = [sys.executable, str(TRAIN), "--inspect", "--model", "flaxner:tiny"]
+    command += ["--train-file", str(good)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Entities of each type" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["good"]
+
+
+@pytest.mark.shared
+def test_a_real_corpus_counted_apart(shared_data):
+    """Ambiguous forms of WNUT-17, counted from its lines by another way."""
+    path = shared_data / "wnut17" / "train.conll"
+    blocks = path.read_text("utf-8").replace("\t\n", "\tO\n").split("\n\n")
+    readings = Counter()
+    for block in blocks:
+        for line in block.split("\n"):
+            if line.strip():
+                readings[tuple(line.split("\t")[:2])] += 1
+    forms = {form.text: form.readings for form in inspection.ambiguous_forms(read_corpus(path))}
+    assert forms["God"] == {"person": readings["God", "B-person"], "O": readings["God", "O"]}
