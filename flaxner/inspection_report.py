@@ -161,7 +161,8 @@ class Report:
             self.say(
                 f"{split}: {found.sentences:,} of {len(corpus):,} sentences are in the training "
                 f"split ({found.long:,} of them of {inspection.LONG} words or more, "
-                f"{found.retagged:,} with other tags); {seen:,} of {total:,} entities have a form and type seen there"
+                f"{found.retagged:,} with other tags); "
+                f"{seen:,} of {total:,} entities have a form and type seen there"
             )
             if found.long:
                 self.say(f"  such as: {' '.join(found.example)[:200]}")
