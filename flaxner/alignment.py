@@ -43,8 +43,8 @@ class Segments:
 
     Attributes:
       input_ids: tokens of all segments, [CLS] and [SEP] included, int32.
-      labels: label of each word's first token in the window that owns the word, else
-        IGNORED_LABEL, int32.
+      labels: label of each word's first token in the window that owns the word, and of its
+        later tokens where these are labelled, else IGNORED_LABEL, int32.
       words: index of that word in the whole corpus, else -1, int32.
       starts: where each segment begins, and the end of the last, int64, S + 1 numbers.
       sentences: the sentence each segment belongs to, int32, ascending.
@@ -158,6 +158,7 @@ def align(
     tokenizer: Any,
     scheme: Encoder | None,
     max_length: int,
+    later: np.ndarray | None = None,
 ) -> Segments:
     """Tokenise a corpus; label each word at its first token; window long sentences.
 
@@ -170,6 +171,7 @@ def align(
       tokenizer: a fast tokenizer of `transformers`.
       scheme: tags -> labels; None leaves every label IGNORED_LABEL.
       max_length: tokens of a segment, [CLS] and [SEP] included.
+      later: label of a word -> label of its later tokens; None: they carry none.
 
     Raises:
       ValueError: a tag that the scheme does not know.
@@ -192,7 +194,7 @@ def align(
                 labels = scheme.encode(sentence.tags)
             for window in windows(word_ids, count, max_length - 2):
                 segment = _segment(
-                    tokenizer, ids, word_ids, labels, num_words, window, max_length - 2
+                    tokenizer, ids, word_ids, labels, num_words, window, max_length - 2, later
                 )
                 for column, values in zip(columns.values(), segment, strict=True):
                     column.append(values)
@@ -269,6 +271,7 @@ def _segment(
     base: int,
     window: Window,
     capacity: int,
+    later: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """input_ids, labels and corpus-wide word indices of one window, specials added."""
     first, end, owned_first, owned_end = window
@@ -278,7 +281,8 @@ def _segment(
     ids, word_ids = ids[low:high], word_ids[low:high]
     is_first = np.ones(len(word_ids), bool)
     is_first[1:] = word_ids[1:] != word_ids[:-1]
-    owned = is_first & (word_ids >= owned_first) & (word_ids < owned_end)
+    owned = (word_ids >= owned_first) & (word_ids < owned_end)
+    rest, owned = owned & ~is_first, owned & is_first
     size = len(ids) + 2
     input_ids = np.empty(size, np.int32)
     input_ids[0], input_ids[1:-1], input_ids[-1] = (
@@ -289,5 +293,8 @@ def _segment(
     out_labels = np.full(size, IGNORED_LABEL, np.int32)
     out_words = np.full(size, -1, np.int32)
     out_labels[1:-1][owned] = labels[word_ids[owned]]
+    if later is not None and rest.any():
+        known = labels[word_ids[rest]]
+        out_labels[1:-1][rest] = np.where(known < 0, IGNORED_LABEL, later[known.clip(0)])
     out_words[1:-1][owned] = base + word_ids[owned]
     return input_ids, out_labels, out_words

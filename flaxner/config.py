@@ -1,6 +1,7 @@
 """The settings of a run: defaults < preset or TOML file < command-line flags.
 
-Every setting, its default, its help and its bounds stand in `TrainConfig` and nowhere else.
+Every setting, its default, its help and its bounds stand in `TrainConfig`, or in its base
+`DataSettings`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from flaxner.settings import Parser, check, hint, kinds
+from flaxner.data_settings import DataSettings
+from flaxner.settings import Parser, check, hint, kinds, normal
 from flaxner.settings import setting as _setting
 
 DEFAULT_PRESET = "conll2003"
@@ -22,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(DataSettings):
     """All settings of a training run; checked when made.
 
     Raises:
@@ -121,11 +123,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata.get("several") and isinstance(value, list | tuple) and value:
-                value = value[0] if len(value) == 1 else tuple(value)
-                object.__setattr__(self, field.name, value)
+            value = normal(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
             check(field, value, TrainConfig)
+        self.check_data(self.validation_file)
         if self.train_file is None and self.dataset is None:
             raise ValueError("a run needs a corpus: give --dataset or --train-file")
         if self.resume and self.overwrite:
@@ -262,7 +263,9 @@ def add_settings(
         kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
         options["help"] = field.metadata["help"] + f" (default: {field.default})"
-        if kind is bool:
+        if field.metadata.get("many"):
+            options |= {"nargs": "+", "metavar": field.metadata["many"]}
+        elif kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             options |= {"type": kind, "choices": field.metadata.get("choices")}

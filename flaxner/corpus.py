@@ -45,6 +45,7 @@ class Corpus:
       repaired: tags that were no legal sequence in that scheme and were read as conlleval does.
       notes: what the reader chose or passed over, a sentence each.
       format: name of the reader.
+      absent_types: types it was annotated with, though no sentence of it has them (any more).
     """
 
     sentences: list[Sentence]
@@ -53,6 +54,7 @@ class Corpus:
     repaired: int
     notes: tuple[str, ...] = ()
     format: str = ""
+    absent_types: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -69,7 +71,7 @@ class Corpus:
     def types(self) -> tuple[str, ...]:
         """Entity types, in alphabetical order."""
         tags = {tag for sentence in self.sentences for tag in sentence.tags or ()}
-        return tuple(sorted({tag[2:] for tag in tags if tag != "O"}))
+        return tuple(sorted({tag[2:] for tag in tags if tag != "O"} | set(self.absent_types)))
 
 
 def read_corpus(

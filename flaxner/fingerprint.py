@@ -20,7 +20,7 @@ SOURCES = "sources"  # split -> name: for messages, not compared
 def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
     """Settings, tags, and digests of the corpora and of the training plan."""
     settings = {
-        name: value
+        name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
         for name, value in dataclasses.asdict(prepared.config).items()
         if name not in NOT_FINGERPRINTED
     }

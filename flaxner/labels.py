@@ -71,6 +71,14 @@ class LabelScheme:
         return [self.tags[int(label)] for label in labels]
 
     @functools.cached_property
+    def inside(self) -> np.ndarray:
+        """int32 (C,): of each label that of its type's inside tag, B-X -> I-X; else itself."""
+        return self.encode(
+            [tag if tag == OUTSIDE or "I-" + tag[2:] not in self.label2id else "I-" + tag[2:]
+             for tag in self.tags]
+        )  # fmt: skip
+
+    @functools.cached_property
     def legal_starts(self) -> np.ndarray:
         """bool (C,): which labels may begin a sentence; in IOB2 all but I-."""
         return np.asarray([not tag.startswith("I-") for tag in self.tags])

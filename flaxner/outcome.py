@@ -154,8 +154,14 @@ def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Con
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
         console.print(f"drawn from seed {config.seed}: {', '.join(prepared.fresh)}")
+    for warning in prepared.warnings:
+        console.print(f"note: {warning}", highlight=False)
     if "validation" not in prepared.corpora:
-        console.print("no validation corpus: the last model is kept")
+        console.print(
+            "no validation corpus: the last model is kept (--held-out 0.1 holds a part of the "
+            "training corpus out, --cross-validation 5 makes folds)",
+            highlight=False,
+        )
     kind, many = jax.devices()[0].device_kind, jax.process_count()
     console.print(
         f"{config.model} on {mesh.size} x {kind}"

@@ -9,11 +9,13 @@ from typing import Any
 import jax
 
 from flaxner.alignment import Segments, load_tokenizer, train_wordpiece
+from flaxner.casing import casing_warnings
 from flaxner.config import TrainConfig
 from flaxner.corpus import Corpus
 from flaxner.labels import LabelScheme
 from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, read_config
 from flaxner.segment_cache import align_cached
+from flaxner.selection import select
 from flaxner.sources import read_sources
 
 # flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
@@ -42,6 +44,7 @@ class Prepared:
       fields: config.json of the model that training begins with, or nothing.
       fresh: names of the weights that were drawn from the seed.
       segments: split -> tokenised corpus.
+      warnings: what may not be as the user thinks, one sentence each.
     """
 
     config: TrainConfig
@@ -53,6 +56,7 @@ class Prepared:
     fields: dict[str, Any]
     fresh: list[str]
     segments: dict[str, Segments]
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: TrainConfig) -> Prepared:
@@ -86,13 +90,16 @@ def prepare(config: TrainConfig) -> Prepared:
         tokenizer = load_tokenizer(loaded.folder)
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
     _check_fit(config, model, tokenizer)
+    later = scheme.inside if config.label_tokens == "all" else None
+    where = (config.max_length, config.segment_cache, later)
     segments = {
-        split: align_cached(
-            corpus.sentences, tokenizer, scheme, config.max_length, config.segment_cache
-        )
+        split: align_cached(corpus.sentences, tokenizer, scheme, *where)
         for split, corpus in corpora.items()
     }
-    return Prepared(config, corpora, scheme, tokenizer, model, params, fields, fresh, segments)
+    warnings = tuple(casing_warnings(corpora, tokenizer, config.model))
+    return Prepared(
+        config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
+    )
 
 
 def scratch_tokenizer(train: Corpus) -> Any:
@@ -114,7 +121,7 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
     Raises:
       ValueError: a corpus that cannot be read, or splits whose types do not agree.
     """
-    corpora = read_sources(config)
+    corpora = select(read_sources(config), config)
     check_types(corpora)
     return corpora
 

@@ -29,6 +29,7 @@ CONTENT = (
     "predictions",
     "hub",
 )
+FOLDS = "fold-[0-9]*"  # of a cross-validation, a run's folder each
 
 
 class RunFolder:
@@ -43,6 +44,7 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.predictions = self.path / "predictions"
         self.hub = self.path / "hub"
+        self.restart = self.config  # the settings that continue it: a fold's are the whole's
         self._lock: IO[str] | None = None
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
@@ -104,7 +106,8 @@ class RunFolder:
 
     def claim(self, *, overwrite: bool) -> None:
         """Make the folder this run's, empty of other runs' files; call with the lock held."""
-        for name in CONTENT if overwrite else ():
+        folds = [path.name for path in self.path.glob(FOLDS)]
+        for name in (*CONTENT, *folds) if overwrite else ():
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target)

@@ -27,6 +27,7 @@ def align_cached(
     scheme: Encoder | None,
     max_length: int,
     folder: str,
+    later: np.ndarray | None = None,
 ) -> Segments:
     """As `align`, from the folder where it has been done before.
 
@@ -37,14 +38,15 @@ def align_cached(
       max_length: as for `align`.
       folder: where the results are kept; an empty name: nowhere. A folder that cannot be
         written and a file that cannot be read are as good as none.
+      later: as for `align`.
     """
     if not folder or len(sentences) < FEWEST:
-        return align(sentences, tokenizer, scheme, max_length)
+        return align(sentences, tokenizer, scheme, max_length, later)
     place = Path(folder).expanduser()
-    path = place / f"{_key(sentences, tokenizer, scheme, max_length)}.npz"
+    path = place / f"{_key(sentences, tokenizer, scheme, max_length, later)}.npz"
     segments = _read(path)
     if segments is None:
-        segments = align(sentences, tokenizer, scheme, max_length)
+        segments = align(sentences, tokenizer, scheme, max_length, later)
         with contextlib.suppress(OSError):
             place.mkdir(parents=True, exist_ok=True)
             _write(path, segments)
@@ -53,12 +55,17 @@ def align_cached(
 
 
 def _key(
-    sentences: Sequence[Tagged], tokenizer: Any, scheme: Encoder | None, max_length: int
+    sentences: Sequence[Tagged],
+    tokenizer: Any,
+    scheme: Encoder | None,
+    max_length: int,
+    later: np.ndarray | None,
 ) -> str:
     """A digest of words, tags, tokenizer, label table and limit."""
     specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
     tags = None if scheme is None else getattr(scheme, "tags", repr(scheme))
-    digest = hashlib.sha256(repr((FORMAT, max_length, specials, tags)).encode())
+    more = () if later is None else (later.tolist(),)
+    digest = hashlib.sha256(repr((FORMAT, max_length, specials, tags, *more)).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for sentence in sentences:
         digest.update(

@@ -24,6 +24,13 @@ def setting(default: Any, help: str, **extra: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
 
+def normal(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A value in the form that the settings class holds: lists are tuples, one source is itself."""
+    if isinstance(value, list | tuple) and value and field.metadata.get("several"):
+        return value[0] if len(value) == 1 else tuple(value)
+    return tuple(value) if isinstance(value, list) and field.metadata.get("many") else value
+
+
 def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
     """Refuse a value that a setting cannot have.
 
@@ -34,19 +41,24 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
     if value is None and type(None) in allowed:
         return
     wanted = next(kind for kind in allowed if kind is not type(None))
-    if isinstance(value, tuple) and field.metadata.get("several"):
+    if field.metadata.get("many"):
+        wanted = typing.get_args(wanted)[0]
+        ok = isinstance(value, tuple) and all(isinstance(item, wanted) for item in value)
+    elif isinstance(value, tuple) and field.metadata.get("several"):
         ok = all(isinstance(item, wanted) for item in value)
     else:
         ok = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
     if not ok or (isinstance(value, bool) and wanted is not bool):
-        raise ValueError(f"{field.name} must be {wanted.__name__}: got {value!r}")
+        what = f"{'a list of ' * bool(field.metadata.get('many'))}{wanted.__name__}"
+        raise ValueError(f"{field.name} must be {what}: got {value!r}")
     meta = field.metadata
     low, high = meta.get("low"), meta.get("high")
-    if low is not None and (value < low or (meta.get("open") and value == low)):
+    # A comparison that must hold: none holds for nan.
+    if low is not None and not (value > low if meta.get("open") else value >= low):
         raise ValueError(
             f"{field.name} must be {'above' if meta.get('open') else 'at least'} {low}: got {value}"
         )
-    if high is not None and value > high:
+    if high is not None and not value <= high:
         raise ValueError(f"{field.name} must be at most {high}: got {value}")
     if "choices" in meta and value not in meta["choices"]:
         raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from flaxner.alignment import IGNORED_LABEL
 from flaxner.decoders import Softmax
 from flaxner.models import Network, Params
 from flaxner.sharding import batch_sharding, place_tree, replicated, tree_shardings
@@ -100,14 +101,15 @@ def make_steps(
             logits_BLC = model.apply({**fixed, **trained}, *inputs, dropout_key=key)
             return decoder.loss(logits_BLC, batch["labels"])
 
-        (total, count), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
-        scale = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
+        (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
+        # The sum of weights; without weights, the count of labelled positions.
+        scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
         metrics = {
             "loss": total * scale,
             "grad_norm": optax.tree.norm(grads) * scale,
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "words": count,
+            "words": jnp.sum(batch["labels"] != IGNORED_LABEL),
         }
         params = {**fixed, **optax.apply_updates(trained, updates)}
         return TrainState(state.step + 1, params, opt_state), metrics
@@ -146,7 +148,7 @@ LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]
 def _summed_gradient(
     loss_sum: LossSum, params: Params, batch: Batch, key: jax.Array, accumulate: int
 ) -> tuple[tuple[jax.Array, jax.Array], Params]:
-    """((loss sum, labelled words), gradient of the sum), in `accumulate` parts."""
+    """((loss sum, sum of weights), gradient of the sum), in `accumulate` parts."""
     gradient = jax.value_and_grad(loss_sum, has_aux=True)
     if accumulate == 1:
         return gradient(params, batch, key)
@@ -158,8 +160,9 @@ def _summed_gradient(
         out = gradient(params, part, jax.random.fold_in(key, index))
         return jax.tree.map(jnp.add, carry, out), None
 
-    zeros = (
-        (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)),
-        jax.tree.map(jnp.zeros_like, params),
+    part = {name: value[0] for name, value in parts.items()}
+    zeros = jax.tree.map(
+        lambda shape: jnp.zeros(shape.shape, shape.dtype),
+        jax.eval_shape(gradient, params, part, key),
     )
     return jax.lax.scan(body, zeros, (parts, jnp.arange(accumulate)))[0]

@@ -30,7 +30,7 @@ def all_finite(params: Any) -> jax.Array:
 def go_on(run: RunFolder) -> str:
     """What is saved of a run that stopped, and the command that continues it."""
     steps = Checkpoints(run.checkpoints, read_only=True).steps()
-    command = f"python scripts/train.py --config {shlex.quote(str(run.config))} --resume"
+    command = f"python scripts/train.py --config {shlex.quote(str(run.restart))} --resume"
     if steps:
         return f"; saved as of step {steps[-1]} in {run.checkpoints}; go on with: {command}"
     if run.config.is_file():

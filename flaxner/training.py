@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from flaxner.batches import TrainBatches
 from flaxner.checkpoint import Checkpoints, Progress, SaveError
 from flaxner.compilation_cache import use_compilation_cache
 from flaxner.config import TrainConfig
+from flaxner.cross_validation import cross_validate
 from flaxner.decoders import Softmax
 from flaxner.export import hub_config, save_model_files
 from flaxner.feed import feed
 from flaxner.fingerprint import fingerprint, refuse_another
 from flaxner.interruption import UNWRITABLE, Interruption, RunStopped
+from flaxner.label_weights import label_weights
 from flaxner.optimizer import optimizer_of
 from flaxner.preparation import Prepared, prepare
 from flaxner.progress import TrainProgress
@@ -49,7 +52,7 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train, evaluate and export.
+    """Train, evaluate and export; with `cross_validation`, once for every fold.
 
     Args:
       config: the settings.
@@ -69,11 +72,26 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     processes.start(config.coordinator, config.num_processes, config.process_id)
     processes.check_devices()
     console = (console or Console()) if processes.is_main() else Console(quiet=True)
-    run = RunFolder(config.output_dir)
+    if config.cross_validation and not config.fold:
+        hub, results = cross_validate(
+            config, console, lambda fold, run, begin: _train(fold, run, console, begin).results
+        )
+        return TrainResult(Path(config.output_dir), hub, results)
+    return _train(config, RunFolder(config.output_dir), console)
+
+
+def _train(
+    config: TrainConfig,
+    run: RunFolder,
+    console: Console,
+    begin: Callable[[], None] = lambda: None,
+) -> TrainResult:
+    """One model; `begin` is called when all is read and checked, before a file is written."""
     with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
         try:
             processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
             trainer = Trainer(prepare(config), run, console, interruption)
+            begin()
             processes.on_main(run.lock)
             return trainer.run_all()
         except KeyboardInterrupt as error:
@@ -112,10 +130,12 @@ class Trainer:
             config.seed,
             multiple=math.lcm(devices, devices * config.accumulate),
         )
+        labels = prepared.segments["train"].labels
+        weights = label_weights(config.class_weights, prepared.scheme, labels)
         self.schedule, self.optimizer = optimizer_of(config, self.batches.num_steps)
         self.steps = make_steps(
             prepared.model,
-            Softmax(),
+            Softmax(weights),
             self.optimizer,
             self.schedule,
             self.mesh,
@@ -242,6 +262,8 @@ class Trainer:
                 said = name.replace("grad_norm", "gradient norm")
                 raise NotFinite(f"the {said} is {values[name]} at step {step}")
         bar.update(step, tokens, values["loss"])
+        if self.config.label_tokens == "all":
+            values["labelled_tokens"] = values.pop("words")
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
             log.write(step=step, tokens=tokens, **values)
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flaxner"
 FLOORS = (
     (
         "settings",
+        "data_settings",
         "config",
         "labels",
         "hub",
@@ -27,8 +28,11 @@ FLOORS = (
         "weights",
         "readers",
         "corpus",
+        "selection",
+        "casing",
         "alignment",
         "segment_cache",
+        "label_weights",
         "packing",
         "metrics",
         "manifest",
@@ -51,7 +55,16 @@ FLOORS = (
         "fingerprint",
     ),
     ("scoring", "answering", "preflight", "inspection", "inspection_report"),
-    ("examples", "stopping", "outcome", "training", "embeddings", "benchmark", "machine_check"),
+    (
+        "examples",
+        "stopping",
+        "outcome",
+        "cross_validation",
+        "training",
+        "embeddings",
+        "benchmark",
+        "machine_check",
+    ),
 )
 ORDER = {name: i for i, name in enumerate(name for floor in FLOORS for name in floor)}
 
@@ -72,6 +85,7 @@ DOORS = {
     "gensim": {"embeddings"},
     "matplotlib": {"embeddings"},
     "rich": {
+        "cross_validation",
         "embeddings",
         "progress",
         "training",

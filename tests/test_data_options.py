@@ -1,0 +1,213 @@
+"""Options about data, end to end on tiny models: every one of them trains, is told and is kept."""
+
+import dataclasses
+import io
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flaxner.alignment import train_wordpiece
+from flaxner.casing import casing_warnings
+from flaxner.config import TrainConfig, load_settings
+from flaxner.corpus import Corpus, Sentence
+from flaxner.interruption import RunStopped
+from flaxner.labels import tags_to_spans
+from flaxner.training import train
+from tests.conll import sentences, write_conll
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    made = [([*words, str(i)], [*tags, "O"]) for i, (words, tags) in enumerate(sentences(48))]
+    return {
+        "train_file": str(write_conll(folder / "train.conll", made)),
+        "test_file": str(write_conll(folder / "test.conll", sentences(16, shift=2))),
+        "model": "flaxner:tiny",
+        "epochs": 2.0,
+        "batch_size": 8,
+        "max_length": 32,
+        "learning_rate": 2e-3,
+        "log_every": 1,
+        "compilation_cache": "",
+    }
+
+
+def start(settings, folder, **changes):
+    """The result, and what was printed."""
+    console = Console(file=io.StringIO(), width=500)
+    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
+    return train(config, console=console), console.file.getvalue()
+
+
+def test_all_of_them_at_once(settings, tmp_path):
+    """Weights, every token, a held-out part, a sample and other types in one run."""
+    changes = {
+        "label_tokens": "all", "class_weights": ["balanced"], "held_out": 0.25, "few_shot": 3,
+        "map_types": ["PER=name", "LOC=name"], "drop_types": ["ORG"],
+    }  # fmt: skip
+    result, told = start(settings, tmp_path / "run", **changes)
+    assert result.results["test"]["per_type"].keys() == {"name"}
+    assert result.results["validation"]["words_scored"] > 0
+    assert "12 of 48 sentences are for validation (held out, data seed 0)" in told
+    assert "PER is called name; LOC is called name; " in told
+    assert "entities of ORG dropped" in told
+    assert "3~6-shot, greedy as in Few-NERD" in told
+    again = load_settings(result.output_dir / "config.toml")
+    assert {name: again[name] for name in changes} == changes
+    config = json.loads((result.hub_dir / "config.json").read_text())
+    assert set(config["label2id"]) == {"O", "B-name", "I-name"}
+    first = json.loads((result.output_dir / "metrics.jsonl").read_text().splitlines()[0])
+    assert "words" not in first
+    assert first["labelled_tokens"] > 0
+    start(settings, tmp_path / "run", **changes, resume=True)
+    for name, other in {"class_weights": ["sqrt"], "label_tokens": "first", "few_shot": 4}.items():
+        with pytest.raises(ValueError, match=f"cannot resume .*{name} differs: "):
+            start(settings, tmp_path / "run", **{**changes, name: other}, resume=True)
+
+
+def test_an_option_that_does_not_fit_the_corpus_writes_nothing(settings, tmp_path):
+    for changes in (
+        {"class_weights": ["X=2"]}, {"map_types": ["X=Y"]}, {"drop_types": ["PER", "LOC", "ORG"]},
+        {"cross_validation": 60}, {"cross_validation": 2, "class_weights": ["X=2"]},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"'X'|nothing to learn|cannot divide"):
+            start(settings, tmp_path / "run", **changes)
+        assert not (tmp_path / "run").exists()
+
+
+FOLDS = {"cross_validation": 3, "epochs": 1.0}
+
+
+@pytest.fixture(scope="module")
+def folds(settings, tmp_path_factory):
+    return start(settings, tmp_path_factory.mktemp("runs") / "folds", **FOLDS)
+
+
+def test_cross_validation_trains_every_fold_and_averages(folds, settings):
+    result, told = folds
+    summary = json.loads((result.output_dir / "results.json").read_text())
+    assert summary == result.results
+    parts = [
+        json.loads((result.output_dir / f"fold-{i}" / "results.json").read_text())
+        for i in (1, 2, 3)
+    ]
+    for split in ("validation", "test"):
+        scores = [part[split]["overall_f1"] for part in parts]
+        said = summary[split]["overall_f1"]
+        assert said["folds"] == scores
+        assert said["mean"] == pytest.approx(sum(scores) / 3)
+        assert said["std"] == pytest.approx(statistics.stdev(scores))
+        assert f"{split}, mean of 3 folds: " in told
+        assert f"f1 {said['mean']:.4f} ± {said['std']:.4f}" in told
+    words = sum(part["validation"]["words_scored"] for part in parts)
+    lines = Path(settings["train_file"]).read_text("utf-8").split("\n")
+    assert words == summary["pooled"]["words_scored"] == sum(map(bool, lines))
+    gold = sum(row["support"] for row in summary["pooled"]["per_type"].values())
+    assert gold == sum(line.split(" ")[-1].startswith("B-") for line in lines if line)
+    assert result.hub_dir.parent.name in {"fold-1", "fold-2", "fold-3"}
+    assert (result.hub_dir / "model.safetensors").is_file()
+
+
+def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
+    copy = tmp_path / "folds"
+    shutil.copytree(folds[0].output_dir, copy)
+    shutil.rmtree(copy / "fold-3")
+    (copy / "results.json").unlink()
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if "fold-" in str(p) and p.is_file()}
+    result, told = start(settings, copy, **FOLDS, resume=True)
+    assert told.count("has ended: nothing is left to do") == 2
+    kept = {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"}
+    assert kept == {p: before[p] for p in kept}
+    for split in ("validation", "test"):
+        assert result.results[split] == folds[0].results[split]
+    with pytest.raises(ValueError, match="cross_validation differs: 3 there, 4 now"):
+        start(settings, copy, **{**FOLDS, "cross_validation": 4}, resume=True)
+    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+        start(settings, copy, **FOLDS)
+
+
+def test_one_fold_alone_is_the_fold_of_the_whole(folds, settings, tmp_path):
+    alone, _ = start(settings, tmp_path / "one", **FOLDS, fold=2)
+    there = folds[0].output_dir / "fold-2" / "results.json"
+    for split in ("validation", "test"):
+        assert alone.results[split] == json.loads(there.read_text())[split]
+
+
+def test_an_interrupted_fold_says_how_the_whole_goes_on(settings, tmp_path, monkeypatch):
+    from flaxner import training
+
+    def interrupted(self, state, checkpoints):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Trainer, "_train", interrupted)
+    with pytest.raises(RunStopped, match=r"start again with: .*/folds/config\.toml --resume"):
+        start(settings, tmp_path / "folds", **FOLDS)
+
+
+def test_overwriting_deletes_the_folds(folds, settings, tmp_path):
+    shutil.copytree(folds[0].output_dir, tmp_path / "run")
+    start(settings, tmp_path / "run", epochs=1.0, overwrite=True)
+    assert not list((tmp_path / "run").glob("fold-*"))
+
+
+CASED = [
+    (
+        "Angela Merkel met Barack Obama in New York today .",
+        "B-PER I-PER O B-PER I-PER O B-LOC I-LOC O O",
+    )
+]
+
+
+def corpus(pairs, change=str, source="train.conll", times=40):
+    made = [Sentence(tuple(change(w).split()), tuple(t.split())) for w, t in pairs]
+    return Corpus(made * times, source, "IOB2", 0)
+
+
+UNSEEN = (
+    "MODEL does not see capitals, and here they tell entities apart (100% of the words in "
+    "entities have them, 0% of the others): a cased model may do better"
+)
+SMALL = "train.conll is all in small letters, and MODEL is cased: an uncased model may do better"
+CAPITALS = (
+    "train.conll is all in capitals, and MODEL is cased: lower-casing or truecasing may do better"
+)
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "change", "told"),
+    [
+        (False, str, []),
+        (True, str, [UNSEEN]),
+        (True, str.lower, []),
+        (False, str.lower, [SMALL]),
+        (False, str.upper, [CAPITALS]),
+    ],
+)
+def test_casing_warnings(lowercase, change, told):
+    tokenizer = train_wordpiece([words for words, _ in CASED], 200, lowercase=lowercase)
+    train_corpus = corpus(CASED, change)
+    assert casing_warnings({"train": train_corpus}, tokenizer, "MODEL") == told
+
+
+def test_casing_warnings_of_other_splits_and_scripts():
+    tokenizer = train_wordpiece([words for words, _ in CASED], 200)
+    test = corpus(CASED, str.lower, "test.conll")
+    (told,) = casing_warnings({"train": corpus(CASED), "test": test}, tokenizer, "MODEL")
+    assert told.startswith("test.conll is all in small letters")
+    chinese = corpus([("安 格 拉 在 纽 约", "B-PER I-PER I-PER O B-LOC I-LOC")])
+    assert casing_warnings({"train": chinese}, tokenizer, "MODEL") == []
+    few = dataclasses.replace(corpus(CASED, str.lower), sentences=corpus(CASED).sentences[:3])
+    assert casing_warnings({"train": few}, tokenizer, "MODEL") == []
+
+
+def test_a_warning_is_printed_once(settings, tmp_path):
+    small = [([w.lower() for w in words], tags) for words, tags in sentences(48)]
+    path = write_conll(tmp_path / "small.conll", small)
+    assert sum(len(tags_to_spans(tags)) for _, tags in small) > 0
+    _, told = start(settings, tmp_path / "run", train_file=str(path), test_file=None, epochs=1.0)
+    assert told.count("is all in small letters, and flaxner:tiny is cased") == 1
