@@ -15,6 +15,7 @@ from flaxner import inspection
 from flaxner.config import TrainConfig
 from flaxner.corpus import Corpus
 from flaxner.preparation import resolve
+from flaxner.selection import select
 from flaxner.sources import read_sources
 
 BAR = 30  # characters of the longest bar
@@ -30,7 +31,7 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
     """
     report = Report(console or Console())
     config = resolve(config)
-    corpora = read_sources(config)
+    corpora = select(read_sources(config), config)
     report.corpora(corpora)
     report.types(corpora)
     report.tokens(config, corpora)

@@ -124,14 +124,55 @@ def test_refusals_name_the_line(tmp_path, text, message):
         read_corpus(write(tmp_path, "a.json", text + "\n"))
 
 
-@given(st.text(alphabet="ab é日न्-.,\u00a0\n", max_size=40), st.data())
-@settings(max_examples=300, deadline=None)
-def test_spans_on_word_borders_come_back(text, data):
+@st.composite
+def texts_with_spans(draw):
+    """A text, and spans of characters that begin and end with its words, apart or touching."""
+    text = draw(st.text(alphabet="ab é日न्-.,\u00a0\n\U0001f600", max_size=40))
     offsets = word_offsets(text)
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(offsets)), max_size=8)))
-    kinds = data.draw(st.lists(st.sampled_from("AB"), min_size=8, max_size=8))
-    pairs = zip(cuts[::2], cuts[1::2], kinds, strict=False)
-    spans = [(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in pairs]
+    spans, at = [], 0
+    while at < len(offsets):
+        size = draw(st.integers(0, 3))
+        end = min(at + size, len(offsets))
+        if size:
+            kind = draw(st.sampled_from(["PER", "a-b", "名"]))
+            spans.append((offsets[at][0], offsets[end - 1][1], kind))
+        at = max(end, at + 1)
+    return text, spans
+
+
+def check_spans_come_back(item):
+    """text + spans -> words + tags -> text + spans, by the places that the words were found at."""
+    text, spans = item
     words, tags = tag_text("x", 1, text, spans, "error", Notes())
     assert "".join(words) == "".join(text.split())
+    offsets, at = [], 0
+    for word in words:  # found again in the text, without the reader's own offsets
+        begin = text.index(word, at)
+        assert not text[at:begin].strip()
+        at = begin + len(word)
+        offsets.append((begin, at))
     assert char_spans(offsets, tags_to_spans(tags)) == spans
+
+
+@given(texts_with_spans())
+@settings(max_examples=300, deadline=None)
+def test_spans_on_word_borders_come_back(item):
+    check_spans_come_back(item)
+
+
+@pytest.mark.slow
+@given(texts_with_spans())
+@settings(max_examples=10_000, deadline=None)
+def test_spans_on_word_borders_come_back_at_length(item):
+    check_spans_come_back(item)
+
+
+def test_spans_come_back_through_files(tmp_path):
+    """As above, through JSON Lines and the readers' door."""
+    items = [(TEXT, [tuple(span) for span in SPANS]), ("a-b c", [(0, 3, "X"), (4, 5, "X")])]
+    lines = [json.dumps({"text": text, "spans": spans}) for text, spans in items]
+    corpus = read_corpus(write(tmp_path, "a.jsonl", "\n".join(lines)))
+    for (text, spans), sentence in zip(items, corpus, strict=True):
+        offsets = word_offsets(text)
+        assert [text[a:b] for a, b in offsets] == list(sentence.words)
+        assert char_spans(offsets, tags_to_spans(sentence.tags)) == spans

@@ -55,6 +55,7 @@ def _open(file: Any) -> tuple[Any, Iterator[Any]]:
 def _records(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     number = 1
     for batch in batches:
+        batch.validate(full=True)  # offsets out of bounds would end the process, not raise
         for at in range(0, batch.num_rows, BATCH):
             rows = batch.slice(at, BATCH).to_pylist()
             yield from enumerate(rows, number)

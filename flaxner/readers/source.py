@@ -97,9 +97,11 @@ def open_binary(path: Path) -> IO[bytes]:
     except OSError as error:
         reason = "it is a folder, not a file" if path.is_dir() else error.strerror or str(error)
         raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
-    magic = file.read(2)
+    if file.read(2) == b"\x1f\x8b":
+        file.close()  # a GzipFile closes a file of its own only
+        return gzip.open(path)  # type: ignore[return-value]
     file.seek(0)
-    return gzip.open(file) if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
+    return file
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
