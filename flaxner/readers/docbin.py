@@ -26,7 +26,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         import spacy
         from spacy.tokens import DocBin
     except ImportError:
-        message = "a DocBin is read through spaCy, which is not installed: pip install spacy"
+        message = "a DocBin is read through spaCy, which is not installed: pip install 'spacy>=3.7'"
         raise BadCorpus(path, 1, message) from None
     try:
         documents = DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab)

@@ -1,0 +1,68 @@
+"""spaCy's DocBin, written by spaCy; skipped where it is not installed."""
+
+import sys
+
+import pytest
+
+from flaxner.corpus import read_corpus
+
+DOCUMENTS = [
+    # words, spaces, begins of sentences (None: not marked), entities as (first, end, type)
+    (["Ann", "Lee", "left", "Rome", "."], [0], [(0, 2, "PER"), (3, 4, "LOC")]),
+    (["Bo", "slept", ".", "\n\n", "New", "York", "did", "not", "."], [0, 4], [(0, 1, "PER")]),
+    (["Nothing", "\n", "here"], None, []),
+    (["A", "\n", "B"], None, [(0, 3, "ORG")]),
+]
+
+
+def write(path, **options):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc, DocBin, Span
+
+    vocab = spacy.blank("xx").vocab
+    box = DocBin(**options)
+    for words, starts, entities in DOCUMENTS:
+        marks = None if starts is None else [i in starts for i in range(len(words))]
+        document = Doc(vocab, words=words, sent_starts=marks)
+        document.set_ents([Span(document, a, b, kind) for a, b, kind in entities])
+        box.add(document)
+    box.to_disk(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.spacy", "a.bin"])
+def test_sentences_entities_and_documents(tmp_path, name):
+    from flaxner.readers import ReadOptions
+
+    options = ReadOptions(format=None if name.endswith(".spacy") else "spacy")
+    corpus = read_corpus(write(tmp_path / name), options=options)
+    assert [(" ".join(s.words), " ".join(s.tags), s.document) for s in corpus] == [
+        ("Ann Lee left Rome .", "B-PER I-PER O B-LOC O", 0),
+        ("Bo slept .", "B-PER O O", 1),
+        ("New York did not .", "O O O O O", 1),
+        ("Nothing here", "O O", 2),
+        ("A B", "B-ORG I-ORG", 3),
+    ]
+    assert (corpus.format, corpus.repaired) == ("spacy", 0)
+
+
+def test_annotation_without_entities_is_all_outside(tmp_path):
+    path = write(tmp_path / "a.spacy", attrs=["ORTH", "SENT_START"])
+    assert {tag for sentence in read_corpus(path) for tag in sentence.tags} == {"O"}
+
+
+@pytest.mark.parametrize("content", [b"no DocBin", b"\x00" * 50, None])
+def test_damaged_files(tmp_path, content):
+    path = write(tmp_path / "a.spacy")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if content is None else content)
+    with pytest.raises(ValueError, match=r"a\.spacy, line 1: no DocBin that can be read") as caught:
+        read_corpus(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_spacy_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    (tmp_path / "a.spacy").write_bytes(b"anything")
+    with pytest.raises(ValueError, match="spaCy, which is not installed: pip install"):
+        read_corpus(tmp_path / "a.spacy")
