@@ -7,70 +7,21 @@ are cut from the text.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import warnings
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flaxner import viterbi
+from flaxner.labels import parse_tag
 from flaxner.reading import Reading, Tokens
+from flaxner.tag_rules import Rules
+from flaxner.vocabulary import WORDWISE, Vocabulary
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "word")
-WORDWISE = ("first", "average", "max")
 DECODERS = ("viterbi", "argmax")
-ALIKE = {"S-": "B-", "U-": "B-", "E-": "I-", "L-": "I-"}  # BIOES and BILOU read as IOB2
 Entity = dict[str, Any]
-
-
-class Vocabulary:
-    """What aggregation asks of a tokenizer."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        backend = tokenizer.backend_tokenizer
-        self._to_string = tokenizer.convert_tokens_to_string
-        self._convert = tokenizer.convert_ids_to_tokens
-        self.unknown = tokenizer.unk_token_id
-        self.knows_words = bool(getattr(backend.model, "continuing_subword_prefix", None))
-
-    @functools.cached_property
-    def pieces(self) -> list[str]:
-        """Token id -> token."""
-        size = 1 + max(self._tokenizer_ids())
-        return [piece or "" for piece in self._convert(list(range(size)))]
-
-    def _tokenizer_ids(self) -> Collection[int]:
-        return self._convert.__self__.get_vocab().values()
-
-    @functools.cached_property
-    def lengths(self) -> np.ndarray:
-        """Token id -> characters of the token."""
-        return np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
-
-    def join(self, pieces: list[str]) -> str:
-        """Tokens -> text, by the tokenizer's own rules."""
-        return self._to_string(pieces)
-
-    def inside_word(self, reading: Reading, strategy: str) -> np.ndarray:
-        """Whether a token continues the word of the token before it, bool (T,)."""
-        tokens = reading.tokens
-        if self.knows_words:
-            inside = self.lengths[tokens.input_ids] != tokens.ends - tokens.starts
-        else:
-            if strategy in WORDWISE:
-                message = "Tokenizer does not support real words, using fallback heuristic"
-                warnings.warn(message, UserWarning, stacklevel=2)
-            texts = np.repeat(tokens.owners, np.diff(tokens.borders)).tolist()
-            inside = np.asarray(
-                [
-                    start > 0 and " " not in reading.texts[text][start - 1 : start + 1]
-                    for text, start in zip(texts, tokens.starts.tolist(), strict=True)
-                ],
-                bool,
-            )
-        return inside & (tokens.input_ids != self.unknown)
 
 
 class LabelTable:
@@ -108,7 +59,7 @@ class Aggregator:
     def __init__(self, tokenizer: Any, labels: Sequence[str]) -> None:
         self.vocabulary = Vocabulary(tokenizer)
         self.labels = LabelTable(labels)
-        self._iob2 = LabelTable([ALIKE.get(name[:2], name[:2]) + name[2:] for name in labels])
+        self._plain = LabelTable([_plain(name) for name in labels])
 
     def __call__(
         self,
@@ -116,7 +67,7 @@ class Aggregator:
         logits_TC: np.ndarray,
         strategy: str = "none",
         ignore: Collection[str] = ("O",),
-        decoder: str = "viterbi",
+        rules: Rules | None = None,
     ) -> list[list[Entity]]:
         """The entities of every text.
 
@@ -125,9 +76,9 @@ class Aggregator:
           logits_TC: logits of `reading.tokens`.
           strategy: one of STRATEGIES.
           ignore: labels (strategy "none") or types to leave out.
-          decoder: of strategy "word": "viterbi" or "argmax".
+          rules: of strategy "word": what label sequences are legal; None: each word's likeliest.
         """
-        units = self._units(reading, softmax(logits_TC), strategy, decoder)
+        units = self._units(reading, softmax(logits_TC), strategy, rules)
         if strategy == "none":
             by_sequence = self._single(reading, units, ignore)
         else:
@@ -141,7 +92,9 @@ class Aggregator:
                 answers[text] = without_overlaps(answers[text])
         return answers
 
-    def _units(self, reading: Reading, probs_TC: np.ndarray, strategy: str, decoder: str) -> Units:
+    def _units(
+        self, reading: Reading, probs_TC: np.ndarray, strategy: str, rules: Rules | None
+    ) -> Units:
         tokens = reading.tokens
         size = len(tokens.input_ids)
         if strategy in ("none", "simple"):
@@ -165,10 +118,7 @@ class Aggregator:
             rows_UC = np.add.reduceat(probs_TC, begins, axis=0) / counts
         else:
             rows_UC = probs_TC[begins]
-        labels = rows_UC.argmax(axis=-1)
-        if strategy == "word" and decoder == "viterbi":
-            with np.errstate(divide="ignore"):
-                labels = viterbi.decode(np.log(rows_UC), borders, self.labels.names)
+        labels = best_labels(rows_UC, borders, rules if strategy == "word" else None)
         return Units(begins, ends, labels, rows_UC[np.arange(len(begins)), labels], borders)
 
     def _single(
@@ -204,7 +154,7 @@ class Aggregator:
         self, reading: Reading, units: Units, strategy: str, ignore: Collection[str]
     ) -> list[list[Entity]]:
         """Neighbouring units of one type, as one entity."""
-        tokens, table = reading.tokens, self._iob2 if strategy == "word" else self.labels
+        tokens, table = reading.tokens, self._plain if strategy == "word" else self.labels
         if not len(units.labels):
             return [[] for _ in tokens.owners]
         tags = table.tags[units.labels]
@@ -268,6 +218,14 @@ def softmax(logits_TC: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+def best_labels(probs_UC: np.ndarray, borders: np.ndarray, rules: Rules | None) -> np.ndarray:
+    """Each unit's likeliest label; under rules the likeliest legal labels of each sequence."""
+    if rules is None:
+        return probs_UC.argmax(axis=-1)
+    with np.errstate(divide="ignore"):
+        return viterbi.decode(np.log(probs_UC), borders, rules)
+
+
 def without_overlaps(entities: list[Entity]) -> list[Entity]:
     """Of entities that overlap, from neighbouring windows, the longest, then the surest."""
     kept: list[Entity] = []
@@ -278,6 +236,12 @@ def without_overlaps(entities: list[Entity]) -> list[Entity]:
         else:
             kept.append(entity)
     return kept
+
+
+def _plain(name: str) -> str:
+    """A label of any scheme as B- where it begins an entity for certain, else as I-."""
+    prefix, kind = parse_tag(name) or ("", "")
+    return f"{'B' if prefix in 'BSUW' else 'I'}-{kind}" if kind else name
 
 
 def _weight(entity: Entity) -> tuple[int, float]:

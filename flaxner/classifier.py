@@ -22,8 +22,10 @@ from flaxner.models import (
     load_pretrained,
     read_config,
 )
+from flaxner.tag_rules import CHOICES, table_scheme
 
 UNLIMITED = 1_000_000  # what `transformers` takes for "no model_max_length"
+OURS = "flaxner"  # what our exports say to us in config.json
 HEAD = "ForTokenClassification"
 Source = str | Path | Pretrained | FlaxBertForTokenClassification
 
@@ -39,6 +41,8 @@ class Classifier:
       labels: names, by number.
       limit: tokens the model reads at once, special tokens included.
       name: where it came from, for messages.
+      scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
+      window: tokens of a window in training; `limit` where config.json does not say.
     """
 
     model: Model
@@ -47,6 +51,8 @@ class Classifier:
     labels: tuple[str, ...]
     limit: int
     name: str
+    scheme: str | None
+    window: int
 
 
 def load_classifier(
@@ -56,6 +62,7 @@ def load_classifier(
     labels: Sequence[str] | Mapping[Any, str] | None = None,
     dtype: str = "float32",
     revision: str | None = None,
+    scheme: str | None = None,
 ) -> Classifier:
     """Everything a token classifier needs, from one source.
 
@@ -65,6 +72,7 @@ def load_classifier(
       labels: names of the labels; those of config.json if None.
       dtype: of the computation, "float32" or "bfloat16".
       revision: branch, tag or commit on the Hub.
+      scheme: of the labels; what config.json or the labels themselves say if None.
 
     Raises:
       ValueError: no token classifier, no label names, or a tokenizer that does not fit.
@@ -106,7 +114,13 @@ def load_classifier(
     longest = getattr(tokenizer, "model_max_length", None) or 0
     positions = model.config.max_position_embeddings
     limit = min(longest, positions) if 0 < longest < UNLIMITED else positions
-    return Classifier(model, params, tokenizer, names, limit, name)
+    ours = fields.get(OURS) or {}
+    if scheme is None:
+        scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
+    if scheme is not None and scheme not in CHOICES:
+        raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
+    window = min(limit, ours.get("max_length") or limit)
+    return Classifier(model, params, tokenizer, names, limit, name, scheme, window)
 
 
 def _check_head(fields: Mapping[str, Any], name: str) -> None:

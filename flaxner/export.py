@@ -28,12 +28,16 @@ STALE_FIELDS = (
     "num_labels",
 )
 
-
+OURS = "flaxner"  # what config.json says to our own pipeline: scheme of the labels, max_length
 DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
 
 
 def hub_config(
-    model: Model, scheme: LabelScheme, fields: Mapping[str, Any], dtype: str = "float32"
+    model: Model,
+    scheme: LabelScheme,
+    fields: Mapping[str, Any],
+    dtype: str = "float32",
+    max_length: int | None = None,
 ) -> dict[str, Any]:
     """The config.json of a token classifier.
 
@@ -42,17 +46,22 @@ def hub_config(
       scheme: label table.
       fields: config.json of the model that training began with, or nothing.
       dtype: of the weights.
+      max_length: tokens of a window in training; what `fields` say of it if None.
     """
     import transformers
 
     own = dataclasses.asdict(model.config)
     own.pop("num_labels")
+    ours = {**fields.get(OURS, {}), "scheme": "IOB2"}
+    if max_length is not None:
+        ours["max_length"] = max_length
     return {
         **{name: value for name, value in fields.items() if name not in STALE_FIELDS},
         **own,
         "architectures": ["BertForTokenClassification"],
         "model_type": "bert",
         "dtype": dtype,
+        OURS: ours,
         "id2label": {str(i): tag for i, tag in scheme.id2label.items()},
         "label2id": dict(scheme.label2id),
         "transformers_version": transformers.__version__,
@@ -76,6 +85,7 @@ def export_folder(
     fields: Mapping[str, Any] | None = None,
     card: str | None = None,
     dtype: str = "float32",
+    max_length: int | None = None,
     more: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write a Hub folder: config.json, model.safetensors, tokenizer files, README.md.
@@ -91,6 +101,7 @@ def export_folder(
       fields: config.json of the model that training began with.
       card: text of the model card, if any.
       dtype: of the weights, one of DTYPES.
+      max_length: tokens of a window in training; what `fields` say of it if None.
       more: writes further files into the folder before it takes its place.
     """
     folder = Path(folder)
@@ -100,7 +111,8 @@ def export_folder(
     tokenizer.model_max_length = limit
 
     def fill(draft: Path) -> None:
-        save_model_files(draft, tokenizer, hub_config(model, scheme, fields or {}, dtype))
+        config = hub_config(model, scheme, fields or {}, dtype, max_length)
+        save_model_files(draft, tokenizer, config)
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")

@@ -176,3 +176,28 @@ class Predictor:
             for rows in {1, full if row_length >= min(PACKED_LENGTH, self.limit) else 1}:
                 zeros = np.zeros((rows * self._devices, row_length), np.int32)
                 self._forward(self._params, zeros, zeros, zeros).block_until_ready()
+
+
+def find_devices(device: Any) -> list[jax.Device] | None:
+    """The devices that a caller means, or None for all.
+
+    Args:
+      device: "cpu", "gpu", "cuda" or "tpu", a device, its number (-1: the CPU, as in
+        `transformers`), or None.
+
+    Raises:
+      ValueError: there is no such device.
+    """
+    if device is None:
+        return None
+    if isinstance(device, jax.Device):
+        return [device]
+    if device in ("cpu", -1):
+        return jax.devices("cpu")[:1]
+    try:
+        if isinstance(device, int):
+            return [jax.devices()[device]]
+        return jax.devices({"cuda": "gpu"}.get(str(device), str(device)))
+    except (IndexError, RuntimeError) as error:
+        known = ", ".join(str(d) for d in jax.devices())
+        raise ValueError(f"there is no device {device!r}; there are {known}") from error

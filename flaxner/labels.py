@@ -101,6 +101,7 @@ SCHEMES: dict[str, dict[str, str]] = {
 }
 # Prefixes of the dialects -> those of BIOES, in which tags are compared.
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
+DIALECT = {"M": "I", "W": "S"}  # of BMESO and BMEWO, to BIOES
 _BORDER = ("O", "")  # what stands before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags that name none: B, I
 
@@ -188,7 +189,8 @@ def tag_pairs(tags: Sequence[str]) -> Iterable[Pair]:
     return zip((OUTSIDE, *tags), (*tags, OUTSIDE), strict=True)
 
 
-def _legal(scheme: str, before: tuple[str, str], now: tuple[str, str]) -> bool:
+def legal(scheme: str, before: tuple[str, str], now: tuple[str, str]) -> bool:
+    """Whether a tag, taken apart by `parse_tag`, may follow another in a scheme."""
     (p, kind), (q, other) = before, now
     if not {p, q} <= {"O", *SCHEMES[scheme].values(), *("B" if scheme == "IOB1" else "")}:
         return False
@@ -207,13 +209,12 @@ def detect_scheme(pairs: Mapping[Pair, int]) -> tuple[str, int]:
     Where nothing tells two schemes apart the first in `SCHEMES` is named: a corpus without B-
     is IO.
     """
-    dialect = {"M": "I", "W": "S"}  # BMESO, BMEWO
     parsed = {}
     for pair, count in pairs.items():
         (p, a), (q, b) = (_parsed(tag) for tag in pair)
-        parsed[pair] = ((dialect.get(p, p), a), (dialect.get(q, q), b), count)
+        parsed[pair] = ((DIALECT.get(p, p), a), (DIALECT.get(q, q), b), count)
     faults = {
-        scheme: sum(count for p, q, count in parsed.values() if not _legal(scheme, p, q))
+        scheme: sum(count for p, q, count in parsed.values() if not legal(scheme, p, q))
         for scheme in SCHEMES
     }
     scheme = min(faults, key=lambda name: faults[name])

@@ -134,6 +134,7 @@ def write(
         prepared.scheme,
         prepared.tokenizer,
         fields=prepared.fields,
+        max_length=prepared.config.max_length,
         card=model_card(prepared.config, prepared.scheme, results, predictions=predictions),
         more=lambda draft: write_history(draft, run, results),
     )

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from flaxner import viterbi
-from flaxner.aggregation import Aggregator, Entity, softmax
-from flaxner.alignment import align, load_tokenizer
+from flaxner.aggregation import Aggregator, Entity
+from flaxner.alignment import load_tokenizer
 from flaxner.classifier import Classifier, Source, load_classifier, use_default_cache
-from flaxner.corpus import Sentence
-from flaxner.inference import Predictor
+from flaxner.inference import Predictor, find_devices
+from flaxner.inputs import checked, kind
 from flaxner.overlap import chunks, overlapped
 from flaxner.pipeline_options import Options
 from flaxner.reading import Reader, Text
 from flaxner.serving import read_artefact, write_artefact
+from flaxner.word_tagging import CHUNK, WordTagger
 
 TASKS = ("ner", "token-classification")
-CHUNK = 1024  # texts read, packed and answered together
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
 logger = logging.getLogger("flaxner")
 
@@ -49,13 +47,28 @@ class NerPipeline:
         predictor: Predictor,
         options: Options | None = None,
         classifier: Classifier | None = None,
+        *,
+        scheme: str | None = None,
+        window: int | None = None,
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier = options or Options(), classifier
+        window = window or predictor.limit
+        self._tagger = WordTagger(tokenizer, self.labels, predictor, scheme, window)
         self._aggregate = Aggregator(tokenizer, labels)
-        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer, predictor.limit))
+        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
         self._said = False
-        self._reader(truncation=self.options.truncation, stride=self.options.stride)
+        self._reader_for(self.options)
+
+    @property
+    def scheme(self) -> str:
+        """Scheme of the labels: IO, IOB1, IOB2, BIOES or BILOU, or "any" where nothing tells."""
+        return self._tagger.scheme
+
+    @property
+    def window(self) -> int:
+        """Tokens of the windows that strategy "word" and `predict_words` read longer texts in."""
+        return self._tagger.window
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
         """The entities of a text, or of many.
@@ -86,7 +99,7 @@ class NerPipeline:
         if isinstance(inputs, Iterable) and not isinstance(inputs, bytes | Mapping):
             return self._answers(inputs, options, FIRST_CHUNK)
         raise ValueError(
-            f"the input must be a text, a list of texts or an iterator: got {_kind(inputs)}"
+            f"the input must be a text, a list of texts or an iterator: got {kind(inputs)}"
         )
 
     def stream(
@@ -107,48 +120,35 @@ class NerPipeline:
         return counted(answers, "texts", total=len(texts) if isinstance(texts, Sequence) else None)
 
     def predict_words(
-        self, sentences: Iterable[Sequence[str]], *, decoder: str = "viterbi"
+        self,
+        sentences: Iterable[Sequence[str]],
+        *,
+        decoder: str = "viterbi",
+        max_length: int | None = None,
     ) -> list[list[str]]:
         """A tag for every word of every sentence: that of its first token.
 
         Args:
           sentences: lists of words, as a corpus has them.
           decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag.
+          max_length: tokens of the windows that longer sentences are read in; those of training
+            if None, or all that the model takes where its config.json does not tell.
 
         Raises:
-          ValueError: no list of words, or no such decoder.
+          ValueError: no list of words, no such decoder, or a window that is too long.
         """
-        Options().changed({"decoder": decoder})
-        return list(self.stream_words(sentences, decoder=decoder))
+        return list(self.stream_words(sentences, decoder=decoder, max_length=max_length))
 
     def stream_words(
-        self, sentences: Iterable[Sequence[str]], *, decoder: str = "viterbi"
+        self,
+        sentences: Iterable[Sequence[str]],
+        *,
+        decoder: str = "viterbi",
+        max_length: int | None = None,
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in constant memory."""
-        labels, limit = self.labels, self.predictor.limit
-
-        def read(chunk: list[Sequence[str]]) -> Any:
-            checked = [Sentence(tuple(_checked(words, split=True))) for words in chunk]
-            segments = align(checked, self.tokenizer, None, limit)
-            return segments, [len(sentence.words) for sentence in checked]
-
-        def submit(item: Any) -> Callable[[], list[list[str]]]:
-            segments, sizes = item
-            pending = self.predictor.submit(segments.input_ids, segments.starts)
-
-            def answer() -> list[list[str]]:
-                logits_TC = pending.result()
-                cells = np.flatnonzero(segments.words >= 0)
-                rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
-                rows_WC[segments.words[cells]] = logits_TC[cells]
-                borders = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-                found = _decode(rows_WC, borders, labels, decoder)
-                tags = [labels[label] for label in found.tolist()]
-                return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
-
-            return answer
-
-        return overlapped(chunks(sentences, CHUNK, CHUNK), read, submit)
+        Options().changed({"decoder": decoder})
+        return self._tagger.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
         """The words the tokenizer sees in a text; punctuation marks are words of their own."""
@@ -168,28 +168,34 @@ class NerPipeline:
         """
         if self.classifier is None:
             raise ValueError("this pipeline is an export itself: copy its folder")
-        return write_artefact(path, self.classifier, weights)
+        known = dataclasses.replace(self.classifier, scheme=self.scheme, window=self.window)
+        return write_artefact(path, known, weights)
 
     def warmup(self) -> None:
         """Compile all shapes now instead of at the first text that needs them."""
         self.predictor.warmup()
 
+    def _reader_for(self, options: Options) -> Reader:
+        ours = options.aggregation_strategy == "word" and not options.truncation
+        limit = self.window if ours and options.stride is None else self.predictor.limit
+        return self._reader(limit, truncation=options.truncation, stride=options.stride)
+
     def _answers(
         self, texts: Iterable[Text], options: Options, first_chunk: int
     ) -> Iterator[list[Entity]]:
-        reader = self._reader(truncation=options.truncation, stride=options.stride)
-        split = options.is_split_into_words
+        reader, split = self._reader_for(options), options.is_split_into_words
+        legal = options.aggregation_strategy == "word" and options.decoder == "viterbi"
+        rules = self._tagger.rules if legal else None
 
         def read(chunk: list[Text]) -> Any:
-            checked = [_checked(text, split=split) for text in chunk]
-            reading = reader.read(checked, split=split, delimiter=options.delimiter)
+            found = [checked(text, split=split) for text in chunk]
+            reading = reader.read(found, split=split, delimiter=options.delimiter)
             if reading.longest and not self._said:
                 self._said = True
                 logger.warning(
-                    "a text of %d tokens is longer than the %d the model takes: it is read in "
-                    "overlapping windows (truncation=True cuts it instead); said once",
-                    reading.longest,
-                    self.predictor.limit,
+                    "a text of %d tokens is longer than the %d of a window: it is read in "
+                    "overlapping windows (truncation=True cuts it at %d instead); said once",
+                    *(reading.longest, reader.limit, self.predictor.limit),
                 )
             return reading
 
@@ -203,7 +209,7 @@ class NerPipeline:
                     logits_TC,
                     options.aggregation_strategy,
                     options.ignore_labels,
-                    options.decoder,
+                    rules,
                 )
 
             return answer
@@ -220,6 +226,7 @@ def pipeline(
     device: Any = None,
     dtype: str = "float32",
     id2label: Mapping[Any, str] | Sequence[str] | None = None,
+    scheme: str | None = None,
     **options: Any,
 ) -> NerPipeline:
     """A pipeline for named entity recognition, as `transformers.pipeline("ner", ...)`.
@@ -232,6 +239,9 @@ def pipeline(
       device: "cpu", "gpu" or "tpu", one of `jax.devices()` or its number; all devices if None.
       dtype: "float32", whose scores equal PyTorch's, or "bfloat16", faster on TPU and GPU.
       id2label: names of the labels; those of config.json if None.
+      scheme: of the labels, "IOB2" say, for legal tag sequences; "any" makes all legal. If None
+        what config.json says (as that of our models does) or the labels show; where they leave
+        IOB1 and IOB2 open, what the model's answers to some sentences show.
       **options: see `Options`.
 
     Raises:
@@ -244,16 +254,24 @@ def pipeline(
     chosen = Options().changed(options)
     use_default_cache()
     classifier = load_classifier(
-        model, tokenizer, labels=id2label, dtype=str(dtype), revision=revision
+        model, tokenizer, labels=id2label, dtype=str(dtype), revision=revision, scheme=scheme
     )
     predictor = Predictor(
         classifier.model.apply,
         classifier.params,
         len(classifier.labels),
         classifier.limit,
-        _devices(device),
+        find_devices(device),
     )
-    return NerPipeline(classifier.tokenizer, classifier.labels, predictor, chosen, classifier)
+    return NerPipeline(
+        classifier.tokenizer,
+        classifier.labels,
+        predictor,
+        chosen,
+        classifier,
+        scheme=classifier.scheme,
+        window=classifier.window,
+    )
 
 
 def load_exported(path: str | Path, **options: Any) -> NerPipeline:
@@ -272,46 +290,7 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
     predictor = Predictor(
         found.forward, found.params, len(found.labels), found.limit, jax.devices()[:1]
     )
-    return NerPipeline(load_tokenizer(path), found.labels, predictor, chosen)
-
-
-def _devices(device: Any) -> list[jax.Device] | None:
-    if device is None:
-        return None
-    if isinstance(device, jax.Device):
-        return [device]
-    if device in ("cpu", -1):
-        return jax.devices("cpu")[:1]
-    try:
-        if isinstance(device, int):
-            return [jax.devices()[device]]
-        return jax.devices({"cuda": "gpu"}.get(str(device), str(device)))
-    except (IndexError, RuntimeError) as error:
-        known = ", ".join(str(d) for d in jax.devices())
-        raise ValueError(f"there is no device {device!r}; there are {known}") from error
-
-
-def _decode(
-    logits_WC: np.ndarray, borders: np.ndarray, labels: Sequence[str], decoder: str
-) -> np.ndarray:
-    if decoder == "argmax":
-        return logits_WC.argmax(axis=-1)
-    with np.errstate(divide="ignore"):
-        return viterbi.decode(np.log(softmax(logits_WC)), borders, labels)
-
-
-def _checked(text: Any, *, split: bool) -> Any:
-    if not split and isinstance(text, str):
-        return text
-    if split and isinstance(text, list | tuple):
-        wrong = [word for word in text if not isinstance(word, str)]
-        if not wrong:
-            return text
-        raise ValueError(f"a word must be a string: got {_kind(wrong[0])}")
-    rule = "must be a list of words" if split else "must be a string"
-    hint = "" if split or not isinstance(text, list | tuple) else "; is_split_into_words=True?"
-    raise ValueError(f"a text {rule}: got {_kind(text)}{hint}")
-
-
-def _kind(value: Any) -> str:
-    return f"{type(value).__name__} {str(value)[:40]!r}"
+    tokenizer = load_tokenizer(path)
+    return NerPipeline(
+        tokenizer, found.labels, predictor, chosen, scheme=found.scheme, window=found.window
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.corpus import Corpus, read_corpus
+from flaxner.labels import to_iob2
 from flaxner.metrics import NerReport, score
 from flaxner.pipeline import NerPipeline, pipeline
 from flaxner.readers import ReadOptions
@@ -52,6 +53,7 @@ def evaluate(
     dataset: str | None = None,
     split: str = "test",
     decoder: str = "argmax",
+    max_length: int | None = None,
     output_dir: str | Path | None = None,
     options: ReadOptions | None = None,
 ) -> Evaluation:
@@ -63,6 +65,8 @@ def evaluate(
       dataset: its Hub name, with
       split: the split.
       decoder: "argmax", as published scores have it, or "viterbi".
+      max_length: tokens of the windows that longer sentences are read in; those of training if
+        None, or all that the model takes where its config.json does not tell.
       output_dir: where results.json and predictions.conll go.
       options: how the corpus is read where guessing is not wanted.
 
@@ -79,16 +83,26 @@ def evaluate(
     ner = model if isinstance(model, NerPipeline) else pipeline("ner", model=model)
     renamed, notes = match_types(ner.labels, corpus)
     begin = time.perf_counter()
-    raw = ner.predict_words([sentence.words for sentence in sentences], decoder=decoder)
+    raw = ner.predict_words(
+        [sentence.words for sentence in sentences], decoder=decoder, max_length=max_length
+    )
     seconds = time.perf_counter() - begin
     predicted = [[renamed[tag] for tag in tags] for tags in raw]
+    if ner.scheme != "IOB2":  # the corpus is, and words with the right tag are counted
+        predicted = [list(to_iob2(tags)) for tags in predicted]
     gold = [list(sentence.tags or ()) for sentence in sentences]
     report = score(gold, predicted, words_in_corpus=corpus.words)
     if output_dir is not None:
         words = (sentence.words for sentence in sentences)
         rows = zip(words, gold, predicted, strict=True)
         write_predictions(Path(output_dir) / "predictions.conll", rows)
-        about = {"corpus": corpus.source, "decoder": decoder, "notes": notes}
+        about = {
+            "corpus": corpus.source,
+            "decoder": decoder,
+            "max_length": max_length or ner.window,
+            "scheme": ner.scheme,
+            "notes": notes,
+        }
         measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
         write_json(Path(output_dir) / "results.json", {**about, **report.to_dict(), **measured})
     return Evaluation(report, notes, predicted, seconds)

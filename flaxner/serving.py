@@ -40,12 +40,16 @@ class Artefact(NamedTuple):
       params: path -> stored array.
       labels: names of the labels.
       limit: tokens of the longest segment.
+      scheme: of the labels; None: nothing tells.
+      window: tokens of a window in training.
     """
 
     forward: Callable[..., jax.Array]
     params: Params
     labels: tuple[str, ...]
     limit: int
+    scheme: str | None
+    window: int
 
 
 def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
@@ -71,6 +75,8 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         "version": VERSION,
         "labels": list(classifier.labels),
         "limit": classifier.limit,
+        "scheme": classifier.scheme,
+        "window": classifier.window,
         "weights": weights,
         "platforms": list(PLATFORMS),
     }
@@ -102,7 +108,9 @@ def read_artefact(path: str | Path) -> Artefact:
     _require_flatbuffers()
     forward = jax.export.deserialize(bytearray(program)).call
     params = read_tensor_file(path / WEIGHTS)
-    return Artefact(forward, params, tuple(about["labels"]), about["limit"])
+    labels, limit = tuple(about["labels"]), about["limit"]
+    window = about.get("window", limit)
+    return Artefact(forward, params, labels, limit, about.get("scheme"), window)
 
 
 def _require_flatbuffers() -> None:

@@ -188,7 +188,12 @@ class Trainer:
         settings = self.config.replace(resume=False, overwrite=False).to_toml()
         write_text(self.run.config, settings)
         prepared = self.prepared
-        hub_fields = hub_config(prepared.model, prepared.scheme, prepared.fields)
+        hub_fields = hub_config(
+            prepared.model,
+            prepared.scheme,
+            prepared.fields,
+            max_length=self.config.max_length,
+        )
         save_model_files(self.run.model, prepared.tokenizer, hub_fields)
 
     def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:

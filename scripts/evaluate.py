@@ -13,6 +13,7 @@ def main() -> int:
     parser.add_argument("--dataset", help="corpus on the Hub")
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
     parser.add_argument("--decoder", choices=("argmax", "viterbi"), default="argmax")
+    parser.add_argument("--max-length", type=int, help="of a window (default: that of training)")
     parser.add_argument("--output-dir", help="for results.json and predictions.conll")
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())

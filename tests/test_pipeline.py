@@ -1,6 +1,7 @@
 """Our pipeline against `transformers`' own, on a tiny model; and what ours has beyond it."""
 
 import json
+import shutil
 import threading
 import warnings
 
@@ -24,11 +25,21 @@ ODD = (
 )
 
 
-def make_folder(path, **changes):
+def make_folder(path, max_length=None, **changes):
     """A folder with a tiny random model whose labels vary."""
     config = tiny_config(initializer_range=0.35, **changes)
     model = Model(config)
-    return export_folder(path, model, model.init(3), LabelScheme(TAGS), tiny_tokenizer())
+    scheme, tokenizer = LabelScheme(TAGS), tiny_tokenizer()
+    return export_folder(path, model, model.init(3), scheme, tokenizer, max_length=max_length)
+
+
+def edited(folder, path, edit):
+    """A copy of a model folder whose config.json is changed."""
+    shutil.copytree(folder, path)
+    fields = json.loads((path / "config.json").read_text())
+    edit(fields)
+    (path / "config.json").write_text(json.dumps(fields))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -222,16 +233,6 @@ def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
 
 
 def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
-    import shutil
-
-    def changed(name, edit):
-        made = tmp_path / name
-        shutil.copytree(folder, made)
-        fields = json.loads((made / "config.json").read_text())
-        edit(fields)
-        (made / "config.json").write_text(json.dumps(fields))
-        return made
-
     cases = {
         "no id2label": lambda f: f.pop("id2label"),
         "is no token classifier": lambda f: f.update(architectures=["BertForMaskedLM"]),
@@ -239,7 +240,7 @@ def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
     }
     for number, (message, edit) in enumerate(cases.items()):
         with pytest.raises(ValueError, match=message):
-            pipeline("ner", model=changed(str(number), edit))
+            pipeline("ner", model=edited(folder, tmp_path / str(number), edit))
     with pytest.raises(ValueError, match="a model must be named"):
         pipeline("ner")
     with pytest.raises(ValueError, match="the task must be one of"):
@@ -263,4 +264,78 @@ def test_bioes_labels_are_read_as_spans(tmp_path):
         begun = [i for i, tag in enumerate(row) if tag[:1] in "BS"]
         assert [e["start_word"] for e in entities] == begun
         assert {e["entity_group"] for e in entities} <= {"PER"}
+    assert any(found)
+
+
+def test_the_window_of_training_is_that_of_words(tmp_path):
+    """Sentences are read as training read them, whatever the model could take at once."""
+    folder = make_folder(tmp_path / "hub", max_length=24)
+    ner = pipeline("ner", model=folder)
+    assert json.loads((folder / "config.json").read_text())["flaxner"] == {
+        "scheme": "IOB2",
+        "max_length": 24,
+    }
+    assert (ner.window, ner.predictor.limit) == (24, 64)
+    long = [" ".join(TEXTS).split()]
+    as_trained = ner.predict_words(long, decoder="argmax")
+    assert as_trained == ner.predict_words(long, decoder="argmax", max_length=24)
+    assert as_trained != ner.predict_words(long, decoder="argmax", max_length=64)
+    as_trained = ner.predict_words(long)
+    [entities] = ner(long, is_split_into_words=True, aggregation_strategy="word")
+    begun = [i for i, tag in enumerate(as_trained[0]) if tag.startswith("B-")]
+    assert [e["start_word"] for e in entities] == begun
+    for wrong in (7, 65):
+        with pytest.raises(ValueError, match="at least 8 and at most the 64 tokens"):
+            ner.predict_words(long, max_length=wrong)
+    # Other strategies answer as transformers does, which does not know of the window.
+    plain = pipeline("ner", model=make_folder(tmp_path / "plain"))
+    text = " ".join(long[0])
+    assert largest_difference([plain(text)], [ner(text)]) < SCORES
+
+
+def test_a_foreign_model_is_asked_for_its_scheme(folder, tmp_path, monkeypatch):
+    """Nothing tells IOB1 from IOB2: answers do, and a model that tells neither is not forced."""
+    foreign = edited(folder, tmp_path / "foreign", lambda fields: fields.pop("flaxner"))
+    assert pipeline("ner", model=folder).scheme == "IOB2"
+    assert pipeline("ner", model=foreign, scheme="IOB1").scheme == "IOB1"
+    with pytest.raises(ValueError, match="the scheme must be one of IO, IOB2"):
+        pipeline("ner", model=foreign, scheme="BIO")
+    for prefix, scheme in (("B", "IOB2"), ("I", "IOB1"), ("X", "any")):
+        ner = pipeline("ner", model=foreign)
+        _always(ner, monkeypatch, prefix)
+        assert ner.scheme == scheme
+    words = [text.split() for text in TEXTS]
+    ner = pipeline("ner", model=foreign, scheme="any")
+    assert ner.predict_words(words) == ner.predict_words(words, decoder="argmax")
+
+
+def _always(ner, monkeypatch, prefix):
+    """Make a model find a LOC in every fourth token, begun by B- or I-."""
+
+    class Answer:
+        def __init__(self, size):
+            self.size = size
+
+        def result(self):
+            logits = np.zeros((self.size, len(TAGS)), np.float32)
+            logits[:, 0] = 1
+            if prefix in "BI":
+                logits[::4, TAGS.index(f"{prefix}-LOC")] = 2
+            return logits
+
+    monkeypatch.setattr(ner.predictor, "submit", lambda ids, starts: Answer(len(ids)))
+
+
+def test_bmes_labels_are_read_as_spans(tmp_path):
+    tags = ("O", "B-PER", "M-PER", "E-PER", "S-PER")
+    ner = pipeline("ner", model=make_folder(tmp_path / "hub"), id2label=tags)
+    assert ner.scheme == "BIOES"
+    rows = ner.predict_words([text.split() for text in TEXTS])
+    found = ner(
+        [text.split() for text in TEXTS], is_split_into_words=True, aggregation_strategy="word"
+    )
+    for entities, row in zip(found, rows, strict=True):
+        assert [e["start_word"] for e in entities] == [
+            i for i, tag in enumerate(row) if tag[:1] in "BS"
+        ]
     assert any(found)

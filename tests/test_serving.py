@@ -87,6 +87,39 @@ def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path
         evaluate(ner)
 
 
+def test_evaluate_reads_windows_as_training_did(tmp_path):
+    made = sentences(12)
+    joined = [([w for ws, _ in made for w in ws], [t for _, ts in made for t in ts])]
+    corpus = write_conll(tmp_path / "long.conll", joined)
+    folder = make_folder(tmp_path / "hub", max_length=24)
+    results = {
+        length: evaluate(folder, file=corpus, max_length=length, output_dir=tmp_path / str(length))
+        for length in (None, 24, 64)
+    }
+    assert results[None].predicted == results[24].predicted != results[64].predicted
+    saved = json.loads((tmp_path / "None" / "results.json").read_text())
+    assert (saved["max_length"], saved["scheme"]) == (24, "IOB2")
+
+
+def test_evaluate_reads_other_schemes_as_iob2(folder, monkeypatch, tmp_path):
+    """A model that is right in IOB1 or BIOES is right, to the last word."""
+    words = [("Ann", "Lee", "Bo", "met", "Cy", "in", "Rome")]
+    gold = ["B-PER", "I-PER", "B-PER", "O", "B-PER", "O", "B-LOC"]
+    told = {
+        "IOB1": ["I-PER", "I-PER", "B-PER", "O", "I-PER", "O", "I-LOC"],
+        "BIOES": ["B-PER", "E-PER", "S-PER", "O", "S-PER", "O", "S-LOC"],
+        "BILOU": ["B-PER", "L-PER", "U-PER", "O", "U-PER", "O", "U-LOC"],
+    }
+    corpus = write_conll(tmp_path / "test.conll", [(words[0], gold)])
+    for scheme, tags in told.items():
+        names = tuple(dict.fromkeys([*tags, "B-LOC"]))[:5]
+        ner = pipeline("ner", model=folder, id2label=names, scheme=scheme)
+        monkeypatch.setattr(ner, "predict_words", lambda *_, tags=tags, **__: [tags])
+        result = evaluate(ner, file=corpus)
+        assert result.report.overall_f1 == result.report.overall_accuracy == 1
+        assert result.predicted == [gold]
+
+
 def test_entities_are_marked_in_the_text():
     entities = [{"entity_group": "LOC", "start": 3, "end": 9}]
     assert as_pretty("in Berlin!", entities, colour=False) == "in [Berlin LOC]!"

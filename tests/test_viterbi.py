@@ -1,58 +1,139 @@
-"""Constrained Viterbi against trying all sequences."""
+"""Constrained Viterbi against trying all sequences, and the rules of every scheme by hand."""
 
 import itertools
+import re
 
 import numpy as np
+import pytest
 
 from flaxner import viterbi
-from flaxner.labels import LabelScheme
+from flaxner.labels import LabelScheme, tags_to_spans
+from flaxner.tag_rules import ANY, CHOICES, rules, shown_scheme, table_scheme
 
-TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-
-
-def brute_force(scores_NC):
-    scheme = LabelScheme(TAGS)
-
-    def legal(path):
-        pairs = itertools.pairwise(path)
-        follows = all(scheme.legal_transitions[a, b] for a, b in pairs)
-        return scheme.legal_starts[path[0]] and follows
-
-    paths = itertools.product(range(len(TAGS)), repeat=len(scores_NC))
-    return max(
-        filter(legal, paths),
-        key=lambda path: sum(s[c] for s, c in zip(scores_NC, path, strict=True)),
-    )
+BI = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+BIOES = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BIES"))
+BILOU = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BILU"))
+TABLES = {"IO": ("O", "I-LOC", "I-PER"), "IOB1": BI, "IOB2": BI, "BIOES": BIOES, "BILOU": BILOU}
+# What a sequence of tags of one type looks like, written as prefixes: the definition of a scheme.
+SHAPES = {
+    "IO": r"[OI]*",
+    "IOB1": r"(O|I+(BI*)*)*",
+    "IOB2": r"(O|BI*)*",
+    "BIOES": r"(O|S|BI*E)*",
+    "BILOU": r"(O|U|BI*L)*",
+}
 
 
-def test_the_best_legal_path_is_found():
+def by_definition(scheme, tags):
+    """Whether tags are legal: runs of one type, each of the right shape."""
+    whole, pieces, kind = "", [], None
+    for tag in tags:
+        if tag[2:] != kind or tag == "O":
+            pieces.append(whole)
+            whole, kind = "", tag[2:]
+        whole += tag[0]
+    return all(re.fullmatch(SHAPES[scheme], piece) for piece in [*pieces, whole])
+
+
+def is_legal(scheme, names, path):
+    starts, follows, ends = rules(names, scheme)
+    inner = all(follows[a, b] for a, b in itertools.pairwise(path))
+    return bool(starts[path[0]] and ends[path[-1]] and inner)
+
+
+@pytest.mark.parametrize("scheme", SHAPES)
+def test_rules_are_the_definition_of_the_scheme(scheme):
+    names = TABLES[scheme]
+    legal = 0
+    for length in (1, 2, 3, 4):
+        for path in itertools.product(range(len(names)), repeat=length):
+            tags = [names[label] for label in path]
+            assert is_legal(scheme, names, path) == by_definition(scheme, tags), tags
+            legal += is_legal(scheme, names, path)
+    assert legal > 50
+
+
+@pytest.mark.parametrize("scheme", CHOICES)
+def test_the_best_legal_path_is_found(scheme):
+    names = TABLES.get(scheme, BI)
     rng = np.random.default_rng(0)
-    lengths = [1, 4, 3, 0, 5, 4, 2, 4]
+    lengths = [1, 4, 3, 0, 4, 2, 4]
     borders = np.concatenate([[0], np.cumsum(lengths)])
-    scores = np.log(rng.dirichlet(np.ones(len(TAGS)) / 2, borders[-1]))
-    labels = viterbi.decode(scores, borders, TAGS)
+    scores = np.log(rng.dirichlet(np.ones(len(names)) / 2, borders[-1]))
+    labels = viterbi.decode(scores, borders, rules(names, scheme))
     for low, high in itertools.pairwise(borders.tolist()):
-        if high > low:
-            assert tuple(labels[low:high]) == brute_force(scores[low:high])
-    assert (labels != scores.argmax(axis=-1)).any()
+        if high == low:
+            continue
+        paths = itertools.product(range(len(names)), repeat=high - low)
+        best = max(
+            (path for path in paths if is_legal(scheme, names, path)),
+            key=lambda path: scores[np.arange(low, high), path].sum(),
+        )
+        assert tuple(labels[low:high]) == best
+    changed = (labels != scores.argmax(axis=-1)).any()
+    assert changed == (scheme not in (ANY, "IO"))
 
 
-def test_tables_that_are_no_iob2_have_no_rules():
-    for tags in (("O", "I-PER", "I-LOC"), ("LABEL_0", "LABEL_1"), ("O", "B-PER", "I-PER", "I-LOC")):
-        starts, follows = viterbi.legality(tags)
-        assert starts.all()
-        assert follows.all()
+def test_an_iob1_model_keeps_its_entities():
+    """I- begins an entity there: read as IOB2 it would be lost or turned into B-."""
+    sure = [0, 2, 2, 0, 4]  # O I-LOC I-LOC O I-PER
+    scores = np.log(np.full((5, 5), 0.01) + 0.95 * np.eye(5)[sure])
+    borders = np.asarray([0, 5])
+    for scheme in ("IOB1", ANY):
+        assert viterbi.decode(scores, borders, rules(BI, scheme)).tolist() == sure
+    as_iob2 = viterbi.decode(scores, borders, rules(BI, "IOB2"))
+    assert [BI[label] for label in as_iob2] != [BI[label] for label in sure]
+    scores[3] = np.log([0.4, 0.55, 0.01, 0.02, 0.02])  # a B-LOC after an I-LOC: a second one
+    found = viterbi.decode(scores, borders, rules(BI, "IOB1"))
+    tags = [BI[label] for label in found]
+    assert tags_to_spans(tags) == [(1, 3, "LOC"), (3, 4, "LOC"), (4, 5, "PER")]
 
 
-def test_bioes_entities_end_before_another_begins():
-    tags = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BIES"))
-    starts, follows = viterbi.legality(tags)
-    legal = {(a, b) for a, x in enumerate(tags) for b, y in enumerate(tags) if follows[a, b]}
-    named = {(tags[a], tags[b]) for a, b in legal}
-    assert {tag for tag, ok in zip(tags, starts, strict=True) if ok} == {
-        *("O", "B-LOC", "S-LOC", "B-PER", "S-PER")
-    }
-    assert ("B-LOC", "E-LOC") in named
-    assert ("E-LOC", "B-PER") in named
-    for wrong in (("B-LOC", "O"), ("B-LOC", "I-PER"), ("S-LOC", "E-LOC"), ("O", "I-LOC")):
-        assert wrong not in named
+def test_iob2_rules_are_those_of_the_label_scheme():
+    scheme = LabelScheme(BI)
+    starts, follows, ends = rules(BI, "IOB2")
+    assert (starts == scheme.legal_starts).all()
+    assert (follows == scheme.legal_transitions).all()
+    assert ends.all()
+
+
+@pytest.mark.parametrize(
+    ("names", "scheme"),
+    [
+        (BI, None),
+        (("O", "B-LOC", "I-LOC", "I-PER"), "IOB1"),  # CoNLL-2003's: no B-PER occurs
+        (("O", "B-LOC", "B-PER", "I-PER"), "IOB2"),
+        (("O", "B-LOC", "I-PER"), ANY),
+        (("O", "I-LOC", "I-PER"), "IO"),
+        (("O", "LOC", "PER"), ANY),
+        (("LABEL_0", "LABEL_1"), ANY),
+        (BIOES, "BIOES"),
+        (("O", "B-LOC", "M-LOC", "E-LOC", "S-LOC", "B-PER", "E-PER"), "BIOES"),
+        (("O", "S-LOC", "B-PER", "I-PER"), ANY),  # a B-PER could never end
+        (("O", "I-LOC", "E-LOC"), ANY),
+        (BILOU, "BILOU"),
+        ((*BI, "[PAD]", "X"), None),
+    ],
+)
+def test_tables_show_their_scheme(names, scheme):
+    assert table_scheme(names) == scheme
+
+
+def test_labels_that_are_no_tags_count_as_outside():
+    names = (*BI, "[PAD]")
+    starts, follows, ends = rules(names, "IOB2")
+    assert starts[5]
+    assert follows[1, 5]
+    assert ends[5]
+    assert not follows[5, 2]
+
+
+def test_answers_show_the_scheme():
+    iob2 = [["B-PER", "I-PER", "O", "B-LOC"]] * 10
+    iob1 = [["I-PER", "I-PER", "B-PER", "O", "I-LOC"]] * 10
+    assert shown_scheme(iob2) == "IOB2"
+    assert shown_scheme(iob1) == "IOB1"
+    assert shown_scheme([*iob2, ["O", "I-LOC"]]) == "IOB2"  # a slip does not count
+    assert shown_scheme([*iob2, *iob1]) == ANY
+    assert shown_scheme(iob2[:4]) == ANY  # too few
+    assert shown_scheme([["O"], []]) == ANY
