@@ -74,7 +74,9 @@ def evaluate(
       ValueError: model or corpus cannot be read, or have no entity type in common.
     """
     if (file is None) == (dataset is None):
-        raise ValueError("give either a file or a dataset with a split")
+        raise ValueError(
+            "give either a file (--file) or a dataset with a split (--dataset, --split)"
+        )
     source, of = (str(dataset), split) if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     sentences = [sentence for sentence in corpus if sentence.words]

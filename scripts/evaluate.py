@@ -18,8 +18,6 @@ def main() -> int:
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())
     reading = {name: given.pop(name) for name in READING if name in given}
-    if (given["file"] is None) == (given["dataset"] is None):
-        parser.error("give --file, or --dataset with --split")
     from rich.console import Console
 
     from flaxner.progress import score_table
