@@ -83,7 +83,7 @@ def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path
     foreign = [(w, [t.replace("-", "-X") for t in tags]) for w, tags in made]
     with pytest.raises(ValueError, match="no entity type in common"):
         evaluate(ner, file=write_conll(tmp_path / "foreign.conll", foreign))
-    with pytest.raises(ValueError, match="either a file .* or a dataset"):
+    with pytest.raises(ValueError, match="or a dataset with a split"):
         evaluate(ner)
 
 
