@@ -1,6 +1,9 @@
 """spaCy's DocBin, written by spaCy; skipped where it is not installed."""
 
+import random
+import re
 import sys
+import zlib
 
 import pytest
 
@@ -59,6 +62,23 @@ def test_damaged_files(tmp_path, content):
     with pytest.raises(ValueError, match=r"a\.spacy, line 1: no DocBin that can be read") as caught:
         read_corpus(path)
     assert "\n" not in str(caught.value)
+
+
+def test_any_damage_is_one_sentence_or_none(tmp_path):
+    """Bytes changed inside the compressed content, so that spaCy itself stumbles over them."""
+    path = write(tmp_path / "a.spacy")
+    content, draw, said = zlib.decompress(path.read_bytes()), random.Random(0), []
+    for _ in range(40):
+        damaged = bytearray(content)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        path.write_bytes(zlib.compress(bytes(damaged)))
+        try:
+            read_corpus(path)
+        except ValueError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert all(re.fullmatch(rf"{re.escape(str(path))}, line \d+: .+", text) for text in said)
 
 
 def test_without_spacy_it_is_named(tmp_path, monkeypatch):
