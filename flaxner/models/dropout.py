@@ -3,6 +3,9 @@
 The mask costs a quarter of the random words that `jax.random.bernoulli` draws. The rate is
 rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016) and the kept values are scaled by
 that same rounded rate, so the expectation of the output is exact.
+
+Which byte of which word decides on an element differs on TPU: there, spreading the bytes of a
+word over the last dimension would move every element across lanes.
 """
 
 from __future__ import annotations
@@ -24,7 +27,25 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     threshold = round(rate * LEVELS)
     if key is None or threshold == 0:
         return x
-    words = jax.random.bits(key, (*x.shape[:-1], -(-x.shape[-1] // 4)), jnp.uint32)
-    bytes_ = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*x.shape[:-1], -1)
-    keep = bytes_[..., : x.shape[-1]] >= threshold
-    return jnp.where(keep, x * (LEVELS / (LEVELS - threshold)), jnp.zeros((), x.dtype))
+    tpu = bytes_by_rows if x.ndim > 1 and x.shape[-2] % 4 == 0 else bytes_by_lanes
+    levels = jax.lax.platform_dependent(
+        key, tpu=lambda key: tpu(key, x.shape), default=lambda key: bytes_by_lanes(key, x.shape)
+    )
+    return jnp.where(
+        levels >= threshold, x * (LEVELS / (LEVELS - threshold)), jnp.zeros((), x.dtype)
+    )
+
+
+def bytes_by_lanes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random bytes: the four of a word are neighbours in the last dimension."""
+    words = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 4)), jnp.uint32)
+    bytes_ = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*shape[:-1], -1)
+    return bytes_[..., : shape[-1]]
+
+
+def bytes_by_rows(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random bytes: the four of a word are a quarter of the last dimension but one apart."""
+    *outer, rows, lanes = shape
+    words = jax.random.bits(key, (*outer, 1, rows // 4, lanes), jnp.uint32)
+    shifts = jnp.arange(0, 32, 8, dtype=jnp.uint32)[:, None, None]
+    return ((words >> shifts) & (LEVELS - 1)).astype(jnp.uint8).reshape(shape)
