@@ -64,7 +64,7 @@ FLOORS = (
         "preparation",
         "fingerprint",
     ),
-    ("scoring", "answering", "preflight", "inspection", "inspection_report"),
+    ("scoring", "answering", "inspection", "inspection_report", "preflight"),
     (
         "examples",
         "stopping",

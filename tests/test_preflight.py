@@ -14,12 +14,20 @@ from flaxner.config import TrainConfig
 from flaxner.models import Model
 from flaxner.preflight import main, preflight, tpu_compiler
 from flaxner.preflight.chips import CHIPS, parse_topology
+from flaxner.preflight.corpus_lengths import measure_corpus
 from flaxner.preflight.costs import Collective, read_program
 from flaxner.preflight.counts import matmul_flops
 from flaxner.preflight.roofline import link_bytes, roofline
 from flaxner.preflight.tpu_compiler import out_of_memory
 from flaxner.preflight.traffic import Cost
-from flaxner.preflight.workload import CONLL_P99, CONLL_TOKENS, conll_lengths, model_sizes, plan
+from flaxner.preflight.workload import (
+    CONLL_P99,
+    CONLL_TOKENS,
+    conll_lengths,
+    model_sizes,
+    plan,
+    segments_of,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,6 +107,37 @@ def test_the_plan_is_that_of_the_run():
     assert (work.rows, work.length, work.steps, work.steps_per_epoch) == (2, 16, 6, 3)
     assert work.fill == pytest.approx(80 / (3 * 2 * 16))
     assert plan(config.replace(eval_batch_size=5), 4, np.full(10, 8)).evaluation_rows == 8
+
+
+def test_long_sentences_become_windows():
+    made = segments_of(np.asarray([5, 40]), 16)
+    assert made.num_sentences == 2
+    assert made.sentences.tolist()[:2] == [0, 1]
+    assert made.lengths.max() == 16
+    assert made.lengths[1:].sum() - 2 * (len(made) - 1) > 38  # the windows overlap
+    config = TrainConfig(dataset="x", batch_size=2, max_length=16, epochs=1)
+    work = plan(config, 1, np.asarray([5, 40]))
+    assert (work.tokens, work.steps) == (made.lengths.sum(), 1)
+
+
+CORPUS = "Ada B-PER\nlives O\n\nIn O\nRome B-LOC\n, O\nBob B-PER\n" + "waits O\n" * 30 + "\n"
+
+
+def test_lengths_are_those_of_the_corpus(tmp_path):
+    """By the tokenizer that a run would make or load; by words where it is not at hand."""
+    path = tmp_path / "train.conll"
+    path.write_text(CORPUS)
+    config = TrainConfig(train_file=str(path), model="flaxner:tiny", max_length=128)
+    made = measure_corpus(config)
+    assert made.labels == 5
+    assert made.segments.num_sentences == 2
+    assert made.segments.lengths.min() >= 4  # two words and [CLS], [SEP]
+    assert made.source == f"2 sentences of {path}, tokenised"
+    absent = measure_corpus(config.replace(model=str(tmp_path / "absent")))
+    assert absent.segments.lengths.tolist() == [2 + round(2 * 1.238), 2 + round(34 * 1.238)]
+    assert "is not at hand" in absent.source
+    with pytest.raises(ValueError, match="none"):
+        measure_corpus(config.replace(train_file=str(tmp_path / "none")))
 
 
 def test_links_carry_what_the_algorithms_send():
@@ -241,17 +280,18 @@ def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
     assert "pip install 'flaxner[preflight]'" in capsys.readouterr().err
 
 
-def run_script(tmp_path, topology, *flags):
+def run_script(tmp_path, topology, *flags, code=0, search=False, **sizes_):
     """The script's JSON for a tiny BERT, compiled in a process of its own."""
     pytest.importorskip("libtpu")
     sizes = {"model_type": "bert", "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 2}
-    sizes |= {"num_attention_heads": 2, "intermediate_size": 256}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 256, **sizes_}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(sizes))
     command = [sys.executable, "scripts/preflight.py", "--topology", topology, "--json"]
-    command += ["--model-config", str(path), "--cache", str(tmp_path / "kept"), "--no-search"]
+    command += ["--model-config", str(path), "--cache", str(tmp_path / "kept")]
+    command += [] if search else ["--no-search"]
     made = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert made.returncode == 0, made.stderr[-2000:]
+    assert made.returncode == code, made.stderr[-2000:]
     return json.loads(made.stdout)
 
 
@@ -292,3 +332,18 @@ def test_a_scanned_program_counts_its_layers(tmp_path):
     assert scanned["train"]["flops"] == unrolled["train"]["flops"]
     raw = unrolled["train"]["raw"]["flops"]  # element-wise operations count there, too
     assert 0.8 * raw < unrolled["train"]["flops"] <= 1.01 * raw
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_told_with_the_largest_that_does(tmp_path):
+    sizes = {"num_hidden_layers": 12, "num_attention_heads": 8}
+    flags = ["--scan-layers", "--max-length", "512", "--batch-size", "14041"]
+    made = run_script(tmp_path, "v5e:1x1", *flags, code=1, search=True, **sizes)
+    assert not made["fits"]
+    assert made["bounds"] is None
+    memory, largest = made["memory"], made["largest"]
+    assert memory["temporaries"] > memory["available_to_the_compiler"] > 15 * 2**30
+    assert 0 < largest["rows"] < largest["refused"] <= made["workload"]["rows"]
+    assert largest["memory"] < memory["available_to_the_compiler"]
+    again = run_script(tmp_path, "v5e:1x1", *flags, code=1, search=True, **sizes)
+    assert again == made

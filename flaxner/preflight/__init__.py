@@ -24,6 +24,7 @@ from flaxner.config import (
     preset_names,
 )
 from flaxner.preflight.chips import known_topologies, parse_topology
+from flaxner.readers import READING
 
 if TYPE_CHECKING:
     from flaxner.preflight.report import PreflightReport
@@ -45,22 +46,24 @@ def preflight(
     topology: str,
     *,
     model_config: str | Path | None = None,
-    labels: int = 9,
+    labels: int | None = None,
     lengths: Sequence[int] | None = None,
     price: float | None = None,
     search: bool = True,
+    read_corpus: bool = False,
     cache: str | Path | None = CACHE,
 ) -> PreflightReport:
     """Compile a run's training and evaluation steps for chips that are not there.
 
     Args:
-      config: the settings; their corpus is not read.
+      config: the settings.
       topology: `v5e:2x4`, `2*v5e:16x16` for two slices, or an accelerator name such as `v4-8`.
       model_config: a config.json; that of `config.model` if None, where its sizes are built in.
-      labels: width of the classification head.
+      labels: width of the classification head; the corpus' if it is read, else 9, if None.
       lengths: tokens of each sentence of the training corpus; CoNLL-2003's, modelled, if None.
       price: of a chip and hour, in any currency.
-      search: look for the largest batch that fits; costs two or three compilations.
+      search: look for the largest batch that fits; costs one to three compilations.
+      read_corpus: take the sentence lengths of the settings' training corpus.
       cache: folder in which results are kept, None for none.
 
     Raises:
@@ -72,7 +75,15 @@ def preflight(
     from flaxner.preflight.report import make_report
 
     folder = None if cache is None else Path(cache).expanduser()
-    return make_report(config, chips, model_config, labels, lengths, price, search, folder)
+    corpus = None
+    if read_corpus:
+        from flaxner.preflight.corpus_lengths import measure_corpus
+
+        segments, found, source = measure_corpus(config)
+        corpus, labels = (segments, source), labels or found
+    return make_report(
+        config, chips, model_config, labels or 9, lengths, price, search, folder, corpus
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
     source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
     parser.add_argument("--model-config", metavar="FILE", help="config.json of another BERT")
-    parser.add_argument("--labels", type=int, default=9, help="tags of the corpus (default: 9)")
+    parser.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
     parser.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
     parser.add_argument("--no-search", action="store_true", help="skip the largest batch")
     parser.add_argument("--cache", default=CACHE, help="folder of earlier results; empty: none")
@@ -94,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = (
         *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
         *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+        *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
     )
     add_settings(parser, only=names)
     given = parser.parse_args(arguments)
@@ -101,13 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         base = load_settings(given.config) if given.config else None
         settings = load_preset(given.preset or DEFAULT_PRESET) if base is None else base
+        if "train_file" in changes and "dataset" not in changes:  # it replaces the preset's
+            settings.pop("dataset", None)
+        config = TrainConfig(**{**settings, **changes})
         made = preflight(
-            TrainConfig(**{**settings, **changes}),
+            config,
             given.topology,
             model_config=given.model_config,
             labels=given.labels,
             price=given.price_per_chip_hour,
             search=not given.no_search,
+            read_corpus="dataset" in changes or config.train_file is not None,
             cache=given.cache or None,
         )
     except ValueError as error:

@@ -25,7 +25,6 @@ from flaxner.preflight.tpu_compiler import (
     libtpu_version,
     out_of_memory,
     topology_devices,
-    without_jax_cache,
 )
 from flaxner.preflight.traffic import Cost
 from flaxner.preflight.workload import Workload
@@ -174,8 +173,7 @@ class Compiler:
     def _compile_now(self, lowered: Any, flops: float) -> Compiled:
         begin = time.monotonic()
         try:
-            with without_jax_cache():
-                compiled = lowered.compile()
+            compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             asked, available = out_of_memory(error)
             wait = time.monotonic() - begin

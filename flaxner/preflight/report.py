@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flaxner.alignment import Segments
 from flaxner.config import TrainConfig
 from flaxner.preflight.chips import GIB, Topology
 from flaxner.preflight.counts import bytes_on_a_chip
 from flaxner.preflight.program import Compiled, Compiler
 from flaxner.preflight.roofline import Roofline, link_bytes, roofline
-from flaxner.preflight.search import Largest, largest_rows
-from flaxner.preflight.workload import CONLL_SENTENCES, CONLL_TOKENS, Workload, model_sizes, plan
+from flaxner.preflight.search import Largest, first_guess, largest_rows
+from flaxner.preflight.tpu_compiler import without_jax_cache
+from flaxner.preflight.workload import Workload, model_sizes, plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +206,7 @@ def make_report(
     price: float | None,
     search: bool,
     cache: Path | None,
+    corpus: tuple[Segments, str] | None = None,
 ) -> PreflightReport:
     """See `flaxner.preflight.preflight`."""
     sizes = model_sizes(config.model, model_config, labels)
@@ -212,16 +216,21 @@ def make_report(
             f"{config.max_length}"
         )
     given = None if lengths is None else np.asarray(lengths, np.int64)
-    work = plan(config, topology.chips, given)
+    work = plan(config, topology.chips, given, corpus)
     compiler = Compiler(config, sizes, topology, work, cache)
-    train = compiler.train(work.rows, work.length)
-    predict = compiler.predict(work.evaluation_rows, work.length)
+    multiple = topology.chips * config.accumulate
+    held = bytes_on_a_chip(compiler.params) + bytes_on_a_chip(compiler.opt_state)
+    # The compiler uses about one core: what is sure to be needed is compiled side by side.
+    with without_jax_cache(), ThreadPoolExecutor(1) as beside:
+        rows = first_guess(compiler, work, held, multiple) if search else work.rows
+        guess = beside.submit(compiler.train, rows, work.length) if rows != work.rows else None
+        train = compiler.train(work.rows, work.length)
+        predict = compiler.predict(work.evaluation_rows, work.length)
+        known = {work.rows: train}
+        if guess is not None:
+            known[rows] = guess.result()
+        largest = largest_rows(compiler, known, work, multiple) if search else None
     bounds = roofline(topology, train.flops, train.cost, train.collectives) if train.fits else None
-    largest = None
-    if search:
-        mean = CONLL_TOKENS / CONLL_SENTENCES if given is None else float(given.mean())
-        multiple = topology.chips * config.accumulate
-        largest = largest_rows(compiler, train, work, multiple, mean)
     return PreflightReport(
         config=config,
         topology=topology,

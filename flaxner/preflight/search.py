@@ -45,33 +45,36 @@ class Largest:
         return text + (f"; {self.refused // chips} do not fit" if self.refused else "")
 
 
+def first_guess(compiler: Compiler, work: Workload, held: int, multiple: int) -> int:
+    """Rows that should just fit beside `held` bytes on a chip, before anything is compiled."""
+    room = (compiler.topology.chip.hbm_bytes - 2**28) * MARGIN - held
+    rows = int(room / _bytes_a_row(compiler, work, multiple)) // multiple * multiple
+    return min(max(rows, multiple), _most(work, multiple))
+
+
 def largest_rows(
-    compiler: Compiler, first: Compiled, work: Workload, multiple: int, mean: float
+    compiler: Compiler, known: dict[int, Compiled], work: Workload, multiple: int
 ) -> Largest:
     """Search the largest batch that fits.
 
     Args:
       compiler: of the run.
-      first: its training step at `work.rows`.
+      known: rows -> training step, `work.rows` among them.
       work: the run's shapes.
       multiple: rows are a multiple of this (chips x parts of a batch).
-      mean: tokens of a sentence.
     """
-    sizes, hbm = compiler.model.config, compiler.topology.chip.hbm_bytes
-    room = (first.available or hbm - 2**28) * MARGIN
-    row = GUESS * work.length * sizes.num_hidden_layers * sizes.hidden_size / multiple
-    known = {work.rows: first}
-    sentences = work.sentences
-    most = -(-int(sentences * mean / work.length / 0.98) // multiple) * multiple
-    most = max(most, work.rows)
+    first, known = known[work.rows], dict(known)
+    room = (first.available or compiler.topology.chip.hbm_bytes - 2**28) * MARGIN
+    row, most = _bytes_a_row(compiler, work, multiple), _most(work, multiple)
+    mean, sentences = work.tokens / work.sentences, work.sentences
     for _ in range(4):
+        room = min([room, *(m.available * MARGIN for m in known.values() if m.available)])
+        if any(made.fits and made.memory > 0.93 * room for made in known.values()):
+            break
         rows = _next(known, row, room, multiple, most)
         if rows in known or rows < multiple:
             break
         known[rows] = compiler.train(rows, work.length)
-        room = min(room, (known[rows].available or room / MARGIN) * MARGIN)
-        if known[rows].fits and known[rows].memory > 0.93 * room:
-            break
     fitting = [count for count, made in known.items() if made.fits]
     refused = [count for count, made in known.items() if not made.fits]
     best = max(fitting, default=0)
@@ -83,6 +86,18 @@ def largest_rows(
         memory=known[best].memory if best else 0,
         compilations=len(known) - 1,
     )
+
+
+def _bytes_a_row(compiler: Compiler, work: Workload, multiple: int) -> float:
+    """On a chip, for one more row over all of them."""
+    sizes = compiler.model.config
+    return GUESS * work.length * sizes.num_hidden_layers * sizes.hidden_size / multiple
+
+
+def _most(work: Workload, multiple: int) -> int:
+    """Rows that hold the whole corpus."""
+    most = -(-int(work.tokens / work.length / 0.98) // multiple) * multiple
+    return max(most, work.rows)
 
 
 def _next(known: dict[int, Compiled], row: float, room: float, multiple: int, most: int) -> int:

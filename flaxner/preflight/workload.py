@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.alignment import Segments
+from flaxner.alignment import Segments, windows
 from flaxner.batches import TrainBatches
 from flaxner.config import TrainConfig
 from flaxner.models import BertConfig
@@ -113,6 +113,7 @@ class Workload:
       steps_per_epoch: of one pass.
       fill: share of real tokens in the rows.
       evaluation_rows: rows of an evaluation step over all chips.
+      tokens: of the training corpus, [CLS] and [SEP] of every segment included.
       source: where the sentence lengths come from.
     """
 
@@ -123,21 +124,33 @@ class Workload:
     steps_per_epoch: int
     fill: float
     evaluation_rows: int
+    tokens: int
     source: str
 
 
-def plan(config: TrainConfig, chips: int, lengths: np.ndarray | None = None) -> Workload:
+def plan(
+    config: TrainConfig,
+    chips: int,
+    lengths: np.ndarray | None = None,
+    corpus: tuple[Segments, str] | None = None,
+) -> Workload:
     """The shapes of a run, from the plan of batches that the run itself would make.
 
     Args:
       config: the settings.
       chips: devices.
       lengths: tokens of each sentence, [CLS] and [SEP] included; CoNLL-2003's, modelled, if None.
+      corpus: the training corpus and where it is from, instead of `lengths`.
     """
-    source = LENGTHS_SOURCE if lengths is None else f"{len(lengths):,} sentences given"
-    sentences = conll_lengths() if lengths is None else np.asarray(lengths, np.int64)
+    if corpus is not None:
+        segments, source = corpus
+    elif lengths is not None:
+        segments = segments_of(np.asarray(lengths, np.int64), config.max_length)
+        source = f"{len(lengths):,} sentences given"
+    else:
+        segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
     batches = TrainBatches(
-        _segments(np.minimum(sentences, config.max_length)),
+        segments,
         config.batch_size,
         config.packed_length,
         config.epochs,
@@ -145,13 +158,14 @@ def plan(config: TrainConfig, chips: int, lengths: np.ndarray | None = None) -> 
         multiple=chips * config.accumulate,
     )
     return Workload(
-        sentences=len(sentences),
+        sentences=segments.num_sentences,
         rows=batches.shapes[-1],
         length=config.packed_length,
         steps=batches.num_steps,
         steps_per_epoch=batches.steps_per_epoch,
         fill=batches.fill(),
         evaluation_rows=math.ceil(config.eval_batch_size / chips) * chips,
+        tokens=len(segments.input_ids),
         source=source,
     )
 
@@ -161,15 +175,24 @@ def _nothing(size: int) -> np.ndarray:
     return np.zeros(size, np.int32)
 
 
-def _segments(lengths: np.ndarray) -> Segments:
-    """A corpus of these lengths and no content."""
-    total, count = int(lengths.sum()), len(lengths)
+def segments_of(lengths: np.ndarray, limit: int) -> Segments:
+    """A corpus of sentences of these lengths and no content; long ones become windows."""
+    sizes: list[int] = []
+    owners: list[int] = []
+    for number, length in enumerate(lengths.tolist()):
+        inside = length - 2
+        cut = [(0, inside, 0, inside)]
+        if length > limit:
+            cut = windows(np.arange(inside), inside, limit - 2)
+        sizes += [end - first + 2 for first, end, _, _ in cut]
+        owners += [number] * len(cut)
+    total = sum(sizes)
     return Segments(
         input_ids=_nothing(total),
         labels=_nothing(total),
         words=_nothing(total),
-        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        sentences=np.arange(count, dtype=np.int32),
-        num_words=total,
-        num_sentences=count,
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        sentences=np.asarray(owners, np.int32),
+        num_words=int(lengths.sum()),
+        num_sentences=len(lengths),
     )
