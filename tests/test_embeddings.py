@@ -172,6 +172,16 @@ def test_packed_words_are_pooled_as_one_by_one(pooling):
     np.testing.assert_allclose(got, np.stack(expected), atol=1e-5)
 
 
+def test_a_sentence_is_encoded_once():
+    made = encoder()
+    texts = [Sentence(tuple(text.split())) for text in TEXTS]
+    whole = made.encode(texts)
+    made._compiled["states"] = None  # a second encoding would call it
+    first, last = len(texts[0].words), len(texts[-1].words)
+    again = made.encode([texts[-1], texts[0]])
+    assert_close("exact", again, np.concatenate([whole[-last:], whole[:first]]))
+
+
 def test_windows_pool_a_words_own_tokens_only():
     made = encoder(layers=(0,), max_length=12)  # layer 0 knows the token and its position only
     words = tuple(" ".join(TEXTS).split())
@@ -277,6 +287,10 @@ def test_the_study_writes_what_it_promises(study):
     scores = json.loads((out / "bert" / "results.json").read_text())["test"]
     assert result["taggers"][3]["all"]["f1"] == pytest.approx(scores["overall_f1"])
     assert result["taggers"][1]["all"]["f1"] > 0.5
+    for row in result["taggers"][:3]:
+        scores = [trial["validation_f1"] for trial in row["grid"]]
+        assert row["validation_f1"] == max(scores)
+        assert scores.index(max(scores)) == [t["chosen"] for t in row["grid"]].index(True)
     page = (out / "index.html").read_text()
     assert "http" not in page
     assert page.count("data:image/png;base64,") == len(list((out / "figures").iterdir()))

@@ -3,10 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from rich.console import Console
 
+from flaxner.config import TrainConfig
+from flaxner.corpus import Corpus, Sentence
 from flaxner.decoders import Softmax
-from flaxner.models.static import TABLE, StaticConfig, StaticModel, neighbours
+from flaxner.embeddings.tagger import Trial, scaled, train_head
+from flaxner.models.static import FIRST, TABLE, StaticConfig, StaticModel, neighbours
 from flaxner.optimizer import linear_schedule, make_optimizer
+from flaxner.preparation import label_scheme, resolve
 from flaxner.sharding import make_mesh, place_batch
 from flaxner.step import init_state, make_steps
 from tests.compare import assert_close
@@ -70,3 +76,44 @@ def test_an_unknown_word_has_a_vector_of_its_own():
     before, after = (np.asarray(model.apply(p, ids, ids, ids)) for p in (params, moved))
     assert np.any(before[0, 0] != after[0, 0])
     assert_close("exact", before[0, 1], after[0, 1])
+
+
+def test_scalings_are_measured_on_the_training_words():
+    rng = np.random.default_rng(3)
+    table = rng.normal(2.0, 3.0, size=(50, 4)).astype(np.float32)
+    table[:FIRST] = 0.0
+    used = rng.integers(1, 30, 400)  # rows 30 and up are of other splits; row 1 is unknown
+    words = used[used >= FIRST]
+    standard = scaled(table, used, "standard")
+    np.testing.assert_allclose(standard[words].mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(standard[words].std(axis=0), 1.0, atol=1e-5)
+    length = scaled(table, used, "length")
+    assert np.mean(np.square(length[words])) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(length[9] / length[8], table[9] / table[8], rtol=1e-5)
+    for made in (standard, length):
+        assert_close("exact", made[:FIRST], table[:FIRST])
+
+
+def test_the_grid_is_judged_by_validation_alone(tmp_path):
+    """Trials without steps to learn in lose; the test split's tags cannot change the choice."""
+    words = [Sentence(("a", "b", "c"), ("B-PER", "O", "B-LOC"))] * 12
+    corpora = {s: Corpus(words, s, "IOB2", 0) for s in ("train", "validation", "test")}
+    wrong = [Sentence(("a", "b", "c"), ("O", "B-LOC", "B-PER"))] * 12
+    table = np.concatenate([np.zeros((FIRST, 3)), np.eye(3)]).astype(np.float32)
+    config = resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(tmp_path)))
+    scheme = label_scheme(corpora, {})
+    grid = [Trial(0.0, "length"), Trial(0.3, "standard"), Trial(0.3, "length")]
+
+    def head(**others):
+        return train_head(
+            config, {**corpora, **others}, scheme, table,
+            lambda split, sentences: np.tile([2, 3, 4], len(sentences)).astype(np.int32),
+            window=0, folder=tmp_path / "heads", console=Console(quiet=True), grid=grid,
+        )  # fmt: skip
+
+    first = head()
+    assert [trial["chosen"] for trial in first.trials] == [False, True, False]  # of equals, first
+    assert first.trials[0]["validation_f1"] < first.validation_f1 == 1.0
+    assert first.tags == [list(s.tags) for s in words]
+    other = head(test=Corpus(wrong, "test", "IOB2", 0))
+    assert other.trials == first.trials

@@ -67,7 +67,19 @@ class ContextualEncoder:
     pooling: str = "mean"
 
     def encode(self, sentences: Sequence[Sentence]) -> np.ndarray:
-        """A vector for every word, (words of all sentences, width), float32."""
+        """A vector for every word, (words of all sentences, width), float32.
+
+        A sentence that was encoded before is remembered.
+        """
+        new = list({s.words: s for s in sentences if s.words not in self._known}.values())
+        if new:
+            ends = np.cumsum([len(s.words) for s in new])
+            parts = np.split(self._encode(new), ends[:-1])
+            self._known.update(zip((s.words for s in new), parts, strict=True))
+        empty = np.zeros((0, self.model.config.hidden_size), np.float32)
+        return np.concatenate([empty, *(self._known[s.words] for s in sentences)])
+
+    def _encode(self, sentences: Sequence[Sentence]) -> np.ndarray:
         segments = align(sentences, self.tokenizer, None, self.max_length)
         if self.pooling == "mean":
             segments = dataclasses.replace(segments, words=self._owners(segments, sentences))
@@ -101,6 +113,9 @@ class ContextualEncoder:
         return self._compiled["states"]
 
     _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[str, ...], np.ndarray] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def _owners(self, segments: Segments, sentences: Sequence[Sentence]) -> np.ndarray:
         """The word of every token; `Segments.words` has it for first tokens only."""

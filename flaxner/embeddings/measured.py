@@ -12,7 +12,7 @@ from flaxner.embeddings.contextual import ContextualEncoder
 from flaxner.embeddings.scoring import split_scores, surfaces
 from flaxner.embeddings.settings import Settings
 from flaxner.embeddings.static import StaticVectors
-from flaxner.embeddings.tagger import contextual_table, static_table, train_head
+from flaxner.embeddings.tagger import Head, contextual_table, static_table, train_head
 from flaxner.evaluation import Tags
 from flaxner.preparation import Prepared
 from flaxner.run_folder import RunFolder
@@ -51,20 +51,23 @@ def measure_taggers(
     table, rows, missing = static_table(static, corpora)
     frozen = f"{encoder.name}, frozen + linear"
     heads: list[tuple[str, int]] = [("static + linear", 0), ("static + window MLP", WINDOW)]
-    found: list[tuple[str, Tags, float]] = []
-    for name, window in heads:
-        tags, seconds = _head(prepared, table, rows, window, name, settings, console)
-        found.append((name, tags, seconds))
+    rows_of_heads = [_head(prepared, table, rows, w, name, settings, console) for name, w in heads]
     table, rows = contextual_table(encoder, corpora)
-    tags, seconds = _head(prepared, table, rows, 0, frozen, settings, console)
-    found.append((frozen, tags, seconds))
-    seconds = json.loads(bert.results.read_text("utf-8"))["train"]["seconds"]
-    found.append(("BERT, fine-tuned", read_predictions(bert, corpora["test"]), seconds))
+    rows_of_heads.append(_head(prepared, table, rows, 0, frozen, settings, console))
+    taggers = [
+        {"name": name, **split_scores(corpora["test"], head.tags, known),
+         "validation_f1": head.validation_f1, "grid": head.trials, "seconds": head.seconds}
+        for name, head in rows_of_heads
+    ]  # fmt: skip
+    results = json.loads(bert.results.read_text("utf-8"))
+    tags = read_predictions(bert, corpora["test"])
+    taggers.append(
+        {"name": "BERT, fine-tuned", **split_scores(corpora["test"], tags, known),
+         "validation_f1": results.get("validation", {}).get("overall_f1"), "grid": [],
+         "seconds": results["train"]["seconds"]}
+    )  # fmt: skip
     return {
-        "taggers": [
-            {"name": name, **split_scores(corpora["test"], tags, known), "seconds": seconds}
-            for name, tags, seconds in found
-        ],
+        "taggers": taggers,
         "oov": missing,
         "frozen_note": "" if "random" not in encoder.name else
         "This BERT has no pretraining: its frozen vectors are those of its random start.",
@@ -79,13 +82,12 @@ def _head(
     name: str,
     settings: Settings,
     console: Console,
-) -> tuple[Tags, float]:
+) -> tuple[str, Head]:
     folder = settings.output_dir / "heads" / name.replace(",", "").replace(" + ", " ")
-    tags, seconds = train_head(
+    return name, train_head(
         prepared.config, prepared.corpora, prepared.scheme, table, rows,
         window=window, folder=folder, console=console,
     )  # fmt: skip
-    return tags["test"], seconds
 
 
 def read_predictions(run: RunFolder, corpus: Corpus) -> Tags:

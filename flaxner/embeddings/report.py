@@ -73,7 +73,11 @@ def _separation(study: Mapping[str, Any]) -> Table:
 
 def _taggers(study: Mapping[str, Any]) -> Table:
     first = study["taggers"][0]
-    title = f"Test F1 on {study['corpus']}; {study['oov']['test']:.1%} of words have no vector"
+    oov = study["oov"]
+    title = (
+        f"Test F1 on {study['corpus']}; no static vector have {oov['test']:.1%} of the words, "
+        f"{oov['test names']:.1%} of those in names"
+    )
     heads = [f"{part} ({first[part]['entities']})" for part in ("all", "seen", "unseen")]
     table = _table(title, "tagger", *heads, "seconds")
     for row in study["taggers"]:
