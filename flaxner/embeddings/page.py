@@ -190,7 +190,8 @@ def _taggers(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         f"Each head over fixed vectors is the best of {trials} by F1 on the validation split "
         f"(learning rates and scalings, all in <code>comparison.json</code>); the fine-tuned "
         f"BERT has one setting. {study['oov']['test']:.1%} of the test words have no static "
-        f"vector, {study['oov']['test names']:.1%} of those in names. {escape(study['frozen_note'])}</p>"
+        f"vector, {study['oov']['test names']:.1%} of those in names. "
+        f"{escape(study['frozen_note'])}</p>"
         f'<div class="card">{_image(figures, "taggers.png", "F1 of the taggers")}</div>'
         f'<div class="card scroll"><table><caption>Test F1 on {escape(study["corpus"])}; a name is '
         f"seen if training has an entity of the same words</caption><tr><th>tagger</th>"
