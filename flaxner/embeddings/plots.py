@@ -112,7 +112,7 @@ def _matrix(
         value = cosines[row, column]
         ink = "white" if value < 0.6 else "#111111"
         text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else "1"
-        axis.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+        axis.text(column, row, text, ha="center", va="center", fontsize=6.3, color=ink)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_title(title)
@@ -207,7 +207,7 @@ def tagger_figure(rows: Sequence[Mapping[str, Any]], corpus: str) -> bytes:
         axis.set_title(f"What a tagger makes of each kind of vectors: {corpus}")
         axis.grid(axis="y", color="#e6eaee", linewidth=0.8)
         axis.set_axisbelow(True)
-        axis.legend(loc="upper left", ncols=3)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
         return _png(figure)
 
 
