@@ -15,7 +15,7 @@ _HOMES = {
     "LabelScheme": "flaxner.labels",
     "NerPipeline": "flaxner.pipeline",
     "evaluate": "flaxner.scoring",
-    "load_exported": "flaxner.pipeline",
+    "load_exported": "flaxner.exported",
     "PreflightReport": "flaxner.preflight",
     "TrainConfig": "flaxner.config",
     "export_folder": "flaxner.export",

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 
 from flaxner.entity_output import as_conll, as_json, as_pretty, texts_from
-from flaxner.pipeline import NerPipeline, pipeline
+from flaxner.exported import open_pipeline
+from flaxner.pipeline import NerPipeline
 
 FIRST_GROUP, GROUP = 32, 1024  # texts answered together
 
@@ -22,9 +23,8 @@ def print_answers(arguments: argparse.Namespace) -> None:
     """
     texts = texts_from(arguments.file, arguments.texts)
     first = next(texts)  # a wrong file is answered before the model is read
-    ner = pipeline(
-        "ner",
-        model=arguments.model,
+    ner = open_pipeline(
+        arguments.model,
         aggregation_strategy=arguments.aggregation_strategy,
         decoder=arguments.decoder,
     )

@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from flaxner.alignment import load_tokenizer, require_fast
-from flaxner.compilation_cache import use_compilation_cache
 from flaxner.models import (
     Compute,
     FlaxBertForTokenClassification,
@@ -148,13 +145,3 @@ def _label_names(
     if len(table) != count:
         raise ValueError(f"{name} has {count} labels and {len(table)} names for them")
     return tuple(table)
-
-
-def use_default_cache() -> None:
-    """Keep compiled programs on disk, unless JAX was told where or FLAXNER_CACHE is empty.
-
-    They go to the folder FLAXNER_CACHE names, else to ~/.cache/flaxner/jax as in training.
-    """
-    folder = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner/jax")
-    if use_compilation_cache(folder):
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -7,20 +7,20 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import jax
+from typing import TYPE_CHECKING, Any
 
 from flaxner.aggregation import Aggregator, Entity
-from flaxner.alignment import load_tokenizer
-from flaxner.classifier import Classifier, Source, load_classifier, use_default_cache
+from flaxner.compilation_cache import use_default_cache
 from flaxner.inference import Predictor, find_devices
 from flaxner.inputs import checked, kind
 from flaxner.overlap import chunks, overlapped
 from flaxner.pipeline_options import Options
 from flaxner.reading import Reader, Text
-from flaxner.serving import read_artefact, write_artefact
+from flaxner.serving import write_artefact
 from flaxner.word_tagging import CHUNK, WordTagger
+
+if TYPE_CHECKING:
+    from flaxner.classifier import Classifier, Source
 
 TASKS = ("ner", "token-classification")
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
@@ -251,6 +251,8 @@ def pipeline(
         raise ValueError(f"the task must be one of {', '.join(TASKS)}: got {task!r}")
     if model is None:
         raise ValueError("a model must be named: pipeline('ner', model=FOLDER_OR_HUB_NAME)")
+    from flaxner.classifier import load_classifier  # an export is run without the model's code
+
     chosen = Options().changed(options)
     use_default_cache()
     classifier = load_classifier(
@@ -271,26 +273,4 @@ def pipeline(
         classifier,
         scheme=classifier.scheme,
         window=classifier.window,
-    )
-
-
-def load_exported(path: str | Path, **options: Any) -> NerPipeline:
-    """The pipeline that `NerPipeline.export` wrote; it runs on the first device.
-
-    Args:
-      path: the folder.
-      **options: see `Options`.
-
-    Raises:
-      ValueError: no such folder, another version of the format, or no such option.
-    """
-    chosen = Options().changed(options)
-    use_default_cache()
-    found = read_artefact(path)
-    predictor = Predictor(
-        found.forward, found.params, len(found.labels), found.limit, jax.devices()[:1]
-    )
-    tokenizer = load_tokenizer(path)
-    return NerPipeline(
-        tokenizer, found.labels, predictor, chosen, scheme=found.scheme, window=found.window
     )

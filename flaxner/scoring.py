@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.corpus import Corpus, read_corpus
+from flaxner.exported import open_pipeline
 from flaxner.labels import to_iob2
 from flaxner.metrics import NerReport, score
-from flaxner.pipeline import NerPipeline, pipeline
 from flaxner.readers import ReadOptions
 from flaxner.run_folder import write_json, write_predictions
 
@@ -60,7 +60,7 @@ def evaluate(
     """Score a token classifier on a corpus, word for word.
 
     Args:
-      model: a folder, a Hub name, or a pipeline of ours.
+      model: a folder, a Hub name, an exported folder, or a pipeline of ours.
       file: the corpus; or
       dataset: its Hub name, with
       split: the split.
@@ -82,7 +82,7 @@ def evaluate(
     sentences = [sentence for sentence in corpus if sentence.words]
     if not sentences or any(sentence.tags is None for sentence in sentences):
         raise ValueError(f"{corpus.source} has no tagged sentence to score")
-    ner = model if isinstance(model, NerPipeline) else pipeline("ner", model=model)
+    ner = open_pipeline(model)
     renamed, notes = match_types(ner.labels, corpus)
     begin = time.perf_counter()
     raw = ner.predict_words(

@@ -67,7 +67,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
     if weights not in FORMATS:
         raise ValueError(f"weights must be one of {', '.join(FORMATS)}: got {weights!r}")
     path = Path(path)
-    if path.exists() and not (path / ABOUT).is_file():
+    if path.exists() and not is_artefact(path):
         raise ValueError(f"{path} is in use and no export of ours: name another folder")
     stored = compress(classifier.params, weights)
     program = _lower(classifier.model, stored)
@@ -89,6 +89,16 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
 
     write_folder(path, fill)
     return path
+
+
+def is_artefact(path: str | Path) -> bool:
+    """Whether a folder was written by `write_artefact`."""
+    return (Path(path) / ABOUT).is_file()
+
+
+def folder_bytes(path: str | Path) -> int:
+    """Size of the files of a folder."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
 
 
 def read_artefact(path: str | Path) -> Artefact:

@@ -64,7 +64,8 @@ FLOORS = (
         "preparation",
         "fingerprint",
     ),
-    ("scoring", "answering", "inspection", "inspection_report", "preflight"),
+    ("exported", "scoring", "exporting", "answering"),
+    ("inspection", "inspection_report", "preflight"),
     (
         "examples",
         "stopping",

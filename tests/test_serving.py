@@ -10,7 +10,9 @@ import pytest
 
 import flaxner
 from flaxner.entity_output import as_pretty
-from flaxner.pipeline import load_exported, pipeline
+from flaxner.exported import load_exported
+from flaxner.exporting import export_model
+from flaxner.pipeline import pipeline
 from flaxner.scoring import evaluate
 from flaxner.serving import FORMATS
 from tests.conll import sentences, write_conll
@@ -46,6 +48,36 @@ def test_an_export_answers_as_the_pipeline(ner, tmp_path):
         with pytest.raises(ValueError, match="is an export itself"):
             loaded.export(tmp_path / "again")
     assert sizes["float32"] > 1.7 * sizes["bfloat16"] > 1.4 * sizes["int8"]
+
+
+def test_an_export_runs_without_the_code_of_the_model(ner, tmp_path):
+    """In a new process that can import neither our models nor flax, torch or the classifier."""
+    path = ner.export(tmp_path / "served", weights="int8")
+    blocked = ("flaxner.models", "flaxner.classifier", "flax", "torch")
+    program = f"""
+import sys
+for name in {blocked}:
+    sys.modules[name] = None
+from flaxner import load_exported
+print(load_exported({str(path)!r}, aggregation_strategy="word")({TEXTS[1]!r}))
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    expected = load_exported(path, aggregation_strategy="word")(TEXTS[1])
+    assert made.stdout.strip() == str(expected)
+
+
+def test_export_py_tells_what_it_costs(folder, tmp_path):
+    corpus = write_conll(tmp_path / "test.conll", sentences(12))
+    made = export_model(folder, tmp_path / "served", weights="int8", file=corpus)
+    assert made["f1_loss"] == made["model_f1"] - made["overall_f1"]
+    assert made["model_f1"] == evaluate(folder, file=corpus).report.overall_f1
+    assert made["overall_f1"] == evaluate(tmp_path / "served", file=corpus).report.overall_f1
+    files = [f.stat().st_size for f in (tmp_path / "served").iterdir()]
+    assert made["megabytes"] == round(sum(files) / 1e6, 1)
+    assert "overall_f1" not in export_model(folder, tmp_path / "plain", weights="bfloat16")
 
 
 def test_bad_exports_are_refused(ner, tmp_path):

@@ -1,0 +1,34 @@
+"""Export a model for serving, and say what it costs: `python scripts/export.py --help`."""
+
+import json
+import sys
+
+from flaxner.config import Parser, add_settings
+from flaxner.readers import READING, ReadOptions
+
+
+def main() -> int:
+    parser = Parser(prog="export.py", description=__doc__)
+    parser.add_argument("--model", required=True, help="folder or Hub name")
+    parser.add_argument("--output-dir", required=True, help="folder for flaxner.load_exported")
+    parser.add_argument("--weights", choices=("float32", "bfloat16", "int8"), default="float32")
+    parser.add_argument("--file", help="corpus file: F1 before and after is measured on it")
+    parser.add_argument("--dataset", help="the same of a corpus on the Hub")
+    parser.add_argument("--split", default="test", help="of the dataset (default: test)")
+    add_settings(parser, READING, several=False)
+    given = vars(parser.parse_args())
+    reading = {name: given.pop(name) for name in READING if name in given}
+    from flaxner.exporting import export_model
+
+    try:
+        print(json.dumps(export_model(**given, options=ReadOptions(**reading))))
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
