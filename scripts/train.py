@@ -24,6 +24,8 @@ def main() -> int:
     except RunStopped as stop:
         print(f"train.py: {stop}", file=sys.stderr)
         return stop.code
+    except KeyboardInterrupt:  # of --inspect; a run has said more
+        return 130
     if is_main():
         show_examples(result.hub_dir)
     return 0
