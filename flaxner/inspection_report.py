@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flaxner import inspection
+from flaxner.casing import casing_warnings
 from flaxner.config import TrainConfig
 from flaxner.corpus import Corpus
 from flaxner.preparation import resolve
@@ -98,6 +99,8 @@ class Report:
         except ValueError as error:
             self.say(f"\nLengths, fill and steps are counted in tokens, and {error}")
             return
+        for warning in casing_warnings(corpora, tokenizer, config.model):
+            self.say(f"note: {warning}")
         tokenised = {s: inspection.token_lengths(c, tokenizer) for s, c in corpora.items()}
         self._lengths({split: lengths for split, (_, lengths) in tokenised.items()})
         whole = tokenised["train"][0]

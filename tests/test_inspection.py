@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from flaxner import inspection
-from flaxner.alignment import align
+from flaxner.alignment import align, train_wordpiece
 from flaxner.batches import TrainBatches
 from flaxner.config import TrainConfig, parse_train_config
 from flaxner.corpus import Corpus, Sentence, read_corpus
@@ -154,11 +154,16 @@ def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
     assert "Most ambiguous forms" in said
 
 
-def test_a_tokenizer_is_enough(tmp_path, capsys):
-    path = write_conll(tmp_path / "a.conll", sentences(12))
-    scratch_tokenizer(read_corpus(path)).save_pretrained(tmp_path / "model")
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_tokenizer_is_enough_and_its_casing_is_told(tmp_path, capsys, lowercase):
+    made = sentences(40)
+    path = write_conll(tmp_path / "a.conll", made)
+    tokenizer = train_wordpiece((" ".join(words) for words, _ in made), 300, lowercase=lowercase)
+    tokenizer.save_pretrained(tmp_path / "model")
     config = TrainConfig(model=str(tmp_path / "model"), train_file=str(path))
-    assert "Training: 3 steps" in shown(config, capsys)
+    said = shown(config, capsys)
+    assert "Training: 6 steps" in said
+    assert ("note: " in said) == lowercase
 
 
 def test_the_command_line(tmp_path):
