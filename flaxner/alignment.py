@@ -103,6 +103,8 @@ def require_fast(tokenizer: Any, source: str) -> None:
             f"the tokenizer of {source} is slow ({type(tokenizer).__name__}): flaxner needs a fast "
             f"one; save it with a tokenizer.json"
         )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(f"{source} has no tokenizer: the one made for it has no vocabulary")
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {source} has no [CLS] and [SEP] tokens")
 

@@ -83,11 +83,16 @@ def load_classifier(
         fields = {}
     else:
         if not isinstance(source, Pretrained):
+            if not isinstance(source, str | os.PathLike):
+                raise ValueError(
+                    f"a model must be a folder, a Hub name or a model of ours: got {source!r}"
+                )
             fields = read_config(source, revision=revision)
             _check_head(fields, str(source))
             if labels is None and not fields.get("id2label"):
                 raise ValueError(f"the config.json of {source} has no id2label: name its labels")
-            source = load_pretrained(source, revision=revision)
+            count = None if fields.get("id2label") or labels is None else len(labels)
+            source = load_pretrained(source, num_labels=count, revision=revision)
         model, params, fields, folder = source.model, source.params, source.fields, source.folder
         name = str(folder)
         _check_head(fields, name)
@@ -111,13 +116,25 @@ def load_classifier(
     longest = getattr(tokenizer, "model_max_length", None) or 0
     positions = model.config.max_position_embeddings
     limit = min(longest, positions) if 0 < longest < UNLIMITED else positions
-    ours = fields.get(OURS) or {}
+    ours = _told(fields, name)
     if scheme is None:
         scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
     if scheme is not None and scheme not in CHOICES:
         raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
     window = min(limit, ours.get("max_length") or limit)
     return Classifier(model, params, tokenizer, names, limit, name, scheme, window)
+
+
+def _told(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What config.json says to us."""
+    ours = fields.get(OURS) or {}
+    length = ours.get("max_length", 512) if isinstance(ours, Mapping) else None
+    if not isinstance(length, int) or length < 8:
+        raise ValueError(
+            f'the config.json of {name} must say {{"scheme": ..., "max_length": NUMBER}} in '
+            f"{OURS!r}: it says {ours!r}"
+        )
+    return ours
 
 
 def _check_head(fields: Mapping[str, Any], name: str) -> None:
@@ -141,7 +158,11 @@ def _label_names(
             raise ValueError(f"the config.json of {name} has no id2label: its labels have no names")
         return tuple(f"LABEL_{i}" for i in range(count))
     if isinstance(table, Mapping):
+        if any(not str(key).isdecimal() for key in table):
+            raise ValueError(f"the keys of id2label must be numbers: got {', '.join(table)}")
         table = [table[key] for key in sorted(table, key=int)]
+    if isinstance(table, str) or any(not isinstance(label, str) for label in table):
+        raise ValueError(f"id2label must name every label with a string: got {table!r}")
     if len(table) != count:
         raise ValueError(f"{name} has {count} labels and {len(table)} names for them")
     return tuple(table)

@@ -182,8 +182,8 @@ def find_devices(device: Any) -> list[jax.Device] | None:
     """The devices that a caller means, or None for all.
 
     Args:
-      device: "cpu", "gpu", "cuda" or "tpu", a device, its number (-1: the CPU, as in
-        `transformers`), or None.
+      device: "cpu", "gpu", "cuda" or "tpu", one of those such as "cuda:0", a device, its number
+        (-1: the CPU, as in `transformers`), or None.
 
     Raises:
       ValueError: there is no such device.
@@ -197,7 +197,9 @@ def find_devices(device: Any) -> list[jax.Device] | None:
     try:
         if isinstance(device, int):
             return [jax.devices()[device]]
-        return jax.devices({"cuda": "gpu"}.get(str(device), str(device)))
-    except (IndexError, RuntimeError) as error:
+        platform, _, number = str(device).partition(":")
+        found = jax.devices({"cuda": "gpu"}.get(platform, platform))
+        return [found[int(number)]] if number else found
+    except (IndexError, RuntimeError, ValueError) as error:
         known = ", ".join(str(d) for d in jax.devices())
         raise ValueError(f"there is no device {device!r}; there are {known}") from error

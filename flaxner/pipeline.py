@@ -16,7 +16,7 @@ from flaxner.inputs import checked, kind
 from flaxner.overlap import chunks, overlapped
 from flaxner.pipeline_options import Options
 from flaxner.reading import Reader, Text
-from flaxner.serving import write_artefact
+from flaxner.serving import is_artefact, write_artefact
 from flaxner.word_tagging import CHUNK, WordTagger
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class NerPipeline:
           progress: show a bar on standard error.
           **given: see `Options`.
         """
+        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+            raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
         answers = self._answers(texts, self.options.changed(given), FIRST_CHUNK)
         if not progress:
             return answers
@@ -251,6 +253,8 @@ def pipeline(
         raise ValueError(f"the task must be one of {', '.join(TASKS)}: got {task!r}")
     if model is None:
         raise ValueError("a model must be named: pipeline('ner', model=FOLDER_OR_HUB_NAME)")
+    if isinstance(model, str | Path) and is_artefact(model):
+        raise ValueError(f"{model} is an exported pipeline: flaxner.load_exported reads it")
     from flaxner.classifier import load_classifier  # an export is run without the model's code
 
     chosen = Options().changed(options)

@@ -44,6 +44,7 @@ class Options(NamedTuple):
             raise ValueError(
                 f"the pipeline has no option {unknown[0]!r}; it has {', '.join(self._fields)}"
             )
+        _check_kinds(given)
         strategy = given.get("aggregation_strategy")
         if strategy is not None and strategy.lower() == "none" and given.get("stride") is not None:
             raise ValueError(
@@ -58,3 +59,21 @@ class Options(NamedTuple):
                     f"{name} must be one of {', '.join(known)}: got {getattr(made, name)!r}"
                 )
         return made
+
+
+KINDS: dict[str, tuple[type, str]] = {
+    "aggregation_strategy": (str, "a string"),
+    "ignore_labels": (Collection, "a list of labels"),
+    "stride": (int, "a whole number"),
+    "truncation": (bool, "True or False"),
+    "decoder": (str, "a string"),
+    "is_split_into_words": (bool, "True or False"),
+    "delimiter": (str, "a string"),
+}
+
+
+def _check_kinds(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        wanted, words = KINDS[name]
+        if value is not None and not isinstance(value, wanted):
+            raise ValueError(f"{name} must be {words}: got {value!r}")

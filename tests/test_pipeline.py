@@ -225,6 +225,13 @@ def test_compilations_are_few(folder):
         ("a", {"aggregation_strategy": "sum"}, "must be one of none, simple"),
         ("a", {"stride": 62, "aggregation_strategy": "simple"}, "less than the 62 tokens"),
         ("a", {"strides": 1}, "no option 'strides'"),
+        ("a", {"aggregation_strategy": 3}, "must be a string: got 3"),
+        ("a", {"ignore_labels": 3}, "ignore_labels must be a list of labels: got 3"),
+        ("a", {"stride": "7"}, "stride must be a whole number: got '7'"),
+        (b"a", {}, "got bytes"),
+        ({"text": "a"}, {}, "got dict"),
+        ("a\ud800b", {}, "half of a surrogate pair"),
+        ([["a", "\udfff"]], {"is_split_into_words": True}, "half of a surrogate pair"),
     ],
 )
 def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
@@ -241,10 +248,86 @@ def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
     for number, (message, edit) in enumerate(cases.items()):
         with pytest.raises(ValueError, match=message):
             pipeline("ner", model=edited(folder, tmp_path / str(number), edit))
+
+    def without_tokenizer(fields):
+        for file in (tmp_path / "bare").glob("token*"):
+            file.unlink()
+
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        pipeline("ner", model=edited(folder, tmp_path / "bare", without_tokenizer))
+    for labels, message in (
+        (["O"], "5 labels and 1 names"),
+        ({"a": "O"}, "must be numbers: got a"),
+        ([0, 1, 2, 3, 4], "with a string"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pipeline("ner", model=folder, id2label=labels)
+    for number, ours in enumerate(("x", {"max_length": "x"}, {"max_length": 2})):
+        wrong = edited(folder, tmp_path / f"ours{number}", lambda f, o=ours: f.update(flaxner=o))
+        with pytest.raises(ValueError, match="in 'flaxner'"):
+            pipeline("ner", model=wrong)
+    with pytest.raises(ValueError, match="a folder, a Hub name or a model of ours: got 5"):
+        pipeline("ner", model=5)
     with pytest.raises(ValueError, match="a model must be named"):
         pipeline("ner")
+    with pytest.raises(ValueError, match="there is no device 'cuda:0'"):
+        pipeline("ner", model=folder, device="cuda:0")
     with pytest.raises(ValueError, match="the task must be one of"):
         pipeline("fill-mask", model=folder)
+
+
+def test_labels_without_names_can_be_given_names(folder, ours, tmp_path):
+    def bare(fields):
+        del fields["id2label"], fields["label2id"]
+
+    named = pipeline("ner", model=edited(folder, tmp_path / "bare", bare), id2label=TAGS)
+    assert named(list(TEXTS)) == ours(list(TEXTS))
+
+
+def test_a_slow_tokenizer_is_refused(folder):
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(ValueError, match=r"is slow \(Slow\): flaxner needs a fast one"):
+        pipeline("ner", model=folder, tokenizer=Slow())
+
+
+def test_streams_count_on_request_and_refuse_a_text(ours, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
+    got = list(ours.stream(list(TEXTS), progress=True, aggregation_strategy="word"))
+    assert got == ours(list(TEXTS), aggregation_strategy="word")
+    assert "texts" in capsys.readouterr().err
+    for wrong in ("a text", 5):
+        with pytest.raises(ValueError, match="a stream is made of many texts"):
+            ours.stream(wrong)
+
+
+@pytest.mark.slow
+def test_memory_stays_while_texts_stream(ours):
+    """Tens of thousands of texts cost no more memory than the first thousands."""
+    import tracemalloc
+
+    held = []
+    stream = ours.stream(f"{TEXTS[i % 4]} {i}" for i in range(9000))
+    tracemalloc.start()
+    for done, _ in enumerate(stream, 1):
+        if done in (5000, 9000):
+            held.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert held[1] < 1.2 * held[0]
+
+
+def test_warmup_compiles_every_shape(folder):
+    import jax
+
+    ner = pipeline("ner", model=folder, device=jax.devices()[0])
+    ner.warmup()
+    compiled = len(ner.predictor.traces)
+    for size in (1, 2, 5, 40, 700):
+        ner([*TEXTS] * size)
+        ner([TEXTS[0][:9]] * size)
+    assert len(ner.predictor.traces) == compiled
 
 
 def test_bfloat16_finds_nearly_the_same(folder, ours):
