@@ -19,15 +19,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.bert_config import ACTIVATIONS, BertConfig, Compute
+from flaxner.models.dense import Dense, batched_product, product
 from flaxner.models.dropout import dropout
 
 Array = jax.Array
 
 
-def _linear(
-    config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: nnx.Rngs
-) -> nnx.Linear:
-    return nnx.Linear(
+def _linear(config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: nnx.Rngs) -> Dense:
+    return Dense(
         d_in,
         d_out,
         kernel_init=nnx.initializers.normal(config.initializer_range),
@@ -107,11 +106,9 @@ class Attention(nnx.Module):
 
         q_BHLK, v_BHLK = split(self.query(x_BLD)), split(self.value(x_BLD))
         k_BHLK = split(self._keys(x_BLD))
-        scores_BHLL = jnp.matmul(
-            q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), preferred_element_type=jnp.float32
-        )
+        scores_BHLL = batched_product(q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), jnp.float32)
         probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
-        mixed_BHLK = jnp.matmul(dropout(probs_BHLL, self.rate, key), v_BHLK)
+        mixed_BHLK = batched_product(dropout(probs_BHLL, self.rate, key), v_BHLK, v_BHLK.dtype)
         return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
 
     def _keys(self, x_BLD: Array) -> Array:
@@ -121,10 +118,8 @@ class Attention(nnx.Module):
         its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
         """
         assert self.key.bias is not None
-        kernel, bias = self.key.kernel.get_value(), self.key.bias.get_value()
-        dtype = self.key.dtype
-        keys_BLD = jnp.matmul(x_BLD.astype(dtype), kernel.astype(dtype))
-        return keys_BLD + jax.lax.stop_gradient(bias).astype(dtype)
+        keys_BLD = product(x_BLD, self.key.kernel.get_value(), self.key.dtype)
+        return keys_BLD + jax.lax.stop_gradient(self.key.bias.get_value()).astype(keys_BLD.dtype)
 
 
 class Layer(nnx.Module):
