@@ -100,7 +100,7 @@ def load_classifier(
             raise ValueError(
                 f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
             )
-    model = dataclasses.replace(model, compute=Compute(dtype=dtype))
+    model = dataclasses.replace(model, compute=Compute.on(jax.default_backend(), dtype))
     if tokenizer is None and folder is None:
         raise ValueError("a model given as an object needs a tokenizer beside it")
     if tokenizer is None or isinstance(tokenizer, str | os.PathLike):

@@ -70,7 +70,12 @@ def prepare(config: TrainConfig) -> Prepared:
     fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
     corpora = load_corpora(config)
     scheme = label_scheme(corpora, fields)
-    compute = Compute(dtype=config.precision, scan_layers=config.scan_layers, remat=config.remat)
+    compute = Compute.on(
+        jax.default_backend(),
+        config.precision,
+        scan_layers=config.scan_layers,
+        remat=config.remat,
+    )
     fresh: list[str] = []
     if config.model in SCRATCH:
         tokenizer = scratch_tokenizer(corpora["train"])

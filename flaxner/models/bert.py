@@ -31,6 +31,7 @@ def _linear(config: BertConfig, compute: Compute, d_in: int, d_out: int, rngs: n
         d_out,
         kernel_init=nnx.initializers.normal(config.initializer_range),
         dtype=jnp.dtype(compute.dtype),
+        out=jnp.dtype(compute.activation_dtype),
         param_dtype=jnp.float32,
         rngs=rngs,
     )
@@ -41,7 +42,7 @@ def _norm(config: BertConfig, compute: Compute, rngs: nnx.Rngs) -> nnx.LayerNorm
     return nnx.LayerNorm(
         config.hidden_size,
         epsilon=config.layer_norm_eps,
-        dtype=jnp.dtype(compute.dtype),
+        dtype=jnp.dtype(compute.activation_dtype),
         param_dtype=jnp.float32,
         use_fast_variance=False,
         rngs=rngs,
@@ -106,9 +107,12 @@ class Attention(nnx.Module):
 
         q_BHLK, v_BHLK = split(self.query(x_BLD)), split(self.value(x_BLD))
         k_BHLK = split(self._keys(x_BLD))
-        scores_BHLL = batched_product(q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), jnp.float32)
+        scores_BHLL = batched_product(
+            q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), self.key.dtype, jnp.float32
+        )
         probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
-        mixed_BHLK = batched_product(dropout(probs_BHLL, self.rate, key), v_BHLK, v_BHLK.dtype)
+        probs_BHLL = dropout(probs_BHLL, self.rate, key)
+        mixed_BHLK = batched_product(probs_BHLL, v_BHLK, self.key.dtype, v_BHLK.dtype)
         return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
 
     def _keys(self, x_BLD: Array) -> Array:
@@ -118,7 +122,7 @@ class Attention(nnx.Module):
         its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
         """
         assert self.key.bias is not None
-        keys_BLD = product(x_BLD, self.key.kernel.get_value(), self.key.dtype)
+        keys_BLD = product(x_BLD, self.key.kernel.get_value(), self.key.dtype, self.key.out)
         return keys_BLD + jax.lax.stop_gradient(self.key.bias.get_value()).astype(keys_BLD.dtype)
 
 

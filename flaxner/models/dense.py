@@ -1,11 +1,12 @@
-"""Matrix products in the compute dtype, with sums and weight gradients in float32.
+"""Matrix products with narrow operands, and sums and weight gradients in float32.
 
 In bfloat16 every product, forward and backward, takes bfloat16 operands, accumulates in float32
-and is rounded once, if at all. The gradient of a kernel never is: it is summed over the devices
-in float32. Left to JAX's own rules, gradients would mix the two dtypes, or be rounded before they
-are summed; and XLA's fast bfloat16 kernels on CPUs are those with a float32 result.
+and is rounded to the dtype of the activations, once. The gradient of a kernel is not rounded at
+all, so it is summed over the devices in float32. Left to JAX's own rules, gradients would mix
+the two dtypes or be rounded before they are summed, and XLA's CPU backend, whose bfloat16 kernels
+are those with a float32 result, would not take them.
 
-Shapes: D features in, F features out, "..." any leading dimensions.
+Shapes: D features in, F features out, M, K, N sides of a matrix, "..." leading dimensions.
 """
 
 from __future__ import annotations
@@ -18,30 +19,35 @@ import jax.numpy as jnp
 from flax import nnx
 
 Array = jax.Array
+Kept = tuple[Array, Array]
 
 
 class Dense(nnx.Linear):
-    """`nnx.Linear` whose product is `product`."""
+    """`nnx.Linear` by `product`: operands in `dtype`, the result in the dtype `out`."""
 
-    def __call__(self, x: Array) -> Array:
-        """x_...D -> y_...F in the layer's dtype."""
-        y = product(x, self.kernel.get_value(), self.dtype)
-        assert self.bias is not None
-        return y + self.bias.get_value().astype(self.dtype)
+    def __init__(self, d_in: int, d_out: int, *, out: Any, **settings: Any) -> None:
+        super().__init__(d_in, d_out, **settings)
+        self.out = out
+
+    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
+        """x_...D -> y_...F."""
+        assert self.bias is not None and out_sharding is None
+        y = product(inputs, self.kernel.get_value(), self.dtype, self.out)
+        return y + self.bias.get_value().astype(self.out)
 
 
-def product(x: Array, kernel_DF: Array, dtype: Any) -> Array:
-    """x_...D times a float32 kernel_DF, computed and returned in `dtype`."""
+def product(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> Array:
+    """x_...D times a float32 kernel_DF, with operands in `dtype`, returned in `out`."""
     if jnp.dtype(dtype) == jnp.float32:
-        return jnp.matmul(x.astype(dtype), kernel_DF)
-    return _narrow_product(x.astype(dtype), kernel_DF)
+        return jnp.matmul(x.astype(dtype), kernel_DF).astype(out)
+    return _narrow_product(x, kernel_DF, jnp.dtype(dtype), jnp.dtype(out))
 
 
-def batched_product(a: Array, b: Array, out: Any) -> Array:
-    """a_...MK times b_...KN over equal leading dimensions, returned in the dtype `out`."""
-    if a.dtype == jnp.float32:
-        return jnp.matmul(a, b)
-    return _narrow_batched(a, b, jnp.dtype(out))
+def batched_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
+    """a_...MK times b_...KN over equal leading dimensions, operands in `dtype`, in `out`."""
+    if jnp.dtype(dtype) == jnp.float32:
+        return jnp.matmul(a, b).astype(out)
+    return _narrow_batched(a, b, jnp.dtype(dtype), jnp.dtype(out))
 
 
 def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()) -> Array:
@@ -69,43 +75,45 @@ def _turned_product(a: Array, b: Array) -> Array:
     return jax.lax.platform_dependent(a, b, cpu=copied, default=folded)
 
 
-@jax.custom_vjp
-def _narrow_product(x: Array, kernel_DF: Array) -> Array:
-    return _product_forward(x, kernel_DF)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _narrow_product(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> Array:
+    return _wide(x.astype(dtype), kernel_DF.astype(dtype), ((x.ndim - 1,), (0,))).astype(out)
 
 
-def _product_forward(x: Array, kernel_DF: Array) -> tuple[Array, tuple[Array, Array]]:
-    narrow_DF = kernel_DF.astype(x.dtype)
-    return _wide(x, narrow_DF, ((x.ndim - 1,), (0,))).astype(x.dtype), (x, narrow_DF)
+def _product_forward(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
+    y = _narrow_product(x, kernel_DF, dtype, out)
+    # The empty array carries the dtype that the gradient of x must have.
+    return y, (x.astype(dtype), kernel_DF.astype(dtype), jnp.zeros(0, x.dtype))
 
 
-def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, narrow_DF = kept
-    d_x = _wide(gradient, narrow_DF, ((x.ndim - 1,), (1,))).astype(x.dtype)
-    return d_x, _turned_product(
-        x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
-    )
+def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
+    x, kernel_DF, of_x = kept
+    gradient = gradient.astype(dtype)
+    d_x = _wide(gradient, kernel_DF, ((x.ndim - 1,), (1,))).astype(of_x.dtype)
+    flat = (array.reshape(-1, array.shape[-1]) for array in (x, gradient))
+    return d_x, _turned_product(*flat)
 
 
 _narrow_product.defvjp(_product_forward, _product_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _narrow_batched(a: Array, b: Array, out: Any) -> Array:
-    lead = tuple(range(a.ndim - 2))
-    return _wide(a, b, ((a.ndim - 1,), (a.ndim - 2,)), lead).astype(out)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _narrow_batched(a: Array, b: Array, dtype: Any, out: Any) -> Array:
+    column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
+    return _wide(a.astype(dtype), b.astype(dtype), ((column,), (column - 1,)), lead).astype(out)
 
 
-def _batched_forward(a: Array, b: Array, out: Any) -> tuple[Array, tuple[Array, Array]]:
-    return _narrow_batched(a, b, out), (a, b)
+def _batched_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
+    types = jnp.zeros(0, a.dtype), jnp.zeros(0, b.dtype)
+    return _narrow_batched(a, b, dtype, out), (a.astype(dtype), b.astype(dtype), *types)
 
 
-def _batched_backward(out: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    a, b = kept
-    row, column = a.ndim - 2, a.ndim - 1
-    lead, narrow = tuple(range(row)), g.astype(a.dtype)
-    d_a = _wide(narrow, b, ((column,), (column,)), lead)
-    return d_a.astype(a.dtype), _turned_product(a, narrow).astype(b.dtype)
+def _batched_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
+    a, b, of_a, of_b = kept
+    column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
+    gradient = gradient.astype(dtype)
+    d_a = _wide(gradient, b, ((column,), (column,)), lead)
+    return d_a.astype(of_a.dtype), _turned_product(a, gradient).astype(of_b.dtype)
 
 
 _narrow_batched.defvjp(_batched_forward, _batched_backward)

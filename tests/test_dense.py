@@ -1,0 +1,82 @@
+"""Matrix products with bfloat16 operands: exact in what they promise to keep in float32."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxner.decoders import Softmax
+from flaxner.models import Compute, Model
+from flaxner.models.dense import batched_product, product
+from tests.tiny import tiny_config
+
+BF16 = jnp.bfloat16
+
+
+def rounded(x):
+    return x.astype(BF16).astype(jnp.float32)
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("width", [6, 7])  # an odd side takes the plain order
+def test_a_product_rounds_operands_and_nothing_else(width):
+    x, kernel, gradient = normal(0, 2, 5, width), normal(1, width, 4), normal(2, 2, 5, 4)
+    y, pull = jax.vjp(lambda x, kernel: product(x, kernel, BF16, jnp.float32), x, kernel)
+    d_x, d_kernel = pull(gradient)
+    x, kernel, gradient = rounded(x), rounded(kernel), rounded(gradient)
+    np.testing.assert_allclose(y, x @ kernel, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(d_x, gradient @ kernel.T, rtol=1e-6, atol=1e-6)
+    expected = jnp.einsum("abd,abf->df", x, gradient)
+    np.testing.assert_allclose(d_kernel, expected, rtol=1e-6, atol=1e-6)
+    assert d_kernel.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_a_batched_product_rounds_operands_and_nothing_else(width):
+    a, b, gradient = normal(0, 2, 3, 5, width), normal(1, 2, 3, width, 4), normal(2, 2, 3, 5, 4)
+    y, pull = jax.vjp(lambda a, b: batched_product(a, b, BF16, jnp.float32), a, b)
+    d_a, d_b = pull(gradient)
+    a, b, gradient = rounded(a), rounded(b), rounded(gradient)
+    np.testing.assert_allclose(y, a @ b, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(d_a, gradient @ b.swapaxes(2, 3), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(d_b, a.swapaxes(2, 3) @ gradient, rtol=1e-6, atol=1e-6)
+
+
+def test_results_and_gradients_have_the_dtype_of_the_activations():
+    x, kernel = normal(0, 5, 6).astype(BF16), normal(1, 6, 4)
+    y, pull = jax.vjp(lambda x, kernel: product(x, kernel, BF16, BF16), x, kernel)
+    d_x, d_kernel = pull(y)
+    assert (y.dtype, d_x.dtype, d_kernel.dtype) == (BF16, BF16, jnp.float32)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_bfloat16_gradients_stay_near_float32(platform):
+    model = Model(tiny_config(initializer_range=0.1), Compute())
+    params = model.init(0)
+    ids = np.random.default_rng(0).integers(1, 40, (4, 16)).astype(np.int32)
+    ones, places = np.ones_like(ids), np.broadcast_to(np.arange(16, dtype=np.int32), ids.shape)
+
+    def gradient(compute):
+        used = dataclasses.replace(model, compute=compute)
+
+        def loss(params):
+            return Softmax().loss(used.apply(params, ids, ones, places), ids % 2)[0]
+
+        return jax.grad(loss)(params)
+
+    exact, half = gradient(Compute()), gradient(Compute.on(platform, "bfloat16"))
+    for path, value in exact.items():
+        assert half[path].dtype == jnp.float32, path
+        norm = np.linalg.norm(value)
+        assert np.linalg.norm(half[path] - value) <= 0.05 * norm + 1e-6, path
+
+
+def test_activations_follow_the_platform():
+    assert Compute.on("cpu", "bfloat16").activation_dtype == "float32"
+    assert Compute.on("tpu", "bfloat16").activation_dtype == "bfloat16"
+    assert Compute.on("gpu", "float32", remat=True) == Compute("float32", remat=True)
