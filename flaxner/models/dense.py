@@ -31,7 +31,8 @@ class Dense(nnx.Linear):
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         """x_...D -> y_...F."""
-        assert self.bias is not None and out_sharding is None
+        assert self.bias is not None
+        assert out_sharding is None
         y = product(inputs, self.kernel.get_value(), self.dtype, self.out)
         return y + self.bias.get_value().astype(self.out)
 
