@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from flaxner.alignment import load_tokenizer, require_fast
 from flaxner.models import (
     Compute,
