@@ -61,6 +61,12 @@ class DataSettings:
         many="WEIGHTS",
     )
 
+    @property
+    def departures(self) -> dict[str, object]:
+        """Those of these settings that are not at their default."""
+        fields = [(field.name, field.default) for field in dataclasses.fields(DataSettings)]
+        return {name: getattr(self, name) for name, plain in fields if getattr(self, name) != plain}
+
     def check_data(self, validation_file: object) -> None:
         """Refuse settings that do not fit each other.
 

@@ -216,6 +216,8 @@ def _text(text: str) -> str:
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> str:
     shown = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "seed")
     rows = [_row(name, getattr(config, name)) for name in (*shown, "max_length", "precision")]
+    for name, value in config.departures.items():  # what of its corpus it was trained on, and how
+        rows.append(_row(name, " ".join(value) if isinstance(value, tuple) else value))
     names = ("steps", "best_step", "seconds", "tokens_per_second", "fill")
     rows += [_row(name, train[name]) for name in names if name in train]
     if "devices" in train:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -59,6 +60,9 @@ def test_all_of_them_at_once(settings, tmp_path):
     assert "3~6-shot, greedy as in Few-NERD" in told
     again = load_settings(result.output_dir / "config.toml")
     assert {name: again[name] for name in changes} == changes
+    card = (result.hub_dir / "README.md").read_text("utf-8")
+    assert re.search(r"few_shot *\| *3", card)
+    assert re.search(r"map_types *\| *PER=name LOC=name", card)
     config = json.loads((result.hub_dir / "config.json").read_text())
     assert set(config["label2id"]) == {"O", "B-name", "I-name"}
     first = json.loads((result.output_dir / "metrics.jsonl").read_text().splitlines()[0])

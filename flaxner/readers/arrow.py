@@ -31,7 +31,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             schema, batches = _open(file)
             names = tag_names(schema.metadata or {})
             yield from read_records(path, _records(batches), options, notes, names)
-    except (pa.ArrowException, OSError, OverflowError) as error:
+    except (pa.ArrowException, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadCorpus(path, 1, f"no table that can be read: {message[:200]}") from None
 

@@ -79,7 +79,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         tags.append(tag)
     if words:
         if sentence_at is None and not blank:
-            names = ", ".join(header)
+            names = excerpt(", ".join(header), 200)
             message = f"nothing divides the sentences; --sentence-column names one of {names}"
             raise BadCorpus(path, 1, message)
         yield Raw(tuple(words), tuple(tags), None, begun)
