@@ -41,10 +41,10 @@ def read_apart(path, limit=0):
 
 
 def test_damaged_files_are_read_or_refused_in_a_sentence():
-    outcomes, faults = fuzz(600, seed=11, tell=lambda text: None)
+    outcomes, faults = fuzz(300, seed=11, tell=lambda text: None)
     assert not faults
-    assert outcomes["corpus"] > 60
-    assert outcomes["refused"] > 60
+    assert outcomes["corpus"] > 30
+    assert outcomes["refused"] > 30
 
 
 @pytest.mark.slow
