@@ -111,6 +111,19 @@ class TrainConfig(DataSettings):
     segment_cache: str = _setting(
         "~/.cache/flaxner/segments", "folder of large corpora, tokenised; empty: none"
     )
+    license: str | None = _setting(
+        None,
+        "licence of the model, for its card: the Hub's name of it",
+        pattern=(r"[a-z0-9.+-]+", "a licence's name on the Hub, such as apache-2.0"),
+    )
+    language: str | None = _setting(
+        None,
+        "language of the model, for its card: ISO 639 codes, separated by commas",
+        pattern=(
+            r"([a-z]{2,3}|multilingual)(,([a-z]{2,3}|multilingual))*",
+            "ISO 639 codes separated by commas, such as en or de,fr",
+        ),
+    )
     # where: of this process, not of the run, hence not in config.toml
     inspect: bool = _setting(
         False, "look at the corpora, print what training would meet, and end", of_process=True
@@ -182,6 +195,8 @@ NOT_FINGERPRINTED = frozenset(
         "eval_batch_size",
         "compilation_cache",
         "segment_cache",
+        "license",
+        "language",
     }
 )
 

@@ -1,10 +1,9 @@
-"""A run's checkpoint -> a Hub folder, compared with PyTorch on request."""
+"""A run's checkpoint -> a Hub folder, compared with PyTorch and ONNX Runtime on request."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxner import agreement
 from flaxner.alignment import load_tokenizer
 from flaxner.checkpoint import Checkpoints
 from flaxner.config import TrainConfig, load_settings
 from flaxner.export import DTYPES, export_folder
 from flaxner.history import read_run_predictions, write_history
 from flaxner.labels import LabelScheme
+from flaxner.mistakes import Predicted
 from flaxner.model_card import model_card
 from flaxner.models import BertConfig, Model, read_config
+from flaxner.onnx_export import PACKAGES, write_onnx
 from flaxner.run_folder import RunFolder
-
-TOLERANCE = 1e-4  # of --verify: float32 logits in torch against ours, of any model size
-VERIFY_TEXTS = (
-    "The headquarters of Google is located in Mountain View, California.",
-    "Jordan beat Israel 2-1 on Tuesday.",
-    "He said: \"We'll meet Ms. O'Neill at 10:30 in São Paulo's old town\".",
-    "No names here",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +101,15 @@ class Converted:
       folder: the Hub folder.
       step: the checkpoint it holds.
       difference: largest difference between torch's logits and ours, if compared.
+      onnx_difference: the same of ONNX Runtime, if there is an ONNX file.
+      compared_on: the sentences of both comparisons, in words.
     """
 
     folder: Path
     step: int
     difference: float | None = None
+    onnx_difference: float | None = None
+    compared_on: str = ""
 
 
 def convert(
@@ -120,8 +118,11 @@ def convert(
     output_dir: str | Path | None = None,
     step: int | None = None,
     verify: bool = False,
+    onnx: bool = False,
     dtype: str = "float32",
     name: str | None = None,
+    license: str | None = None,
+    language: str | None = None,
 ) -> Converted:
     """Checkpoint of a run -> Hub folder.
 
@@ -130,31 +131,59 @@ def convert(
       output_dir: where to; RUN_DIR/hub if None.
       step: which checkpoint; the best one if None, the newest if the run has not ended.
       verify: load the folder in torch and compare logits.
-      dtype: of the weights, float32 or bfloat16.
+      onnx: write onnx/model.onnx, too, and compare its logits.
+      dtype: of the weights, float32 or bfloat16; the ONNX file is float32.
       name: USER/NAME, for the model card; the run's name if None.
+      license: for the model card; the run's setting if None.
+      language: for the model card, codes separated by commas; the run's setting if None.
 
     Raises:
-      ValueError: no run, no such checkpoint, an output folder that is something else, or
-        logits that differ by more than TOLERANCE.
+      ValueError: no run, no such checkpoint, an output folder that is something else, absent
+        packages, or logits that differ by more than `agreement.TOLERANCE`: then no folder is
+        written.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}: got {dtype!r}")
+    if verify:
+        agreement.require("--verify", ["torch"])
+    if onnx:
+        agreement.require("--onnx", PACKAGES)
     saved = SavedRun.open(run_dir)
     if step is None:
         step = saved.steps[-1] if saved.best_step is None else saved.best_step
-    folder = Path(output_dir) if output_dir is not None else saved.run.hub
-    vacant = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not vacant and not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is in use and holds no model: name another --output-dir")
+    folder = _vacant(Path(output_dir) if output_dir is not None else saved.run.hub)
+    said = {"license": license, "language": language}
+    config = TrainConfig(
+        **load_settings(saved.run.config) | {k: v for k, v in said.items() if v is not None}
+    )
     params = saved.params(step)
     # Scores belong to the best checkpoint alone: another one's card and history say none.
     results = saved.results() if step == saved.best_step else None
+    predictions = read_run_predictions(saved.run)
+    made = Converted(folder, step)
+
+    def more(draft: Path) -> None:
+        nonlocal made
+        write_history(draft, saved.run, results)
+        file = write_onnx(draft) if onnx else None
+        if verify or onnx:
+            sentences, where = _real_sentences(predictions)
+            probe = agreement.Probe.of(saved.model, _rounded(params, dtype), draft, sentences)
+            made = Converted(
+                folder,
+                step,
+                probe.compare("PyTorch", agreement.in_torch(draft)) if verify else None,
+                probe.compare("ONNX Runtime", agreement.in_onnx_runtime(file)) if file else None,
+                where,
+            )
+
     card = model_card(
-        TrainConfig(**load_settings(saved.run.config)),
+        config,
         saved.scheme,
         results or {"train": {}},
-        predictions=read_run_predictions(saved.run) if results else {},
+        predictions=predictions if results else {},
         name=name,
+        onnx=onnx,
     )
     export_folder(
         folder,
@@ -165,53 +194,29 @@ def convert(
         fields=saved.fields,
         card=card,
         dtype=dtype,
-        more=lambda draft: write_history(draft, saved.run, results),
+        more=more,
     )
-    if not verify:
-        return Converted(folder, step)
-    rounded = {
-        path: value.astype(jnp.dtype(dtype)).astype(np.float32) for path, value in params.items()
-    }
-    difference = verify_folder(folder, saved.model, rounded, VERIFY_TEXTS)
-    if not difference <= TOLERANCE:
-        raise ValueError(
-            f"torch's logits on {folder} differ from ours by {difference:.2e}, "
-            f"more than {TOLERANCE:.0e}: do not use this folder"
-        )
-    return Converted(folder, step, difference)
+    return made
 
 
-def verify_folder(
-    folder: str | Path, model: Model, params: Mapping[str, Any], texts: Sequence[str]
-) -> float:
-    """Largest difference between torch's logits on a Hub folder and ours, float32.
+def _vacant(folder: Path) -> Path:
+    """The folder, if it may be replaced."""
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not empty and not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is in use and holds no model: name another --output-dir")
+    return folder
 
-    Args:
-      folder: the Hub folder, read by `transformers` with torch.
-      model: our static definition.
-      params: our parameters, as checkpointed.
-      texts: sentences to compare on.
 
-    Returns:
-      max absolute difference over all real tokens.
+def _rounded(params: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+    """What a file of that dtype holds of them, in float32."""
+    return {k: value.astype(jnp.dtype(dtype)).astype(np.float32) for k, value in params.items()}
 
-    Raises:
-      ValueError: torch is not installed.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError("--verify compares with PyTorch: pip install torch") from error
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    reference = AutoModelForTokenClassification.from_pretrained(str(folder), dtype=torch.float32)
-    reference.eval()
-    inputs = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True)
-    with torch.no_grad():
-        theirs = reference(**inputs).logits.float().numpy()
-    arrays = {name: tensor.numpy().astype(np.int32) for name, tensor in inputs.items()}
-    mask = arrays["attention_mask"]
-    positions = np.broadcast_to(np.arange(mask.shape[1], dtype=np.int32), mask.shape)
-    ours = jax.jit(model.apply)(params, arrays["input_ids"], mask, positions)
-    return float(np.abs(theirs - np.asarray(ours))[mask == 1].max())
+def _real_sentences(predictions: dict[str, list[Predicted]]) -> tuple[list[Any], str]:
+    """Sentences to compare on, spread over the validation split, and what they are."""
+    for split in ("validation", *predictions):
+        found = predictions.get(split)
+        if found:
+            chosen = found[:: -(-len(found) // agreement.SENTENCES)]
+            return [list(s.words) for s in chosen], f"{len(chosen)} sentences of {split}"
+    return list(agreement.TEXTS), f"{len(agreement.TEXTS)} texts"

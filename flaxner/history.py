@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flaxner.config import TrainConfig, load_settings
 from flaxner.mistakes import Predicted, read_predictions
 from flaxner.run_folder import RunFolder, write_json
 
@@ -19,20 +21,49 @@ def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
 
 
 def write_history(folder: Path, run: RunFolder, results: Mapping[str, Any] | None) -> None:
-    """Copy config.toml and metrics.jsonl, write results.json and TensorBoard events.
+    """Write config.toml, metrics.jsonl, results.json and TensorBoard events.
+
+    config.toml names no folder of this machine; see `repeatable`.
 
     Args:
       folder: the Hub folder.
       run: the run.
       results: the content of results.json, if the model in the folder is the one it is about.
     """
-    for path in (run.config, run.metrics):
-        if path.is_file():
-            shutil.copyfile(path, folder / path.name)
+    config = repeatable(TrainConfig(**load_settings(run.config)))
+    (folder / run.config.name).write_text(config.to_toml(), "utf-8")
+    if run.metrics.is_file():
+        shutil.copyfile(run.metrics, folder / run.metrics.name)
     if results is not None:
         write_json(folder / "results.json", results)
     if run.metrics.is_file():
         write_events(folder / "runs", run.metrics)
+
+
+def repeatable(config: TrainConfig) -> TrainConfig:
+    """The settings as others may use them: what concerns this machine alone is left out.
+
+    Of an absolute path only the last part stays: others put their copy of the file beside.
+    """
+    plain = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.name in ("overwrite", "resume", "compilation_cache", "segment_cache")
+    }
+    named = {
+        field.name: _named(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.name in ("model", "dataset") or field.name.endswith("_file")
+    }
+    folder = Path(config.output_dir)
+    output_dir = f"runs/{folder.name}" if folder.is_absolute() else config.output_dir
+    return config.replace(**plain, **named, output_dir=output_dir)
+
+
+def _named(source: Any) -> Any:
+    if isinstance(source, tuple):
+        return tuple(_named(part) for part in source)
+    return Path(source).name if source is not None and Path(source).is_absolute() else source
 
 
 def write_events(folder: Path, metrics: Path) -> bool:

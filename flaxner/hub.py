@@ -130,6 +130,7 @@ def card_metadata(
     widget: Sequence[str] = (),
     license: str | None = None,
     language: Sequence[str] = (),
+    tags: Sequence[str] = (),
 ) -> str:
     """The YAML head of a model card, as the Hub reads it.
 
@@ -141,6 +142,7 @@ def card_metadata(
       widget: sentences to try the model on.
       license: the Hub's short name of it.
       language: ISO 639 codes.
+      tags: beside those of every model.
     """
     dataset = datasets[0] if len(datasets) == 1 else "custom"
     results = [
@@ -162,7 +164,7 @@ def card_metadata(
         pipeline_tag="token-classification",
         base_model=base_model,
         datasets=list(datasets) or None,
-        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax"],
+        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax", *tags],
         model_name=model_name if results else None,
         eval_results=results or None,
         license=license,
@@ -183,6 +185,7 @@ REPLACED = (
     "pytorch_model*",
     "flax_model.msgpack",
     "tf_model.h5",
+    "onnx/*",
     "runs/*",
 )
 

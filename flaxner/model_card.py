@@ -42,6 +42,24 @@ print(ner("The headquarters of Google is located in Mountain View, California.")
 ```
 """
 
+ONNX_USAGE = """With ONNX Runtime:
+
+```python
+import onnxruntime
+from huggingface_hub import hf_hub_download
+from transformers import AutoConfig, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+tags = AutoConfig.from_pretrained("{name}").id2label
+session = onnxruntime.InferenceSession(hf_hub_download("{name}", "onnx/model.onnx"))
+inputs = tokenizer(
+    "The headquarters of Google is located in Mountain View, California.", return_tensors="np"
+)
+logits = session.run(["logits"], dict(inputs))[0]
+print(list(zip(inputs.tokens(), (tags[i] for i in logits[0].argmax(-1)))))
+```
+"""
+
 LIMITS = """## Limits
 
 - It knows the types {types} and no others, as the annotators of its corpus understood them.
@@ -73,19 +91,17 @@ def model_card(
     *,
     predictions: Mapping[str, Sequence[Predicted]] | None = None,
     name: str | None = None,
-    license: str | None = None,
-    language: Sequence[str] = (),
+    onnx: bool = False,
 ) -> str:
     """README.md of a Hub folder.
 
     Args:
-      config: settings of the run.
+      config: settings of the run, licence and language among them.
       scheme: label table.
       results: the content of results.json; without splits for a model that was not scored.
       predictions: split -> sentences, for confusion, errors and widget examples.
       name: USER/NAME; the output folder's name if None.
-      license: the Hub's short name of it.
-      language: ISO 639 codes.
+      onnx: the folder has an ONNX file.
     """
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
@@ -97,8 +113,9 @@ def model_card(
         datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
         scores=scored,
         widget=_widget(predictions.get("validation", ())),
-        license=license,
-        language=language,
+        license=config.license,
+        language=config.language.split(",") if config.language else (),
+        tags=("onnx",) if onnx else (),
     )
     parts = [
         f"---\n{head}\n---\n",
@@ -108,6 +125,7 @@ def model_card(
         f"{_shown(config.model)} on {' and '.join(map(_shown, corpora))}; "
         "PyTorch and JAX load it alike.\n",
         USAGE.format(name=name),
+        ONNX_USAGE.format(name=name) if onnx else "",
         "## Results\n",
         *(_scores(split, report) for split, report in scored.items()),
         "Entities are counted by seqeval as in the CoNLL shared tasks; every word of the corpus "

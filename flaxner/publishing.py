@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flaxner import hub
 from flaxner.conversion import convert
 from flaxner.model_card import has_scores
 from flaxner.run_folder import RunFolder
+
+
+def convert_and_push(
+    run_dir: str,
+    *,
+    push_to_hub: str | None,
+    private: bool,
+    revision: str | None,
+    dry_run: bool,
+    force: bool,
+    **conversion: Any,
+) -> Iterator[str]:
+    """What scripts/convert_and_push.py does, as lines to print.
+
+    Raises:
+      ValueError: what `convert` and `push_to_hub` raise.
+    """
+    made = convert(run_dir, name=push_to_hub, **conversion)
+    yield f"step {made.step} -> {made.folder}"
+    for who, difference in (
+        ("PyTorch", made.difference),
+        ("ONNX Runtime", made.onnx_difference),
+    ):
+        if difference is not None:
+            yield (
+                f"{who}'s logits equal ours on {made.compared_on}: "
+                f"largest difference {difference:.1e}"
+            )
+    if dry_run:
+        yield describe(made.folder)
+    elif push_to_hub is not None:
+        yield push_folder(made.folder, push_to_hub, private, revision, force)
 
 
 def push_to_hub(
@@ -36,6 +70,11 @@ def push_to_hub(
     folder = Path(source)
     if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
         folder = convert(folder, name=name).folder
+    return push_folder(folder, name, private, revision, force)
+
+
+def push_folder(folder: Path, name: str, private: bool, revision: str | None, force: bool) -> str:
+    """As `hub.push_folder`, of a model that has been scored unless forced."""
     require_scores(folder, force=force)
     return hub.push_folder(folder, name, private=private, revision=revision)
 

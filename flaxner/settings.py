@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
         raise ValueError(f"{field.name} must be at most {high}: got {value}")
     if "choices" in meta and value not in meta["choices"]:
         raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
+    if "pattern" in meta and not re.fullmatch(meta["pattern"][0], value):
+        raise ValueError(f"{field.name} must be {meta['pattern'][1]}: got {value!r}")
 
 
 def kinds(field: dataclasses.Field[Any], owner: type) -> tuple[type, ...]:

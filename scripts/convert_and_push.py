@@ -12,29 +12,27 @@ def main() -> int:
     parser.add_argument("--output-dir", help="folder to write (default: RUN_DIR/hub)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--verify", action="store_true", help="compare logits with PyTorch")
+    parser.add_argument("--onnx", action="store_true", help="write onnx/model.onnx and compare")
+    parser.add_argument("--license", help="of the model, for its card: the Hub's name of it")
+    parser.add_argument("--language", help="for the card: ISO 639 codes, separated by commas")
     parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the folder")
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--revision", help="branch to push to (default: main)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be pushed")
     parser.add_argument("--force", action="store_true", help="push a model without scores")
-    given = parser.parse_args()
-    from flaxner import conversion, publishing
+    given = vars(parser.parse_args())
+    from flaxner.publishing import convert_and_push
 
-    how = {name: getattr(given, name) for name in ("output_dir", "step", "verify", "dtype")}
-    where = {name: getattr(given, name) for name in ("private", "revision", "force")}
     try:
-        made = conversion.convert(given.run_dir, name=given.push_to_hub, **how)
-        print(f"step {made.step} -> {made.folder}")
-        if made.difference is not None:
-            print(f"PyTorch's logits equal ours: largest difference {made.difference:.1e}")
-        if given.dry_run:
-            print(publishing.describe(made.folder))
-        elif given.push_to_hub is not None:
-            print(publishing.push_to_hub(made.folder, given.push_to_hub, **where))
+        for line in convert_and_push(**given):
+            print(line, flush=True)
     except ValueError as error:
         parser.error(str(error))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
