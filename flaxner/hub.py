@@ -1,19 +1,17 @@
-"""Files from and to the Hub; nothing about models. The only door to `huggingface_hub`."""
+"""Files from and to the Hub; nothing about models. The door to `huggingface_hub`."""
 
 from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
-    EvalResult,
     HfApi,
-    ModelCardData,
     RepoFolder,
     get_token,
     hf_hub_download,
@@ -121,63 +119,10 @@ def _reason(name: str, kind: str, error: Exception) -> str:
     return f"cannot get the {kind} {name!r}: {str(error).splitlines()[0]}"
 
 
-def card_metadata(
-    *,
-    model_name: str,
-    base_model: str | None,
-    datasets: Sequence[str],
-    scores: Mapping[str, Mapping[str, Any]],
-    widget: Sequence[str] = (),
-    license: str | None = None,
-    language: Sequence[str] = (),
-    tags: Sequence[str] = (),
-) -> str:
-    """The YAML head of a model card, as the Hub reads it.
-
-    Args:
-      model_name: name in the model index.
-      base_model: Hub name of the model that training began with.
-      datasets: Hub names of the corpora.
-      scores: split -> report with overall_precision, _recall, _f1, _accuracy.
-      widget: sentences to try the model on.
-      license: the Hub's short name of it.
-      language: ISO 639 codes.
-      tags: beside those of every model.
-    """
-    dataset = datasets[0] if len(datasets) == 1 else "custom"
-    results = [
-        EvalResult(
-            task_type="token-classification",
-            task_name="Named entity recognition",
-            dataset_type=dataset,
-            dataset_name=dataset,
-            dataset_split=split,
-            metric_type=metric,
-            metric_name=metric.capitalize() if metric != "f1" else "F1",
-            metric_value=round(report[f"overall_{metric}"], 6),
-        )
-        for split, report in scores.items()
-        for metric in ("precision", "recall", "f1", "accuracy")
-    ]
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="token-classification",
-        base_model=base_model,
-        datasets=list(datasets) or None,
-        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax", *tags],
-        model_name=model_name if results else None,
-        eval_results=results or None,
-        license=license,
-        language=list(language) or None,
-        widget=[{"text": text} for text in widget] or None,
-    )
-    return data.to_yaml()
-
-
 # Seconds before a push is tried again, each after a failure that may pass.
 RETRY_WAITS: Sequence[float] = (1, 2, 4, 8)
 LONGEST_WAIT = 60.0  # that a Hub may ask for by Retry-After
-PASSING = (408, 429, 500, 502, 503, 504)
+PASSING = (408, 409, 412, 429, 500, 502, 503, 504)
 # What an earlier push may have left that would contradict the new files.
 REPLACED = (
     "*.safetensors",
@@ -288,8 +233,8 @@ REFUSALS = {
     403: "the token has no right to write there: use one with write access to that user or "
     "organisation",
     404: "the Hub has no such repository for this token",
-    409: "the repository was changed at the same time: push again",
-    412: "the repository was changed at the same time: push again",
+    409: "the repository was changed at the same time",
+    412: "the repository was changed at the same time",
     429: "the Hub asks to wait (too many requests)",
 }
 

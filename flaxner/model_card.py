@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from flaxner import hub
+from flaxner.card_metadata import card_metadata
 from flaxner.config import TrainConfig
 from flaxner.labels import LabelScheme
 from flaxner.mistakes import BOUNDARY, MISSED, SPURIOUS, Predicted, confusion, examples, spans
@@ -107,10 +107,11 @@ def model_card(
     name = name or Path(config.output_dir).name
     scored = {split: results[split] for split in SPLITS if split in results}
     corpora = (*each(config.dataset), *each(config.train_file))
-    head = hub.card_metadata(
+    head = card_metadata(
         model_name=name.split("/")[-1],
         base_model=_hub_name(config.model),
         datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
+        corpus=" and ".join(corpus.strip("`") for corpus in map(_shown, corpora)),
         scores=scored,
         widget=_widget(predictions.get("validation", ())),
         license=config.license,
@@ -123,7 +124,7 @@ def model_card(
         f"A BERT token classifier for named entity recognition. It finds "
         f"{', '.join(scheme.types)}. Fine-tuned with flaxner (JAX/Flax) from "
         f"{_shown(config.model)} on {' and '.join(map(_shown, corpora))}; "
-        "PyTorch and JAX load it alike.\n",
+        f"PyTorch and JAX load it alike.{_summary(scored)}\n",
         USAGE.format(name=name),
         ONNX_USAGE.format(name=name) if onnx else "",
         "## Results\n",
@@ -143,6 +144,13 @@ def model_card(
         CITATION,
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _summary(scored: Mapping[str, Any]) -> str:
+    """The score that people look for, in the first lines."""
+    for split, report in reversed(list(scored.items())):
+        return f" F1 on {split}: **{report['overall_f1']:.4f}**."
+    return ""
 
 
 def has_scores(card: str) -> bool:
@@ -168,7 +176,7 @@ def _widget(sentences: Sequence[Predicted]) -> list[str]:
     """The first sentences of middling length, those with most types before others."""
     usable = [s for s in sentences if 5 <= len(s.words) <= 30 and spans(s.gold)]
     usable.sort(key=lambda s: -len({span.type for span in spans(s.gold)}))
-    texts = (re.sub(r" ([.,;:!?)])", r"\1", " ".join(s.words)) for s in usable)
+    texts = (re.sub(r" (?=[.,;:!?)])|(?<=\() ", "", " ".join(s.words)) for s in usable)
     return list(dict.fromkeys(texts))[:WIDGETS]
 
 
@@ -205,7 +213,9 @@ def _confusion(split: str, sentences: Sequence[Predicted]) -> str:
         "|---|" + "---:|" * len(columns),
     ]
     for name in [*types, SPURIOUS]:
-        rows.append(_row(f"**{_text(name)}**", *(counts[name, column] for column in columns)))
+        cells = (counts[name, column] for column in columns)
+        shown = (f"**{n}**" if c == name else n for c, n in zip(columns, cells, strict=True))
+        rows.append(_row(f"**{_text(name)}**", *shown))
     return "\n".join([*rows, ""])
 
 
@@ -228,22 +238,29 @@ def _named(words: Sequence[str], tags: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     """Text that Markdown leaves as it is, in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", text)
 
 
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> str:
     shown = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "seed")
     rows = [_row(name, getattr(config, name)) for name in (*shown, "max_length", "precision")]
     for name, value in config.departures.items():  # what of its corpus it was trained on, and how
-        rows.append(_row(name, " ".join(value) if isinstance(value, tuple) else value))
-    names = ("steps", "best_step", "seconds", "tokens_per_second", "fill")
-    rows += [_row(name, train[name]) for name in names if name in train]
+        rows.append(_row(name, _text(" ".join(value) if isinstance(value, tuple) else str(value))))
+    rows += [_row(name, train[name]) for name in ("steps", "best_step") if name in train]
+    rows += [
+        _row(name, f"{train[name]:,.0f}")
+        for name in ("seconds", "tokens_per_second")
+        if name in train
+    ]
+    if "fill" in train:
+        rows.append(_row("fill of the packed rows", f"{train['fill']:.1%}"))
     if "devices" in train:
         rows.append(_row("hardware", f"{train['devices']} x {train['device_kind']}"))
-    rows += [_row(f"version of {name}", _version(name)) for name in VERSIONS]
+    versions = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
     repeat = (
-        "The settings are in `config.toml`; `python scripts/train.py --config config.toml` of "
-        "flaxner repeats the run.\n"
+        f"With {versions}. The settings are in `config.toml`: `python scripts/train.py --config "
+        "config.toml` of flaxner repeats the run"
+        + (", with the corpus files beside.\n" if config.train_file else ".\n")
     )
     return "\n".join([_row("setting", "value"), "|---|---|", *rows, "", repeat])
 

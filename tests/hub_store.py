@@ -312,6 +312,18 @@ def metadata(content: str) -> Any:
     return yaml.safe_load(match[1]) if match else {}
 
 
+# As the Hub's own message names them.
+LICENSES = """
+apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
+c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
+cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl
+ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1
+lgpl-3.0 isc lppl-1.3c ms-pl apple-ascl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1
+ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license llama2 llama3 llama3.1 llama3.2 llama3.3
+gemma unknown other
+"""
 REPO_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -333,7 +345,10 @@ def check_card(content: str) -> tuple[list[str], list[str]]:
     for value in _listed(card.get("language")):
         if not isinstance(value, str) or not re.fullmatch(r"[a-z]{2,3}|code|multilingual", value):
             errors.append(f'"language" with value {value!r} is not valid: use an ISO 639 code')
-    for name in ("license", "library_name", "pipeline_tag"):
+    for value in _listed(card.get("license")):
+        if value not in LICENSES.split():
+            errors.append(f'"license" must be one of the licences that the Hub lists: {value!r}')
+    for name in ("library_name", "pipeline_tag"):
         value = card.get(name)
         if value is not None and not (isinstance(value, str) and value == value.lower()):
             errors.append(f'"{name}" must be a lower-case string: {value!r}')

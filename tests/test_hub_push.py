@@ -95,12 +95,13 @@ def test_who_may_not(hub, push, name, token, message):
     "fault",
     [
         lambda hub: hub.fail("/commit/", 429, headers={"Retry-After": "0"}, times=2),
+        lambda hub: hub.fail("/commit/", 409),
         lambda hub: hub.fail("repos/create", 500, times=2),
         lambda hub: hub.cut("/commit/", "before"),
         lambda hub: hub.cut("/commit/", "after"),
         lambda hub: hub.cut("PUT /_lfs/"),
     ],
-    ids=["429", "500", "commit cut", "answer lost", "upload cut"],
+    ids=["429", "409", "500", "commit cut", "answer lost", "upload cut"],
 )
 def test_what_passes_is_tried_again(hub, push, fault):
     fault(hub)
@@ -110,12 +111,28 @@ def test_what_passes_is_tried_again(hub, push, fault):
     assert len(hub.repo("user/x").commits) == 2
 
 
+def test_xet_is_not_needed(hub, push):
+    """hf_xet installed and not turned off, against a Hub that does not offer it."""
+    pytest.importorskip("hf_xet")
+    assert push(HF_HUB_DISABLE_XET="0") == ""
+    assert pushed(hub) == FILES
+    assert not hub.count("xet")
+
+
+def test_a_card_that_the_hub_refuses(push, tmp_path):
+    (tmp_path / "folder" / "README.md").write_text("---\nlicense: mine\n---\n# x\n")
+    said = push()
+    assert "must be one of the licences" in said
+    assert "\n" not in said
+
+
 @pytest.mark.parametrize(
     ("pattern", "status", "message"),
     [
         ("/preupload/", 401, "does not accept the token"),
         ("/preupload/", 403, "no right to write there"),
-        ("/commit/", 409, "changed at the same time: push again"),
+        ("/commit/", 409, "changed at the same time; repeat the push"),
+        ("/commit/", 429, "asks to wait (too many requests); repeat the push"),
         ("repos/create", 500, "status 500; repeat the push"),
     ],
 )

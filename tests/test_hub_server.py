@@ -147,11 +147,11 @@ def test_cards(hub, tmp_path):
     code = """
 from huggingface_hub import ModelCard
 ModelCard("---\\nlicense: mit\\nlanguage: en\\n---\\n# x").validate()
-for bad in ("license: MIT", "language: english", "base_model: a b", "widget: [x]"):
+for bad in ("license: mine", "license: MIT", "language: english", "base_model: a b", "widget: [x]"):
     try:
         ModelCard(f"---\\n{bad}\\n---\\n# x").validate()
     except ValueError as error:
         print(str(error).splitlines()[-1])
 """
     lines = ok(hub.run(tmp_path / "home", code)).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5

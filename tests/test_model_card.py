@@ -21,7 +21,8 @@ TRAIN = {"steps": 3, "best_step": 2, "seconds": 1.5}
 
 
 def card(**options):
-    config = TrainConfig(dataset="user/corpus", output_dir="runs/x")
+    about = {key: options.pop(key) for key in ("license", "language") if key in options}
+    config = TrainConfig(dataset="user/corpus", output_dir="runs/x", **about)
     results = {"validation": REPORT, "train": TRAIN}
     scheme = LabelScheme.from_types(["PER", "LOC"])
     return model_card(config, scheme, options.pop("results", results), **options)
@@ -38,10 +39,12 @@ def test_confusion_counted_by_hand():
 
 def test_metadata_is_what_the_hub_reads():
     text = card(
-        predictions={"validation": SENTENCES}, name="user/x", license="mit", language=["en"]
+        predictions={"validation": SENTENCES}, name="user/x", license="mit", language="en,de"
     )
     head = metadata(text)
     assert check_card(text) == ([], [])
+    assert head["license"] == "mit"
+    assert head["language"] == ["en", "de"]
     assert head["library_name"] == "transformers"
     assert head["pipeline_tag"] == "token-classification"
     assert head["base_model"] == "google-bert/bert-base-cased"
@@ -54,17 +57,68 @@ def test_metadata_is_what_the_hub_reads():
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("license", "MIT License", "license must be a licence's name on the Hub"),
+        ("language", "english", "language must be ISO 639 codes separated by commas"),
+        ("language", "en de", "got 'en de'"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_refused_before_training(field, value, told):
+    with pytest.raises(ValueError, match=told):
+        TrainConfig(dataset="x", **{field: value})
+
+
+def tables(text):
+    """Every table of the rendered page, as rows of (text, kinds of its parts); every fence."""
+    from markdown_it import MarkdownIt
+
+    page = MarkdownIt("commonmark").enable("table").parse(text.split("\n---\n", 1)[1])
+    found, inside = [], False
+    for token in page:
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            inside = True
+        elif token.type == "inline" and inside:
+            cell = "".join(child.content for child in token.children)
+            found[-1][-1].append((cell, {child.type for child in token.children}))
+            inside = False
+    return found, [token for token in page if token.type == "fence"]
+
+
+def test_the_page_renders_whatever_the_words():
+    """Words that are Markdown, HTML or entities stay words; no table or fence falls apart."""
+    nasty = ("```", "|", "<b>", "&lt;", "*x*", "[a](b)", "`c`", "~~d~~", "#", "\\|", "$e$", "a_b_c")
+    sentence = Predicted(nasty, ("B-PER", *["O"] * 11), ("O", "B-LOC", *["O"] * 10))
+    text = card(predictions={"validation": [*SENTENCES, sentence]}, name="user/x", onnx=True)
+    found, fences = tables(text)
+    assert len(fences) == 4, "three snippets and the citation"
+    assert all(fence.markup == "```" and fence.content.strip() for fence in fences)
+    assert len(found) == 4, "scores, confusion, errors, settings"
+    for rows in found:
+        assert len(rows) > 1
+        assert len({len(row) for row in rows}) == 1
+    errors = {row[0][0]: row[0][1] for row in found[2]}
+    assert errors[" ".join(nasty)] <= {"text", "text_special"}
+
+
 def test_text():
     text = card(predictions={"validation": SENTENCES}, name="user/x")
     assert 'from_pretrained("user/x")' in text
     assert r"Anna (LOC), Bob (PER), in (LOC)" in text
     assert r"A\*b (LOC)" in text
     assert "| PER | 1.0000 | 0.5000 | 0.6667 | 2 |" in text
+    assert "F1 on validation: **0.5000**." in text
     assert has_scores(text)
 
 
 def test_a_model_without_scores_claims_none():
     text = card(results={"train": TRAIN})
+    assert "F1 on" not in text
     assert not has_scores(text)
     assert "has not been scored" in text
 

@@ -27,7 +27,7 @@ def whole(folder, model):
 
 
 def sharded(folder, model):
-    model.save_pretrained(folder, max_shard_size="40KB")
+    model.save_pretrained(folder, max_shard_size="20KB")
     assert len(list(folder.glob("*.safetensors"))) > 2
     assert (folder / SAFETENSORS_INDEX).is_file()
 
@@ -130,7 +130,9 @@ def torch_model(make):
     torch.manual_seed(0)
     # wide enough that every activation is bent
     fields = {**SIZES, "initializer_range": 0.3, **make.fields}
-    model = BertForTokenClassification(BertConfig(**fields, num_labels=make.labels)).eval()
+    names = {i: f"L{i}" for i in range(make.labels)}
+    config = BertConfig(**fields, id2label=names, label2id={v: k for k, v in names.items()})
+    model = BertForTokenClassification(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:  # biases and layer norms would all be 0 and 1
@@ -191,9 +193,7 @@ def test_a_pretraining_checkpoint_keeps_its_encoder(tmp_path):
     loaded = load_pretrained(tmp_path / "theirs", num_labels=3)
     assert loaded.fresh == ["classifier.bias", "classifier.weight"]
     scheme = LabelScheme(("O", "B-X", "I-X"))
-    folder = export_folder(
-        tmp_path / "ours", loaded.model, loaded.params, scheme, tiny_tokenizer()
-    )
+    folder = export_folder(tmp_path / "ours", loaded.model, loaded.params, scheme, tiny_tokenizer())
     tensors = load_file(folder / SAFETENSORS)
     encoder = {k: v.numpy() for k, v in model.bert.state_dict().items() if "pooler" not in k}
     assert encoder.pop("embeddings.position_ids", None) is None

@@ -1,0 +1,63 @@
+"""The YAML head of a model card, through `huggingface_hub`'s own card tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+
+def card_metadata(
+    *,
+    model_name: str,
+    base_model: str | None,
+    datasets: Sequence[str],
+    scores: Mapping[str, Mapping[str, Any]],
+    corpus: str = "",
+    widget: Sequence[str] = (),
+    license: str | None = None,
+    language: Sequence[str] = (),
+    tags: Sequence[str] = (),
+) -> str:
+    """The YAML head of a model card, as the Hub reads it.
+
+    Args:
+      model_name: name in the model index.
+      base_model: Hub name of the model that training began with.
+      datasets: Hub names of the corpora.
+      scores: split -> report with overall_precision, _recall, _f1, _accuracy.
+      corpus: what to call a corpus that has no Hub name.
+      widget: sentences to try the model on.
+      license: the Hub's short name of it.
+      language: ISO 639 codes.
+      tags: beside those of every model.
+    """
+    dataset = datasets[0] if len(datasets) == 1 else "custom"
+    results = [
+        EvalResult(
+            task_type="token-classification",
+            task_name="Named entity recognition",
+            dataset_type=dataset,
+            dataset_name=dataset if dataset != "custom" else corpus or dataset,
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=metric.capitalize() if metric != "f1" else "F1",
+            metric_value=round(report[f"overall_{metric}"], 6),
+        )
+        for split, report in scores.items()
+        for metric in ("precision", "recall", "f1", "accuracy")
+    ]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="token-classification",
+        base_model=base_model,
+        datasets=list(datasets) or None,
+        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax", *tags],
+        model_name=model_name if results else None,
+        eval_results=results or None,
+        license=license,
+        language=list(language) or None,
+        widget=[{"text": text} for text in widget] or None,
+    )
+    return data.to_yaml()
