@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from huggingface_hub import (
     CommitOperationDelete,
     HfApi,
     RepoFolder,
+    constants,
     get_token,
     hf_hub_download,
     snapshot_download,
@@ -199,14 +201,32 @@ def push_folder(
             for path in there
             if path not in files and any(fnmatch.fnmatch(path, p) for p in REPLACED)
         ]
-        added = [CommitOperationAdd(path, Path(folder) / path) for path in files]
-        deleted = [CommitOperationDelete(path) for path in gone]
-        done = api.create_commit(
-            name, [*added, *deleted], commit_message=message, revision=revision
-        )
-        return done.commit_url
+
+        def commit() -> str:
+            added = [CommitOperationAdd(path, Path(folder) / path) for path in files]
+            deleted = [CommitOperationDelete(path) for path in gone]
+            done = api.create_commit(
+                name, [*added, *deleted], commit_message=message, revision=revision
+            )
+            return done.commit_url
+
+        try:
+            return commit()
+        except ConnectionError:  # hf_xet's; httpx's errors are of another family
+            with _plain_uploads():
+                return commit()
 
     return _persist(push, name)
+
+
+@contextlib.contextmanager
+def _plain_uploads() -> Iterator[None]:
+    """Leave Xet aside: a mirror may not offer it, a firewall not let its second server through."""
+    before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
 
 
 def _persist(action: Callable[[], T], name: str) -> T:
@@ -241,6 +261,8 @@ REFUSALS = {
 
 def _failure(error: BaseException) -> tuple[bool, str | None, float]:
     """Whether it may pass, what it means (None: a fault of ours), seconds the Hub asked for."""
+    if type(error) is ValueError:  # the client's own words: of the card's metadata, for example
+        return False, " ".join(str(error).split()), 0.0
     for cause in _causes(error):
         if isinstance(cause, HfHubHTTPError):
             status = cause.response.status_code
