@@ -164,6 +164,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write a safetensors file that `transformers` takes for PyTorch's."""
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     save_file(ordered, path, metadata={"format": "pt"})
+    Path(path).chmod(0o644)  # safetensors leaves a file that its owner alone may read
 
 
 def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
