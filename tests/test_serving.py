@@ -184,6 +184,22 @@ def test_predict_prints_a_line_a_text(folder, ner, tmp_path):
     (tmp_path / "texts").write_text(lines)
     made = run("predict.py", "--model", folder, "--file", tmp_path / "texts", "--format", "conll")
     assert len(made.stdout.split("\n\n")) == len(TEXTS) + 1
+    made = run("predict.py", "--model", folder, TEXTS[0], "--format", "pretty")
+    assert made.stdout == as_pretty(TEXTS[0], expected[0], colour=False) + "\n"
+
+
+def test_exports_serve_the_command_lines(folder, ner, tmp_path):
+    made = run("export.py", "--model", folder, "--output-dir", tmp_path / "served")
+    assert json.loads(made.stdout)["folder"] == str(tmp_path / "served"), made.stderr
+    made = run("predict.py", "--model", tmp_path / "served", TEXTS[0])
+    [expected] = ner([TEXTS[0]], aggregation_strategy="word")
+    assert [e["text"] for e in json.loads(made.stdout)["entities"]] == [e["text"] for e in expected]
+    (tmp_path / "mine").mkdir()
+    made = run("export.py", "--model", folder, "--output-dir", tmp_path / "mine")
+    assert made.returncode == 2
+    assert "no export of ours" in made.stderr
+    with pytest.raises(ValueError, match=r"flaxner\.load_exported reads it"):
+        pipeline("ner", model=tmp_path / "served")
 
 
 @pytest.mark.parametrize(
@@ -193,6 +209,7 @@ def test_predict_prints_a_line_a_text(folder, ner, tmp_path):
         (["--model", "/nowhere", "--file", "/no/file"], "cannot read /no/file: No such file"),
         (["--model", "/nowhere", "--file", "/dev/null"], "has no text"),
         (["--model", "/nowhere"], "give texts, or --file"),
+        (["--model", "/nowhere", "a", "--format", "html"], "choose from 'jsonl'"),
     ],
 )
 def test_predict_answers_mistakes_with_a_sentence(arguments, message):
