@@ -13,7 +13,7 @@
 #   --venv DIR       virtual environment to make or reuse   (default: .venv beside this script)
 #   --no-install     reuse the environment as it is
 #   --no-check       leave out the check at the end
-# Running it again changes nothing that is right already.
+# Running it again changes nothing that is right already. Versions are those of constraints.txt.
 set -euo pipefail
 
 kind=tpu extra=tpu platforms=tpu,cpu venv="" install=yes check=yes
@@ -34,7 +34,8 @@ while [ $# -gt 0 ]; do
 done
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-[ -f "$here/pyproject.toml" ] || fail "it must stand in a clone of the repository: $here is none"
+[ -f "$here/pyproject.toml" ] && [ -f "$here/constraints.txt" ] ||
+  fail "it must stand in a clone of the repository: $here is none"
 venv=${venv:-$here/.venv}
 
 [ "$(uname -s)" = Linux ] || fail "it needs Linux: this is $(uname -s)"
@@ -74,7 +75,8 @@ say "$(uname -sr), $("$python" --version), $free_gib GiB free"
 if [ "$install" = yes ]; then
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   say "installing flaxner${extra:+[$extra]} into $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$here${extra:+[$extra]}"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --constraint "$here/constraints.txt" -e "$here${extra:+[$extra]}"
 elif [ ! -x "$venv/bin/python" ]; then
   fail "--no-install needs an environment: there is no $venv/bin/python"
 fi

@@ -4,19 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "tpu_setup.sh"
 
 
-def run(folder, *flags):
+def run(folder, *flags, timeout=300):
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
     command = ["bash", str(folder / "tpu_setup.sh"), *flags]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder
+        command, capture_output=True, text=True, env=environment, timeout=timeout, cwd=folder
     )
 
 
@@ -25,7 +28,7 @@ def clone(tmp_path):
     """The files of a clone, in a directory of their own."""
     folder = tmp_path / "a clone"
     shutil.copytree(ROOT / "flaxner", folder / "flaxner")
-    for name in ("tpu_setup.sh", "pyproject.toml", "README.md"):
+    for name in ("tpu_setup.sh", "constraints.txt", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 
@@ -55,6 +58,41 @@ def test_the_dry_run_writes_the_environment_twice_the_same(clone):
     assert run(clone, *flags).returncode == 0
     assert (clone / ".flaxner-env").read_text() == text
     assert sorted(p.name for p in clone.glob(".flaxner-env*")) == [".flaxner-env"]
+
+
+def test_the_constraints_allow_what_the_project_asks_for():
+    """Every dependency has one version there, and pyproject.toml accepts it."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"]]
+    for extra in ("tpu", "preflight"):
+        needs += project["optional-dependencies"][extra]
+    for need in map(Requirement, needs):
+        version = pins[canonicalize_name(need.name)]
+        assert need.specifier.contains(version), f"{need} against {version}"
+    assert pins["jax"] == pins["jaxlib"] == pins["jax-cuda13-plugin"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_real_installation_is_pinned_and_ready(clone):
+    """Into a virtual environment of its own, from the package index; then nothing to do."""
+    made = run(clone, "--cpu-dry-run", timeout=1500)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines()[-1].startswith("== READY")
+    pip = [str(clone / ".venv" / "bin" / "python"), "-m", "pip", "list", "--format=freeze"]
+    listed = subprocess.run(pip, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {canonicalize_name(a): b for a, _, b in (line.partition("==") for line in listed)}
+    pins = dict(
+        line.split("==")
+        for line in (clone / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    assert {"jax", "flax", "transformers"} <= set(found)
+    loose = {name: v for name, v in found.items() if pins.get(name, v) != v}
+    assert not loose
+    assert run(clone, "--cpu-dry-run", "--no-check").returncode == 0
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ class _Reader:
         self.readers: dict[int, dict[str, list[Instruction]]] = {}
         self.parts: dict[str, Cost] = defaultdict(Cost)
         self.collectives: list[Collective] = []
+        self.channels: set[str] = set()
         self.loops: list[int] = []
 
     def read(self) -> Program:
@@ -91,6 +92,7 @@ class _Reader:
             elif each.op.removesuffix("-start") in COLLECTIVES:
                 self._collective(each, times)
             elif each.op not in _FREE and not each.op.endswith("-done"):
+                self._fused_collectives(each, times)
                 part = self._part(each) or self._neighbour(each, computation) or "other"
                 self.parts[part].add(cost_of(each, computation, self.computations), times)
 
@@ -115,6 +117,29 @@ class _Reader:
         # Local traffic: the operand is read from and the result written to HBM.
         local = sum(bytes_ for bytes_, hbm in each.arrays if hbm)
         self.parts["collectives"].add(Cost(2 * local, 2 * moved), times)
+
+    def _fused_collectives(self, each: Instruction, times: int) -> None:
+        """Collectives that the compiler put into a fusion, their traffic being the fusion's.
+
+        One that runs beside products is in several fusions, under one channel. An all-reduce of
+        which each chip keeps its slice is a reduce-scatter.
+        """
+        callee = each.attribute(r"calls=%?([\w.\-]+)") or ""
+        for inner in self.computations.get(callee, {}).values():
+            if inner.op in COLLECTIVES:
+                scattered = inner.op == "all-reduce" and "scatter" in callee
+                channel = inner.attribute(r"channel_id=(\d+)")
+                key = callee if scattered or channel is None else channel
+                if key in self.channels:
+                    continue
+                self.channels.add(key)
+                moved = sum(bytes_ for bytes_, _ in inner.arrays)
+                group, kind = _group_size(inner.rest, self.devices), inner.op
+                if scattered:
+                    kind, moved = "reduce-scatter", moved / group
+                self.collectives.append(Collective(kind, moved, group, times))
+            elif inner.op == "fusion":
+                self._fused_collectives(inner, times)
 
     def _part(self, each: Instruction) -> str | None:
         frame = each.attribute(r"stack_frame_id=(\d+)")
