@@ -261,6 +261,21 @@ ENTRY %main (a: f32[8,100]) -> f32[8,100] {
 """
 
 
+@pytest.mark.parametrize(
+    ("groups", "size"),
+    [
+        ("{{0,1,2,3},{4,5,6,7}}", 4),
+        ("[4,2]<=[8]", 2),
+        ("mesh['a'=8,'b'=1] {'a','b'}", 8),
+        ("mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'c'}", 2),
+        ("mesh['a'=1,'b'=4,'c'=2], device_ids=([8]) {'b'}", 4),
+    ],
+)
+def test_groups_are_read_however_they_are_written(groups, size):
+    text = PROGRAM.replace("replica_groups={{0,1},{2,3}}", f"replica_groups={groups}")
+    assert read_program(text, 8).collectives == [Collective("all-reduce", 400.0, size, 3)]
+
+
 def test_collectives_inside_fusions_are_counted_once():
     assert read_program(FUSED, 2).collectives == [
         Collective("reduce-scatter", 1600.0, 2, 1),

@@ -18,6 +18,7 @@ from flaxner.preflight.parts import parts_of_frames, refined
 from flaxner.preflight.traffic import Cost, cost_of
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_ORDER = r"(?:, device_ids=\(\[[^\]]*\](?:T\([\d,]*\))?\))?"  # of a mesh's devices
 _FREE = {
     *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call"),
     *("after-all", "copy-done", "slice-done", "partition-id", "conditional", "iota"),
@@ -176,7 +177,7 @@ def _group_size(rest: str, devices: int) -> int:
         return listed[1].count(",") + 1
     if iota := re.search(r"replica_groups=\[\d+,(\d+)\]", rest):
         return int(iota[1])
-    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", rest):
+    if mesh := re.search(rf"replica_groups=mesh\[([^\]]*)\]{_ORDER} \{{([^}}]*)\}}", rest):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
         return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", mesh[2]))
     return devices
