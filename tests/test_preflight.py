@@ -372,10 +372,11 @@ def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
     for each in made["train"]["collectives"]:
         moved[each["kind"]] = moved.get(each["kind"], 0) + each["bytes"] * each["times"]
     assert set(moved) == {"all-gather", "reduce-scatter", "all-reduce"}
-    # The kernels' gradients in bfloat16, those of words and positions in float32: a quarter each.
-    kernels, tables = 2 * (4 * 128 * 128 + 2 * 128 * 256), 2 * 512 * 128
-    assert moved["reduce-scatter"] == (2 * kernels + 4 * tables) / 4
-    assert moved["all-gather"] >= 2 * kernels + 4 * tables  # and some again for the backward pass
+    # A quarter of every gradient: words' and positions' in float32, kernels' before or after the
+    # compiler widens them.
+    kernels, tables = 2 * 2 * (4 * 128 * 128 + 2 * 128 * 256), 2 * 512 * 128  # of two bytes each
+    assert moved["reduce-scatter"] in ((kernels + 4 * tables) / 4, (2 * kernels + 4 * tables) / 4)
+    assert moved["all-gather"] >= kernels + 4 * tables  # and some again for the backward pass
     assert made["memory"]["parameters"] < 1.2 * 4 * made["parameters"] / 4
     assert made["train"]["memory"] < 24 * 2**20
 

@@ -129,12 +129,12 @@ class _Reader:
         for inner in self.computations.get(callee, {}).values():
             if inner.op in COLLECTIVES:
                 scattered = inner.op == "all-reduce" and "scatter" in callee
-                channel = inner.attribute(r"channel_id=(\d+)")
-                key = callee if scattered or channel is None else channel
+                sizes = [bytes_ for bytes_, _ in inner.arrays]
+                key = f"{inner.attribute(r'channel_id=([0-9]+)') or callee} {sizes}"
                 if key in self.channels:
                     continue
                 self.channels.add(key)
-                moved = sum(bytes_ for bytes_, _ in inner.arrays)
+                moved = sum(sizes)
                 group, kind = _group_size(inner.rest, self.devices), inner.op
                 if scattered:
                     kind, moved = "reduce-scatter", moved / group
