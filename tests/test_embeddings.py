@@ -214,6 +214,7 @@ def test_silhouette_by_scikit_learn_and_of_equal_vectors():
     assert compare.silhouette(vectors, kinds) == pytest.approx(expected)
     same = np.tile(vectors[:1], (30, 1)).astype(np.float32)
     assert compare.silhouette(same, kinds) == 0.0
+    assert compare.silhouette(np.zeros_like(same), kinds) == 0.0
 
 
 WASHINGTON = [

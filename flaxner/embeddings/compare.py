@@ -42,6 +42,7 @@ def silhouette(vectors: np.ndarray, kinds: Sequence[str]) -> float:
     """
     distances = np.clip(1.0 - cosines(vectors.astype(np.float64)), 0.0, None)
     distances[distances < 1e-6] = 0.0  # rounding of equal vectors
+    np.fill_diagonal(distances, 0.0)  # of zero vectors, which words without a vector have
     names, of = np.unique(np.asarray(kinds), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"a silhouette needs two types or more: got {names.tolist()}")
