@@ -10,6 +10,7 @@ import pytest
 from flaxner.decoders import Softmax
 from flaxner.models import Compute, Model
 from flaxner.models.dense import batched_product, product
+from flaxner.preflight.counts import matmul_flops
 from tests.tiny import tiny_config
 
 BF16 = jnp.bfloat16
@@ -80,3 +81,16 @@ def test_activations_follow_the_platform():
     assert Compute.on("cpu", "bfloat16").activation_dtype == "float32"
     assert Compute.on("tpu", "bfloat16").activation_dtype == "bfloat16"
     assert Compute.on("gpu", "float32", remat=True) == Compute("float32", remat=True)
+
+
+def test_both_precisions_count_the_same_products():
+    shapes = jax.ShapeDtypeStruct((2, 6, 8), jnp.float32), jax.ShapeDtypeStruct((8, 4), jnp.float32)
+
+    def flops(dtype):
+        def loss(x, kernel):
+            return product(x, kernel, dtype, jnp.float32).sum()
+
+        return matmul_flops(jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr)
+
+    # The gradient of a sum needs no forward product: XLA drops it, the count keeps it.
+    assert flops(jnp.float32) == flops(BF16) == 3 * 2 * 12 * 8 * 4

@@ -17,7 +17,10 @@ def bytes_on_a_chip(tree: Any) -> int:
 
 
 def matmul_flops(jaxpr: Any) -> float:
-    """Operations of all matrix products of a program, loops counted, over all chips."""
+    """Operations of all matrix products of a program, loops counted, over all chips.
+
+    Of branches (one for each platform, as `jax.lax.platform_dependent` makes them) one counts.
+    """
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -26,8 +29,12 @@ def matmul_flops(jaxpr: Any) -> float:
             inner = _product(left[axis] for axis in contracted)
             total += 2.0 * inner * _product(equation.outvars[0].aval.shape)
             continue
+        inner_flops = [matmul_flops(inner) for inner in _inner_programs(equation.params)]
+        if equation.primitive.name == "cond":
+            total += max(inner_flops)
+            continue
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += times * sum(matmul_flops(inner) for inner in _inner_programs(equation.params))
+        total += times * sum(inner_flops)
     return total
 
 

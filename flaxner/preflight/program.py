@@ -31,7 +31,7 @@ from flaxner.preflight.workload import Workload
 from flaxner.sharding import batch_sharding, make_mesh, replicated, tree_shardings
 from flaxner.step import INPUTS, TrainState, make_steps
 
-VERSION = 2  # of what is kept on disk
+VERSION = 3  # of what is kept on disk
 
 
 @dataclasses.dataclass(frozen=True)
