@@ -45,6 +45,7 @@ def start(settings, folder, **changes):
     return train(config, console=console), console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_all_of_them_at_once(settings, tmp_path):
     """Weights, every token, a held-out part, a sample and other types in one run."""
     changes = {
@@ -116,6 +117,7 @@ def test_cross_validation_trains_every_fold_and_averages(folds, settings):
     assert (result.hub_dir / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
     copy = tmp_path / "folds"
     shutil.copytree(folds[0].output_dir, copy)

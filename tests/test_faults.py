@@ -100,6 +100,7 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(settings, whole, tmp_path, n
     same_end(start(settings, folder, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_a_stop_during_an_evaluation_is_made_up_for(settings, whole, tmp_path, monkeypatch):
     """The state before the evaluation is saved, and the next session evaluates first."""
     from flaxner.outcome import Judge
@@ -117,6 +118,7 @@ def test_a_stop_during_an_evaluation_is_made_up_for(settings, whole, tmp_path, m
     same_end(start(settings, folder, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_a_second_signal_exits_at_once(tmp_path):
     arguments = chaos.command(tmp_path, "run", epochs=5000)
     with (tmp_path / "log").open("w") as log:
