@@ -41,14 +41,15 @@ def product(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> Array:
     """x_...D times a float32 kernel_DF, with operands in `dtype`, returned in `out`."""
     if jnp.dtype(dtype) == jnp.float32:
         return jnp.matmul(x.astype(dtype), kernel_DF).astype(out)
-    return _narrow_product(x, kernel_DF, jnp.dtype(dtype), jnp.dtype(out))
+    flat = batched_product(x.reshape(-1, x.shape[-1]), kernel_DF, dtype, out)
+    return flat.reshape(*x.shape[:-1], -1)
 
 
 def batched_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
     """a_...MK times b_...KN over equal leading dimensions, operands in `dtype`, in `out`."""
     if jnp.dtype(dtype) == jnp.float32:
         return jnp.matmul(a, b).astype(out)
-    return _narrow_batched(a, b, jnp.dtype(dtype), jnp.dtype(out))
+    return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
 
 
 def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()) -> Array:
@@ -77,39 +78,18 @@ def _turned_product(a: Array, b: Array) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _narrow_product(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> Array:
-    return _wide(x.astype(dtype), kernel_DF.astype(dtype), ((x.ndim - 1,), (0,))).astype(out)
-
-
-def _product_forward(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
-    y = _narrow_product(x, kernel_DF, dtype, out)
-    # The empty array carries the dtype that the gradient of x must have.
-    return y, (x.astype(dtype), kernel_DF.astype(dtype), jnp.zeros(0, x.dtype))
-
-
-def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
-    x, kernel_DF, of_x = kept
-    gradient = gradient.astype(dtype)
-    d_x = _wide(gradient, kernel_DF, ((x.ndim - 1,), (1,))).astype(of_x.dtype)
-    flat = (array.reshape(-1, array.shape[-1]) for array in (x, gradient))
-    return d_x, _turned_product(*flat)
-
-
-_narrow_product.defvjp(_product_forward, _product_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _narrow_batched(a: Array, b: Array, dtype: Any, out: Any) -> Array:
+def _narrow_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
     column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
     return _wide(a.astype(dtype), b.astype(dtype), ((column,), (column - 1,)), lead).astype(out)
 
 
-def _batched_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
+def _product_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
+    # Empty arrays carry the dtypes that the gradients must have.
     types = jnp.zeros(0, a.dtype), jnp.zeros(0, b.dtype)
-    return _narrow_batched(a, b, dtype, out), (a.astype(dtype), b.astype(dtype), *types)
+    return _narrow_product(a, b, dtype, out), (a.astype(dtype), b.astype(dtype), *types)
 
 
-def _batched_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
+def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
     a, b, of_a, of_b = kept
     column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
     gradient = gradient.astype(dtype)
@@ -117,4 +97,4 @@ def _batched_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
     return d_a.astype(of_a.dtype), _turned_product(a, gradient).astype(of_b.dtype)
 
 
-_narrow_batched.defvjp(_batched_forward, _batched_backward)
+_narrow_product.defvjp(_product_forward, _product_backward)
