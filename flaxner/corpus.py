@@ -74,6 +74,12 @@ class Corpus:
         return tuple(sorted({tag[2:] for tag in tags if tag != "O"} | set(self.absent_types)))
 
 
+def entity_counts(sentences: Iterable[Sentence]) -> Counter[str]:
+    """Entities of each type."""
+    tags = (tag for sentence in sentences for tag in sentence.tags or ())
+    return Counter(tag[2:] for tag in tags if tag.startswith("B-"))
+
+
 def read_corpus(
     source: str | Path, split: str | None = None, options: ReadOptions | None = None
 ) -> Corpus:

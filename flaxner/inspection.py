@@ -72,12 +72,6 @@ class Plan:
     told_by: str = ""
 
 
-def entity_counts(corpus: Corpus) -> Counter[str]:
-    """Entities of each type."""
-    tags = (tag for sentence in corpus for tag in sentence.tags or ())
-    return Counter(tag[2:] for tag in tags if tag.startswith("B-"))
-
-
 def type_differences(corpora: Mapping[str, Corpus]) -> list[str]:
     """Types that not every split has, a sentence each."""
     types = {split: set(corpus.types) for split, corpus in corpora.items()}

@@ -14,7 +14,7 @@ from rich.text import Text
 from flaxner import inspection
 from flaxner.casing import casing_warnings
 from flaxner.config import TrainConfig
-from flaxner.corpus import Corpus
+from flaxner.corpus import Corpus, entity_counts
 from flaxner.preparation import resolve
 from flaxner.selection import select
 from flaxner.sources import read_sources
@@ -70,7 +70,7 @@ class Report:
                 split,
                 f"{len(corpus):,}",
                 f"{corpus.words:,}",
-                f"{inspection.entity_counts(corpus).total():,}",
+                f"{entity_counts(corpus).total():,}",
                 f"{corpus.repaired:,}",
                 corpus.scheme,
             )
@@ -83,7 +83,7 @@ class Report:
 
     def types(self, corpora: Mapping[str, Corpus]) -> None:
         """Entities of every type in every split, and where the splits differ."""
-        counts = {split: inspection.entity_counts(corpus) for split, corpus in corpora.items()}
+        counts = {split: entity_counts(corpus) for split, corpus in corpora.items()}
         kinds = sorted(set().union(*counts.values()), key=lambda k: (-counts["train"][k], k))
         rows = [(kind, *(f"{counts[split][kind]:,}" for split in counts)) for kind in kinds]
         self.table("Entities of each type", ("type", *counts), rows)

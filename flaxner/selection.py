@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from flaxner.corpus import Corpus, Sentence
+from flaxner.corpus import Corpus, Sentence, entity_counts
 from flaxner.data_settings import DataSettings, renamings
 from flaxner.labels import OUTSIDE
 
@@ -67,7 +67,7 @@ def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) 
         for prefix in ("B-", "I-"):
             new = OUTSIDE if kind in dropped else prefix + renamed.get(kind, kind)
             table[prefix + kind] = new
-    counts = Counter(tag[2:] for s in corpus for tag in s.tags or () if tag.startswith("B-"))
+    counts = entity_counts(corpus)
     notes = [f"{old} is called {new}" for old, new in renamed.items() if old in there]
     notes += [f"{counts[kind]:,} entities of {kind} dropped" for kind in dropped if kind in there]
     sentences = [
@@ -127,7 +127,7 @@ def divide(sentences: Sequence[Sentence], shares: Sequence[float], seed: int) ->
     for index, sentence in enumerate(sentences):
         groups.setdefault(sentence.words, []).append(index)
     members = list(groups.values())
-    types = [_mentions([sentences[i] for i in group]) for group in members]
+    types = [entity_counts([sentences[i] for i in group]) for group in members]
     totals: Counter[str] = Counter()
     for counts in types:
         totals.update(counts)
@@ -150,11 +150,6 @@ def divide(sentences: Sequence[Sentence], shares: Sequence[float], seed: int) ->
     return part_of
 
 
-def _mentions(sentences: Sequence[Sentence]) -> Counter[str]:
-    """Entities of every type."""
-    return Counter(t[2:] for s in sentences for t in s.tags or () if t.startswith("B-"))
-
-
 def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
     """A share of the sentences; a smaller share of the same seed is a part of a larger one."""
     count = max(1, round(share * len(corpus)))
@@ -172,7 +167,7 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
     there, and brings none above 2K. Types that then have fewer than K, since their sentences are
     rich in others, are filled up without the upper limit, the rarest first.
     """
-    mentions = [_mentions([sentence]) for sentence in corpus]
+    mentions = [entity_counts([sentence]) for sentence in corpus]
     available: Counter[str] = Counter()
     for found in mentions:
         available.update(found)
