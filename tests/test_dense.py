@@ -9,7 +9,7 @@ import pytest
 
 from flaxner.decoders import Softmax
 from flaxner.models import Compute, Model
-from flaxner.models.dense import batched_product, product
+from flaxner.models.dense import product
 from flaxner.preflight.counts import matmul_flops
 from tests.tiny import tiny_config
 
@@ -40,7 +40,7 @@ def test_a_product_rounds_operands_and_nothing_else(width):
 @pytest.mark.parametrize("width", [6, 7])
 def test_a_batched_product_rounds_operands_and_nothing_else(width):
     a, b, gradient = normal(0, 2, 3, 5, width), normal(1, 2, 3, width, 4), normal(2, 2, 3, 5, 4)
-    y, pull = jax.vjp(lambda a, b: batched_product(a, b, BF16, jnp.float32), a, b)
+    y, pull = jax.vjp(lambda a, b: product(a, b, BF16, jnp.float32), a, b)
     d_a, d_b = pull(gradient)
     a, b, gradient = rounded(a), rounded(b), rounded(gradient)
     np.testing.assert_allclose(y, a @ b, rtol=1e-6, atol=1e-6)

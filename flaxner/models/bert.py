@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.bert_config import ACTIVATIONS, BertConfig, Compute
-from flaxner.models.dense import Dense, batched_product, product
+from flaxner.models.dense import Dense, product
 from flaxner.models.dropout import dropout
 
 Array = jax.Array
@@ -107,12 +107,12 @@ class Attention(nnx.Module):
 
         q_BHLK, v_BHLK = split(self.query(x_BLD)), split(self.value(x_BLD))
         k_BHLK = split(self._keys(x_BLD))
-        scores_BHLL = batched_product(
+        scores_BHLL = product(
             q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), self.key.dtype, jnp.float32
         )
         probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
         probs_BHLL = dropout(probs_BHLL, self.rate, key)
-        mixed_BHLK = batched_product(probs_BHLL, v_BHLK, self.key.dtype, v_BHLK.dtype)
+        mixed_BHLK = product(probs_BHLL, v_BHLK, self.key.dtype, v_BHLK.dtype)
         return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
 
     def _keys(self, x_BLD: Array) -> Array:

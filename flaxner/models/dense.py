@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 Array = jax.Array
-Kept = tuple[Array, Array]
 
 
 class Dense(nnx.Linear):
@@ -37,18 +36,16 @@ class Dense(nnx.Linear):
         return y + self.bias.get_value().astype(self.out)
 
 
-def product(x: Array, kernel_DF: Array, dtype: Any, out: Any) -> Array:
-    """x_...D times a float32 kernel_DF, with operands in `dtype`, returned in `out`."""
-    if jnp.dtype(dtype) == jnp.float32:
-        return jnp.matmul(x.astype(dtype), kernel_DF).astype(out)
-    flat = batched_product(x.reshape(-1, x.shape[-1]), kernel_DF, dtype, out)
-    return flat.reshape(*x.shape[:-1], -1)
+def product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
+    """a_...MK times b_KN, or b_...KN with equal leading dimensions.
 
-
-def batched_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
-    """a_...MK times b_...KN over equal leading dimensions, operands in `dtype`, in `out`."""
+    Args:
+      a, b: activations, or a layer's float32 kernel.
+      dtype: of the operands.
+      out: dtype of the result.
+    """
     if jnp.dtype(dtype) == jnp.float32:
-        return jnp.matmul(a, b).astype(out)
+        return jnp.matmul(a.astype(dtype), b).astype(out)
     return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
 
 
@@ -79,8 +76,8 @@ def _turned_product(a: Array, b: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _narrow_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
-    column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
-    return _wide(a.astype(dtype), b.astype(dtype), ((column,), (column - 1,)), lead).astype(out)
+    axes, lead = ((a.ndim - 1,), (b.ndim - 2,)), tuple(range(b.ndim - 2))
+    return _wide(a.astype(dtype), b.astype(dtype), axes, lead).astype(out)
 
 
 def _product_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
@@ -89,12 +86,14 @@ def _product_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, A
     return _narrow_product(a, b, dtype, out), (a.astype(dtype), b.astype(dtype), *types)
 
 
-def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> Kept:
+def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> tuple[Array, Array]:
     a, b, of_a, of_b = kept
-    column, lead = a.ndim - 1, tuple(range(a.ndim - 2))
+    axes, lead = ((a.ndim - 1,), (b.ndim - 1,)), tuple(range(b.ndim - 2))
     gradient = gradient.astype(dtype)
-    d_a = _wide(gradient, b, ((column,), (column,)), lead)
-    return d_a.astype(of_a.dtype), _turned_product(a, gradient).astype(of_b.dtype)
+    d_a = _wide(gradient, b, axes, lead).astype(of_a.dtype)
+    if b.ndim == 2:  # a kernel is shared by all rows: they are summed over
+        a, gradient = (array.reshape(-1, array.shape[-1]) for array in (a, gradient))
+    return d_a, _turned_product(a, gradient).astype(of_b.dtype)
 
 
 _narrow_product.defvjp(_product_forward, _product_backward)
