@@ -8,7 +8,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 # One source, or several that are mixed; each flag may be repeated, a TOML value be a list.
@@ -92,6 +92,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, exit code 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def run(self, work: Callable[[], object]) -> int:
+        """Do a script's work; its exit code. A ValueError is `error`, Ctrl-C is 130."""
+        try:
+            work()
+        except ValueError as error:
+            self.error(str(error))
+        except KeyboardInterrupt:
+            return 130
+        return 0
 
 
 def hint(name: str, names: Sequence[str]) -> str:

@@ -21,18 +21,15 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="show what would be pushed")
     parser.add_argument("--force", action="store_true", help="push a model without scores")
     given = vars(parser.parse_args())
-    from flaxner.publishing import convert_and_push
 
-    try:
+    def work() -> None:
+        from flaxner.publishing import convert_and_push
+
         for line in convert_and_push(**given):
             print(line, flush=True)
-    except ValueError as error:
-        parser.error(str(error))
-    return 0
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

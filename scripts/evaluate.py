@@ -18,22 +18,19 @@ def main() -> int:
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())
     reading = {name: given.pop(name) for name in READING if name in given}
-    from rich.console import Console
 
-    from flaxner.progress import score_table
-    from flaxner.scoring import evaluate
+    def work() -> None:
+        from rich.console import Console
 
-    try:
+        from flaxner.progress import score_table
+        from flaxner.scoring import evaluate
+
         result = evaluate(**given, options=ReadOptions(**reading))
-    except ValueError as error:
-        parser.error(str(error))
-    table = score_table(given["file"] or given["dataset"], result.report.to_dict())
-    Console().print(table, *result.lines(), sep="\n", highlight=False)
-    return 0
+        table = score_table(given["file"] or given["dataset"], result.report.to_dict())
+        Console().print(table, *result.lines(), sep="\n", highlight=False)
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

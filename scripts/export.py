@@ -18,17 +18,14 @@ def main() -> int:
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())
     reading = {name: given.pop(name) for name in READING if name in given}
-    from flaxner.exporting import export_model
 
-    try:
+    def work() -> None:
+        from flaxner.exporting import export_model
+
         print(json.dumps(export_model(**given, options=ReadOptions(**reading))))
-    except ValueError as error:
-        parser.error(str(error))
-    return 0
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

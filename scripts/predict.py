@@ -18,13 +18,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.texts) == bool(arguments.file):
         parser.error('give texts, or --file, or "-" for standard input')
-    from flaxner.answering import print_answers
 
-    try:
+    def work() -> None:
+        from flaxner.answering import print_answers
+
         print_answers(arguments)
-    except ValueError as error:
-        parser.error(str(error))
-    return 0
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":
@@ -32,5 +32,3 @@ if __name__ == "__main__":
         sys.exit(main())
     except BrokenPipeError:  # the reader of our output, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        sys.exit(130)
