@@ -2,6 +2,15 @@
 
 import itertools
 
+# Settings of a run on it that takes seconds.
+QUICK = {
+    "model": "flaxner:tiny",
+    "batch_size": 8,
+    "max_length": 32,
+    "learning_rate": 2e-3,
+    "log_every": 1,
+    "compilation_cache": "",
+}
 NAMES = {
     "PER": ["Angela Merkel", "Barack Obama", "Jordan", "Maria Silva", "Chen"],
     "LOC": ["Berlin", "New York", "Israel", "Mountain View", "Jordan"],

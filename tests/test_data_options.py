@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flaxner.alignment import train_wordpiece
 from flaxner.casing import casing_warnings
 from flaxner.config import TrainConfig, load_settings
 from flaxner.corpus import Corpus, Sentence
 from flaxner.interruption import RunStopped
 from flaxner.labels import tags_to_spans
+from flaxner.tokenizer import train_wordpiece
 from flaxner.training import train
-from tests.conll import sentences, write_conll
+from tests.conll import QUICK, sentences, write_conll
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,8 @@ def settings(tmp_path_factory):
     return {
         "train_file": str(write_conll(folder / "train.conll", made)),
         "test_file": str(write_conll(folder / "test.conll", sentences(16, shift=2))),
-        "model": "flaxner:tiny",
+        **QUICK,
         "epochs": 2.0,
-        "batch_size": 8,
-        "max_length": 32,
-        "learning_rate": 2e-3,
-        "log_every": 1,
-        "compilation_cache": "",
     }
 
 

@@ -13,7 +13,7 @@ from flaxner.config import TrainConfig, parse_train_config
 from flaxner.conversion import SavedRun, convert
 from flaxner.training import train
 from tests.compare import assert_close
-from tests.conll import sentences, write_conll
+from tests.conll import QUICK, sentences, write_conll
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,8 @@ def settings(tmp_path_factory):
     }
     return {
         **{name: str(path) for name, path in files.items()},
-        "model": "flaxner:tiny",
+        **QUICK,
         "epochs": 3.0,
-        "batch_size": 8,
-        "max_length": 32,
-        "learning_rate": 2e-3,
-        "log_every": 1,
-        "compilation_cache": "",
     }
 
 
