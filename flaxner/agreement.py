@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from flaxner.models import Model
+from flaxner.tokenizer import load_tokenizer
 
 TOLERANCE = 1e-4  # float32 logits of another program against ours, of any model size
 SENTENCES = 64  # of a corpus, to compare on
@@ -102,9 +103,7 @@ class Probe:
 
 
 def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[Batch]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer = load_tokenizer(folder)
     sizes, start = itertools.cycle(SIZES), 0
     while start < len(sentences):
         chosen = list(sentences[start : start + next(sizes)])

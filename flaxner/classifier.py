@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from flaxner.alignment import load_tokenizer, require_fast
 from flaxner.models import (
     Compute,
     FlaxBertForTokenClassification,
@@ -22,6 +21,7 @@ from flaxner.models import (
     read_config,
 )
 from flaxner.tag_rules import CHOICES, table_scheme
+from flaxner.tokenizer import load_tokenizer, require_fast
 
 UNLIMITED = 1_000_000  # what `transformers` takes for "no model_max_length"
 OURS = "flaxner"  # what our exports say to us in config.json

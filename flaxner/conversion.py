@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxner import agreement
-from flaxner.alignment import load_tokenizer
 from flaxner.checkpoint import Checkpoints
 from flaxner.config import TrainConfig, load_settings
 from flaxner.export import DTYPES, export_folder
@@ -23,6 +22,7 @@ from flaxner.model_card import model_card
 from flaxner.models import BertConfig, Model, read_config
 from flaxner.onnx_export import PACKAGES, write_onnx
 from flaxner.run_folder import RunFolder
+from flaxner.tokenizer import load_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

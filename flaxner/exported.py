@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 
-from flaxner.alignment import load_tokenizer
 from flaxner.compilation_cache import use_default_cache
 from flaxner.inference import Predictor
 from flaxner.pipeline import NerPipeline, pipeline
 from flaxner.pipeline_options import Options
 from flaxner.serving import is_artefact, read_artefact
+from flaxner.tokenizer import load_tokenizer
 
 
 def open_pipeline(model: Any, **options: Any) -> NerPipeline:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from flaxner.alignment import Segments, align, load_tokenizer
+from flaxner.alignment import Segments, align
 from flaxner.batches import TrainBatches
 from flaxner.config import TrainConfig, load_settings
 from flaxner.corpus import Corpus
 from flaxner.labels import OUTSIDE, tags_to_spans
 from flaxner.preparation import SCRATCH, scratch_tokenizer
 from flaxner.run_folder import RunFolder
+from flaxner.tokenizer import load_tokenizer
 
 UNBOUNDED = 1 << 30  # tokens: no sentence becomes windows
 LONG = 5  # words; shorter sentences are repeated by chance

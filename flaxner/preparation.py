@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from flaxner.alignment import Segments, load_tokenizer, train_wordpiece
+from flaxner.alignment import Segments
 from flaxner.casing import casing_warnings
 from flaxner.config import TrainConfig
 from flaxner.corpus import Corpus
@@ -17,6 +17,7 @@ from flaxner.models import BertConfig, Compute, Model, Params, load_pretrained, 
 from flaxner.segment_cache import align_cached
 from flaxner.selection import select
 from flaxner.sources import read_sources
+from flaxner.tokenizer import load_tokenizer, train_wordpiece
 
 # flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
 SCRATCH: dict[str, dict[str, Any]] = {

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.alignment import plain_backend, windows
+from flaxner.alignment import windows
+from flaxner.tokenizer import plain_backend
 
 Text = str | Sequence[str]  # running text, or words
 

@@ -12,13 +12,14 @@ import pytest
 from rich.console import Console
 
 from flaxner import inspection
-from flaxner.alignment import align, train_wordpiece
+from flaxner.alignment import align
 from flaxner.batches import TrainBatches
 from flaxner.config import TrainConfig, parse_train_config
 from flaxner.corpus import Corpus, Sentence, read_corpus
 from flaxner.inspection_report import inspect
 from flaxner.labels import LabelScheme
 from flaxner.preparation import resolve, scratch_tokenizer
+from flaxner.tokenizer import train_wordpiece
 from tests.conll import sentences, write_conll
 
 TRAIN = Path(__file__).resolve().parent.parent / "scripts" / "train.py"

@@ -26,7 +26,7 @@ def detokenised(words):
 @pytest.fixture(scope="module")
 def folder(minilm_folder, tmp_path_factory):
     """MiniLM with a random head, wide enough for every label to be found."""
-    from flaxner.alignment import load_tokenizer
+    from flaxner.tokenizer import load_tokenizer
 
     loaded = load_pretrained(minilm_folder, num_labels=len(TAGS), seed=1)
     params = dict(loaded.params)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from flaxner.alignment import load_tokenizer
 from flaxner.compilation_cache import use_compilation_cache
 from flaxner.corpus import Corpus, Sentence, read_corpus
 from flaxner.embeddings import compare, plots
@@ -32,6 +31,7 @@ from flaxner.embeddings.static import StaticVectors, load_vectors, require_gensi
 from flaxner.models import load_pretrained
 from flaxner.preparation import SCRATCH, Prepared, prepare
 from flaxner.run_folder import RunFolder
+from flaxner.tokenizer import load_tokenizer
 from flaxner.training import train
 
 PREFERRED = ("Washington", "Jordan", "Apple", "Paris", "May", "Chelsea", "Lincoln", "Amazon")

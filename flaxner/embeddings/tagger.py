@@ -24,7 +24,7 @@ from flaxner.models.static import FIRST, TABLE, UNKNOWN, StaticConfig, StaticMod
 from flaxner.preparation import Prepared
 from flaxner.run_folder import RunFolder
 from flaxner.step import init_state
-from flaxner.training import Trainer
+from flaxner.trainer import Trainer
 
 # A head over fixed vectors has other needs than a whole BERT: a high rate, more epochs, and, as
 # its steps are tiny, larger batches.
