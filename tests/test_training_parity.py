@@ -1,4 +1,4 @@
-"""A whole run of steps, packed, on eight devices, against the torch loop on the same sentences, padded."""
+"""A run of steps, packed, on eight devices, against torch on the same sentences, padded."""
 
 import functools
 
