@@ -12,13 +12,17 @@ import ctypes
 # <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 2**31 - 1  # mallopt takes an int
+RESERVE = 64 * 2**20  # bytes; more than all small blocks between two steps, less than a step's
+BEHIND = 2**20  # bytes, kept for good; so large that no other hole takes it
 
 
 def keep_freed_memory() -> bool:
     """Tell glibc to reuse large blocks; call it before JAX starts its threads.
 
     The process then holds on to the most memory it ever had. Threads share one heap, since only
-    the main one can hold blocks of any size.
+    the main one can hold blocks of any size. glibc takes a block from the smallest hole that it
+    fits into: a hole is left for the small ones, which would otherwise lie in that of a step's
+    memory, and the next step would find it too small by a few bytes.
 
     Returns:
       whether this is glibc and it took the settings; elsewhere nothing changes.
@@ -30,4 +34,16 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     settings = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: -1}
-    return all(mallopt(name, value) == 1 for name, value in settings.items())
+    if not all(mallopt(name, value) == 1 for name, value in settings.items()):
+        return False
+    _leave_a_hole(libc)
+    return True
+
+
+def _leave_a_hole(libc: ctypes.CDLL) -> None:
+    """Free memory with something behind it; no page of it is touched yet."""
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    hole = libc.malloc(RESERVE)
+    libc.malloc(BEHIND)
+    libc.free(hole)

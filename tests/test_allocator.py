@@ -24,6 +24,37 @@ print(faults())
 """
 
 
+HOLE = """
+import ctypes
+from flaxner import allocator
+
+class Info(ctypes.Structure):  # struct mallinfo2, <malloc.h>
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena b c d e f g used free j".split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+if {hole}:
+    assert allocator.keep_freed_memory()
+else:
+    allocator._leave_a_hole = lambda libc: None
+    assert allocator.keep_freed_memory()
+
+def step():
+    block = libc.malloc(300_000_000)
+    libc.malloc(2_000_000)  # something behind it
+    libc.free(block)
+
+step()
+before = libc.mallinfo2().arena
+for _ in range(5):
+    libc.malloc(1_000_000)  # kept by someone between two steps
+    step()
+print(libc.mallinfo2().arena - before)
+"""
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 def test_freed_memory_is_reused():
     def faults(keep):
@@ -32,3 +63,13 @@ def test_freed_memory_is_reused():
 
     assert faults(True) < 100
     assert faults(False) > 100
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_the_memory_of_a_step_stays_whole():
+    def growth(hole):
+        command = [sys.executable, "-c", HOLE.replace("{hole}", str(hole))]
+        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    assert growth(True) < 30_000_000
+    assert growth(False) > 250_000_000

@@ -24,7 +24,7 @@ from flaxner.feed import TRAIN_INPUTS, feed
 from flaxner.optimizer import linear_schedule, make_optimizer
 from flaxner.preparation import Prepared
 from flaxner.sharding import make_mesh, place_batch
-from flaxner.step import init_state, make_steps
+from flaxner.step import init_state, make_steps, settled
 from flaxner.weights import to_hf
 
 
@@ -89,7 +89,8 @@ class Ours:
             accumulate=config.accumulate,
         )
         self.state = init_state(prepared.params, optimizer, self.mesh)
-        self.compile_seconds = sum(self._compile(rows) for rows in self.batches.shapes)
+        largest_first = sorted(self.batches.shapes, reverse=True)  # its memory serves the others
+        self.compile_seconds = sum(map(self._compile, largest_first))
 
     def _compile(self, rows: int) -> float:
         """Seconds that the first call takes more than the second."""
@@ -113,7 +114,7 @@ class Ours:
         ready = feed(self.batches, self.mesh, first, min(first + steps, self.batches.num_steps))
         with contextlib.closing(ready):
             for _, batch, count in ready:
-                self.state, metrics = self.steps.train(self.state, batch)
+                self.state, metrics = self.steps.train(settled(self.state, self.mesh), batch)
                 tokens, slots = tokens + count, slots + batch["labels"].size
                 if late is not None:
                     loss = float(late["loss"])

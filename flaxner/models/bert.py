@@ -107,12 +107,13 @@ class Attention(nnx.Module):
 
         q_BHLK, v_BHLK = split(self.query(x_BLD)), split(self.value(x_BLD))
         k_BHLK = split(self._keys(x_BLD))
-        scores_BHLL = product(
-            q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), self.key.dtype, jnp.float32
-        )
-        probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(v_BHLK.dtype)
+        # In the dtype of the activations: heads are too small for narrow operands to pay for
+        # their conversion where activations are float32.
+        narrow = v_BHLK.dtype
+        scores_BHLL = product(q_BHLK * (K**-0.5), k_BHLK.swapaxes(-1, -2), narrow, jnp.float32)
+        probs_BHLL = jax.nn.softmax(scores_BHLL + bias_B1LL, axis=-1).astype(narrow)
         probs_BHLL = dropout(probs_BHLL, self.rate, key)
-        mixed_BHLK = product(probs_BHLL, v_BHLK, self.key.dtype, v_BHLK.dtype)
+        mixed_BHLK = product(probs_BHLL, v_BHLK, narrow, narrow)
         return self.output(mixed_BHLK.transpose(0, 2, 1, 3).reshape(B, L, D))
 
     def _keys(self, x_BLD: Array) -> Array:
