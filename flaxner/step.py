@@ -66,17 +66,6 @@ def init_state(
     return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state)
 
 
-def settled(state: TrainState, mesh: Mesh) -> TrainState:
-    """The state as it is, on processors once it is computed.
-
-    A step that is dispatched before that takes its temporary memory beside that of the one which
-    still runs, and gains nothing: host and device are the same cores.
-    """
-    if mesh.devices.flat[0].platform == "cpu":
-        jax.block_until_ready(state)
-    return state
-
-
 def make_steps(
     model: Network,
     decoder: Softmax,

@@ -26,7 +26,7 @@ from flaxner.preparation import Prepared
 from flaxner.progress import TrainProgress
 from flaxner.run_folder import MetricsLog, RunFolder, write_text
 from flaxner.sharding import make_mesh, to_host
-from flaxner.step import TrainState, init_state, make_steps, settled
+from flaxner.step import TrainState, init_state, make_steps
 from flaxner.stopping import EvaluationCut, NotFinite, all_finite, go_on
 
 
@@ -153,7 +153,7 @@ class Trainer:
                 self._evaluate(first, state, log, bar)  # the last session had no time for it
             late: tuple[int, int, Any] | None = None
             for step, batch, count in ready:
-                state, metrics = self.steps.train(settled(state, self.mesh), batch)
+                state, metrics = self.steps.train(state, batch)
                 stop = self.vote()
                 if late is not None:  # the device is busy with this step while we read the last
                     self._record(log, bar, *late)

@@ -9,7 +9,7 @@ import jax
 from rich.console import Console
 
 from flaxner import processes
-from flaxner.allocator import keep_freed_memory
+from flaxner.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.checkpoint import SaveError
 from flaxner.compilation_cache import use_compilation_cache
 from flaxner.config import TrainConfig
@@ -37,6 +37,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
       RunStopped: a signal came, a process or device failed, or the folder could not be written;
         the message says what is saved and how to go on, `code` is an exit code for a script.
     """
+    run_where_dispatched()
     keep_freed_memory()
     use_compilation_cache(config.compilation_cache)
     processes.start(config.coordinator, config.num_processes, config.process_id)

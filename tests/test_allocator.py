@@ -1,5 +1,6 @@
 """The allocator's settings: in a process of its own, since they hold until it ends."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -55,6 +56,18 @@ print(libc.mallinfo2().arena - before)
 """
 
 
+DISPATCH = """
+import jax, jax.numpy as jnp
+from flaxner.allocator import run_where_dispatched
+if {inline}:
+    run_where_dispatched()
+slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: jnp.tanh(y @ y), x))
+x = jnp.ones((600, 600))
+slow(x).block_until_ready()
+print(slow(x).is_ready())
+"""
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 def test_freed_memory_is_reused():
     def faults(keep):
@@ -73,3 +86,15 @@ def test_the_memory_of_a_step_stays_whole():
 
     assert growth(True) < 30_000_000
     assert growth(False) > 250_000_000
+
+
+def test_a_processor_computes_where_it_is_asked():
+    def ready(inline):
+        command = [sys.executable, "-c", DISPATCH.replace("{inline}", str(inline))]
+        environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+        return subprocess.run(
+            command, capture_output=True, check=True, text=True, env=environment
+        ).stdout.strip()
+
+    assert ready(True) == "True"
+    assert ready(False) == "False"

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -14,7 +13,7 @@ from flaxner.decoders import Softmax
 from flaxner.models import Compute, Model
 from flaxner.optimizer import decay_mask, linear_schedule, make_optimizer
 from flaxner.sharding import make_mesh, path_sharding, place_batch
-from flaxner.step import INPUTS, _summed_gradient, init_state, make_steps, settled
+from flaxner.step import INPUTS, _summed_gradient, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 
@@ -108,16 +107,6 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
     assert a[0]["loss"] == b[0]["loss"]
     quiet = run(1, steps=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)[1]
     assert quiet[0]["loss"] != a[0]["loss"]
-
-
-def test_one_step_at_a_time_on_a_processor():
-    state, _, _ = run(steps=1)
-    mesh = make_mesh(1)
-    slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: jnp.tanh(y @ y), x))
-    started = state._replace(step=slow(jnp.ones((600, 600))))
-    assert not started.step.is_ready()
-    assert settled(started, mesh) is started
-    assert started.step.is_ready()
 
 
 def test_predict_labels_every_position():

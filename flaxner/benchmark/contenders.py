@@ -24,7 +24,7 @@ from flaxner.feed import TRAIN_INPUTS, feed
 from flaxner.optimizer import linear_schedule, make_optimizer
 from flaxner.preparation import Prepared
 from flaxner.sharding import make_mesh, place_batch
-from flaxner.step import init_state, make_steps, settled
+from flaxner.step import init_state, make_steps
 from flaxner.weights import to_hf
 
 
@@ -54,6 +54,9 @@ class Contender(Protocol):
 
     name: str
     compile_seconds: float
+
+    def warm(self) -> None:
+        """A step of the largest size: contenders share malloc, each moves the other's memory."""
 
     def run(self, turn: int, turns: int, steps: int) -> Slice:
         """Train `steps` steps: the share `turn` of `turns` of an epoch."""
@@ -91,8 +94,11 @@ class Ours:
         self.state = init_state(prepared.params, optimizer, self.mesh)
         largest_first = sorted(self.batches.shapes, reverse=True)  # its memory serves the others
         compiling = sum(map(self._empty_step, largest_first))
-        # Again: what compiling left on the heap makes the first step after it ask for new pages.
         self.compile_seconds = max(compiling - sum(map(self._empty_step, largest_first)), 0.0)
+
+    def warm(self) -> None:
+        """An empty step of the most rows."""
+        self._empty_step(max(self.batches.shapes))
 
     def _empty_step(self, rows: int) -> float:
         """Seconds of a step without a label, for what it compiles and allocates."""
@@ -112,7 +118,7 @@ class Ours:
         ready = feed(self.batches, self.mesh, first, min(first + steps, self.batches.num_steps))
         with contextlib.closing(ready):
             for _, batch, count in ready:
-                self.state, metrics = self.steps.train(settled(self.state, self.mesh), batch)
+                self.state, metrics = self.steps.train(self.state, batch)
                 tokens, slots = tokens + count, slots + batch["labels"].size
                 if late is not None:
                     loss = float(late["loss"])
@@ -186,14 +192,19 @@ class Torch:
             self.optimizer, lambda step: max(0.0, 1.0 - step / max(total, 1))
         )
         self.order = self._epoch()
-        longest = max(self.order, key=lambda batch: int(self.segments.lengths[batch].max()))
+        lengths = self.segments.lengths
+        self.longest = max(self.order, key=lambda batch: int(lengths[batch].max()))
         begin = time.perf_counter()
-        self._step(longest)
+        self.warm()
         once = time.perf_counter() - begin
         begin = time.perf_counter()
         self._step(self.order[0])
-        self._step(longest)
+        self.warm()
         self.compile_seconds = max(once - (time.perf_counter() - begin), 0.0)
+
+    def warm(self) -> None:
+        """A step on the batch with the longest sentence."""
+        self._step(self.longest)
 
     def _epoch(self) -> list[np.ndarray]:
         """The segments of every batch of an epoch."""

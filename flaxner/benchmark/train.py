@@ -67,10 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepared(config: TrainConfig) -> Any:
-    from flaxner.allocator import keep_freed_memory
+    from flaxner.allocator import keep_freed_memory, run_where_dispatched
     from flaxner.compilation_cache import use_compilation_cache
     from flaxner.preparation import prepare
 
+    run_where_dispatched()
     keep_freed_memory()  # for the peers too: malloc is one for the whole process
     use_compilation_cache(config.compilation_cache)
     return prepare(config)
@@ -110,6 +111,7 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
     slices: dict[str, list[Any]] = {name: [] for name in names}
     for turn in range(turns):
         for contender in contenders:
+            contender.warm()
             slices[contender.name].append(contender.run(turn, turns, steps))
     for contender in contenders:
         _report(contender, slices, prepared.model.config, max(rates.values()), steps)
