@@ -53,21 +53,24 @@ def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()
     return jax.lax.dot_general(a, b, (axes, (batch, batch)), preferred_element_type=jnp.float32)
 
 
-def _turned_product(a: Array, b: Array) -> Array:
-    """a_...KM, its last two axes swapped, times b_...KN: float32 ...MN.
+def _turned_product(a: Array, b: Array, batched: int) -> Array:
+    """a_...MK, turned, times b_...MN, summed over all but `batched` leading axes: float32 ...KN.
 
     XLA's CPU backend has no bfloat16 kernel for this order and takes the float32 one, half as
     fast. It folds a plain transpose into the product; interleaved halves it cannot, and copies.
+    The TPU compiler chooses layouts by the axes: flattening them first would cost it copies.
     """
-    row, lead = a.ndim - 2, tuple(range(a.ndim - 2))
+    lead = tuple(range(batched))
+    summed = tuple(range(batched, a.ndim - 1))
 
     def folded(a: Array, b: Array) -> Array:
-        return _wide(a, b, ((row,), (row,)), lead)
+        return _wide(a, b, (summed, summed), lead)
 
     def copied(a: Array, b: Array) -> Array:
+        a, b = (x.reshape(*x.shape[:batched], -1, x.shape[-1]) for x in (a, b))
         turned = a.swapaxes(-1, -2)
         halves = jnp.stack([turned[..., 0::2, :], turned[..., 1::2, :]], axis=-2)
-        return _wide(halves.reshape(turned.shape), b, ((row + 1,), (row,)), lead)
+        return _wide(halves.reshape(turned.shape), b, ((batched + 1,), (batched,)), lead)
 
     if a.shape[-1] % 2:
         return folded(a, b)
@@ -91,9 +94,7 @@ def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> tuple
     axes, lead = ((a.ndim - 1,), (b.ndim - 1,)), tuple(range(b.ndim - 2))
     gradient = gradient.astype(dtype)
     d_a = _wide(gradient, b, axes, lead).astype(of_a.dtype)
-    if b.ndim == 2:  # a kernel is shared by all rows: they are summed over
-        a, gradient = (array.reshape(-1, array.shape[-1]) for array in (a, gradient))
-    return d_a, _turned_product(a, gradient).astype(of_b.dtype)
+    return d_a, _turned_product(a, gradient, len(lead)).astype(of_b.dtype)
 
 
 _narrow_product.defvjp(_product_forward, _product_backward)
