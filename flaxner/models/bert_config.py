@@ -121,8 +121,8 @@ class Compute:
     """How the forward pass is carried out; none of it changes parameters or their names.
 
     Attributes:
-      dtype: of the operands of matrix products; parameters and sums stay float32.
-      activations: dtype of all between the products; empty: as `dtype`.
+      dtype: of the operands of linear layers; parameters and sums stay float32.
+      activations: dtype of all between them, attention too; empty: as `dtype`.
       scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
         depth.
       remat: recompute each layer in the backward pass instead of keeping its activations.
