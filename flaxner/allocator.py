@@ -8,6 +8,7 @@ thousands of page faults: a quarter of its time on a CPU.
 from __future__ import annotations
 
 import ctypes
+import functools
 
 import jax
 
@@ -28,6 +29,7 @@ def run_where_dispatched() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
+@functools.cache  # a second hole would lie in that of a step's memory
 def keep_freed_memory() -> bool:
     """Tell glibc to reuse large blocks; call it before JAX starts its threads.
 

@@ -19,14 +19,13 @@ def faults():
         np.full(10_000_000, 1.0)  # 80 MB, freed at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-if {keep}:
+if {setting}:
     assert keep_freed_memory()
 faults()
 print(faults())
 """
 
-
-HOLE = """
+SIZES = """
 import ctypes
 from flaxner import allocator
 
@@ -37,11 +36,13 @@ libc = ctypes.CDLL(None)
 libc.mallinfo2.restype = Info
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
-if {hole}:
-    assert allocator.keep_freed_memory()
-else:
+"""
+
+HOLE = f"""
+{SIZES}
+if not {{setting}}:
     allocator._leave_a_hole = lambda libc: None
-    assert allocator.keep_freed_memory()
+assert allocator.keep_freed_memory()
 
 def step():
     block = libc.malloc(300_000_000)
@@ -56,11 +57,18 @@ for _ in range(5):
 print(libc.mallinfo2().arena - before)
 """
 
+TWICE = f"""
+{SIZES}
+assert allocator.keep_freed_memory()
+before = libc.mallinfo2().used
+assert allocator.keep_freed_memory()
+print(libc.mallinfo2().used - before)
+"""
 
 DISPATCH = """
 import jax, jax.numpy as jnp
 from flaxner.allocator import run_where_dispatched
-if {inline}:
+if {setting}:
     run_where_dispatched()
 slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: jnp.tanh(y @ y), x))
 x = jnp.ones((600, 600))
@@ -68,36 +76,37 @@ slow(x).block_until_ready()
 print(slow(x).is_ready())
 """
 
+sizes = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the sizes are told by glibc 2.33 and newer"
+)
+
+
+def output(code, setting):
+    """What the code prints in a process of its own."""
+    command = [sys.executable, "-c", code.replace("{setting}", str(setting))]
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+    return run.stdout.strip()
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 def test_freed_memory_is_reused():
-    def faults(keep):
-        command = [sys.executable, "-c", CODE.replace("{keep}", str(keep))]
-        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-
-    assert faults(True) < 100
-    assert faults(False) > 100
+    assert int(output(CODE, True)) < 100
+    assert int(output(CODE, False)) > 100
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the sizes are told by glibc 2.33 and newer"
-)
+@sizes
 def test_the_memory_of_a_step_stays_whole():
-    def growth(hole):
-        command = [sys.executable, "-c", HOLE.replace("{hole}", str(hole))]
-        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert int(output(HOLE, True)) < 30_000_000
+    assert int(output(HOLE, False)) > 250_000_000
 
-    assert growth(True) < 30_000_000
-    assert growth(False) > 250_000_000
+
+@sizes
+def test_the_settings_are_made_once():
+    """Every run of a process asks for them: a cross-validation, a sweep."""
+    assert int(output(TWICE, None)) < 100_000
 
 
 def test_a_processor_computes_where_it_is_asked():
-    def ready(inline):
-        command = [sys.executable, "-c", DISPATCH.replace("{inline}", str(inline))]
-        environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-        return subprocess.run(
-            command, capture_output=True, check=True, text=True, env=environment
-        ).stdout.strip()
-
-    assert ready(True) == "True"
-    assert ready(False) == "False"
+    assert output(DISPATCH, True) == "True"
+    assert output(DISPATCH, False) == "False"
