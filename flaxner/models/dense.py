@@ -53,14 +53,14 @@ def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()
     return jax.lax.dot_general(a, b, (axes, (batch, batch)), preferred_element_type=jnp.float32)
 
 
-def _turned_product(a: Array, b: Array, batched: int) -> Array:
-    """a_...MK, turned, times b_...MN, summed over all but `batched` leading axes: float32 ...KN.
+def _turned_product(a: Array, b: Array, lead: tuple[int, ...]) -> Array:
+    """a_...MK, turned, times b_...MN, summed over all but the axes `lead`: float32 ...KN.
 
     XLA's CPU backend has no bfloat16 kernel for this order and takes the float32 one, half as
     fast. It folds a plain transpose into the product; interleaved halves it cannot, and copies.
     The TPU compiler chooses layouts by the axes: flattening them first would cost it copies.
     """
-    lead = tuple(range(batched))
+    batched = len(lead)
     summed = tuple(range(batched, a.ndim - 1))
 
     def folded(a: Array, b: Array) -> Array:
@@ -94,7 +94,7 @@ def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> tuple
     axes, lead = ((a.ndim - 1,), (b.ndim - 1,)), tuple(range(b.ndim - 2))
     gradient = gradient.astype(dtype)
     d_a = _wide(gradient, b, axes, lead).astype(of_a.dtype)
-    return d_a, _turned_product(a, gradient, len(lead)).astype(of_b.dtype)
+    return d_a, _turned_product(a, gradient, lead).astype(of_b.dtype)
 
 
 _narrow_product.defvjp(_product_forward, _product_backward)
