@@ -101,6 +101,6 @@ say "environment for later shells: source $settings"
 
 if [ "$check" = yes ]; then
   say "devices, a collective over all of them, twenty steps"
-  python -m flaxner.machine_check --expect "$kind" || fail "NOT READY: see above"
+  python -m flaxner.training.machine_check --expect "$kind" || fail "NOT READY: see above"
 fi
 say "READY: python scripts/train.py --preset quickstart"

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import Any
 
 __version__ = "0.1.0"
 
 # public name -> module that holds it; imported when asked for, so that `import flaxner` is quick
 _HOMES = {
-    "FlaxBertForTokenClassification": "flaxner.models",
-    "LabelScheme": "flaxner.labels",
-    "NerPipeline": "flaxner.pipeline",
-    "evaluate": "flaxner.scoring",
-    "load_exported": "flaxner.exported",
-    "PreflightReport": "flaxner.preflight",
-    "TrainConfig": "flaxner.config",
-    "export_folder": "flaxner.export",
-    "pipeline": "flaxner.pipeline",
-    "push_to_hub": "flaxner.publishing",
-    "preflight": "flaxner.preflight",
-    "read_corpus": "flaxner.corpus",
-    "train": "flaxner.training",
+    "FlaxBertForTokenClassification": "flaxner.models.bert.network",
+    "LabelScheme": "flaxner.data.tags",
+    "NerPipeline": "flaxner.inference.pipeline",
+    "evaluate": "flaxner.evaluation.classifier_scores",
+    "load_exported": "flaxner.inference.opening",
+    "PreflightReport": "flaxner.aot.report",
+    "TrainConfig": "flaxner.config.train",
+    "export_folder": "flaxner.publishing.hub_folder",
+    "pipeline": "flaxner.inference.pipeline",
+    "push_to_hub": "flaxner.publishing.push",
+    "preflight": "flaxner.aot.preflight",
+    "read_corpus": "flaxner.data.corpus",
+    "train": "flaxner.training.run",
 }
 __all__ = sorted(_HOMES)
 
@@ -34,17 +32,3 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
-
-
-class _Package(types.ModuleType):
-    """A package in which a public function may be called as its module is.
-
-    Importing flaxner.pipeline would otherwise put the module where users expect the function.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from flaxner.config import Parser
+from flaxner.config.command_line import Parser
 
 # subcommand -> (its module: add_arguments(parser), run(arguments) -> exit code; one line of help)
 SUBCOMMANDS = {

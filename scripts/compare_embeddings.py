@@ -8,7 +8,7 @@ from flaxner.embeddings.settings import parse_settings
 def main() -> int:
     settings = parse_settings()  # before the heavy imports: a wrong flag is answered at once
     from flaxner.embeddings.study import run
-    from flaxner.interruption import RunStopped
+    from flaxner.training.stopping import RunStopped
 
     try:
         run(settings)

@@ -2,7 +2,7 @@
 
 import sys
 
-from flaxner.config import Parser
+from flaxner.config.command_line import Parser
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     given = vars(parser.parse_args())
 
     def work() -> None:
-        from flaxner.publishing import convert_and_push
+        from flaxner.publishing.push import convert_and_push
 
         for line in convert_and_push(**given):
             print(line, flush=True)

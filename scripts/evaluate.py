@@ -2,8 +2,8 @@
 
 import sys
 
-from flaxner.config import Parser, add_settings
-from flaxner.readers import READING, ReadOptions
+from flaxner.config.command_line import Parser, add_settings
+from flaxner.data.readers import READING, ReadOptions
 
 
 def main() -> int:
@@ -22,8 +22,8 @@ def main() -> int:
     def work() -> None:
         from rich.console import Console
 
-        from flaxner.progress import score_table
-        from flaxner.scoring import evaluate
+        from flaxner.evaluation.classifier_scores import evaluate
+        from flaxner.evaluation.table import score_table
 
         result = evaluate(**given, options=ReadOptions(**reading))
         table = score_table(given["file"] or given["dataset"], result.report.to_dict())

@@ -3,8 +3,8 @@
 import json
 import sys
 
-from flaxner.config import Parser, add_settings
-from flaxner.readers import READING, ReadOptions
+from flaxner.config.command_line import Parser, add_settings
+from flaxner.data.readers import READING, ReadOptions
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     reading = {name: given.pop(name) for name in READING if name in given}
 
     def work() -> None:
-        from flaxner.exporting import export_model
+        from flaxner.publishing.serving_export import export_model
 
         print(json.dumps(export_model(**given, options=ReadOptions(**reading))))
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from flaxner.config import Parser
-from flaxner.entity_output import FORMATS
+from flaxner.config.command_line import Parser
+from flaxner.inference.printing import FORMATS
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         parser.error('give texts, or --file, or "-" for standard input')
 
     def work() -> None:
-        from flaxner.answering import print_answers
+        from flaxner.inference.printing import print_answers
 
         print_answers(arguments)
 

@@ -2,16 +2,16 @@
 
 import sys
 
-from flaxner.config import parse_train_config
+from flaxner.config.command_line import parse_train_config
 
 
 def main() -> int:
     config = parse_train_config()  # before the heavy imports: a wrong flag is answered at once
-    from flaxner.examples import show_examples
-    from flaxner.inspection_report import inspect
-    from flaxner.interruption import RunStopped
-    from flaxner.processes import is_main
-    from flaxner.training import train
+    from flaxner.devices.processes import is_main
+    from flaxner.inspection.report import inspect
+    from flaxner.training.examples import show_examples
+    from flaxner.training.run import train
+    from flaxner.training.stopping import RunStopped
 
     try:
         if config.inspect:

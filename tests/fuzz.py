@@ -23,8 +23,8 @@ import time
 import warnings
 from pathlib import Path
 
-from flaxner.corpus import read_corpus
-from flaxner.readers import ReadOptions
+from flaxner.data.corpus import read_corpus
+from flaxner.data.readers import ReadOptions
 
 SLOW = 5.0  # seconds of processor time for a file of some thousand bytes: a hang
 TEXTS = {

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxner.alignment import IGNORED_LABEL, align, windows
-from flaxner.corpus import Sentence
-from flaxner.labels import LabelScheme
-from flaxner.tokenizer import load_tokenizer, require_fast
+from flaxner.data.corpus import Sentence
+from flaxner.data.segments import IGNORED_LABEL, align, windows
+from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import load_tokenizer, require_fast
 from tests.wordpiece import tiny_tokenizer
 
 SCHEME = LabelScheme.from_types(["LOC", "PER"])
@@ -126,7 +126,7 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path):
 
 
 def test_training_a_tokenizer_is_reproducible():
-    from flaxner.tokenizer import train_wordpiece
+    from flaxner.data.tokenizer import train_wordpiece
     from tests.wordpiece import TEXTS
 
     vocabularies = [train_wordpiece(iter(TEXTS), 150).get_vocab() for _ in range(3)]

@@ -11,7 +11,7 @@ import pytest
 CODE = """
 import resource
 import numpy as np
-from flaxner.allocator import keep_freed_memory
+from flaxner.devices.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,7 +27,7 @@ print(faults())
 
 SIZES = """
 import ctypes
-from flaxner import allocator
+from flaxner.devices import allocator
 
 class Info(ctypes.Structure):  # struct mallinfo2, <malloc.h>
     _fields_ = [(name, ctypes.c_size_t) for name in "arena b c d e f g used free j".split()]
@@ -67,7 +67,7 @@ print(libc.mallinfo2().used - before)
 
 DISPATCH = """
 import jax, jax.numpy as jnp
-from flaxner.allocator import run_where_dispatched
+from flaxner.devices.allocator import run_where_dispatched
 if {setting}:
     run_where_dispatched()
 slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: jnp.tanh(y @ y), x))

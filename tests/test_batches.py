@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxner.batches import Part, TrainBatches
+from flaxner.data.batches import TrainBatches
+from flaxner.devices.processes import Part
 from tests.tiny import random_segments
 
 

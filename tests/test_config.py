@@ -5,7 +5,9 @@ import tomllib
 
 import pytest
 
-from flaxner.config import TrainConfig, load_preset, parse_train_config, preset_names
+from flaxner.config.command_line import parse_train_config
+from flaxner.config.files import load_preset, preset_names
+from flaxner.config.train import TrainConfig
 
 
 def refused(capsys, *arguments):

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flaxner.casing import casing_warnings
-from flaxner.config import TrainConfig, load_settings
-from flaxner.corpus import Corpus, Sentence
-from flaxner.interruption import RunStopped
-from flaxner.labels import tags_to_spans
-from flaxner.tokenizer import train_wordpiece
-from flaxner.training import train
+from flaxner.config.files import load_settings
+from flaxner.config.train import TrainConfig
+from flaxner.data.casing import casing_warnings
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.tags import tags_to_spans
+from flaxner.data.tokenizer import train_wordpiece
+from flaxner.training.run import train
+from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 
 
@@ -142,7 +143,7 @@ def test_one_fold_alone_is_the_fold_of_the_whole(folds, settings, tmp_path):
 
 
 def test_an_interrupted_fold_says_how_the_whole_goes_on(settings, tmp_path, monkeypatch):
-    from flaxner import training
+    from flaxner.training import run as training
 
     def interrupted(self, state, checkpoints):
         raise KeyboardInterrupt

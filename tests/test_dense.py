@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxner.decoders import Softmax
-from flaxner.models import Compute, Model
-from flaxner.models.dense import product
-from flaxner.preflight.counts import matmul_flops
+from flaxner.aot.counts import matmul_flops
+from flaxner.models.bert.config import Compute
+from flaxner.models.layers.dense import product
+from flaxner.models.network import Model
+from flaxner.training.loss import Softmax
 from tests.tiny import tiny_config
 
 BF16 = jnp.bfloat16

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from flaxner.corpus import read_corpus
+from flaxner.data.corpus import read_corpus
 
 DOCUMENTS = [
     # words, spaces, begins of sentences (None: not marked), entities as (first, end, type)
@@ -35,7 +35,7 @@ def write(path, **options):
 
 @pytest.mark.parametrize("name", ["a.spacy", "a.bin"])
 def test_sentences_entities_and_documents(tmp_path, name):
-    from flaxner.readers import ReadOptions
+    from flaxner.data.readers import ReadOptions
 
     options = ReadOptions(format=None if name.endswith(".spacy") else "spacy")
     corpus = read_corpus(write(tmp_path / name), options=options)

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flaxner.corpus import Corpus, Sentence
-from flaxner.embeddings import compare, static
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.embeddings import separation as compare
+from flaxner.embeddings import static
 from flaxner.embeddings.contextual import ContextualEncoder, parse_layers
 from flaxner.embeddings.occurrences import ambiguous, find_all, of_words
-from flaxner.embeddings.scoring import split_scores, surfaces
+from flaxner.embeddings.seen_unseen import split_scores, surfaces
 from flaxner.embeddings.settings import parse_settings
-from flaxner.models import Model
+from flaxner.models.network import Model
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll
 from tests.tiny import tiny_config
@@ -187,7 +188,7 @@ def test_windows_pool_a_words_own_tokens_only():
     words = tuple(" ".join(TEXTS).split())
     segments_owned = made.encode([Sentence(words)])
     assert segments_owned.shape == (len(words), 32)
-    from flaxner.alignment import align
+    from flaxner.data.segments import align
 
     segments = align([Sentence(words)], made.tokenizer, None, 12)
     owners = made._owners(segments, [Sentence(words)])

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flaxner.checkpoint import Checkpoints
-from flaxner.config import TrainConfig
-from flaxner.conversion import SavedRun
-from flaxner.interruption import RESUMABLE, UNWRITABLE, RunStopped
-from flaxner.run_folder import RunFolder
-from flaxner.training import train
+from flaxner.config.train import TrainConfig
+from flaxner.publishing.conversion import SavedRun
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
+from flaxner.training.run import train
+from flaxner.training.stopping import RESUMABLE, UNWRITABLE, RunStopped
 from tests import chaos
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll
@@ -103,7 +103,7 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(settings, whole, tmp_path, n
 @pytest.mark.slow
 def test_a_stop_during_an_evaluation_is_made_up_for(settings, whole, tmp_path, monkeypatch):
     """The state before the evaluation is saved, and the next session evaluates first."""
-    from flaxner.outcome import Judge
+    from flaxner.training.prediction import Judge
 
     honest, folder = Judge.score, tmp_path / "run"
 
@@ -258,7 +258,7 @@ def test_two_runs_on_one_folder(settings, tmp_path):
 
 def test_a_lock_dies_with_its_process(tmp_path):
     code = (
-        "import sys, time; from flaxner.run_folder import RunFolder; "
+        "import sys, time; from flaxner.runs.folder import RunFolder; "
         "run = RunFolder(sys.argv[1]); run.lock(); print('locked', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
@@ -313,7 +313,7 @@ def test_best_so_far_survives(settings, whole, tmp_path):
     """After a stop right behind the best evaluation the same step is exported."""
     best = whole.results["train"]["best_step"]
     saved = SavedRun.open(whole.output_dir)
-    from flaxner.models import load_pretrained
+    from flaxner.models.pretrained import load_pretrained
 
     assert_close("exact", load_pretrained(whole.hub_dir).params, saved.params(best))
     assert Path(whole.hub_dir, "README.md").is_file()

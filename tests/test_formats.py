@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxner.config import parse_train_config
-from flaxner.corpus import read_corpus
-from flaxner.labels import tags_to_spans
-from flaxner.preparation import load_corpora
-from flaxner.readers import Notes, ReadOptions
-from flaxner.readers.spans import char_spans, tag_text, word_offsets
-from flaxner.sources import read_options
+from flaxner.config.command_line import parse_train_config
+from flaxner.data.corpus import read_corpus
+from flaxner.data.readers import Notes, ReadOptions
+from flaxner.data.readers.spans import char_spans, tag_text, word_offsets
+from flaxner.data.sources import read_options
+from flaxner.data.tags import tags_to_spans
+from flaxner.training.preparation import load_corpora
 
 TEXT = "Ann left Rome."
 SPANS = [[0, 3, "PER"], [9, 13, "LOC"]]

@@ -84,8 +84,8 @@ def fill(hub):
 
 READ = """
 import json, sys
-from flaxner.corpus import read_dataset
-from flaxner.readers import ReadOptions
+from flaxner.data.corpus import read_dataset
+from flaxner.data.readers import ReadOptions
 for name, options in json.loads(sys.argv[1]):
     try:
         found = read_dataset(name, ["train", "validation", "test"], ReadOptions(**options))

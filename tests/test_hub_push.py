@@ -6,11 +6,11 @@ from tests.hub_server import FakeHub
 
 CODE = """
 import sys
-import flaxner.hub
-flaxner.hub.RETRY_WAITS = (0,) * 4
+import flaxner.publishing.upload as upload
+upload.RETRY_WAITS = (0,) * 4
 folder, name, private, revision = sys.argv[1:]
 try:
-    flaxner.hub.push_folder(folder, name, private=bool(private), revision=revision or None)
+    upload.push_folder(folder, name, private=bool(private), revision=revision or None)
 except ValueError as error:
     print(error)
 """

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flaxner import inspection
-from flaxner.alignment import align
-from flaxner.batches import TrainBatches
-from flaxner.config import TrainConfig, parse_train_config
-from flaxner.corpus import Corpus, Sentence, read_corpus
-from flaxner.inspection_report import inspect
-from flaxner.labels import LabelScheme
-from flaxner.preparation import resolve, scratch_tokenizer
-from flaxner.tokenizer import train_wordpiece
+from flaxner.config.command_line import parse_train_config
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.segments import align
+from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import train_wordpiece
+from flaxner.inspection import measures as inspection
+from flaxner.inspection.report import inspect
+from flaxner.models.scratch import scratch_tokenizer
+from flaxner.training.preparation import resolve
 from tests.conll import sentences, write_conll
 
 TRAIN = Path(__file__).resolve().parent.parent / "scripts" / "train.py"

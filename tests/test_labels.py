@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxner.labels import (
+from flaxner.data.tags import (
     LabelScheme,
     detect_scheme,
     spans_to_tags,

@@ -6,17 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from flaxner.alignment import IGNORED_LABEL, align
-from flaxner.batches import TrainBatches
-from flaxner.corpus import Sentence
-from flaxner.decoders import Softmax
-from flaxner.label_weights import label_weights
-from flaxner.labels import LabelScheme
-from flaxner.models import Model
-from flaxner.optimizer import linear_schedule, make_optimizer
-from flaxner.segment_cache import align_cached
-from flaxner.sharding import make_mesh, place_batch
-from flaxner.step import INPUTS, _summed_gradient, init_state, make_steps
+from flaxner.data.batches import TrainBatches
+from flaxner.data.corpus import Sentence
+from flaxner.data.segment_cache import align_cached
+from flaxner.data.segments import IGNORED_LABEL, align
+from flaxner.data.tags import LabelScheme
+from flaxner.devices.mesh import make_mesh, place_batch
+from flaxner.models.network import Model
+from flaxner.training.loss import Softmax, label_weights
+from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
@@ -155,7 +154,7 @@ def test_windows_label_the_tokens_of_owned_words_once():
 
 
 def test_the_segment_cache_tells_both_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("flaxner.segment_cache.FEWEST", 1)
+    monkeypatch.setattr("flaxner.data.segment_cache.FEWEST", 1)
     sentence = [Sentence(("Merkel",), ("B-PER",))]
     made = [
         align_cached(sentence, tiny_tokenizer(), SCHEME, 16, str(tmp_path), later).labels.tolist()

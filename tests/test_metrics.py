@@ -2,7 +2,7 @@
 
 import pytest
 
-from flaxner.metrics import score
+from flaxner.evaluation.metrics import score
 
 
 def test_hand_counted():

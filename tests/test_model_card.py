@@ -2,10 +2,11 @@
 
 import pytest
 
-from flaxner.config import TrainConfig
-from flaxner.labels import LabelScheme
-from flaxner.mistakes import BOUNDARY, MISSED, SPURIOUS, Predicted, confusion, read_predictions
-from flaxner.model_card import has_scores, model_card
+from flaxner.config.train import TrainConfig
+from flaxner.data.tags import LabelScheme
+from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
+from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.publishing.model_card import has_scores, model_card
 from tests.hub_store import check_card, metadata
 
 SENTENCES = [

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxner.alignment import align
-from flaxner.batches import evaluation_batches
-from flaxner.corpus import Sentence
-from flaxner.decoders import Softmax
-from flaxner.labels import LabelScheme
-from flaxner.models import Model
-from flaxner.packing import choose_row_counts, fill_rows, plan_rows
+from flaxner.data.batches import evaluation_batches
+from flaxner.data.corpus import Sentence
+from flaxner.data.packing import choose_row_counts, fill_rows, plan_rows
+from flaxner.data.segments import align
+from flaxner.data.tags import LabelScheme
+from flaxner.models.network import Model
+from flaxner.training.loss import Softmax
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
@@ -154,7 +154,7 @@ def test_no_gradient_between_segments():
     bias = jnp.asarray(rows.segment_ids)
 
     def logit_sum(x_BLD, number):
-        from flaxner.models.bert import segment_bias
+        from flaxner.models.bert.network import segment_bias
 
         for layer in network.layers:
             x_BLD = layer(x_BLD, segment_bias(bias), None)

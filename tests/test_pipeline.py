@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import pytest
 
-from flaxner.export import export_folder
-from flaxner.labels import LabelScheme
-from flaxner.models import Model
-from flaxner.pipeline import pipeline
+from flaxner.data.tags import LabelScheme
+from flaxner.inference.pipeline import pipeline
+from flaxner.models.network import Model
+from flaxner.publishing.hub_folder import export_folder
 from tests.tiny import tiny_config
 from tests.wordpiece import TEXTS, tiny_tokenizer
 

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from flaxner.corpus import read_corpus
-from flaxner.export import export_folder
-from flaxner.labels import LabelScheme
-from flaxner.models import load_pretrained
-from flaxner.pipeline import pipeline
+from flaxner.data.corpus import read_corpus
+from flaxner.data.tags import LabelScheme
+from flaxner.inference.pipeline import pipeline
+from flaxner.models.pretrained import load_pretrained
+from flaxner.publishing.hub_folder import export_folder
 from tests.test_pipeline import ODD, SCORES, STRATEGIES, largest_difference, torch_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
@@ -26,7 +26,7 @@ def detokenised(words):
 @pytest.fixture(scope="module")
 def folder(minilm_folder, tmp_path_factory):
     """MiniLM with a random head, wide enough for every label to be found."""
-    from flaxner.tokenizer import load_tokenizer
+    from flaxner.data.tokenizer import load_tokenizer
 
     loaded = load_pretrained(minilm_folder, num_labels=len(TAGS), seed=1)
     params = dict(loaded.params)

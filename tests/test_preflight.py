@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxner.config import TrainConfig
-from flaxner.models import Model
-from flaxner.preflight import main, preflight, tpu_compiler
-from flaxner.preflight.chips import CHIPS, parse_topology
-from flaxner.preflight.corpus_lengths import measure_corpus
-from flaxner.preflight.costs import Collective, read_program
-from flaxner.preflight.counts import matmul_flops
-from flaxner.preflight.roofline import link_bytes, roofline
-from flaxner.preflight.tpu_compiler import out_of_memory
-from flaxner.preflight.traffic import Cost
-from flaxner.preflight.workload import (
+from flaxner.aot import libtpu as tpu_compiler
+from flaxner.aot.chips import CHIPS, parse_topology
+from flaxner.aot.command_line import main
+from flaxner.aot.corpus_lengths import measure_corpus
+from flaxner.aot.costs import Collective, read_program
+from flaxner.aot.counts import matmul_flops
+from flaxner.aot.libtpu import out_of_memory
+from flaxner.aot.preflight import preflight
+from flaxner.aot.roofline import link_bytes, roofline
+from flaxner.aot.traffic import Cost
+from flaxner.aot.workload import (
     CONLL_P99,
     CONLL_TOKENS,
     conll_lengths,
@@ -28,6 +28,8 @@ from flaxner.preflight.workload import (
     plan,
     segments_of,
 )
+from flaxner.config.train import TrainConfig
+from flaxner.models.network import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from flaxner import processes
-from flaxner.conversion import SavedRun
+from flaxner.devices import processes
+from flaxner.publishing.conversion import SavedRun
 from tests import chaos
 from tests.compare import scaled_close
 

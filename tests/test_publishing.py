@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from flaxner import TrainConfig, pipeline, train
-from flaxner.config import parse_train_config
-from flaxner.models import load_pretrained
+from flaxner.config.command_line import parse_train_config
+from flaxner.models.pretrained import load_pretrained
 from tests.conll import sentences, write_conll
 from tests.hub_server import FakeHub
 
@@ -149,9 +149,9 @@ def test_tensorboard_events_tell_what_the_metrics_do(run):
 # Runs the script again and again in one process; says how each ended.
 AGAIN = """
 import contextlib, io, json, runpy, sys
-import flaxner.hub
+import flaxner.publishing.upload as upload
 
-flaxner.hub.RETRY_WAITS = (0,) * 4
+upload.RETRY_WAITS = (0,) * 4
 for line in sys.stdin:
     sys.argv = json.loads(line)
     out, err = io.StringIO(), io.StringIO()
@@ -273,7 +273,7 @@ def test_onnx_that_differs_is_refused(run, tmp_path, monkeypatch):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    from flaxner import conversion
+    from flaxner.publishing import conversion
 
     made = conversion.convert(run, output_dir=tmp_path / "good", onnx=True, dtype="bfloat16")
     assert made.onnx_difference < 1e-4
@@ -295,8 +295,8 @@ def test_onnx_that_differs_is_refused(run, tmp_path, monkeypatch):
 
 
 def test_missing_packages_are_one_sentence(run, monkeypatch):
-    from flaxner import agreement
-    from flaxner.conversion import convert
+    from flaxner.publishing import verification as agreement
+    from flaxner.publishing.conversion import convert
 
     monkeypatch.setattr(agreement, "find_spec", lambda name: None if "onnx" in name else name)
     told = "--onnx needs onnx, onnxscript, onnxruntime: pip install torch onnx onnxscript"
@@ -331,7 +331,7 @@ def test_bfloat16_weights(run, tmp_path):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForTokenClassification
 
-    from flaxner.conversion import convert
+    from flaxner.publishing.conversion import convert
 
     made = convert(run, output_dir=tmp_path / "half", dtype="bfloat16", verify=True)
     assert made.difference < 1e-4
@@ -360,7 +360,7 @@ def test_bfloat16_weights(run, tmp_path):
 def test_a_refusal_is_one_sentence(run, hub, tmp_path, status, told):
     hub.fail("POST /api/repos/create", status, times=99)
     code = (
-        "import flaxner.hub\nflaxner.hub.RETRY_WAITS = ()\n"
+        "import flaxner.publishing.upload as upload\nupload.RETRY_WAITS = ()\n"
         f"from flaxner import push_to_hub\npush_to_hub({str(run / 'hub')!r}, 'user/ner')"
     )
     done = hub.run(tmp_path / "a", code)

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from flaxner.corpus import read_corpus
-from flaxner.labels import tags_to_spans
+from flaxner.data.corpus import read_corpus
+from flaxner.data.tags import tags_to_spans
 
 # Sentences, words and entities of a file, counted by awk: an entity begins at B-, or at I- after
 # anything but the same type. It knows nothing of the reader.

@@ -18,7 +18,7 @@ CHILD = """
 import json, resource, sys, time
 if int(sys.argv[2]):
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
-from flaxner.corpus import read_corpus
+from flaxner.data.corpus import read_corpus
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 before, begin, told = peak(), time.process_time(), ""
 try:

@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from flaxner.corpus import read_corpus
+from flaxner.data.corpus import read_corpus
 
 FILES = {
     "wnut17/train.conll": "IOB2",

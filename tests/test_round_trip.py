@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from flaxner.export import export_folder
-from flaxner.labels import LabelScheme
-from flaxner.models import load_pretrained
-from flaxner.weights import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX
+from flaxner.data.tags import LabelScheme
+from flaxner.models.pretrained import load_pretrained
+from flaxner.models.tensors import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX
+from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close
 from tests.test_weights import flax_tree
 from tests.tiny import SIZES

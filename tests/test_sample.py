@@ -4,9 +4,9 @@ import collections
 
 import pytest
 
-from flaxner import sample
-from flaxner.labels import LabelScheme
-from flaxner.metrics import score
+from flaxner.data import embedded as sample
+from flaxner.data.tags import LabelScheme
+from flaxner.evaluation.metrics import score
 
 
 def entities(sentences):
@@ -106,7 +106,7 @@ def test_the_quick_start_needs_context(tmp_path, corpus):
     from rich.console import Console
 
     from flaxner import TrainConfig, pipeline, train
-    from flaxner.config import load_preset
+    from flaxner.config.files import load_preset
 
     config = TrainConfig(**{**load_preset("quickstart"), "output_dir": str(tmp_path / "run")})
     result = train(config, console=Console(quiet=True))

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flaxner import segment_cache
-from flaxner.corpus import Sentence
-from flaxner.labels import LabelScheme
-from flaxner.segment_cache import align_cached
+from flaxner.data import segment_cache
+from flaxner.data.corpus import Sentence
+from flaxner.data.segment_cache import align_cached
+from flaxner.data.tags import LabelScheme
 from tests.wordpiece import tiny_tokenizer
 
 SCHEME = LabelScheme.from_types(["LOC", "PER"])

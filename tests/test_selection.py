@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxner.config import TrainConfig
-from flaxner.corpus import Corpus, Sentence
-from flaxner.labels import tags_to_spans
-from flaxner.preparation import load_corpora
-from flaxner.selection import divide, few_shot, fraction, select
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.selection import divide, few_shot, fraction, select
+from flaxner.data.tags import tags_to_spans
+from flaxner.training.preparation import load_corpora
 from tests.conll import sentences, write_conll
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import flaxner
-from flaxner.entity_output import as_pretty
-from flaxner.exported import load_exported
-from flaxner.exporting import export_model
-from flaxner.pipeline import pipeline
-from flaxner.scoring import evaluate
-from flaxner.serving import FORMATS
+from flaxner.evaluation.classifier_scores import evaluate
+from flaxner.inference.artefact import FORMATS
+from flaxner.inference.opening import load_exported
+from flaxner.inference.pipeline import pipeline
+from flaxner.inference.printing import as_pretty
+from flaxner.publishing.serving_export import export_model
 from tests.conll import sentences, write_conll
 from tests.test_pipeline import SCORES, largest_difference, make_folder
 from tests.wordpiece import TEXTS
@@ -53,7 +53,13 @@ def test_an_export_answers_as_the_pipeline(ner, tmp_path):
 def test_an_export_runs_without_the_code_of_the_model(ner, tmp_path):
     """In a new process that can import neither our models nor flax, torch or the classifier."""
     path = ner.export(tmp_path / "served", weights="int8")
-    blocked = ("flaxner.models", "flaxner.classifier", "flax", "torch")
+    blocked = (
+        "flaxner.models.network",
+        "flaxner.models.bert",
+        "flaxner.inference.classifier",
+        "flax",
+        "torch",
+    )
     program = f"""
 import sys
 for name in {blocked}:

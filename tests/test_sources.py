@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flaxner.config import TrainConfig, parse_train_config
-from flaxner.preparation import load_corpora
-from flaxner.settings import each
-from flaxner.sources import read_sources
+from flaxner.config.command_line import parse_train_config
+from flaxner.config.fields import each
+from flaxner.config.train import TrainConfig
+from flaxner.data.sources import read_sources
+from flaxner.training.preparation import load_corpora
 from tests.conll import sentences, write_conll
 
 EVALUATE = Path(__file__).resolve().parent.parent / "scripts" / "evaluate.py"

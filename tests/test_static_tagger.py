@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flaxner.config import TrainConfig
-from flaxner.corpus import Corpus, Sentence
-from flaxner.decoders import Softmax
-from flaxner.embeddings.tagger import Trial, scaled, train_head
-from flaxner.models.static import FIRST, TABLE, StaticConfig, StaticModel, neighbours
-from flaxner.optimizer import linear_schedule, make_optimizer
-from flaxner.preparation import label_scheme, resolve
-from flaxner.sharding import make_mesh, place_batch
-from flaxner.step import init_state, make_steps
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.devices.mesh import make_mesh, place_batch
+from flaxner.embeddings.heads import Trial, scaled, train_head
+from flaxner.models.vectors import FIRST, TABLE, StaticConfig, StaticModel, neighbours
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.preparation import label_scheme, resolve
+from flaxner.training.step import init_state, make_steps
 from tests.compare import assert_close
 
 

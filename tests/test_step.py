@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from flaxner.batches import TrainBatches
-from flaxner.decoders import Softmax
-from flaxner.models import Compute, Model
-from flaxner.optimizer import decay_mask, linear_schedule, make_optimizer
-from flaxner.sharding import make_mesh, path_sharding, place_batch
-from flaxner.step import INPUTS, _summed_gradient, init_state, make_steps
+from flaxner.data.batches import TrainBatches
+from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
+from flaxner.models.bert.config import Compute
+from flaxner.models.network import Model
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import decay_mask, linear_schedule, make_optimizer
+from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 
@@ -112,7 +113,7 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
 def test_predict_labels_every_position():
     state, _, made = run(1, steps=1)
     segments = random_segments(np.random.default_rng(0), [9, 5])
-    from flaxner.evaluation import predict_labels
+    from flaxner.training.prediction import predict_labels
 
     mesh = make_mesh(1, jax.devices()[:1])
     labels = predict_labels(made, state.params, segments, mesh, row_length=24, num_rows=2)

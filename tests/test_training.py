@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flaxner.checkpoint import Checkpoints
-from flaxner.config import TrainConfig, parse_train_config
-from flaxner.conversion import SavedRun, convert
-from flaxner.training import train
+from flaxner.config.command_line import parse_train_config
+from flaxner.config.train import TrainConfig
+from flaxner.publishing.conversion import SavedRun, convert
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.training.run import train
 from tests.compare import assert_close
 from tests.conll import QUICK, sentences, write_conll
 
@@ -88,7 +89,7 @@ def test_the_best_model_is_exported(finished):
     assert scores[best] == max(scores.values())
     assert finished.results["validation"]["overall_f1"] == pytest.approx(scores[best])
     saved = SavedRun.open(finished.output_dir)
-    from flaxner.models import load_pretrained
+    from flaxner.models.pretrained import load_pretrained
 
     assert_close("exact", load_pretrained(finished.hub_dir).params, saved.params(best))
 

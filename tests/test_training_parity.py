@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from transformers import BertConfig as HfConfig
 
-from flaxner.batches import TrainBatches
 from flaxner.benchmark.torch_reference import padded
-from flaxner.decoders import Softmax
-from flaxner.models import Compute, Model
-from flaxner.optimizer import linear_schedule, make_optimizer
-from flaxner.sharding import make_mesh, place_batch
-from flaxner.step import INPUTS, init_state, make_steps
-from flaxner.weights import to_hf
+from flaxner.data.batches import TrainBatches
+from flaxner.devices.mesh import make_mesh, place_batch
+from flaxner.models.bert.config import Compute
+from flaxner.models.network import Model
+from flaxner.models.tensors import to_hf
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close
 from tests.tiny import SIZES, random_segments, tiny_config
 

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from flaxner import viterbi
-from flaxner.labels import LabelScheme, tags_to_spans
-from flaxner.tag_rules import ANY, CHOICES, rules, shown_scheme, table_scheme
+from flaxner.data.tag_rules import ANY, CHOICES, rules, shown_scheme, table_scheme
+from flaxner.data.tags import LabelScheme, tags_to_spans
+from flaxner.inference import viterbi
 
 BI = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 BIOES = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BIES"))

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from flaxner.models import FlaxBertForTokenClassification, Model, load_pretrained
-from flaxner.models.bert_config import BertConfig
-from flaxner.weights import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX, to_hf
+from flaxner.models.bert.config import BertConfig
+from flaxner.models.bert.network import FlaxBertForTokenClassification
+from flaxner.models.network import Model
+from flaxner.models.pretrained import load_pretrained
+from flaxner.models.tensors import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX, to_hf
 from tests.compare import assert_close
 from tests.tiny import SIZES, tiny_config
 

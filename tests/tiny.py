@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from flaxner.alignment import IGNORED_LABEL, Segments
-from flaxner.models import BertConfig
+from flaxner.data.segments import IGNORED_LABEL, Segments
+from flaxner.models.bert.config import BertConfig
 
 SIZES = {
     "vocab_size": 99,

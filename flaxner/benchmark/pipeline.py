@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
       ValueError: file or model do not fit, or torch's answers are not ours.
     """
     from flaxner.benchmark.machine import device_name
-    from flaxner.corpus import read_corpus
-    from flaxner.pipeline import pipeline
+    from flaxner.data.corpus import read_corpus
+    from flaxner.inference.pipeline import pipeline
 
     texts = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
     texts = texts[: arguments.texts] if arguments.texts else texts

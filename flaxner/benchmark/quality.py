@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from flaxner.benchmark import torch_reference
-from flaxner.config import SPLITS, Parser, TrainConfig
-from flaxner.evaluation import score_labels
-from flaxner.preparation import prepare
-from flaxner.training import train
+from flaxner.config.command_line import Parser
+from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.training.prediction import score_labels
+from flaxner.training.preparation import prepare
+from flaxner.training.run import train
 
 SIDES = ("flaxner", "torch")
 Scores = dict[str, dict[str, list[float]]]  # side -> split -> F1 of every seed

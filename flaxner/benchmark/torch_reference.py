@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.alignment import IGNORED_LABEL, Segments
+from flaxner.data.segments import IGNORED_LABEL, Segments
 
 MEGABATCH = 50  # batches that are sorted by length together, as in transformers
 

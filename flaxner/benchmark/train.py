@@ -9,7 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-from flaxner.config import TrainConfig, add_settings
+from flaxner.config.command_line import add_settings
+from flaxner.config.train import TrainConfig
 
 SETTINGS = (
     "model",
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError: settings, file or model do not fit.
     """
-    from flaxner.benchmark.contenders import PEERS
+    from flaxner.benchmark.torch_loop import PEERS
 
     for peer in [*arguments.against, *([arguments.only] if arguments.only else [])]:
         if peer not in PEERS and peer != "flaxner":
@@ -67,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepared(config: TrainConfig) -> Any:
-    from flaxner.allocator import keep_freed_memory, run_where_dispatched
-    from flaxner.compilation_cache import use_compilation_cache
-    from flaxner.preparation import prepare
+    from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
+    from flaxner.devices.compilation_cache import use_compilation_cache
+    from flaxner.training.preparation import prepare
 
     run_where_dispatched()
     keep_freed_memory()  # for the peers too: malloc is one for the whole process
@@ -78,7 +79,8 @@ def _prepared(config: TrainConfig) -> Any:
 
 
 def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
-    from flaxner.benchmark.contenders import PEERS, Ours, Torch
+    from flaxner.benchmark.contenders import Ours
+    from flaxner.benchmark.torch_loop import PEERS, Torch
 
     if name == "flaxner":
         return Ours(prepared, turns, steps)
@@ -122,8 +124,8 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
 
 
 def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
-    from flaxner.benchmark.contenders import torch_matmul_rate
     from flaxner.benchmark.machine import jax_matmul_rate
+    from flaxner.benchmark.torch_loop import torch_matmul_rate
 
     rates = {"jax": jax_matmul_rate(precision)}
     if torch:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.alignment import Segments, align
-from flaxner.batches import evaluation_batches
-from flaxner.corpus import Sentence
-from flaxner.models import Model, Params
-from flaxner.step import INPUTS
+from flaxner.data.batches import evaluation_batches
+from flaxner.data.corpus import Sentence
+from flaxner.data.segments import Segments, align
+from flaxner.models.network import Model, Params
+from flaxner.training.step import INPUTS
 
 ROWS = 16  # packed rows of a batch
 POOLING = ("mean", "first")

@@ -7,7 +7,7 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from flaxner.corpus import Sentence
+from flaxner.data.corpus import Sentence
 
 OUTSIDE = "O"
 # Names that corpora give to the same type, so that one colour means one thing.

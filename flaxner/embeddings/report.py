@@ -11,7 +11,7 @@ from rich.table import Table
 
 from flaxner.embeddings import plots
 from flaxner.embeddings.page import page
-from flaxner.run_folder import write_folder, write_json, write_text
+from flaxner.files import write_folder, write_json, write_text
 
 
 def write_report(folder: Path, study: Mapping[str, Any], console: Console) -> None:

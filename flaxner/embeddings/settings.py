@@ -7,14 +7,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxner.config import (
-    Parser,
-    TrainConfig,
-    add_settings,
-    load_preset,
-    load_settings,
-)
-from flaxner.run_folder import RunFolder
+from flaxner.config.command_line import Parser, add_settings
+from flaxner.config.files import load_preset, load_settings
+from flaxner.config.train import TrainConfig
+from flaxner.runs.folder import RunFolder
 
 # Settings of training that the comparison has too; the other flags are its own.
 SHARED = (

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from flaxner.compilation_cache import use_compilation_cache
-from flaxner.corpus import Corpus, Sentence, read_corpus
-from flaxner.embeddings import compare, plots
+from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.tokenizer import load_tokenizer
+from flaxner.devices.compilation_cache import use_compilation_cache
+from flaxner.embeddings import plots
+from flaxner.embeddings import separation as compare
 from flaxner.embeddings.contextual import ContextualEncoder, parse_layers
-from flaxner.embeddings.measured import measure_taggers
 from flaxner.embeddings.occurrences import (
     Occurrence,
     ambiguous,
@@ -28,11 +29,12 @@ from flaxner.embeddings.occurrences import (
 from flaxner.embeddings.report import write_report
 from flaxner.embeddings.settings import Settings, check_output
 from flaxner.embeddings.static import StaticVectors, load_vectors, require_gensim, train_vectors
-from flaxner.models import load_pretrained
-from flaxner.preparation import SCRATCH, Prepared, prepare
-from flaxner.run_folder import RunFolder
-from flaxner.tokenizer import load_tokenizer
-from flaxner.training import train
+from flaxner.embeddings.tagger_scores import measure_taggers
+from flaxner.models.pretrained import load_pretrained
+from flaxner.models.scratch import SCRATCH
+from flaxner.runs.folder import RunFolder
+from flaxner.training.preparation import Prepared, prepare
+from flaxner.training.run import train
 
 PREFERRED = ("Washington", "Jordan", "Apple", "Paris", "May", "Chelsea", "Lincoln", "Amazon")
 SHOWN_WORDS = 4

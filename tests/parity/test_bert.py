@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxner.models import BertConfig, Compute, FlaxBertForTokenClassification, Model
-from flaxner.models.bert import segment_bias
-from flaxner.models.bert_config import ACTIVATIONS
-from flaxner.weights import from_hf
+from flaxner.models.bert.config import ACTIVATIONS, BertConfig, Compute
+from flaxner.models.bert.network import FlaxBertForTokenClassification, segment_bias
+from flaxner.models.network import Model
+from flaxner.models.tensors import from_hf
 from tests.compare import assert_close
 from tests.tiny import SIZES
 
@@ -138,9 +138,9 @@ def test_minilm_logits_equal_torch(minilm_folder):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_round_trip_hf(name, tmp_path):
     """torch -> ours -> torch, bit for bit, through files that torch itself reads."""
-    from flaxner.export import export_folder
-    from flaxner.labels import LabelScheme
-    from flaxner.models import load_pretrained
+    from flaxner.data.tags import LabelScheme
+    from flaxner.models.pretrained import load_pretrained
+    from flaxner.publishing.hub_folder import export_folder
     from tests.wordpiece import tiny_tokenizer
 
     theirs, ours, _ = pair(**VARIANTS[name])

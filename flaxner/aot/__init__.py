@@ -1,0 +1,1 @@
+"""Ahead of time: a run compiled for machines that are not there."""

@@ -1,0 +1,70 @@
+"""The command line of preflight."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flaxner.aot.chips import known_topologies
+from flaxner.aot.preflight import CACHE, preflight
+from flaxner.config.command_line import Parser, add_settings
+from flaxner.config.files import DEFAULT_PRESET, load_preset, load_settings, preset_names
+from flaxner.config.train import TrainConfig
+from flaxner.data.readers import READING
+
+if os.path.basename(sys.argv[0]) == "preflight.py":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of scripts/preflight.py."""
+    parser = Parser(
+        prog="preflight.py",
+        description="Compile a run for a TPU topology, without a TPU: memory, bounds, cost.",
+    )
+    parser.add_argument("--topology", required=True, help=known_topologies())
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
+    source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    parser.add_argument("--model-config", metavar="FILE", help="config.json of another BERT")
+    parser.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
+    parser.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
+    parser.add_argument("--no-search", action="store_true", help="skip the largest batch")
+    parser.add_argument("--cache", default=CACHE, help="folder of earlier results; empty: none")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    names = (
+        *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
+        *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+        *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
+    )
+    add_settings(parser, only=names)
+    given = parser.parse_args(arguments)
+    changes = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    try:
+        base = load_settings(given.config) if given.config else None
+        settings = load_preset(given.preset or DEFAULT_PRESET) if base is None else base
+        if "train_file" in changes and "dataset" not in changes:  # it replaces the preset's
+            settings.pop("dataset", None)
+        config = TrainConfig(**{**settings, **changes})
+        made = preflight(
+            config,
+            given.topology,
+            model_config=given.model_config,
+            labels=given.labels,
+            price=given.price_per_chip_hour,
+            search=not given.no_search,
+            read_corpus="dataset" in changes or config.train_file is not None,
+            cache=given.cache or None,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        print("preflight.py: interrupted", file=sys.stderr)
+        return 130
+    print(json.dumps(made.to_dict(), indent=2) if given.json else made)
+    return 0 if made.train.fits else 1

@@ -1,0 +1,202 @@
+"""The run's own steps, lowered and compiled for chips that are not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flaxner.aot.chips import Topology
+from flaxner.aot.costs import Collective, read_program
+from flaxner.aot.counts import matmul_flops
+from flaxner.aot.libtpu import libtpu_version, out_of_memory, topology_devices
+from flaxner.aot.traffic import Cost
+from flaxner.aot.workload import Workload
+from flaxner.config.train import TrainConfig
+from flaxner.devices.mesh import batch_sharding, make_mesh, replicated, tree_shardings
+from flaxner.models.bert.config import BertConfig, Compute
+from flaxner.models.network import Model
+from flaxner.runs.state import TrainState
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import optimizer_of
+from flaxner.training.step import INPUTS, make_steps
+
+VERSION = 3  # of what is kept on disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of one program, per chip.
+
+    Attributes:
+      fits: it could be compiled within the chip's memory.
+      available: bytes of memory that the compiler may use, where it said so.
+      arguments: bytes of parameters, optimizer state and batch.
+      outputs: bytes of new results, those that reuse an argument left out.
+      temporaries: bytes of everything that lives only during the step; the size asked for where
+        the program does not fit.
+      code: bytes of the program.
+      flops: of the matrix products, loops counted.
+      parts: part of the model -> bytes and cycles.
+      collectives: operations between chips.
+      raw: the compiler's own `cost_analysis`, in which a loop's body counts once.
+      seconds: that compiling took, when it was done.
+    """
+
+    fits: bool
+    available: int | None
+    arguments: int
+    outputs: int
+    temporaries: int
+    code: int
+    flops: float
+    parts: dict[str, Cost]
+    collectives: list[Collective]
+    raw: dict[str, float]
+    seconds: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes needed on a chip."""
+        return self.arguments + self.outputs + self.temporaries + self.code
+
+    @property
+    def cost(self) -> Cost:
+        """Bytes and cycles of all parts."""
+        whole = Cost()
+        for part in self.parts.values():
+            whole.add(part)
+        return whole
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Compiled:
+        """Read what `dataclasses.asdict` wrote."""
+        parts = {name: Cost(**cost) for name, cost in fields["parts"].items()}
+        collectives = [Collective(**each) for each in fields["collectives"]]
+        return cls(**{**fields, "parts": parts, "collectives": collectives})
+
+
+class Compiler:
+    """Compiles a run's steps for a topology; what it found is kept in a folder.
+
+    Args of the constructor:
+      config: the settings.
+      sizes: of the model.
+      topology: the chips.
+      work: shapes and number of steps.
+      cache: folder of earlier results, keyed by program and compiler; None: keep nothing.
+
+    Raises:
+      ValueError: no libtpu, or a topology that it does not know.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        sizes: BertConfig,
+        topology: Topology,
+        work: Workload,
+        cache: Path | None,
+    ) -> None:
+        self.config, self.topology, self.cache = config, topology, cache
+        self.mesh = make_mesh(config.fsdp, topology_devices(topology))
+        dtype = "bfloat16" if config.precision == "auto" else config.precision
+        compute = Compute(dtype=dtype, scan_layers=config.scan_layers, remat=config.remat)
+        self.model = Model(sizes, compute)
+        schedule, self.optimizer = optimizer_of(config, work.steps)
+        self.steps = make_steps(
+            self.model,
+            Softmax(),
+            self.optimizer,
+            schedule,
+            self.mesh,
+            seed=config.seed,
+            accumulate=config.accumulate,
+        )
+
+    @property
+    def params(self) -> Any:
+        """Shapes and shardings of the parameters."""
+        return _placed(self.model.shapes, tree_shardings(self.mesh, self.model.shapes))
+
+    @property
+    def opt_state(self) -> Any:
+        """Shapes and shardings of the optimizer's state."""
+        shapes = jax.eval_shape(self.optimizer.init, self.model.shapes)
+        return _placed(shapes, tree_shardings(self.mesh, shapes))
+
+    def train(self, rows: int, length: int) -> Compiled:
+        """The training step on so many rows over all chips."""
+        step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(self.mesh))
+        state = TrainState(step, self.params, self.opt_state)
+        return self._compile(self.steps.train, state, self._batch(rows, length, "labels"))
+
+    def predict(self, rows: int, length: int) -> Compiled:
+        """The evaluation step."""
+        return self._compile(self.steps.predict, self.params, self._batch(rows, length))
+
+    def _batch(self, rows: int, length: int, *more: str) -> dict[str, jax.ShapeDtypeStruct]:
+        spread = batch_sharding(self.mesh)
+        array = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=spread)
+        return dict.fromkeys((*INPUTS, *more), array)
+
+    def _compile(self, function: Any, *arguments: Any) -> Compiled:
+        traced = function.trace(*arguments)
+        lowered = traced.lower()
+        kept = self._kept(lowered.as_text())
+        if kept is not None and kept.is_file():
+            return Compiled.from_json(json.loads(kept.read_text("utf-8")))
+        made = self._compile_now(lowered, matmul_flops(traced.jaxpr.jaxpr) / self.mesh.size)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(dataclasses.asdict(made)), "utf-8")
+            part.replace(kept)
+        return made
+
+    def _kept(self, program: str) -> Path | None:
+        if self.cache is None:
+            return None
+        key = f"{VERSION} {jax.__version__} {libtpu_version()} {self.topology.name} {program}"
+        return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+    def _compile_now(self, lowered: Any, flops: float) -> Compiled:
+        begin = time.monotonic()
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            asked, available = out_of_memory(error)
+            wait = time.monotonic() - begin
+            return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], {}, wait)
+        seconds = time.monotonic() - begin
+        memory, raw = compiled.memory_analysis(), compiled.cost_analysis() or {}
+        program = read_program(compiled.as_text(), self.mesh.size)
+        return Compiled(
+            fits=True,
+            available=None,
+            arguments=memory.argument_size_in_bytes,
+            outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+            temporaries=memory.temp_size_in_bytes,
+            code=memory.generated_code_size_in_bytes,
+            flops=flops,
+            parts=program.parts,
+            collectives=program.collectives,
+            raw={name: raw[name] for name in ("flops", "bytes accessed") if name in raw},
+            seconds=seconds,
+        )
+
+
+def _placed(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )

@@ -1,0 +1,64 @@
+"""Lengths of the sentences of a corpus at hand: by the model's tokenizer, or by their words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from flaxner.aot.workload import CONLL_SENTENCES, CONLL_TOKENS, segments_of
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import Corpus
+from flaxner.data.segments import Segments, align
+from flaxner.models.scratch import tokenizer_of
+from flaxner.training.preparation import load_corpora
+
+CONLL_WORDS = 203_621
+# Tokens of a word, [CLS] and [SEP] left out: CoNLL-2003's, with BERT's cased vocabulary.
+TOKENS_A_WORD = (CONLL_TOKENS - 2 * CONLL_SENTENCES) / CONLL_WORDS
+
+
+class Measured(NamedTuple):
+    """The training corpus as far as its shapes matter.
+
+    Attributes:
+      segments: tokenised, or of estimated lengths and no content.
+      labels: width of the head.
+      source: where the lengths come from.
+    """
+
+    segments: Segments
+    labels: int
+    source: str
+
+
+def measure_corpus(config: TrainConfig) -> Measured:
+    """Read the training corpus that the settings name.
+
+    Without the model's tokenizer, which may not be on this machine, lengths are estimated.
+
+    Raises:
+      ValueError: the corpus cannot be read.
+    """
+    train = load_corpora(config)["train"]
+    try:
+        tokenizer = tokenizer_of(config.model, config.revision, train)
+    except ValueError:
+        return _estimated(config, train)
+    segments = align(train.sentences, tokenizer, None, config.max_length)
+    source = f"{len(train):,} sentences of {train.source}, tokenised"
+    return Measured(segments, _labels(train), source)
+
+
+def _estimated(config: TrainConfig, train: Corpus) -> Measured:
+    words = np.asarray([len(sentence.words) for sentence in train])
+    lengths = np.rint(words * TOKENS_A_WORD).astype(np.int64) + 2
+    source = (
+        f"{len(train):,} sentences of {train.source}, words times {TOKENS_A_WORD:.2f} tokens as in "
+        f"CoNLL-2003: the tokenizer of {config.model} is not at hand"
+    )
+    return Measured(segments_of(lengths, config.max_length), _labels(train), source)
+
+
+def _labels(train: Corpus) -> int:
+    return 2 * len(train.types) + 1

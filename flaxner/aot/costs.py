@@ -1,0 +1,183 @@
+"""A compiled program's text -> what it moves, by part of the model, loops counted.
+
+XLA's own `cost_analysis` counts the body of a loop once, and on-chip memory like HBM. This
+reads the optimised HLO that the TPU compiler prints: every instruction with its operands,
+layouts, loop trip counts, the compiler's estimate of cycles, and the Python functions it comes
+from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import defaultdict
+
+from flaxner.aot.hlo import Computation, Instruction, read_text
+from flaxner.aot.parts import parts_of_frames, refined
+from flaxner.aot.traffic import Cost, cost_of
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_ORDER = r"(?:, device_ids=\(\[[^\]]*\](?:T\([\d,]*\))?\))?"  # of a mesh's devices
+_FREE = {
+    *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call"),
+    *("after-all", "copy-done", "slice-done", "partition-id", "conditional", "iota"),
+    *("async-done", "async-update", "optimization-barrier"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One collective operation: bytes of its result on a chip, chips of a group."""
+
+    kind: str
+    bytes: float
+    group: int
+    times: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a program does in one run, per chip.
+
+    Attributes:
+      parts: part of the model -> cost.
+      collectives: in program order.
+      loops: trip counts of its loops.
+    """
+
+    parts: dict[str, Cost]
+    collectives: list[Collective]
+    loops: list[int]
+
+    @property
+    def total(self) -> Cost:
+        """All parts."""
+        whole = Cost()
+        for cost in self.parts.values():
+            whole.add(cost)
+        return whole
+
+
+def read_program(text: str, devices: int) -> Program:
+    """Read what `compiled.as_text()` gives."""
+    return _Reader(text, devices).read()
+
+
+class _Reader:
+    def __init__(self, text: str, devices: int) -> None:
+        self.devices = devices
+        self.part_of_frame = parts_of_frames(text)
+        self.computations, self.entry = read_text(text)
+        self.readers: dict[int, dict[str, list[Instruction]]] = {}
+        self.parts: dict[str, Cost] = defaultdict(Cost)
+        self.collectives: list[Collective] = []
+        self.channels: set[str] = set()
+        self.loops: list[int] = []
+
+    def read(self) -> Program:
+        self._walk(self.entry, 1)
+        return Program(dict(self.parts), self.collectives, self.loops)
+
+    def _walk(self, name: str, times: int) -> None:
+        computation = self.computations[name]
+        for each in computation.values():
+            if each.op == "while":
+                trips = self._trips(each)
+                self.loops.append(trips)
+                self._walk(each.attribute(r"body=%?([\w.\-]+)") or "", times * trips)
+            elif each.op in ("call", "async-start") and (
+                callee := each.attribute(r"(?:to_apply|calls)=%?([\w.\-]+)")
+            ):
+                self._walk(callee, times)
+            elif each.op.removesuffix("-start") in COLLECTIVES:
+                self._collective(each, times)
+            elif each.op not in _FREE and not each.op.endswith("-done"):
+                self._fused_collectives(each, times)
+                part = self._part(each) or self._neighbour(each, computation) or "other"
+                self.parts[part].add(cost_of(each, computation, self.computations), times)
+
+    def _trips(self, loop: Instruction) -> int:
+        """How often a loop runs: stated, or the bound that its condition compares with."""
+        if stated := loop.attribute(r'"known_trip_count":\{"n":"(\d+)"'):
+            return int(stated)
+        condition = self.computations[loop.attribute(r"condition=%?([\w.\-]+)") or ""]
+        root = next(i for i in condition.values() if i.root)
+        constants = (condition.get(name) for name in root.operands)
+        bounds = [c.rest for c in constants if c is not None and c.op == "constant"]
+        bound = re.match(r"(\d+)\)", bounds[0]) if bounds and root.op == "compare" else None
+        return int(bound[1]) if bound else 1
+
+    def _collective(self, each: Instruction, times: int) -> None:
+        kind = each.op.removesuffix("-start")
+        moved = sum(bytes_ for bytes_, _ in each.arrays)
+        if each.op.endswith("-start") and each.result.startswith("(("):
+            moved /= 2  # operands and results stand in the type
+        group = _group_size(each.rest, self.devices)
+        self.collectives.append(Collective(kind, moved, group, times))
+        # Local traffic: the operand is read from and the result written to HBM.
+        local = sum(bytes_ for bytes_, hbm in each.arrays if hbm)
+        self.parts["collectives"].add(Cost(2 * local, 2 * moved), times)
+
+    def _fused_collectives(self, each: Instruction, times: int) -> None:
+        """Collectives that the compiler put into a fusion, their traffic being the fusion's.
+
+        One that runs beside products is in several fusions, under one channel. An all-reduce of
+        which each chip keeps its slice is a reduce-scatter.
+        """
+        callee = each.attribute(r"calls=%?([\w.\-]+)") or ""
+        for inner in self.computations.get(callee, {}).values():
+            if inner.op in COLLECTIVES:
+                scattered = inner.op == "all-reduce" and "scatter" in callee
+                sizes = [bytes_ for bytes_, _ in inner.arrays]
+                key = f"{inner.attribute(r'channel_id=([0-9]+)') or callee} {sizes}"
+                if key in self.channels:
+                    continue
+                self.channels.add(key)
+                moved = sum(sizes)
+                group, kind = _group_size(inner.rest, self.devices), inner.op
+                if scattered:
+                    kind, moved = "reduce-scatter", moved / group
+                self.collectives.append(Collective(kind, moved, group, times))
+            elif inner.op == "fusion":
+                self._fused_collectives(inner, times)
+
+    def _part(self, each: Instruction) -> str | None:
+        frame = each.attribute(r"stack_frame_id=(\d+)")
+        part = self.part_of_frame.get(int(frame or 0))
+        return part and refined(part, each.rest)
+
+    def _neighbour(self, each: Instruction, computation: Computation) -> str | None:
+        """The part that a nameless copy serves: of its first reader, else of its source."""
+        readers = self._readers(computation)
+        names, seen = [each.name], {each.name}
+        while names and len(seen) < 50:
+            for reader in readers.get(names.pop(0), ()):
+                if (part := self._part(reader)) is not None and reader.op != "get-tuple-element":
+                    return part
+                if reader.name not in seen:
+                    seen.add(reader.name)
+                    names.append(reader.name)
+        sources = (computation.get(name) for name in each.operands)
+        return next((part for s in sources if s is not None and (part := self._part(s))), None)
+
+    def _readers(self, computation: Computation) -> dict[str, list[Instruction]]:
+        known = self.readers.get(id(computation))
+        if known is None:
+            known = self.readers[id(computation)] = defaultdict(list)
+            for each in computation.values():
+                for operand in each.operands:
+                    known[operand].append(each)
+        return known
+
+
+def _group_size(rest: str, devices: int) -> int:
+    """Chips that take part in one group of a collective."""
+    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", rest):
+        return listed[1].count(",") + 1
+    if iota := re.search(r"replica_groups=\[\d+,(\d+)\]", rest):
+        return int(iota[1])
+    if mesh := re.search(rf"replica_groups=mesh\[([^\]]*)\]{_ORDER} \{{([^}}]*)\}}", rest):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", mesh[2]))
+    return devices

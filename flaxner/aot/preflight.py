@@ -1,0 +1,61 @@
+"""Know before you rent: a run's steps compiled for a TPU topology, without a TPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flaxner.aot.chips import parse_topology
+from flaxner.config.train import TrainConfig
+
+if TYPE_CHECKING:
+    from flaxner.aot.report import PreflightReport
+
+CACHE = "~/.cache/flaxner/preflight"
+
+
+def preflight(
+    config: TrainConfig,
+    topology: str,
+    *,
+    model_config: str | Path | None = None,
+    labels: int | None = None,
+    lengths: Sequence[int] | None = None,
+    price: float | None = None,
+    search: bool = True,
+    read_corpus: bool = False,
+    cache: str | Path | None = CACHE,
+) -> PreflightReport:
+    """Compile a run's training and evaluation steps for chips that are not there.
+
+    Args:
+      config: the settings.
+      topology: `v5e:2x4`, `2*v5e:16x16` for two slices, or an accelerator name such as `v4-8`.
+      model_config: a config.json; that of `config.model` if None, where its sizes are built in.
+      labels: width of the classification head; the corpus' if it is read, else 9, if None.
+      lengths: tokens of each sentence of the training corpus; CoNLL-2003's, modelled, if None.
+      price: of a chip and hour, in any currency.
+      search: look for the largest batch that fits; costs one to three compilations.
+      read_corpus: take the sentence lengths of the settings' training corpus.
+      cache: folder in which results are kept, None for none.
+
+    Raises:
+      ValueError: no libtpu, an unknown topology or model, settings that do not fit.
+    """
+    chips = parse_topology(topology)
+    if price is not None and not (price >= 0 and math.isfinite(price)):
+        raise ValueError(f"the price of a chip and hour must be at least 0: got {price}")
+    from flaxner.aot.report import make_report
+
+    folder = None if cache is None else Path(cache).expanduser()
+    corpus = None
+    if read_corpus:
+        from flaxner.aot.corpus_lengths import measure_corpus
+
+        segments, found, source = measure_corpus(config)
+        corpus, labels = (segments, source), labels or found
+    return make_report(
+        config, chips, model_config, labels or 9, lengths, price, search, folder, corpus
+    )

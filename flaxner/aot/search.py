@@ -1,0 +1,118 @@
+"""The largest batch that fits: temporaries are nearly linear in the rows; a compile verifies."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flaxner.aot.compiler import Compiled, Compiler
+from flaxner.aot.workload import Workload
+
+# Bytes of temporaries a token, layer and feature, for a first guess only.
+GUESS = 40
+MARGIN = 0.97  # of the memory: what the line through two points may be wrong by
+
+
+@dataclasses.dataclass(frozen=True)
+class Largest:
+    """The largest number of rows that was compiled and fits.
+
+    Attributes:
+      rows: over all chips; 0 if not even one row a chip fits.
+      sentences: that so many rows hold, about.
+      refused: the fewest rows that were compiled and do not fit; None if none was met.
+      whole: the rows hold the whole corpus, so more were not tried.
+      memory: bytes on a chip.
+      compilations: that the search took.
+    """
+
+    rows: int
+    sentences: int
+    refused: int | None
+    whole: bool
+    memory: int
+    compilations: int
+
+    def sentence(self, chips: int) -> str:
+        """For the table."""
+        if not self.rows:
+            return "nothing fits, not even one row a chip: try --remat, --fsdp or a shorter row"
+        text = (
+            f"{self.rows // chips} rows a chip, about {self.sentences:,} sentences a step: "
+            f"compiled, {self.memory / 2**30:.2f} GiB"
+        )
+        if self.whole:
+            return text + "; the whole corpus in one step"
+        return text + (f"; {self.refused // chips} do not fit" if self.refused else "")
+
+
+def first_guess(compiler: Compiler, work: Workload, held: int, multiple: int) -> int:
+    """Rows that should just fit beside `held` bytes on a chip, before anything is compiled."""
+    room = (compiler.topology.chip.hbm_bytes - 2**28) * MARGIN - held
+    rows = int(room / _bytes_a_row(compiler, work, multiple)) // multiple * multiple
+    return min(max(rows, multiple), _most(work, multiple))
+
+
+def largest_rows(
+    compiler: Compiler, known: dict[int, Compiled], work: Workload, multiple: int
+) -> Largest:
+    """Search the largest batch that fits.
+
+    Args:
+      compiler: of the run.
+      known: rows -> training step, `work.rows` among them.
+      work: the run's shapes.
+      multiple: rows are a multiple of this (chips x parts of a batch).
+    """
+    first, known = known[work.rows], dict(known)
+    room = (first.available or compiler.topology.chip.hbm_bytes - 2**28) * MARGIN
+    row, most = _bytes_a_row(compiler, work, multiple), _most(work, multiple)
+    mean, sentences = work.tokens / work.sentences, work.sentences
+    for _ in range(4):
+        room = min([room, *(m.available * MARGIN for m in known.values() if m.available)])
+        if any(made.fits and made.memory > 0.93 * room for made in known.values()):
+            break
+        rows = _next(known, row, room, multiple, most)
+        if rows in known or rows < multiple:
+            break
+        known[rows] = compiler.train(rows, work.length)
+    fitting = [count for count, made in known.items() if made.fits]
+    refused = [count for count, made in known.items() if not made.fits]
+    best = max(fitting, default=0)
+    return Largest(
+        rows=best,
+        sentences=min(int(best * work.length * max(work.fill, 0.95) / mean), sentences),
+        refused=min(refused, default=None),
+        whole=best == most,
+        memory=known[best].memory if best else 0,
+        compilations=len(known) - 1,
+    )
+
+
+def _bytes_a_row(compiler: Compiler, work: Workload, multiple: int) -> float:
+    """On a chip, for one more row over all of them."""
+    sizes = compiler.model.config
+    return GUESS * work.length * sizes.num_hidden_layers * sizes.hidden_size / multiple
+
+
+def _most(work: Workload, multiple: int) -> int:
+    """Rows that hold the whole corpus."""
+    most = -(-int(work.tokens / work.length / 0.98) // multiple) * multiple
+    return max(most, work.rows)
+
+
+def _next(known: dict[int, Compiled], row: float, room: float, multiple: int, most: int) -> int:
+    """The rows to compile next, on the line through what is known."""
+    needed = {count: made.memory for count, made in known.items()}
+    low = max((count for count, made in known.items() if made.fits), default=0)
+    high = min((count for count, made in known.items() if not made.fits), default=most + 1)
+    counts = sorted(needed)
+    if len(counts) >= 2:
+        a, b = counts[-2:] if not low else (low, high if high in needed else counts[-2])
+        a, b = min(a, b), max(a, b)
+        row = max((needed[b] - needed[a]) / max(b - a, 1), row / 8)
+    base = low or counts[0]
+    start = needed[base] if low else needed[counts[0]]
+    rows = int((base + (room - start) / row) // multiple) * multiple
+    if high <= most:
+        rows = min(rows, int(low + 0.9 * (high - low)) // multiple * multiple)
+    return max(min(rows, most), low, multiple if not low else 0)

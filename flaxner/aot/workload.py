@@ -1,0 +1,198 @@
+"""Model sizes and sentence lengths without a network: what a run would compute."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.data.segments import Segments, windows
+from flaxner.models.bert.config import BertConfig
+
+
+def _sizes(vocabulary: int, width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+    }
+
+
+# Hub name -> what its config.json says of its size; every other field is BertConfig's default.
+KNOWN_MODELS: dict[str, dict[str, Any]] = {
+    "google-bert/bert-base-cased": _sizes(28996, 768, 12, 12),
+    "google-bert/bert-base-uncased": _sizes(30522, 768, 12, 12),
+    "google-bert/bert-large-cased": _sizes(28996, 1024, 24, 16),
+    "google-bert/bert-large-uncased": _sizes(30522, 1024, 24, 16),
+    "google-bert/bert-large-cased-whole-word-masking": _sizes(28996, 1024, 24, 16),
+    "google-bert/bert-large-uncased-whole-word-masking": _sizes(30522, 1024, 24, 16),
+    "google-bert/bert-base-multilingual-cased": _sizes(119547, 768, 12, 12),
+    "google-bert/bert-base-multilingual-uncased": _sizes(105879, 768, 12, 12),
+    "google-bert/bert-base-chinese": _sizes(21128, 768, 12, 12),
+    "google-bert/bert-base-german-cased": _sizes(30000, 768, 12, 12),
+    "google/bert_uncased_L-2_H-128_A-2": _sizes(30522, 128, 2, 2),
+    "google/bert_uncased_L-4_H-256_A-4": _sizes(30522, 256, 4, 4),
+    "google/bert_uncased_L-4_H-512_A-8": _sizes(30522, 512, 4, 8),
+    "google/bert_uncased_L-8_H-512_A-8": _sizes(30522, 512, 8, 8),
+    "flaxner:tiny": _sizes(6000, 128, 2, 4),
+}
+
+
+def model_sizes(name: str, file: str | Path | None = None, labels: int = 9) -> BertConfig:
+    """The sizes of a model: built in, or from a config.json.
+
+    Args:
+      name: a Hub name (its owner may be left out) or a folder that holds a config.json.
+      file: a config.json, instead of the name.
+      labels: width of the head.
+
+    Raises:
+      ValueError: an unknown name, or a file that is no supported config.json.
+    """
+    path = Path(file) if file is not None else Path(name) / "config.json"
+    if file is None and not path.is_file():
+        for known, sizes in KNOWN_MODELS.items():
+            if name in (known, known.split("/")[-1]):
+                return BertConfig(**sizes, num_labels=labels)
+        names = ", ".join(KNOWN_MODELS)
+        raise ValueError(
+            f"the sizes of the model {name!r} are not built in (those of {names} are): "
+            f"give its config.json with --model-config"
+        )
+    try:
+        fields: Any = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.get("model_type") != "bert":
+        kind = fields.get("model_type") if isinstance(fields, dict) else None
+        raise ValueError(f"{path} must describe a model of type 'bert': got {kind!r}")
+    return BertConfig.from_hf(fields, labels)
+
+
+# CoNLL-2003's training part: counts that are measured, and a distribution that is a model of
+# them (a gamma distribution of shape 3 with that mean has its 99th percentile at 2.80 means).
+CONLL_SENTENCES, CONLL_TOKENS, CONLL_P99 = 14_041, 280_089, 56
+LENGTHS_SOURCE = (
+    "CoNLL-2003's counts (14,041 sentences, 280,089 tokens), lengths from a gamma distribution "
+    "with its mean of 20 and 99th percentile of 56"
+)
+
+
+def conll_lengths() -> np.ndarray:
+    """Token counts of as many sentences as CoNLL-2003 has, modelled; the same every time."""
+    rng = np.random.Generator(np.random.Philox(key=[2003, 0]))
+    drawn = rng.gamma(3.0, CONLL_TOKENS / CONLL_SENTENCES / 3.0, CONLL_SENTENCES)
+    lengths = np.maximum(np.rint(drawn), 3).astype(np.int64)
+    surplus = int(lengths.sum()) - CONLL_TOKENS
+    step = -1 if surplus > 0 else 1
+    room = np.flatnonzero((lengths > 4) & (lengths < 50))[: abs(surplus)]
+    lengths[room] += step
+    return lengths
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """The shapes of a run.
+
+    Attributes:
+      sentences: of the training corpus.
+      rows: rows of a training step over all chips, the largest shape.
+      length: tokens of a row.
+      steps: of the run.
+      steps_per_epoch: of one pass.
+      fill: share of real tokens in the rows.
+      evaluation_rows: rows of an evaluation step over all chips.
+      tokens: of the training corpus, [CLS] and [SEP] of every segment included.
+      source: where the sentence lengths come from.
+    """
+
+    sentences: int
+    rows: int
+    length: int
+    steps: int
+    steps_per_epoch: int
+    fill: float
+    evaluation_rows: int
+    tokens: int
+    source: str
+
+
+def plan(
+    config: TrainConfig,
+    chips: int,
+    lengths: np.ndarray | None = None,
+    corpus: tuple[Segments, str] | None = None,
+) -> Workload:
+    """The shapes of a run, from the plan of batches that the run itself would make.
+
+    Args:
+      config: the settings.
+      chips: devices.
+      lengths: tokens of each sentence, [CLS] and [SEP] included; CoNLL-2003's, modelled, if None.
+      corpus: the training corpus and where it is from, instead of `lengths`.
+    """
+    if corpus is not None:
+        segments, source = corpus
+    elif lengths is not None:
+        segments = segments_of(np.asarray(lengths, np.int64), config.max_length)
+        source = f"{len(lengths):,} sentences given"
+    else:
+        segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
+    batches = TrainBatches(
+        segments,
+        config.batch_size,
+        config.packed_length,
+        config.epochs,
+        config.seed,
+        multiple=chips * config.accumulate,
+    )
+    return Workload(
+        sentences=segments.num_sentences,
+        rows=batches.shapes[-1],
+        length=config.packed_length,
+        steps=batches.num_steps,
+        steps_per_epoch=batches.steps_per_epoch,
+        fill=batches.fill(),
+        evaluation_rows=math.ceil(config.eval_batch_size / chips) * chips,
+        tokens=len(segments.input_ids),
+        source=source,
+    )
+
+
+@functools.cache
+def _nothing(size: int) -> np.ndarray:
+    return np.zeros(size, np.int32)
+
+
+def segments_of(lengths: np.ndarray, limit: int) -> Segments:
+    """A corpus of sentences of these lengths and no content; long ones become windows."""
+    sizes: list[int] = []
+    owners: list[int] = []
+    for number, length in enumerate(lengths.tolist()):
+        inside = length - 2
+        cut = [(0, inside, 0, inside)]
+        if length > limit:
+            cut = windows(np.arange(inside), inside, limit - 2)
+        sizes += [end - first + 2 for first, end, _, _ in cut]
+        owners += [number] * len(cut)
+    total = sum(sizes)
+    return Segments(
+        input_ids=_nothing(total),
+        labels=_nothing(total),
+        words=_nothing(total),
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        sentences=np.asarray(owners, np.int32),
+        num_words=int(lengths.sum()),
+        num_sentences=len(lengths),
+    )

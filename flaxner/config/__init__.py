@@ -1,0 +1,1 @@
+"""What a user may set: fields, checks, TOML, command line."""

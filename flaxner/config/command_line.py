@@ -1,0 +1,93 @@
+"""Settings as command-line flags; every error is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from flaxner.config.fields import hint, kinds
+from flaxner.config.files import DEFAULT_PRESET, load_preset, load_settings, preset_names
+from flaxner.config.train import SPLITS, TrainConfig
+
+
+def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
+    """The command line of train.py -> settings; a wrong one ends the program with code 2."""
+    parser = Parser(
+        prog="train.py",
+        description="Fine-tune BERT for named entity recognition; evaluate; export for PyTorch.",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
+    source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    add_settings(parser)
+    given = vars(parser.parse_args(arguments))
+    preset, path = given.pop("preset", None), given.pop("config", None)
+    try:
+        base = load_settings(path) if path else load_preset(preset or DEFAULT_PRESET)
+        files = [given.get(f"{split}_file") for split in SPLITS]
+        # A corpus of the user's own replaces the preset's, it is not mixed with it.
+        if any(files) and "dataset" not in given:
+            base.pop("dataset", None)
+        if "dataset" in given or given.get("train_file"):
+            base = {k: v for k, v in base.items() if not k.endswith("_file")}
+        return TrainConfig(**{**base, **given})
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, only: Sequence[str] | None = None, *, several: bool = True
+) -> None:
+    """Add a flag for every setting (or the named ones); absent flags leave no trace.
+
+    Flags that may be repeated give lists, or if `several` is false the last value only.
+    """
+    for field in dataclasses.fields(TrainConfig):
+        if only is not None and field.name not in only:
+            continue
+        kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
+        options: dict[str, Any] = {"default": argparse.SUPPRESS}
+        options["help"] = field.metadata["help"] + f" (default: {field.default})"
+        if field.metadata.get("many"):
+            options |= {"nargs": "+", "metavar": field.metadata["many"]}
+        elif kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": kind, "choices": field.metadata.get("choices")}
+            options["metavar"] = None if options["choices"] else kind.__name__.upper()
+            if several and field.metadata.get("several"):
+                options["action"] = "append"
+        parser.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose every error is one sentence on stderr and exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse; unknown flags are answered with the nearest known ones."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [name for action in self._actions for name in action.option_strings]
+            flag = unknown[0].split("=")[0]
+            known_flags = hint(flag, flags) or f"; see {self.prog} --help"
+            self.error(f"unknown argument {flag!r}{known_flags}")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """One line, exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def run(self, work: Callable[[], object]) -> int:
+        """Do a script's work; its exit code. A ValueError is `error`, Ctrl-C is 130."""
+        try:
+            work()
+        except ValueError as error:
+            self.error(str(error))
+        except KeyboardInterrupt:
+            return 130
+        return 0

@@ -1,0 +1,53 @@
+"""Settings in presets and TOML files."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from flaxner.config.fields import hint
+from flaxner.config.train import TrainConfig
+
+DEFAULT_PRESET = "conll2003"
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("flaxner") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The settings of a preset.
+
+    Raises:
+      ValueError: no preset of that name; the known ones are named.
+    """
+    if name not in preset_names():
+        raise ValueError(f"there is no preset {name!r}; known: {', '.join(preset_names())}")
+    text = (resources.files("flaxner") / "presets" / f"{name}.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def load_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+      ValueError: missing, no TOML, or an unknown setting.
+    """
+    try:
+        settings = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the settings {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no TOML: {error}") from error
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"{path}: unknown setting {name!r}{hint(name, names)}")
+    return settings

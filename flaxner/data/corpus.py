@@ -1,0 +1,174 @@
+"""Readers of corpora -> sentences of words and IOB2 tags."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, read_file
+from flaxner.data.readers.hub_data import read_splits
+from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
+
+SUFFIXES = frozenset(
+    (
+        *(".conll", ".conllu", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".csv"),
+        *(".json", ".jsonl", ".parquet", ".arrow", ".spacy", ".gz"),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentence:
+    """Words and their IOB2 tags, if known.
+
+    Attributes:
+      words: the words, as published.
+      tags: one a word, or None.
+      document: number of the document within the corpus, if the corpus tells.
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+    document: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A read corpus.
+
+    Attributes:
+      sentences: in the order of the file.
+      source: where it was read from, for messages.
+      scheme: the scheme that was found in it; the sentences are in IOB2.
+      repaired: tags that were no legal sequence in that scheme and were read as conlleval does.
+      notes: what the reader chose or passed over, a sentence each.
+      format: name of the reader.
+      absent_types: types it was annotated with, though no sentence of it has them (any more).
+    """
+
+    sentences: list[Sentence]
+    source: str
+    scheme: str
+    repaired: int
+    notes: tuple[str, ...] = ()
+    format: str = ""
+    absent_types: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def __iter__(self) -> Iterator[Sentence]:
+        return iter(self.sentences)
+
+    @property
+    def words(self) -> int:
+        """Number of words."""
+        return sum(len(sentence.words) for sentence in self.sentences)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Entity types, in alphabetical order."""
+        tags = {tag for sentence in self.sentences for tag in sentence.tags or ()}
+        return tuple(sorted({tag[2:] for tag in tags if tag != "O"} | set(self.absent_types)))
+
+
+def entity_counts(sentences: Iterable[Sentence]) -> Counter[str]:
+    """Entities of each type."""
+    tags = (tag for sentence in sentences for tag in sentence.tags or ())
+    return Counter(tag[2:] for tag in tags if tag.startswith("B-"))
+
+
+def read_corpus(
+    source: str | Path, split: str | None = None, options: ReadOptions | None = None
+) -> Corpus:
+    """Read a corpus: a file of any format of `READERS`, or a split of a data set.
+
+    Args:
+      source: a file, a folder of `datasets`, or a name on the Hub.
+      split: of a data set.
+      options: what is not to be guessed.
+
+    Raises:
+      ValueError: it cannot be read; one sentence with file and line.
+    """
+    options = options or ReadOptions()
+    if isinstance(source, Path) or is_file(source, split):
+        path, notes = Path(source), Notes()
+        format_name, raws = read_file(path, options, notes)
+        return assemble(raws, str(path), notes, format_name)
+    if split is None:
+        raise ValueError(f"{source} is a data set: name one of its splits, such as train or test")
+    return read_dataset(source, [split], options)[split]
+
+
+def read_dataset(
+    name: str, splits: Sequence[str], options: ReadOptions | None = None
+) -> dict[str, Corpus]:
+    """Those of the splits that a data set of the Hub, or a folder of `datasets`, has.
+
+    Raises:
+      ValueError: it cannot be read, or has none of them.
+    """
+    found = read_splits(name, options or ReadOptions(), splits)
+    return {
+        split: assemble(raws, f"{name} ({split})", notes, "datasets")
+        for split, (raws, notes) in found.items()
+    }
+
+
+def join(corpora: Sequence[Corpus]) -> Corpus:
+    """Several corpora as one, in their order; their documents stay apart."""
+    if len(corpora) == 1:
+        return corpora[0]
+    sentences: list[Sentence] = []
+    notes: list[str] = []
+    shift = 0
+    for corpus in corpora:
+        numbers = [s.document for s in corpus if s.document is not None]
+        for words, tags, number in ((s.words, s.tags, s.document) for s in corpus):
+            sentences.append(Sentence(words, tags, None if number is None else number + shift))
+        shift += max(numbers, default=-1) + 1
+        notes += [f"{corpus.source}: {note}" for note in corpus.notes]
+    schemes, formats = (
+        " + ".join(dict.fromkeys(getattr(corpus, name) for corpus in corpora))
+        for name in ("scheme", "format")
+    )
+    source = " + ".join(corpus.source for corpus in corpora)
+    repaired = sum(corpus.repaired for corpus in corpora)
+    return Corpus(sentences, source, schemes, repaired, tuple(notes), formats)
+
+
+def is_file(source: str, split: str | None) -> bool:
+    """Whether the name of a source means a file: it is one, or looks like one."""
+    path = Path(source)
+    if path.is_file():
+        return True
+    looks = source.startswith((".", "/", "~")) or path.suffix.lower() in SUFFIXES
+    return looks and (split is None or not path.is_dir())
+
+
+def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = "") -> Corpus:
+    """Sentences as read -> corpus in IOB2, its scheme detected and its faults counted.
+
+    Raises:
+      ValueError: what the reader raises, a tag that is no tag, or no sentence at all.
+    """
+    sentences: list[Sentence] = []
+    patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for raw in raws:
+        tags = patterns.get(raw.tags)
+        if tags is None:
+            tags = patterns[raw.tags] = to_iob2(raw.tags)
+        counts[raw.tags] += 1
+        sentences.append(Sentence(raw.words, tags, raw.document))
+    if not sentences:
+        raise BadCorpus(source, 1, "the corpus is empty: there is no sentence in it")
+    pairs: Counter[tuple[str, str]] = Counter()
+    for pattern, count in counts.items():
+        for pair in tag_pairs(pattern):
+            pairs[pair] += count
+    scheme, repaired = detect_scheme(pairs)
+    return Corpus(sentences, source, scheme, repaired, tuple(notes.lines()), format_name)

@@ -1,0 +1,63 @@
+"""Readers of corpora, one module a family of formats, and the table of them.
+
+To add a format: a module with `read(path, options, notes) -> Iterator[Raw]` and
+`detect(path, head) -> bool`, and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxner.data.readers import arrow, columns, docbin, json_text, table
+from flaxner.data.readers.source import (
+    READING,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+    read_chunks,
+)
+
+HEAD = 1 << 16
+
+
+class Reader(NamedTuple):
+    """A format: whether a file is of it (from its path and its beginning), and its reader."""
+
+    detect: Callable[[Path, str], bool]
+    read: Callable[[Path, ReadOptions, Notes], Iterator[Raw]]
+
+
+# Tried in this order; the column reader is last and says what it misses.
+READERS: dict[str, Reader] = {
+    "parquet": Reader(arrow.detect, arrow.read),
+    "spacy": Reader(docbin.detect, docbin.read),
+    "json": Reader(json_text.detect, json_text.read),
+    "table": Reader(table.detect, table.read),
+    "conll": Reader(columns.detect, columns.read),
+}
+
+
+def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iterator[Raw]]:
+    """(name of the format, the sentences of a file).
+
+    Raises:
+      ValueError: it cannot be read, or an unknown format is asked for.
+    """
+    name = options.format
+    if name is not None and name not in READERS:
+        raise ValueError(f"there is no format {name!r}; known: {', '.join(READERS)}")
+    head = next(read_chunks(path), b"")[:HEAD]
+    if not head.strip():
+        raise BadCorpus(path, 1, "the corpus is empty")
+    if name is None:
+        text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+        found = (name for name, reader in READERS.items() if reader.detect(path, text))
+        name = next(found, "conll")
+    return name, READERS[name].read(path, options, notes)
+
+
+__all__ = ["READERS", "READING", "BadCorpus", "Notes", "Raw", "ReadOptions", "excerpt", "read_file"]

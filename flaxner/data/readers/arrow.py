@@ -1,0 +1,79 @@
+"""Parquet and Arrow files, batch by batch. The only door to `pyarrow`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.records import as_tags, read_records
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
+
+BATCH = 1000
+
+
+def detect(path: Path, head: str) -> bool:
+    """By the magic bytes, or the ending of an Arrow stream."""
+    return head.startswith(("PAR1", "ARROW1")) or path.suffix.lower() in (".arrow", ".parquet")
+
+
+def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
+    """The sentences of a table; the "line" of a message is the number of its row.
+
+    Raises:
+      ValueError: a damaged file, or columns that are not there.
+    """
+    import pyarrow as pa
+
+    try:
+        with path.open("rb") as file:
+            schema, batches = _open(file)
+            names = tag_names(schema.metadata or {})
+            yield from read_records(path, _records(batches), options, notes, names)
+    except (pa.ArrowException, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadCorpus(path, 1, f"no table that can be read: {message[:200]}") from None
+
+
+def _open(file: Any) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(b"PAR1"):
+        table = pq.ParquetFile(file)
+        return table.schema_arrow, table.iter_batches(BATCH)
+    if magic == b"ARROW1":
+        reader = pa.ipc.open_file(file)
+        return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
+    stream = pa.ipc.open_stream(file)
+    return stream.schema, iter(stream)
+
+
+def _records(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    number = 1
+    for batch in batches:
+        batch.validate(full=True)  # offsets out of bounds would end the process, not raise
+        for at in range(0, batch.num_rows, BATCH):
+            rows = batch.slice(at, BATCH).to_pylist()
+            yield from enumerate(rows, number)
+            number += len(rows)
+
+
+def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
+    """The names of ClassLabel columns, which `datasets` writes into a table's metadata."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        found = {name: _names(feature) for name, feature in features.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    return {name: as_tags(names) for name, names in found.items() if names}
+
+
+def _names(feature: Any) -> list[str] | None:
+    while isinstance(feature, dict) and "names" not in feature:
+        feature = feature.get("feature")
+    names = feature["names"] if isinstance(feature, dict) else None
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None

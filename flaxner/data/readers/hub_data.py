@@ -1,0 +1,246 @@
+"""Data sets of the Hub and local folders of `datasets`. The only door to that library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flaxner.data.readers.arrow import tag_names
+from flaxner.data.readers.records import TAG_COLUMNS, as_tags, read_records
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
+from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
+
+PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
+LABELS = "dataset/label.json"  # where the repositories of T-NER keep the names of their ids
+SPLIT_NAMES = {
+    "dev": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "eval": "validation",
+}
+
+
+class Source(NamedTuple):
+    """Where a data set is read from: repository, configuration, revision."""
+
+    repository: str
+    config: str | None = None
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        config = f", configuration {self.config}" if self.config else ""
+        return self.repository + config + (f", at {self.revision}" if self.revision else "")
+
+
+# Names that people know: a loading script's Parquet branch, then copies that are no script.
+KNOWN: dict[str, tuple[Source, ...]] = {
+    "conll2003": (
+        Source("eriktks/conll2003", "conll2003", PARQUET),
+        Source("lhoestq/conll2003"),
+        Source("tomaarsen/conll2003"),
+    ),
+    "conllpp": (Source("ZihanWangKi/conllpp", None, PARQUET), Source("tomaarsen/conllpp")),
+    "wnut_17": (
+        Source("leondz/wnut_17", "wnut_17", PARQUET),
+        Source("flaitenberger/wnut_17"),
+    ),
+    "wikiann": (Source("unimelb-nlp/wikiann"),),
+    "few-nerd": (Source("DFKI-SLT/few-nerd", "supervised"),),
+}
+NAMES = ", ".join(KNOWN)
+KNOWN |= {sources[0].repository: sources for sources in KNOWN.values()}
+
+
+class Found(NamedTuple):
+    """A data set that was loaded: its splits, and where they are from (a folder: None)."""
+
+    splits: Mapping[str, Any]
+    source: Source | None
+
+
+def read_splits(
+    name: str, options: ReadOptions, wanted: Sequence[str]
+) -> dict[str, tuple[Iterator[Raw], Notes]]:
+    """The wanted splits that a data set has; dev and the like count as validation.
+
+    Raises:
+      ValueError: no such data set, a script without a Parquet copy, no network.
+    """
+    path = Path(name)
+    found = _from_disk(path) if path.is_dir() else _from_hub(name, options)
+    splits = {SPLIT_NAMES.get(split, split): data for split, data in found.splits.items()}
+    if not splits:
+        raise BadCorpus(name, None, "the data set has no split")
+    there = [split for split in wanted if split in splits]
+    if not there:
+        message = f"there is no split {' or '.join(wanted)}; there are {', '.join(splits)}"
+        raise BadCorpus(name, None, message)
+    read = {}
+    for split in there:
+        notes = Notes()
+        asked = Source(name, options.dataset_config, options.dataset_revision)
+        if found.source is not None and split == there[0] and found.source != asked:
+            notes.choices.append(f"it is read from {found.source}")
+        read[split] = _sentences(name, split, splits[split], options, notes, found.source), notes
+    return read
+
+
+def _sentences(
+    name: str, split: str, data: Any, options: ReadOptions, notes: Notes, source: Source | None
+) -> Iterator[Raw]:
+    table = data.with_format("arrow")
+    names = tag_names(data.features.arrow_schema.metadata or {})
+    if source is not None:
+        names |= _listed_names(source, data.features, options.tag_column, set(names))
+    batches = table.iter(1000)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    return read_records(f"{name} ({split})", enumerate(rows, 1), options, notes, names)
+
+
+def _listed_names(
+    source: Source, features: Mapping[str, Any], wanted: str | None, named: set[str]
+) -> dict[str, Sequence[str]]:
+    """Column -> names of its ids, of columns without names, if the repository lists them."""
+    columns = TAG_COLUMNS if wanted is None else (wanted,)
+    ids = [c for c in columns if c in features and "int" in _item_type(features[c])]
+    if not ids or named & set(columns):
+        return {}
+    try:
+        table = json.loads(dataset_file(source.repository, LABELS).read_text("utf-8"))
+        names = sorted(table, key=table.__getitem__)
+        if [table[name] for name in names] != list(range(len(names))):
+            return {}
+    except Exception:  # no such file, no network, no such table: the ids stay without names
+        return {}
+    return {column: as_tags(names) for column in ids}
+
+
+def _item_type(feature: Any) -> str:
+    return str(getattr(getattr(feature, "feature", None), "dtype", ""))
+
+
+def _from_disk(path: Path) -> Found:
+    import datasets
+
+    try:
+        marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+        data = datasets.load_from_disk(str(path)) if marked else datasets.load_dataset(str(path))
+    except Exception as error:  # whatever the library and its formats raise over a damaged folder
+        raise BadCorpus(path, None, f"no folder of `datasets`: {_text(error)}") from None
+    return Found(dict(data) if isinstance(data, dict) else {"train": data}, None)
+
+
+def _from_hub(name: str, options: ReadOptions) -> Found:
+    sources = list(KNOWN.get(name, (Source(name),)))
+    if options.dataset_config is not None or options.dataset_revision is not None:
+        first = sources[0]
+        config = options.dataset_config or first.config
+        sources = [Source(first.repository, config, options.dataset_revision or first.revision)]
+    errors: list[tuple[Source, Exception]] = []
+    for source in sources:
+        try:
+            return Found(_load(name, source), source)
+        except BadCorpus:
+            raise
+        except Exception as error:  # the library's, the client's, pyarrow's: all become a sentence
+            errors.append((source, error))
+            if _is_script(error) and source.revision is None:
+                sources.append(source._replace(revision=PARQUET))
+            if _unreachable(error):
+                break
+    raise _refusal(name, options, errors) from None
+
+
+def _load(name: str, source: Source) -> dict[str, Any]:
+    """Load every split.
+
+    Raises:
+      ValueError: there are several configurations, and none is chosen.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    repository, config, revision = source
+    if revision == PARQUET:
+        files = _parquet_files(name, repository, config)
+        return dict(datasets.load_dataset("parquet", data_files=files))
+    return dict(datasets.load_dataset(repository, name=config, revision=revision))
+
+
+def _parquet_files(name: str, repository: str, config: str | None) -> dict[str, list[str]]:
+    """Split -> files of the Parquet branch, where each configuration is a folder of splits.
+
+    `load_dataset` on that branch would read all configurations as one, and another than the
+    wanted one from its cache.
+    """
+    chosen = config
+    if config is None:
+        folders = dataset_folders(repository, PARQUET)
+        if len(folders) > 1:
+            raise BadCorpus(name, None, _choose(folders))
+        chosen = folders[0] if folders else "default"
+    folder = dataset_snapshot(repository, PARQUET, str(chosen))
+    files: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*/*.parquet")):
+        split = path.parent.name.removeprefix("partial-")  # of large sets the beginning
+        files.setdefault(split, []).append(str(path))
+    if not files:
+        raise BadCorpus(name, None, _choose(dataset_folders(repository, PARQUET), chosen))
+    return files
+
+
+def _choose(configs: Sequence[str], wanted: str | None = None) -> str:
+    shown = ", ".join(configs[:20]) + (", ..." if len(configs) > 20 else "")
+    why = f"there is no configuration {wanted!r}" if wanted else "it has several configurations"
+    return f"{why}; --dataset-config chooses one of {shown}"
+
+
+def _is_script(error: Exception) -> bool:
+    return "scripts are no longer supported" in str(error)
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    if "LocalEntryNotFoundError" in str(error):  # `datasets` hides the cause, and says this
+        return True
+    while error is not None:
+        names = {cls.__name__ for cls in type(error).__mro__}
+        if names & {"ConnectionError", "TransportError", "OfflineModeIsEnabled", "TimeoutError"}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _refusal(
+    name: str, options: ReadOptions, errors: Sequence[tuple[Source, Exception]]
+) -> BadCorpus:
+    """One sentence about why none of the sources could be read."""
+    source, error = errors[0]
+    text, last = _text(error), _text(errors[-1][1])
+    if any(_unreachable(error) for _, error in errors):
+        return BadCorpus(name, None, f"the Hub cannot be reached ({last}); give --train-file")
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        configs = text[text.find("[") + 1 : text.find("]")].replace("'", "").split(", ")
+        return BadCorpus(name, None, _choose(configs, options.dataset_config))
+    known = f"names that do work: {NAMES}"
+    if _is_script(error):
+        message = f"{source} is a loading script, which `datasets` no longer runs"
+        if "RevisionNotFound" in type(errors[-1][1]).__name__:
+            message += f", and the Hub has no Parquet copy of it ({PARQUET})"
+        elif len(errors) > 1:
+            message += f", and its Parquet copy ({PARQUET}) cannot be read: {last}"
+        return BadCorpus(name, None, f"{message}; {known}")
+    if source.revision == PARQUET:
+        return BadCorpus(name, None, f"{source} cannot be read: {text}; {known}")
+    if "gated" in text or "401" in text or "403" in text:
+        message = "the Hub refuses access: accept its terms on its page, if it has any, and log in"
+        return BadCorpus(name, None, f"{message} with `hf auth login` ({text})")
+    if "NotFound" in type(error).__name__:
+        return BadCorpus(name, None, f"no such data set, file or folder: {text}; {known}")
+    return BadCorpus(name, None, f"the data set cannot be read: {text}")
+
+
+def _text(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

@@ -1,0 +1,140 @@
+"""JSON Lines and JSON arrays, record by record."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.records import read_records
+from flaxner.data.readers.source import (
+    RECORD_LIMIT,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+    read_chunks,
+    read_lines,
+)
+
+# Of an object that is written over several lines, which is parsed anew at each.
+HELD_LIMIT, HELD_LINES = 1 << 16, 1000
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+
+
+def detect(path: Path, head: str) -> bool:
+    """Whether the file begins with an object or with an array of objects or arrays."""
+    return re.match(r'\s*(\{\s*["}]|\[\s*[\[{]|\["(.*[^\\])?",\s*\{)', head) is not None
+
+
+def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
+    """The sentences of a JSON or JSON Lines file.
+
+    Raises:
+      ValueError: no JSON, or records without what is needed; the line is named.
+    """
+    first = next(read_chunks(path), b"").lstrip(b"\xef\xbb\xbf \t\r\n")
+    # ["a text", {"entities": ...}] a line is JSON Lines; [{...}, {...}] one array.
+    is_array = re.match(rb"\[\s*[\[{]", first) is not None
+    records = _array(path) if is_array else _lines(path)
+    return read_records(path, records, options, notes)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """One value a line; a value over several lines (indented objects) is put together."""
+    begun, held = 0, ""
+    for start, lines in read_lines(path, RECORD_LIMIT):
+        for number, line in enumerate(lines, start):
+            if not held and not line.strip():
+                continue
+            begun, held = (begun, f"{held}\n{line}") if held else (number, line)
+            try:
+                value = json.loads(held)
+            except json.JSONDecodeError as error:
+                # Only an object cut at the end of the line can go on in the next.
+                cut = held.rstrip().endswith(("{", "[", ",")) or error.pos >= len(held.rstrip())
+                if cut and len(held) < HELD_LIMIT and held.count("\n") < HELD_LINES:
+                    continue
+                raise _no_json(path, begun, error) from None
+            except (RecursionError, ValueError) as error:
+                raise BadCorpus(path, begun, f"no JSON that can be read: {error}") from None
+            yield begun, value
+            held = ""
+    if held:
+        raise BadCorpus(path, begun, f"the record ends too early: {excerpt(held)}")
+
+
+def _array(path: Path) -> Iterator[tuple[int, Any]]:
+    """The items of one array, with no more than one of them in memory."""
+    line, held, at, wanted = 1, "", 0, 0
+    opened, expect_item = False, True
+    for last, piece in _pieces(path):
+        held, at = held[at:] + piece, 0
+        if len(held) < wanted and not last:
+            continue
+        wanted = 0
+        while True:
+            begun, at = at, _skip_space(held, at)
+            line += held.count("\n", begun, at)
+            if at == len(held):
+                break
+            mark = held[at]
+            if not opened:
+                opened, at = True, at + 1
+            elif expect_item and mark in "{[":
+                try:
+                    value, end = _DECODER.raw_decode(held, at)
+                except json.JSONDecodeError as error:
+                    # The rest may be still to come; looked at again when it has doubled.
+                    wanted = 2 * (len(held) - at)
+                    if last or wanted > 2 * RECORD_LIMIT:
+                        raise _no_json(path, line, error, held, at) from None
+                    break
+                except (RecursionError, ValueError) as error:
+                    raise BadCorpus(path, line, f"no JSON that can be read: {error}") from None
+                yield line, value
+                line += held.count("\n", at, end)
+                at, expect_item = end, False
+            elif mark == "," and not expect_item:
+                at, expect_item = at + 1, True
+            elif mark == "]":
+                return
+            else:
+                got = excerpt(held[at : at + 60])
+                raise BadCorpus(path, line, f"an object or , is expected: got {got}")
+    raise BadCorpus(path, line, "the array ends too early: ] is missing")
+
+
+def _skip_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _pieces(path: Path) -> Iterator[tuple[bool, str]]:
+    """Text of the file, bit by bit, and whether it is the last."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line = 1
+    for chunk in read_chunks(path):
+        try:
+            text = decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            line += error.object.count(b"\n", 0, error.start)
+            byte = error.object[error.start]
+            raise BadCorpus(
+                path, line, f"the file must be UTF-8; the byte {byte:#04x} is not"
+            ) from None
+        line += text.count("\n")
+        yield False, text
+    yield True, ""
+
+
+def _no_json(
+    path: Path, line: int, error: json.JSONDecodeError, text: str = "", at: int = 0
+) -> BadCorpus:
+    within = text.count("\n", at, error.pos) if text else error.lineno - 1
+    return BadCorpus(path, line + within, f"no JSON: {error.msg}")

@@ -1,0 +1,186 @@
+"""Files -> lines, bounded in memory, and errors that name file and line."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from flaxner.data.tags import Span
+
+CHUNK = 1 << 20
+# Longest line of a column file, and longest record of the others: beyond it memory is at risk.
+LINE_LIMIT = 1 << 20
+RECORD_LIMIT = 1 << 24
+POLICIES = ("error", "widen", "drop")
+
+
+class BadCorpus(ValueError):
+    """A fault in a corpus: one sentence with the file and, where there is one, the line."""
+
+    def __init__(self, path: object, line: int | None, message: str) -> None:
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {' '.join(message.split())}")
+
+
+class Raw(NamedTuple):
+    """What a reader yields: a sentence as it stands in the file, its tags in any scheme.
+
+    Attributes:
+      words: the words.
+      tags: one a word.
+      document: number of the document, if the file tells.
+      line: where the sentence begins.
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    document: int | None
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How a corpus is to be read where guessing is not wanted; empty: guess.
+
+    Attributes:
+      format: name of a reader.
+      word_column, tag_column: name of a column, or its number: 0 is the first, -1 the last.
+      text_column, spans_column: of records with text and character spans.
+      sentence_column: of tables with one word a row.
+      span_policy: what becomes of a span that cuts a word or overlaps another: error, widen
+        (to whole words; the longer of two overlapping wins) or drop.
+      dataset_config, dataset_revision: of data sets on the Hub.
+    """
+
+    format: str | None = None
+    word_column: str | None = None
+    tag_column: str | None = None
+    text_column: str | None = None
+    spans_column: str | None = None
+    sentence_column: str | None = None
+    span_policy: str = "error"
+    dataset_config: str | None = None
+    dataset_revision: str | None = None
+
+
+READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
+
+
+class Notes:
+    """What a reader has to tell about a file: choices made, and counts of faults passed over."""
+
+    def __init__(self) -> None:
+        self.choices: list[str] = []
+        self.counts: dict[str, int] = {}
+
+    def count(self, what: str) -> None:
+        """One more of these."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def lines(self) -> list[str]:
+        """One sentence each."""
+        return self.choices + [f"{count} {what}" for what, count in self.counts.items()]
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a file, gzip or not.
+
+    Raises:
+      ValueError: missing, a folder, or not readable.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        reason = "it is a folder, not a file" if path.is_dir() else error.strerror or str(error)
+        raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
+    if file.read(2) == b"\x1f\x8b":
+        file.close()  # a GzipFile closes a file of its own only
+        return gzip.open(path)  # type: ignore[return-value]
+    file.seek(0)
+    return file
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, 1 MiB at a time.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    with open_binary(path) as file:
+        try:
+            while chunk := file.read(CHUNK):
+                yield chunk
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadCorpus(path, 1, f"cannot read the corpus: {error}") from error
+
+
+def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[str]]]:
+    """(number of the first line, lines without their ends), some at a time.
+
+    Lines end at LF or CRLF (or CR, in a file without LF) and nowhere else: published words hold
+    U+0085 and U+2028. A byte-order mark is skipped.
+
+    Raises:
+      ValueError: cannot be read, not UTF-8, binary, or a line longer than `limit` bytes.
+    """
+    number, rest, end = 1, b"", b""
+    for chunk in read_chunks(path):
+        if not end:
+            if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise BadCorpus(path, 1, "the file must be UTF-8; it is UTF-16")
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+            end = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
+        head, found, tail = chunk.rpartition(end)
+        if not found:
+            rest += tail
+        else:
+            lines = _decode(path, number, rest + head, end, limit)
+            yield number, lines
+            number, rest = number + len(lines), tail
+        if len(rest) > limit:
+            raise BadCorpus(path, number, f"a line must have at most {limit} bytes; it has more")
+    if rest:
+        yield number, _decode(path, number, rest, end, limit)
+
+
+def _decode(path: Path, number: int, data: bytes, end: bytes, limit: int) -> list[str]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = number + data.count(end, 0, error.start)
+        message = f"the file must be UTF-8; the byte {data[error.start]:#04x} is not"
+        raise BadCorpus(path, line, message) from None
+    if "\0" in text:
+        line = number + data.count(end, 0, data.index(b"\0"))
+        raise BadCorpus(path, line, "a text file is expected; it holds a zero byte")
+    lines = text.split(end.decode())
+    if len(text) > limit:
+        for i, line_text in enumerate(lines):
+            if len(line_text) > limit:
+                raise BadCorpus(path, number + i, f"a line must have at most {limit} bytes")
+    return lines
+
+
+def excerpt(text: str, length: int = 60) -> str:
+    """A text for a message, quoted and cut."""
+    return repr(text if len(text) <= length else text[:length] + "…")
+
+
+__all__ = [
+    "LINE_LIMIT",
+    "POLICIES",
+    "READING",
+    "RECORD_LIMIT",
+    "BadCorpus",
+    "Notes",
+    "Raw",
+    "ReadOptions",
+    "Span",
+    "excerpt",
+    "read_chunks",
+    "read_lines",
+]

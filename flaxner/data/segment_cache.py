@@ -1,0 +1,110 @@
+"""Tokenised corpora kept on disk, keyed by everything that they are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxner.data.segments import Encoder, Segments, Tagged, align
+
+FORMAT = 1  # to be raised when `align` gives other segments for the same corpus
+FEWEST = 5000  # sentences; fewer are tokenised in less time than a file is worth
+MOST_BYTES = 4 * 2**30  # of all kept files; the longest unused go first
+
+
+def align_cached(
+    sentences: Sequence[Tagged],
+    tokenizer: Any,
+    scheme: Encoder | None,
+    max_length: int,
+    folder: str,
+    later: np.ndarray | None = None,
+) -> Segments:
+    """As `align`, from the folder where it has been done before.
+
+    Args:
+      sentences: as for `align`.
+      tokenizer: as for `align`.
+      scheme: as for `align`.
+      max_length: as for `align`.
+      folder: where the results are kept; an empty name: nowhere. A folder that cannot be
+        written and a file that cannot be read are as good as none.
+      later: as for `align`.
+    """
+    if not folder or len(sentences) < FEWEST:
+        return align(sentences, tokenizer, scheme, max_length, later)
+    place = Path(folder).expanduser()
+    path = place / f"{_key(sentences, tokenizer, scheme, max_length, later)}.npz"
+    segments = _read(path)
+    if segments is None:
+        segments = align(sentences, tokenizer, scheme, max_length, later)
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            _write(path, segments)
+            _drop_oldest(place, MOST_BYTES)
+    return segments
+
+
+def _key(
+    sentences: Sequence[Tagged],
+    tokenizer: Any,
+    scheme: Encoder | None,
+    max_length: int,
+    later: np.ndarray | None,
+) -> str:
+    """A digest of words, tags, tokenizer, label table and limit."""
+    specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
+    tags = None if scheme is None else getattr(scheme, "tags", repr(scheme))
+    more = () if later is None else (later.tolist(),)
+    digest = hashlib.sha256(repr((FORMAT, max_length, specials, tags, *more)).encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    for sentence in sentences:
+        digest.update(
+            repr((tuple(sentence.words), sentence.tags and tuple(sentence.tags))).encode()
+        )
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Segments | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+        os.utime(path)  # lately used
+        for name in ("num_words", "num_sentences"):
+            found[name] = int(found[name])
+        return Segments(**found)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path: Path, segments: Segments) -> None:
+    """The file is there whole or not at all."""
+    fields: dict[str, Any] = dataclasses.asdict(segments)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **fields)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _drop_oldest(folder: Path, most: int) -> None:
+    """Delete files, the longest unused first, until at most so many bytes are left."""
+    files = [(path, path.stat()) for path in folder.glob("*.npz")]
+    total = sum(stat.st_size for _, stat in files)
+    for path, stat in sorted(files, key=lambda item: item[1].st_mtime):
+        if total <= most:
+            return
+        path.unlink(missing_ok=True)
+        total -= stat.st_size

@@ -1,0 +1,206 @@
+"""What of the read corpora a run uses: types renamed, parts held out, folds, samples.
+
+All of it is a pure function of the corpus and `data_seed`, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from flaxner.config.data import DataSettings, renamings
+from flaxner.data.corpus import Corpus, Sentence, entity_counts
+from flaxner.data.tags import OUTSIDE
+
+# Numbers of the random streams, so that no two choices share one.
+DIVIDING, FRACTION, SHOTS = 1, 2, 3
+
+
+def select(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, Corpus]:
+    """The splits as the settings want them; what was done stands in their notes.
+
+    Types that only sentences outside the sample have stay in the label table.
+
+    Raises:
+      ValueError: an unknown type, a validation split beside a held-out part, too few sentences.
+    """
+    selected = dict(corpora)
+    renamed = renamings(settings.map_types)
+    if renamed or settings.drop_types:
+        _require_types([*renamed, *settings.drop_types], corpora)
+        selected = {s: retyped(c, renamed, settings.drop_types) for s, c in corpora.items()}
+    whole = selected["train"]
+    if settings.held_out or settings.cross_validation:
+        selected = _with_validation(selected, settings)
+    if settings.train_fraction < 1:
+        selected["train"] = fraction(selected["train"], settings.train_fraction, settings.data_seed)
+    elif settings.few_shot:
+        selected["train"] = few_shot(selected["train"], settings.few_shot, settings.data_seed)
+    kept = selected["train"]
+    if kept is not whole:
+        absent = sorted(set(whole.types) - set(kept.types))
+        notes = (*kept.notes, f"no {' and no '.join(absent)} left to learn from") if absent else ()
+        selected["train"] = dataclasses.replace(
+            kept, absent_types=tuple(absent), notes=notes or kept.notes
+        )
+    return selected
+
+
+def _require_types(named: Sequence[str], corpora: Mapping[str, Corpus]) -> None:
+    known = {kind for corpus in corpora.values() for kind in corpus.types}
+    for name in named:
+        if name not in known:
+            raise ValueError(
+                f"there is no type {name!r} to rename or drop: {corpora['train'].source} has "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+
+
+def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) -> Corpus:
+    """A corpus with other names for its types, and without the entities of some."""
+    there = set(corpus.types)
+    table = {OUTSIDE: OUTSIDE}
+    for kind in there:
+        for prefix in ("B-", "I-"):
+            new = OUTSIDE if kind in dropped else prefix + renamed.get(kind, kind)
+            table[prefix + kind] = new
+    counts = entity_counts(corpus)
+    notes = [f"{old} is called {new}" for old, new in renamed.items() if old in there]
+    notes += [f"{counts[kind]:,} entities of {kind} dropped" for kind in dropped if kind in there]
+    sentences = [
+        dataclasses.replace(s, tags=None if s.tags is None else tuple(table[t] for t in s.tags))
+        for s in corpus
+    ]
+    return dataclasses.replace(corpus, sentences=sentences, notes=(*corpus.notes, *notes))
+
+
+def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, Corpus]:
+    """The training split divided in two, for training and for validation."""
+    folds, train, seed = settings.cross_validation, corpora["train"], settings.data_seed
+    flag = "--cross-validation" if folds else "--held-out"
+    if "validation" in corpora:
+        there = corpora["validation"].source
+        raise ValueError(f"{flag} is for corpora without a validation split: there is {there}")
+    share = settings.held_out
+    shares = [1 / folds] * folds if folds else [share, 1 - share]
+    part = divide(train.sentences, shares, seed)
+    if len(set(part.tolist())) < len(shares):
+        many = f"{len({sentence.words for sentence in train})} different sentences"
+        raise ValueError(f"{flag} cannot divide {train.source}: it has {many}")
+    if folds and not settings.fold:
+        return dict(corpora)
+    held = part == max(settings.fold - 1, 0)
+    name = f"fold {settings.fold} of {folds}" if folds else "held out"
+    count = f"{held.sum():,} of {len(train):,}"
+    note = f"{count} sentences are for validation ({name}, data seed {seed})"
+    made = {
+        "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
+        "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
+    }
+    return made | {split: c for split, c in corpora.items() if split not in made}
+
+
+def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:
+    sentences = [corpus.sentences[i] for i in chosen.tolist()]
+    return dataclasses.replace(corpus, sentences=sentences, source=source, repaired=0, notes=notes)
+
+
+def _order(count: int, seed: int, stream: int) -> list[int]:
+    return np.random.Generator(np.random.Philox(key=[seed, stream])).permutation(count).tolist()
+
+
+def divide(sentences: Sequence[Sentence], shares: Sequence[float], seed: int) -> np.ndarray:
+    """The part of each sentence, so that every part has its share of every type.
+
+    Equal sentences come into one part, so that none is trained on and validated on. Rare types
+    are divided first (the iterative stratification of Sechidis et al. 2011).
+
+    Args:
+      sentences: of the corpus.
+      shares: of each part; they sum to 1.
+      seed: of the order in which sentences are taken.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, sentence in enumerate(sentences):
+        groups.setdefault(sentence.words, []).append(index)
+    members = list(groups.values())
+    types = [entity_counts([sentences[i] for i in group]) for group in members]
+    totals: Counter[str] = Counter()
+    for counts in types:
+        totals.update(counts)
+    rarest = [min(counts, key=lambda kind: (totals[kind], kind), default="") for counts in types]
+    rank = {kind: at for at, kind in enumerate(sorted(totals, key=lambda k: (totals[k], k)))}
+    order = _order(len(members), seed, DIVIDING)
+    order.sort(key=lambda group: rank.get(rarest[group], len(rank)))  # stable: shuffled within
+    # What each part still lacks, of every type and (under no name) of sentences.
+    lacks = [{kind: share * n for kind, n in totals.items()} for share in shares]
+    for lack, share in zip(lacks, shares, strict=True):
+        lack[""] = share * len(sentences)
+    part_of = np.empty(len(sentences), np.int64)
+    for group in order:
+        kind = rarest[group]
+        part = max(range(len(shares)), key=lambda p: (lacks[p][kind], lacks[p][""], -p))
+        part_of[members[group]] = part
+        lacks[part][""] -= len(members[group])
+        for name, count in types[group].items():
+            lacks[part][name] -= count
+    return part_of
+
+
+def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
+    """A share of the sentences; a smaller share of the same seed is a part of a larger one."""
+    count = max(1, round(share * len(corpus)))
+    chosen = np.sort(_order(len(corpus), seed, FRACTION)[:count])
+    what = f"{count:,} of {len(corpus):,} sentences are used"
+    note = f"{what} ({share:g} of them, data seed {seed})"
+    return _subset(corpus, chosen, corpus.source, (*corpus.notes, note))
+
+
+def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
+    """A sample with K to 2K entities of every type.
+
+    The greedy N-way K~2K-shot sampling of Few-NERD (Ding et al. 2021, algorithm 1), N being all
+    types: sentences in random order; one is taken if it has a type of which fewer than K are
+    there, and brings none above 2K. Types that then have fewer than K, since their sentences are
+    rich in others, are filled up without the upper limit, the rarest first.
+    """
+    mentions = [entity_counts([sentence]) for sentence in corpus]
+    available: Counter[str] = Counter()
+    for found in mentions:
+        available.update(found)
+    wanted = {kind: min(k, n) for kind, n in available.items()}
+    order = _order(len(corpus), seed, SHOTS)
+    counts: Counter[str] = Counter()
+    chosen: list[int] = []
+
+    def take(index: int) -> None:
+        chosen.append(index)
+        counts.update(mentions[index])
+
+    for index in order:
+        found = mentions[index]
+        lacking = any(counts[kind] < wanted[kind] for kind in found)
+        if lacking and all(counts[kind] + n <= 2 * k for kind, n in found.items()):
+            take(index)
+    taken = set(chosen)
+    for kind in sorted(wanted, key=lambda kind: (available[kind], kind)):
+        rest = (i for i in order if kind in mentions[i] and i not in taken)
+        while counts[kind] < wanted[kind]:
+            index = next(rest)
+            taken.add(index)
+            take(index)
+    told = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))
+    note = (
+        f"{len(chosen):,} of {len(corpus):,} sentences are used: {k}~{2 * k}-shot, greedy as in "
+        f"Few-NERD, data seed {seed}: {told}"
+    )
+    short = sorted(kind for kind, n in available.items() if n < k)
+    notes = [note, *(f"there are only {available[kind]} entities of {kind}" for kind in short)]
+    rich = sorted(kind for kind, n in counts.items() if n > 2 * k)
+    if rich:
+        notes.append(f"more than {2 * k} of {', '.join(rich)}: they share sentences with the rare")
+    at = np.sort(np.asarray(chosen, np.int64))
+    return _subset(corpus, at, corpus.source, (*corpus.notes, *notes))

@@ -1,0 +1,79 @@
+"""Settings -> the corpora of a run, several sources of a split being mixed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from flaxner.config.fields import Several, each
+from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.data.corpus import Corpus, Sentence, join, read_corpus, read_dataset
+from flaxner.data.readers import READING, ReadOptions
+
+EMBEDDED = "flaxner:embedded"
+OF_DATA_SETS = ("dataset_config", "dataset_revision")  # one for all data sets, or one for each
+
+
+def read_sources(config: TrainConfig) -> dict[str, Corpus]:
+    """Every split that the settings name, in the order of `SPLITS`; "train" at least.
+
+    Training files are mixed with the data sets; files of the other splits stand instead of theirs.
+
+    Raises:
+      ValueError: a corpus that cannot be read, or no training split.
+    """
+    options = read_options(config)
+    parts: dict[str, list[Corpus]] = {}
+    for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
+        for split, corpus in _data_set(name, own).items():
+            parts.setdefault(split, []).append(corpus)
+    for split in SPLITS:
+        files = each(getattr(config, f"{split}_file"))
+        if files:
+            read = [read_corpus(Path(path), options=options) for path in files]
+            parts[split] = read if split != "train" else [*parts.get(split, []), *read]
+    if "train" not in parts:
+        names = " and ".join(each(config.dataset))
+        raise ValueError(f"{names} has no training split; it has {', '.join(parts)}")
+    return {split: join(parts[split]) for split in SPLITS if split in parts}
+
+
+def read_options(config: TrainConfig) -> ReadOptions:
+    """What the settings say about reading files."""
+    names = [name for name in READING if name not in OF_DATA_SETS]
+    return ReadOptions(**{name: getattr(config, name) for name in names})
+
+
+def _per_data_set(config: TrainConfig, options: ReadOptions) -> list[ReadOptions]:
+    """The options of each data set; an empty configuration or revision stands for none."""
+    count = len(each(config.dataset))
+    configs, revisions = (_spread(name, getattr(config, name), count) for name in OF_DATA_SETS)
+    return [
+        dataclasses.replace(options, dataset_config=c, dataset_revision=r)
+        for c, r in zip(configs, revisions, strict=True)
+    ]
+
+
+def _spread(name: str, value: Several, count: int) -> list[str | None]:
+    given = each(value) or ("",)
+    if len(given) not in (1, count):
+        flag = "--" + name.replace("_", "-")
+        raise ValueError(
+            f"{flag} is given once for all data sets, or once for each: "
+            f"{len(given)} for {count} data sets"
+        )
+    return [item or None for item in (given * count if len(given) == 1 else given)]
+
+
+def _data_set(name: str, options: ReadOptions) -> dict[str, Corpus]:
+    if name == EMBEDDED:
+        return {split: embedded_corpus(split) for split in SPLITS}
+    return read_dataset(name, SPLITS, options)
+
+
+def embedded_corpus(split: str) -> Corpus:
+    """A split of the corpus that the package generates."""
+    from flaxner.data import embedded as sample
+
+    sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
+    return Corpus(sentences, f"{EMBEDDED} ({split})", "IOB2", 0)

@@ -1,0 +1,94 @@
+"""Which scheme a model's labels are in, and which tag sequences that makes legal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flaxner.data.tags import DIALECT, OUTSIDE, SCHEMES, legal, parse_tag
+
+ANY = "any"  # no rule: what is not known to be illegal is read as conlleval reads it
+CHOICES = (*SCHEMES, ANY)
+BORDER = ("O", "")
+ENOUGH = 10  # entities after an O that a judgement of a model needs
+CLEAR = 0.75  # share of them that must begin alike
+
+
+class Rules(NamedTuple):
+    """What is legal, bool: first label (C,), label after label (C, C), last label (C,)."""
+
+    starts: np.ndarray
+    follows: np.ndarray
+    ends: np.ndarray
+
+
+@functools.cache
+def rules(names: tuple[str, ...], scheme: str) -> Rules:
+    """The rules of a scheme for a table of labels. Names that are no tags count as O."""
+    count = len(names)
+    if scheme == ANY:
+        return Rules(np.ones(count, bool), np.ones((count, count), bool), np.ones(count, bool))
+    pairs = [_pair(name) for name in names]
+    return Rules(
+        starts=np.asarray([legal(scheme, BORDER, now) for now in pairs]),
+        follows=np.asarray([[legal(scheme, before, now) for now in pairs] for before in pairs]),
+        ends=np.asarray([legal(scheme, last, BORDER) for last in pairs]),
+    )
+
+
+def table_scheme(names: Sequence[str]) -> str | None:
+    """The scheme that a table of labels shows.
+
+    Tables with E- or S- (L- or U-) labels are BIOES (BILOU), those without B- are IO. A type
+    that has I- and no B- is possible in IOB1 alone, one that has B- and no I- in IOB2 alone.
+
+    Returns:
+      a scheme; ANY for a table that fits none; None for B- and I- labels of every type, which
+      leave IOB1 and IOB2 open.
+    """
+    kinds: dict[str, set[str]] = {}
+    for prefix, kind in map(_pair, names):
+        if prefix != "O":
+            kinds.setdefault(prefix, set()).add(kind)
+    begin, inside = kinds.get("B", set()), kinds.get("I", set())
+    if not kinds:
+        return ANY
+    if kinds.keys() <= {"B", "I"}:
+        if not begin:
+            return "IO"
+        if inside - begin:
+            return ANY if begin - inside else "IOB1"
+        return "IOB2" if begin - inside else None
+    for scheme, last, single in (("BIOES", "E", "S"), ("BILOU", "L", "U")):
+        if kinds.keys() <= {"B", "I", last, single}:
+            # An entity that could not be begun, or never be ended, is another scheme's.
+            whole = inside <= begin and begin == kinds.get(last, set())
+            return scheme if whole else ANY
+    return ANY
+
+
+def shown_scheme(rows: Iterable[Sequence[str]]) -> str:
+    """IOB1 or IOB2, whichever the tags that a model gave show by how entities after O begin.
+
+    Returns:
+      "IOB1", "IOB2", or ANY where too few entities, or no clear habit, tell.
+    """
+    counts = {"B": 0, "I": 0}
+    for row in rows:
+        for before, now in zip((OUTSIDE, *row), row, strict=False):
+            prefix = _pair(now)[0]
+            if prefix in counts and _pair(before)[0] == "O":
+                counts[prefix] += 1
+    total = sum(counts.values())
+    for prefix, scheme in (("B", "IOB2"), ("I", "IOB1")):
+        if total >= ENOUGH and counts[prefix] >= CLEAR * total:
+            return scheme
+    return ANY
+
+
+def _pair(name: str) -> tuple[str, str]:
+    prefix, kind = parse_tag(name) or BORDER
+    return DIALECT.get(prefix, prefix), kind

@@ -1,0 +1,1 @@
+"""Mesh, shardings, processes, allocator, compilation cache."""

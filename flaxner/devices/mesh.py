@@ -1,0 +1,99 @@
+"""Where arrays live: the mesh, rules from paths to shardings, batches onto devices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+DATA, FSDP = "data", "fsdp"
+
+# First matching pattern wins. Each axis named here is used only where the dimension divides.
+# With an fsdp axis of 1 (the default) every parameter is replicated.
+PARAMETER_RULES: tuple[tuple[str, P], ...] = (
+    (r"embedding$", P(FSDP, None)),
+    (r"output/kernel$", P(None, FSDP)),
+    (r"kernel$", P(FSDP, None)),
+    (r".*", P()),
+)
+
+
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """One mesh over all devices of all processes, axes (data, fsdp).
+
+    The devices of a process stand together, and slices outermost: rows of a batch that a process
+    holds are consecutive, and an fsdp group crosses as few hosts as it can.
+
+    Raises:
+      ValueError: the number of devices is no multiple of `fsdp`.
+    """
+    devices = jax.devices() if devices is None else devices
+    if len(devices) % fsdp:
+        raise ValueError(f"fsdp must divide the number of devices: {fsdp} of {len(devices)}")
+    ordered = sorted(devices, key=lambda d: (getattr(d, "slice_index", 0) or 0, d.process_index))
+    return Mesh(np.asarray(ordered).reshape(-1, fsdp), (DATA, FSDP))
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows are spread over every device, whatever axis it is on."""
+    return NamedSharding(mesh, P((DATA, FSDP)))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, P())
+
+
+def path_sharding(mesh: Mesh, path: str, shape: Sequence[int]) -> NamedSharding:
+    """The sharding of the array at `path`, by PARAMETER_RULES."""
+    spec = next(spec for pattern, spec in PARAMETER_RULES if re.search(pattern, path))
+    if len(spec) != len(shape):
+        return replicated(mesh)
+    axes = [
+        axis if axis is not None and size % mesh.shape[axis] == 0 else None
+        for axis, size in zip(spec, shape, strict=True)
+    ]
+    return NamedSharding(mesh, P(*axes))
+
+
+def tree_shardings(mesh: Mesh, tree: Any) -> Any:
+    """Shardings for a tree whose array leaves hang below parameter paths (params, moments)."""
+
+    def choose(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        names = [str(getattr(part, "key", "")) for part in path]
+        return path_sharding(mesh, names[-1] if names else "", leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(choose, tree)
+
+
+def place_tree(tree: Any, shardings: Any) -> Any:
+    """Put host arrays, the same in every process, onto the devices."""
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(place, tree, shardings)
+
+
+def to_host(tree: Mapping[str, jax.Array], mesh: Mesh) -> dict[str, np.ndarray]:
+    """Whole arrays in every process, gathered one after the other to save device memory."""
+    gather = jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
+    return {
+        path: np.asarray(leaf if leaf.is_fully_addressable else gather(leaf))
+        for path, leaf in tree.items()
+    }
+
+
+def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows (b, L) -> global arrays (B, L), rows spread over all devices."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in batch.items()
+    }

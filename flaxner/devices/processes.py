@@ -1,0 +1,184 @@
+"""Many processes, one run: how they start, and how they agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+T = TypeVar("T")
+
+
+def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
+    """Join the other processes of the run, if there are any; call before any use of a device.
+
+    Args:
+      coordinator: HOST:PORT of process 0; if None, jax.distributed finds it on TPU pods, under
+        SLURM and Open MPI, and from JAX_COORDINATOR_ADDRESS; elsewhere the run has one process.
+      num_processes: how many processes the run has; 0: found as above.
+      process_id: which one this is; -1: found as above.
+
+    Raises:
+      ValueError: incomplete, or the others could not be reached.
+    """
+    given = {"coordinator": coordinator, "num_processes": num_processes or None}
+    if any(given.values()) or process_id >= 0:
+        missing = [name for name, value in given.items() if not value]
+        missing += ["process_id"] * (process_id < 0)
+        if missing:
+            raise ValueError(f"several processes need --{missing[0].replace('_', '-')}, too")
+        if process_id >= num_processes:
+            raise ValueError(f"process_id counts from 0 to num_processes - 1: got {process_id}")
+    if jax.distributed.is_initialized():
+        return
+    try:
+        # We agree on the step to stop after ourselves (StopVote): JAX's own service would take
+        # SIGTERM over, and knows nothing of SIGINT.
+        jax.config.update("jax_enable_preemption_service", False)
+        if coordinator is not None:
+            jax.distributed.initialize(coordinator, num_processes, process_id)
+        elif expects_others(os.environ):
+            jax.distributed.initialize()
+        elif on_tpu_machine():
+            _try_pod()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the processes of this run cannot meet: {_first_line(error)}") from error
+
+
+def expects_others(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher says that this process is one of several."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")
+    return (
+        "JAX_COORDINATOR_ADDRESS" in environment
+        or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+        or any(
+            environment.get(name, "").isdigit() and int(environment[name]) > 1 for name in counts
+        )
+    )
+
+
+def on_tpu_machine() -> bool:
+    """Whether this machine has TPU chips that JAX may use."""
+    platforms = os.environ.get("JAX_PLATFORMS", "tpu")
+    return "tpu" in platforms and bool(
+        glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    )
+
+
+def _try_pod() -> None:
+    """On a TPU machine: join the pod. A machine on its own may fail to, and needs not."""
+    try:
+        jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        if jax.process_count() > 1:
+            raise
+        print(f"one TPU machine on its own: {_first_line(error)}")
+
+
+def check_devices() -> None:
+    """Refuse to go on without a device.
+
+    Raises:
+      ValueError: JAX finds none of the wanted kind.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion, too, in jax 0.10
+        wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
+        wish = f" of the platform {wanted!r}" if wanted else ""
+        raise ValueError(f"JAX finds no device{wish}: {_first_line(error)}") from error
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def on_main(function: Callable[[], T]) -> T:
+    """Call `function` in the main process; all get its result (JSON) or its error."""
+    if jax.process_count() == 1:
+        return function()
+    answer: dict[str, Any] = {}
+    if is_main():
+        try:
+            answer = {"value": function()}
+        except ValueError as error:
+            answer = {"error": str(error)}
+        except OSError as error:
+            answer = {"os": [error.errno, error.strerror, str(error.filename)]}
+    answer = _broadcast(answer)
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    if "os" in answer:
+        raise OSError(*answer["os"])
+    return answer["value"]
+
+
+def _broadcast(value: Any) -> Any:
+    """A JSON value of the main process, in every process."""
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    data = data if is_main() else np.zeros(size, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(data)).tobytes())
+
+
+def barrier(name: str) -> None:
+    """Wait for all processes."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+class StopVote:
+    """Whether to stop, answered alike in all processes.
+
+    Each process casts its wish after dispatching a step; the wishes are joined on the devices,
+    in step with the training, and read one step later, so that nobody waits: all processes
+    read the answer of the same step, and stop after the same step. One process asks itself.
+    """
+
+    def __init__(self, mesh: Mesh, wish: Callable[[], bool]) -> None:
+        self._wish, self._alone = wish, jax.process_count() == 1
+        self._spread = NamedSharding(mesh, P(mesh.axis_names))
+        self._any = jax.jit(lambda wishes: wishes.max(), out_shardings=NamedSharding(mesh, P()))
+        self._local = len(mesh.local_devices)
+        self._last: jax.Array | None = None
+
+    def __call__(self) -> bool:
+        """Cast a vote, read the one before; call at the same places in every process."""
+        if self._alone:
+            return self._wish()
+        wishes = np.full(self._local, self._wish(), np.int32)
+        last, self._last = (
+            self._last,
+            self._any(jax.make_array_from_process_local_data(self._spread, wishes)),
+        )
+        return last is not None and bool(last)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which share of every batch this process holds: part `index` of `count` equal ones."""
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Part()
+
+
+def this_part() -> Part:
+    """The share of every batch that this process holds."""
+    return Part(jax.process_index(), jax.process_count())

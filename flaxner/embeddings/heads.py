@@ -1,0 +1,265 @@
+"""Taggers over fixed vectors, trained and scored by the very loop and code that serve BERT."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.segments import Segments
+from flaxner.data.tags import LabelScheme
+from flaxner.embeddings.contextual import ContextualEncoder
+from flaxner.embeddings.static import StaticVectors
+from flaxner.models.vectors import FIRST, TABLE, UNKNOWN, StaticConfig, StaticModel
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
+from flaxner.training.loop import Trainer
+from flaxner.training.prediction import Tags
+from flaxner.training.preparation import Prepared
+from flaxner.training.step import init_state
+from flaxner.training.stopping import Interruption
+
+# A head over fixed vectors has other needs than a whole BERT: a high rate, more epochs, and, as
+# its steps are tiny, larger batches.
+HEAD_SETTINGS: dict[str, Any] = {"epochs": 20.0, "batch_size": 256, "weight_decay": 0.0}
+EVALUATED_EPOCHS = 2  # a head is scored on the validation split after so many
+
+
+class Trial(NamedTuple):
+    """A point of the grid in which every head is given its best, by validation F1.
+
+    Attributes:
+      learning_rate: peak.
+      scaling: of the vectors: "length" divides all numbers by one, "standard" gives each column
+        mean 0 and variance 1; both as measured on the words of the training split.
+    """
+
+    learning_rate: float
+    scaling: str
+
+
+GRID = tuple(Trial(rate, how) for how in ("standard", "length") for rate in (1e-2, 3e-3, 3e-2))
+Rows = Callable[[str, list[Sentence]], np.ndarray]
+
+
+class BestHead(Checkpoints):
+    """Holds the best head in memory, where a run of BERT writes checkpoints to disk."""
+
+    def __init__(self) -> None:
+        self.head: dict[str, np.ndarray] = {}
+
+    def save(self, state: Any, progress: Any, fingerprint: Any) -> None:
+        """Keep the trained parameters if they are the best so far."""
+        if progress.best_step == int(state.step):
+            self.head = {k: np.array(v) for k, v in state.params.items() if k != TABLE}
+
+    def wait(self) -> None:
+        """Nothing is pending."""
+
+
+class HeadTrainer(Trainer):
+    """The loop of a BERT run over a `StaticModel`; the model is not exported."""
+
+    def fit(self) -> float:
+        """Train to the end, hold the best head; its F1 on the validation split."""
+        model: Any = self.prepared.model
+        best = BestHead()
+        state = init_state(self.prepared.params, self.optimizer, self.mesh, model.frozen)
+        with self.interruption.deferred():
+            state = self._train(state, best)
+        self.best = {**state.params, **best.head}
+        return self.progress.best_score
+
+    def tags(self, split: str) -> Tags:
+        """What the best head says of a split."""
+        return self.judge.score(split, self.best)[1]
+
+
+class Head(NamedTuple):
+    """A trained head.
+
+    Attributes:
+      tags: of the test split.
+      validation_f1: by which its trial was chosen; None without a validation split.
+      trials: all of them, for comparison.json; the chosen one is marked.
+      seconds: of all trials and of scoring.
+    """
+
+    tags: Tags
+    validation_f1: float | None
+    trials: list[dict[str, Any]]
+    seconds: float
+
+
+def train_head(
+    config: TrainConfig,
+    corpora: Mapping[str, Corpus],
+    scheme: LabelScheme,
+    table: np.ndarray,
+    rows: Rows,
+    *,
+    window: int,
+    folder: Path,
+    console: Console,
+    grid: Sequence[Trial] = GRID,
+) -> Head:
+    """Train a linear layer (window 0) or a window MLP over a table of vectors.
+
+    Every trial of the grid is trained and the best by validation F1 is kept (of equal ones the
+    first); only that one sees the test split. Without a validation split it is the first trial.
+
+    Args:
+      config: the settings of the BERT run it stands beside: seed and corpora are its.
+      corpora: split -> corpus, with a test split.
+      scheme: label table.
+      table: (rows, width), padding and unknown first.
+      rows: (split, sentences) -> the row of every word.
+      window: words seen on each side.
+      folder: for each trial's metrics.jsonl.
+      console: for the progress bar.
+      grid: the trials.
+    """
+    begin = time.monotonic()
+    validated = "validation" in corpora
+    segments = {
+        split: word_segments(corpus, rows(split, corpus.sentences), scheme)
+        for split, corpus in corpora.items()
+    }
+    prepared = _prepared(config, corpora, scheme, segments)
+    quiet = Console(file=console.file, quiet=not console.is_terminal)
+    best: HeadTrainer | None = None
+    scores: list[float] = []
+    with Interruption(console.print) as interruption:
+        for trial in grid if validated else grid[:1]:
+            vectors = scaled(table, segments["train"].input_ids, trial.scaling)
+            run = RunFolder(folder / f"{trial.scaling} {trial.learning_rate:g}")
+            trainer = HeadTrainer(
+                _tried(prepared, trial, vectors, window), run, quiet, interruption
+            )
+            scores.append(trainer.fit())
+            if best is None or scores[-1] > max(scores[:-1]):
+                best = trainer
+        assert best is not None, "a grid has a trial"
+        tags = best.tags("test")
+    chosen = int(np.argmax(scores))
+    trials = [
+        {**trial._asdict(), "validation_f1": score if validated else None, "chosen": i == chosen}
+        for i, (trial, score) in enumerate(zip(grid, scores, strict=False))
+    ]
+    return Head(tags, trials[chosen]["validation_f1"], trials, time.monotonic() - begin)
+
+
+def _prepared(
+    config: TrainConfig,
+    corpora: Mapping[str, Corpus],
+    scheme: LabelScheme,
+    segments: dict[str, Segments],
+) -> Prepared:
+    """What all trials share: all but the model."""
+    longest = max(int(s.lengths.max(initial=1)) for s in segments.values())
+    length = max(128, longest)
+    per_epoch = -(-len(corpora["train"]) // HEAD_SETTINGS["batch_size"])
+    config = config.replace(
+        max_length=length, row_length=length, resume=False, save_every=0,
+        eval_every=EVALUATED_EPOCHS * per_epoch, **HEAD_SETTINGS,
+    )  # fmt: skip
+    model: Any = None
+    return Prepared(
+        config=config, corpora=dict(corpora), scheme=scheme, tokenizer=None, model=model,
+        params={}, fields={}, fresh=[], segments=segments,
+    )  # fmt: skip
+
+
+def _tried(prepared: Prepared, trial: Trial, table: np.ndarray, window: int) -> Prepared:
+    """The ingredients of one trial."""
+    sizes = StaticConfig(len(table), table.shape[1], len(prepared.scheme), window=window)
+    model: Any = StaticModel(sizes)
+    config = prepared.config.replace(learning_rate=trial.learning_rate)
+    params = model.init(config.seed, table)
+    return dataclasses.replace(prepared, config=config, model=model, params=params)
+
+
+def scaled(table: np.ndarray, used: np.ndarray, how: str) -> np.ndarray:
+    """The table in another scale, see `Trial`; the rows of padding and unknown words stay.
+
+    Args:
+      table: (rows, width).
+      used: rows of the words of the training split.
+      how: "standard" or "length".
+    """
+    sample = table[used[used >= FIRST]]
+    shift, scale = np.float32(0.0), np.sqrt(np.mean(np.square(sample)) if len(sample) else 1.0)
+    if how == "standard" and len(sample):
+        shift, scale = sample.mean(axis=0), sample.std(axis=0)
+    out = table.copy()
+    out[FIRST:] = (table[FIRST:] - shift) / np.maximum(scale, 1e-6)
+    return out
+
+
+def word_segments(corpus: Corpus, rows: np.ndarray, scheme: LabelScheme) -> Segments:
+    """A corpus as segments of whole words: one a sentence, no special tokens."""
+    sizes = [len(sentence.words) for sentence in corpus]
+    labels = [scheme.encode(sentence.tags or ()) for sentence in corpus]
+    return Segments(
+        input_ids=rows.astype(np.int32),
+        labels=np.concatenate([np.zeros(0, np.int32), *labels]),
+        words=np.arange(len(rows), dtype=np.int32),
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        sentences=np.arange(len(sizes), dtype=np.int32),
+        num_words=len(rows),
+        num_sentences=len(sizes),
+    )
+
+
+def static_table(
+    vectors: StaticVectors, corpora: Mapping[str, Corpus]
+) -> tuple[np.ndarray, Rows, dict[str, float]]:
+    """The vectors of the words that the corpora use.
+
+    Returns:
+      the table, its row of every word, and the shares without a vector: of the words of each
+      split, and as "SPLIT names" of its words in entities.
+    """
+    found = (vectors.row(w) for c in corpora.values() for s in c for w in s.words)
+    chosen = np.asarray(sorted({row for row in found if row is not None}), np.int64)
+    place = {row: FIRST + i for i, row in enumerate(chosen.tolist())}
+    table = _table(vectors.matrix[chosen])
+
+    def rows(split: str, sentences: list[Sentence]) -> np.ndarray:
+        found = (vectors.row(word) for sentence in sentences for word in sentence.words)
+        return np.asarray([UNKNOWN if row is None else place[row] for row in found], np.int32)
+
+    missing = {}
+    for split, corpus in corpora.items():
+        unknown = rows(split, corpus.sentences) == UNKNOWN
+        inside = np.asarray([tag != "O" for s in corpus for tag in s.tags or ()])
+        missing[split] = float(unknown.mean())
+        missing[f"{split} names"] = float(unknown[inside].mean()) if inside.any() else 0.0
+    return table, rows, missing
+
+
+def contextual_table(
+    encoder: ContextualEncoder, corpora: Mapping[str, Corpus]
+) -> tuple[np.ndarray, Rows]:
+    """A row for every occurrence: what a frozen BERT says of each word in its sentence."""
+    vectors = {split: encoder.encode(corpus.sentences) for split, corpus in corpora.items()}
+    begins = dict(zip(vectors, np.cumsum([0, *map(len, vectors.values())]), strict=False))
+    table = _table(np.concatenate(list(vectors.values())))
+
+    def rows(split: str, sentences: list[Sentence]) -> np.ndarray:
+        return FIRST + begins[split] + np.arange(len(vectors[split]))
+
+    return table, rows
+
+
+def _table(vectors: np.ndarray) -> np.ndarray:
+    """Rows for padding and unknown words before the vectors."""
+    empty = np.zeros((FIRST, vectors.shape[1]), np.float32)
+    return np.concatenate([empty, vectors]).astype(np.float32)

@@ -1,0 +1,65 @@
+"""F1 over all entities, and apart for entities that training has seen and has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.tags import tags_to_spans
+from flaxner.evaluation.metrics import score
+
+Tags = Sequence[Sequence[str]]
+Surface = tuple[str, ...]
+
+
+def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
+    """The names of a corpus, word by word as written."""
+    return {
+        sentence.words[begin:end]
+        for sentence in sentences
+        for begin, end, _ in tags_to_spans(sentence.tags or ())
+    }
+
+
+def split_scores(corpus: Corpus, predicted: Tags, known: set[Surface]) -> dict[str, Any]:
+    """seqeval's F1 of all entities, of those whose name training has, and of the others.
+
+    Gold and predicted entities are divided by the same rule, so every entity is in one part.
+
+    Args:
+      corpus: gold tags.
+      predicted: a tag for every word.
+      known: the names in the training corpus.
+    """
+    gold = [list(sentence.tags or ()) for sentence in corpus]
+    parts: dict[str, Callable[[Surface], bool]] = {
+        "all": lambda name: True,
+        "seen": lambda name: name in known,
+        "unseen": lambda name: name not in known,
+    }
+    out: dict[str, Any] = {}
+    for part, keep in parts.items():
+        left = [_only(corpus.sentences, tags, keep) for tags in (gold, predicted)]
+        report = score(left[0], left[1], words_in_corpus=corpus.words)
+        out[part] = {
+            "precision": report.overall_precision,
+            "recall": report.overall_recall,
+            "f1": report.overall_f1,
+            "entities": sum(len(tags_to_spans(tags)) for tags in left[0]),
+        }
+    return out
+
+
+def _only(
+    sentences: Sequence[Sentence], all_tags: Tags, keep: Callable[[Surface], bool]
+) -> list[list[str]]:
+    """The tags with the entities left out that are not to be kept."""
+    left = []
+    for sentence, tags in zip(sentences, all_tags, strict=True):
+        row = ["O"] * len(tags)
+        for begin, end, _ in tags_to_spans(tags):
+            if keep(sentence.words[begin:end]):
+                row[begin:end] = tags[begin:end]
+        left.append(row)
+    return left

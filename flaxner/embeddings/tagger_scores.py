@@ -1,0 +1,107 @@
+"""The measured answer: F1 of taggers on static, frozen and fine-tuned vectors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+
+from flaxner.data.corpus import Corpus
+from flaxner.embeddings.contextual import ContextualEncoder
+from flaxner.embeddings.heads import Head, contextual_table, static_table, train_head
+from flaxner.embeddings.seen_unseen import split_scores, surfaces
+from flaxner.embeddings.settings import Settings
+from flaxner.embeddings.static import StaticVectors
+from flaxner.runs.folder import RunFolder
+from flaxner.training.prediction import Tags
+from flaxner.training.preparation import Prepared
+
+WINDOW = 2  # words on each side
+
+
+def measure_taggers(
+    prepared: Prepared,
+    static: StaticVectors,
+    encoder: ContextualEncoder,
+    bert: RunFolder,
+    settings: Settings,
+    console: Console,
+) -> dict[str, Any]:
+    """Train the heads, read the fine-tuned run's predictions, score all on the test split.
+
+    Args:
+      prepared: corpora, label table and settings of the BERT run.
+      static: word vectors.
+      encoder: BERT before NER training, which gives the frozen vectors.
+      bert: the run of the fine-tuned BERT, ended.
+      settings: of the comparison.
+      console: for progress.
+
+    Returns:
+      "taggers", "oov" and "frozen_note" of the study.
+
+    Raises:
+      ValueError: there is no test split, or the run's predictions are of another one.
+    """
+    corpora = prepared.corpora
+    if "test" not in corpora:
+        raise ValueError("the taggers need a test corpus: give --test-file, or --no-taggers")
+    known = surfaces(corpora["train"].sentences)
+    table, rows, missing = static_table(static, corpora)
+    frozen = f"{encoder.name}, frozen + linear"
+    heads: list[tuple[str, int]] = [("static + linear", 0), ("static + window MLP", WINDOW)]
+    rows_of_heads = [_head(prepared, table, rows, w, name, settings, console) for name, w in heads]
+    table, rows = contextual_table(encoder, corpora)
+    rows_of_heads.append(_head(prepared, table, rows, 0, frozen, settings, console))
+    taggers = [
+        {"name": name, **split_scores(corpora["test"], head.tags, known),
+         "validation_f1": head.validation_f1, "grid": head.trials, "seconds": head.seconds}
+        for name, head in rows_of_heads
+    ]  # fmt: skip
+    results = json.loads(bert.results.read_text("utf-8"))
+    tags = read_predictions(bert, corpora["test"])
+    taggers.append(
+        {"name": "BERT, fine-tuned", **split_scores(corpora["test"], tags, known),
+         "validation_f1": results.get("validation", {}).get("overall_f1"), "grid": [],
+         "seconds": results["train"]["seconds"]}
+    )  # fmt: skip
+    return {
+        "taggers": taggers,
+        "oov": missing,
+        "frozen_note": "" if "random" not in encoder.name else
+        "This BERT has no pretraining: its frozen vectors are those of its random start.",
+    }  # fmt: skip
+
+
+def _head(
+    prepared: Prepared,
+    table: Any,
+    rows: Any,
+    window: int,
+    name: str,
+    settings: Settings,
+    console: Console,
+) -> tuple[str, Head]:
+    folder = settings.output_dir / "heads" / name.replace(",", "").replace(" + ", " ")
+    return name, train_head(
+        prepared.config, prepared.corpora, prepared.scheme, table, rows,
+        window=window, folder=folder, console=console,
+    )  # fmt: skip
+
+
+def read_predictions(run: RunFolder, corpus: Corpus) -> Tags:
+    """The test tags of a run.
+
+    Raises:
+      ValueError: none there, or of another corpus.
+    """
+    path = run.predictions / "test.conll"
+    try:
+        blocks = path.read_text("utf-8").rstrip("\n").split("\n\n")
+    except OSError as error:
+        raise ValueError(f"cannot read the run's predictions {path}: {error.strerror}") from error
+    lines = [[line.rsplit(" ", 2) for line in block.split("\n")] for block in blocks]
+    if [tuple(row[0] for row in block) for block in lines] != [s.words for s in corpus]:
+        raise ValueError(f"{path} holds other sentences than the test corpus {corpus.source}")
+    return [[row[2] for row in block] for block in lines]

@@ -1,0 +1,1 @@
+"""Tags -> scores, mistakes, prediction files, tables."""

@@ -1,0 +1,64 @@
+"""What a model gets wrong: which types it confuses, and the sentences where it does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from flaxner.data.tags import tags_to_spans
+from flaxner.evaluation.predictions import Predicted
+
+MISSED = "missed"
+SPURIOUS = "no entity"
+BOUNDARY = "other words"
+
+
+class Span(NamedTuple):
+    """Words [start, end) are an entity of a type."""
+
+    start: int
+    end: int
+    type: str
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """The entities of a tag sequence, as conlleval reads them."""
+    return [Span(*span) for span in tags_to_spans(tags)]
+
+
+def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
+    """(gold type, predicted type) -> entities.
+
+    An entity found on the very same words counts under its predicted type, one that only
+    overlaps a prediction under BOUNDARY, another under MISSED; a prediction that overlaps no
+    entity counts as (SPURIOUS, its type).
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for sentence in sentences:
+        gold, predicted = spans(sentence.gold), spans(sentence.tags)
+        exact = {span[:2]: span.type for span in predicted}
+        for span in gold:
+            overlaps = any(_overlap(span, other) for other in predicted)
+            counts[span.type, exact.get(span[:2], BOUNDARY if overlaps else MISSED)] += 1
+        for span in predicted:
+            if not any(_overlap(span, other) for other in gold):
+                counts[SPURIOUS, span.type] += 1
+    return counts
+
+
+def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
+    """Sentences with wrong entities, in order, each with another kind of error first."""
+    wrong = [s for s in sentences if spans(s.gold) != spans(s.tags) and len(s.words) <= 40]
+    seen: set[frozenset[tuple[str, str]]] = set()
+    new: list[Predicted] = []
+    rest: list[Predicted] = []
+    for sentence in wrong:
+        kinds = frozenset(pair for pair in confusion([sentence]) if pair[0] != pair[1])
+        (rest if kinds in seen else new).append(sentence)
+        seen.add(kinds)
+    return (new + rest)[:limit]
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    return a.start < b.end and b.start < a.end

@@ -1,0 +1,24 @@
+"""Scores as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def score_table(title: str, report: Mapping[str, Any]) -> Table:
+    """A table of precision, recall, F1 and support per entity type and over all."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("type")
+    for name in ("precision", "recall", "F1", "support"):
+        table.add_column(name, justify="right")
+    for name, row in report["per_type"].items():
+        scores = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        table.add_row(name, *scores, f"{row['support']:,}")
+    table.add_section()
+    overall = [f"{report[f'overall_{key}']:.4f}" for key in ("precision", "recall", "f1")]
+    support = sum(row["support"] for row in report["per_type"].values())
+    table.add_row("all", *overall, f"{support:,}", style="bold")
+    return table

@@ -1,0 +1,1 @@
+"""Texts or words -> entities."""

@@ -1,0 +1,259 @@
+"""Logits of tokens -> entities, as `transformers`' TokenClassificationPipeline makes them.
+
+Its rules are kept to the letter, oddities included; the work is done for all texts at once.
+Strategy "word" is ours: words have the label of their first token, as in training, and spans
+are cut from the text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flaxner.data.tag_rules import Rules
+from flaxner.data.tags import parse_tag
+from flaxner.inference import viterbi
+from flaxner.inference.tokens import Reading, Tokens
+from flaxner.inference.vocabulary import WORDWISE, Vocabulary
+
+STRATEGIES = ("none", "simple", "first", "average", "max", "word")
+DECODERS = ("viterbi", "argmax")
+Entity = dict[str, Any]
+
+
+class LabelTable:
+    """id2label, taken apart: what `group_entities` of `transformers` reads off a label."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        parts = [(n[0], n[2:]) if n[:2] in ("B-", "I-") else ("I", n) for n in self.names]
+        tags = {tag: i for i, tag in enumerate(dict.fromkeys(tag for _, tag in parts))}
+        self.begins = np.asarray([prefix == "B" for prefix, _ in parts])
+        self.tags = np.asarray([tags[tag] for _, tag in parts])
+        self.groups = [name.split("-", 1)[-1] for name in self.names]
+
+
+class Units(NamedTuple):
+    """Labelled runs of tokens: single tokens, or words.
+
+    Attributes:
+      begins: first token of each unit (U,).
+      ends: end token of each unit (U,).
+      labels, scores: label and its probability (U,).
+      borders: where the units of each sequence begin, and the end of the last.
+    """
+
+    begins: np.ndarray
+    ends: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    borders: np.ndarray
+
+
+class Aggregator:
+    """Logits -> entities, for a model's labels and tokenizer."""
+
+    def __init__(self, tokenizer: Any, labels: Sequence[str]) -> None:
+        self.vocabulary = Vocabulary(tokenizer)
+        self.labels = LabelTable(labels)
+        self._plain = LabelTable([_plain(name) for name in labels])
+
+    def __call__(
+        self,
+        reading: Reading,
+        logits_TC: np.ndarray,
+        strategy: str = "none",
+        ignore: Collection[str] = ("O",),
+        rules: Rules | None = None,
+    ) -> list[list[Entity]]:
+        """The entities of every text.
+
+        Args:
+          reading: the tokenised texts.
+          logits_TC: logits of `reading.tokens`.
+          strategy: one of STRATEGIES.
+          ignore: labels (strategy "none") or types to leave out.
+          rules: of strategy "word": what label sequences are legal; None: each word's likeliest.
+        """
+        units = self._units(reading, softmax(logits_TC), strategy, rules)
+        if strategy == "none":
+            by_sequence = self._single(reading, units, ignore)
+        else:
+            by_sequence = self._grouped(reading, units, strategy, ignore)
+        answers: list[list[Entity]] = [[] for _ in reading.texts]
+        windows = np.bincount(reading.tokens.owners, minlength=len(answers)).tolist()
+        for owner, entities in zip(reading.tokens.owners.tolist(), by_sequence, strict=True):
+            answers[owner].extend(entities)
+        for text, count in enumerate(windows):
+            if count > 1:
+                answers[text] = without_overlaps(answers[text])
+        return answers
+
+    def _units(
+        self, reading: Reading, probs_TC: np.ndarray, strategy: str, rules: Rules | None
+    ) -> Units:
+        tokens = reading.tokens
+        size = len(tokens.input_ids)
+        if strategy in ("none", "simple"):
+            labels, every = probs_TC.argmax(axis=-1), np.arange(size)
+            return Units(every, every + 1, labels, probs_TC[every, labels], tokens.borders)
+        first = tokens.first
+        if strategy == "word":
+            first[1:] |= np.diff(tokens.words) != 0
+        else:
+            first |= ~self.vocabulary.inside_word(reading, strategy)
+        begins = np.flatnonzero(first)
+        ends = np.append(begins[1:], size)
+        borders = np.searchsorted(begins, tokens.borders)
+        if strategy == "max" and size:
+            best_T = probs_TC.max(axis=-1)
+            top = np.maximum.reduceat(best_T, begins)
+            hits = np.flatnonzero(best_T == np.repeat(top, ends - begins))
+            rows_UC = probs_TC[hits[np.searchsorted(hits, begins)]]
+        elif strategy == "average" and size:
+            counts = (ends - begins).astype(probs_TC.dtype)[:, None]
+            rows_UC = np.add.reduceat(probs_TC, begins, axis=0) / counts
+        else:
+            rows_UC = probs_TC[begins]
+        labels = best_labels(rows_UC, borders, rules if strategy == "word" else None)
+        return Units(begins, ends, labels, rows_UC[np.arange(len(begins)), labels], borders)
+
+    def _single(
+        self, reading: Reading, units: Units, ignore: Collection[str]
+    ) -> list[list[Entity]]:
+        """Every token that is not ignored, as an entity of its own."""
+        tokens, names = reading.tokens, self.labels.names
+        kept_labels = np.asarray([name not in ignore for name in names], bool)
+        kept = np.flatnonzero(kept_labels[units.labels])
+        edges = np.searchsorted(kept, units.borders)
+        place = np.searchsorted(units.borders, kept, side="right") - 1
+        owners = tokens.owners[place]
+        columns = (kept, units.labels[kept], tokens.numbers[kept], tokens.starts[kept])
+        flat = [
+            {
+                "entity": names[label],
+                "score": units.scores[token],
+                "index": index,
+                "word": self._piece(reading, owner, token),
+                "start": start,
+                "end": end,
+            }
+            for token, label, index, start, end, owner in zip(
+                *(column.tolist() for column in columns),
+                tokens.ends[kept].tolist(),
+                owners.tolist(),
+                strict=True,
+            )
+        ]
+        return _split(flat, edges)
+
+    def _grouped(
+        self, reading: Reading, units: Units, strategy: str, ignore: Collection[str]
+    ) -> list[list[Entity]]:
+        """Neighbouring units of one type, as one entity."""
+        tokens, table = reading.tokens, self._plain if strategy == "word" else self.labels
+        if not len(units.labels):
+            return [[] for _ in tokens.owners]
+        tags = table.tags[units.labels]
+        new = table.begins[units.labels].copy()
+        new[1:] |= tags[1:] != tags[:-1]
+        new[units.borders[:-1][np.diff(units.borders) > 0]] = True
+        begins = np.flatnonzero(new)
+        ends = np.append(begins[1:], len(tags))
+        scores = np.add.reduceat(units.scores, begins) / (ends - begins).astype(units.scores.dtype)
+        kept_labels = np.asarray([group not in ignore for group in table.groups], bool)
+        kept = np.flatnonzero(kept_labels[units.labels[begins]])
+        sequences = np.searchsorted(units.borders, begins[kept], side="right") - 1
+        flat = []
+        for group, sequence in zip(kept.tolist(), sequences.tolist(), strict=True):
+            low, high = int(begins[group]), int(ends[group])
+            owner = int(tokens.owners[sequence])
+            start = int(tokens.starts[units.begins[low]])
+            end = int(tokens.ends[units.ends[high - 1] - 1])
+            entity = {
+                "entity_group": table.groups[units.labels[low]],
+                "score": scores[group],
+                "word": self._words(reading, owner, units, low, high, strategy),
+                "start": start,
+                "end": end,
+            }
+            if strategy == "word":
+                entity["text"] = reading.texts[owner][start:end]
+                entity["start_word"] = _word_number(tokens, units, sequence, low)
+                entity["end_word"] = _word_number(tokens, units, sequence, high - 1) + 1
+            flat.append(entity)
+        return _split(flat, np.searchsorted(begins[kept], units.borders))
+
+    def _piece(self, reading: Reading, owner: int, token: int) -> str:
+        tokens = reading.tokens
+        number = int(tokens.input_ids[token])
+        if number == self.vocabulary.unknown:
+            return reading.texts[owner][tokens.starts[token] : tokens.ends[token]]
+        return self.vocabulary.pieces[number]
+
+    def _words(
+        self, reading: Reading, owner: int, units: Units, low: int, high: int, strategy: str
+    ) -> str:
+        """An entity's tokens, joined by the tokenizer as `transformers` does it."""
+
+        def pieces(begin: int, end: int) -> list[str]:
+            return [self._piece(reading, owner, token) for token in range(begin, end)]
+
+        if strategy not in WORDWISE:
+            return self.vocabulary.join(pieces(units.begins[low], units.ends[high - 1]))
+        return self.vocabulary.join(
+            [
+                self.vocabulary.join(pieces(units.begins[unit], units.ends[unit]))
+                for unit in range(low, high)
+            ]
+        )
+
+
+def softmax(logits_TC: np.ndarray) -> np.ndarray:
+    """Probabilities, by the same float32 operations as `transformers`' pipeline."""
+    shifted = np.exp(logits_TC - np.max(logits_TC, axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def best_labels(probs_UC: np.ndarray, borders: np.ndarray, rules: Rules | None) -> np.ndarray:
+    """Each unit's likeliest label; under rules the likeliest legal labels of each sequence."""
+    if rules is None:
+        return probs_UC.argmax(axis=-1)
+    with np.errstate(divide="ignore"):
+        return viterbi.decode(np.log(probs_UC), borders, rules)
+
+
+def without_overlaps(entities: list[Entity]) -> list[Entity]:
+    """Of entities that overlap, from neighbouring windows, the longest, then the surest."""
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
+            if _weight(entity) > _weight(kept[-1]):
+                kept[-1] = entity
+        else:
+            kept.append(entity)
+    return kept
+
+
+def _plain(name: str) -> str:
+    """A label of any scheme as B- where it begins an entity for certain, else as I-."""
+    prefix, kind = parse_tag(name) or ("", "")
+    return f"{'B' if prefix in 'BSUW' else 'I'}-{kind}" if kind else name
+
+
+def _weight(entity: Entity) -> tuple[int, float]:
+    return entity["end"] - entity["start"], entity["score"]
+
+
+def _word_number(tokens: Tokens, units: Units, sequence: int, unit: int) -> int:
+    """Number of a word in its text: of the given words, or of those the tokenizer sees."""
+    number = int(tokens.words[units.begins[unit]])
+    return number if number >= 0 else unit - int(units.borders[sequence])
+
+
+def _split(flat: list[Entity], edges: np.ndarray) -> list[list[Entity]]:
+    bounds = edges.tolist()
+    return [flat[a:b] for a, b in itertools.pairwise(bounds)]

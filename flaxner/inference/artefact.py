@@ -1,0 +1,172 @@
+"""A pipeline as a StableHLO artefact: the forward pass, weights, tokenizer and labels in a folder.
+
+Loading it needs the folder, JAX and a tokenizer; the model's definition and its config.json are
+not read. Nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from flaxner.files import write_folder, write_json
+from flaxner.models.tensors import read_tensor_file, write_tensors
+
+if TYPE_CHECKING:
+    from flaxner.inference.classifier import Classifier
+    from flaxner.models.network import Model
+
+PROGRAM, WEIGHTS, ABOUT = "forward.stablehlo", "weights.safetensors", "flaxner.json"
+FORMATS = ("float32", "bfloat16", "int8")
+PLATFORMS = ("cpu", "cuda", "tpu")
+SCALE = "/scale_of_int8"
+VERSION = 1
+Params = dict[str, Any]
+
+
+class Artefact(NamedTuple):
+    """What an exported folder holds.
+
+    Attributes:
+      forward: (params, input_ids, segment_ids, position_ids) -> logits.
+      params: path -> stored array.
+      labels: names of the labels.
+      limit: tokens of the longest segment.
+      scheme: of the labels; None: nothing tells.
+      window: tokens of a window in training.
+    """
+
+    forward: Callable[..., jax.Array]
+    params: Params
+    labels: tuple[str, ...]
+    limit: int
+    scheme: str | None
+    window: int
+
+
+def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
+    """Write a classifier as a folder for serving; it exists whole or not at all.
+
+    Args:
+      path: the folder; an older export there is replaced, anything else is not.
+      classifier: what to write.
+      weights: stored as "float32", "bfloat16" or "int8" (matrices with one float32 scale for
+        each output; the arithmetic stays float32).
+
+    Raises:
+      ValueError: no such format, or a folder that is in use.
+    """
+    if weights not in FORMATS:
+        raise ValueError(f"weights must be one of {', '.join(FORMATS)}: got {weights!r}")
+    path = Path(path)
+    if path.exists() and not is_artefact(path):
+        raise ValueError(f"{path} is in use and no export of ours: name another folder")
+    stored = compress(classifier.params, weights)
+    program = _lower(classifier.model, stored)
+    about = {
+        "version": VERSION,
+        "labels": list(classifier.labels),
+        "limit": classifier.limit,
+        "scheme": classifier.scheme,
+        "window": classifier.window,
+        "weights": weights,
+        "platforms": list(PLATFORMS),
+    }
+
+    def fill(draft: Path) -> None:
+        classifier.tokenizer.save_pretrained(str(draft))
+        (draft / PROGRAM).write_bytes(program)
+        write_tensors(draft / WEIGHTS, stored)
+        write_json(draft / ABOUT, about)
+
+    write_folder(path, fill)
+    return path
+
+
+def is_artefact(path: str | Path) -> bool:
+    """Whether a folder was written by `write_artefact`."""
+    return (Path(path) / ABOUT).is_file()
+
+
+def folder_bytes(path: str | Path) -> int:
+    """Size of the files of a folder."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def read_artefact(path: str | Path) -> Artefact:
+    """Read a folder that `write_artefact` made.
+
+    Raises:
+      ValueError: no such folder, or another version of the format.
+    """
+    path = Path(path)
+    try:
+        about = json.loads((path / ABOUT).read_text("utf-8"))
+        program = (path / PROGRAM).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no exported pipeline: {error}") from error
+    if about.get("version") != VERSION:
+        raise ValueError(f"{path} has format {about.get('version')!r}; this reads {VERSION}")
+    _require_flatbuffers()
+    forward = jax.export.deserialize(bytearray(program)).call
+    params = read_tensor_file(path / WEIGHTS)
+    labels, limit = tuple(about["labels"]), about["limit"]
+    window = about.get("window", limit)
+    return Artefact(forward, params, labels, limit, about.get("scheme"), window)
+
+
+def _require_flatbuffers() -> None:
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ValueError("exports need the package flatbuffers: pip install 'flaxner[serving]'")
+
+
+def compress(params: Mapping[str, Any], weights: str) -> Params:
+    """Parameters as they are stored.
+
+    int8: matrices only, symmetric, one scale for each output of a kernel or row of a table.
+    """
+    stored: Params = {}
+    for path, value in params.items():
+        array = np.asarray(value)
+        if weights == "bfloat16":
+            stored[path] = array.astype(jnp.bfloat16)
+        elif weights == "int8" and array.ndim == 2 and not path.startswith("classifier"):
+            axis = 1 if path.endswith("embedding") else 0
+            scale = np.maximum(np.abs(array).max(axis=axis, keepdims=True) / 127, 1e-12)
+            stored[path] = np.rint(array / scale).astype(np.int8)
+            stored[path + SCALE] = scale.astype(np.float32)
+        else:
+            stored[path] = array
+    return stored
+
+
+def restore(stored: Mapping[str, jax.Array]) -> Params:
+    """Parameters as the model takes them, float32."""
+    return {
+        path: value.astype(jnp.float32) * stored.get(path + SCALE, jnp.float32(1))
+        if value.dtype == jnp.int8
+        else value.astype(jnp.float32)
+        for path, value in stored.items()
+        if not path.endswith(SCALE)
+    }
+
+
+def _lower(model: Model, stored: Params) -> bytes:
+    """The forward pass for any number of rows of any length, as StableHLO."""
+
+    def forward(stored: Params, *inputs: jax.Array) -> jax.Array:
+        return model.apply(restore(stored), *inputs)
+
+    rows = jax.ShapeDtypeStruct(jax.export.symbolic_shape("rows, length"), jnp.int32)
+    shapes = {path: jax.ShapeDtypeStruct(a.shape, a.dtype) for path, a in stored.items()}
+    exported = jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, rows, rows, rows)
+    _require_flatbuffers()
+    return bytes(exported.serialize())

@@ -1,0 +1,231 @@
+"""Texts -> tokens with their places in the text, and the windows a model reads them in.
+
+`alignment` serves corpora, where words are given; this module serves running text.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flaxner.data.segments import windows
+from flaxner.data.tokenizer import plain_backend
+
+Text = str | Sequence[str]  # running text, or words
+
+
+class Tokens(NamedTuple):
+    """The tokens of many sequences, laid end to end, [CLS] and [SEP] left out.
+
+    A sequence is a text, or a window of one where windows are answered separately.
+
+    Attributes:
+      input_ids: token ids (T,).
+      starts, ends: characters of the text that the token came from, half-open (T,).
+      words: word of the text that the token belongs to (T,).
+      numbers: position of the token in its sequence, [CLS] counted (T,).
+      source: where the logits of the token are found, a position of `Reading.input_ids` (T,).
+      borders: where each sequence begins, and the end of the last (S + 1,).
+      owners: the text each sequence belongs to (S,), ascending.
+    """
+
+    input_ids: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    words: np.ndarray
+    numbers: np.ndarray
+    source: np.ndarray
+    borders: np.ndarray
+    owners: np.ndarray
+
+    @property
+    def first(self) -> np.ndarray:
+        """Whether a token is the first of its sequence, bool (T,)."""
+        first = np.zeros(len(self.input_ids), bool)
+        begins = self.borders[:-1][np.diff(self.borders) > 0]
+        first[begins] = True
+        return first
+
+
+class Reading(NamedTuple):
+    """Texts made ready for the model.
+
+    Attributes:
+      texts: the texts; words joined by the delimiter where words were given.
+      tokens: what the answers are made of.
+      input_ids: what the model reads: segments with [CLS] and [SEP], laid end to end.
+      starts: where each segment begins, and the end of the last.
+      longest: tokens of the longest text that had to be read in windows, else 0.
+    """
+
+    texts: list[str]
+    tokens: Tokens
+    input_ids: np.ndarray
+    starts: np.ndarray
+    longest: int
+
+
+class Reader:
+    """Tokenises texts the way `transformers`' pipeline does; safe to use from many threads.
+
+    Args:
+      tokenizer: a fast tokenizer of `transformers`.
+      limit: the longest segment the model takes, special tokens included.
+      truncation: cut longer texts instead of reading them in windows of our own.
+      stride: read longer texts in windows that overlap by so many tokens, each answered for
+        itself.
+    """
+
+    def __init__(
+        self, tokenizer: Any, limit: int, *, truncation: bool = False, stride: int | None = None
+    ) -> None:
+        self.limit, self.windowed = limit, not truncation and stride is None
+        self._backend = plain_backend(tokenizer)
+        self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
+        probe = self._backend.encode("a")
+        inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
+        self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
+        room = limit - len(self._head) - len(self._tail)
+        if stride is not None and not 0 <= stride < room:
+            raise ValueError(
+                f"stride must be at least 0 and less than the {room} tokens of text that the model "
+                f"takes at once: {stride}"
+            )
+        if not self.windowed:
+            direction = getattr(tokenizer, "truncation_side", "right")
+            self._backend.enable_truncation(limit, stride=stride or 0, direction=direction)
+        self._overflow = stride is not None
+
+    def read(self, texts: Sequence[Text], *, split: bool = False, delimiter: str = " ") -> Reading:
+        """Tokenise texts, or lists of words if `split`."""
+        encodings = self._backend.encode_batch(list(texts), is_pretokenized=split)
+        pieces, owners = encodings, list(range(len(texts)))
+        if self._overflow:
+            counts = [1 + len(encoding.overflowing) for encoding in encodings]
+            owners = np.repeat(np.arange(len(texts)), counts).tolist()
+            pieces = [piece for one in encodings for piece in (one, *one.overflowing)]
+        builder = _Builder(len(self._head), len(self._tail))
+        longest = 0
+        for piece, owner in zip(pieces, owners, strict=True):
+            ids = piece.ids
+            shift = _word_starts(texts[owner], delimiter) if split else None
+            if self.windowed and len(ids) > self.limit:
+                builder.add_windows(piece, owner, shift, self._windows(piece))
+                longest = max(longest, len(ids))
+            else:
+                builder.add(piece, owner, shift)
+        joined = [delimiter.join(text) if split else str(text) for text in texts]
+        return builder.reading(joined, longest)
+
+    def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
+        """Segments of a long text, and the tokens of it that each answers for."""
+        head, tail = len(self._head), len(self._tail)
+        ids = piece.ids[head : len(piece.ids) - tail]
+        words = np.asarray([-1 if w is None else w for w in piece.word_ids])[head:][: len(ids)]
+        capacity = self.limit - head - tail
+        units = _units(words, capacity)
+        edges = np.searchsorted(units, np.arange(units[-1] + 2))
+        made = []
+        for first, end, owned_first, owned_end in windows(units, int(units[-1]) + 1, capacity):
+            inner = ids[edges[first] : edges[end]]
+            own = slice(int(edges[owned_first]), int(edges[owned_end]))
+            place = slice(own.start - int(edges[first]), own.stop - int(edges[first]))
+            made.append(([*self._head, *inner, *self._tail], place))
+        return made
+
+
+def _units(words: np.ndarray, capacity: int) -> np.ndarray:
+    """Numbers that rise at each word, and within a word that no window holds."""
+    begins = np.diff(words, prepend=-2) != 0
+    place = np.arange(len(words))
+    since = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return np.cumsum(begins | ((since % capacity == 0) & (since > 0))) - 1
+
+
+def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:
+    sizes = (len(word) + len(delimiter) for word in words)
+    return list(itertools.accumulate(sizes, initial=0))
+
+
+class _Builder:
+    """Collects segments and tokens in flat lists."""
+
+    def __init__(self, head: int, tail: int) -> None:
+        self.head, self.tail = head, tail
+        self.model_ids: list[list[int]] = []
+        self.own: list[tuple[int, int]] = []  # positions of the model's that tokens come from
+        self.place = 0
+        self.ids: list[list[int]] = []
+        self.offsets: list[Sequence[tuple[int, int]]] = []
+        self.words: list[Sequence[int | None]] = []
+        self.owners: list[int] = []
+
+    def add(self, piece: Any, owner: int, shift: list[int] | None) -> None:
+        """One segment that is one sequence."""
+        ids = piece.ids
+        self._segment(ids, slice(0, len(ids) - self.head - self.tail))
+        self._sequence(ids, piece, owner, shift)
+
+    def add_windows(
+        self,
+        piece: Any,
+        owner: int,
+        shift: list[int] | None,
+        parts: list[tuple[list[int], slice]],
+    ) -> None:
+        """Several segments that answer for one sequence."""
+        for ids, place in parts:
+            self._segment(ids, place)
+        self._sequence(piece.ids, piece, owner, shift)
+
+    def _segment(self, ids: list[int], own: slice) -> None:
+        self.model_ids.append(ids)
+        base = self.place + self.head
+        self.own.append((base + own.start, base + own.stop))
+        self.place += len(ids)
+
+    def _sequence(self, ids: list[int], piece: Any, owner: int, shift: list[int] | None) -> None:
+        inside = slice(self.head, len(ids) - self.tail)
+        offsets, words = piece.offsets[inside], piece.word_ids[inside]
+        if shift is not None:
+            offsets = [
+                (a + shift[word], b + shift[word])
+                for (a, b), word in zip(offsets, words, strict=True)
+            ]
+        self.ids.append(ids[inside])
+        self.offsets.append(offsets)
+        self.words.append(words)
+        self.owners.append(owner)
+
+    def reading(self, texts: list[str], longest: int) -> Reading:
+        """Everything collected, as arrays."""
+        flat = functools.partial(np.fromiter, dtype=np.int64)
+        lengths = flat(map(len, self.ids), count=len(self.ids))
+        borders = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = flat(
+            itertools.chain.from_iterable(itertools.chain.from_iterable(self.offsets))
+        ).reshape(-1, 2)
+        words = itertools.chain.from_iterable(self.words)
+        ranges = [np.arange(a, b) for a, b in self.own]
+        tokens = Tokens(
+            input_ids=flat(itertools.chain.from_iterable(self.ids)),
+            starts=offsets[:, 0],
+            ends=offsets[:, 1],
+            words=flat(-1 if word is None else word for word in words),
+            numbers=np.arange(borders[-1]) - np.repeat(borders[:-1], lengths) + self.head,
+            source=np.concatenate(ranges) if ranges else np.zeros(0, np.int64),
+            borders=borders,
+            owners=flat(self.owners, count=len(self.owners)),
+        )
+        sizes = [len(ids) for ids in self.model_ids]
+        return Reading(
+            texts=texts,
+            tokens=tokens,
+            input_ids=flat(itertools.chain.from_iterable(self.model_ids)).astype(np.int32),
+            starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            longest=longest,
+        )

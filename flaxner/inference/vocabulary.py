@@ -1,0 +1,62 @@
+"""What aggregation asks of a tokenizer."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from flaxner.inference.tokens import Reading
+
+WORDWISE = ("first", "average", "max")  # strategies that give words one label each
+
+
+class Vocabulary:
+    """A tokenizer's tokens: their texts, and which of them continue a word."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        backend = tokenizer.backend_tokenizer
+        self._to_string = tokenizer.convert_tokens_to_string
+        self._convert = tokenizer.convert_ids_to_tokens
+        self.unknown = tokenizer.unk_token_id
+        self.knows_words = bool(getattr(backend.model, "continuing_subword_prefix", None))
+
+    @functools.cached_property
+    def pieces(self) -> list[str]:
+        """Token id -> token."""
+        size = 1 + max(self._tokenizer_ids())
+        return [piece or "" for piece in self._convert(list(range(size)))]
+
+    def _tokenizer_ids(self) -> Collection[int]:
+        return self._convert.__self__.get_vocab().values()
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """Token id -> characters of the token."""
+        return np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
+
+    def join(self, pieces: list[str]) -> str:
+        """Tokens -> text, by the tokenizer's own rules."""
+        return self._to_string(pieces)
+
+    def inside_word(self, reading: Reading, strategy: str) -> np.ndarray:
+        """Whether a token continues the word of the token before it, bool (T,)."""
+        tokens = reading.tokens
+        if self.knows_words:
+            inside = self.lengths[tokens.input_ids] != tokens.ends - tokens.starts
+        else:
+            if strategy in WORDWISE:
+                message = "Tokenizer does not support real words, using fallback heuristic"
+                warnings.warn(message, UserWarning, stacklevel=2)
+            texts = np.repeat(tokens.owners, np.diff(tokens.borders)).tolist()
+            inside = np.asarray(
+                [
+                    start > 0 and " " not in reading.texts[text][start - 1 : start + 1]
+                    for text, start in zip(texts, tokens.starts.tolist(), strict=True)
+                ],
+                bool,
+            )
+        return inside & (tokens.input_ids != self.unknown)

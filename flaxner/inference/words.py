@@ -1,0 +1,110 @@
+"""Sentences of words -> a tag for every word, as in training."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxner.data import embedded as sample
+from flaxner.data.corpus import Sentence
+from flaxner.data.segments import align
+from flaxner.data.tag_rules import Rules, rules, shown_scheme
+from flaxner.inference.aggregation import best_labels, softmax
+from flaxner.inference.options import checked
+from flaxner.inference.predictor import Predictor
+from flaxner.inference.streaming import chunks, overlapped
+
+CHUNK = 1024  # sentences read, packed and answered together
+PROBE = 128  # sentences that a model of unknown scheme is judged by
+
+
+class WordTagger:
+    """A tag for every word of a sentence: that of its first token. Safe to use from many threads.
+
+    Args:
+      tokenizer: a fast tokenizer of `transformers`.
+      labels: names of the labels.
+      predictor: the model on its devices.
+      scheme: of the labels, one of `tag_rules.CHOICES`; None: the model's answers tell.
+      window: tokens of the windows that longer sentences are read in.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        labels: tuple[str, ...],
+        predictor: Predictor,
+        scheme: str | None,
+        window: int,
+    ) -> None:
+        self.tokenizer, self.labels, self.predictor = tokenizer, labels, predictor
+        self._told, self.window = scheme, window
+
+    @functools.cached_property
+    def scheme(self) -> str:
+        """The scheme of the labels.
+
+        IOB1 and IOB2 have the same labels. Where nobody told which it is, the model tags some
+        sentences of the embedded corpus, and how it begins entities there tells.
+        """
+        if self._told is not None:
+            return self._told
+        sentences = itertools.islice(sample.generate("train"), PROBE)
+        return shown_scheme(self.tags((words for words, _ in sentences), legal=False))
+
+    @property
+    def rules(self) -> Rules:
+        """The label sequences that the scheme makes legal."""
+        return rules(self.labels, self.scheme)
+
+    def tags(
+        self,
+        sentences: Iterable[Sequence[str]],
+        *,
+        legal: bool = True,
+        max_length: int | None = None,
+    ) -> Iterator[list[str]]:
+        """The tags of each sentence, in order, in constant memory.
+
+        Args:
+          sentences: lists of words.
+          legal: the likeliest legal sequences, instead of each word's likeliest tag.
+          max_length: tokens of a window; `window` if None.
+
+        Raises:
+          ValueError: no list of words, or a window that the model cannot read.
+        """
+        limit = self.window if max_length is None else max_length
+        if not 8 <= limit <= self.predictor.limit:
+            raise ValueError(
+                f"max_length must be at least 8 and at most the {self.predictor.limit} tokens that "
+                f"the model takes at once: {limit}"
+            )
+        allowed = self.rules if legal else None
+
+        def read(chunk: list[Sequence[str]]) -> Any:
+            found = [Sentence(tuple(checked(words, split=True))) for words in chunk]
+            segments = align(found, self.tokenizer, None, limit)
+            return segments, [len(sentence.words) for sentence in found]
+
+        def submit(item: Any) -> Callable[[], list[list[str]]]:
+            segments, sizes = item
+            pending = self.predictor.submit(segments.input_ids, segments.starts)
+
+            def answer() -> list[list[str]]:
+                logits_TC = pending.result()
+                cells = np.flatnonzero(segments.words >= 0)
+                rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
+                rows_WC[segments.words[cells]] = logits_TC[cells]
+                borders = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+                found = best_labels(softmax(rows_WC), borders, allowed)
+                tags = [self.labels[label] for label in found.tolist()]
+                return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
+
+            return answer
+
+        return overlapped(chunks(sentences, CHUNK, CHUNK), read, submit)

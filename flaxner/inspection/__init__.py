@@ -1,0 +1,1 @@
+"""What training would meet in a corpus."""

@@ -1,0 +1,1 @@
+"""BERT: settings, network, weight names."""

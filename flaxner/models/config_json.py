@@ -1,0 +1,105 @@
+"""The config.json of a model: read, checked, written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxner import hub
+from flaxner.data.tags import LabelScheme
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.network import Model
+
+OURS = "flaxner"  # what config.json says to our own pipeline: scheme of the labels, max_length
+HEAD = "ForTokenClassification"
+
+
+def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What config.json says to us."""
+    ours = fields.get(OURS) or {}
+    length = ours.get("max_length", 512) if isinstance(ours, Mapping) else None
+    if not isinstance(length, int) or length < 8:
+        raise ValueError(
+            f'the config.json of {name} must say {{"scheme": ..., "max_length": NUMBER}} in '
+            f"{OURS!r}: it says {ours!r}"
+        )
+    return ours
+
+
+def check_head(fields: Mapping[str, Any], name: str) -> None:
+    """Another head can have weights of the same names: the file says what it was made for."""
+    heads = fields.get("architectures") or []
+    if heads and not any(head.endswith(HEAD) for head in heads):
+        raise ValueError(f"{name} is no token classifier: its config.json says {', '.join(heads)}")
+
+
+# What a Hub config.json may carry that describes another head, another file or another program.
+STALE_FIELDS = (
+    "_name_or_path",
+    "architectures",
+    "finetuning_task",
+    "problem_type",
+    "torch_dtype",
+    "dtype",
+    "transformers_version",
+    "gradient_checkpointing",
+    "num_labels",
+)
+
+
+def hub_config(
+    model: Model,
+    scheme: LabelScheme,
+    fields: Mapping[str, Any],
+    dtype: str = "float32",
+    max_length: int | None = None,
+) -> dict[str, Any]:
+    """The config.json of a token classifier.
+
+    Args:
+      model: sizes and rates, which win over `fields`.
+      scheme: label table.
+      fields: config.json of the model that training began with, or nothing.
+      dtype: of the weights.
+      max_length: tokens of a window in training; what `fields` say of it if None.
+    """
+    import transformers
+
+    own = dataclasses.asdict(model.config)
+    own.pop("num_labels")
+    ours = {**fields.get(OURS, {}), "scheme": "IOB2"}
+    if max_length is not None:
+        ours["max_length"] = max_length
+    return {
+        **{name: value for name, value in fields.items() if name not in STALE_FIELDS},
+        **own,
+        "architectures": ["BertForTokenClassification"],
+        "model_type": "bert",
+        "dtype": dtype,
+        OURS: ours,
+        "id2label": {str(i): tag for i, tag in scheme.id2label.items()},
+        "label2id": dict(scheme.label2id),
+        "transformers_version": transformers.__version__,
+    }
+
+
+def read_config(source: str | Path, *, revision: str | None = None) -> dict[str, Any]:
+    """The config.json of a folder or Hub model, known to be of a supported type.
+
+    Raises:
+      ValueError: not there, no JSON, or a model_type flaxner has no encoder for.
+    """
+    path = hub.fetch_file(source, "config.json", revision=revision)
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if fields.get("model_type") not in ENCODERS:
+        raise ValueError(
+            f"{source} is a model of type {fields.get('model_type')!r}; "
+            f"flaxner knows {', '.join(ENCODERS)}"
+        )
+    return fields

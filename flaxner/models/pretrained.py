@@ -1,0 +1,83 @@
+"""Models read from a folder or the Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flaxner import hub
+from flaxner.models import tensors as weights_lib
+from flaxner.models.bert.config import Compute
+from flaxner.models.config_json import read_config
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.network import Model, Params
+
+
+class Pretrained(NamedTuple):
+    """A model read from a Hub folder.
+
+    Attributes:
+      model: the static definition.
+      params: path -> float32 array.
+      fields: the content of config.json.
+      fresh: PyTorch names of the weights that the folder lacks and the seed made.
+      folder: where it was read from.
+    """
+
+    model: Model
+    params: Params
+    fields: dict[str, Any]
+    fresh: list[str]
+    folder: Path
+
+
+def load_pretrained(
+    source: str | Path,
+    *,
+    num_labels: int | None = None,
+    new_head: bool = False,
+    seed: int = 0,
+    compute: Compute | None = None,
+    revision: str | None = None,
+) -> Pretrained:
+    """Read a model from a folder or the Hub.
+
+    Args:
+      source: folder or Hub name.
+      num_labels: width of the head; that of config.json if None.
+      new_head: leave the folder's classifier aside and draw one from the seed.
+      seed: for the head weights that the folder lacks.
+      compute: dtype and layout of the computation.
+      revision: branch, tag or commit on the Hub.
+
+    Raises:
+      ValueError: not there, unsupported, damaged, or weights that do not fit.
+    """
+    folder = hub.fetch_model(source, revision=revision)
+    fields = read_config(folder)
+    encoder = ENCODERS[fields["model_type"]]
+    model = Model(encoder.config.from_hf(fields, num_labels), compute or Compute())
+    tensors = weights_lib.read_tensors(folder)
+    if new_head:
+        heads = tuple(
+            rule.theirs for rule in model.rules if rule.ours.startswith(encoder.names.HEAD)
+        )
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
+    params = weights_lib.from_hf(
+        tensors,
+        model.rules,
+        {path: leaf.shape for path, leaf in model.shapes.items()},
+        source=str(source),
+        prefix=encoder.names.PREFIX,
+        ignored=encoder.names.IGNORED,
+        optional=encoder.names.HEAD,
+    )
+    names = {rule.ours: rule.theirs for rule in model.rules}
+    absent = sorted(set(model.shapes) - set(params))
+    if absent:
+        drawn = dataclasses.replace(model, compute=Compute()).init(seed)
+        params |= {path: np.asarray(drawn[path]) for path in absent}
+    return Pretrained(model, params, fields, [names[path] for path in absent], folder)

@@ -1,0 +1,135 @@
+"""Taggers over a fixed table of vectors, in Flax NNX: a linear layer, or an MLP over a window.
+
+The table is not trained. Its rows are the vectors of word forms (word2vec), or the vectors a
+frozen BERT gives the single occurrences of a corpus: both kinds meet the same head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.layers.dropout import dropout
+from flaxner.models.network import Params, flat_params
+
+Array = jax.Array
+TABLE = "table/embedding"
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticConfig:
+    """Sizes of a tagger over fixed vectors.
+
+    Attributes:
+      rows: vectors in the table; row 0 is padding, row 1 stands for unknown words.
+      width: numbers in a vector.
+      num_labels: classes.
+      window: words seen on each side; 0 is a linear layer on the word's own vector.
+      hidden: units of the window's hidden layer.
+      dropout: of the vectors and of the hidden layer.
+    """
+
+    rows: int
+    width: int
+    num_labels: int
+    window: int = 0
+    hidden: int = 128
+    dropout: float = 0.1
+
+
+PADDING, UNKNOWN, FIRST = 0, 1, 2  # rows of the table; real vectors begin at FIRST
+
+
+class StaticTagger(nnx.Module):
+    """Vector of a word (and of its neighbours) -> logits (Collobert et al. 2011, section 3.3)."""
+
+    def __init__(self, config: StaticConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.table = nnx.Embed(config.rows, config.width, rngs=rngs)
+        self.unknown = nnx.Param(jnp.zeros((config.width,), jnp.float32))
+        size = config.width * (2 * config.window + 1)
+        if config.window:
+            self.hidden = nnx.Linear(size, config.hidden, rngs=rngs)
+            size = config.hidden
+        self.classifier = nnx.Linear(size, config.num_labels, rngs=rngs)
+
+    def __call__(
+        self,
+        input_ids_BL: Array,
+        segment_ids_BL: Array,
+        position_ids_BL: Array,
+        *,
+        dropout_key: Array | None = None,
+    ) -> Array:
+        """logits_BLC; a window ends where its segment ends."""
+        keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        known_BLD = self.table(input_ids_BL)
+        is_unknown_BL1 = (input_ids_BL == UNKNOWN)[..., None]
+        x_BLD = jnp.where(is_unknown_BL1, self.unknown.get_value(), known_BLD)
+        x_BLD = dropout(x_BLD, self.config.dropout, keys[0])
+        if self.config.window:
+            x_BLD = neighbours(x_BLD, segment_ids_BL, self.config.window)
+            x_BLD = dropout(jax.nn.relu(self.hidden(x_BLD)), self.config.dropout, keys[1])
+        return self.classifier(x_BLD)
+
+
+def neighbours(x_BLD: Array, segment_ids_BL: Array, window: int) -> Array:
+    """The vectors at -window ... +window side by side; zeros outside of the segment."""
+    L = x_BLD.shape[1]
+    padded_BLD = jnp.pad(x_BLD, ((0, 0), (window, window), (0, 0)))
+    padded_BL = jnp.pad(segment_ids_BL, ((0, 0), (window, window)), constant_values=-1)
+    views = []
+    for start in range(2 * window + 1):
+        same_BL1 = (padded_BL[:, start : start + L] == segment_ids_BL)[..., None]
+        views.append(jnp.where(same_BL1, padded_BLD[:, start : start + L], 0.0))
+    return jnp.concatenate(views, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticModel:
+    """The static half of a `StaticTagger`; a `Network`, as BERT's `Model` is."""
+
+    config: StaticConfig
+
+    @functools.cached_property
+    def _abstract(self) -> tuple[Any, dict[tuple[Any, ...], jax.ShapeDtypeStruct]]:
+        graph, state = nnx.split(
+            nnx.eval_shape(lambda: StaticTagger(self.config, rngs=nnx.Rngs(0)))
+        )
+        return graph, {path: leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+    @property
+    def frozen(self) -> Collection[str]:
+        """The table."""
+        return (TABLE,)
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """path -> shape and dtype of every parameter."""
+        return {"/".join(map(str, path)): leaf for path, leaf in self._abstract[1].items()}
+
+    def init(self, seed: int, table: Any) -> Params:
+        """A fresh head over `table` (rows, width), whose first rows are padding and unknown."""
+        small = StaticTagger(dataclasses.replace(self.config, rows=FIRST), rngs=nnx.Rngs(seed))
+        return {**flat_params(small), TABLE: table}
+
+    def apply(
+        self,
+        params: Mapping[str, Any],
+        input_ids_BL: Array,
+        segment_ids_BL: Array,
+        position_ids_BL: Array,
+        *,
+        dropout_key: Array | None = None,
+    ) -> Array:
+        """logits_BLC; see `StaticTagger.__call__`."""
+        graph, flat = self._abstract
+        leaves = [(path, nnx.Param(params["/".join(map(str, path))])) for path in flat]
+        network = nnx.merge(graph, nnx.from_flat_state(leaves))
+        return network(input_ids_BL, segment_ids_BL, position_ids_BL, dropout_key=dropout_key)

@@ -1,0 +1,1 @@
+"""A run -> a Hub folder, its card, ONNX, verification, upload."""

@@ -1,0 +1,85 @@
+"""A run's settings, scores and curves in its Hub folder, so that anyone can repeat it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxner.config.files import load_settings
+from flaxner.config.train import TrainConfig
+from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.files import write_json
+from flaxner.runs.folder import RunFolder
+
+
+def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
+    """Split -> sentences with gold and predicted tags, of those the run has scored."""
+    files = sorted(run.predictions.glob("*.conll")) if run.predictions.is_dir() else []
+    return {path.stem: read_predictions(path) for path in files}
+
+
+def write_history(folder: Path, run: RunFolder, results: Mapping[str, Any] | None) -> None:
+    """Write config.toml, metrics.jsonl, results.json and TensorBoard events.
+
+    config.toml names no folder of this machine; see `repeatable`.
+
+    Args:
+      folder: the Hub folder.
+      run: the run.
+      results: the content of results.json, if the model in the folder is the one it is about.
+    """
+    config = repeatable(TrainConfig(**load_settings(run.config)))
+    (folder / run.config.name).write_text(config.to_toml(), "utf-8")
+    if run.metrics.is_file():
+        shutil.copyfile(run.metrics, folder / run.metrics.name)
+    if results is not None:
+        write_json(folder / "results.json", results)
+    if run.metrics.is_file():
+        write_events(folder / "runs", run.metrics)
+
+
+def repeatable(config: TrainConfig) -> TrainConfig:
+    """The settings as others may use them: what concerns this machine alone is left out.
+
+    Of an absolute path only the last part stays: others put their copy of the file beside.
+    """
+    plain = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.name in ("overwrite", "resume", "compilation_cache", "segment_cache")
+    }
+    named = {
+        field.name: _named(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.name in ("model", "dataset") or field.name.endswith("_file")
+    }
+    folder = Path(config.output_dir)
+    output_dir = f"runs/{folder.name}" if folder.is_absolute() else config.output_dir
+    return config.replace(**plain, **named, output_dir=output_dir)
+
+
+def _named(source: Any) -> Any:
+    if isinstance(source, tuple):
+        return tuple(_named(part) for part in source)
+    return Path(source).name if source is not None and Path(source).is_absolute() else source
+
+
+def write_events(folder: Path, metrics: Path) -> bool:
+    """metrics.jsonl as TensorBoard events; False where tensorboardX is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return False
+    writer = SummaryWriter(logdir=str(folder))
+    for line in metrics.read_text("utf-8").splitlines():
+        values = json.loads(line)
+        step, group = values.pop("step"), values.pop("split", "train")
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                writer.add_scalar(f"{group}/{name}", value, step)
+    writer.close()
+    return True

@@ -1,0 +1,106 @@
+"""A run, or a Hub folder, onto the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flaxner.publishing.conversion import convert
+from flaxner.publishing.model_card import has_scores
+from flaxner.publishing.upload import folder_files, push_folder
+from flaxner.runs.folder import RunFolder
+
+
+def convert_and_push(
+    run_dir: str,
+    *,
+    push_to_hub: str | None,
+    private: bool,
+    revision: str | None,
+    dry_run: bool,
+    force: bool,
+    **conversion: Any,
+) -> Iterator[str]:
+    """What scripts/convert_and_push.py does, as lines to print.
+
+    Raises:
+      ValueError: what `convert` and `push_to_hub` raise.
+    """
+    made = convert(run_dir, name=push_to_hub, **conversion)
+    yield f"step {made.step} -> {made.folder}"
+    for who, difference in (
+        ("PyTorch", made.difference),
+        ("ONNX Runtime", made.onnx_difference),
+    ):
+        if difference is not None:
+            yield (
+                f"{who}'s logits equal ours on {made.compared_on}: "
+                f"largest difference {difference:.1e}"
+            )
+    if dry_run:
+        yield describe(made.folder)
+    elif push_to_hub is not None:
+        yield _push_scored(made.folder, push_to_hub, private, revision, force)
+
+
+def push_to_hub(
+    source: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    force: bool = False,
+) -> str:
+    """Upload a run's best model, or a Hub folder as it is, as one commit.
+
+    Args:
+      source: output folder of a run, or a Hub folder.
+      name: USER/NAME.
+      private: make the repository private.
+      revision: branch, made if need be; main if None.
+      force: push even a model that has not been scored.
+
+    Returns:
+      address of the commit.
+
+    Raises:
+      ValueError: neither a run nor a model folder, no scores, or what `upload.push_folder` raises.
+    """
+    folder = Path(source)
+    if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
+        folder = convert(folder, name=name).folder
+    return _push_scored(folder, name, private, revision, force)
+
+
+def _push_scored(folder: Path, name: str, private: bool, revision: str | None, force: bool) -> str:
+    """As `upload.push_folder`, of a model that has been scored unless forced."""
+    require_scores(folder, force=force)
+    return push_folder(folder, name, private=private, revision=revision)
+
+
+def require_scores(folder: str | Path, *, force: bool = False) -> None:
+    """Refuse a folder that is no model, or whose card tells no scores unless forced.
+
+    Raises:
+      ValueError: see above.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is neither a run nor a model folder: it has no config.json")
+    card = folder / "README.md"
+    scored = card.is_file() and has_scores(card.read_text("utf-8"))
+    if not scored and not force:
+        raise ValueError(
+            f"the model in {folder} has not been scored: let the run end, choose its best step, "
+            f"or push it all the same with --force"
+        )
+
+
+def describe(folder: str | Path) -> str:
+    """What a push would upload: files, sizes in bytes, and the card."""
+    files = folder_files(folder)
+    lines = [f"{size:>14,}  {path}" for path, size in files]
+    total = f"{sum(size for _, size in files):>14,}  in all, {len(files)} files"
+    card = (Path(folder) / "README.md").read_text("utf-8")
+    return "\n".join([*lines, total, "", card])

@@ -1,0 +1,148 @@
+"""Whether other programs compute our logits: PyTorch on a Hub folder, ONNX Runtime on a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxner.data.tokenizer import load_tokenizer
+from flaxner.models.network import Model
+
+TOLERANCE = 1e-4  # float32 logits of another program against ours, of any model size
+SENTENCES = 64  # of a corpus, to compare on
+SIZES = (1, 3, 8)  # sentences of a batch, in turn: the other program must take any
+# Where a run has scored no corpus.
+TEXTS = (
+    "The headquarters of Google is located in Mountain View, California.",
+    "Jordan beat Israel 2-1 on Tuesday.",
+    "He said: \"We'll meet Ms. O'Neill at 10:30 in São Paulo's old town\".",
+    "No names here",
+)
+
+Batch = dict[str, np.ndarray]
+
+
+def require(flag: str, packages: Sequence[str]) -> None:
+    """Refuse a flag whose packages are not installed.
+
+    Raises:
+      ValueError: says what to install.
+    """
+    absent = [name for name in packages if find_spec(name) is None]
+    if absent:
+        raise ValueError(f"{flag} needs {', '.join(absent)}: pip install {' '.join(packages)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Sentences in batches of several sizes and lengths, and our logits on them.
+
+    Attributes:
+      batches: what the tokenizer makes, int64, padded to the longest sentence of each.
+      logits: ours, float32, one array a batch.
+    """
+
+    batches: list[Batch]
+    logits: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, model: Model, params: Mapping[str, Any], folder: Path, sentences: Sequence[Any]
+    ) -> Probe:
+        """Run our model.
+
+        Args:
+          model: our static definition.
+          params: our parameters, float32.
+          folder: whose tokenizer to use.
+          sentences: texts, or lists of words.
+        """
+        batches = list(_batches(folder, sentences))
+        rows, length = np.max([batch["input_ids"].shape for batch in batches], axis=0)
+        apply = jax.jit(model.apply)
+        positions = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))
+
+        def ours(batch: Batch) -> np.ndarray:
+            B, L = batch["input_ids"].shape
+            shape = ((0, rows - B), (0, length - L))
+            ids, mask = (
+                np.pad(batch[name], shape).astype(np.int32)
+                for name in ("input_ids", "attention_mask")
+            )
+            return np.asarray(apply(params, ids, mask, positions))[:B, :L]
+
+        return cls(batches, [ours(batch) for batch in batches])
+
+    def difference(self, answer: Callable[[Batch], np.ndarray]) -> float:
+        """The largest difference of another program's logits from ours, over all real tokens."""
+        return max(
+            float(np.abs(answer(batch) - ours)[batch["attention_mask"] == 1].max())
+            for batch, ours in zip(self.batches, self.logits, strict=True)
+        )
+
+    def compare(self, who: str, answer: Callable[[Batch], np.ndarray]) -> float:
+        """As `difference`, which must be small.
+
+        Raises:
+          ValueError: it is more than TOLERANCE, or no number.
+        """
+        difference = self.difference(answer)
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{who}'s logits differ from ours by {difference:.2e}, more than "
+                f"{TOLERANCE:.0e}: no folder was written"
+            )
+        return difference
+
+
+def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[Batch]:
+    tokenizer = load_tokenizer(folder)
+    sizes, start = itertools.cycle(SIZES), 0
+    while start < len(sentences):
+        chosen = list(sentences[start : start + next(sizes)])
+        start += len(chosen)
+        encoded = tokenizer(
+            chosen,
+            is_split_into_words=not isinstance(chosen[0], str),
+            padding=True,
+            truncation=True,
+            return_tensors="np",
+        )
+        yield {name: np.asarray(array, np.int64) for name, array in encoded.items()}
+
+
+def in_torch(folder: Path) -> Callable[[Batch], np.ndarray]:
+    """The logits of a Hub folder in PyTorch, float32."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    model = AutoModelForTokenClassification.from_pretrained(str(folder), dtype=torch.float32)
+    model.eval()
+
+    def answer(batch: Batch) -> np.ndarray:
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
+            return model(**inputs).logits.numpy()
+
+    return answer
+
+
+def in_onnx_runtime(file: Path) -> Callable[[Batch], np.ndarray]:
+    """The logits of an ONNX graph."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = {item.name for item in session.get_inputs()}
+
+    def answer(batch: Batch) -> np.ndarray:
+        inputs = {name: array for name, array in batch.items() if name in names}
+        return np.asarray(session.run(["logits"], inputs)[0])
+
+    return answer

@@ -1,0 +1,46 @@
+"""metrics.jsonl: one JSON object per logged step or evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from flaxner.files import write_text
+
+
+class MetricsLog:
+    """metrics.jsonl: one JSON object a line, flushed at once."""
+
+    def __init__(self, path: Path | None, *, keep_lines: int = 0) -> None:
+        """Open for appending after the first `keep_lines` lines; later ones are cut off.
+
+        Without a path lines are counted only. `lost` says how many of the lines to keep are
+        no longer there.
+        """
+        self._file: IO[str] | None = None
+        self.lines, self.lost = keep_lines, 0
+        if path is None:
+            return
+        lines = path.read_bytes().splitlines(keepends=True)[:keep_lines] if keep_lines else []
+        self.lines, self.lost = len(lines), keep_lines - len(lines)
+        write_text(path, b"".join(lines).decode("utf-8"))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, **values: Any) -> None:
+        """Append one object."""
+        self.lines += 1
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Return when all lines are on the disk, to survive the machine."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,49 @@
+"""The end of a run: the entities its model finds, by torch's pipeline where torch is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flaxner.data.embedded import EXAMPLES
+
+FIRST = {"aggregation_strategy": "first"}  # as it was trained: by first tokens
+
+
+def show_examples(
+    folder: str | Path, texts: Sequence[str] = EXAMPLES, console: Console | None = None
+) -> None:
+    """Print the entities that a model folder finds in a few sentences.
+
+    Args:
+      folder: a Hub folder.
+      texts: sentences.
+      console: where to; standard output if None.
+    """
+    console = console or Console()
+    ner, reader = _pipeline(folder)
+    console.print(f"\nEntities found by {reader} in {folder}:", highlight=False)
+    for text in texts:
+        console.print(f"  {text}", style="bold", highlight=False, markup=False)
+        for entity in ner(text):
+            line = f"    {entity['entity_group']:<6} {entity['score']:.3f}  {entity['word']}"
+            console.print(line, highlight=False, markup=False)
+
+
+def _pipeline(folder: str | Path) -> tuple[Any, str]:
+    try:
+        import torch  # noqa: F401
+        from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+    except ImportError:
+        from flaxner.inference.pipeline import pipeline as ours
+
+        ner = ours("ner", model=str(folder), **FIRST)
+        return ner, "flaxner.pipeline"
+    model = AutoModelForTokenClassification.from_pretrained(str(folder))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    # transformers' overloads do not know the alias "ner" of its own documentation
+    theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **FIRST)  # type: ignore[call-overload]
+    return theirs, "transformers.pipeline (PyTorch)"

@@ -1,0 +1,59 @@
+"""Training batches made ahead of the step, on a thread, and put onto the devices."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from flaxner.data.batches import TrainBatches
+from flaxner.devices.mesh import place_batch
+from flaxner.devices.processes import this_part
+from flaxner.training.step import INPUTS
+
+AHEAD = 2  # batches
+TRAIN_INPUTS = (*INPUTS, "labels")
+
+Item = tuple[int, dict[str, jax.Array], int]
+
+
+def feed(batches: TrainBatches, mesh: Mesh, first: int, total: int) -> Generator[Item, None, None]:
+    """Yield (step, batch on the devices, real tokens) for steps first to total - 1.
+
+    Closing the generator ends the thread. An error in the thread is raised here.
+    """
+    ready: queue.Queue[Any] = queue.Queue(AHEAD)
+    stop = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                return ready.put(item, timeout=0.1)
+
+    def make() -> None:
+        try:
+            for step in range(first, total):
+                if stop.is_set():
+                    return
+                rows = batches.at(step, this_part())
+                arrays = {name: getattr(rows, name) for name in TRAIN_INPUTS}
+                put((step, place_batch(arrays, mesh), batches.tokens_at(step)))
+            put(None)
+        except BaseException as error:  # handed to the loop, which raises it
+            put(error)
+
+    thread = threading.Thread(target=make, name="flaxner-batches", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,85 @@
+"""Losses over labelled positions and labels out of logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxner.config.data import WEIGHTINGS, weights_of_types
+from flaxner.data.segments import IGNORED_LABEL
+from flaxner.data.tags import OUTSIDE, LabelScheme
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax:
+    """Each word's label on its own: cross-entropy, argmax.
+
+    Attributes:
+      weights: of each label in the loss; None: all 1.
+    """
+
+    weights: tuple[float, ...] | None = None
+
+    def loss(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Sum of weighted cross-entropies over the labelled positions, and sum of the weights.
+
+        The mean is left to the caller, who alone knows the global sum of weights (without any,
+        the count of positions): a mean of means over devices or parts of a batch would weigh
+        words unequally.
+        """
+        labelled_BL = labels_BL != IGNORED_LABEL
+        safe_BL = jnp.where(labelled_BL, labels_BL, 0)
+        losses_BL = optax.softmax_cross_entropy_with_integer_labels(
+            logits_BLC.astype(jnp.float32), safe_BL
+        )
+        if self.weights is None:
+            return jnp.sum(losses_BL, where=labelled_BL), jnp.sum(labelled_BL)
+        weights_BL = jnp.where(labelled_BL, jnp.asarray(self.weights, jnp.float32)[safe_BL], 0.0)
+        return jnp.sum(losses_BL * weights_BL), jnp.sum(weights_BL)
+
+    def decode(self, logits_BLC: jax.Array) -> jax.Array:
+        """The likeliest label of each position, int32 (B, L)."""
+        return jnp.argmax(logits_BLC, axis=-1).astype(jnp.int32)
+
+
+DECODERS = {"softmax": Softmax}
+
+
+def label_weights(
+    class_weights: Sequence[str], scheme: LabelScheme, labels: np.ndarray
+) -> tuple[float, ...] | None:
+    """The weight of every label, or None where all are 1.
+
+    "balanced" is N / (C n): N labelled positions, C labels that occur, n positions of this one,
+    so that every label has an equal part in the loss; "sqrt" is its square root.
+
+    Args:
+      class_weights: the setting.
+      scheme: label table.
+      labels: of the training corpus, IGNORED_LABEL where the loss does not look.
+
+    Raises:
+      ValueError: a weight for a type that the label table has not.
+    """
+    (name, *_) = class_weights or ("none",)
+    if name == WEIGHTINGS[0]:
+        return None
+    if name in WEIGHTINGS:
+        counts = np.bincount(labels[labels != IGNORED_LABEL], minlength=len(scheme))
+        there = counts > 0
+        weights = np.ones(len(scheme))
+        weights[there] = counts.sum() / (there.sum() * counts[there])
+        return tuple((np.sqrt(weights) if name == "sqrt" else weights).tolist())
+    by_type = weights_of_types(tuple(class_weights))
+    known = (OUTSIDE, *scheme.types)
+    for kind in by_type:
+        if kind not in known:
+            raise ValueError(
+                f"class_weights names the type {kind!r}; the label table has {', '.join(known)}"
+            )
+    return tuple(by_type.get(OUTSIDE if t == OUTSIDE else t[2:], 1.0) for t in scheme.tags)

@@ -1,0 +1,98 @@
+"""Is this machine ready? Devices, a collective over all of them, twenty steps of training.
+
+`python -m flaxner.training.machine_check --expect tpu`, on every worker of a slice at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxner.config.command_line import Parser
+from flaxner.config.files import load_preset
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.devices import processes
+from flaxner.devices.mesh import batch_sharding, make_mesh, place_batch, replicated
+from flaxner.devices.processes import this_part
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.preparation import prepare
+from flaxner.training.step import INPUTS, init_state, make_steps
+
+STEPS = 20
+
+
+def check_devices(expect: str) -> str:
+    """Count the devices and sum over all of them.
+
+    Raises:
+      ValueError: of another kind, or the sum over them is wrong.
+    """
+    processes.check_devices()
+    kind = jax.default_backend()
+    if kind != expect:
+        raise ValueError(f"the devices must be of the kind {expect!r}: JAX found {kind!r}")
+    mesh, part = make_mesh(), this_part()
+    own = np.arange(mesh.size, dtype=np.int32)[part.index :: part.count]
+    rows = jax.make_array_from_process_local_data(batch_sharding(mesh), own)
+    total = int(np.asarray(jax.jit(jnp.sum, out_shardings=replicated(mesh))(rows)))
+    if total != mesh.size * (mesh.size - 1) // 2:
+        raise ValueError(f"the sum over {mesh.size} devices is wrong: {total}")
+    device = jax.devices()[0].device_kind
+    return f"{mesh.size} x {device} on {part.count} hosts; a sum over all of them is right"
+
+
+def check_training(steps: int = STEPS) -> str:
+    """Take the quick start's first steps on all devices, writing nothing.
+
+    Raises:
+      ValueError: the loss does not fall.
+    """
+    prepared = prepare(TrainConfig(**load_preset("quickstart")))
+    config, mesh = prepared.config, make_mesh()
+    batches = TrainBatches(
+        prepared.segments["train"],
+        config.batch_size,
+        config.row_length,
+        config.epochs,
+        config.seed,
+        multiple=mesh.size,
+    )
+    schedule = linear_schedule(config.learning_rate, steps, config.warmup_ratio)
+    optimizer = make_optimizer(schedule)
+    made = make_steps(prepared.model, Softmax(), optimizer, schedule, mesh, seed=config.seed)
+    state = init_state(prepared.params, optimizer, mesh)
+    begin, losses = time.monotonic(), []
+    for step in range(steps):
+        rows = batches.at(step, this_part())
+        batch = place_batch({name: getattr(rows, name) for name in (*INPUTS, "labels")}, mesh)
+        state, metrics = made.train(state, batch)
+        losses.append(float(np.asarray(metrics["loss"])))
+    if not losses[-1] < losses[0]:
+        raise ValueError(f"{steps} steps do not lower the loss: {losses[0]:.3f}, {losses[-1]:.3f}")
+    seconds = time.monotonic() - begin
+    return f"{steps} steps in {seconds:.1f} s; loss {losses[0]:.3f} -> {losses[-1]:.3f}"
+
+
+def main() -> int:
+    """The command line."""
+    parser = Parser(prog="flaxner.training.machine_check", description=__doc__)
+    parser.add_argument("--expect", choices=("tpu", "gpu", "cpu"), required=True)
+    expect = parser.parse_args().expect
+    try:
+        processes.start(None, 0, -1)
+        print(f"devices: {check_devices(expect)}")
+        print(f"training: {check_training()}")
+    except ValueError as error:
+        print(f"flaxner.training.machine_check: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

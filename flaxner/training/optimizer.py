@@ -1,0 +1,107 @@
+"""AdamW with linear warm-up and decay (Loshchilov and Hutter 2019; Devlin et al. 2019, A.2)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from flaxner.config.train import TrainConfig
+
+
+def linear_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
+    """0 -> peak over the first share of the steps, then peak -> 0 at `steps`.
+
+    As `transformers.get_linear_schedule_with_warmup`: the first warm-up step has rate 0.
+    """
+    warmup = round(steps * warmup_ratio)
+    decay = optax.linear_schedule(peak, 0.0, max(steps - warmup, 1))
+    if not warmup:
+        return decay
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
+    """True where weight decay applies: not on biases and layer norms."""
+    return {path: not path.endswith(("/bias", "/scale")) for path in params}
+
+
+class AdamState(NamedTuple):
+    """AdamW's memory.
+
+    Attributes:
+      count: updates made, int32 scalar.
+      mu: running mean of the gradient.
+      nu: running mean of its square.
+    """
+
+    count: Any
+    mu: Any
+    nu: Any
+
+
+def make_optimizer(
+    schedule: optax.Schedule,
+    *,
+    weight_decay: float = 0.01,
+    max_grad_norm: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> optax.GradientTransformationExtraArgs:
+    """Clipping by global norm (0: none), then AdamW with decoupled weight decay.
+
+    The update equals torch.optim.AdamW's after torch.nn.utils.clip_grad_norm_. Its `update`
+    takes `scale`, a factor on all gradients: scaling and clipping are one number, applied where
+    the moments are updated, so that no scaled copy of the gradient goes through memory.
+    """
+
+    def init(params: Any) -> AdamState:
+        zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+        return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
+
+    def update(
+        grads: Any, state: AdamState, params: Any = None, *, scale: Any = 1.0, **_: Any
+    ) -> tuple[Any, AdamState]:
+        factor = jnp.asarray(scale, jnp.float32)
+        if max_grad_norm > 0:
+            norm = factor * optax.tree.norm(grads)
+            factor = factor * jnp.where(norm < max_grad_norm, 1.0, max_grad_norm / norm)
+        count = state.count + 1
+        rate = schedule(state.count)
+        bias1, bias2 = (1.0 - jnp.float32(beta) ** count for beta in (beta1, beta2))
+
+        def moment(beta: float, power: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+            return lambda old, g: beta * old + (1.0 - beta) * (factor * g) ** power
+
+        mu = jax.tree.map(moment(beta1, 1), state.mu, grads)
+        nu = jax.tree.map(moment(beta2, 2), state.nu, grads)
+
+        def change(m: jax.Array, v: jax.Array, p: jax.Array, decays: bool) -> jax.Array:
+            step = (m / bias1) / (jnp.sqrt(v / bias2) + epsilon)
+            return -rate * (step + weight_decay * p if decays else step)
+
+        updates = jax.tree.map(change, mu, nu, params, decay_mask(params))
+        return updates, AdamState(count, mu, nu)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def optimizer_of(
+    config: TrainConfig, steps: int
+) -> tuple[optax.Schedule, optax.GradientTransformationExtraArgs]:
+    """The schedule and the optimizer that the settings of a run of so many steps name."""
+    schedule = linear_schedule(config.learning_rate, steps, config.warmup_ratio)
+    optimizer = make_optimizer(
+        schedule,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        beta1=config.adam_beta1,
+        beta2=config.adam_beta2,
+        epsilon=config.adam_epsilon,
+    )
+    return schedule, optimizer

@@ -1,0 +1,106 @@
+"""The end of a run: scores of the best model, predictions, results.json, the Hub folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from flaxner.data.batches import TrainBatches
+from flaxner.devices import processes
+from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.table import score_table
+from flaxner.files import write_json
+from flaxner.publishing.history import write_history
+from flaxner.publishing.hub_folder import export_folder
+from flaxner.publishing.model_card import model_card
+from flaxner.runs.checkpoint import Progress
+from flaxner.runs.folder import RunFolder
+from flaxner.training.prediction import Judge, Tags
+from flaxner.training.preparation import Prepared
+
+
+def compiled(
+    earlier: tuple[tuple[str, int, int, int], ...], traces: list[tuple[str, int, int]]
+) -> tuple[tuple[str, int, int, int], ...]:
+    """Programs and shapes compiled so far, each with its count in the session that had most.
+
+    So a run that was interrupted counts as one that was not.
+    """
+    counts = {(name, rows, length): times for name, rows, length, times in earlier}
+    for trace in set(traces):
+        counts[trace] = max(counts.get(trace, 0), traces.count(trace))
+    return tuple((*shape, times) for shape, times in sorted(counts.items()))
+
+
+def train_results(
+    prepared: Prepared, batches: TrainBatches, mesh: Mesh, progress: Progress
+) -> dict[str, Any]:
+    """The "train" part of results.json."""
+    tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
+    return {
+        "steps": batches.num_steps,
+        "best_step": progress.best_step,
+        "seconds": round(progress.seconds, 3),
+        "tokens_per_second": round(tokens / max(progress.seconds, 1e-9), 1),
+        "fill": round(batches.fill(), 4),
+        "compilations": sum(times for *_, times in progress.compiled),
+        "shapes": [list(shape) for *shape, _ in progress.compiled],
+        "devices": mesh.size,
+        "processes": jax.process_count(),
+        "device_kind": jax.devices()[0].device_kind,
+        "precision": prepared.config.precision,
+    }
+
+
+def finish(
+    judge: Judge, run: RunFolder, console: Console, params: dict[str, np.ndarray] | Any
+) -> tuple[dict[str, Any], dict[str, Tags]]:
+    """Score the best model on validation and test; show the tables."""
+    results: dict[str, Any] = {}
+    tags: dict[str, Tags] = {}
+    for split in ("validation", "test"):
+        if split in judge.prepared.corpora:
+            scores, tags[split] = judge.score(split, params)
+            results[split] = scores.to_dict()
+            corpus = judge.prepared.corpora[split]
+            console.print(score_table(f"{split} ({corpus.source})", results[split]))
+    return results, tags
+
+
+def write(
+    prepared: Prepared,
+    run: RunFolder,
+    params: dict[str, np.ndarray],
+    results: dict[str, Any],
+    tags: dict[str, Tags],
+) -> None:
+    """Predictions, Hub folder and, last, results.json: once it is there, the run has ended."""
+    if not processes.is_main():
+        return
+    predictions: dict[str, list[Predicted]] = {}
+    for split, predicted in tags.items():
+        corpus = prepared.corpora[split]
+        predictions[split] = [
+            Predicted(sentence.words, sentence.tags or (), tuple(row))
+            for sentence, row in zip(corpus, predicted, strict=True)
+        ]
+        write_predictions(
+            run.predictions / f"{split}.conll",
+            ((sentence.words, sentence.gold, sentence.tags) for sentence in predictions[split]),
+        )
+    export_folder(
+        run.hub,
+        prepared.model,
+        params,
+        prepared.scheme,
+        prepared.tokenizer,
+        fields=prepared.fields,
+        max_length=prepared.config.max_length,
+        card=model_card(prepared.config, prepared.scheme, results, predictions=predictions),
+        more=lambda draft: write_history(draft, run, results),
+    )
+    write_json(run.results, results)

@@ -1,0 +1,124 @@
+"""Model and corpus -> a tag for every word -> scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from flaxner.data.batches import evaluation_batches
+from flaxner.data.corpus import Corpus
+from flaxner.data.segments import Segments
+from flaxner.devices.mesh import place_batch
+from flaxner.devices.processes import this_part
+from flaxner.evaluation.metrics import NerReport, score
+from flaxner.training.preparation import Prepared
+from flaxner.training.step import INPUTS, Steps
+
+Tags = list[list[str]]
+Advance = Callable[[int], None]
+
+
+def predict_labels(
+    steps: Steps,
+    params: Any,
+    segments: Segments,
+    mesh: Mesh,
+    *,
+    row_length: int,
+    num_rows: int,
+    advance: Advance = lambda done: None,
+) -> np.ndarray:
+    """One label for every word of a corpus.
+
+    Args:
+      steps: the compiled programs.
+      params: path -> array.
+      segments: the tokenised corpus.
+      mesh: axes (data, fsdp).
+      row_length: tokens of a row.
+      num_rows: rows of a batch over all devices.
+      advance: called with the number of words newly done.
+
+    Returns:
+      int32 labels, one a word in corpus order, the same on every process.
+
+    Raises:
+      RuntimeError: a word was predicted twice or never; this is a fault of ours.
+    """
+    labels = np.full(segments.num_words, -1, np.int32)
+    pending: list[tuple[np.ndarray, jax.Array]] = []
+    scored = 0
+
+    def collect() -> None:
+        nonlocal scored
+        words_BL, predicted_BL = pending.pop(0)
+        owned_BL = words_BL >= 0
+        labels[words_BL[owned_BL]] = np.asarray(predicted_BL)[owned_BL]
+        scored += int(owned_BL.sum())
+        advance(int(owned_BL.sum()))
+
+    part = this_part()
+    for rows in evaluation_batches(segments, row_length, num_rows):
+        own = num_rows // part.count
+        mine = slice(part.index * own, (part.index + 1) * own)
+        batch = place_batch({name: getattr(rows, name)[mine] for name in INPUTS}, mesh)
+        pending.append((rows.words, steps.predict(params, batch)))
+        if len(pending) > 1:  # the device works on this batch while the last one is read
+            collect()
+    while pending:
+        collect()
+    if scored != segments.num_words or (labels < 0).any():
+        raise RuntimeError(f"{scored} predictions were made for {segments.num_words} words")
+    return labels
+
+
+def tags_by_sentence(labels: np.ndarray, sizes: Sequence[int], tags: Sequence[str]) -> Tags:
+    """Labels of a corpus -> tags of each sentence."""
+    flat = [tags[label] for label in labels.tolist()]
+    ends = np.cumsum(sizes).tolist()
+    return [flat[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def score_labels(labels: np.ndarray, corpus: Corpus, tags: Sequence[str]) -> tuple[NerReport, Tags]:
+    """One label a word, in corpus order -> scores, and the tags of each sentence."""
+    predicted = tags_by_sentence(labels, [len(sentence.words) for sentence in corpus], tags)
+    gold = [list(sentence.tags or ()) for sentence in corpus]
+    return score(gold, predicted, words_in_corpus=corpus.words), predicted
+
+
+class Judge:
+    """Scores parameters on the splits of a run, over all its devices."""
+
+    def __init__(self, prepared: Prepared, steps: Steps, mesh: Mesh) -> None:
+        self.prepared, self.steps, self.mesh = prepared, steps, mesh
+        self.rows = self._rows()
+
+    def _rows(self) -> int:
+        """Rows of an evaluation batch: one number for all splits, so one compilation."""
+        config, devices = self.prepared.config, self.mesh.size
+        most = max(
+            -(-int(segments.lengths.sum()) // config.row_length) + 1
+            for split, segments in self.prepared.segments.items()
+            if split != "train" or len(self.prepared.segments) == 1
+        )
+        return -(-min(config.eval_batch_size, most) // devices) * devices
+
+    def score(
+        self, split: str, params: Any, advance: Advance = lambda done: None
+    ) -> tuple[NerReport, Tags]:
+        """The report and the predicted tags, the same in every process."""
+        corpus, segments = self.prepared.corpora[split], self.prepared.segments[split]
+        labels = predict_labels(
+            self.steps,
+            params,
+            segments,
+            self.mesh,
+            row_length=self.prepared.config.row_length,
+            num_rows=self.rows,
+            advance=advance,
+        )
+        return score_labels(labels, corpus, self.prepared.scheme.tags)

@@ -1,0 +1,160 @@
+"""Settings -> everything a run needs, read and checked before a file is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.casing import casing_warnings
+from flaxner.data.corpus import Corpus
+from flaxner.data.segment_cache import align_cached
+from flaxner.data.segments import Segments
+from flaxner.data.selection import select
+from flaxner.data.sources import read_sources
+from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import load_tokenizer
+from flaxner.models.bert.config import BertConfig, Compute
+from flaxner.models.config_json import read_config
+from flaxner.models.network import Model, Params
+from flaxner.models.pretrained import load_pretrained
+from flaxner.models.scratch import SCRATCH, scratch_tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The ingredients of a run.
+
+    Attributes:
+      config: settings with nothing left to be decided.
+      corpora: split -> corpus.
+      scheme: tag <-> label.
+      tokenizer: of `transformers`.
+      model: static definition.
+      params: initial parameters, host arrays.
+      fields: config.json of the model that training begins with, or nothing.
+      fresh: names of the weights that were drawn from the seed.
+      segments: split -> tokenised corpus.
+      warnings: what may not be as the user thinks, one sentence each.
+    """
+
+    config: TrainConfig
+    corpora: dict[str, Corpus]
+    scheme: LabelScheme
+    tokenizer: Any
+    model: Model
+    params: Params
+    fields: dict[str, Any]
+    fresh: list[str]
+    segments: dict[str, Segments]
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Read corpora and model, tokenise.
+
+    Raises:
+      ValueError: anything about the corpora, the model or the settings that does not fit.
+    """
+    config = resolve(config)
+    # The model's settings are read first: a mistyped name should not cost a corpus download.
+    fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
+    corpora = load_corpora(config)
+    scheme = label_scheme(corpora, fields)
+    compute = Compute.on(
+        jax.default_backend(),
+        config.precision,
+        scan_layers=config.scan_layers,
+        remat=config.remat,
+    )
+    fresh: list[str] = []
+    if config.model in SCRATCH:
+        tokenizer = scratch_tokenizer(corpora["train"])
+        sizes = SCRATCH[config.model] | {"vocab_size": len(tokenizer), "num_labels": len(scheme)}
+        model = Model(BertConfig(**sizes), compute)
+        params = model.init(config.seed)
+    else:
+        same_head = set((fields.get("id2label") or {}).values()) == set(scheme.tags)
+        loaded = load_pretrained(
+            config.model,
+            num_labels=len(scheme),
+            new_head=not same_head,
+            seed=config.seed,
+            compute=compute,
+            revision=config.revision,
+        )
+        tokenizer = load_tokenizer(loaded.folder)
+        model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
+    _check_fit(config, model, tokenizer)
+    later = scheme.inside if config.label_tokens == "all" else None
+    where = (config.max_length, config.segment_cache, later)
+    segments = {
+        split: align_cached(corpus.sentences, tokenizer, scheme, *where)
+        for split, corpus in corpora.items()
+    }
+    warnings = tuple(casing_warnings(corpora, tokenizer, config.model))
+    return Prepared(
+        config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
+    )
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Decide what the settings leave to the machine."""
+    if config.precision == "auto":
+        on_cpu = jax.default_backend() == "cpu"
+        config = config.replace(precision="float32" if on_cpu else "bfloat16")
+    return config.replace(row_length=config.packed_length)
+
+
+def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
+    """Every split that the settings name; "train" at least.
+
+    Raises:
+      ValueError: a corpus that cannot be read, or splits whose types do not agree.
+    """
+    corpora = select(read_sources(config), config)
+    check_types(corpora)
+    return corpora
+
+
+def check_types(corpora: Mapping[str, Corpus]) -> None:
+    """Refuse splits that nothing can be learnt from, or for.
+
+    Raises:
+      ValueError: no entity in the training split, or a type that only another split has.
+    """
+    known = set(corpora["train"].types)
+    if not known:
+        raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
+    for corpus in corpora.values():
+        unseen = sorted(set(corpus.types) - known)
+        if unseen:
+            raise ValueError(
+                f"{corpus.source} has the type {unseen[0]!r}, which the training corpus "
+                f"{corpora['train'].source} has not; it has {', '.join(sorted(known))}"
+            )
+
+
+def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:
+    """The label table: the model's own where it has exactly the corpus' tags, else by type."""
+    scheme = LabelScheme.from_types(corpora["train"].types)
+    table = fields.get("id2label") or {}
+    if set(table.values()) == set(scheme.tags):
+        return LabelScheme.from_id2label(table)
+    return scheme
+
+
+def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
+    positions, vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+    if config.max_length > positions:
+        raise ValueError(
+            f"max_length must be at most the model's {positions} positions: {config.max_length}"
+        )
+    if len(tokenizer) > vocabulary:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} entries and the model's vocabulary {vocabulary}: "
+            f"they belong to different models"
+        )

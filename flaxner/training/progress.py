@@ -1,0 +1,107 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from flaxner.data.batches import TrainBatches
+from flaxner.training.preparation import Prepared
+
+QUIET_SECONDS = 30.0  # between two plain lines where the output is no terminal
+
+
+class TrainProgress:
+    """Steps, loss, tokens per second, time left. A context manager."""
+
+    def __init__(self, console: Console, total: int, done: int = 0) -> None:
+        self.console, self.total = console, total
+        self._live = console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=total, completed=done, note="compiling")
+        self._begin = self._said = time.monotonic()
+        self._tokens, self._first = 0, done
+
+    def __enter__(self) -> TrainProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, tokens: int, loss: float) -> None:
+        """Step `step` is done; it had `tokens` real tokens."""
+        now = time.monotonic()
+        self._tokens += tokens
+        rate = self._tokens / max(now - self._begin, 1e-9)
+        note = f"loss {loss:.4f} · {rate:,.0f} tokens/s"
+        self._bar.update(self._task, completed=step, note=note)
+        if not self._live and now - self._said >= QUIET_SECONDS:
+            self._said = now
+            left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
+            self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
+        self.console.print(message, highlight=False)
+
+
+def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Console) -> None:
+    """What is about to be trained, on what."""
+    config = prepared.config
+    for split, corpus in prepared.corpora.items():
+        notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
+        if corpus.repaired:
+            notes += f", {corpus.repaired:,} tags repaired"
+        windowed = prepared.segments[split].windowed
+        if windowed:
+            notes += f", {windowed:,} sentences over {config.max_length} tokens in windows"
+        notes = "; ".join((notes, *corpus.notes))
+        console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
+    if prepared.fresh:
+        console.print(f"drawn from seed {config.seed}: {', '.join(prepared.fresh)}")
+    for warning in prepared.warnings:
+        console.print(f"note: {warning}", highlight=False)
+    if "validation" not in prepared.corpora:
+        console.print(
+            "no validation corpus: the last model is kept (--held-out 0.1 holds a part of the "
+            "training corpus out, --cross-validation 5 makes folds)",
+            highlight=False,
+        )
+    kind, many = jax.devices()[0].device_kind, jax.process_count()
+    console.print(
+        f"{config.model} on {mesh.size} x {kind}"
+        + (f" of {many} processes" if many > 1 else "")
+        + f", {config.precision}: "
+        f"{batches.num_steps:,} steps of {config.batch_size} sentences, "
+        f"rows of {config.row_length} filled {batches.fill():.0%}",
+        highlight=False,
+    )

@@ -1,0 +1,89 @@
+"""Settings -> a trained model, or what to say of a run that stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from flaxner.config.train import TrainConfig
+from flaxner.devices import processes
+from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
+from flaxner.devices.compilation_cache import use_compilation_cache
+from flaxner.runs.checkpoint import SaveError
+from flaxner.runs.folder import RunFolder
+from flaxner.training.cross_validation import cross_validate
+from flaxner.training.loop import Trainer, TrainResult
+from flaxner.training.preparation import prepare
+from flaxner.training.stopping import (
+    UNWRITABLE,
+    Interruption,
+    NotFinite,
+    RunStopped,
+    advice,
+    device_failure,
+    go_on,
+)
+
+
+def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
+    """Train, evaluate and export; with `cross_validation`, once for every fold.
+
+    Args:
+      config: the settings.
+      console: where progress and tables go; standard output if None.
+
+    Returns:
+      paths and scores.
+
+    Raises:
+      ValueError: settings, corpus, model or output folder do not fit, and nothing was written;
+        or the loss is no number, and the last good checkpoint stays.
+      RunStopped: a signal came, a process or device failed, or the folder could not be written;
+        the message says what is saved and how to go on, `code` is an exit code for a script.
+    """
+    run_where_dispatched()
+    keep_freed_memory()
+    use_compilation_cache(config.compilation_cache)
+    processes.start(config.coordinator, config.num_processes, config.process_id)
+    processes.check_devices()
+    console = (console or Console()) if processes.is_main() else Console(quiet=True)
+    if config.cross_validation and not config.fold:
+        hub, results = cross_validate(
+            config, console, lambda fold, run, begin: _train(fold, run, console, begin).results
+        )
+        return TrainResult(Path(config.output_dir), hub, results)
+    return _train(config, RunFolder(config.output_dir), console)
+
+
+def _train(
+    config: TrainConfig,
+    run: RunFolder,
+    console: Console,
+    begin: Callable[[], None] = lambda: None,
+) -> TrainResult:
+    """One model; `begin` is called when all is read and checked, before a file is written."""
+    with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
+        try:
+            processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
+            trainer = Trainer(prepare(config), run, console, interruption)
+            begin()
+            processes.on_main(run.lock)
+            return trainer.run_all()
+        except KeyboardInterrupt as error:
+            name = interruption.requested or "KeyboardInterrupt"
+            raise RunStopped(f"{name}: stopped{go_on(run)}") from error
+        except NotFinite as error:
+            raise ValueError(f"{error}: {advice(run)}") from error
+        except SaveError as error:
+            raise RunStopped(f"{error}{go_on(run)}", UNWRITABLE) from error
+        except OSError as error:
+            place = error.filename or run.path
+            message = f"cannot write {place} ({error.strerror or error}){go_on(run)}"
+            raise RunStopped(message, UNWRITABLE) from error
+        except jax.errors.JaxRuntimeError as error:
+            raise device_failure(error, run) from error
+        finally:
+            run.release()

@@ -1,0 +1,155 @@
+"""The jitted steps: pure functions of (state, batch), sharded over the mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from flaxner.data.segments import IGNORED_LABEL
+from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
+from flaxner.models.network import Network, Params
+from flaxner.runs.state import TrainState
+from flaxner.training.loss import Softmax
+
+Batch = Mapping[str, jax.Array]
+INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The two compiled programs of a run and what they were traced with.
+
+    Attributes:
+      train: (state, batch) -> (state, metrics); the state's memory is reused.
+      predict: (params, batch) -> labels (B, L), int32, whole on every process.
+      traces: one entry per compilation, (name, rows, row length).
+    """
+
+    train: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    predict: Callable[[Params, Batch], jax.Array]
+    traces: list[tuple[str, int, int]]
+
+
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    frozen: Collection[str] = (),
+) -> TrainState:
+    """Step 0: parameters placed by the sharding rules, optimizer state zero beside them.
+
+    The parameters at the paths in `frozen` have no optimizer state.
+    """
+    params = place_tree(params, tree_shardings(mesh, params))
+    _, trained = _divided(params, frozen)
+    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained))
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(trained)
+    return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state)
+
+
+def make_steps(
+    model: Network,
+    decoder: Softmax,
+    optimizer: optax.GradientTransformationExtraArgs,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    *,
+    seed: int,
+    accumulate: int = 1,
+) -> Steps:
+    """Build the training and prediction steps for a model on a mesh.
+
+    Args:
+      model: static definition.
+      decoder: loss and decoding.
+      optimizer: optax transformation that takes `scale`, see `make_optimizer`.
+      schedule: learning rate by step, for the metrics.
+      mesh: axes (data, fsdp).
+      seed: root of the dropout keys; that of a step is fold_in(root, step).
+      accumulate: parts a batch's rows are computed in, one after the other. The gradient is
+        that of the whole batch: sums are accumulated and divided once by the global count.
+    """
+    traces: list[tuple[str, int, int]] = []
+
+    def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        rows, length = batch["labels"].shape
+        traces.append(("train", rows, length))
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        fixed, trained = _divided(state.params, model.frozen)
+
+        def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            inputs = (batch[name] for name in INPUTS)
+            logits_BLC = model.apply({**fixed, **trained}, *inputs, dropout_key=key)
+            return decoder.loss(logits_BLC, batch["labels"])
+
+        (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
+        # The sum of weights; without weights, the count of labelled positions.
+        scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
+        metrics = {
+            "loss": total * scale,
+            "grad_norm": optax.tree.norm(grads) * scale,
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "words": jnp.sum(batch["labels"] != IGNORED_LABEL),
+        }
+        params = {**fixed, **optax.apply_updates(trained, updates)}
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    def predict(params: Params, batch: Batch) -> jax.Array:
+        rows, length = batch["input_ids"].shape
+        traces.append(("predict", rows, length))
+        return decoder.decode(model.apply(params, *(batch[name] for name in INPUTS)))
+
+    spread, whole = batch_sharding(mesh), replicated(mesh)
+    params_sharding = tree_shardings(mesh, model.shapes)
+    _, trained_shapes = _divided(model.shapes, model.frozen)
+    opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained_shapes))
+    state_sharding = TrainState(whole, params_sharding, opt_sharding)
+    return Steps(
+        train=jax.jit(
+            train,
+            in_shardings=(state_sharding, spread),
+            out_shardings=(state_sharding, whole),
+            donate_argnums=0,
+        ),
+        predict=jax.jit(predict, in_shardings=(params_sharding, spread), out_shardings=whole),
+        traces=traces,
+    )
+
+
+def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:
+    """The parameters that stay as they are, and those that are trained."""
+    fixed = {path: value for path, value in params.items() if path in frozen}
+    return fixed, {path: value for path, value in params.items() if path not in frozen}
+
+
+LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _summed_gradient(
+    loss_sum: LossSum, params: Params, batch: Batch, key: jax.Array, accumulate: int
+) -> tuple[tuple[jax.Array, jax.Array], Params]:
+    """((loss sum, sum of weights), gradient of the sum), in `accumulate` parts."""
+    gradient = jax.value_and_grad(loss_sum, has_aux=True)
+    if accumulate == 1:
+        return gradient(params, batch, key)
+    # Part a takes rows a, a + A, ...: each device keeps its own rows, none moves.
+    parts = {k: v.reshape(-1, accumulate, v.shape[1]).swapaxes(0, 1) for k, v in batch.items()}
+
+    def body(carry: Any, item: Any) -> tuple[Any, None]:
+        part, index = item
+        out = gradient(params, part, jax.random.fold_in(key, index))
+        return jax.tree.map(jnp.add, carry, out), None
+
+    part = {name: value[0] for name, value in parts.items()}
+    zeros = jax.tree.map(
+        lambda shape: jnp.zeros(shape.shape, shape.dtype),
+        jax.eval_shape(gradient, params, part, key),
+    )
+    return jax.lax.scan(body, zeros, (parts, jnp.arange(accumulate)))[0]

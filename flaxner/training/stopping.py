@@ -1,0 +1,150 @@
+"""How a run stops before its end: what it says, and what it must know for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
+
+
+class EvaluationCut(Exception):
+    """An evaluation that a stop cuts short."""
+
+
+class NotFinite(ArithmeticError):
+    """Loss, gradient or parameters are no numbers any more."""
+
+
+@jax.jit
+def all_finite(params: Any) -> jax.Array:
+    """Whether every element is a finite number."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+
+
+def go_on(run: RunFolder) -> str:
+    """What is saved of a run that stopped, and the command that continues it."""
+    steps = Checkpoints(run.checkpoints, read_only=True).steps()
+    command = f"python scripts/train.py --config {shlex.quote(str(run.restart))} --resume"
+    if steps:
+        return f"; saved as of step {steps[-1]} in {run.checkpoints}; go on with: {command}"
+    if run.config.is_file():
+        return f"; no checkpoint yet; start again with: {command}"
+    return "; nothing was written yet"
+
+
+def device_failure(error: Exception, run: RunFolder) -> Exception:
+    """What a failure of devices or of the connection to them means."""
+    first = (str(error).splitlines() or ["unknown"])[0]
+    if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
+        return ValueError(
+            f"the devices have too little memory: {first}; try a larger --accumulate, --remat, "
+            "--fsdp over more devices or a smaller --batch-size"
+        )
+    return RunStopped(f"a device or another process of the run failed: {first}{go_on(run)}")
+
+
+def advice(run: RunFolder) -> str:
+    """What to try when numbers left their range, and which checkpoint is good."""
+    steps = Checkpoints(run.checkpoints, read_only=True).steps()
+    kept = f"; step {steps[-1]} in {run.checkpoints} is the last good one" if steps else ""
+    return (
+        "try a lower --learning-rate, a higher --warmup-ratio, a lower --max-grad-norm or "
+        f"--precision float32{kept}"
+    )
+
+
+RESUMABLE = 75  # exit code (EX_TEMPFAIL): the same command with --resume goes on
+UNWRITABLE = 74  # exit code (EX_IOERR): the output folder could not be written
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class RunStopped(Exception):
+    """A run that ended before its end, with what is saved and how to go on.
+
+    Attributes:
+      code: exit code for a script.
+    """
+
+    def __init__(self, message: str, code: int = RESUMABLE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Interruption:
+    """While entered, the first SIGINT or SIGTERM asks for a stop and a second one exits.
+
+    Within `deferred` a signal is only noted, for the loop to see in `requested`; elsewhere it
+    raises KeyboardInterrupt in the main thread. A second signal exits with 128 + its number. It
+    is a thread that receives signals, so that they are seen while a compilation runs. Outside
+    the main thread nothing is installed: Python allows no handlers there.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._received: int | None = None
+        self._deferred = False
+        self._before: dict[int, object] = {}
+
+    @property
+    def requested(self) -> str | None:
+        """The name of the signal that asked for a stop, if any has."""
+        return None if self._received is None else signal.Signals(self._received).name
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Signals wait for the loop."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            self._before = {number: signal.signal(number, self._raise) for number in SIGNALS}
+            threading.Thread(target=self._watch, name="flaxner-signals", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.set_wakeup_fd(self._old_fd)
+            os.close(self._write)  # ends the thread
+
+    def _watch(self) -> None:
+        while numbers := os.read(self._read, 64):
+            for number in filter(SIGNALS.__contains__, numbers):
+                self._receive(number)
+        os.close(self._read)
+
+    def _receive(self, number: int) -> None:
+        if self._received is not None:
+            os._exit(128 + number)
+        self._received = number
+        if self._deferred:
+            name = signal.Signals(number).name
+            self._say(f"{name}: stopping after this step; once more: at once, without saving")
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if not self._deferred:
+            raise KeyboardInterrupt

@@ -1,0 +1,35 @@
+"""The house's own rules; who may import whom stands in pyproject.toml, for `lint-imports`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "flaxner"
+
+
+def test_imports_go_down_only():
+    """As CI's `lint-imports`; where import-linter is not installed, CI says it."""
+    pytest.importorskip("importlinter")
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_modules_stay_readable():
+    for path in PACKAGE.rglob("*.py"):
+        lines = path.read_text("utf-8").splitlines()
+        assert len(lines) <= 330, f"{path.name} has {len(lines)} lines"
+        assert "utils" not in path.name
+
+
+def test_scripts_stay_thin():
+    for path in (ROOT / "scripts").glob("*.py"):
+        assert len(path.read_text("utf-8").splitlines()) <= 40, path.name
