@@ -1,0 +1,31 @@
+"""The words that a tokenizer sees in a text, where its normaliser divides them too."""
+
+import pytest
+
+from flaxner.data.tokenizer import plain_backend, train_wordpiece, words_of
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("塔城工作", ["塔", "城", "工", "作"]),
+        ("我在Tarvik 工作。", ["我", "在", "Tarvik", "工", "作", "。"]),
+        ("Oda's U.S. [SEP]", ["Oda", "'", "s", "U", ".", "S", ".", "[", "SEP", "]"]),
+        ("\u200bTarvik\u200b ok", ["Tarvik", "ok"]),
+        ("  ", []),
+    ],
+)
+def test_wordpiece_divides_ideographs_and_punctuation(text, words):
+    backend = plain_backend(train_wordpiece(["Oda in Tarvik ok SEP US"] * 2, 200))
+    backend.encode_special_tokens = True
+    assert [text[a:b] for a, b in words_of(backend, text)] == words
+
+
+def test_the_space_that_sentencepiece_counts_in_is_no_part_of_a_word():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = [("<unk>", 0.0), ("\u2581Oda", -1.0), ("\u2581", -2.0), ("left", -2.0)]
+    backend = Tokenizer(models.Unigram(vocabulary, unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    text = "Oda  left"
+    assert [text[a:b] for a, b in words_of(backend, text)] == ["Oda", "left"]
