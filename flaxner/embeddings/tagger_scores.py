@@ -13,6 +13,7 @@ from flaxner.embeddings.heads import Head, contextual_table, static_table, train
 from flaxner.embeddings.seen_unseen import split_scores, surfaces
 from flaxner.embeddings.settings import Settings
 from flaxner.embeddings.static import StaticVectors
+from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.runs.folder import RunFolder
 from flaxner.training.prediction import Tags
 from flaxner.training.preparation import Prepared
@@ -60,7 +61,7 @@ def measure_taggers(
         for name, head in rows_of_heads
     ]  # fmt: skip
     results = json.loads(bert.results.read_text("utf-8"))
-    tags = read_predictions(bert, corpora["test"])
+    tags = read_run_tags(bert, corpora["test"])
     taggers.append(
         {"name": "BERT, fine-tuned", **split_scores(corpora["test"], tags, known),
          "validation_f1": results.get("validation", {}).get("overall_f1"), "grid": [],
@@ -90,18 +91,20 @@ def _head(
     )  # fmt: skip
 
 
-def read_predictions(run: RunFolder, corpus: Corpus) -> Tags:
+def read_run_tags(run: RunFolder, corpus: Corpus) -> Tags:
     """The test tags of a run.
 
     Raises:
       ValueError: none there, or of another corpus.
     """
     path = run.predictions / "test.conll"
-    try:
-        blocks = path.read_text("utf-8").rstrip("\n").split("\n\n")
-    except OSError as error:
-        raise ValueError(f"cannot read the run's predictions {path}: {error.strerror}") from error
-    lines = [[line.rsplit(" ", 2) for line in block.split("\n")] for block in blocks]
-    if [tuple(row[0] for row in block) for block in lines] != [s.words for s in corpus]:
+    found = iter(read_predictions(path))
+    tags: Tags = []
+    for sentence in corpus:
+        predicted = next(found, None) if sentence.words else Predicted((), (), ())
+        if predicted is None or predicted.words != sentence.words:
+            break
+        tags.append(list(predicted.tags))
+    if len(tags) < len(corpus) or next(found, None) is not None:
         raise ValueError(f"{path} holds other sentences than the test corpus {corpus.source}")
-    return [[row[2] for row in block] for block in lines]
+    return tags

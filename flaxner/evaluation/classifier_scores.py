@@ -12,7 +12,7 @@ from flaxner.data.corpus import Corpus, read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.data.tags import to_iob2
 from flaxner.evaluation.metrics import NerReport, score
-from flaxner.evaluation.predictions import write_predictions
+from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.files import write_json
 from flaxner.inference.opening import open_pipeline
 
@@ -96,9 +96,11 @@ def evaluate(
     gold = [list(sentence.tags or ()) for sentence in sentences]
     report = score(gold, predicted, words_in_corpus=corpus.words)
     if output_dir is not None:
-        words = (sentence.words for sentence in sentences)
-        rows = zip(words, gold, predicted, strict=True)
-        write_predictions(Path(output_dir) / "predictions.conll", rows)
+        rows = (
+            Predicted(sentence.words, tuple(a), tuple(b))
+            for sentence, a, b in zip(sentences, gold, predicted, strict=True)
+        )
+        notes += write_predictions(Path(output_dir) / "predictions.conll", rows)
         about = {
             "corpus": corpus.source,
             "decoder": decoder,

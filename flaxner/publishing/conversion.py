@@ -106,6 +106,7 @@ class Converted:
       difference: largest difference between torch's logits and ours, if compared.
       onnx_difference: the same of ONNX Runtime, if there is an ONNX file.
       compared_on: the sentences of both comparisons, in words.
+      notes: what the folder lacks, and why, one sentence each.
     """
 
     folder: Path
@@ -113,6 +114,7 @@ class Converted:
     difference: float | None = None
     onnx_difference: float | None = None
     compared_on: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -162,8 +164,8 @@ def convert(
     params = saved.params(step)
     # Scores belong to the best checkpoint alone: another one's card and history say none.
     results = saved.results() if step == saved.best_step else None
-    predictions = read_run_predictions(saved.run)
-    made = Converted(folder, step)
+    predictions, notes = _predictions(saved.run)
+    made = Converted(folder, step, notes=notes)
 
     def more(draft: Path) -> None:
         nonlocal made
@@ -178,6 +180,7 @@ def convert(
                 probe.compare("PyTorch", agreement.in_torch(draft)) if verify else None,
                 probe.compare("ONNX Runtime", agreement.in_onnx_runtime(file)) if file else None,
                 where,
+                notes,
             )
 
     card = model_card(
@@ -200,6 +203,14 @@ def convert(
         more=more,
     )
     return made
+
+
+def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], tuple[str, ...]]:
+    """A run's predictions, or why there are none: earlier versions did not escape words."""
+    try:
+        return read_run_predictions(run), ()
+    except ValueError as error:
+        return {}, (f"the card has no confusion and no errors: {error}",)
 
 
 def _vacant(folder: Path) -> Path:

@@ -17,9 +17,21 @@ from flaxner.runs.folder import RunFolder
 
 
 def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
-    """Split -> sentences with gold and predicted tags, of those the run has scored."""
+    """Split -> sentences with gold and predicted tags, of those the run has scored.
+
+    Raises:
+      ValueError: a file that is damaged, or does not hold the words that were scored.
+    """
     files = sorted(run.predictions.glob("*.conll")) if run.predictions.is_dir() else []
-    return {path.stem: read_predictions(path) for path in files}
+    results = run.finished() or {}
+    found = {}
+    for path in files:
+        found[path.stem] = read_predictions(path)
+        words = sum(len(sentence.words) for sentence in found[path.stem])
+        scored = results.get(path.stem, {}).get("words_scored", words)
+        if words != scored:
+            raise ValueError(f"{path} holds {words:,} words, and {scored:,} were scored")
+    return found
 
 
 def write_history(folder: Path, run: RunFolder, results: Mapping[str, Any] | None) -> None:

@@ -29,6 +29,7 @@ def convert_and_push(
     """
     made = convert(run_dir, name=push_to_hub, **conversion)
     yield f"step {made.step} -> {made.folder}"
+    yield from made.notes
     for who, difference in (
         ("PyTorch", made.difference),
         ("ONNX Runtime", made.onnx_difference),

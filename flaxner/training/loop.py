@@ -249,7 +249,9 @@ class Trainer:
         compiled = outcome.compiled(self.progress.compiled, self.steps.traces)
         progress = self.progress._replace(compiled=compiled)
         results["train"] = outcome.train_results(self.prepared, self.batches, self.mesh, progress)
-        outcome.write(self.prepared, self.run, to_host(params, self.mesh), results, tags)
+        outcome.write(
+            self.prepared, self.run, to_host(params, self.mesh), results, tags, self.console
+        )
         processes.barrier("flaxner: the run has ended")
         self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
         return TrainResult(self.run.path, self.run.hub, results)

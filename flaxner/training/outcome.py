@@ -77,6 +77,7 @@ def write(
     params: dict[str, np.ndarray],
     results: dict[str, Any],
     tags: dict[str, Tags],
+    console: Console,
 ) -> None:
     """Predictions, Hub folder and, last, results.json: once it is there, the run has ended."""
     if not processes.is_main():
@@ -88,10 +89,8 @@ def write(
             Predicted(sentence.words, sentence.tags or (), tuple(row))
             for sentence, row in zip(corpus, predicted, strict=True)
         ]
-        write_predictions(
-            run.predictions / f"{split}.conll",
-            ((sentence.words, sentence.gold, sentence.tags) for sentence in predictions[split]),
-        )
+        for note in write_predictions(run.predictions / f"{split}.conll", predictions[split]):
+            console.print(note, highlight=False, markup=False)
     export_folder(
         run.hub,
         prepared.model,

@@ -12,11 +12,12 @@ from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.devices.compilation_cache import use_compilation_cache
+from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
 from flaxner.training.loop import Trainer, TrainResult
-from flaxner.training.preparation import prepare
+from flaxner.training.preparation import Prepared, prepare
 from flaxner.training.stopping import (
     UNWRITABLE,
     Interruption,
@@ -68,7 +69,9 @@ def _train(
     with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
         try:
             processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
-            trainer = Trainer(prepare(config), run, console, interruption)
+            prepared = prepare(config)
+            processes.on_main(lambda: _rehearse(prepared))
+            trainer = Trainer(prepared, run, console, interruption)
             begin()
             processes.on_main(run.lock)
             return trainer.run_all()
@@ -87,3 +90,14 @@ def _train(
             raise device_failure(error, run) from error
         finally:
             run.release()
+
+
+def _rehearse(prepared: Prepared) -> None:
+    rehearse(
+        prepared.config,
+        prepared.scheme,
+        prepared.tokenizer,
+        prepared.model,
+        prepared.fields,
+        prepared.corpora,
+    )
