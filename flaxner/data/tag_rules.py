@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flaxner.data.tags import DIALECT, OUTSIDE, SCHEMES, legal, parse_tag
+from flaxner.data.tags import DIALECT, OUTSIDE, PREFIXES, SCHEMES, legal, parse_tag
 
 ANY = "any"  # no rule: what is not known to be illegal is read as conlleval reads it
 CHOICES = (*SCHEMES, ANY)
 BORDER = ("O", "")
+OUTSIDE_TOO = tuple(f"{prefix}{dash}O" for prefix in "BIESLUMW" for dash in "-_")  # in models
 ENOUGH = 10  # entities after an O that a judgement of a model needs
 CLEAR = 0.75  # share of them that must begin alike
 
@@ -68,6 +69,27 @@ def table_scheme(names: Sequence[str]) -> str | None:
             whole = inside <= begin and begin == kinds.get(last, set())
             return scheme if whole else ANY
     return ANY
+
+
+def label_parts(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A model's labels -> the prefix, in BIOES, and the type of each; outside: ("O", "").
+
+    Labels that are no tags are types without a prefix, and inside: all of them where most are,
+    so that a type such as E-mail stays whole. I-O counts as outside, as `transformers` leaves out
+    what is of a type O.
+    """
+    names = [label for label in labels if label not in (OUTSIDE, *OUTSIDE_TOO)]
+    tagged = sum(parse_tag(name) is not None for name in names)
+    bare = 2 * tagged < len(names)
+    parts = {}
+    for label in labels:
+        prefix, kind = parse_tag(label) or ("I", label)
+        if label in OUTSIDE_TOO:
+            prefix, kind = BORDER
+        elif bare and label != OUTSIDE:
+            prefix, kind = "I", label
+        parts[label] = PREFIXES.get(prefix, prefix), kind
+    return parts
 
 
 def shown_scheme(rows: Iterable[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -100,29 +101,62 @@ SCHEMES: dict[str, dict[str, str]] = {
     "BILOU": {"begin": "B", "inside": "I", "end": "L", "single": "U"},
 }
 # Prefixes of the dialects -> those of BIOES, in which tags are compared.
-_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
+PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 DIALECT = {"M": "I", "W": "S"}  # of BMESO and BMEWO, to BIOES
 _BORDER = ("O", "")  # what stands before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags that name none: B, I
+_JOINTS = re.compile(r"[|,;/+&\s]+")  # what several tags of one word are joined by
 
 Span = tuple[int, int, str]
 
 
 @functools.lru_cache(maxsize=65536)
 def parse_tag(tag: str) -> tuple[str, str] | None:
-    """A tag -> (prefix, type): "B-PER" -> ("B", "PER"), "O" -> ("O", ""); None: it is no tag."""
+    """A tag -> (prefix, type): "B-PER" -> ("B", "PER"), "O" -> ("O", ""); None: it is no tag.
+
+    What two readings are possible of is no tag either: I-O (outside, or a type named O), and
+    several tags of one word (B-PER|B-LOC); `tag_fault` says which.
+    """
     if tag == OUTSIDE:
         return _BORDER
-    prefix, dash, kind = tag[:1], tag[1:2], tag[2:]
-    if prefix not in _PREFIXES or (dash and (dash not in "-_" or not kind.strip())):
+    prefix, kind = _taken_apart(tag)
+    if prefix not in PREFIXES or kind in ("", OUTSIDE) or _several(tag):
         return None
-    return prefix, kind or UNTYPED
+    return prefix, kind
+
+
+def tag_fault(tag: str) -> str:
+    """Why `parse_tag` has no answer, as the beginning of a message that ends in what came."""
+    prefix, kind = _taken_apart(tag)
+    if prefix in PREFIXES and kind == OUTSIDE:
+        return "no type may be named O, which stands for no entity: write O for words outside"
+    if _several(tag):
+        return "a word must have one tag, not several"
+    return "a tag must be O or a prefix such as B- and a type"
+
+
+def _taken_apart(tag: str) -> tuple[str, str]:
+    """Prefix and type, whatever they are; the type is empty where it should be and is not."""
+    prefix, dash, kind = tag[:1], tag[1:2], tag[2:]
+    if not dash:
+        return prefix, UNTYPED
+    return prefix, kind if dash in "-_" and kind.strip() else ""
+
+
+def _several(tag: str) -> bool:
+    parts = _JOINTS.split(tag)
+    if len(parts) < 2:
+        return False
+    return all(
+        part == OUTSIDE or (part[:1] in PREFIXES and part[1:2] in ("-", "_") and len(part) > 2)
+        for part in parts
+    )
 
 
 def _parsed(tag: str) -> tuple[str, str]:
     pair = parse_tag(tag)
     if pair is None:
-        raise ValueError(f"a tag must be O or a prefix such as B- and a type: got {tag!r}")
+        raise ValueError(f"{tag_fault(tag)}: got {tag!r}")
     return pair
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from flaxner.data.corpus import Corpus, read_corpus
 from flaxner.data.readers import ReadOptions
-from flaxner.data.tags import to_iob2
+from flaxner.data.tag_rules import label_parts
+from flaxner.data.tags import OUTSIDE, to_iob2
 from flaxner.evaluation.metrics import NerReport, score
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.files import write_json
@@ -85,6 +86,7 @@ def evaluate(
         raise ValueError(f"{corpus.source} has no tagged sentence to score")
     ner = open_pipeline(model)
     renamed, notes = match_types(ner.labels, corpus)
+    notes = [*corpus.notes, *notes]
     begin = time.perf_counter()
     raw = ner.predict_words(
         [sentence.words for sentence in sentences], decoder=decoder, max_length=max_length
@@ -119,7 +121,7 @@ def match_types(labels: Sequence[str], corpus: Corpus) -> tuple[dict[str, str], 
     Raises:
       ValueError: they have no type in common.
     """
-    parts = {label: _taken_apart(label) for label in labels}
+    parts = label_parts(labels)
     ours = {_key(name): name for name in corpus.types}
     types = sorted({name for _, name in parts.values() if name})
     names = {name: ours.get(_key(name), name) for name in types}
@@ -129,23 +131,15 @@ def match_types(labels: Sequence[str], corpus: Corpus) -> tuple[dict[str, str], 
             f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
         )
     notes = [f"the model's {a} is the corpus' {b}" for a, b in names.items() if a != b]
+    notes += [f"the model's {a} counts as O" for a, (p, _) in parts.items() if p == "O" != a]
     absent = sorted(set(corpus.types) - set(names.values()))
     if absent:
         notes.append(f"the model does not know {', '.join(absent)}: all of them count as missed")
     extra = sorted(set(names.values()) - set(corpus.types))
     if extra:
         notes.append(f"the corpus does not have {', '.join(extra)}: each one found is an error")
-    tags = {label: f"{p}-{names[n]}" if n else "O" for label, (p, n) in parts.items()}
+    tags = {label: f"{p}-{names[n]}" if n else OUTSIDE for label, (p, n) in parts.items()}
     return tags, notes
-
-
-def _taken_apart(label: str) -> tuple[str, str]:
-    """Prefix and type; BILOU's letters as BIOES' and bare types as inside."""
-    if label == "O":
-        return "", ""
-    if label[1:2] == "-" and label[0] in "BIESLU":
-        return {"L": "E", "U": "S"}.get(label[0], label[0]), label[2:]
-    return "I", label
 
 
 def _key(name: str) -> str:

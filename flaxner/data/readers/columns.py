@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
-from flaxner.data.tags import parse_tag
+from flaxner.data.tags import parse_tag, tag_fault
 
 DOCUMENT = "-DOCSTART-"
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
@@ -128,8 +128,7 @@ def _row(
 def _bad_row(path: Path, number: int, word: str, tag: str) -> BadCorpus:
     if not word:
         return BadCorpus(path, number, "a word must not be empty")
-    message = f"a tag must be O or a prefix such as B- and a type: got {excerpt(tag)}"
-    return BadCorpus(path, number, message)
+    return BadCorpus(path, number, f"{tag_fault(tag)}: got {excerpt(tag)}")
 
 
 def _layout(path: Path, options: ReadOptions, notes: Notes) -> Layout:

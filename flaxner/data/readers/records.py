@@ -8,7 +8,7 @@ from typing import Any
 
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
 from flaxner.data.readers.spanned import ANSWERS, flat, named, read_spanned, short
-from flaxner.data.tags import OUTSIDE, parse_tag
+from flaxner.data.tags import OUTSIDE, parse_tag, tag_fault
 
 # Names that published corpora give their columns, the likelier first.
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form")
@@ -97,8 +97,7 @@ def _tagged(
                 raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")
             value = names[value]
         if parse_tag(value) is None:
-            message = f"a tag must be O or a prefix such as B- and a type: got {excerpt(value)}"
-            raise BadCorpus(source, line, message)
+            raise BadCorpus(source, line, f"{tag_fault(value)}: got {excerpt(value)}")
         if not word:
             raise BadCorpus(source, line, "a word must not be empty")
         tags.append(value)

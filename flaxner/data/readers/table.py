@@ -9,7 +9,7 @@ from typing import Any
 
 from flaxner.data.readers.records import TAG_COLUMNS, WORD_COLUMNS
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
-from flaxner.data.tags import parse_tag
+from flaxner.data.tags import parse_tag, tag_fault
 
 SENTENCE_COLUMNS = (
     "sentence #",
@@ -71,7 +71,8 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             raise BadCorpus(path, number, message)
         word, tag = row[word_at], row[tag_at].strip()
         if parse_tag(tag) is None or not word:
-            what = "a word must not be empty" if not word else f"no tag: {excerpt(tag)}"
+            wrong = f"{tag_fault(tag)}: got {excerpt(tag)}"
+            what = "a word must not be empty" if not word else wrong
             raise BadCorpus(path, number, what)
         if not words:
             begun, current = number, key
