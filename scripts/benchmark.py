@@ -22,15 +22,12 @@ def main() -> int:
         if name == chosen:
             importlib.import_module(module).add_arguments(subparser)
     arguments = parser.parse_args()
-    try:
+
+    def work() -> int:
         return importlib.import_module(SUBCOMMANDS[arguments.subcommand][0]).run(arguments)
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -3,25 +3,18 @@
 import sys
 
 from flaxner.embeddings.settings import parse_settings
+from flaxner.terminal import guarded
 
 
 def main() -> int:
     settings = parse_settings()  # before the heavy imports: a wrong flag is answered at once
-    from flaxner.embeddings.study import run
-    from flaxner.training.stopping import RunStopped
 
-    try:
+    def work() -> None:
+        from flaxner.embeddings.study import run
+
         run(settings)
-    except ValueError as error:
-        print(f"compare_embeddings.py: {error}", file=sys.stderr)
-        return 2
-    except RunStopped as stop:
-        print(f"compare_embeddings.py: {stop}", file=sys.stderr)
-        return stop.code
-    except KeyboardInterrupt:
-        print("compare_embeddings.py: interrupted; nothing is left to resume", file=sys.stderr)
-        return 130
-    return 0
+
+    return guarded("compare_embeddings.py", work)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,13 @@ def main() -> int:
     reading = {name: given.pop(name) for name in READING if name in given}
 
     def work() -> None:
-        from rich.console import Console
-
+        from flaxner import terminal
         from flaxner.evaluation.classifier_scores import evaluate
         from flaxner.evaluation.table import score_table
 
         result = evaluate(**given, options=ReadOptions(**reading))
         table = score_table(given["file"] or given["dataset"], result.report.to_dict())
-        Console().print(table, *result.lines(), sep="\n", highlight=False)
+        terminal.console().print(table, *result.lines(), sep="\n", highlight=False)
 
     return parser.run(work)
 

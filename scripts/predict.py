@@ -1,6 +1,5 @@
 """Entities of texts: `python scripts/predict.py --model M TEXT`, `--file F`, or `-` for stdin."""
 
-import os
 import sys
 
 from flaxner.config.command_line import Parser
@@ -24,11 +23,8 @@ def main() -> int:
 
         print_answers(arguments)
 
-    return parser.run(work)
+    return parser.run(work, may_be_cut=True)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(main())

@@ -20,8 +20,9 @@ from flaxner.config.train import TrainConfig
 from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.terminal import UNWRITABLE
 from flaxner.training.run import train
-from flaxner.training.stopping import RESUMABLE, UNWRITABLE, RunStopped
+from flaxner.training.stopping import RESUMABLE, RunStopped
 from tests import chaos
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll

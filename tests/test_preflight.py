@@ -310,9 +310,11 @@ def test_the_complaint_about_memory_is_read():
 def test_errors_are_one_sentence(arguments, words, capsys):
     if "fsdp" in words:
         pytest.importorskip("libtpu")
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
+    try:
+        code = main(arguments)
+    except SystemExit as stop:  # a flag that argparse refuses
+        code = stop.code
+    assert code == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -328,8 +330,7 @@ def test_the_public_face_is_a_function():
 
 def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(tpu_compiler.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        main(["--topology", "v5e:2x2", "--model", "flaxner:tiny"])
+    assert main(["--topology", "v5e:2x2", "--model", "flaxner:tiny"]) == 2
     assert "pip install 'flaxner[preflight]'" in capsys.readouterr().err
 
 

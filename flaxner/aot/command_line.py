@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flaxner.aot.chips import known_topologies
 from flaxner.aot.preflight import CACHE, preflight
@@ -17,8 +16,6 @@ from flaxner.data.readers import READING
 
 if os.path.basename(sys.argv[0]) == "preflight.py":
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_settings(parser, only=names)
     given = parser.parse_args(arguments)
     changes = {name: getattr(given, name) for name in names if hasattr(given, name)}
-    try:
+
+    def work() -> int:
         base = load_settings(given.config) if given.config else None
         settings = load_preset(given.preset or DEFAULT_PRESET) if base is None else base
         if "train_file" in changes and "dataset" not in changes:  # it replaces the preset's
@@ -61,10 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             read_corpus="dataset" in changes or config.train_file is not None,
             cache=given.cache or None,
         )
-    except ValueError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        print("preflight.py: interrupted", file=sys.stderr)
-        return 130
-    print(json.dumps(made.to_dict(), indent=2) if given.json else made)
-    return 0 if made.train.fits else 1
+        print(json.dumps(made.to_dict(), indent=2) if given.json else made)
+        return 0 if made.train.fits else 1
+
+    return parser.run(work)

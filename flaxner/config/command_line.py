@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from flaxner.config.fields import hint, kinds
 from flaxner.config.files import DEFAULT_PRESET, load_preset, load_settings, preset_names
 from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.terminal import guarded, one_line
 
 
 def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
@@ -80,14 +81,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
-    def run(self, work: Callable[[], object]) -> int:
-        """Do a script's work; its exit code. A ValueError is `error`, Ctrl-C is 130."""
-        try:
-            work()
-        except ValueError as error:
-            self.error(str(error))
-        except KeyboardInterrupt:
-            return 130
-        return 0
+    def run(self, work: Callable[[], object], *, may_be_cut: bool = False) -> int:
+        """Do a script's work; its exit code: see `terminal.guarded`."""
+        return guarded(self.prog, work, may_be_cut=may_be_cut)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from flaxner import terminal
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.compilation_cache import use_compilation_cache
@@ -53,7 +54,7 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
       ValueError: a package, file, vector, word or model is missing or does not fit.
       RunStopped: a signal came while BERT was trained.
     """
-    console, begin = console or Console(), time.monotonic()
+    console, begin = terminal.console(console), time.monotonic()
     require_gensim()
     plots.require_matplotlib()
     check_output(settings)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flaxner import terminal
 from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, entity_counts
@@ -31,7 +32,7 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
     Raises:
       ValueError: a corpus cannot be read.
     """
-    report = Report(console or Console())
+    report = Report(terminal.console(console))
     config = resolve(config)
     corpora = select(read_sources(config), config)
     report.corpora(corpora)
@@ -46,7 +47,8 @@ class Report:
 
     def __init__(self, console: Console) -> None:
         self.live = console.is_terminal
-        self.console = console if self.live else Console(file=console.file, width=PLAIN_WIDTH)
+        plain = Console(file=console.file, width=PLAIN_WIDTH)
+        self.console = console if self.live else terminal.console(plain)
 
     def say(self, text: str) -> None:
         """A line, as it is."""

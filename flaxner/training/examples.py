@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flaxner import terminal
 from flaxner.data.embedded import EXAMPLES
 
 FIRST = {"aggregation_strategy": "first"}  # as it was trained: by first tokens
@@ -23,7 +24,7 @@ def show_examples(
       texts: sentences.
       console: where to; standard output if None.
     """
-    console = console or Console()
+    console = terminal.console(console)
     ner, reader = _pipeline(folder)
     console.print(f"\nEntities found by {reader} in {folder}:", highlight=False)
     for text in texts:

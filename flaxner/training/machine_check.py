@@ -27,7 +27,7 @@ from flaxner.training.step import INPUTS, init_state, make_steps
 STEPS = 20
 
 
-def check_devices(expect: str) -> str:
+def sum_over_devices(expect: str) -> str:
     """Count the devices and sum over all of them.
 
     Raises:
@@ -84,14 +84,13 @@ def main() -> int:
     parser = Parser(prog="flaxner.training.machine_check", description=__doc__)
     parser.add_argument("--expect", choices=("tpu", "gpu", "cpu"), required=True)
     expect = parser.parse_args().expect
-    try:
+
+    def work() -> None:
         processes.start(None, 0, -1)
-        print(f"devices: {check_devices(expect)}")
+        print(f"devices: {sum_over_devices(expect)}")
         print(f"training: {check_training()}")
-    except ValueError as error:
-        print(f"flaxner.training.machine_check: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return parser.run(work)
 
 
 if __name__ == "__main__":

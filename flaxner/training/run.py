@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from flaxner import terminal
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
@@ -19,7 +20,6 @@ from flaxner.training.cross_validation import cross_validate
 from flaxner.training.loop import Trainer, TrainResult
 from flaxner.training.preparation import Prepared, prepare
 from flaxner.training.stopping import (
-    UNWRITABLE,
     Interruption,
     NotFinite,
     RunStopped,
@@ -50,7 +50,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     use_compilation_cache(config.compilation_cache)
     processes.start(config.coordinator, config.num_processes, config.process_id)
     processes.check_devices()
-    console = (console or Console()) if processes.is_main() else Console(quiet=True)
+    console = terminal.console(console if processes.is_main() else Console(quiet=True))
     if config.cross_validation and not config.fold:
         hub, results = cross_validate(
             config, console, lambda fold, run, begin: _train(fold, run, console, begin).results
@@ -81,11 +81,11 @@ def _train(
         except NotFinite as error:
             raise ValueError(f"{error}: {advice(run)}") from error
         except SaveError as error:
-            raise RunStopped(f"{error}{go_on(run)}", UNWRITABLE) from error
+            raise RunStopped(f"{error}{go_on(run)}", terminal.UNWRITABLE) from error
         except OSError as error:
             place = error.filename or run.path
             message = f"cannot write {place} ({error.strerror or error}){go_on(run)}"
-            raise RunStopped(message, UNWRITABLE) from error
+            raise RunStopped(message, terminal.UNWRITABLE) from error
         except jax.errors.JaxRuntimeError as error:
             raise device_failure(error, run) from error
         finally:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.terminal import Stopped
 
 
 class EvaluationCut(Exception):
@@ -65,20 +66,14 @@ def advice(run: RunFolder) -> str:
 
 
 RESUMABLE = 75  # exit code (EX_TEMPFAIL): the same command with --resume goes on
-UNWRITABLE = 74  # exit code (EX_IOERR): the output folder could not be written
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class RunStopped(Exception):
-    """A run that ended before its end, with what is saved and how to go on.
-
-    Attributes:
-      code: exit code for a script.
-    """
+class RunStopped(Stopped):
+    """A run that ended before its end, with what is saved and how to go on."""
 
     def __init__(self, message: str, code: int = RESUMABLE) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, code)
 
 
 class Interruption:
