@@ -2,14 +2,14 @@
 
 import sys
 
-from flaxner.config.command_line import Parser
+from flaxner.config.command_line import Parser, path
 
 
 def main() -> int:
     parser = Parser(prog="convert_and_push.py", description=__doc__)
-    parser.add_argument("run_dir", help="output folder of train.py")
+    parser.add_argument("run_dir", type=path, help="output folder of train.py")
     parser.add_argument("--step", type=int, help="checkpoint to convert (default: the best)")
-    parser.add_argument("--output-dir", help="folder to write (default: RUN_DIR/hub)")
+    parser.add_argument("--output-dir", type=path, help="folder to write (default: RUN_DIR/hub)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--verify", action="store_true", help="compare logits with PyTorch")
     parser.add_argument("--onnx", action="store_true", help="write onnx/model.onnx and compare")

@@ -2,19 +2,19 @@
 
 import sys
 
-from flaxner.config.command_line import Parser, add_settings
+from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.data.readers import READING, ReadOptions
 
 
 def main() -> int:
     parser = Parser(prog="evaluate.py", description=__doc__)
-    parser.add_argument("--model", required=True, help="folder or Hub name")
-    parser.add_argument("--file", help="corpus file")
-    parser.add_argument("--dataset", help="corpus on the Hub")
+    parser.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    parser.add_argument("--file", type=path, help="corpus file")
+    parser.add_argument("--dataset", type=path, help="corpus on the Hub")
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
     parser.add_argument("--decoder", choices=("argmax", "viterbi"), default="argmax")
     parser.add_argument("--max-length", type=int, help="of a window (default: that of training)")
-    parser.add_argument("--output-dir", help="for results.json and predictions.conll")
+    parser.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())
     reading = {name: given.pop(name) for name in READING if name in given}

@@ -3,17 +3,21 @@
 import json
 import sys
 
-from flaxner.config.command_line import Parser, add_settings
+from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.data.readers import READING, ReadOptions
 
 
 def main() -> int:
     parser = Parser(prog="export.py", description=__doc__)
-    parser.add_argument("--model", required=True, help="folder or Hub name")
-    parser.add_argument("--output-dir", required=True, help="folder for flaxner.load_exported")
+    parser.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    parser.add_argument(
+        "--output-dir", type=path, required=True, help="folder for flaxner.load_exported"
+    )
     parser.add_argument("--weights", choices=("float32", "bfloat16", "int8"), default="float32")
-    parser.add_argument("--file", help="corpus file: F1 before and after is measured on it")
-    parser.add_argument("--dataset", help="the same of a corpus on the Hub")
+    parser.add_argument(
+        "--file", type=path, help="corpus file: F1 before and after is measured on it"
+    )
+    parser.add_argument("--dataset", type=path, help="the same of a corpus on the Hub")
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())

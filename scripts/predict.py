@@ -2,15 +2,15 @@
 
 import sys
 
-from flaxner.config.command_line import Parser
+from flaxner.config.command_line import Parser, path
 from flaxner.inference.printing import FORMATS
 
 
 def main() -> int:
     parser = Parser(prog="predict.py", description=__doc__)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help='texts, or "-": lines of stdin')
-    parser.add_argument("--model", required=True, help="folder or Hub name")
-    parser.add_argument("--file", help="a text a line")
+    parser.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    parser.add_argument("--file", type=path, help="a text a line")
     parser.add_argument("--format", choices=FORMATS, default="jsonl")
     parser.add_argument("--aggregation-strategy", default="word", metavar="NAME")
     parser.add_argument("--decoder", choices=("viterbi", "argmax"), default="viterbi")

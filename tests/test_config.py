@@ -6,8 +6,9 @@ import tomllib
 import pytest
 
 from flaxner.config.command_line import parse_train_config
-from flaxner.config.files import load_preset, preset_names
+from flaxner.config.files import laid_over, load_preset, preset_names
 from flaxner.config.train import TrainConfig
+from tests.conftest import ROOT
 
 
 def refused(capsys, *arguments):
@@ -104,3 +105,154 @@ def test_wrong_files(capsys, tmp_path, text, message):
     path = tmp_path / "run.toml"
     path.write_text(text)
     assert message in refused(capsys, "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'quote " and \\', "line\nend", "tab\t", "bell\x07", "del\x7f", "c1\x85", "sep\u2028",
+        "[red]x[/red]", "'''", '"""', "ends in \\", "ü🙂",
+    ],
+)  # fmt: skip
+def test_toml_holds_any_text(tmp_path, name):
+    config = TrainConfig(train_file=(name, "b"), output_dir=name, class_weights=("O=0.5", "X=2"))
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(), "utf-8", newline="\n")
+    assert parse_train_config(["--config", str(path)]) == config
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    "field",
+    [field for field in dataclasses.fields(TrainConfig) if isinstance(field.default, float)],
+    ids=lambda field: field.name,
+)
+def test_numbers_are_finite(capsys, tmp_path, field, value):
+    message = refused(capsys, "--dataset", "x", f"--{field.name.replace('_', '-')}={value}")
+    assert f"{field.name} must be a finite number: got {value}" in message
+    path = tmp_path / "run.toml"
+    path.write_text(f'dataset = "x"\n{field.name} = {value}\n')
+    assert "must be a finite number" in refused(capsys, "--config", str(path))
+
+
+def test_numbers_fit_where_they_go(capsys):
+    for name in ("epochs", "batch-size", "data-seed"):
+        assert "must be" in refused(capsys, "--dataset", "x", f"--{name}", "1" + "0" * 400)
+    assert "seed must be at most 4294967295" in refused(
+        capsys, "--dataset", "x", "--seed", str(2**32)
+    )
+
+
+def test_names_that_are_no_utf8_are_refused(capsys):
+    message = refused(capsys, "--train-file", "caf\udce9.conll")
+    assert "train_file must be valid UTF-8: got 'caf\\udce9.conll'" in message
+
+
+PATHS = ["model", "dataset", "train_file", "validation_file", "test_file", "output_dir"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_home_is_written_out_in_flags_and_files(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of-test")
+    flags = [f"--{name.replace('_', '-')}", "~/x y"]
+    flags += [] if name in ("dataset", "train_file") else ["--train-file", "a"]
+    assert getattr(parse_train_config(flags), name) == "/home/of-test/x y"
+    path = tmp_path / "run.toml"
+    others = "" if name in ("dataset", "train_file") else 'train_file = "a"\n'
+    path.write_text(f'{others}{name} = "~/x y"\n')
+    assert getattr(parse_train_config(["--config", str(path)]), name) == "/home/of-test/x y"
+    if name in ("dataset", "train_file"):
+        path.write_text(f'{name} = ["~/x", "y~"]\n')
+        config = parse_train_config(["--config", str(path)])
+        assert getattr(config, name) == ("/home/of-test/x", "y~")
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_buckets_are_refused_before_anything_else(capsys, name, tmp_path):
+    flag = f"--{name.replace('_', '-')}"
+    message = refused(capsys, flag, "gs://bucket/run")
+    assert f"argument {flag}: 'gs://bucket/run' is in a bucket" in message
+    assert "mount the bucket (gcsfuse BUCKET /mnt/BUCKET, or its like)" in message
+    path = tmp_path / "run.toml"
+    path.write_text(f'train_file = "a"\n{name} = "s3://bucket/run"\n'.removeprefix(
+        'train_file = "a"\n' if name == "train_file" else ""
+    ))  # fmt: skip
+    assert f"{name}: 's3://bucket/run' is in a bucket" in refused(capsys, "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("https://huggingface.co/x/y", "is an address: give the name on the Hub"),
+        ("file:///tmp/x", "is an address: give a path of this machine"),
+        ("~nobody-of-that-name/x", "begins with ~ and is no home: write ./~nobody"),
+        ("a\0b", "no path holds a zero byte"),
+    ],
+)
+def test_what_is_no_path(capsys, value, message):
+    assert message in refused(capsys, "--train-file", "a", "--model", value)
+
+
+def test_names_that_look_like_addresses_are_paths():
+    for name in ("flaxner:tiny", "a:b/c", "C:/x", "C:\\x", "1:2//3", "./~", "a~"):
+        assert TrainConfig(train_file="a", model=name).model == name
+
+
+SCRIPTS = {
+    "convert_and_push.py": ([], ["RUN_DIR", "--output-dir"]),
+    "evaluate.py": (["--model", "x"], ["--model", "--file", "--dataset", "--output-dir"]),
+    "export.py": (["--model", "x", "--output-dir", "y"], ["--model", "--file", "--output-dir"]),
+    "predict.py": (["--model", "x"], ["--model", "--file"]),
+    "preflight.py": (["--topology", "v5e:1x1"], ["--config", "--model-config", "--cache"]),
+    "compare_embeddings.py": (
+        [], ["--vectors", "--train-vectors", "--corpus", "--output-dir", "--model"],
+    ),
+    "train.py": ([], ["--config"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_refuses_buckets(script, capsys, monkeypatch):
+    import runpy
+    import sys
+
+    required, flags = SCRIPTS[script]
+    for flag in flags:
+        given = [*required, flag, "gs://b/x"] if flag.startswith("-") else ["gs://b/x"]
+        monkeypatch.setattr(sys, "argv", [script, *given])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        assert caught.value.code == 2
+        error = capsys.readouterr().err
+        assert "'gs://b/x' is in a bucket" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "given", "chosen", "left"),
+    [
+        ({"dataset": "a", "dataset_config": "en"}, {"dataset": "b"}, True, {"dataset": "b"}),
+        ({"dataset": "a"}, {"train_file": "t"}, False, {"train_file": "t"}),
+        ({"train_file": "t", "test_file": "u"}, {"dataset": "b"}, True, {"dataset": "b"}),
+        ({"train_file": "t", "test_file": "u"}, {"train_file": "v"}, True, {"train_file": "v"}),
+        ({"dataset": "a"}, {"test_file": "u"}, True, {"dataset": "a", "test_file": "u"}),
+        ({"dataset": "a"}, {"test_file": "u"}, False, {"test_file": "u"}),
+        ({"dataset": "a", "seed": 1}, {"epochs": 2.0}, False, {"dataset": "a", "seed": 1,
+                                                               "epochs": 2.0}),
+    ],
+)  # fmt: skip
+def test_a_corpus_of_the_users_own_replaces_another(base, given, chosen, left):
+    assert laid_over(base, given, chosen=chosen) == left
+
+
+def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
+    from flaxner.aot import command_line as preflight
+    from flaxner.embeddings.settings import parse_settings
+
+    assert parse_settings(["--train-file", "t"]).config.dataset is None
+    assert parse_settings(["--train-file", "t"]).config.train_file == "t"
+    seen = []
+    monkeypatch.setattr(preflight, "preflight", lambda config, *_, **options: seen.append(config))
+    with pytest.raises(AttributeError):  # there is no report
+        preflight.main(["--topology", "v5e:1x1", "--train-file", "t"])
+    assert (seen[0].dataset, seen[0].train_file) == (None, "t")

@@ -28,6 +28,7 @@ from flaxner.aot.workload import (
     plan,
     segments_of,
 )
+from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
 from flaxner.models.network import Model
 
@@ -78,6 +79,20 @@ def test_sizes_of_known_models():
     # 108,310,272 and 333,579,264 of BertModel (cased), less the pooler, plus the head
     assert count("google-bert/bert-base-cased") == 108_310_272 - 768 * 769 + 9 * 769
     assert count("bert-large-cased") == 333_579_264 - 1024 * 1025 + 9 * 1025
+
+
+def test_a_model_from_random_weights_has_the_size_it_has_in_training(tmp_path):
+    from flaxner.training.preparation import prepare
+
+    quick = prepare(TrainConfig(**load_preset("quickstart")))
+    assert model_sizes("flaxner:tiny", labels=len(quick.scheme)) == quick.model.config
+    path = tmp_path / "train.conll"
+    path.write_text(CORPUS)
+    config = TrainConfig(train_file=str(path), model="flaxner:tiny")
+    vocabulary = measure_corpus(config).vocabulary
+    assert vocabulary < 800  # so few words give no more pieces
+    sizes = model_sizes("flaxner:tiny", labels=5, vocabulary=vocabulary)
+    assert sizes == prepare(config).model.config
 
 
 def test_a_model_config_is_read_or_refused(tmp_path):

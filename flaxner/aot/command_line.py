@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from flaxner.aot.chips import known_topologies
 from flaxner.aot.preflight import CACHE, preflight
-from flaxner.config.command_line import Parser, add_settings
-from flaxner.config.files import DEFAULT_PRESET, load_preset, load_settings, preset_names
+from flaxner.config.command_line import Parser, add_settings, path
+from flaxner.config.files import DEFAULT_PRESET, laid_over, load_preset, load_settings, preset_names
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import READING
 
@@ -27,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--topology", required=True, help=known_topologies())
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
-    source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
-    parser.add_argument("--model-config", metavar="FILE", help="config.json of another BERT")
+    source.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
+    parser.add_argument(
+        "--model-config", type=path, metavar="FILE", help="config.json of another BERT"
+    )
     parser.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
     parser.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
     parser.add_argument("--no-search", action="store_true", help="skip the largest batch")
-    parser.add_argument("--cache", default=CACHE, help="folder of earlier results; empty: none")
+    parser.add_argument(
+        "--cache", type=path, default=CACHE, help="folder of earlier results; empty: none"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     names = (
         *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
@@ -46,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> int:
         base = load_settings(given.config) if given.config else None
         settings = load_preset(given.preset or DEFAULT_PRESET) if base is None else base
-        if "train_file" in changes and "dataset" not in changes:  # it replaces the preset's
-            settings.pop("dataset", None)
-        config = TrainConfig(**{**settings, **changes})
+        config = TrainConfig(
+            **laid_over(settings, changes, chosen=bool(given.config or given.preset))
+        )
         made = preflight(
             config,
             given.topology,

@@ -25,11 +25,13 @@ class Measured(NamedTuple):
       segments: tokenised, or of estimated lengths and no content.
       labels: width of the head.
       source: where the lengths come from.
+      vocabulary: entries of the tokenizer, where it is at hand.
     """
 
     segments: Segments
     labels: int
     source: str
+    vocabulary: int | None = None
 
 
 def measure_corpus(config: TrainConfig) -> Measured:
@@ -47,7 +49,7 @@ def measure_corpus(config: TrainConfig) -> Measured:
         return _estimated(config, train)
     segments = align(train.sentences, tokenizer, None, config.max_length)
     source = f"{len(train):,} sentences of {train.source}, tokenised"
-    return Measured(segments, _labels(train), source)
+    return Measured(segments, _labels(train), source, len(tokenizer))
 
 
 def _estimated(config: TrainConfig, train: Corpus) -> Measured:

@@ -50,12 +50,13 @@ def preflight(
     from flaxner.aot.report import make_report
 
     folder = None if cache is None else Path(cache).expanduser()
-    corpus = None
+    corpus = vocabulary = None
     if read_corpus:
         from flaxner.aot.corpus_lengths import measure_corpus
 
-        segments, found, source = measure_corpus(config)
-        corpus, labels = (segments, source), labels or found
+        measured = measure_corpus(config)
+        corpus, vocabulary = (measured.segments, measured.source), measured.vocabulary
+        labels = labels or measured.labels
     return make_report(
-        config, chips, model_config, labels or 9, lengths, price, search, folder, corpus
+        config, chips, model_config, labels or 9, lengths, price, search, folder, corpus, vocabulary
     )

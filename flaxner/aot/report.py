@@ -207,9 +207,10 @@ def make_report(
     search: bool,
     cache: Path | None,
     corpus: tuple[Segments, str] | None = None,
+    vocabulary: int | None = None,
 ) -> PreflightReport:
     """See `flaxner.preflight.preflight`."""
-    sizes = model_sizes(config.model, model_config, labels)
+    sizes = model_sizes(config.model, model_config, labels, vocabulary)
     if config.max_length > sizes.max_position_embeddings:
         raise ValueError(
             f"max_length must be at most the model's {sizes.max_position_embeddings} positions: "

@@ -15,6 +15,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.segments import Segments, windows
 from flaxner.models.bert.config import BertConfig
+from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
 
 
 def _sizes(vocabulary: int, width: int, layers: int, heads: int) -> dict[str, Any]:
@@ -43,17 +44,20 @@ KNOWN_MODELS: dict[str, dict[str, Any]] = {
     "google/bert_uncased_L-4_H-256_A-4": _sizes(30522, 256, 4, 4),
     "google/bert_uncased_L-4_H-512_A-8": _sizes(30522, 512, 4, 8),
     "google/bert_uncased_L-8_H-512_A-8": _sizes(30522, 512, 8, 8),
-    "flaxner:tiny": _sizes(6000, 128, 2, 4),
+    **{name: sizes | {"vocab_size": SCRATCH_VOCABULARY} for name, sizes in SCRATCH.items()},
 }
 
 
-def model_sizes(name: str, file: str | Path | None = None, labels: int = 9) -> BertConfig:
+def model_sizes(
+    name: str, file: str | Path | None = None, labels: int = 9, vocabulary: int | None = None
+) -> BertConfig:
     """The sizes of a model: built in, or from a config.json.
 
     Args:
       name: a Hub name (its owner may be left out) or a folder that holds a config.json.
       file: a config.json, instead of the name.
       labels: width of the head.
+      vocabulary: entries of the tokenizer that a model with random weights will have.
 
     Raises:
       ValueError: an unknown name, or a file that is no supported config.json.
@@ -62,6 +66,8 @@ def model_sizes(name: str, file: str | Path | None = None, labels: int = 9) -> B
     if file is None and not path.is_file():
         for known, sizes in KNOWN_MODELS.items():
             if name in (known, known.split("/")[-1]):
+                if known in SCRATCH and vocabulary is not None:
+                    sizes = sizes | {"vocab_size": vocabulary}
                 return BertConfig(**sizes, num_labels=labels)
         names = ", ".join(KNOWN_MODELS)
         raise ValueError(

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flaxner.config.command_line import path
+
 STRATEGY = {"aggregation_strategy": "simple"}
 # What a new process does until its first answer, imports included.
 FIRST = {
@@ -20,9 +22,11 @@ FIRST = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `benchmark.py pipeline`."""
-    parser.add_argument("--model", required=True, help="folder or Hub name of a token classifier")
     parser.add_argument(
-        "--file", required=True, help="corpus; its words, joined by spaces, are read"
+        "--model", type=path, required=True, help="folder or Hub name of a token classifier"
+    )
+    parser.add_argument(
+        "--file", type=path, required=True, help="corpus; its words, joined by spaces, are read"
     )
     parser.add_argument("--texts", type=int, default=0, help="so many of them (default: all)")
     parser.add_argument("--turns", type=int, default=1, help="turns of every contender")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-from flaxner.config.command_line import add_settings
+from flaxner.config.command_line import add_settings, path
 from flaxner.config.train import TrainConfig
 
 SETTINGS = (
@@ -29,7 +29,7 @@ DEFAULT_PEERS = ("torch", "torch-grouped", "torch-grouped-fused", "torch-padded"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `benchmark.py train`."""
-    parser.add_argument("--file", help="training corpus (default: the embedded one)")
+    parser.add_argument("--file", type=path, help="training corpus (default: the embedded one)")
     parser.add_argument("--steps", type=int, default=10, help="steps a turn; 0: an epoch")
     parser.add_argument("--turns", type=int, default=3, help="turns of every contender")
     parser.add_argument(

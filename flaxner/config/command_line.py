@@ -7,9 +7,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from flaxner.config.fields import hint, kinds
-from flaxner.config.files import DEFAULT_PRESET, load_preset, load_settings, preset_names
-from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.config.fields import hint, kinds, local_path
+from flaxner.config.files import (
+    DEFAULT_PRESET,
+    laid_over,
+    load_preset,
+    load_settings,
+    preset_names,
+)
+from flaxner.config.train import TrainConfig
 from flaxner.terminal import guarded, one_line
 
 
@@ -21,19 +27,13 @@ def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
-    source.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    source.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
     add_settings(parser)
     given = vars(parser.parse_args(arguments))
-    preset, path = given.pop("preset", None), given.pop("config", None)
+    preset, file = given.pop("preset", None), given.pop("config", None)
     try:
-        base = load_settings(path) if path else load_preset(preset or DEFAULT_PRESET)
-        files = [given.get(f"{split}_file") for split in SPLITS]
-        # A corpus of the user's own replaces the preset's, it is not mixed with it.
-        if any(files) and "dataset" not in given:
-            base.pop("dataset", None)
-        if "dataset" in given or given.get("train_file"):
-            base = {k: v for k, v in base.items() if not k.endswith("_file")}
-        return TrainConfig(**{**base, **given})
+        base = load_settings(file) if file else load_preset(preset or DEFAULT_PRESET)
+        return TrainConfig(**laid_over(base, given, chosen=bool(file or preset)))
     except ValueError as error:
         parser.error(str(error))
 
@@ -57,10 +57,20 @@ def add_settings(
             options["action"] = argparse.BooleanOptionalAction
         else:
             options |= {"type": kind, "choices": field.metadata.get("choices")}
+            if field.metadata.get("path"):
+                options["type"] = path
             options["metavar"] = None if options["choices"] else kind.__name__.upper()
             if several and field.metadata.get("several"):
                 options["action"] = "append"
         parser.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+def path(text: str) -> str:
+    """The type of flags that name a file, a folder, or a model or data set that may be one."""
+    try:
+        return local_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import os
 import re
 import types
 import typing
@@ -24,8 +26,54 @@ def setting(default: Any, help: str, **extra: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
 
+# The start of gs://bucket/x or file:/x; a drive of Windows has one letter.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_BUCKETS = ("gs", "s3", "s3a", "az", "abfs", "abfss", "wasb", "wasbs", "adl", "oss")
+
+
+def local_path(value: str) -> str:
+    """A path, or a name on the Hub, as the user gave it, with `~` written out.
+
+    Raises:
+      ValueError: an address such as gs://bucket/x, a home of nobody, or what no file name holds.
+    """
+    address = _ADDRESS.match(value)
+    if address and address[1].lower() in _BUCKETS:
+        raise ValueError(
+            f"{value!r} is in a bucket, and flaxner reads and writes files of this machine: mount "
+            "the bucket (gcsfuse BUCKET /mnt/BUCKET, or its like) and give the path there"
+        )
+    if address and address[1].lower() in ("http", "https", "hf"):
+        raise ValueError(
+            f"{value!r} is an address: give the name on the Hub, OWNER/NAME, or download it and "
+            "give the path"
+        )
+    if address:
+        raise ValueError(f"{value!r} is an address: give a path of this machine")
+    if "\0" in value:
+        raise ValueError(f"no path holds a zero byte: got {value!r}")
+    path = os.path.expanduser(value) if value.startswith("~") else value
+    if path.startswith("~") and "/" in path:
+        raise ValueError(f"{value!r} begins with ~ and is no home: write ./{value} if it is meant")
+    return path
+
+
 def normal(field: dataclasses.Field[Any], value: Any) -> Any:
-    """A value in the form that the settings class holds: lists are tuples, one source is itself."""
+    """A value in the form that the settings class holds.
+
+    Lists are tuples, one source is itself, `~` in a path is written out.
+
+    Raises:
+      ValueError: a path that is none; the setting is named.
+    """
+    if field.metadata.get("path") and isinstance(value, str | list | tuple):
+        try:
+            if isinstance(value, str):
+                value = local_path(value)
+            else:
+                value = [local_path(v) if isinstance(v, str) else v for v in value]
+        except ValueError as error:
+            raise ValueError(f"{field.name}: {error}") from error
     if isinstance(value, list | tuple) and value and field.metadata.get("several"):
         return value[0] if len(value) == 1 else tuple(value)
     return tuple(value) if isinstance(value, list) and field.metadata.get("many") else value
@@ -51,6 +99,7 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
     if not ok or (isinstance(value, bool) and wanted is not bool):
         what = f"{'a list of ' * bool(field.metadata.get('many'))}{wanted.__name__}"
         raise ValueError(f"{field.name} must be {what}: got {value!r}")
+    _check_content(field.name, value)
     meta = field.metadata
     low, high = meta.get("low"), meta.get("high")
     # A comparison that must hold: none holds for nan.
@@ -64,6 +113,20 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
         raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
     if "pattern" in meta and not re.fullmatch(meta["pattern"][0], value):
         raise ValueError(f"{field.name} must be {meta['pattern'][1]}: got {value!r}")
+
+
+def _check_content(name: str, value: Any) -> None:
+    """What config.json and config.toml can hold: numbers that are finite, text that is UTF-8."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"{name} must be a finite number: got {item}")
+        if isinstance(item, int) and abs(item) >= 2**63:
+            raise ValueError(f"{name} must be a number of at most 63 bits: got {item}")
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{name} must be valid UTF-8: got {item!r}") from None
 
 
 def kinds(field: dataclasses.Field[Any], owner: type) -> tuple[type, ...]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from flaxner.config.fields import hint
-from flaxner.config.train import TrainConfig
+from flaxner.config.train import SPLITS, TrainConfig
 
 DEFAULT_PRESET = "conll2003"
+# Settings that name corpora.
+CORPORA = ("dataset", "dataset_config", "dataset_revision", *(f"{split}_file" for split in SPLITS))
 
 
 def preset_names() -> list[str]:
@@ -51,3 +54,22 @@ def load_settings(path: str | Path) -> dict[str, Any]:
         if name not in names:
             raise ValueError(f"{path}: unknown setting {name!r}{hint(name, names)}")
     return settings
+
+
+def laid_over(base: Mapping[str, Any], given: Mapping[str, Any], *, chosen: bool) -> dict[str, Any]:
+    """The user's settings over those of a preset or a file.
+
+    A training corpus of the user's own replaces all of the other's corpora, it is not mixed with
+    them. Validation and test files stand beside the training corpus of a preset or file that was
+    asked for by name; beside the corpus of the default preset nobody meant them.
+
+    Args:
+      base: settings of the preset or file.
+      given: the user's.
+      chosen: whether the user named the preset or file.
+    """
+    corpus = any(given.get(name) for name in ("dataset", "train_file"))
+    files = any(given.get(f"{split}_file") for split in SPLITS)
+    replaced = corpus or (files and not chosen)
+    kept = {k: v for k, v in base.items() if not (replaced and k in CORPORA)}
+    return {**kept, **given}

@@ -7,8 +7,9 @@ Every setting, its default, its help and its bounds stand in `TrainConfig`, or i
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
+
+import tomli_w
 
 from flaxner.config.data import DataSettings
 from flaxner.config.fields import check, normal
@@ -27,13 +28,16 @@ class TrainConfig(DataSettings):
 
     # what
     model: str = _setting(
-        "google-bert/bert-base-cased", "BERT to start from: Hub name, folder, or flaxner:tiny"
+        "google-bert/bert-base-cased",
+        "BERT to start from: Hub name, folder, or flaxner:tiny",
+        path=True,
     )
     revision: str | None = _setting(None, "branch, tag or commit of the model on the Hub")
     dataset: str | tuple[str, ...] | None = _setting(
         None,
         "corpus: Hub name, local folder, or flaxner:embedded; several are mixed",
         several=True,
+        path=True,
     )
     dataset_config: str | tuple[str, ...] | None = _setting(
         None, "configuration of the Hub data set: one for all, or one for each", several=True
@@ -42,13 +46,16 @@ class TrainConfig(DataSettings):
         None, "branch, tag or commit of the Hub data set: one for all or for each", several=True
     )
     train_file: str | tuple[str, ...] | None = _setting(
-        None, "training corpus as a file; several, and --dataset, are mixed", several=True
+        None,
+        "training corpus as a file; several, and --dataset, are mixed",
+        several=True,
+        path=True,
     )
     validation_file: str | tuple[str, ...] | None = _setting(
-        None, "validation corpus as a file, instead of the data set's", several=True
+        None, "validation corpus as a file, instead of the data set's", several=True, path=True
     )
     test_file: str | tuple[str, ...] | None = _setting(
-        None, "test corpus as a file, instead of the data set's", several=True
+        None, "test corpus as a file, instead of the data set's", several=True, path=True
     )
     format: str | None = _setting(
         None, "format of the corpus files: conll, json, parquet, table, spacy; unset: detected"
@@ -63,7 +70,7 @@ class TrainConfig(DataSettings):
         "what becomes of spans that cut a word or overlap",
         choices=("error", "widen", "drop"),
     )
-    output_dir: str = _setting("runs/ner", "folder of the run; one run each")
+    output_dir: str = _setting("runs/ner", "folder of the run; one run each", path=True)
     overwrite: bool = _setting(False, "delete what another run left in the output folder")
     resume: bool = _setting(False, "continue the run in the output folder")
     # how
@@ -81,7 +88,9 @@ class TrainConfig(DataSettings):
         128, "tokens of a window, [CLS] and [SEP] included; longer sentences become windows", low=8
     )
     row_length: int = _setting(0, "tokens of a packed row; 0: max_length", low=0)
-    seed: int = _setting(0, "of the order, the new head's weights and dropout", low=0)
+    seed: int = _setting(
+        0, "of the order, the new head's weights and dropout", low=0, high=2**32 - 1
+    )
     precision: str = _setting(
         "auto",
         "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU",
@@ -162,7 +171,7 @@ class TrainConfig(DataSettings):
             if value is None:
                 lines.append(f"# {name} is not set")
             else:
-                lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+                lines.append(tomli_w.dumps({name: value}).rstrip("\n"))
         return "\n".join(lines) + "\n"
 
 

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxner.config.command_line import Parser, add_settings
-from flaxner.config.files import load_preset, load_settings
+from flaxner.config.command_line import Parser, add_settings, path
+from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.runs.folder import RunFolder
 
@@ -72,21 +72,22 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The comparison's own flags, then those it shares with training."""
     add = parser.add_argument
-    add("--vectors", metavar="NAME_OR_FILE",
+    add("--vectors", type=path, metavar="NAME_OR_FILE",
         help="static vectors: a word2vec, GloVe or fastText file, or a name of gensim's downloader "
         "such as word2vec-google-news-300")  # fmt: skip
-    add("--train-vectors", nargs="+", default=[], metavar="FILE",
+    add("--train-vectors", type=path, nargs="+", default=[], metavar="FILE",
         help="corpora to train word2vec on (default: the training corpus)")  # fmt: skip
     add("--vector-limit", type=int, default=500_000, metavar="N",
         help="read the first N vectors of a file only; 0: all (default: 500000)")  # fmt: skip
-    add("--corpus", nargs="+", default=[], metavar="FILE",
+    add("--corpus", type=path, nargs="+", default=[], metavar="FILE",
         help="where occurrences are looked at (default: validation and test corpus)")  # fmt: skip
     add("--words", nargs="+", default=[], metavar="WORD", help="words to show")
     add("--layers", default="mean", help="mean, last, or numbers such as 4 or -1,-2")
     add("--pooling", choices=("mean", "first"), default="mean", help="tokens of a word -> vector")
     add("--taggers", action=argparse.BooleanOptionalAction, default=True,
         help="train and score the taggers (default: yes)")  # fmt: skip
-    add("--output-dir", default="runs/embeddings", metavar="DIR", help="default: runs/embeddings")
+    add("--output-dir", type=path, default="runs/embeddings", metavar="DIR",
+        help="default: runs/embeddings")  # fmt: skip
     add("--overwrite", action="store_true", help="replace an earlier comparison there")
     add_settings(parser, SHARED)
 
@@ -119,15 +120,12 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunFolder | None
             )
         settings = load_settings(run.config)
         return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), run
-    own_corpus = "dataset" in shared or "train_file" in shared
     base = load_preset("quickstart")
-    if own_corpus:
-        base.pop("dataset")
     if shared.get("model", "flaxner:tiny") != "flaxner:tiny":
         # A pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate of random weights.
         base |= {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
-    config = TrainConfig(**{**base, **shared, "output_dir": str(folder / "bert")})
-    return config, None
+    settings = laid_over(base, shared, chosen=False)
+    return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), None
 
 
 def check_output(settings: Settings) -> None:

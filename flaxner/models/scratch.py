@@ -19,6 +19,7 @@ def tokenizer_of(model: str, revision: str | None, train: Corpus) -> Any:
     return load_tokenizer(model, revision=revision)
 
 
+SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
 # flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
 SCRATCH: dict[str, dict[str, Any]] = {
     "flaxner:tiny": {
@@ -30,9 +31,10 @@ SCRATCH: dict[str, dict[str, Any]] = {
 }
 
 
-SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
-
-
 def scratch_tokenizer(train: Corpus) -> Any:
-    """The tokenizer of a model that starts from random weights."""
+    """The tokenizer of a model that starts from random weights.
+
+    It has `SCRATCH_VOCABULARY` entries: fewer if the corpus does not give so many, more if it is
+    written in more letters than that.
+    """
     return train_wordpiece((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
