@@ -22,6 +22,10 @@ from flaxner.runs.state import TrainState
 RUN = "run.json"
 DAMAGED = ".damaged"
 DOOMED = ".doomed-"
+# The parts of a checkpoint: weights, and what training needs beside them. Orbax's own load_pytree,
+# told nothing, takes "pytree" or, in later versions, the first in the alphabet.
+PARTS = ("pytree", "training")
+FORMERLY = ("params", "optimizer")  # in runs of before
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's drafts
 
 
@@ -82,10 +86,12 @@ class Checkpoints:
             self._files.save(
                 self._of(step),
                 args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    optimizer=ocp.args.StandardSave(
-                        {"step": state.step, "opt_state": state.opt_state}
-                    ),
+                    **{
+                        PARTS[0]: ocp.args.StandardSave(state.params),
+                        PARTS[1]: ocp.args.StandardSave(
+                            {"step": state.step, "opt_state": state.opt_state}
+                        ),
+                    }
                 ),
                 force=True,
             )
@@ -204,16 +210,19 @@ class Checkpoints:
         """
         self.verify(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        weights, rest = self._parts(step)
         loaded = self._files.restore(
             self._of(step),
             args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                optimizer=ocp.args.StandardRestore(
-                    {"step": abstract.step, "opt_state": abstract.opt_state}
-                ),
+                **{
+                    weights: ocp.args.StandardRestore(abstract.params),
+                    rest: ocp.args.StandardRestore(
+                        {"step": abstract.step, "opt_state": abstract.opt_state}
+                    ),
+                }
             ),
         )
-        return TrainState(loaded.optimizer["step"], loaded.params, loaded.optimizer["opt_state"])
+        return TrainState(loaded[rest]["step"], loaded[weights], loaded[rest]["opt_state"])
 
     def restore_params(
         self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
@@ -224,8 +233,12 @@ class Checkpoints:
           ValueError: no such checkpoint, those there are named; or a damaged one.
         """
         self.verify(step)
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(dict(shapes)))
-        return dict(self._files.restore(self._of(step), args=args).params)
+        weights, _ = self._parts(step)
+        args = ocp.args.Composite(**{weights: ocp.args.StandardRestore(dict(shapes))})
+        return dict(self._files.restore(self._of(step), args=args)[weights])
+
+    def _parts(self, step: int) -> tuple[str, str]:
+        return FORMERLY if (self._of(step) / FORMERLY[0]).is_dir() else PARTS
 
     def prune(self) -> None:
         """Delete all but the newest few finished checkpoints and the best model of each."""
