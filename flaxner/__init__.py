@@ -9,7 +9,8 @@ __version__ = "0.1.0"
 
 # public name -> module that holds it; imported when asked for, so that `import flaxner` is quick
 _HOMES = {
-    "FlaxBertForTokenClassification": "flaxner.models.bert.network",
+    "FlaxAutoModelForTokenClassification": "flaxner.models.auto",
+    "FlaxBertForTokenClassification": "flaxner.models.auto",
     "LabelScheme": "flaxner.data.tags",
     "NerPipeline": "flaxner.inference.pipeline",
     "evaluate": "flaxner.evaluation.classifier_scores",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flaxner.aot.counts import matmul_flops
-from flaxner.models.bert.config import Compute
+from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax

@@ -86,7 +86,7 @@ def test_the_plan_is_that_of_the_run(tmp_path):
     path = write_conll(tmp_path / "a.conll", sentences(40))
     config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
     train = read_corpus(path)
-    tokenizer = scratch_tokenizer(train)
+    tokenizer = scratch_tokenizer("flaxner:tiny", train)
     whole, lengths = inspection.token_lengths(train, tokenizer)
     plan = inspection.make_plan(config, train, whole, tokenizer)
     segments = align(train.sentences, tokenizer, LabelScheme.from_types(train.types), 8)
@@ -105,7 +105,7 @@ def test_time_is_told_by_a_run_like_it_and_by_no_other(tmp_path):
     results = {"train": {"tokens_per_second": 50.0, **machine}}
     (tmp_path / "results.json").write_text(json.dumps(results))
     train = corpus(("Ann", "B-PER"))
-    tokenizer = scratch_tokenizer(train)
+    tokenizer = scratch_tokenizer("flaxner:tiny", train)
     whole = inspection.token_lengths(train, tokenizer)[0]
 
     def plan(**changes):

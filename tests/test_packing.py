@@ -154,7 +154,7 @@ def test_no_gradient_between_segments():
     bias = jnp.asarray(rows.segment_ids)
 
     def logit_sum(x_BLD, number):
-        from flaxner.models.bert.network import segment_bias
+        from flaxner.models.layers.attention import segment_bias
 
         for layer in network.layers:
             x_BLD = layer(x_BLD, segment_bias(bias), None)

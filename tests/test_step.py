@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
-from flaxner.models.bert.config import Compute
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import decay_mask, linear_schedule, make_optimizer

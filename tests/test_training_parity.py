@@ -9,7 +9,7 @@ from transformers import BertConfig as HfConfig
 from flaxner.benchmark.torch_reference import padded
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import make_mesh, place_batch
-from flaxner.models.bert.config import Compute
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.models.tensors import to_hf
 from flaxner.training.loss import Softmax

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from flaxner.models.auto import FlaxBertForTokenClassification
 from flaxner.models.bert.config import BertConfig
-from flaxner.models.bert.network import FlaxBertForTokenClassification
 from flaxner.models.network import Model
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX, to_hf

@@ -22,7 +22,8 @@ from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
 from flaxner.devices.mesh import batch_sharding, make_mesh, replicated, tree_shardings
-from flaxner.models.bert.config import BertConfig, Compute
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
 from flaxner.runs.state import TrainState
 from flaxner.training.loss import Softmax
@@ -101,7 +102,7 @@ class Compiler:
     def __init__(
         self,
         config: TrainConfig,
-        sizes: BertConfig,
+        sizes: EncoderConfig,
         topology: Topology,
         work: Workload,
         cache: Path | None,

@@ -12,8 +12,8 @@ PARTS = {
     "Layer.__call__": "feed-forward",
     "Embeddings.__call__": "embeddings",
     "Softmax.loss": "loss",
-    "FlaxBertForTokenClassification._scan": "stacking of layers",
-    "FlaxBertForTokenClassification.__call__": "head",
+    "TokenClassifier._scan": "stacking of layers",
+    "TokenClassifier.__call__": "head",
     "chain.<locals>.update_fn": "optimizer",
     "apply_updates": "optimizer",
 }

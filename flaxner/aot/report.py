@@ -211,9 +211,9 @@ def make_report(
 ) -> PreflightReport:
     """See `flaxner.preflight.preflight`."""
     sizes = model_sizes(config.model, model_config, labels, vocabulary)
-    if config.max_length > sizes.max_position_embeddings:
+    if config.max_length > sizes.positions:
         raise ValueError(
-            f"max_length must be at most the model's {sizes.max_position_embeddings} positions: "
+            f"max_length must be at most the model's {sizes.positions} positions: "
             f"{config.max_length}"
         )
     given = None if lengths is None else np.asarray(lengths, np.int64)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +15,30 @@ import numpy as np
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.segments import Segments, windows
-from flaxner.models.bert.config import BertConfig
+from flaxner.models.encoders import ENCODERS, encoder_of
+from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
 
 
-def _sizes(vocabulary: int, width: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * width,
+def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
+    """Name -> settings class and sizes, of the models whose sizes are built in."""
+    known = {
+        name: (encoder.config, {"model_type": model_type, **sizes})
+        for model_type, encoder in ENCODERS.items()
+        for name, sizes in encoder.sizes.items()
     }
-
-
-# Hub name -> what its config.json says of its size; every other field is BertConfig's default.
-KNOWN_MODELS: dict[str, dict[str, Any]] = {
-    "google-bert/bert-base-cased": _sizes(28996, 768, 12, 12),
-    "google-bert/bert-base-uncased": _sizes(30522, 768, 12, 12),
-    "google-bert/bert-large-cased": _sizes(28996, 1024, 24, 16),
-    "google-bert/bert-large-uncased": _sizes(30522, 1024, 24, 16),
-    "google-bert/bert-large-cased-whole-word-masking": _sizes(28996, 1024, 24, 16),
-    "google-bert/bert-large-uncased-whole-word-masking": _sizes(30522, 1024, 24, 16),
-    "google-bert/bert-base-multilingual-cased": _sizes(119547, 768, 12, 12),
-    "google-bert/bert-base-multilingual-uncased": _sizes(105879, 768, 12, 12),
-    "google-bert/bert-base-chinese": _sizes(21128, 768, 12, 12),
-    "google-bert/bert-base-german-cased": _sizes(30000, 768, 12, 12),
-    "google/bert_uncased_L-2_H-128_A-2": _sizes(30522, 128, 2, 2),
-    "google/bert_uncased_L-4_H-256_A-4": _sizes(30522, 256, 4, 4),
-    "google/bert_uncased_L-4_H-512_A-8": _sizes(30522, 512, 4, 8),
-    "google/bert_uncased_L-8_H-512_A-8": _sizes(30522, 512, 8, 8),
-    **{name: sizes | {"vocab_size": SCRATCH_VOCABULARY} for name, sizes in SCRATCH.items()},
-}
+    return known | {
+        name: (
+            ENCODERS[kind].config,
+            {"model_type": kind, **sizes, "vocab_size": SCRATCH_VOCABULARY},
+        )
+        for name, (kind, sizes) in SCRATCH.items()
+    }
 
 
 def model_sizes(
     name: str, file: str | Path | None = None, labels: int = 9, vocabulary: int | None = None
-) -> BertConfig:
+) -> EncoderConfig:
     """The sizes of a model: built in, or from a config.json.
 
     Args:
@@ -64,12 +52,13 @@ def model_sizes(
     """
     path = Path(file) if file is not None else Path(name) / "config.json"
     if file is None and not path.is_file():
-        for known, sizes in KNOWN_MODELS.items():
+        built_in = known_models()
+        for known, (config, sizes) in built_in.items():
             if name in (known, known.split("/")[-1]):
                 if known in SCRATCH and vocabulary is not None:
-                    sizes = sizes | {"vocab_size": vocabulary}
-                return BertConfig(**sizes, num_labels=labels)
-        names = ", ".join(KNOWN_MODELS)
+                    sizes = {**sizes, "vocab_size": vocabulary}
+                return config(**sizes, num_labels=labels)
+        names = ", ".join(built_in)
         raise ValueError(
             f"the sizes of the model {name!r} are not built in (those of {names} are): "
             f"give its config.json with --model-config"
@@ -80,10 +69,9 @@ def model_sizes(
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(fields, dict) or fields.get("model_type") != "bert":
-        kind = fields.get("model_type") if isinstance(fields, dict) else None
-        raise ValueError(f"{path} must describe a model of type 'bert': got {kind!r}")
-    return BertConfig.from_hf(fields, labels)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must be a JSON object: got {type(fields).__name__}")
+    return encoder_of(fields.get("model_type"), str(path)).config.from_hf(fields, labels)
 
 
 # CoNLL-2003's training part: counts that are measured, and a distribution that is a model of

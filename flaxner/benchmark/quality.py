@@ -77,11 +77,11 @@ def _ours(config: TrainConfig) -> dict[str, float]:
 
 def _theirs(config: TrainConfig) -> dict[str, float]:
     import torch
-    from transformers import BertForTokenClassification
+    from transformers import AutoModelForTokenClassification
 
     prepared = prepare(config)
     torch.manual_seed(config.seed)
-    model: Any = BertForTokenClassification.from_pretrained(
+    model: Any = AutoModelForTokenClassification.from_pretrained(
         config.model, num_labels=len(prepared.scheme)
     )
     settings = torch_reference.Reference(

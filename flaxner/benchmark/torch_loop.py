@@ -48,14 +48,14 @@ class Torch:
 
     def __init__(self, name: str, peer: Peer, prepared: Prepared, turns: int, steps: int) -> None:
         import torch
-        from transformers import BertConfig, BertForTokenClassification
+        from transformers import AutoConfig, AutoModelForTokenClassification
 
         self.name, self.peer, self.config = name, peer, prepared.config
         self.segments: Segments = prepared.segments["train"]
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(prepared.config.seed)
-        sizes = dataclasses.asdict(prepared.model.config)
-        model: Any = BertForTokenClassification(BertConfig(**sizes))
+        sizes = prepared.model.config.to_hf() | {"num_labels": prepared.model.config.num_labels}
+        model: Any = AutoModelForTokenClassification.from_config(AutoConfig.for_model(**sizes))
         weights = to_hf(
             {path: np.asarray(value) for path, value in prepared.params.items()},
             prepared.model.rules,

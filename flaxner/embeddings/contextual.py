@@ -106,7 +106,7 @@ class ContextualEncoder:
             model, layers = self.model, self.layers
 
             def states(params: Params, *inputs: jax.Array) -> jax.Array:
-                hidden = model.bind(params).encode(*inputs, all_layers=True)
+                hidden = model.hidden_states(params, *inputs)
                 return jnp.mean(jnp.stack([hidden[i].astype(jnp.float32) for i in layers]), 0)
 
             self._compiled["states"] = jax.jit(states)

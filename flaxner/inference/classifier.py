@@ -12,14 +12,14 @@ import jax
 
 from flaxner.data.tag_rules import CHOICES, table_scheme
 from flaxner.data.tokenizer import load_tokenizer, require_fast
-from flaxner.models.bert.config import Compute
-from flaxner.models.bert.network import FlaxBertForTokenClassification
 from flaxner.models.config_json import check_head, our_block, read_config
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.network import Model, Params, flat_params
 from flaxner.models.pretrained import Pretrained, load_pretrained
 
 UNLIMITED = 1_000_000  # what `transformers` takes for "no model_max_length"
-Source = str | Path | Pretrained | FlaxBertForTokenClassification
+Source = str | Path | Pretrained | TokenClassifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def load_classifier(
         raise ValueError(f"dtype must be float32 or bfloat16: got {dtype!r}")
     folder: Path | None = None
     fields: Mapping[str, Any]
-    if isinstance(source, FlaxBertForTokenClassification):
+    if isinstance(source, TokenClassifier):
         model, params, name = Model(source.config), flat_params(source), "the model"
         fields = {}
     else:
@@ -109,7 +109,7 @@ def load_classifier(
         )
     names = _label_names(labels, fields, model.config.num_labels, name, named=folder is not None)
     longest = getattr(tokenizer, "model_max_length", None) or 0
-    positions = model.config.max_position_embeddings
+    positions = model.config.positions
     limit = min(longest, positions) if 0 < longest < UNLIMITED else positions
     ours = our_block(fields, name)
     if scheme is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from flaxner import hub
 from flaxner.data.tags import LabelScheme
-from flaxner.models.encoders import ENCODERS
+from flaxner.models.encoders import encoder_of
 from flaxner.models.network import Model
 
 OURS = "flaxner"  # what config.json says to our own pipeline: scheme of the labels, max_length
@@ -68,16 +67,13 @@ def hub_config(
     """
     import transformers
 
-    own = dataclasses.asdict(model.config)
-    own.pop("num_labels")
     ours = {**fields.get(OURS, {}), "scheme": "IOB2"}
     if max_length is not None:
         ours["max_length"] = max_length
     return {
         **{name: value for name, value in fields.items() if name not in STALE_FIELDS},
-        **own,
-        "architectures": ["BertForTokenClassification"],
-        "model_type": "bert",
+        **model.config.to_hf(),
+        "architectures": [model.encoder.architecture],
         "dtype": dtype,
         OURS: ours,
         "id2label": {str(i): tag for i, tag in scheme.id2label.items()},
@@ -97,9 +93,5 @@ def read_config(source: str | Path, *, revision: str | None = None) -> dict[str,
         fields = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    if fields.get("model_type") not in ENCODERS:
-        raise ValueError(
-            f"{source} is a model of type {fields.get('model_type')!r}; "
-            f"flaxner knows {', '.join(ENCODERS)}"
-        )
+    encoder_of(fields.get("model_type"), str(source))
     return fields

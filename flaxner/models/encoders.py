@@ -1,22 +1,26 @@
-"""The table of encoders: model_type of config.json -> settings, network, weight names."""
+"""The table of encoders: model_type of config.json -> what makes it.
+
+A new encoder is a folder beside this module and a row here.
+"""
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import NamedTuple
+from flaxner.models import bert
+from flaxner.models.layers.encoder import Encoder
 
-from flaxner.models.bert import weights as bert_weights
-from flaxner.models.bert.config import BertConfig
-from flaxner.models.bert.network import FlaxBertForTokenClassification
-
-
-class Encoder(NamedTuple):
-    """What makes an architecture: settings, network, weight names."""
-
-    config: type[BertConfig]
-    network: type[FlaxBertForTokenClassification]
-    names: ModuleType
+ENCODERS: dict[str, Encoder] = {
+    "bert": bert.ENCODER,
+}
 
 
-# model_type of config.json -> encoder.
-ENCODERS = {"bert": Encoder(BertConfig, FlaxBertForTokenClassification, bert_weights)}
+def encoder_of(model_type: object, source: str) -> Encoder:
+    """The encoder of a model_type.
+
+    Raises:
+      ValueError: there is none; the known ones are named.
+    """
+    if not isinstance(model_type, str) or model_type not in ENCODERS:
+        raise ValueError(
+            f"{source} is a model of type {model_type!r}; flaxner knows {', '.join(ENCODERS)}"
+        )
+    return ENCODERS[model_type]

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from flaxner.models import tensors as weights_lib
-from flaxner.models.bert import weights as bert_weights
-from flaxner.models.bert.config import BertConfig, Compute
-from flaxner.models.bert.network import FlaxBertForTokenClassification
+from flaxner.models.encoders import ENCODERS, encoder_of
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.config import EncoderConfig
+from flaxner.models.layers.encoder import Encoder
+from flaxner.models.layers.token_classifier import TokenClassifier
+from flaxner.models.tensors import Rule
 
 Params = dict[str, Any]
 
@@ -48,21 +50,37 @@ class Model:
     """The static half of a model: what to compute, given parameters.
 
     Attributes:
-      config: sizes, activation, dropout rates, number of labels.
+      config: sizes, activation, dropout rates, number of labels, of one of the ENCODERS.
       compute: dtype and layout of the computation.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     compute: Compute = dataclasses.field(default_factory=Compute)
+
+    @classmethod
+    def from_fields(
+        cls,
+        fields: Mapping[str, Any],
+        num_labels: int | None = None,
+        compute: Compute | None = None,
+        source: str = "config.json",
+    ) -> Model:
+        """The model that the content of a config.json describes.
+
+        Raises:
+          ValueError: a model_type or a field that we have not.
+        """
+        config = encoder_of(fields.get("model_type"), source).config.from_hf(fields, num_labels)
+        return cls(config, compute or Compute())
+
+    @property
+    def encoder(self) -> Encoder:
+        """The row of the table."""
+        return ENCODERS[self.config.model_type]
 
     @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[tuple[Any, ...], jax.ShapeDtypeStruct]]:
-        def build() -> FlaxBertForTokenClassification:
-            return FlaxBertForTokenClassification(
-                self.config, rngs=nnx.Rngs(0), compute=self.compute
-            )
-
-        graph, state = nnx.split(nnx.eval_shape(build))
+        graph, state = nnx.split(nnx.eval_shape(lambda: self.build(nnx.Rngs(0))))
         return graph, {path: leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
     @functools.cached_property
@@ -76,22 +94,25 @@ class Model:
         return ()
 
     @functools.cached_property
-    def rules(self) -> list[weights_lib.Rule]:
+    def rules(self) -> list[Rule]:
         """The weight-name table, written out for every layer."""
-        return weights_lib.expand(bert_weights.WEIGHTS, self.config.num_hidden_layers)
+        return self.encoder.names.rules(self.config)
+
+    def build(self, rngs: nnx.Rngs) -> TokenClassifier:
+        """The network with fresh weights."""
+        network: Any = self.encoder.network
+        return network(self.config, rngs=rngs, compute=self.compute)
 
     def init(self, seed: int) -> Params:
         """Fresh parameters, float32, drawn from the seed."""
 
         @jax.jit
         def draw(seed: jax.Array) -> Params:
-            rngs = nnx.Rngs(jax.random.key(seed))
-            model = FlaxBertForTokenClassification(self.config, rngs=rngs, compute=self.compute)
-            return flat_params(model)
+            return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
 
         return draw(np.uint32(seed))
 
-    def bind(self, params: Mapping[str, Any]) -> FlaxBertForTokenClassification:
+    def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """The NNX module that holds these parameters."""
         graph, flat = self._abstract
         state = nnx.from_flat_state([(path, nnx.Param(params[_join(path)])) for path in flat])
@@ -107,13 +128,28 @@ class Model:
         *,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """logits_BLC; see `FlaxBertForTokenClassification.__call__`."""
+        """logits_BLC of packed rows; positions count from 0 within a segment."""
         return self.bind(params)(
             input_ids_BL,
             segment_ids_BL,
-            position_ids_BL,
-            token_type_ids_BL,
+            position_ids=position_ids_BL + self.config.first_position,
+            token_type_ids=token_type_ids_BL,
             dropout_key=dropout_key,
+        )
+
+    def hidden_states(
+        self,
+        params: Mapping[str, Any],
+        input_ids_BL: jax.Array,
+        segment_ids_BL: jax.Array,
+        position_ids_BL: jax.Array,
+    ) -> list[jax.Array]:
+        """x_BLD of the embeddings and of every layer, of packed rows."""
+        return self.bind(params).encode(
+            input_ids_BL,
+            segment_ids_BL,
+            position_ids=position_ids_BL + self.config.first_position,
+            all_layers=True,
         )
 
 

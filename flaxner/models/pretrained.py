@@ -10,9 +10,8 @@ import numpy as np
 
 from flaxner import hub
 from flaxner.models import tensors as weights_lib
-from flaxner.models.bert.config import Compute
 from flaxner.models.config_json import read_config
-from flaxner.models.encoders import ENCODERS
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
 
 
@@ -58,26 +57,24 @@ def load_pretrained(
     """
     folder = hub.fetch_model(source, revision=revision)
     fields = read_config(folder)
-    encoder = ENCODERS[fields["model_type"]]
-    model = Model(encoder.config.from_hf(fields, num_labels), compute or Compute())
+    model = Model.from_fields(fields, num_labels, compute, str(source))
+    names = model.encoder.names
     tensors = weights_lib.read_tensors(folder)
     if new_head:
-        heads = tuple(
-            rule.theirs for rule in model.rules if rule.ours.startswith(encoder.names.HEAD)
-        )
+        heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(names.head))
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
     params = weights_lib.from_hf(
         tensors,
         model.rules,
         {path: leaf.shape for path, leaf in model.shapes.items()},
         source=str(source),
-        prefix=encoder.names.PREFIX,
-        ignored=encoder.names.IGNORED,
-        optional=encoder.names.HEAD,
+        prefix=names.prefix,
+        ignored=names.ignored,
+        optional=names.head,
     )
-    names = {rule.ours: rule.theirs for rule in model.rules}
+    theirs = {rule.ours: rule.theirs for rule in model.rules}
     absent = sorted(set(model.shapes) - set(params))
     if absent:
         drawn = dataclasses.replace(model, compute=Compute()).init(seed)
         params |= {path: np.asarray(drawn[path]) for path in absent}
-    return Pretrained(model, params, fields, [names[path] for path in absent], folder)
+    return Pretrained(model, params, fields, [theirs[path] for path in absent], folder)

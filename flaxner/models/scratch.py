@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flaxner.data.corpus import Corpus
 from flaxner.data.tokenizer import load_tokenizer, train_wordpiece
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.layers.config import EncoderConfig
 
 
 def tokenizer_of(model: str, revision: str | None, train: Corpus) -> Any:
@@ -15,26 +18,35 @@ def tokenizer_of(model: str, revision: str | None, train: Corpus) -> Any:
       ValueError: it cannot be had.
     """
     if model in SCRATCH:
-        return scratch_tokenizer(train)
+        return scratch_tokenizer(model, train)
     return load_tokenizer(model, revision=revision)
 
 
-SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
-# flaxner:NAME -> sizes of a BERT that starts from random weights, with a vocabulary of its own.
-SCRATCH: dict[str, dict[str, Any]] = {
-    "flaxner:tiny": {
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 512,
-    },
+# flaxner:NAME -> model_type and sizes of a model that starts from random weights, with a
+# vocabulary of its own.
+SCRATCH: dict[str, tuple[str, Mapping[str, Any]]] = {
+    f"flaxner:tiny-{model_type}".removesuffix("-bert"): (model_type, encoder.tiny)
+    for model_type, encoder in ENCODERS.items()
 }
+SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
 
 
-def scratch_tokenizer(train: Corpus) -> Any:
-    """The tokenizer of a model that starts from random weights.
+# kind of tokenizer -> (texts, size of the vocabulary) -> one of `transformers`
+TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {"wordpiece": train_wordpiece}
+
+
+def scratch_tokenizer(model: str, train: Corpus) -> Any:
+    """The tokenizer of a model in SCRATCH, learnt from the training corpus.
 
     It has `SCRATCH_VOCABULARY` entries: fewer if the corpus does not give so many, more if it is
     written in more letters than that.
     """
-    return train_wordpiece((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
+    kind = ENCODERS[SCRATCH[model][0]].tokenizer
+    return TOKENIZERS[kind]((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
+
+
+def scratch_config(model: str, tokenizer: Any, num_labels: int) -> EncoderConfig:
+    """The settings of a model in SCRATCH, for its tokenizer."""
+    kind, sizes = SCRATCH[model]
+    own = {"model_type": kind, **sizes, "vocab_size": len(tokenizer)}
+    return ENCODERS[kind].config(**own, num_labels=num_labels)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -47,6 +48,22 @@ class Rule:
     def convert(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in the other side's layout (a transposition is its own inverse)."""
         return np.ascontiguousarray(tensor.T) if self.transpose else tensor
+
+
+class WeightNames(NamedTuple):
+    """How PyTorch names a family's weights.
+
+    Attributes:
+      rules: the weight-name table for given settings, written out for every layer.
+      prefix: of the encoder's names in a full model, such as "bert.".
+      ignored: beginnings of names that a token classifier has no use for (other heads, buffers).
+      head: beginnings of our paths that a pretrained encoder lacks and training makes.
+    """
+
+    rules: Callable[[Any], list[Rule]]
+    prefix: str
+    ignored: tuple[str, ...]
+    head: tuple[str, ...]
 
 
 def expand(table: Iterable[Rule], layers: int) -> list[Rule]:

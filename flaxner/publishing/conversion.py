@@ -16,7 +16,6 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.evaluation.predictions import Predicted
-from flaxner.models.bert.config import BertConfig
 from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
 from flaxner.publishing import verification as agreement
@@ -68,7 +67,7 @@ class SavedRun:
             raise ValueError(f"the run in {folder} has no checkpoint yet")
         return cls(
             run,
-            Model(BertConfig.from_hf(fields)),
+            Model.from_fields(fields),
             LabelScheme.from_id2label(fields["id2label"]),
             load_tokenizer(run.model),
             fields,

@@ -57,7 +57,7 @@ def export_folder(
     folder = Path(folder)
     host = {path: np.asarray(value).astype(jnp.dtype(dtype)) for path, value in params.items()}
     tensors = weights_lib.to_hf(host, model.rules)
-    limit = min(getattr(tokenizer, "model_max_length", 512), model.config.max_position_embeddings)
+    limit = min(getattr(tokenizer, "model_max_length", 512), model.config.positions)
     tokenizer.model_max_length = limit
 
     def fill(draft: Path) -> None:

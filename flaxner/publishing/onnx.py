@@ -39,7 +39,7 @@ def write_onnx(folder: Path) -> Path:
     inputs = {name: value for name, value in inputs.items() if name in known}
     axes = {
         0: torch.export.Dim("batch_size"),
-        1: torch.export.Dim("sequence_length", max=model.config.max_position_embeddings),
+        1: torch.export.Dim("sequence_length", max=model.config.positions),
     }
     file = folder / ONNX
     file.parent.mkdir()

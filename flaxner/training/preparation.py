@@ -17,11 +17,11 @@ from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
-from flaxner.models.bert.config import BertConfig, Compute
 from flaxner.models.config_json import read_config
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.scratch import SCRATCH, scratch_tokenizer
+from flaxner.models.scratch import SCRATCH, scratch_config, scratch_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +72,8 @@ def prepare(config: TrainConfig) -> Prepared:
     )
     fresh: list[str] = []
     if config.model in SCRATCH:
-        tokenizer = scratch_tokenizer(corpora["train"])
-        sizes = SCRATCH[config.model] | {"vocab_size": len(tokenizer), "num_labels": len(scheme)}
-        model = Model(BertConfig(**sizes), compute)
+        tokenizer = scratch_tokenizer(config.model, corpora["train"])
+        model = Model(scratch_config(config.model, tokenizer, len(scheme)), compute)
         params = model.init(config.seed)
     else:
         same_head = set((fields.get("id2label") or {}).values()) == set(scheme.tags)
@@ -148,7 +147,7 @@ def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> La
 
 
 def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
-    positions, vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+    positions, vocabulary = model.config.positions, model.config.vocab_size
     if config.max_length > positions:
         raise ValueError(
             f"max_length must be at most the model's {positions} positions: {config.max_length}"

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxner.models.bert.config import ACTIVATIONS, BertConfig, Compute
-from flaxner.models.bert.network import FlaxBertForTokenClassification, segment_bias
+from flaxner.models.auto import FlaxBertForTokenClassification
+from flaxner.models.bert.config import BertConfig
+from flaxner.models.layers.activations import ACTIVATIONS
+from flaxner.models.layers.attention import segment_bias
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.models.tensors import from_hf
 from tests.compare import assert_close
@@ -87,7 +90,7 @@ def test_every_layer_equals_torch():
             token_type_ids=torch.tensor(token_types),
             output_hidden_states=True,
         ).hidden_states
-    states = ours.bind(params).encode(ids, mask, None, token_types, all_layers=True)
+    states = ours.bind(params).encode(ids, mask, token_type_ids=token_types, all_layers=True)
     assert len(states) == len(expected) == 4
     for state, reference in zip(states, expected, strict=True):
         assert_close("logits", np.asarray(state)[mask == 1], reference.numpy()[mask == 1])

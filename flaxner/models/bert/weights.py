@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flaxner.models.tensors import Rule
+from flaxner.models.bert.config import BertConfig
+from flaxner.models.tensors import Rule, WeightNames, expand
 
 # Ours -> PyTorch's, for every parameter; `{i}` counts the layers. A kernel is stored
 # (in, out) here and (out, in) there.
@@ -24,14 +25,22 @@ WEIGHTS: tuple[Rule, ...] = (
     *Rule.norm("layers/{i}/output_norm", f"{_LAYER}.output.LayerNorm"),
     *Rule.linear("classifier", "classifier"),
 )
-# Weights of other heads and buffers, which a token classifier has no use for.
-IGNORED = (
-    "bert.pooler.",
-    "pooler.",
-    "cls.",
-    "bert.embeddings.position_ids",
-    "embeddings.position_ids",
+
+
+def rules(config: BertConfig) -> list[Rule]:
+    """The table, written out for every layer."""
+    return expand(WEIGHTS, config.num_hidden_layers)
+
+
+NAMES = WeightNames(
+    rules,
+    prefix="bert.",
+    ignored=(
+        "bert.pooler.",
+        "pooler.",
+        "cls.",
+        "bert.embeddings.position_ids",
+        "embeddings.position_ids",
+    ),
+    head=("classifier/",),
 )
-# Weights that a pretrained encoder lacks and training makes.
-HEAD = ("classifier/",)
-PREFIX = "bert."

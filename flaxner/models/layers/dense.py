@@ -30,10 +30,9 @@ class Dense(nnx.Linear):
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         """x_...D -> y_...F."""
-        assert self.bias is not None
         assert out_sharding is None
         y = product(inputs, self.kernel.get_value(), self.dtype, self.out)
-        return y + self.bias.get_value().astype(self.out)
+        return y if self.bias is None else y + self.bias.get_value().astype(self.out)
 
 
 def product(a: Array, b: Array, dtype: Any, out: Any) -> Array:

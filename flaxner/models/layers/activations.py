@@ -1,0 +1,41 @@
+"""Activation functions under the names that config.json has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+SQRT_HALF = 0.5**0.5
+
+
+def exact_gelu(x: Array) -> Array:
+    """x times the normal distribution function (Hendrycks and Gimpel 2016), as torch computes it.
+
+    `jax.nn.gelu` takes erfc, which costs an exponential; erf is a rational function.
+    """
+    return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
+
+
+# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": exact_gelu,
+    "gelu_python": exact_gelu,
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_fast": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_accurate": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": lambda x: x,
+}

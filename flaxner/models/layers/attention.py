@@ -1,0 +1,91 @@
+"""Multi-head self-attention within the segments of packed rows.
+
+Shapes: B rows, L positions, H heads, K head width, D features.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.layers.blocks import linear
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dense import Dense, product
+from flaxner.models.layers.dropout import dropout
+
+Array = jax.Array
+
+
+def segment_bias(segment_ids_BL: Array) -> Array:
+    """Attention bias_B1LL: 0 within a segment, the least float32 elsewhere.
+
+    Padding (segment 0) attends to padding, so no row of the softmax is fully masked.
+    """
+    same_B1LL = segment_ids_BL[:, None, :, None] == segment_ids_BL[:, None, None, :]
+    return jnp.where(same_B1LL, 0.0, jnp.finfo(jnp.float32).min)
+
+
+def split_heads(x_BLD: Array, heads: int) -> Array:
+    """x_BLD -> x_BHLK."""
+    B, L, D = x_BLD.shape
+    return x_BLD.reshape(B, L, heads, D // heads).transpose(0, 2, 1, 3)
+
+
+def join_heads(x_BHLK: Array) -> Array:
+    """x_BHLK -> x_BLD."""
+    B, H, L, K = x_BHLK.shape
+    return x_BHLK.transpose(0, 2, 1, 3).reshape(B, L, H * K)
+
+
+def scores(q_BHLK: Array, k_BHLK: Array) -> Array:
+    """Products of all queries with all keys, float32 scores_BHLL; scaling is the caller's."""
+    # In the dtype of the activations: heads are too small for narrow operands to pay for
+    # their conversion where activations are float32.
+    return product(q_BHLK, k_BHLK.swapaxes(-1, -2), k_BHLK.dtype, jnp.float32)
+
+
+def mix(scores_BHLL: Array, v_BHLK: Array, rate: float, key: Array | None) -> Array:
+    """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1)."""
+    narrow = v_BHLK.dtype
+    probs_BHLL = jax.nn.softmax(scores_BHLL, axis=-1).astype(narrow)
+    return product(dropout(probs_BHLL, rate, key), v_BHLK, narrow, narrow)
+
+
+def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
+    """A linear layer of keys, its bias held fixed.
+
+    A key bias adds the same number to all scores of a query, and softmax takes no notice:
+    its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
+    """
+    assert layer.bias is not None
+    y_BLD = product(x_BLD, layer.kernel.get_value(), layer.dtype, layer.out)
+    return y_BLD + jax.lax.stop_gradient(layer.bias.get_value()).astype(y_BLD.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention within segments, as BERT has it."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        rate: float,
+        scale: float,
+        compute: Compute,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.query = linear(width, width, scale, compute, rngs)
+        self.key = linear(width, width, scale, compute, rngs)
+        self.value = linear(width, width, scale, compute, rngs)
+        self.output = linear(width, width, scale, compute, rngs)
+        self.heads, self.rate = heads, rate
+
+    def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
+        """Mixed values x_BLD; the bias keeps attention within segments."""
+        q_BHLK = split_heads(self.query(x_BLD), self.heads)
+        v_BHLK = split_heads(self.value(x_BLD), self.heads)
+        k_BHLK = split_heads(with_fixed_bias(self.key, x_BLD), self.heads)
+        scores_BHLL = scores(q_BHLK * (q_BHLK.shape[-1] ** -0.5), k_BHLK)
+        return self.output(join_heads(mix(scores_BHLL + bias_B1LL, v_BHLK, self.rate, key)))

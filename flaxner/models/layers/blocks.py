@@ -1,0 +1,62 @@
+"""Linear layers, norms and tables as every encoder makes them.
+
+Shapes: D features in, F features out.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dense import Dense
+
+
+def linear(
+    d_in: int,
+    d_out: int,
+    scale: float,
+    compute: Compute,
+    rngs: nnx.Rngs,
+    *,
+    use_bias: bool = True,
+) -> Dense:
+    """A linear layer D -> F whose kernel is drawn from a normal distribution of width `scale`."""
+    return Dense(
+        d_in,
+        d_out,
+        use_bias=use_bias,
+        kernel_init=nnx.initializers.normal(scale),
+        dtype=jnp.dtype(compute.dtype),
+        out=jnp.dtype(compute.activation_dtype),
+        param_dtype=jnp.float32,
+        rngs=rngs,
+    )
+
+
+def norm(
+    width: int, epsilon: float, compute: Compute, rngs: nnx.Rngs, *, use_bias: bool = True
+) -> nnx.LayerNorm:
+    """Layer norm over the last dimension (Ba et al. 2016)."""
+    # The two-pass variance is the one torch computes; E[x^2] - E[x]^2 cancels in float32.
+    return nnx.LayerNorm(
+        width,
+        epsilon=epsilon,
+        use_bias=use_bias,
+        dtype=jnp.dtype(compute.activation_dtype),
+        param_dtype=jnp.float32,
+        use_fast_variance=False,
+        rngs=rngs,
+    )
+
+
+def table(rows: int, width: int, scale: float, rngs: nnx.Rngs) -> nnx.Embed:
+    """A table of vectors, float32, drawn from a normal distribution of width `scale`."""
+    return nnx.Embed(
+        rows,
+        width,
+        embedding_init=nnx.initializers.normal(scale),
+        dtype=jnp.float32,
+        param_dtype=jnp.float32,
+        rngs=rngs,
+    )

@@ -1,0 +1,121 @@
+"""What the settings of all encoders share: reading config.json, refusing what we have not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from flaxner.models.layers.activations import ACTIVATIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The base of an encoder's settings; a subclass adds the fields of `transformers`' class.
+
+    Its fields have the names and defaults that `transformers` gives them, so that a Hub
+    config.json is read and written field by field; THEIRS has the few that differ.
+
+    Attributes:
+      model_type: the name in config.json; a key of `encoders.ENCODERS`.
+      vocab_size: rows of the token table.
+      hidden_size: features D of a hidden state.
+      num_hidden_layers: blocks.
+      num_attention_heads: heads H of a block.
+      intermediate_size: features F between a block's feed-forward layers.
+      max_position_embeddings: rows of the position table.
+      num_labels: width of the classification head.
+    """
+
+    # Fields of a Hub config.json that change the computation in a way the module has not:
+    # field -> the only values it may have.
+    UNSUPPORTED: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    COMMON: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "is_decoder": (None, False),
+        "add_cross_attention": (None, False),
+        "pruned_heads": (None, {}),
+        "quantization_config": (None,),
+    }
+
+    # field -> its name in config.json, where that is another
+    THEIRS: ClassVar[Mapping[str, str]] = {}
+
+    model_type: str = ""
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    num_labels: int = 2
+
+    @classmethod
+    def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> Self:
+        """Read the content of a Hub `config.json`.
+
+        Args:
+          fields: the parsed JSON object.
+          num_labels: width of the classification head; that of the file's id2label if None.
+
+        Raises:
+          ValueError: a field asks for a computation that this module has not, named with
+            its value.
+        """
+        refused = [
+            f"{name}={fields[name]!r}"
+            for name, allowed in (cls.COMMON | dict(cls.UNSUPPORTED)).items()
+            if name in fields and fields[name] not in allowed
+        ]
+        if refused:
+            kind = fields.get("model_type", cls.model_type)
+            raise ValueError(
+                f"this variant of {kind} is not supported: config.json has {', '.join(refused)}"
+            )
+        names = {field.name for field in dataclasses.fields(cls)} - {"num_labels"}
+        ours = {theirs: name for name, theirs in cls.THEIRS.items()}
+        known = {
+            ours.get(name, name): value
+            for name, value in fields.items()
+            if ours.get(name, name) in names
+        }
+        if num_labels is None:
+            num_labels = len(fields.get("id2label") or {}) or int(fields.get("num_labels", 2))
+        return cls(**known, num_labels=num_labels)
+
+    def to_hf(self) -> dict[str, Any]:
+        """The fields of config.json; the labels are the caller's."""
+        fields = dataclasses.asdict(self)
+        fields.pop("num_labels")
+        return {self.THEIRS.get(name, name): value for name, value in fields.items()}
+
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest segment, special tokens included."""
+        return self.max_position_embeddings
+
+    @property
+    def first_position(self) -> int:
+        """The number that the position table has for the first token of a segment."""
+        return 0
+
+
+def check_width(width: int, heads: int, names: tuple[str, str]) -> None:
+    """Refuse a width that the heads do not divide.
+
+    Raises:
+      ValueError: names both fields.
+    """
+    if width % heads:
+        raise ValueError(
+            f"{names[0]} must be a multiple of {names[1]}: {width} is no multiple of {heads}"
+        )
+
+
+def check_activation(value: str, name: str = "hidden_act") -> None:
+    """Refuse an activation that we have not.
+
+    Raises:
+      ValueError: names the field and the known ones.
+    """
+    if value not in ACTIVATIONS:
+        raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)}: got {value!r}")

@@ -1,0 +1,61 @@
+"""The public classes: called as users of `transformers` call a model, read by name or by family."""
+
+import json
+
+import numpy as np
+import pytest
+
+import flaxner
+from flaxner.data.tags import LabelScheme
+from flaxner.models.network import Model
+from flaxner.publishing.hub_folder import export_folder
+from tests.compare import assert_close
+from tests.tiny import tiny_config
+from tests.wordpiece import tiny_tokenizer
+
+SCHEME = LabelScheme.from_types(["LOC", "PER"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    tokenizer = tiny_tokenizer()
+    model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=len(SCHEME)))
+    where = tmp_path_factory.mktemp("auto") / "hub"
+    return export_folder(where, model, model.init(0), SCHEME, tokenizer)
+
+
+def test_a_call_by_the_names_of_transformers_equals_torch(folder):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForTokenClassification
+
+    inputs = tiny_tokenizer()(
+        ["John lives in Oslo", "Paris"],
+        ["and in Rome", "is here"],
+        padding=True,
+        return_tensors="np",
+    )
+    assert inputs["token_type_ids"].any()
+    model = flaxner.FlaxBertForTokenClassification.from_pretrained(folder)
+    theirs = AutoModelForTokenClassification.from_pretrained(folder)
+    with torch.no_grad():
+        expected = theirs(**{k: torch.tensor(v) for k, v in inputs.items()}).logits.numpy()
+    here = inputs["attention_mask"] == 1
+    assert_close("logits", np.asarray(model(**inputs))[here], expected[here])
+    auto = flaxner.FlaxAutoModelForTokenClassification.from_pretrained(folder)
+    assert_close("exact", np.asarray(auto(**inputs)), np.asarray(model(**inputs)))
+
+
+def test_what_stood_third_is_named(folder):
+    """The old Flax class had token types there, ours had positions: silence would be wrong."""
+    model = flaxner.FlaxBertForTokenClassification.from_pretrained(folder)
+    ids = np.ones((1, 4), np.int32)
+    model(ids, ids)
+    with pytest.raises(TypeError, match="positional"):
+        model(ids, ids, ids)
+
+
+def test_another_family_is_refused_by_name(folder, tmp_path):
+    fields = json.loads((folder / "config.json").read_text()) | {"model_type": "albert"}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=r"of type 'albert'; flaxner knows bert"):
+        flaxner.FlaxAutoModelForTokenClassification.from_pretrained(tmp_path)
