@@ -49,9 +49,67 @@ def test_sentences_entities_and_documents(tmp_path, name):
     assert (corpus.format, corpus.repaired) == ("spacy", 0)
 
 
-def test_annotation_without_entities_is_all_outside(tmp_path):
+def test_documents_without_entity_annotation_are_left_out(tmp_path):
     path = write(tmp_path / "a.spacy", attrs=["ORTH", "SENT_START"])
-    assert {tag for sentence in read_corpus(path) for tag in sentence.tags} == {"O"}
+    with pytest.raises(ValueError, match="empty: 4 documents without entity annotation are left"):
+        read_corpus(path)
+
+
+def write_documents(path, *makers):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc, DocBin, Span
+
+    box, vocab = DocBin(store_user_data=True), spacy.blank("xx").vocab
+    for make in makers:
+        document = Doc(vocab, words=["Ann", "left", "Rome"])
+        make(document, lambda a, b, kind, document=document: Span(document, a, b, kind))
+        box.add(document)
+    box.to_disk(path)
+    return path
+
+
+def annotated(document, span):
+    document.set_ents([span(0, 1, "PER")])
+
+
+def grouped(document, span):
+    document.spans["sc"] = [span(0, 1, "PER"), span(2, 3, "LOC")]
+
+
+def grouped_and_said_to_have_none(document, span):
+    document.set_ents([])
+    grouped(document, span)
+
+
+def partly(document, span):
+    document.set_ents([span(0, 1, "PER")], default="missing")
+
+
+def test_only_documents_with_entities_annotated_are_read(tmp_path):
+    makers = [annotated, grouped, grouped_and_said_to_have_none, partly, lambda *_: None]
+    corpus = read_corpus(write_documents(tmp_path / "a.spacy", *makers))
+    assert [s.tags for s in corpus] == [("B-PER", "O", "O")]
+    assert corpus.notes == (
+        "2 documents with spans in span groups only are left out; --spans-column NAME reads a "
+        "group",
+        "1 sentences with words that were never annotated are left out",
+        "1 documents without entity annotation are left out",
+    )
+
+
+def overlapping(document, span):
+    document.spans["sc"] = [span(0, 1, "PER"), span(0, 2, "ORG")]
+
+
+def test_a_span_group_is_read_where_it_is_asked_for(tmp_path):
+    from flaxner.data.readers import ReadOptions
+
+    path = write_documents(tmp_path / "a.spacy", annotated, grouped, overlapping)
+    with pytest.raises(ValueError, match=r"line 3: the span 'Ann' \(PER\) overlaps another"):
+        read_corpus(path, options=ReadOptions(spans_column="sc"))
+    corpus = read_corpus(path, options=ReadOptions(spans_column="sc", span_policy="drop"))
+    assert [s.tags for s in corpus] == [("B-PER", "O", "B-LOC"), ("B-ORG", "I-ORG", "O")]
+    assert "1 documents without the span group 'sc' are left out" in corpus.notes
 
 
 @pytest.mark.parametrize("content", [b"no DocBin", b"\x00" * 50, None])

@@ -17,7 +17,9 @@ from flaxner.training.preparation import load_corpora
 TEXT = "Ann left Rome."
 SPANS = [[0, 3, "PER"], [9, 13, "LOC"]]
 OBJECTS = [{"start": a, "end": b, "label": kind} for a, b, kind in SPANS]
-VALUES = [{"value": {"start": a, "end": b, "labels": [kind]}} for a, b, kind in SPANS]
+VALUES = [
+    {"value": {"start": a, "end": b, "text": TEXT[a:b], "labels": [kind]}} for a, b, kind in SPANS
+]
 WORDS, TAGS = ("Ann", "left", "Rome", "."), ("B-PER", "O", "B-LOC", "O")
 
 
@@ -39,7 +41,7 @@ def write(tmp_path, name, text):
         {"text": TEXT, "spans": OBJECTS, "answer": "accept"},
         [TEXT, {"entities": SPANS}],
         [{"data": {"text": TEXT}, "annotations": [{"result": VALUES}]}],
-        [{"text": TEXT, "label": [{**v["value"], "text": "x"} for v in VALUES]}],
+        [{"text": TEXT, "label": [v["value"] for v in VALUES]}],
     ],
     ids=["words", "doccano", "doccano-objects", "prodigy", "spacy2", "label-studio", "ls-min"],
 )

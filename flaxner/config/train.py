@@ -70,6 +70,15 @@ class TrainConfig(DataSettings):
         "what becomes of spans that cut a word or overlap",
         choices=("error", "widen", "drop"),
     )
+    span_offsets: str | None = _setting(
+        None,
+        "what the offsets of spans count, where the file does not show it: characters, utf-16, "
+        "utf-8; with -lf \\r\\n counts as one, with -crlf \\n as two",
+        choices=(
+            *("characters", "utf-16", "utf-8"),
+            *("characters-lf", "utf-16-lf", "characters-crlf", "utf-16-crlf"),
+        ),
+    )
     output_dir: str = _setting("runs/ner", "folder of the run; one run each", path=True)
     overwrite: bool = _setting(False, "delete what another run left in the output folder")
     resume: bool = _setting(False, "continue the run in the output folder")

@@ -165,7 +165,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         counts[raw.tags] += 1
         sentences.append(Sentence(raw.words, tags, raw.document))
     if not sentences:
-        raise BadCorpus(source, 1, "the corpus is empty: there is no sentence in it")
+        why = "; ".join(notes.lines()) or "there is no sentence in it"
+        raise BadCorpus(source, 1, f"the corpus is empty: {why}")
     pairs: Counter[tuple[str, str]] = Counter()
     for pattern, count in counts.items():
         for pair in tag_pairs(pattern):

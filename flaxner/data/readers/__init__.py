@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flaxner.data.readers import arrow, columns, docbin, json_text, table
+from flaxner.data.readers import arrow, columns, docbin, json_text, span_table, table
 from flaxner.data.readers.source import (
     READING,
     BadCorpus,
@@ -36,6 +36,7 @@ READERS: dict[str, Reader] = {
     "parquet": Reader(arrow.detect, arrow.read),
     "spacy": Reader(docbin.detect, docbin.read),
     "json": Reader(json_text.detect, json_text.read),
+    "span-table": Reader(span_table.detect, span_table.read),
     "table": Reader(table.detect, table.read),
     "conll": Reader(columns.detect, columns.read),
 }

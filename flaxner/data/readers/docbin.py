@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
-from flaxner.data.tags import spans_to_tags
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
+from flaxner.data.readers.spacy_json import IN_GROUPS, PARTLY, UNTOLD
+from flaxner.data.readers.spans import without_overlaps
+from flaxner.data.tags import Span, spans_to_tags
+
+MISSING = 0  # spaCy's code of a word without entity annotation
 
 
 def detect(path: Path, head: str) -> bool:
@@ -16,12 +20,14 @@ def detect(path: Path, head: str) -> bool:
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a DocBin: those of the documents, where they are marked.
+    """The annotated sentences of a DocBin: those of the documents, where they are marked.
 
-    The "line" of a message is the number of the document.
+    Documents without entity annotation are left out and counted. The "line" of a message is the
+    number of the document.
 
     Raises:
-      ValueError: spaCy is not installed, or the file is damaged.
+      ValueError: spaCy is not installed, the file is damaged, or spans overlap in the span group
+        that is read as entities.
     """
     try:
         import spacy
@@ -33,24 +39,74 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     try:  # the documents are decoded one by one, and their words when they are looked at
         documents = DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab)
         for number, document in enumerate(documents):
-            yield from _sentences(document, number)
+            yield from _sentences(path, document, number, options, notes)
+    except BadCorpus:
+        raise
     except Exception as error:  # spaCy's, msgpack's, zlib's: a damaged file raises any of them
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadCorpus(path, number + 1, f"no DocBin that can be read: {reason}") from None
 
 
-def _sentences(document: Any, number: int) -> list[Raw]:
+def _sentences(
+    path: Path, document: Any, number: int, options: ReadOptions, notes: Notes
+) -> list[Raw]:
+    group = options.spans_column
+    entities = _entities(document, group, notes)
+    if entities is None:
+        return []
     marked = document.has_annotation("SENT_START")
     made = []
     for sentence in document.sents if marked else [document[:]]:
         tokens = [token for token in sentence if not token.is_space]
+        if group is None and any(token.ent_iob == MISSING for token in tokens):
+            notes.count(PARTLY)
+            continue
         place = {token.i: at for at, token in enumerate(tokens)}
         spans = []
-        for entity in sentence.ents:
+        for entity in entities:
             inside = [place[token.i] for token in entity if token.i in place]
             if inside:
                 spans.append((inside[0], inside[-1] + 1, entity.label_ or "ENTITY"))
         if tokens:
             words = tuple(token.text for token in tokens)
+            if group is not None:
+                spans = _apart(path, number, words, spans, options, notes)
             made.append(Raw(words, spans_to_tags(spans, len(words)), number, number + 1))
     return made
+
+
+def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | None:
+    """The entities of a document, or the spans of a group; None: nobody has looked for them."""
+    if group is not None:
+        if group not in document.spans:
+            notes.count(f"documents without the span group {excerpt(group)} are left out")
+            return None
+        return list(document.spans[group])
+    if not document.ents and any(len(spans) for spans in document.spans.values()):
+        notes.count(IN_GROUPS)
+        return None
+    # A word that spaCy has seen is O, B or I.
+    if not any(token.ent_iob != MISSING for token in document):
+        notes.count(UNTOLD)
+        return None
+    return list(document.ents)
+
+
+def _apart(
+    path: Path,
+    number: int,
+    words: tuple[str, ...],
+    spans: list[Span],
+    options: ReadOptions,
+    notes: Notes,
+) -> list[Span]:
+    """Those of the spans of a group that do not overlap."""
+    kept, over = without_overlaps(dict.fromkeys(spans))
+    if over and options.span_policy == "error":
+        start, end, kind = over[0]
+        what = f"the span {excerpt(' '.join(words[start:end]))} ({kind}) overlaps another"
+        message = f"{what}; --span-policy widen or drop keeps the longer one"
+        raise BadCorpus(path, number + 1, message)
+    for _ in over:
+        notes.count("spans that overlap a longer one were dropped")
+    return kept

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.readers import prodigy
+from flaxner.data.readers.exports import from_tools
+from flaxner.data.readers.laying import lay
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
-from flaxner.data.readers.spanned import ANSWERS, flat, named, read_spanned, short
+from flaxner.data.readers.spanned import Annotated, annotated, document_of, named, short
 from flaxner.data.tags import OUTSIDE, parse_tag, tag_fault
 
 # Names that published corpora give their columns, the likelier first.
@@ -45,26 +48,38 @@ def read_records(
     Raises:
       ValueError: a record without what is needed; one sentence with its line.
     """
-    for line, record in records:
+    items = _items(source, records, options, notes, tag_names or {})
+    return lay(source, items, options, notes)
+
+
+def _items(
+    source: Path | str,
+    records: Iterable[tuple[int, Any]],
+    options: ReadOptions,
+    notes: Notes,
+    tag_names: TagNames,
+) -> Iterator[Raw | Annotated]:
+    for item in from_tools(source, records, options, notes):
+        if isinstance(item, Raw | Annotated):
+            yield item
+            continue
+        line, record = item
         if isinstance(record, list | tuple) and len(record) == 2 and isinstance(record[1], dict):
             record = {"text": record[0], **record[1]}
         if not isinstance(record, dict):
             raise BadCorpus(source, line, f"a record must be an object: got {short(record)}")
-        if record.get("answer") in ANSWERS:
-            notes.count("records that Prodigy's user rejected or ignored are left out")
+        if reason := prodigy.not_accepted(record):
+            notes.count(reason)
             continue
-        record = flat(record)
         words = named(source, line, record, options.word_column, WORD_COLUMNS)
         tags = named(source, line, record, options.tag_column, TAG_COLUMNS)
-        document = record.get("document_id", record.get("doc_id"))
-        document = document if type(document) is int else None
         if words and tags and _is_words(record[words]) and _is_flat(record[tags]):
-            names = (tag_names or {}).get(tags)
-            pair = _tagged(source, line, record, words, tags, names)
+            pair = _tagged(source, line, record, words, tags, tag_names.get(tags))
+            yield Raw(*pair, document_of(record), line)
+        elif found := annotated(source, line, record, options):
+            yield found
         else:
-            pair = read_spanned(source, line, record, options, notes)
-        if pair[0]:
-            yield Raw(*pair, document, line)
+            notes.count("records are left out: their spans are null", f"line {line}")
 
 
 def _is_words(value: Any) -> bool:

@@ -16,6 +16,7 @@ CHUNK = 1 << 20
 LINE_LIMIT = 1 << 20
 RECORD_LIMIT = 1 << 24
 POLICIES = ("error", "widen", "drop")
+NAMED = 5  # places that a count names
 
 
 class BadCorpus(ValueError):
@@ -53,6 +54,7 @@ class ReadOptions:
       sentence_column: of tables with one word a row.
       span_policy: what becomes of a span that cuts a word or overlaps another: error, widen
         (to whole words; the longer of two overlapping wins) or drop.
+      span_offsets: how the offsets of spans are counted, one of `offsets.COUNTINGS`.
       dataset_config, dataset_revision: of data sets on the Hub.
     """
 
@@ -63,6 +65,7 @@ class ReadOptions:
     spans_column: str | None = None
     sentence_column: str | None = None
     span_policy: str = "error"
+    span_offsets: str | None = None
     dataset_config: str | None = None
     dataset_revision: str | None = None
 
@@ -76,14 +79,23 @@ class Notes:
     def __init__(self) -> None:
         self.choices: list[str] = []
         self.counts: dict[str, int] = {}
+        self.places: dict[str, list[str]] = {}
 
-    def count(self, what: str) -> None:
-        """One more of these."""
+    def count(self, what: str, where: str = "") -> None:
+        """One more of these; the first few are named, where a place is given."""
         self.counts[what] = self.counts.get(what, 0) + 1
+        places = self.places.setdefault(what, [])
+        if where and len(places) < NAMED:
+            places.append(where)
 
     def lines(self) -> list[str]:
         """One sentence each."""
-        return self.choices + [f"{count} {what}" for what, count in self.counts.items()]
+        return self.choices + [self._counted(what) for what in self.counts]
+
+    def _counted(self, what: str) -> str:
+        count, places = self.counts[what], self.places[what]
+        more = ", ..." if places and count > len(places) else ""
+        return f"{count} {what}" + (f" ({', '.join(places)}{more})" if places else "")
 
 
 def open_binary(path: Path) -> IO[bytes]:

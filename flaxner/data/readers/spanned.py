@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions, excerpt
-from flaxner.data.readers.spans import Offsets, tag_text
-from flaxner.data.tags import Span
+from flaxner.data.readers.source import BadCorpus, ReadOptions, excerpt
+from flaxner.data.readers.spans import Offsets
 
 # Names that tools and published corpora give their columns, the likelier first.
 TEXT_COLUMNS = ("text", "sentence", "content", "data", "context")
-SPAN_COLUMNS = ("spans", "entities", "label", "labels", "annotations", "ner")
+SPAN_COLUMNS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 STARTS = ("start", "start_offset", "begin", "start_char", "from")
 ENDS = ("end", "end_offset", "stop", "end_char", "to")
 KINDS = ("label", "labels", "type", "entity_group", "entity", "tag", "entity_type")
-ANSWERS = ("reject", "ignore")  # Prodigy's marks of records that are not to be learnt
 
 Record = Mapping[str, Any]
+
+
+class Region(NamedTuple):
+    """A marked range of a text.
+
+    Attributes:
+      start, end: half-open, in the counting of the tool that wrote it.
+      kind: its type.
+      text: what stands there, as the tool says it; empty where it does not.
+    """
+
+    start: int
+    end: int
+    kind: str
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotated:
+    """A text and what is marked in it.
+
+    Attributes:
+      line: where it stands in the file.
+      text: the text.
+      regions: what is marked.
+      offsets: the words, where the tool has divided the text.
+      document: number of the document, if the file tells.
+      name: how a message calls it, such as "task 7"; empty: by its line.
+      told: whether the tool tells texts without entities from texts that nobody looked at.
+    """
+
+    line: int
+    text: str
+    regions: tuple[Region, ...]
+    offsets: Offsets | None = None
+    document: int | None = None
+    name: str = ""
+    told: bool = False
 
 
 def named(
@@ -38,31 +75,13 @@ def named(
     return next((lower[name] for name in known if name in lower), None)
 
 
-def flat(record: Record) -> Record:
-    """Label Studio's nesting undone: {"data": {"text"}, "annotations": [{"result": [...]}]}."""
-    data, annotations = record.get("data"), record.get("annotations", record.get("completions"))
-    if not isinstance(data, dict) or not isinstance(annotations, list):
-        return record
-    kept = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
-    result = kept[0].get("result") if kept else []
-    spans = [
-        item["value"]
-        for item in (result if isinstance(result, list) else [])
-        if isinstance(item, dict)
-        and isinstance(item.get("value"), dict)
-        # choices and relations beside the spans have no place in the text
-        and "start" in item["value"]
-    ]
-    return {**data, "spans": spans}
-
-
-def read_spanned(
-    source: Path | str, line: int, record: Record, options: ReadOptions, notes: Notes
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words and tags of a record with a text and spans.
+def annotated(
+    source: Path | str, line: int, record: Record, options: ReadOptions
+) -> Annotated | None:
+    """A record with a text and spans; None where it says that nobody looked at it (null spans).
 
     Raises:
-      ValueError: no text, no spans, or spans that do not fit.
+      ValueError: no text, no spans, or spans that are none.
     """
     text_column = named(source, line, record, options.text_column, TEXT_COLUMNS)
     spans_column = named(source, line, record, options.spans_column, SPAN_COLUMNS)
@@ -70,17 +89,44 @@ def read_spanned(
         there = ", ".join(map(str, record))
         message = f"a record needs words and tags, or a text and spans; it has {there[:200]}"
         raise BadCorpus(source, line, message)
-    text = record[text_column]
+    text, items = record[text_column], record[spans_column]
     if not isinstance(text, str):
         raise BadCorpus(source, line, f"{text_column!r} must be a text: got {short(text)}")
-    items = record[spans_column] if record[spans_column] is not None else []
+    if items is None:
+        return None
+    regions = read_regions(source, line, spans_column, items)
+    offsets = token_offsets(record.get("tokens"), text)
+    return Annotated(line, text, regions, offsets, document_of(record))
+
+
+def document_of(record: Record) -> int | None:
+    """The number of the document that a record belongs to, if it tells."""
+    document = record.get("document_id", record.get("doc_id"))
+    return document if type(document) is int else None
+
+
+def read_regions(source: Path | str, line: int, column: str, items: Any) -> tuple[Region, ...]:
+    """The value of a column of spans.
+
+    Raises:
+      ValueError: it is no list of spans.
+    """
     if isinstance(items, dict):  # a struct of lists, as `datasets` makes of a list of structs
-        items = _rows(source, line, spans_column, items)
+        items = _rows(source, line, column, items)
     if not isinstance(items, list):
-        raise BadCorpus(source, line, f"{spans_column!r} must be a list: got {short(items)}")
-    spans = [_span(source, line, item) for item in items]
-    offsets = _token_offsets(record.get("tokens"), text)
-    return tag_text(source, line, text, spans, options.span_policy, notes, offsets)
+        raise BadCorpus(source, line, f"{column!r} must be a list: got {short(items)}")
+    return tuple(_region(source, line, item) for item in items)
+
+
+def whole_number(value: Any) -> int | None:
+    """An offset as JSON, CSV and pandas write it: 3, 3.0, "3"; None: it is no whole number."""
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return None
 
 
 def _rows(source: Path | str, line: int, column: str, table: Record) -> list[Any]:
@@ -90,31 +136,33 @@ def _rows(source: Path | str, line: int, column: str, table: Record) -> list[Any
     return [dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def _span(source: Path | str, line: int, item: Any) -> Span:
+def _region(source: Path | str, line: int, item: Any) -> Region:
     values: Sequence[Any]
+    own = ""
     if isinstance(item, dict):
         found = [next((item[k] for k in keys if k in item), None) for keys in (STARTS, ENDS, KINDS)]
         values = found
+        own = item["text"] if isinstance(item.get("text"), str) else ""
     else:
         values = item if isinstance(item, list | tuple) else ()
     if len(values) == 3:
-        start, end, kind = values
-        if isinstance(kind, list) and len(kind) == 1:  # Label Studio
-            kind = kind[0]
-        if type(start) is int and type(end) is int and isinstance(kind, str) and kind.strip():
-            return start, end, kind
+        start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
+        if start is not None and end is not None and isinstance(kind, str) and kind.strip():
+            return Region(start, end, kind, own)
     raise BadCorpus(source, line, f"a span must be start, end and a type: got {short(item)}")
 
 
-def _token_offsets(tokens: Any, text: str) -> Offsets | None:
+def token_offsets(tokens: Any, text: str) -> Offsets | None:
     """The words that Prodigy or spaCy wrote beside the text, if they are whole and in order."""
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], dict):
         return None
-    offsets: list[tuple[Any, Any]] = [
-        (t.get("start"), t.get("end")) for t in tokens if isinstance(t, dict)
-    ]
-    if not all(type(a) is int and type(b) is int for a, b in offsets):
-        return None
+    offsets = []
+    for token in tokens:
+        pair = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
+        start, end = map(whole_number, pair)
+        if start is None or end is None:
+            return None
+        offsets.append((start, end))
     borders = [place for pair in offsets for place in pair]
     fits = borders == sorted(borders) and borders[0] >= 0 and borders[-1] <= len(text)
     words = [(a, b) for a, b in offsets if text[a:b].strip()] if fits else []

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flaxner.data.readers.offsets import COUNTINGS, INVISIBLE, in_characters, others
 from flaxner.data.readers.source import BadCorpus, Notes, excerpt
 from flaxner.data.tags import Span, spans_to_tags
 
@@ -33,8 +34,21 @@ def word_offsets(text: str) -> Offsets:
     """Half-open character ranges of the words of a text.
 
     As BERT's own splitting: at white space, around every punctuation mark, symbol and ideograph.
+    Characters that nobody sees are no part of a word at its edge.
     """
-    return [match.span() for match in _pattern().finditer(text)]
+    offsets = [match.span() for match in _pattern().finditer(text)]
+    if text.isascii():
+        return offsets
+    return [place for a, b in offsets if (place := _seen(text, a, b))[0] < place[1]]
+
+
+def _seen(text: str, start: int, end: int) -> tuple[int, int]:
+    """A range of a text without what is invisible at its edges."""
+    piece = text[start:end]
+    return (
+        start + len(piece) - len(piece.lstrip(INVISIBLE)),
+        start + len(piece.rstrip(INVISIBLE)),
+    )
 
 
 def char_spans(offsets: Offsets, spans: Iterable[Span]) -> list[Span]:
@@ -50,50 +64,98 @@ def tag_text(
     policy: str,
     notes: Notes,
     offsets: Offsets | None = None,
+    name: str = "",
+    counted: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words and IOB2 tags of a text with character spans.
 
     Args:
       path, line: for messages.
       text: the text.
-      spans: (start, end, type), half-open.
+      spans: (start, end, type), half-open, in characters.
       policy: what becomes of a span that cuts a word or overlaps another.
       notes: counts the spans that were changed.
       offsets: the words, if the record brings them.
+      name: how messages call the text beside its line, such as "task 7".
+      counted: whether it is known that the spans are counted in characters; messages name the
+        counting that would fit where it is not.
 
     Raises:
       ValueError: a span outside the text or, under the policy "error", one that does not fit.
     """
+
+    def bad(message: str) -> BadCorpus:
+        return BadCorpus(path, line, f"{name}: {message}" if name else message)
+
     offsets = word_offsets(text) if offsets is None else offsets
     word_at = _word_at(len(text), offsets)
     fitted: dict[Span, Span] = {}
     for start, end, kind in spans:
         if not 0 <= start < end <= len(text):
-            message = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
-            raise BadCorpus(path, line, message)
-        while start < end and word_at[start] < 0:
-            start += 1
-        while start < end and word_at[end - 1] < 0:
-            end -= 1
-        if start == end:
+            what = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
+            raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
+        found = _words_within(word_at, start, end)
+        if found is None:
             notes.count("spans without a word were dropped")
             continue
-        first, last = word_at[start], word_at[end - 1]
-        whole = (offsets[first][0], offsets[last][1])
-        if whole != (start, end):
-            what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words"
+        first, last = found
+        if not _whole(text, offsets, start, end, found):
             if policy == "error":
-                where = excerpt(text[whole[0] : whole[1]])
-                raise BadCorpus(
-                    path, line, f"{what} {where}; --span-policy widen or drop allows it"
-                )
+                where = excerpt(text[offsets[first][0] : offsets[last][1]])
+                what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
+                hint = "" if counted else _elsewhere(text, offsets, start, end)
+                raise bad(what + (hint or "; --span-policy widen or drop allows it"))
             notes.count(f"spans that cut a word were {_done(policy)}")
             if policy == "drop":
                 continue
         fitted.setdefault((first, last + 1, kind), (start, end, kind))
-    kept = _without_overlaps(path, line, text, fitted, policy, notes)
+    kept, over = without_overlaps(fitted)
+    if over and policy == "error":
+        start, end, kind = fitted[over[0]]
+        what = f"the span {excerpt(text[start:end])} ({kind}) overlaps another"
+        raise bad(f"{what}; --span-policy widen or drop keeps the longer one")
+    for _ in over:
+        notes.count("spans that overlap a longer one were dropped")
     words = tuple(text[a:b] for a, b in offsets)
     return words, spans_to_tags(kept, len(words))
+
+
+def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
+    """Whether ranges of a text begin and end with words of it."""
+    word_at = _word_at(len(text), offsets)
+    for start, end in places:
+        found = _words_within(word_at, start, end) if 0 <= start < end <= len(text) else None
+        if found is None or not _whole(text, offsets, start, end, found):
+            return False
+    return True
+
+
+def _words_within(word_at: list[int], start: int, end: int) -> tuple[int, int] | None:
+    """The first and the last word that a range touches."""
+    while start < end and word_at[start] < 0:
+        start += 1
+    while start < end and word_at[end - 1] < 0:
+        end -= 1
+    return (word_at[start], word_at[end - 1]) if start < end else None
+
+
+def _whole(text: str, offsets: Offsets, start: int, end: int, found: tuple[int, int]) -> bool:
+    """Whether a range holds all of its words that can be seen."""
+    before, after = text[offsets[found[0]][0] : start], text[end : offsets[found[1]][1]]
+    return not (before + after).strip(INVISIBLE)
+
+
+def _elsewhere(text: str, offsets: Offsets, start: int, end: int) -> str:
+    """What a message adds where another counting makes whole words of a range."""
+    for counting in others(text):
+        places = in_characters(text, [(start, end)], counting)
+        if places and fit(text, places, offsets):
+            found = excerpt(text[places[0][0] : places[0][1]])
+            return (
+                f"; counted in {COUNTINGS[counting]} it is {found}: "
+                f"--span-offsets {counting} reads it so"
+            )
+    return ""
 
 
 def _word_at(length: int, offsets: Offsets) -> list[int]:
@@ -107,26 +169,14 @@ def _done(policy: str) -> str:
     return "widened to whole words" if policy == "widen" else "dropped"
 
 
-def _without_overlaps(
-    path: Path | str,
-    line: int,
-    text: str,
-    fitted: dict[Span, Span],
-    policy: str,
-    notes: Notes,
-) -> list[Span]:
-    """The longest first; one that overlaps a kept one goes."""
+def without_overlaps(spans: Iterable[Span]) -> tuple[list[Span], list[Span]]:
+    """Spans, the longest first -> (those that overlap none before them, the others)."""
     kept: list[Span] = []
+    over: list[Span] = []
     taken: set[int] = set()
-    for span in sorted(fitted, key=lambda s: (s[0] - s[1], s)):
+    for span in sorted(spans, key=lambda s: (s[0] - s[1], s)):
         covered = range(span[0], span[1])
-        if taken.isdisjoint(covered):
-            taken.update(covered)
-            kept.append(span)
-            continue
-        if policy == "error":
-            start, end, kind = fitted[span]
-            what = f"the span {excerpt(text[start:end])} ({kind}) overlaps another"
-            raise BadCorpus(path, line, f"{what}; --span-policy widen or drop keeps the longer one")
-        notes.count("spans that overlap a longer one were dropped")
-    return kept
+        free = taken.isdisjoint(covered)
+        (kept if free else over).append(span)
+        taken.update(covered if free else ())
+    return kept, over

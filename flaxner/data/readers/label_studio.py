@@ -1,0 +1,245 @@
+"""Label Studio's exports: JSON (tasks with annotations), JSON_MIN and CSV (a row an annotation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.label_studio_fields import UNPLACED, Fields, Marked, Task
+from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions
+from flaxner.data.readers.spanned import Annotated, Record, Region, short, whole_number
+
+# Of every row of JSON_MIN and CSV, beside the fields of the task and the answers.
+OF_ROWS = frozenset(
+    ("id", "annotator", "annotation_id", "completion_id", "created_at", "updated_at")
+) | {"lead_time", "agreement", "history", "inner_id", "annotators", "was_cancelled"}
+SKIPPED = "tasks are left out: they were skipped"
+UNTOLD = "tasks are left out: nobody annotated them (predictions are no annotations)"
+TRUTH = "tasks have several annotations: the one marked as ground truth is read"
+AGREED = "tasks have several annotations that agree: they are read once"
+CONTRADICTED = "tasks are left out: their annotations contradict each other, and %s"
+MARK = "none or several of them are marked as ground truth"
+ASK_JSON = "only the JSON export says which is the ground truth"
+NO_LABEL = "regions are left out: they have no label"
+SEVERAL = (
+    "tasks are left out: a region of theirs has several labels; --span-policy widen reads the "
+    "first, as Label Studio's CoNLL export does"
+)
+ABOUT = "answers about regions (text areas, choices, ratings) are passed over"
+
+
+class Unreadable(Exception):
+    """A task is left out; the reason is its message."""
+
+
+def is_task(record: Record) -> bool:
+    """Whether a record is a task of the JSON export."""
+    answers = ("annotations", "completions", "predictions", "total_annotations")
+    return isinstance(record.get("data"), dict) and any(name in record for name in answers)
+
+
+def is_minimal(record: Record) -> bool:
+    """Whether a record is an annotation of JSON_MIN or CSV."""
+    if "annotation_id" in record and ("annotator" in record or "lead_time" in record):
+        return True
+    return any(_is_marked(value) and value for value in record.values())
+
+
+def read_tasks(
+    source: Path | str,
+    records: Sequence[tuple[int, Record]],
+    options: ReadOptions,
+    notes: Notes,
+) -> Iterator[Annotated]:
+    """The annotated texts of the tasks of a JSON export.
+
+    Left out and counted: tasks that were skipped or never annotated, and those whose annotations
+    contradict each other while no single one is marked as ground truth.
+
+    Raises:
+      ValueError: annotations without content, or a text that cannot be told among several.
+    """
+    tasks = []
+    for line, record in records:
+        name = f"task {record['id']}" if "id" in record else f"the task of line {line}"
+        try:
+            found = _chosen(source, line, name, record, options, notes)
+        except Unreadable as error:
+            notes.count(str(error), name)
+            continue
+        tasks.append(Task(line, name, record["data"], found))
+    yield from Fields(source, options, notes).texts(tasks)
+
+
+def read_minimal(
+    source: Path | str,
+    records: Sequence[tuple[int, Record]],
+    options: ReadOptions,
+    notes: Notes,
+) -> Iterator[Annotated]:
+    """The annotated texts of JSON_MIN, or of a CSV whose cells are parsed.
+
+    Raises:
+      ValueError: a text that cannot be told among several.
+    """
+    columns = {key for _, record in records for key in record if _is_marked(record[key])}
+    answers: dict[object, list[Task]] = {}
+    for line, record in records:
+        number = record.get("id")
+        name = f"task {number}" if number is not None else f"the task of line {line}"
+        if record.get("annotation_id", 0) is None:
+            notes.count(UNTOLD, name)
+            continue
+        try:
+            task = _row(source, line, name, record, columns, options, notes)
+        except Unreadable as error:
+            notes.count(str(error), name)
+            continue
+        several = number is not None and not OF_ROWS.isdisjoint(record.keys() - {"id"})
+        answers.setdefault(number if several else (line, name), []).append(task)
+    tasks = []
+    for given in answers.values():
+        if len({frozenset(task.marked) for task in given}) > 1:
+            notes.count(CONTRADICTED % ASK_JSON, given[0].name)
+            continue
+        if len(given) > 1:
+            notes.count(AGREED, given[0].name)
+        tasks.append(given[0])
+    yield from Fields(source, options, notes).texts(tasks)
+
+
+def _row(
+    source: Path | str,
+    line: int,
+    name: str,
+    record: Record,
+    columns: Set[str],
+    options: ReadOptions,
+    notes: Notes,
+) -> Task:
+    """An annotation of JSON_MIN; its regions stand in these columns."""
+    given = {key: record[key] for key in record if key in columns}
+    results = [
+        {"from_name": key, "value": value}
+        for key, values in given.items()
+        for value in (values if isinstance(values, list) else ())
+    ]
+    found = _marked(source, line, name, results, options, notes)
+    data = {k: v for k, v in record.items() if k not in OF_ROWS and k not in columns}
+    # A field that is called as an answer is gets this name in CSV; the answer keeps its own.
+    hidden = {k.removeprefix("_data_") for k in data if k.startswith("_data_")}
+    return Task(line, name, {k: v for k, v in data.items() if k not in hidden}, found)
+
+
+def _is_marked(value: Any) -> bool:
+    """Whether the value of a column is a list of regions, one of them with labels."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(item, dict) and "start" in item for item in value)
+        and any(_labels(item) is not None for item in value)
+    )
+
+
+def _chosen(
+    source: Path | str,
+    line: int,
+    name: str,
+    task: Record,
+    options: ReadOptions,
+    notes: Notes,
+) -> tuple[Marked, ...]:
+    """The regions of the annotation that counts."""
+    given = task.get("annotations", task.get("completions"))
+    if not given:
+        raise Unreadable(UNTOLD)
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        what = f"{name}: annotations must be written out, not as numbers: got {short(given)}"
+        raise BadCorpus(source, line, what)
+    done = [a for a in given if not (a.get("was_cancelled") or a.get("skipped"))]
+    if not done:
+        raise Unreadable(SKIPPED)
+    truths = [a for a in done if a.get("ground_truth")]
+    read = [
+        _marked(source, line, name, a.get("result"), options, Notes() if i else notes)
+        for i, a in enumerate(truths or done)
+    ]
+    if len({frozenset(regions) for regions in read}) > 1:
+        raise Unreadable(CONTRADICTED % MARK)
+    if len(done) > 1:
+        notes.count(TRUTH if truths else AGREED, name)
+    return read[0]
+
+
+def _marked(
+    source: Path | str,
+    line: int,
+    name: str,
+    result: Any,
+    options: ReadOptions,
+    notes: Notes,
+) -> tuple[Marked, ...]:
+    """The regions of an annotation that have a type and a place."""
+    found = []
+    items = [item for item in result or () if isinstance(item, dict)]
+    for item in items:
+        value, control = item.get("value"), str(item.get("from_name", ""))
+        if not isinstance(value, dict) or not ("start" in value or "globalOffsets" in value):
+            continue  # relations and answers about the whole text
+        labels = _labels(value)
+        if labels is None and _is_answer(item, value):
+            notes.count(ABOUT)
+            continue
+        if options.spans_column not in (None, control):
+            notes.count(f"regions of other controls than {options.spans_column} are left out")
+            continue
+        if not labels:
+            notes.count(NO_LABEL, name)
+            continue
+        if len(labels) > 1:
+            if options.span_policy == "error":
+                raise Unreadable(SEVERAL)
+            done = "left out" if options.span_policy == "drop" else "read by their first"
+            notes.count(f"regions with several labels are {done}", name)
+            if options.span_policy == "drop":
+                continue
+        start, end, paragraph = _place(value)
+        own = value.get("text")
+        region = Region(start, end, labels[0], own if isinstance(own, str) else "")
+        field = item.get("to_name")
+        html = isinstance(value.get("start"), str) and whole_number(value["start"]) is None
+        found.append(Marked(str(field) if field else None, control, paragraph, html, region))
+    return tuple(found)
+
+
+def _labels(value: Record) -> list[str] | None:
+    """The labels of a region ("labels", "hypertextlabels", ...), each once."""
+    for key, labels in value.items():
+        if str(key).endswith("labels") and isinstance(labels, list):
+            return list(dict.fromkeys(x for x in labels if isinstance(x, str) and x.strip()))
+    return None
+
+
+def _is_answer(item: Record, value: Record) -> bool:
+    """Whether a result is something said about a region, not the region."""
+    kind = str(item.get("type", value.get("type", "labels"))).lower()
+    asked = value.keys() & {"choices", "rating", "number", "taxonomy", "datetime", "ranker"}
+    return not kind.endswith("labels") or bool(asked) or isinstance(value.get("text"), list)
+
+
+def _place(value: Record) -> tuple[int, int, int | None]:
+    """Start and end of a region, and the paragraph they are counted in."""
+    whole = value.get("globalOffsets")
+    if isinstance(whole, dict):
+        start, end = whole_number(whole.get("start")), whole_number(whole.get("end"))
+        if start is not None and end is not None:
+            return start, end, None
+    start, end = whole_number(value.get("start")), whole_number(value.get("end"))
+    if start is None or end is None:
+        raise Unreadable(UNPLACED)
+    if "startOffset" not in value:
+        return start, end, None
+    inner = whole_number(value.get("startOffset")), whole_number(value.get("endOffset"))
+    if start != end or None in inner:
+        raise Unreadable(UNPLACED)
+    return *inner, start  # type: ignore[return-value]

@@ -1,0 +1,184 @@
+"""Which field of a Label Studio task a region lies in, and the texts of the fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxner.data.readers.offsets import as_texts_say
+from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions, excerpt
+from flaxner.data.readers.spanned import TEXT_COLUMNS, Annotated, Record, Region, named
+
+UNPLACED = (
+    "tasks are left out: a region of theirs has no place in a plain text (HTML, or across "
+    "paragraphs)"
+)
+_ADDRESS = re.compile(r"\s*((https?|s3|gs|azure-blob)://|/data/)\S*\s*")
+
+
+class Marked(NamedTuple):
+    """A region as exported.
+
+    Attributes:
+      field: the tag of the labelling interface that shows the text ("to_name"); None: untold.
+      control: the tag that it was marked with ("from_name").
+      paragraph: of a dialogue, the number of the paragraph; else None.
+      html: whether its place is a path in a tree of HTML.
+      region: its place and type.
+    """
+
+    field: str | None
+    control: str
+    paragraph: int | None
+    html: bool
+    region: Region
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task with the annotation of it that is to be read."""
+
+    line: int
+    name: str
+    data: Record
+    marked: tuple[Marked, ...]
+
+
+Texts = list[str]  # the text of a field, or the paragraphs of a dialogue
+
+
+class Fields:
+    """Finds the fields of tasks that are labelled.
+
+    A region names the tag of the interface that showed its text, not the field of the data: they
+    are called alike as a rule, and where not, the region's own text shows the field.
+    """
+
+    def __init__(self, source: Path | str, options: ReadOptions, notes: Notes) -> None:
+        self.source, self.notes, self.wanted = source, notes, options.text_column
+        self.known: dict[str, str] = {}  # tag or control -> field
+
+    def texts(self, tasks: Sequence[Task]) -> Iterator[Annotated]:
+        """The labelled fields of every task, each a text.
+
+        Raises:
+          ValueError: a task whose text cannot be told, or is an address.
+        """
+        placed = []
+        for task in tasks:
+            where = self._placed(task)
+            if where is None:
+                self.notes.count(UNPLACED, task.name)
+            else:
+                placed.append((task, where))
+        labelled = list(dict.fromkeys(field for _, found in placed for field, _ in found))
+        self._say(tasks, labelled)
+        for number, (task, found) in enumerate(placed):
+            fields = [f for f in labelled if f in task.data] if labelled else [self._plain(task)]
+            for field in fields:
+                texts, dialogue = _texts(task.data[field]), not isinstance(task.data[field], str)
+                name = f"{task.name}, {field}" if len(labelled) > 1 else task.name
+                for at, text in enumerate(texts):
+                    regions = tuple(found.get((field, at), ()))
+                    document = number if dialogue else None
+                    yield Annotated(task.line, text, regions, None, document, name, told=True)
+
+    def _say(self, tasks: Sequence[Task], labelled: Sequence[str]) -> None:
+        controls = list(dict.fromkeys(m.control for task in tasks for m in task.marked))
+        if len(controls) > 1:
+            names = " and ".join(controls)
+            self.notes.choices.append(
+                f"regions of the controls {names} are read together; --spans-column reads one"
+            )
+        if len(labelled) > 1:
+            names = " and ".join(labelled)
+            self.notes.choices.append(
+                f"the fields {names} are labelled: each is a sentence; --text-column reads one"
+            )
+
+    def _placed(self, task: Task) -> dict[tuple[str, int], list[Region]] | None:
+        """(field, paragraph) -> regions; None: one of them is in HTML that is no plain text."""
+        groups: dict[str, list[Marked]] = {}
+        for marked in task.marked:
+            groups.setdefault(marked.field or marked.control, []).append(marked)
+        found: dict[tuple[str, int], list[Region]] = {}
+        for tag, group in groups.items():
+            field, proven = self._field(task, tag, group)
+            texts = _texts(task.data[field])
+            if any(m.html for m in group) and not proven:
+                return None
+            if self.wanted not in (None, field):
+                self.notes.count(f"regions in other fields than {self.wanted} are left out")
+                continue
+            for marked in group:
+                at = marked.paragraph or 0
+                if at >= len(texts):
+                    message = f"{task.name}: {field!r} has no paragraph {at}"
+                    raise BadCorpus(self.source, task.line, message)
+                found.setdefault((field, at), []).append(marked.region)
+        return found
+
+    def _field(self, task: Task, tag: str, group: Sequence[Marked]) -> tuple[str, bool]:
+        """The field that regions of a tag lie in, and whether their own texts show it."""
+        dialogue = any(m.paragraph is not None for m in group)
+        fields = [k for k, v in task.data.items() if _texts(v) and isinstance(v, str) != dialogue]
+        if not fields:
+            message = f"{task.name} has regions of {tag!r}, and no field with a text"
+            raise BadCorpus(self.source, task.line, message)
+        known = self.known.get(tag, tag)
+        likely = [known, *([self.wanted] if self.wanted else []), *TEXT_COLUMNS]
+        ordered = [f for f in likely if f in fields]
+        ordered += [f for f in fields if f not in ordered]
+        proven = [f for f in ordered if _fits(_texts(task.data[f]), group)]
+        field = (proven or ordered)[0]
+        if len(fields) > 1 and field != known:
+            if not proven and field not in likely:
+                names = ", ".join(fields)
+                message = (
+                    f"{task.name}: the regions of {tag!r} lie in one of the fields {names}; "
+                    f"--text-column says in which"
+                )
+                raise BadCorpus(self.source, task.line, message)
+            why = ", as their own texts show" if proven else ""
+            self.notes.choices.append(f"the regions of {tag} lie in the field {field}{why}")
+        self.known[tag] = field
+        text = task.data[field]
+        if not proven and isinstance(text, str) and _ADDRESS.fullmatch(text):
+            message = f"{task.name}: {field!r} holds the address of a text, not a text: "
+            raise BadCorpus(self.source, task.line, message + excerpt(text))
+        return field, bool(proven)
+
+    def _plain(self, task: Task) -> str:
+        """The field to read where no region of the file shows one."""
+        fields = {k: v for k, v in task.data.items() if isinstance(v, str)}
+        field = named(self.source, task.line, fields, self.wanted, TEXT_COLUMNS)
+        if field is None and len(fields) == 1:
+            field = next(iter(fields))
+        if field is None:
+            message = f"{task.name} needs a text; --text-column names one of {', '.join(fields)}"
+            raise BadCorpus(self.source, task.line, message)
+        return field
+
+
+def _texts(value: object) -> Texts:
+    """A text, or the paragraphs of a dialogue: [{"author", "text"}, ...]; else nothing."""
+    if isinstance(value, str):
+        return [value] if value.strip() else []
+    items = value if isinstance(value, list) else []
+    texts = [item.get("text") if isinstance(item, dict) else None for item in items]
+    return [text for text in texts if isinstance(text, str)] if None not in texts else []
+
+
+def _fits(texts: Texts, group: Sequence[Marked]) -> bool:
+    """Whether regions say of themselves what stands at their places in a field."""
+    if not any(m.region.text.strip() for m in group):
+        return False
+    for at in {m.paragraph or 0 for m in group}:
+        regions = [m.region for m in group if (m.paragraph or 0) == at]
+        places, own = [(r.start, r.end) for r in regions], [r.text for r in regions]
+        if at >= len(texts) or as_texts_say(texts[at], places, own) is None:
+            return False
+    return True

@@ -1,0 +1,194 @@
+"""Spans -> the words that they mean, whichever way their tool counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flaxner.data.readers.offsets import (
+    CHARACTERS,
+    COUNTINGS,
+    LIKELY,
+    as_texts_say,
+    in_characters,
+    others,
+    same,
+)
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
+from flaxner.data.readers.spanned import Annotated, Region
+from flaxner.data.readers.spans import fit, tag_text, word_offsets
+
+
+def lay(
+    source: Path | str, items: Iterable[Raw | Annotated], options: ReadOptions, notes: Notes
+) -> Iterator[Raw]:
+    """Texts with spans -> sentences, in their order; sentences stay as they are.
+
+    A span that says what stands in it is laid where that stands, by one of `COUNTINGS`. One that
+    does not is laid by characters, unless the borders of words all over the file speak for
+    another counting: texts in which that makes a difference, and what follows them, wait for
+    the end of the file.
+
+    Raises:
+      ValueError: a span that no counting lays where it says to be, or that does not fit.
+    """
+    layer = _Layer(source, options, notes)
+    waiting: list[Raw | Annotated] = []
+    for item in items:
+        placed = layer.placed(item) if isinstance(item, Annotated) else item
+        if waiting or placed is None:
+            waiting.append(item if placed is None else placed)
+        else:
+            yield from layer.sentence(placed)
+    layer.decide()
+    for item in waiting:
+        yield from layer.sentence(item)
+
+
+class _Layer:
+    """What a file shows about its counting, and its texts laid by it."""
+
+    def __init__(self, source: Path | str, options: ReadOptions, notes: Notes) -> None:
+        self.source, self.notes, self.policy = source, notes, options.span_policy
+        self.wanted, self.counting = options.span_offsets, options.span_offsets or CHARACTERS
+        self.undecided, self.seen, self.empty = 0, 0, 0
+        # Counting -> texts that only fit by it, not by characters; and the other way round.
+        self.won: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+
+    def placed(self, item: Annotated) -> Annotated | Raw | None:
+        """A text with its regions in characters; None: the rest of the file must show how."""
+        if not item.told:
+            self.seen += 1
+            self.empty += not item.regions
+        if any(region.text.strip() for region in item.regions):
+            return self._by_own_text(item)
+        if self.wanted is None and self._matters(item):
+            return None
+        return item
+
+    def sentence(self, item: Annotated | Raw) -> Iterator[Raw]:
+        """The sentence, if the text has a word."""
+        if isinstance(item, Raw):
+            if item.words:
+                yield item
+            return
+        text, regions = item.text, list(item.regions)
+        shown = any(region.text for region in regions)
+        if not shown and self.counting != CHARACTERS:
+            places = in_characters(text, [(r.start, r.end) for r in regions], self.counting)
+            if places is None:
+                what = f"the spans do not lie in their text, counted in {COUNTINGS[self.counting]}"
+                raise BadCorpus(self.source, item.line, _of(item, what))
+            regions = [Region(a, b, r.kind) for (a, b), r in zip(places, regions, strict=True)]
+        spans = [(r.start, r.end, r.kind) for r in regions]
+        counted = shown or self.wanted is not None or self.counting != CHARACTERS
+        words, tags = tag_text(
+            *(self.source, item.line, text, spans, self.policy, self.notes),
+            *(item.offsets, item.name, counted),
+        )
+        if words:
+            yield Raw(words, tags, item.document, item.line)
+
+    def _by_own_text(self, item: Annotated) -> Annotated | Raw:
+        places = [(r.start, r.end) for r in item.regions]
+        own = [r.text for r in item.regions]
+        found = as_texts_say(item.text, places, own)
+        if found is None:
+            if self.policy == "drop":
+                self.notes.count(
+                    "texts are left out: a span of theirs is not what it says to be",
+                    item.name or f"line {item.line}",
+                )
+                return Raw((), (), None, item.line)
+            raise BadCorpus(self.source, item.line, _of(item, _contradiction(item)))
+        counting, places = found
+        if counting != CHARACTERS:
+            self.won[counting] += 1
+            self.notes.count(
+                f"texts have spans counted in {COUNTINGS[counting]}, as the spans' own texts show"
+            )
+        regions = zip(places, item.regions, strict=True)
+        return dataclasses.replace(
+            item, regions=tuple(Region(a, b, r.kind, item.text[a:b]) for (a, b), r in regions)
+        )
+
+    def _matters(self, item: Annotated) -> bool:
+        """Whether a text is another by another counting; the borders of its words are noted."""
+        places = [(r.start, r.end) for r in item.regions]
+        read = {}
+        for counting in others(item.text, likely=True) if places else ():
+            found = in_characters(item.text, places, counting)
+            if found != places:
+                read[counting] = found
+        if not read:
+            return False
+        self.undecided += 1
+        offsets = item.offsets or word_offsets(item.text)
+        plain = fit(item.text, places, offsets)
+        for counting, found in read.items():
+            fits = found is not None and fit(item.text, found, offsets)
+            self.won[counting] += fits and not plain
+            self.lost[counting] += plain and not fits
+        return True
+
+    def decide(self) -> None:
+        """Choose the counting that most of the undecided texts fit, and say so."""
+        if self.undecided:
+            best = max(LIKELY, key=lambda name: self.won[name] - self.lost[name])
+            if self.won[best] > self.lost[best]:
+                self.counting = best
+            self._say_counting(best)
+        if self.empty and self.empty < self.seen:
+            self.notes.choices.append(
+                f"{self.empty} of {self.seen} texts have no span: they are learnt as texts "
+                "without entities"
+            )
+
+    def _say_counting(self, best: str) -> None:
+        won, lost = self.won[best], self.lost[best]
+        texts = "texts have" if self.undecided > 1 else "text has"
+        much = f"{self.undecided} {texts} characters or line breaks that programs count differently"
+        if won == lost == 0:
+            self.notes.choices.append(
+                f"{much}, and nothing shows how: their spans are read as counted in characters; "
+                "--span-offsets utf-16 reads them as JavaScript counts"
+            )
+        elif won:
+            other = f", {lost} by characters only" if lost else ""
+            self.notes.choices.append(
+                f"{much}: their spans are read as counted in {COUNTINGS[self.counting]} ({won} "
+                f"fit the words by {COUNTINGS[best]} only{other}); --span-offsets names another"
+            )
+
+
+def _of(item: Annotated, what: str) -> str:
+    return f"{item.name}: {what}" if item.name else what
+
+
+def _contradiction(item: Annotated) -> str:
+    """Why no counting lays the regions of a text where they say to be."""
+    text = item.text
+    for region in item.regions:
+        place = [(region.start, region.end)]
+        countings = (CHARACTERS, *others(text))
+        read = [found for name in countings if (found := in_characters(text, place, name))]
+        there = [text[a:b] for ((a, b),) in read]
+        if region.text and not any(same(piece, region.text) for piece in there):
+            break
+    else:
+        return "its spans are what they say to be only by different countings"
+    stands = f"{excerpt(there[0])} stands there" if there else f"the text ends at {len(text)}"
+    tried = ", ".join(COUNTINGS[name] for name in countings)
+    at = text.find(region.text)
+    cause = (
+        f"it stands at {at}: the text or the offsets were changed after it was marked"
+        if at >= 0
+        else "the text does not hold it: it was marked in another text or field"
+    )
+    return (
+        f"the span {region.start} to {region.end} ({region.kind}) is {excerpt(region.text)} by its "
+        f"own words, but {stands} (counted in {tried}); {cause}"
+    )

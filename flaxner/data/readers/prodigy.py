@@ -1,0 +1,84 @@
+"""Prodigy's JSON Lines (`prodigy db-out`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flaxner.data.readers.source import Notes, ReadOptions
+from flaxner.data.readers.spanned import SPAN_COLUMNS, Annotated, Record, annotated, named
+
+ANSWERS = ("accept", "reject", "ignore")
+BINARY_VIEWS = ("ner", "spans")  # beside ner_manual and spans_manual, which mark all of a text
+
+
+def wrote(record: Record) -> bool:
+    """Whether a record is Prodigy's: a text with its hash, or with an answer."""
+    known = "_input_hash" in record or record.get("answer") in ANSWERS
+    return known and isinstance(record.get("text"), str)
+
+
+def read(
+    source: Path | str,
+    records: Sequence[tuple[int, Record]],
+    options: ReadOptions,
+    notes: Notes,
+) -> Iterator[Annotated]:
+    """The texts that were accepted and looked at as a whole.
+
+    Left out and counted: what was rejected or ignored, answers to a question about one span (they
+    say nothing about the rest of the text), and texts that have different spans in two records.
+
+    Raises:
+      ValueError: a record without a text, or with spans that are none.
+    """
+    texts: dict[object, list[Annotated]] = {}
+    for line, record in records:
+        reason = _left_out(record)
+        if reason:
+            notes.count(reason)
+            continue
+        column = options.spans_column or named(source, line, record, None, SPAN_COLUMNS)
+        # A text in which nothing was marked has no spans, or had none in old versions.
+        full = record if column in record else {**record, column or "spans": []}
+        item = annotated(source, line, full, options)
+        if item is not None:
+            key = record.get("_input_hash", (item.text, item.document, line))
+            texts.setdefault(key, []).append(dataclasses.replace(item, told=True))
+    for items in texts.values():
+        first = items[0]
+        if any(set(item.regions) != set(first.regions) for item in items):
+            lines = " and ".join(f"line {item.line}" for item in items[:2])
+            notes.count("texts are left out: records of one contradict each other", lines)
+            continue
+        if len(items) > 1:
+            notes.count("texts have several records that agree: they are read once")
+        yield first
+
+
+def _left_out(record: Record) -> str:
+    """Why a record tells nothing about all of its text; empty: it does."""
+    if reason := not_accepted(record):
+        return reason
+    spans = record.get("spans")
+    if record.get("answer") is None and not spans:
+        return "records without an answer and without spans are left out: nobody looked at them"
+    view, asked = record.get("_view_id"), record.get("_is_binary")
+    if asked is None:
+        # Before Prodigy wrote this down: one suggestion with its score, in a view for answers.
+        only = spans[0] if isinstance(spans, list) and len(spans) == 1 else None
+        scored = isinstance(only, dict) and "score" in only
+        asked = view in BINARY_VIEWS or (view is None and scored)
+    if asked:
+        return "records are left out: they answer yes or no to one span, not for the whole text"
+    return ""
+
+
+def not_accepted(record: Record) -> str:
+    """Why a record is not to be learnt, by its answer; empty: it is."""
+    answer = record.get("answer")
+    if answer not in ("reject", "ignore"):
+        return ""
+    done = "rejected" if answer == "reject" else "ignored"
+    return f"records that Prodigy's user {done} are left out"

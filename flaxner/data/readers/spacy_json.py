@@ -1,0 +1,120 @@
+"""spaCy's JSON: a `Doc.to_json()` a record, and the training format of spaCy 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
+from flaxner.data.readers.spanned import (
+    Annotated,
+    Record,
+    Region,
+    read_regions,
+    short,
+    token_offsets,
+    whole_number,
+)
+from flaxner.data.tags import parse_tag
+
+UNKNOWN = "-"  # spaCy 2's tag of a word that nobody has looked at
+UNTOLD = "documents without entity annotation are left out"
+IN_GROUPS = (
+    "documents with spans in span groups only are left out; --spans-column NAME reads a group"
+)
+PARTLY = "sentences with words that were never annotated are left out"
+
+
+def wrote(record: Record) -> bool:
+    """Whether a record is a document of spaCy's."""
+    if isinstance(record.get("paragraphs"), list):
+        return True
+    tokens = record.get("tokens")
+    of_words = isinstance(tokens, list) and all(
+        isinstance(t, dict) and {"id", "start", "end"} <= t.keys() for t in tokens
+    )
+    # Prodigy's tokens look alike; its spans are a list.
+    other = {"label", "labels", "entities", "annotations"} & record.keys()
+    groups = isinstance(record.get("spans", {}), dict)
+    return of_words and isinstance(record.get("text"), str) and groups and not other
+
+
+def read(
+    source: Path | str,
+    records: Sequence[tuple[int, Record]],
+    options: ReadOptions,
+    notes: Notes,
+) -> Iterator[Annotated | Raw]:
+    """The annotated sentences of documents.
+
+    Raises:
+      ValueError: a document that cannot be read.
+    """
+    for number, (line, record) in enumerate(records):
+        if "paragraphs" in record:
+            yield from _training(source, line, record, number, notes)
+        else:
+            yield from _document(source, line, record, number, options, notes)
+
+
+def _training(
+    source: Path | str, line: int, record: Record, number: int, notes: Notes
+) -> Iterator[Raw]:
+    """[{"paragraphs": [{"sentences": [{"tokens": [{"orth", "ner"}]}]}]}]"""
+    for paragraph in record["paragraphs"]:
+        sentences = paragraph.get("sentences") if isinstance(paragraph, dict) else None
+        for sentence in sentences if isinstance(sentences, list) else ():
+            tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
+            if not isinstance(tokens, list) or not all(isinstance(t, dict) for t in tokens):
+                raise BadCorpus(source, line, f"a sentence has tokens: got {short(sentence)}")
+            tokens = [t for t in tokens if str(t.get("orth", "")).strip()]
+            words = tuple(str(t["orth"]) for t in tokens)
+            tags = tuple(str(t.get("ner", UNKNOWN)) for t in tokens)
+            if UNKNOWN in tags:
+                notes.count(PARTLY)
+                continue
+            for tag in tags:
+                if parse_tag(tag) is None:
+                    raise BadCorpus(source, line, f"no tag: {excerpt(tag)}")
+            if words:
+                yield Raw(words, tags, number, line)
+
+
+def _document(
+    source: Path | str, line: int, record: Record, number: int, options: ReadOptions, notes: Notes
+) -> Iterator[Annotated]:
+    """{"text", "ents": [{"start", "end", "label"}], "sents": [{"start", "end"}], "tokens"}"""
+    text, groups = record["text"], record.get("spans") or {}
+    wanted = options.spans_column
+    items = groups.get(wanted) if wanted in groups else record.get(wanted or "ents")
+    if wanted is None and not items and any(groups.values()):
+        notes.count(IN_GROUPS)
+        return
+    if items is None:
+        notes.count(UNTOLD)
+        return
+    regions = read_regions(source, line, wanted or "ents", items)
+    offsets = token_offsets(record["tokens"], text)
+    for start, end in _sentences(record.get("sents"), regions, len(text)):
+        inside = tuple(
+            Region(r.start - start, r.end - start, r.kind)
+            for r in regions
+            if start <= r.start < end or (r.start >= end == len(text))
+        )
+        words = [(a - start, b - start) for a, b in offsets or () if start <= a and b <= end]
+        yield Annotated(line, text[start:end], inside, words or None, number, told=True)
+
+
+def _sentences(marks: Any, regions: Sequence[Region], length: int) -> list[tuple[int, int]]:
+    """The borders of the sentences, or of all if there are none or a region crosses one."""
+    borders = []
+    for mark in marks if isinstance(marks, list) else ():
+        pair = (mark.get("start"), mark.get("end")) if isinstance(mark, dict) else (None, None)
+        start, end = map(whole_number, pair)
+        if start is None or end is None or not 0 <= start < end <= length:
+            return [(0, length)]
+        borders.append((start, end))
+    places = [place for pair in borders for place in pair]
+    whole = all(any(a <= r.start and r.end <= b for a, b in borders) for r in regions)
+    return borders if borders and whole and places == sorted(places) else [(0, length)]

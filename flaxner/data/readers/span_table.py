@@ -1,0 +1,98 @@
+"""CSV and TSV with a text a row, and its spans as JSON in a cell: Label Studio's CSV export."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.records import read_records
+from flaxner.data.readers.source import (
+    RECORD_LIMIT,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    read_lines,
+)
+from flaxner.data.readers.spanned import SPAN_COLUMNS, TEXT_COLUMNS
+
+DELIMITERS = "\t,;"
+OF_LABEL_STUDIO = {"annotation_id", "annotator", "lead_time"}
+
+
+def detect(path: Path, head: str) -> bool:
+    """Whether the header is Label Studio's, or names a text and spans and a row has a list."""
+    rows = head.removeprefix("\ufeff").split("\n")
+    for delimiter in DELIMITERS:
+        names = set(_cells(rows[0].rstrip("\r"), delimiter))
+        if names >= OF_LABEL_STUDIO:
+            return True
+        both = names & set(TEXT_COLUMNS) and names & set(SPAN_COLUMNS)
+        if both and len(rows) > 1 and ("[{" in rows[1] or "[[" in rows[1]):
+            return True
+    return False
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [name.strip().strip('"').lower() for name in line.split(delimiter)]
+
+
+def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
+    """The sentences of a table of texts.
+
+    Raises:
+      ValueError: no CSV, or a row that is no annotated text; the line is named.
+    """
+    return read_records(path, _records(path), options, notes)
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows as records; a cell that holds a list of JSON is that list, an empty one is null."""
+    rows = _rows(path)
+    _, header = next(rows)
+    for line, row in rows:
+        if len(row) != len(header):
+            few = "few" if len(row) < len(header) else "many"
+            message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
+            raise BadCorpus(path, line, message)
+        yield line, {name: _value(cell) for name, cell in zip(header, row, strict=True)}
+
+
+def _value(cell: str) -> Any:
+    if not cell:
+        return None
+    if cell.startswith("[") and cell.endswith("]"):
+        try:
+            value = json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+        if isinstance(value, list) and all(isinstance(item, dict | list) for item in value):
+            return value
+    return cell
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Header and rows with their lines, line breaks within a cell as they are."""
+    blocks = read_lines(path, RECORD_LIMIT)
+    lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
+    _, first = next(lines, (1, ""))
+    delimiter = max(DELIMITERS, key=lambda d: len(_cells(first, d)))
+    last = [1]
+
+    def ended() -> Iterator[str]:
+        yield first + "\n"
+        for last[0], line in lines:
+            yield line + "\n"
+
+    csv.field_size_limit(RECORD_LIMIT)  # one for the process; its own default is 128 KiB
+    begun = 1
+    try:
+        for row in csv.reader(ended(), delimiter=delimiter, strict=True):
+            if row:
+                yield begun, row
+            begun = last[0] + 1
+    except csv.Error as error:
+        raise BadCorpus(path, begun, f"no CSV: {error}") from None
