@@ -10,7 +10,6 @@ from pathlib import Path
 from flaxner.data.readers.offsets import (
     CHARACTERS,
     COUNTINGS,
-    LIKELY,
     as_texts_say,
     in_characters,
     others,
@@ -57,6 +56,7 @@ class _Layer:
         # Counting -> texts that only fit by it, not by characters; and the other way round.
         self.won: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.compared: dict[str, None] = {}
 
     def placed(self, item: Annotated) -> Annotated | Raw | None:
         """A text with its regions in characters; None: the rest of the file must show how."""
@@ -126,6 +126,7 @@ class _Layer:
         if not read:
             return False
         self.undecided += 1
+        self.compared |= dict.fromkeys(read)
         offsets = item.offsets or word_offsets(item.text)
         plain = fit(item.text, places, offsets)
         for counting, found in read.items():
@@ -137,7 +138,7 @@ class _Layer:
     def decide(self) -> None:
         """Choose the counting that most of the undecided texts fit, and say so."""
         if self.undecided:
-            best = max(LIKELY, key=lambda name: self.won[name] - self.lost[name])
+            best = max(self.compared, key=lambda name: self.won[name] - self.lost[name])
             if self.won[best] > self.lost[best]:
                 self.counting = best
             self._say_counting(best)
@@ -151,7 +152,7 @@ class _Layer:
         won, lost = self.won[best], self.lost[best]
         texts = "texts have" if self.undecided > 1 else "text has"
         much = f"{self.undecided} {texts} characters or line breaks that programs count differently"
-        if won == lost == 0:
+        if not any(self.won.values()) and not any(self.lost.values()):
             self.notes.choices.append(
                 f"{much}, and nothing shows how: their spans are read as counted in characters; "
                 "--span-offsets utf-16 reads them as JavaScript counts"

@@ -74,8 +74,11 @@ def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Pla
     if counting == CHARACTERS:
         table = list(range(len(text)))
     else:
+        begun = 0
         for at, width in enumerate(_widths(text, counting)):
-            table += [at, *[-1] * (width - 1)][:width]
+            if width:  # the break \r\n begins at \r, which counts nothing
+                table += [begun, *[-1] * (width - 1)]
+                begun = at + 1
     table.append(len(text))
     found = []
     for start, end in places:

@@ -1,0 +1,217 @@
+"""Exports of Prodigy, Doccano and spaCy: what is read, what is left out, how offsets count."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from flaxner.config.command_line import parse_train_config
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import read_corpus
+from flaxner.data.readers import ReadOptions
+from flaxner.data.readers.offsets import COUNTINGS, in_characters, others
+from flaxner.inspection.report import inspect
+
+TEXT = "Ann left Rome."
+PER, LOC = {"start": 0, "end": 3, "label": "PER"}, {"start": 9, "end": 13, "label": "LOC"}
+BOTH, NONE = ("B-PER", "O", "B-LOC", "O"), ("O", "O", "O", "O")
+EMOJI = "😀 Oda lives in Tarvik now."
+
+
+def read(tmp_path, *records, **options):
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    path.write_text("".join(lines), "utf-8")
+    corpus = read_corpus(path, options=ReadOptions(**options))
+    return [s.tags for s in corpus], " | ".join(corpus.notes)
+
+
+def prodigy(*spans, key=1, answer="accept", **more):
+    hashes = {"_input_hash": key, "_task_hash": key}
+    return {"text": TEXT, **hashes, "spans": list(spans), "answer": answer, **more}
+
+
+def test_prodigy_records_that_say_nothing_about_the_whole_text_are_left_out(tmp_path, capsys):
+    nothing = prodigy(key=8)
+    del nothing["spans"]
+    records = [
+        prodigy(PER, LOC, _is_binary=False, _view_id="ner_manual"),
+        prodigy(PER, key=2, _is_binary=True, _view_id="ner"),
+        prodigy(PER, key=3, _view_id="ner"),
+        prodigy({**PER, "score": 0.9}, key=4),
+        prodigy(key=5, answer="reject"),
+        prodigy(key=6, answer="ignore"),
+        {"text": TEXT, "_input_hash": 7},
+        nothing,
+    ]
+    found, notes = read(tmp_path, *records)
+    assert found == [BOTH, NONE]
+    assert "3 records are left out: they answer yes or no to one span" in notes
+    assert "1 records that Prodigy's user rejected are left out" in notes
+    assert "1 records that Prodigy's user ignored are left out" in notes
+    assert "1 records without an answer and without spans are left out" in notes
+    flags = ["--model", "flaxner:tiny", "--train-file", str(tmp_path / "a.jsonl"), "--inspect"]
+    inspect(parse_train_config(flags), console=Console(width=1000))
+    assert "3 records are left out: they answer yes or no" in capsys.readouterr().out
+
+
+def test_prodigy_records_of_one_text_that_agree_or_contradict(tmp_path):
+    records = [prodigy(PER, LOC), prodigy(LOC, PER), prodigy(PER, key=2), prodigy(key=2)]
+    found, notes = read(tmp_path, *records)
+    assert found == [BOTH]
+    assert "records of one contradict each other (line 3 and line 4)" in notes
+    assert "1 texts have several records that agree: they are read once" in notes
+
+
+def test_prodigy_words_are_read_with_their_tags_whatever_the_answer_key_says(tmp_path):
+    record = {"tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
+    found, notes = read(tmp_path, {**record, "answer": "accept"}, {**record, "answer": "reject"})
+    assert found == [("B-PER", "O")]
+    assert notes == "1 records that Prodigy's user rejected are left out"
+
+
+def test_null_spans_are_no_spans_that_nobody_marked(tmp_path):
+    found, notes = read(
+        tmp_path, {"text": TEXT, "label": [[0, 3, "PER"]]}, {"text": TEXT, "label": None}
+    )
+    assert found == [("B-PER", "O", "O", "O")]
+    assert notes == "1 records are left out: their spans are null (line 2)"
+
+
+def test_texts_without_spans_are_counted(tmp_path):
+    found, notes = read(
+        tmp_path, {"text": TEXT, "label": [[0, 3, "PER"]]}, {"text": TEXT, "label": []}
+    )
+    assert found == [("B-PER", "O", "O", "O"), NONE]
+    assert notes == "1 of 2 texts have no span: they are learnt as texts without entities"
+
+
+def test_doccano_with_utf16_offsets_is_read_by_the_borders_of_words_and_said(tmp_path):
+    records = [
+        {"id": 1, "text": EMOJI, "label": [[16, 22, "LOC"]]},
+        {"text": TEXT, "label": [[0, 3, "PER"]]},
+    ]
+    found, notes = read(tmp_path, *records)
+    assert found == [("O", "O", "O", "O", "B-LOC", "O", "O"), ("B-PER", "O", "O", "O")]
+    assert "read as counted in UTF-16 units (1 fit the words by UTF-16 units only)" in notes
+
+
+def test_one_counting_holds_for_a_file(tmp_path):
+    """In Chinese every place is the border of a word; another text of the file tells."""
+    chinese = {"text": "😀在塔城工作", "label": [[3, 5, "LOC"]]}
+    other = {"text": EMOJI, "label": [[16, 22, "LOC"]]}
+    utf16, plain = ("O", "O", "B-LOC", "I-LOC", "O", "O"), ("O", "O", "O", "B-LOC", "I-LOC", "O")
+    assert read(tmp_path, chinese, other)[0][0] == utf16
+    found, notes = read(tmp_path, chinese)
+    assert found == [plain]
+    assert "and nothing shows how: their spans are read as counted in characters" in notes
+    found, notes = read(tmp_path, chinese, span_offsets="utf-16")
+    assert (found, notes) == ([utf16], "")
+
+
+def test_offsets_in_characters_stay_so(tmp_path):
+    found, notes = read(tmp_path, {"text": EMOJI, "label": [[15, 21, "LOC"]]})
+    assert (found[0][4], notes) == ("B-LOC", "")
+
+
+def test_a_span_that_another_counting_makes_whole_names_it_not_widening(tmp_path):
+    good = [{"text": EMOJI, "label": [[15, 21, "LOC"]]}] * 2
+    with pytest.raises(ValueError, match="counted in UTF-16 units it is 'Tarvik'") as caught:
+        read(tmp_path, *good, {"text": EMOJI, "label": [[16, 22, "LOC"]]})
+    assert "--span-offsets utf-16 reads it so" in str(caught.value)
+    assert "widen" not in str(caught.value)
+
+
+def test_the_countings_of_the_setting_are_those_that_are_known():
+    for counting in COUNTINGS:
+        assert TrainConfig(train_file="a", span_offsets=counting).span_offsets == counting
+    with pytest.raises(ValueError, match="span_offsets must be one of characters, utf-16"):
+        TrainConfig(train_file="a", span_offsets="words")
+
+
+@pytest.mark.parametrize("text", ["a\r\n😀é b\nc", "", "\r\n", "😀"])
+def test_every_counting_finds_every_character(text):
+    """Against the encodings themselves."""
+
+    def unit(counting, piece):
+        if counting.endswith("-lf"):
+            piece = piece.replace("\r\n", "\n")
+        if counting.endswith("-crlf"):
+            piece = piece.replace("\r\n", "\n").replace("\n", "\r\n")
+        if counting == "utf-8":
+            return len(piece.encode())
+        return len(piece.encode("utf-16-le")) // 2 if counting.startswith("utf-16") else len(piece)
+
+    def table(counting):
+        return [unit(counting, text[:at]) for at in range(len(text) + 1)]
+
+    different = [table(c) for c in COUNTINGS if table(c) != table("characters")]
+    found = [table(counting) for counting in others(text)]
+    assert all(one in found for one in different)
+    assert table("characters") not in found
+    for counting in COUNTINGS:
+        for at in range(len(text)):
+            end = at + 1
+            if text[at : end + 1] == "\r\n" and counting.endswith("lf"):
+                end += 1  # one break
+            elif text[:end].endswith("\r\n") and counting.endswith("lf"):
+                continue
+            place = (unit(counting, text[:at]), unit(counting, text[:end]))
+            assert in_characters(text, [place], counting) == [(at, end)]
+
+
+@pytest.mark.parametrize("value", [3.0, "3"])
+def test_offsets_as_pandas_writes_them(tmp_path, value):
+    found, _ = read(tmp_path, {"text": TEXT, "label": [[0, value, "PER"]]})
+    assert found == [("B-PER", "O", "O", "O")]
+    with pytest.raises(ValueError, match="a span must be start, end and a type"):
+        read(tmp_path, {"text": TEXT, "label": [[0, 3.5, "PER"]]})
+
+
+@pytest.mark.parametrize("edge", ["\u200b", "\ufeff", "\u00ad", "\u200d\u200e"])
+def test_what_nobody_sees_at_the_edge_of_a_name_is_no_part_of_it(tmp_path, edge):
+    end = 13 + len(edge)
+    for text, start, stop in [
+        (f"We saw Tarvik{edge} today.", 7, 13),
+        (f"We saw Tarvik{edge} today.", 7, end),
+        (f"We saw {edge}Tarvik today.", 7 + len(edge), end),
+    ]:
+        found, notes = read(tmp_path, {"text": text, "label": [[start, stop, "LOC"]]})
+        assert (found, notes) == ([("O", "O", "B-LOC", "O", "O")], "")
+    word = {"text": f"x Tarvik{edge}", "start": 2, "end": 8 + len(edge), "id": 0}
+    record = {"text": f"x Tarvik{edge}", "tokens": [word], "spans": [[2, 8, "LOC"]]}
+    assert read(tmp_path, record)[0] == [("B-LOC",)]
+
+
+def test_within_a_word_it_still_is_a_part(tmp_path):
+    with pytest.raises(ValueError, match="cuts the words"):
+        read(tmp_path, {"text": "می\u200cخواهم", "label": [[0, 2, "X"]]})
+
+
+def doc(**more):
+    tokens = [(0, 3), (4, 8), (9, 13), (13, 14), (15, 18), (19, 24), (24, 25)]
+    made = [{"id": i, "start": a, "end": b} for i, (a, b) in enumerate(tokens)]
+    return {"text": "Ann left Rome. Bob slept.", "tokens": made, **more}
+
+
+def test_documents_of_spacy_as_json(tmp_path):
+    sents = [{"start": 0, "end": 14}, {"start": 15, "end": 25}]
+    group = {"sc": [{**LOC, "kb_id": ""}]}
+    records = [doc(ents=[PER, LOC], sents=sents), doc(), doc(ents=[], spans=group)]
+    found, notes = read(tmp_path, *records)
+    assert found == [BOTH, ("O", "O", "O")]
+    assert "1 documents without entity annotation are left out" in notes
+    assert "1 documents with spans in span groups only are left out; --spans-column NAME" in notes
+    found, _ = read(tmp_path, doc(ents=[], spans=group), spans_column="sc")
+    assert found == [("O", "O", "B-LOC", "O", "O", "O", "O")]
+
+
+def test_the_training_format_of_spacy_2(tmp_path):
+    def sentence(*tags):
+        words = ("Ann", "Lee", "left")
+        return {"tokens": [{"orth": w, "ner": t} for w, t in zip(words, tags, strict=True)]}
+
+    sentences = [sentence("B-PER", "L-PER", "O"), sentence("-", "-", "-")]
+    found, notes = read(tmp_path, {"id": 0, "paragraphs": [{"raw": "x", "sentences": sentences}]})
+    assert found == [("B-PER", "I-PER", "O")]
+    assert notes == "1 sentences with words that were never annotated are left out"
