@@ -1,12 +1,19 @@
 """The benchmarks: figures are of what they say, and add up."""
 
+import itertools
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups
 from flaxner.benchmark.train import main
+from flaxner.config.train import TrainConfig
+from tests.conll import sentences, write_conll
+from tests.tiny import SIZES, random_segments
+from tests.wordpiece import tiny_tokenizer
 
 
 def figures(printed):
@@ -29,6 +36,58 @@ def test_training_steps_in_turns(capsys):
 def test_an_unknown_peer_is_refused():
     with pytest.raises(ValueError, match="there is no peer 'torch-slow'; known: torch, torch-fu"):
         main(["--against", "torch-slow"])
+
+
+def torch_bert(labels=5):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    return transformers.BertForTokenClassification(
+        transformers.BertConfig(**{**SIZES, "max_position_embeddings": 128}, num_labels=labels)
+    )
+
+
+def test_nothing_decays_that_the_trainer_leaves():
+    model = torch_bert()
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, rest = ({names[id(p)] for p in group["params"]} for group in decay_groups(model, 0.01))
+    assert decayed | rest == set(names.values())
+    assert decayed == {name for name, p in model.named_parameters() if p.ndim == 2}
+
+
+def test_epochs_are_grouped_as_the_trainer_groups_them():
+    """A small corpus still has megabatches of a quarter: not one sorted pass over everything."""
+    lengths = np.random.default_rng(0).integers(3, 60, 160)
+    segments = random_segments(np.random.default_rng(1), lengths)
+    config = TrainConfig(dataset="flaxner:embedded", batch_size=8)
+    loop = TorchLoop(torch_bert(), segments, config, 40, Peer(grouped=True))
+    first, second = loop.epoch(), loop.epoch()
+    for epoch in (first, second):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(160))
+    assert [b.tolist() for b in first] != [b.tolist() for b in second]
+    widest = [int(lengths[batch].max()) for batch in first]
+    assert widest[0] == lengths.max()  # the Trainer puts the longest first
+    rises = sum(a < b for a, b in itertools.pairwise(widest))
+    assert rises == 3  # four megabatches of five batches, each from long to short
+
+
+@pytest.mark.slow
+def test_quality_of_both_sides(tmp_path, capsys):
+    """Both train from the same folder and corpora; one line a run."""
+    from flaxner.benchmark.quality import add_arguments, run
+    from flaxner.config.command_line import Parser
+
+    for split, count in (("train", 24), ("test", 8)):
+        write_conll(tmp_path / f"{split}.conll", sentences(count))
+    torch_bert().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    parser = Parser()
+    add_arguments(parser)
+    words = ["--model", f"{tmp_path}/model", "--epochs", "1", "--batch-size", "8", "--seeds", "1"]
+    words += ["--train-file", f"{tmp_path}/train.conll", "--test-file", f"{tmp_path}/test.conll"]
+    assert run(parser.parse_args(words)) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()[:2]]
+    assert [line["side"] for line in lines] == ["flaxner", "torch"]
+    assert all(0 <= line["f1"]["test"] <= 1 for line in lines)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is getrusage's")

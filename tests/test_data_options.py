@@ -143,12 +143,12 @@ def test_one_fold_alone_is_the_fold_of_the_whole(folds, settings, tmp_path):
 
 
 def test_an_interrupted_fold_says_how_the_whole_goes_on(settings, tmp_path, monkeypatch):
-    from flaxner.training import run as training
+    from flaxner.training.loop import Loop
 
     def interrupted(self, state, checkpoints):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Trainer, "_train", interrupted)
+    monkeypatch.setattr(Loop, "train", interrupted)
     with pytest.raises(RunStopped, match=r"start again with: .*/folds/config\.toml --resume"):
         start(settings, tmp_path / "folds", **FOLDS)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from flaxner.aot.chips import Topology
 from flaxner.aot.costs import Collective, read_program
@@ -21,14 +20,10 @@ from flaxner.aot.libtpu import libtpu_version, out_of_memory, topology_devices
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
-from flaxner.devices.mesh import batch_sharding, make_mesh, replicated, tree_shardings
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
-from flaxner.runs.state import TrainState
-from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import optimizer_of
-from flaxner.training.step import INPUTS, make_steps
+from flaxner.training.program import make_program
 
 VERSION = 3  # of what is kept on disk
 
@@ -107,47 +102,24 @@ class Compiler:
         work: Workload,
         cache: Path | None,
     ) -> None:
-        self.config, self.topology, self.cache = config, topology, cache
-        self.mesh = make_mesh(config.fsdp, topology_devices(topology))
+        self.topology, self.cache = topology, cache
         dtype = "bfloat16" if config.precision == "auto" else config.precision
         compute = Compute(dtype=dtype, scan_layers=config.scan_layers, remat=config.remat)
         self.model = Model(sizes, compute)
-        schedule, self.optimizer = optimizer_of(config, work.steps)
-        self.steps = make_steps(
-            self.model,
-            Softmax(),
-            self.optimizer,
-            schedule,
-            self.mesh,
-            seed=config.seed,
-            accumulate=config.accumulate,
+        self.program = make_program(
+            config, self.model, work.steps, devices=topology_devices(topology)
         )
-
-    @property
-    def params(self) -> Any:
-        """Shapes and shardings of the parameters."""
-        return _placed(self.model.shapes, tree_shardings(self.mesh, self.model.shapes))
-
-    @property
-    def opt_state(self) -> Any:
-        """Shapes and shardings of the optimizer's state."""
-        shapes = jax.eval_shape(self.optimizer.init, self.model.shapes)
-        return _placed(shapes, tree_shardings(self.mesh, shapes))
+        self.state = self.program.abstract_state()
 
     def train(self, rows: int, length: int) -> Compiled:
         """The training step on so many rows over all chips."""
-        step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(self.mesh))
-        state = TrainState(step, self.params, self.opt_state)
-        return self._compile(self.steps.train, state, self._batch(rows, length, "labels"))
+        batch = self.program.abstract_batch(rows, length, labelled=True)
+        return self._compile(self.program.steps.train, self.state, batch)
 
     def predict(self, rows: int, length: int) -> Compiled:
         """The evaluation step."""
-        return self._compile(self.steps.predict, self.params, self._batch(rows, length))
-
-    def _batch(self, rows: int, length: int, *more: str) -> dict[str, jax.ShapeDtypeStruct]:
-        spread = batch_sharding(self.mesh)
-        array = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=spread)
-        return dict.fromkeys((*INPUTS, *more), array)
+        batch = self.program.abstract_batch(rows, length, labelled=False)
+        return self._compile(self.program.steps.predict, self.state.params, batch)
 
     def _compile(self, function: Any, *arguments: Any) -> Compiled:
         traced = function.trace(*arguments)
@@ -155,7 +127,7 @@ class Compiler:
         kept = self._kept(lowered.as_text())
         if kept is not None and kept.is_file():
             return Compiled.from_json(json.loads(kept.read_text("utf-8")))
-        made = self._compile_now(lowered, matmul_flops(traced.jaxpr.jaxpr) / self.mesh.size)
+        made = self._compile_now(lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(f".{os.getpid()}")
@@ -179,7 +151,7 @@ class Compiler:
             return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], {}, wait)
         seconds = time.monotonic() - begin
         memory, raw = compiled.memory_analysis(), compiled.cost_analysis() or {}
-        program = read_program(compiled.as_text(), self.mesh.size)
+        program = read_program(compiled.as_text(), self.program.mesh.size)
         return Compiled(
             fits=True,
             available=None,
@@ -193,11 +165,3 @@ class Compiler:
             raw={name: raw[name] for name in ("flops", "bytes accessed") if name in raw},
             seconds=seconds,
         )
-
-
-def _placed(shapes: Any, shardings: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        shardings,
-    )

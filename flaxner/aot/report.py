@@ -220,7 +220,7 @@ def make_report(
     work = plan(config, topology.chips, given, corpus)
     compiler = Compiler(config, sizes, topology, work, cache)
     multiple = topology.chips * config.accumulate
-    held = bytes_on_a_chip(compiler.params) + bytes_on_a_chip(compiler.opt_state)
+    held = bytes_on_a_chip(compiler.state.params) + bytes_on_a_chip(compiler.state.opt_state)
     # The compiler uses about one core: what is sure to be needed is compiled side by side.
     with without_jax_cache(), ThreadPoolExecutor(1) as beside:
         rows = first_guess(compiler, work, held, multiple) if search else work.rows
@@ -237,8 +237,8 @@ def make_report(
         topology=topology,
         work=work,
         parameters=sum(int(np.prod(leaf.shape)) for leaf in compiler.model.shapes.values()),
-        params_bytes=bytes_on_a_chip(compiler.params),
-        optimizer_bytes=bytes_on_a_chip(compiler.opt_state),
+        params_bytes=bytes_on_a_chip(compiler.state.params),
+        optimizer_bytes=bytes_on_a_chip(compiler.state.opt_state),
         train=train,
         predict=predict,
         bounds=bounds,

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from flaxner.config.train import TrainConfig
-from flaxner.data.batches import TrainBatches
 from flaxner.data.segments import Segments, windows
 from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
+from flaxner.training.program import train_batches
 
 
 def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
@@ -143,14 +143,7 @@ def plan(
         source = f"{len(lengths):,} sentences given"
     else:
         segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
-    batches = TrainBatches(
-        segments,
-        config.batch_size,
-        config.packed_length,
-        config.epochs,
-        config.seed,
-        multiple=chips * config.accumulate,
-    )
+    batches = train_batches(config, segments, chips)
     return Workload(
         sentences=segments.num_sentences,
         rows=batches.shapes[-1],

@@ -1,26 +1,25 @@
 """The loops that `benchmark.py train` compares, each over the same sentences.
 
-Ours is the program that `scripts/train.py` runs. The peers are torch loops that do what the
-Hugging Face Trainer does in a step: collate, forward, backward, clip, AdamW, schedule.
+Ours is the program that `scripts/train.py` runs, torch's is `TorchLoop`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import dataclasses
 import time
 
 import jax
 import numpy as np
 
 from flaxner.benchmark.contender import Slice
-from flaxner.data.batches import TrainBatches
-from flaxner.devices.mesh import make_mesh, place_batch
-from flaxner.training.feed import TRAIN_INPUTS, feed
-from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.benchmark.torch_loop import PEERS, TorchLoop, torch_model
+from flaxner.data.segments import Segments
+from flaxner.devices.mesh import place_batch
+from flaxner.training.feed import feed
 from flaxner.training.preparation import Prepared
-from flaxner.training.step import init_state, make_steps
+from flaxner.training.program import program_of_run
+from flaxner.training.step import TRAIN_INPUTS
 
 
 class Ours:
@@ -30,29 +29,11 @@ class Ours:
 
     def __init__(self, prepared: Prepared, turns: int, steps: int) -> None:
         config = prepared.config
-        segments = prepared.segments["train"]
-        per_epoch = -(-segments.num_sentences // config.batch_size)
-        self.mesh = make_mesh(config.fsdp)
-        self.batches = TrainBatches(
-            segments,
-            config.batch_size,
-            config.row_length,
-            epochs=max(config.epochs, turns * steps / per_epoch),  # row counts of a real run
-            seed=config.seed,
-            multiple=math.lcm(self.mesh.size, self.mesh.size * config.accumulate),
-        )
-        schedule = linear_schedule(config.learning_rate, self.batches.num_steps, 0.1)
-        optimizer = make_optimizer(schedule, weight_decay=config.weight_decay)
-        self.steps = make_steps(
-            prepared.model,
-            Softmax(),
-            optimizer,
-            schedule,
-            self.mesh,
-            seed=config.seed,
-            accumulate=config.accumulate,
-        )
-        self.state = init_state(prepared.params, optimizer, self.mesh)
+        per_epoch = -(-prepared.segments["train"].num_sentences // config.batch_size)
+        config = config.replace(epochs=max(config.epochs, turns * steps / per_epoch))
+        prepared = dataclasses.replace(prepared, config=config)  # row counts of a real run
+        self.program, self.batches = program_of_run(prepared)
+        self.state = self.program.init(prepared.params)
         largest_first = sorted(self.batches.shapes, reverse=True)  # its memory serves the others
         compiling = sum(map(self._empty_step, largest_first))
         self.compile_seconds = max(compiling - sum(map(self._empty_step, largest_first)), 0.0)
@@ -66,7 +47,8 @@ class Ours:
         batch = {name: np.zeros((rows, self.batches.row_length), np.int32) for name in TRAIN_INPUTS}
         batch["labels"] -= 100
         begin = time.perf_counter()
-        self.state, metrics = self.steps.train(self.state, place_batch(batch, self.mesh))
+        placed = place_batch(batch, self.program.mesh)
+        self.state, metrics = self.program.steps.train(self.state, placed)
         jax.block_until_ready((self.state, metrics))
         return time.perf_counter() - begin
 
@@ -76,10 +58,11 @@ class Ours:
         tokens = slots = 0
         loss, late = 0.0, None
         begin = time.perf_counter()
-        ready = feed(self.batches, self.mesh, first, min(first + steps, self.batches.num_steps))
+        end = min(first + steps, self.batches.num_steps)
+        ready = feed(self.batches, self.program.mesh, first, end)
         with contextlib.closing(ready):
             for _, batch, count in ready:
-                self.state, metrics = self.steps.train(self.state, batch)
+                self.state, metrics = self.program.steps.train(self.state, batch)
                 tokens, slots = tokens + count, slots + batch["labels"].size
                 if late is not None:
                     loss = float(late["loss"])
@@ -89,7 +72,47 @@ class Ours:
             jax.block_until_ready(self.state)
         seconds = time.perf_counter() - begin
         members = [self.batches.members(s) for s in range(first, first + steps)]
-        lengths = self.batches.segments.lengths[np.concatenate(members)]
-        sentences = self.batches.segments.sentences[np.concatenate(members)]
-        squares = int((lengths**2).sum())
-        return Slice(seconds, tokens, slots, len(np.unique(sentences)), squares, loss)
+        sentences, squares = _seen(self.batches.segments, members)
+        return Slice(seconds, tokens, slots, sentences, squares, loss)
+
+
+class Torch:
+    """One of PEERS, from the weights that ours starts from."""
+
+    def __init__(self, name: str, prepared: Prepared, turns: int, steps: int) -> None:
+        self.name = name
+        self.segments = prepared.segments["train"]
+        model = torch_model(prepared)
+        self.loop = TorchLoop(model, self.segments, prepared.config, turns * steps, PEERS[name])
+        self.order = self.loop.epoch()
+        lengths = self.segments.lengths
+        self.longest = max(self.order, key=lambda batch: int(lengths[batch].max()))
+        begin = time.perf_counter()
+        self.warm()
+        once = time.perf_counter() - begin
+        begin = time.perf_counter()
+        self.loop.step(self.order[0])
+        self.warm()
+        self.compile_seconds = max(once - (time.perf_counter() - begin), 0.0)
+
+    def warm(self) -> None:
+        """A step on the batch with the longest sentence."""
+        self.loop.step(self.longest)
+
+    def run(self, turn: int, turns: int, steps: int) -> Slice:
+        """Every stride-th batch of the epoch, so that each turn sees all lengths."""
+        stride = max(len(self.order) // steps, 1)
+        chosen = [self.order[(turn % stride + i * stride) % len(self.order)] for i in range(steps)]
+        begin = time.perf_counter()
+        taken = [self.loop.step(members) for members in chosen]
+        seconds = time.perf_counter() - begin
+        tokens = sum(int(self.segments.lengths[members].sum()) for members in chosen)
+        sentences, squares = _seen(self.segments, chosen)
+        slots = sum(step.slots for step in taken)
+        return Slice(seconds, tokens, slots, sentences, squares, taken[-1].loss)
+
+
+def _seen(segments: Segments, batches: list[np.ndarray]) -> tuple[int, int]:
+    """Sentences in these batches of segments, and the sum of the squared segment lengths."""
+    members = np.concatenate(batches)
+    return len(np.unique(segments.sentences[members])), int((segments.lengths[members] ** 2).sum())

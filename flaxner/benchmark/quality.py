@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flaxner.benchmark import torch_reference
+from flaxner.benchmark.torch_loop import Peer, TorchLoop
 from flaxner.config.command_line import Parser
 from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.training.prediction import score_labels
@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     for seed in range(arguments.seeds):
         for side in arguments.sides:
             config = _config(arguments, seed)
-            found = _ours(config) if side == "flaxner" else _theirs(config)
-            for split, f1 in found.items():
+            by_split = _ours(config) if side == "flaxner" else _theirs(config)
+            for split, f1 in by_split.items():
                 scores[side].setdefault(split, []).append(f1)
-            print(json.dumps({"side": side, "seed": seed, "f1": found}), flush=True)
+            print(json.dumps({"side": side, "seed": seed, "f1": by_split}), flush=True)
     Console().print(_table(arguments, scores))
     return 0
 
@@ -82,20 +82,25 @@ def _theirs(config: TrainConfig) -> dict[str, float]:
     prepared = prepare(config)
     torch.manual_seed(config.seed)
     model: Any = AutoModelForTokenClassification.from_pretrained(
-        config.model, num_labels=len(prepared.scheme)
+        config.model,
+        num_labels=len(prepared.scheme),
+        ignore_mismatched_sizes=True,  # a head of other labels is drawn anew, as ours is
+        trust_remote_code=False,
     )
-    settings = torch_reference.Reference(
-        int(config.epochs), config.batch_size, config.learning_rate, config.seed
-    )
-    torch_reference.train(model, prepared.segments["train"], settings)
-    found = {}
+    segments, epochs = prepared.segments["train"], int(config.epochs)
+    num_steps = -(-len(segments) // config.batch_size) * epochs
+    loop = TorchLoop(model, segments, prepared.config, num_steps, Peer(grouped=True, fused=True))
+    for _ in range(epochs):
+        for members in loop.epoch():
+            loop.step(members)
+    scores = {}
     for split in SPLITS[1:]:
         if split not in prepared.corpora:
             continue
-        corpus, segments = prepared.corpora[split], prepared.segments[split]
-        labels = torch_reference.predict(model, segments)
-        found[split] = score_labels(labels, corpus, prepared.scheme.tags)[0].overall_f1
-    return found
+        labels = loop.predict(prepared.segments[split])
+        report, _ = score_labels(labels, prepared.corpora[split], prepared.scheme.tags)
+        scores[split] = report.overall_f1
+    return scores
 
 
 def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
@@ -108,8 +113,8 @@ def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
     for name in ("", "split", "mean", "lowest", "highest", "standard deviation"):
         table.add_column(name, justify="right" if name not in ("", "split") else "left")
     for side, splits in scores.items():
-        for split, found in splits.items():
-            spread = statistics.stdev(found) if len(found) > 1 else 0.0
-            numbers = (statistics.mean(found), min(found), max(found), spread)
+        for split, f1 in splits.items():
+            spread = statistics.stdev(f1) if len(f1) > 1 else 0.0
+            numbers = (statistics.mean(f1), min(f1), max(f1), spread)
             table.add_row(side, split, *(f"{number:.4f}" for number in numbers))
     return table

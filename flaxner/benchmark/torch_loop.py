@@ -1,16 +1,20 @@
-"""The PyTorch loops that flaxner is compared with."""
+"""The PyTorch loop that flaxner is compared with, in speed and in quality: one for both.
+
+A step is what the Hugging Face Trainer does in one: collate, forward, backward, clip, AdamW,
+schedule. What it leaves without decay and how it groups by length are its own functions.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.benchmark.contender import Slice
 from flaxner.benchmark.machine import MATMUL_SIZE, best_rate
+from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL, Segments
 from flaxner.models.tensors import to_hf
 from flaxner.training.preparation import Prepared
@@ -18,10 +22,10 @@ from flaxner.training.preparation import Prepared
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """A torch loop.
+    """How the loop is run.
 
     Attributes:
-      grouped: batches of similar lengths, as the Trainer's `group_by_length`.
+      grouped: batches of similar lengths, as with the Trainer's `group_by_length`.
       fused: torch's fused AdamW, which the Trainer takes by default since torch 2.8.
       padded: every sentence padded to max_length, as run_flax_ner.py did.
       compiled: torch.compile with dynamic shapes.
@@ -43,112 +47,154 @@ PEERS = {
 }
 
 
-class Torch:
-    """One of PEERS, from the weights that ours starts from."""
+class Step(NamedTuple):
+    """What a step reports.
 
-    def __init__(self, name: str, peer: Peer, prepared: Prepared, turns: int, steps: int) -> None:
+    Attributes:
+      loss: mean over the labelled positions.
+      grad_norm: before clipping.
+      slots: tokens computed on, padding included.
+    """
+
+    loss: float
+    grad_norm: float
+    slots: int
+
+
+class TorchLoop:
+    """A torch model that is fine-tuned in place, with the settings of a run.
+
+    Args of the constructor:
+      model: a `...ForTokenClassification` of transformers.
+      segments: the tokenised training corpus.
+      config: batch size, optimizer, schedule, precision and seed are read.
+      num_steps: of the whole run, over which the learning rate rises and falls.
+      peer: which loop.
+    """
+
+    def __init__(
+        self, model: Any, segments: Segments, config: TrainConfig, num_steps: int, peer: Peer
+    ) -> None:
         import torch
-        from transformers import AutoConfig, AutoModelForTokenClassification
+        from transformers import get_linear_schedule_with_warmup
 
-        self.name, self.peer, self.config = name, peer, prepared.config
-        self.segments: Segments = prepared.segments["train"]
+        self.segments, self.config, self.peer = segments, config, peer
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.manual_seed(prepared.config.seed)
-        sizes = prepared.model.config.to_hf() | {"num_labels": prepared.model.config.num_labels}
-        model: Any = AutoModelForTokenClassification.from_config(AutoConfig.for_model(**sizes))
-        weights = to_hf(
-            {path: np.asarray(value) for path, value in prepared.params.items()},
-            prepared.model.rules,
-        )
-        model.load_state_dict({k: torch.tensor(v) for k, v in weights.items()})
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, prepared.config.weight_decay),
-            lr=prepared.config.learning_rate,
+            decay_groups(self.model, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
             fused=peer.fused or None,
         )
-        if peer.compiled:
-            self.model = torch.compile(self.model, dynamic=True)
-        total = turns * steps
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: max(0.0, 1.0 - step / max(total, 1))
-        )
-        self.order = self._epoch()
-        lengths = self.segments.lengths
-        self.longest = max(self.order, key=lambda batch: int(lengths[batch].max()))
-        begin = time.perf_counter()
-        self.warm()
-        once = time.perf_counter() - begin
-        begin = time.perf_counter()
-        self._step(self.order[0])
-        self.warm()
-        self.compile_seconds = max(once - (time.perf_counter() - begin), 0.0)
+        warmup = round(num_steps * config.warmup_ratio)
+        self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, num_steps)
+        self._forward = torch.compile(self.model, dynamic=True) if peer.compiled else self.model
+        self._order = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)
 
-    def warm(self) -> None:
-        """A step on the batch with the longest sentence."""
-        self._step(self.longest)
+    def epoch(self) -> list[np.ndarray]:
+        """The segments of every batch of the next epoch."""
+        import torch
+        from transformers.trainer_pt_utils import get_length_grouped_indices
 
-    def _epoch(self) -> list[np.ndarray]:
-        """The segments of every batch of an epoch."""
-        size, count = self.config.batch_size, len(self.segments)
-        order = np.random.default_rng(self.config.seed).permutation(count)
-        if self.peer.grouped:  # transformers.trainer_pt_utils.get_length_grouped_indices
-            mega = max(min(count // (size * 4), 50), 1) * size
-            lengths = self.segments.lengths
-            pools = [order[i : i + mega] for i in range(0, count, mega)]
-            order = np.concatenate([pool[np.argsort(-lengths[pool])] for pool in pools])
-        return [order[i : i + size] for i in range(0, count, size)]
+        size, lengths = self.config.batch_size, self.segments.lengths.tolist()
+        if self.peer.grouped:
+            order = get_length_grouped_indices(lengths, size, generator=self._order)
+        else:
+            order = torch.randperm(len(lengths), generator=self._order).tolist()
+        return [np.asarray(order[i : i + size]) for i in range(0, len(order), size)]
 
-    def run(self, turn: int, turns: int, steps: int) -> Slice:
-        """Every stride-th batch of the epoch, so that each turn sees all lengths."""
-        stride = max(len(self.order) // steps, 1)
-        chosen = [self.order[(turn % stride + i * stride) % len(self.order)] for i in range(steps)]
-        slots, loss = 0, 0.0
-        begin = time.perf_counter()
-        for members in chosen:
-            value, size = self._step(members)
-            slots += size
-            loss = value
-        seconds = time.perf_counter() - begin
-        lengths = self.segments.lengths[np.concatenate(chosen)]
-        sentences = len(np.unique(self.segments.sentences[np.concatenate(chosen)]))
-        squares = int((lengths**2).sum())
-        return Slice(seconds, int(lengths.sum()), slots, sentences, squares, loss)
-
-    def _step(self, members: np.ndarray) -> tuple[float, int]:
+    def step(self, members: np.ndarray) -> Step:
+        """One optimizer step on these segments."""
         import torch
 
-        batch = {key: torch.tensor(value) for key, value in self._collate(members).items()}
-        batch = {key: value.to(self.device) for key, value in batch.items()}
+        width = self.config.max_length if self.peer.padded else None
+        batch = self._placed(padded(self.segments, members, width))
         half = self.config.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16, enabled=half):
-            loss = self.model(**batch).loss
+            loss = self._forward(**batch).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        limit = self.config.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach()), batch["input_ids"].numel()
+        return Step(float(loss.detach()), float(norm), batch["input_ids"].numel())
 
-    def _collate(self, members: np.ndarray) -> dict[str, np.ndarray]:
-        lengths = self.segments.lengths[members]
-        width = self.config.max_length if self.peer.padded else int(lengths.max())
-        ids = np.zeros((len(members), width), np.int64)
-        labels = np.full_like(ids, IGNORED_LABEL)
-        for row, index in enumerate(members):
-            low, high = self.segments.starts[index], self.segments.starts[index + 1]
-            ids[row, : high - low] = self.segments.input_ids[low:high]
-            labels[row, : high - low] = self.segments.labels[low:high]
-        mask = np.arange(width)[None] < lengths[:, None]
-        return {"input_ids": ids, "attention_mask": mask.astype(np.int64), "labels": labels}
+    def predict(self, segments: Segments, batch_size: int = 64) -> np.ndarray:
+        """One label for every word of a corpus, int32, in corpus order."""
+        import torch
+
+        labels = np.full(segments.num_words, -1, np.int32)
+        order = np.argsort(segments.lengths, kind="stable")
+        self.model.eval()
+        with torch.no_grad():
+            for begin in range(0, len(order), batch_size):
+                members = order[begin : begin + batch_size]
+                batch = self._placed(padded(segments, members))
+                batch.pop("labels")
+                best_BL = self.model(**batch).logits.argmax(-1).cpu().numpy()
+                for row, member in enumerate(members):
+                    low, high = segments.starts[member], segments.starts[member + 1]
+                    words = segments.words[low:high]
+                    owned = words >= 0
+                    labels[words[owned]] = best_BL[row, : high - low][owned]
+        self.model.train()
+        return labels
+
+    def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        import torch
+
+        return {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
 
 
-def _decay_groups(model: Any, weight_decay: float) -> Iterator[dict[str, Any]]:
-    named = list(model.named_parameters())
-    plain = [p for name, p in named if name.endswith("bias") or "LayerNorm" in name]
-    rest = [p for name, p in named if not (name.endswith("bias") or "LayerNorm" in name)]
-    yield {"params": rest, "weight_decay": weight_decay}
-    yield {"params": plain, "weight_decay": 0.0}
+def padded(
+    segments: Segments, members: Sequence[int] | np.ndarray, width: int | None = None
+) -> dict[str, np.ndarray]:
+    """Segments as one batch of the arrays that a torch model takes.
+
+    Args:
+      segments: a tokenised corpus.
+      members: which of them.
+      width: tokens of a row; the longest of them if None.
+    """
+    lengths = segments.lengths[members]
+    ids_BL = np.zeros((len(members), width or int(lengths.max())), np.int64)
+    labels_BL = np.full_like(ids_BL, IGNORED_LABEL)
+    for row, member in enumerate(members):
+        low, high = segments.starts[member], segments.starts[member + 1]
+        ids_BL[row, : high - low] = segments.input_ids[low:high]
+        labels_BL[row, : high - low] = segments.labels[low:high]
+    mask_BL = np.arange(ids_BL.shape[1])[None] < lengths[:, None]
+    return {"input_ids": ids_BL, "attention_mask": mask_BL.astype(np.int64), "labels": labels_BL}
+
+
+def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups as the Trainer makes them: no decay on biases and norms."""
+    from transformers import Trainer
+
+    trainer: Any = None  # the method reads nothing of it
+    decayed = set(Trainer.get_decay_parameter_names(trainer, model))
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [
+        {"params": [p for name, p in named if name in decayed], "weight_decay": weight_decay},
+        {"params": [p for name, p in named if name not in decayed], "weight_decay": 0.0},
+    ]
+
+
+def torch_model(prepared: Prepared) -> Any:
+    """A torch model with the weights that ours starts from."""
+    import torch
+    from transformers import AutoConfig, AutoModelForTokenClassification
+
+    sizes = prepared.model.config.to_hf() | {"num_labels": prepared.model.config.num_labels}
+    model: Any = AutoModelForTokenClassification.from_config(AutoConfig.for_model(**sizes))
+    params = {path: np.asarray(value) for path, value in prepared.params.items()}
+    weights = to_hf(params, prepared.model.rules)
+    model.load_state_dict({name: torch.tensor(tensor) for name, tensor in weights.items()})
+    return model
 
 
 def torch_matmul_rate(precision: str) -> float:

@@ -79,12 +79,11 @@ def _prepared(config: TrainConfig) -> Any:
 
 
 def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
-    from flaxner.benchmark.contenders import Ours
-    from flaxner.benchmark.torch_loop import PEERS, Torch
+    from flaxner.benchmark.contenders import Ours, Torch
 
     if name == "flaxner":
         return Ours(prepared, turns, steps)
-    return Torch(name, PEERS[name], prepared, turns, steps)
+    return Torch(name, prepared, turns, steps)
 
 
 def _steps(prepared: Any, steps: int) -> int:

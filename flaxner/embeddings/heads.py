@@ -18,12 +18,12 @@ from flaxner.data.tags import LabelScheme
 from flaxner.embeddings.contextual import ContextualEncoder
 from flaxner.embeddings.static import StaticVectors
 from flaxner.models.vectors import FIRST, TABLE, UNKNOWN, StaticConfig, StaticModel
-from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
-from flaxner.training.loop import Trainer
+from flaxner.runs.state import TrainState
+from flaxner.training.loop import Loop
 from flaxner.training.prediction import Tags
 from flaxner.training.preparation import Prepared
-from flaxner.training.step import init_state
 from flaxner.training.stopping import Interruption
 
 # A head over fixed vectors has other needs than a whole BERT: a high rate, more epochs, and, as
@@ -49,37 +49,23 @@ GRID = tuple(Trial(rate, how) for how in ("standard", "length") for rate in (1e-
 Rows = Callable[[str, list[Sentence]], np.ndarray]
 
 
-class BestHead(Checkpoints):
-    """Holds the best head in memory, where a run of BERT writes checkpoints to disk."""
+class BestHead:
+    """Keeps the best head in memory, where a run of BERT writes checkpoints to disk: a `Keeper`.
+
+    Attributes:
+      head: path -> array of the trained parameters; empty before the first evaluation.
+    """
 
     def __init__(self) -> None:
         self.head: dict[str, np.ndarray] = {}
 
-    def save(self, state: Any, progress: Any, fingerprint: Any) -> None:
+    def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
         """Keep the trained parameters if they are the best so far."""
         if progress.best_step == int(state.step):
             self.head = {k: np.array(v) for k, v in state.params.items() if k != TABLE}
 
     def wait(self) -> None:
         """Nothing is pending."""
-
-
-class HeadTrainer(Trainer):
-    """The loop of a BERT run over a `StaticModel`; the model is not exported."""
-
-    def fit(self) -> float:
-        """Train to the end, hold the best head; its F1 on the validation split."""
-        model: Any = self.prepared.model
-        best = BestHead()
-        state = init_state(self.prepared.params, self.optimizer, self.mesh, model.frozen)
-        with self.interruption.deferred():
-            state = self._train(state, best)
-        self.best = {**state.params, **best.head}
-        return self.progress.best_score
-
-    def tags(self, split: str) -> Tags:
-        """What the best head says of a split."""
-        return self.judge.score(split, self.best)[1]
 
 
 class Head(NamedTuple):
@@ -134,20 +120,21 @@ def train_head(
     }
     prepared = _prepared(config, corpora, scheme, segments)
     quiet = Console(file=console.file, quiet=not console.is_terminal)
-    best: HeadTrainer | None = None
+    best: tuple[Loop, Mapping[str, Any]] | None = None
     scores: list[float] = []
     with Interruption(console.print) as interruption:
         for trial in grid if validated else grid[:1]:
             vectors = scaled(table, segments["train"].input_ids, trial.scaling)
             run = RunFolder(folder / f"{trial.scaling} {trial.learning_rate:g}")
-            trainer = HeadTrainer(
-                _tried(prepared, trial, vectors, window), run, quiet, interruption
-            )
-            scores.append(trainer.fit())
+            loop = Loop(_tried(prepared, trial, vectors, window), run, quiet, interruption)
+            kept = BestHead()
+            state = loop.train(loop.initial_state(), kept)
+            scores.append(loop.progress.best_score)
             if best is None or scores[-1] > max(scores[:-1]):
-                best = trainer
+                best = loop, {**state.params, **kept.head}
         assert best is not None, "a grid has a trial"
-        tags = best.tags("test")
+        loop, params = best
+        tags = loop.judge.score("test", params)[1]
     chosen = int(np.argmax(scores))
     trials = [
         {**trial._asdict(), "validation_f1": score if validated else None, "chosen": i == chosen}

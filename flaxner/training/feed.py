@@ -14,10 +14,9 @@ from jax.sharding import Mesh
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import place_batch
 from flaxner.devices.processes import this_part
-from flaxner.training.step import INPUTS
+from flaxner.training.step import TRAIN_INPUTS
 
 AHEAD = 2  # batches
-TRAIN_INPUTS = (*INPUTS, "labels")
 
 Item = tuple[int, dict[str, jax.Array], int]
 

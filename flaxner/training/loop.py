@@ -1,35 +1,28 @@
-"""One run: steps -> checkpoints -> scores -> Hub folder."""
+"""The loop of a run: steps -> metrics, scores on the way, states worth keeping."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
 
-from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
-from flaxner.devices.mesh import make_mesh, to_host
-from flaxner.files import write_text
-from flaxner.models.config_json import hub_config
-from flaxner.publishing.hub_folder import save_model_files
-from flaxner.runs.checkpoint import Checkpoints, Progress
+from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
 from flaxner.runs.state import TrainState
 from flaxner.training import outcome
 from flaxner.training.feed import feed
-from flaxner.training.fingerprint import fingerprint, refuse_another
-from flaxner.training.loss import Softmax, label_weights
-from flaxner.training.optimizer import optimizer_of
+from flaxner.training.fingerprint import fingerprint
+from flaxner.training.prediction import Judge
 from flaxner.training.preparation import Prepared
-from flaxner.training.progress import TrainProgress, announce
-from flaxner.training.step import init_state, make_steps
+from flaxner.training.program import program_of_run
+from flaxner.training.progress import TrainProgress
 from flaxner.training.stopping import (
     EvaluationCut,
     Interruption,
@@ -40,108 +33,61 @@ from flaxner.training.stopping import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What a run leaves behind.
+class Keeper(Protocol):
+    """Where the loop leaves its state: `Checkpoints` of a run, or whatever keeps less."""
+
+    def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
+        """Keep this state; called after evaluations, every `save_every` steps and at a stop."""
+
+    def wait(self) -> None:
+        """Return when the last state is safe."""
+
+
+class Loop:
+    """The steps of one run, whatever the network; what becomes of the model is another's concern.
+
+    Args of the constructor:
+      prepared: the ingredients.
+      run: metrics.jsonl is written there, and messages name it.
+      console: for the progress bar.
+      interruption: asks for a stop.
 
     Attributes:
-      output_dir: its folder.
-      hub_dir: the best model, for `transformers` and for `flaxner.pipeline`.
-      results: the content of results.json.
+      program: mesh and compiled steps.
+      batches: the plan of the run.
+      judge: scores parameters on the splits.
+      fingerprint: of settings and corpora, kept with every state.
+      progress: what has been done; that of a checkpoint if the run is resumed.
     """
-
-    output_dir: Path
-    hub_dir: Path
-    results: dict[str, Any]
-
-
-class Trainer:
-    """One run, from step 0 or from a checkpoint, to the exported model."""
 
     def __init__(
         self, prepared: Prepared, run: RunFolder, console: Console, interruption: Interruption
     ) -> None:
         self.prepared, self.run, self.console = prepared, run, console
-        self.interruption = interruption
-        config = self.config = prepared.config
-        self.mesh = make_mesh(config.fsdp)
-        devices = self.mesh.size
-        self.batches = TrainBatches(
-            prepared.segments["train"],
-            config.batch_size,
-            config.row_length,
-            config.epochs,
-            config.seed,
-            multiple=math.lcm(devices, devices * config.accumulate),
-        )
-        labels = prepared.segments["train"].labels
-        weights = label_weights(config.class_weights, prepared.scheme, labels)
-        self.schedule, self.optimizer = optimizer_of(config, self.batches.num_steps)
-        self.steps = make_steps(
-            prepared.model,
-            Softmax(weights),
-            self.optimizer,
-            self.schedule,
-            self.mesh,
-            seed=config.seed,
-            accumulate=config.accumulate,
-        )
-        self.judge = outcome.Judge(prepared, self.steps, self.mesh)
-        self.vote = processes.StopVote(self.mesh, lambda: interruption.requested is not None)
+        self.config, self.interruption = prepared.config, interruption
+        self.program, self.batches = program_of_run(prepared)
+        self.judge = Judge(prepared, self.program.steps, self.program.mesh)
         self.fingerprint = fingerprint(prepared, self.batches)
         self.progress = Progress()
-
-    def run_all(self) -> TrainResult:
-        """Train to the end, evaluate the best model, export it."""
-        announce(self.prepared, self.batches, self.mesh, self.console)
-        processes.on_main(lambda: self.run.claim(overwrite=self.config.overwrite))
-        checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
-        with contextlib.closing(checkpoints):
-            newest = self._find(checkpoints) if self.config.resume else None
-            results = processes.on_main(self.run.finished)
-            at_end = newest == self.batches.num_steps
-            if at_end and results is not None and self.run.hub.is_dir():
-                self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
-                return TrainResult(self.run.path, self.run.hub, results)
-            processes.on_main(self._write_settings)
-            state = init_state(self.prepared.params, self.optimizer, self.mesh)
-            if newest is not None:
-                state = checkpoints.restore(newest, state)
-            with self.interruption.deferred():
-                state = self._train(state, checkpoints)
-            params = state.params
-            best = self.progress.best_step
-            if 0 <= best < self.batches.num_steps:
-                checkpoints.wait()
-                params = checkpoints.restore(best, state).params
-            del state
-            return self._finish(params)
-
-    def _find(self, checkpoints: Checkpoints) -> int | None:
-        """The step to go on from; it must be of the same run."""
-        newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
-        if newest is None:
-            self.console.print("no checkpoint yet: starting from step 0")
-            return None
-        self.progress, theirs = checkpoints.describe(newest)
-        refuse_another(self.run.path, self.fingerprint, theirs)
-        self.console.print(f"resuming from step {newest}")
-        return newest
-
-    def _write_settings(self) -> None:
-        settings = self.config.replace(resume=False, overwrite=False).to_toml()
-        write_text(self.run.config, settings)
-        prepared = self.prepared
-        hub_fields = hub_config(
-            prepared.model,
-            prepared.scheme,
-            prepared.fields,
-            max_length=self.config.max_length,
+        self._vote = processes.StopVote(
+            self.program.mesh, lambda: interruption.requested is not None
         )
-        save_model_files(self.run.model, prepared.tokenizer, hub_fields)
 
-    def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
-        """Steps to the end; an interruption saves and raises RunStopped."""
+    def initial_state(self) -> TrainState:
+        """Step 0."""
+        return self.program.init(self.prepared.params)
+
+    def train(self, state: TrainState, keeper: Keeper) -> TrainState:
+        """Steps from this state to the end; signals wait for the end of a step.
+
+        Raises:
+          RunStopped: a stop was asked for; the state is kept.
+          NotFinite: loss, gradient or parameters left the range of numbers.
+        """
+        with self.interruption.deferred():
+            return self._train(state, keeper)
+
+    def _train(self, state: TrainState, keeper: Keeper) -> TrainState:
         config, total, first = self.config, self.batches.num_steps, int(state.step)
         eval_every = config.eval_every or self.batches.steps_per_epoch
         save_every = config.save_every or eval_every
@@ -157,14 +103,14 @@ class Trainer:
         with (
             contextlib.closing(log),
             TrainProgress(self.console, total, first) as bar,
-            contextlib.closing(feed(self.batches, self.mesh, first, total)) as ready,
+            contextlib.closing(feed(self.batches, self.program.mesh, first, total)) as ready,
         ):
             if first and evaluates(first) and self.progress.evaluated < first:
                 self._evaluate(first, state, log, bar)  # the last session had no time for it
             late: tuple[int, int, Any] | None = None
             for step, batch, count in ready:
-                state, metrics = self.steps.train(state, batch)
-                stop = self.vote()
+                state, metrics = self.program.steps.train(state, batch)
+                stop = self._vote()
                 if late is not None:  # the device is busy with this step while we read the last
                     self._record(log, bar, *late)
                 late = (step + 1, count, metrics)
@@ -174,9 +120,9 @@ class Trainer:
                     late = None
                     if evaluate and not stop:
                         stop = not self._evaluate(step + 1, state, log, bar)
-                    self._save(step + 1, state, log, checkpoints)
+                    self._save(step + 1, state, log, keeper)
                 if stop:
-                    self._stop(checkpoints)
+                    self._stop(keeper)
         self._update()
         return state
 
@@ -184,21 +130,19 @@ class Trainer:
         """Note time, compilations and whatever else changed."""
         self.progress = self.progress._replace(
             seconds=time.monotonic() - self._begin,
-            compiled=outcome.compiled(self.progress.compiled, self.steps.traces),
+            compiled=outcome.compiled(self.progress.compiled, self.program.steps.traces),
             **changes,
         )
 
-    def _save(
-        self, step: int, state: TrainState, log: MetricsLog, checkpoints: Checkpoints
-    ) -> None:
+    def _save(self, step: int, state: TrainState, log: MetricsLog, keeper: Keeper) -> None:
         if not bool(all_finite(state.params)):
             raise NotFinite(f"the parameters are no numbers after step {step}")
         log.sync()
         self._update(logged_lines=log.lines)
-        checkpoints.save(state, self.progress, self.fingerprint)
+        keeper.save(state, self.progress, self.fingerprint)
 
-    def _stop(self, checkpoints: Checkpoints) -> None:
-        checkpoints.wait()
+    def _stop(self, keeper: Keeper) -> None:
+        keeper.wait()
         name = self.interruption.requested or "another process was asked to stop"
         raise RunStopped(f"{name}: stopped{go_on(self.run)}")
 
@@ -241,17 +185,5 @@ class Trainer:
         return True
 
     def _check_vote(self, words_done: int) -> None:
-        if self.vote():
+        if self._vote():
             raise EvaluationCut
-
-    def _finish(self, params: Any) -> TrainResult:
-        results, tags = outcome.finish(self.judge, self.run, self.console, params)
-        compiled = outcome.compiled(self.progress.compiled, self.steps.traces)
-        progress = self.progress._replace(compiled=compiled)
-        results["train"] = outcome.train_results(self.prepared, self.batches, self.mesh, progress)
-        outcome.write(
-            self.prepared, self.run, to_host(params, self.mesh), results, tags, self.console
-        )
-        processes.barrier("flaxner: the run has ended")
-        self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
-        return TrainResult(self.run.path, self.run.hub, results)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
 import time
 
@@ -15,14 +17,12 @@ import numpy as np
 from flaxner.config.command_line import Parser
 from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
-from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
-from flaxner.devices.mesh import batch_sharding, make_mesh, place_batch, replicated
+from flaxner.devices.mesh import batch_sharding, make_mesh, replicated
 from flaxner.devices.processes import this_part
-from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.feed import feed
 from flaxner.training.preparation import prepare
-from flaxner.training.step import INPUTS, init_state, make_steps
+from flaxner.training.program import program_of_run
 
 STEPS = 20
 
@@ -54,25 +54,15 @@ def check_training(steps: int = STEPS) -> str:
       ValueError: the loss does not fall.
     """
     prepared = prepare(TrainConfig(**load_preset("quickstart")))
-    config, mesh = prepared.config, make_mesh()
-    batches = TrainBatches(
-        prepared.segments["train"],
-        config.batch_size,
-        config.row_length,
-        config.epochs,
-        config.seed,
-        multiple=mesh.size,
-    )
-    schedule = linear_schedule(config.learning_rate, steps, config.warmup_ratio)
-    optimizer = make_optimizer(schedule)
-    made = make_steps(prepared.model, Softmax(), optimizer, schedule, mesh, seed=config.seed)
-    state = init_state(prepared.params, optimizer, mesh)
+    per_epoch = -(-prepared.segments["train"].num_sentences // prepared.config.batch_size)
+    config = prepared.config.replace(epochs=steps / per_epoch)
+    program, batches = program_of_run(dataclasses.replace(prepared, config=config))
+    state = program.init(prepared.params)
     begin, losses = time.monotonic(), []
-    for step in range(steps):
-        rows = batches.at(step, this_part())
-        batch = place_batch({name: getattr(rows, name) for name in (*INPUTS, "labels")}, mesh)
-        state, metrics = made.train(state, batch)
-        losses.append(float(np.asarray(metrics["loss"])))
+    with contextlib.closing(feed(batches, program.mesh, 0, steps)) as ready:
+        for _, batch, _ in ready:
+            state, metrics = program.steps.train(state, batch)
+            losses.append(float(np.asarray(metrics["loss"])))
     if not losses[-1] < losses[0]:
         raise ValueError(f"{steps} steps do not lower the loss: {losses[0]:.3f}, {losses[-1]:.3f}")
     seconds = time.monotonic() - begin

@@ -17,7 +17,6 @@ from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
-from flaxner.training.loop import Trainer, TrainResult
 from flaxner.training.preparation import Prepared, prepare
 from flaxner.training.stopping import (
     Interruption,
@@ -27,6 +26,7 @@ from flaxner.training.stopping import (
     device_failure,
     go_on,
 )
+from flaxner.training.trainer import Trainer, TrainResult
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:

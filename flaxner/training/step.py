@@ -19,6 +19,7 @@ from flaxner.training.loss import Softmax
 
 Batch = Mapping[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
+TRAIN_INPUTS = (*INPUTS, "labels")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""The program of a run, assembled once: mesh, optimizer, steps and their batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.data.segments import Segments
+from flaxner.devices.mesh import batch_sharding, make_mesh, replicated, tree_shardings
+from flaxner.models.network import Network, Params
+from flaxner.runs.state import TrainState
+from flaxner.training.loss import Softmax, label_weights
+from flaxner.training.optimizer import optimizer_of
+from flaxner.training.preparation import Prepared
+from flaxner.training.step import INPUTS, TRAIN_INPUTS, Steps, init_state, make_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a run computes with: the same object trains, is checked, measured and preflighted.
+
+    Attributes:
+      model: static definition.
+      mesh: axes (data, fsdp).
+      optimizer: takes `scale`, see `make_optimizer`.
+      steps: the training and the prediction step, compiled at their first call of a shape.
+    """
+
+    model: Network
+    mesh: Mesh
+    optimizer: optax.GradientTransformationExtraArgs
+    steps: Steps
+
+    def init(self, params: Params) -> TrainState:
+        """Step 0 from host arrays, on the devices."""
+        return init_state(params, self.optimizer, self.mesh, self.model.frozen)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of a state, for compiling without one."""
+        step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(self.mesh))
+        shapes = self.model.shapes
+        trained = {path: leaf for path, leaf in shapes.items() if path not in self.model.frozen}
+        moments = jax.eval_shape(self.optimizer.init, trained)
+        return TrainState(step, self._placed(shapes), self._placed(moments))
+
+    def abstract_batch(
+        self, rows: int, length: int, *, labelled: bool
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """The same of a batch (rows, length) over all devices."""
+        names = TRAIN_INPUTS if labelled else INPUTS
+        sharding = batch_sharding(self.mesh)
+        return dict.fromkeys(
+            names, jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
+        )
+
+    def _placed(self, shapes: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            shapes,
+            tree_shardings(self.mesh, shapes),
+        )
+
+
+def make_program(
+    config: TrainConfig,
+    model: Network,
+    num_steps: int,
+    *,
+    weights: tuple[float, ...] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Program:
+    """The program that the settings name.
+
+    Args:
+      config: the settings, resolved.
+      model: static definition.
+      num_steps: of the whole run, over which the learning rate rises and falls.
+      weights: of each label in the loss; None: all 1.
+      devices: to run or compile on; all that this process sees if None.
+
+    Raises:
+      ValueError: `fsdp` does not divide the number of devices.
+    """
+    mesh = make_mesh(config.fsdp, devices)
+    schedule, optimizer = optimizer_of(config, num_steps)
+    steps = make_steps(
+        model,
+        Softmax(weights),
+        optimizer,
+        schedule,
+        mesh,
+        seed=config.seed,
+        accumulate=config.accumulate,
+    )
+    return Program(model, mesh, optimizer, steps)
+
+
+def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:
+    """The training batches that the settings name, for so many devices.
+
+    Row counts are multiples of devices x `accumulate`: every device has whole rows in every part.
+    """
+    return TrainBatches(
+        segments,
+        config.batch_size,
+        config.packed_length,
+        config.epochs,
+        config.seed,
+        multiple=devices * config.accumulate,
+    )
+
+
+def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
+    """The program of a prepared run on all devices, and its training batches.
+
+    Raises:
+      ValueError: `fsdp` does not divide the number of devices, or `class_weights` names a type
+        that the corpus has not.
+    """
+    config, segments = prepared.config, prepared.segments["train"]
+    batches = train_batches(config, segments, jax.device_count())
+    weights = label_weights(config.class_weights, prepared.scheme, segments.labels)
+    program = make_program(config, prepared.model, batches.num_steps, weights=weights)
+    return program, batches

@@ -1,0 +1,113 @@
+"""One run: the loop, its checkpoints, the scores of the best model, the Hub folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flaxner.devices import processes
+from flaxner.devices.mesh import to_host
+from flaxner.files import write_text
+from flaxner.models.config_json import hub_config
+from flaxner.publishing.hub_folder import save_model_files
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
+from flaxner.training import outcome
+from flaxner.training.fingerprint import refuse_another
+from flaxner.training.loop import Loop
+from flaxner.training.preparation import Prepared
+from flaxner.training.progress import announce
+from flaxner.training.stopping import Interruption
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+      output_dir: its folder.
+      hub_dir: the best model, for `transformers` and for `flaxner.pipeline`.
+      results: the content of results.json.
+    """
+
+    output_dir: Path
+    hub_dir: Path
+    results: dict[str, Any]
+
+
+class Trainer:
+    """One run, from step 0 or from a checkpoint, to the exported model."""
+
+    def __init__(
+        self, prepared: Prepared, run: RunFolder, console: Console, interruption: Interruption
+    ) -> None:
+        self.prepared, self.run, self.console = prepared, run, console
+        self.config = prepared.config
+        self.loop = Loop(prepared, run, console, interruption)
+        self.batches = self.loop.batches
+
+    def run_all(self) -> TrainResult:
+        """Train to the end, evaluate the best model, export it."""
+        announce(self.prepared, self.batches, self.loop.program.mesh, self.console)
+        processes.on_main(lambda: self.run.claim(overwrite=self.config.overwrite))
+        checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
+        with contextlib.closing(checkpoints):
+            newest = self._find(checkpoints) if self.config.resume else None
+            results = processes.on_main(self.run.finished)
+            at_end = newest == self.batches.num_steps
+            if at_end and results is not None and self.run.hub.is_dir():
+                self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
+                return TrainResult(self.run.path, self.run.hub, results)
+            processes.on_main(self._write_settings)
+            state = self.loop.initial_state()
+            if newest is not None:
+                state = checkpoints.restore(newest, state)
+            state = self.loop.train(state, checkpoints)
+            params = state.params
+            best = self.loop.progress.best_step
+            if 0 <= best < self.batches.num_steps:
+                checkpoints.wait()
+                params = checkpoints.restore(best, state).params
+            del state
+            return self._finish(params)
+
+    def _find(self, checkpoints: Checkpoints) -> int | None:
+        """The step to go on from; it must be of the same run."""
+        newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
+        if newest is None:
+            self.console.print("no checkpoint yet: starting from step 0")
+            return None
+        self.loop.progress, theirs = checkpoints.describe(newest)
+        refuse_another(self.run.path, self.loop.fingerprint, theirs)
+        self.console.print(f"resuming from step {newest}")
+        return newest
+
+    def _write_settings(self) -> None:
+        settings = self.config.replace(resume=False, overwrite=False).to_toml()
+        write_text(self.run.config, settings)
+        prepared = self.prepared
+        hub_fields = hub_config(
+            prepared.model,
+            prepared.scheme,
+            prepared.fields,
+            max_length=self.config.max_length,
+        )
+        save_model_files(self.run.model, prepared.tokenizer, hub_fields)
+
+    def _finish(self, params: Any) -> TrainResult:
+        program, progress = self.loop.program, self.loop.progress
+        results, tags = outcome.finish(self.loop.judge, self.run, self.console, params)
+        compiled = outcome.compiled(progress.compiled, program.steps.traces)
+        progress = progress._replace(compiled=compiled)
+        train = outcome.train_results(self.prepared, self.batches, program.mesh, progress)
+        results["train"] = train
+        outcome.write(
+            self.prepared, self.run, to_host(params, program.mesh), results, tags, self.console
+        )
+        processes.barrier("flaxner: the run has ended")
+        self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
+        return TrainResult(self.run.path, self.run.hub, results)
