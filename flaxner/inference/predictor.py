@@ -11,7 +11,7 @@ import numpy as np
 from flaxner.data.packing import plan_rows
 from flaxner.devices.mesh import batch_sharding, make_mesh, place_tree, replicated
 
-ROW_LENGTHS = (32, 64, 128, 256)  # and the longest segment the model takes
+ROW_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
 PACKED_LENGTH = 128  # rows that short segments are packed into
 # Tokens of a full batch on one device; a larger one leaves a CPU's cache.
 TOKENS_PER_DEVICE = {"cpu": 1024, "gpu": 32768, "tpu": 32768}

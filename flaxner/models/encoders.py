@@ -5,11 +5,12 @@ A new encoder is a folder beside this module and a row here.
 
 from __future__ import annotations
 
-from flaxner.models import bert
+from flaxner.models import bert, modernbert
 from flaxner.models.layers.encoder import Encoder
 
 ENCODERS: dict[str, Encoder] = {
     "bert": bert.ENCODER,
+    "modernbert": modernbert.ENCODER,
 }
 
 

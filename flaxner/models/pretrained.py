@@ -70,7 +70,7 @@ def load_pretrained(
         source=str(source),
         prefix=names.prefix,
         ignored=names.ignored,
-        optional=names.head,
+        optional=names.head + names.absent_in_encoder,
     )
     theirs = {rule.ours: rule.theirs for rule in model.rules}
     absent = sorted(set(model.shapes) - set(params))

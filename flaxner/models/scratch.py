@@ -45,8 +45,14 @@ def scratch_tokenizer(model: str, train: Corpus) -> Any:
     return TOKENIZERS[kind]((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
 
 
+def scratch_fields(tokenizer: Any) -> dict[str, Any]:
+    """The fields of config.json in which a family's defaults may contradict the tokenizer."""
+    names = ("pad", "bos", "eos", "cls", "sep")
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
+
+
 def scratch_config(model: str, tokenizer: Any, num_labels: int) -> EncoderConfig:
     """The settings of a model in SCRATCH, for its tokenizer."""
     kind, sizes = SCRATCH[model]
-    own = {"model_type": kind, **sizes, "vocab_size": len(tokenizer)}
-    return ENCODERS[kind].config(**own, num_labels=num_labels)
+    fields = {**sizes, **scratch_fields(tokenizer), "vocab_size": len(tokenizer)}
+    return ENCODERS[kind].config.from_hf({"model_type": kind, **fields}, num_labels)

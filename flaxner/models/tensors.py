@@ -57,13 +57,15 @@ class WeightNames(NamedTuple):
       rules: the weight-name table for given settings, written out for every layer.
       prefix: of the encoder's names in a full model, such as "bert.".
       ignored: beginnings of names that a token classifier has no use for (other heads, buffers).
-      head: beginnings of our paths that a pretrained encoder lacks and training makes.
+      head: beginnings of our paths that belong to the labels: another label set makes them anew.
+      absent_in_encoder: further ones that a bare encoder lacks and training makes.
     """
 
     rules: Callable[[Any], list[Rule]]
     prefix: str
     ignored: tuple[str, ...]
     head: tuple[str, ...]
+    absent_in_encoder: tuple[str, ...] = ()
 
 
 def expand(table: Iterable[Rule], layers: int) -> list[Rule]:

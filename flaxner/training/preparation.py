@@ -21,7 +21,7 @@ from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.scratch import SCRATCH, scratch_config, scratch_tokenizer
+from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ def prepare(config: TrainConfig) -> Prepared:
     if config.model in SCRATCH:
         tokenizer = scratch_tokenizer(config.model, corpora["train"])
         model = Model(scratch_config(config.model, tokenizer, len(scheme)), compute)
+        fields = scratch_fields(tokenizer)
         params = model.init(config.seed)
     else:
         same_head = set((fields.get("id2label") or {}).values()) == set(scheme.tags)

@@ -5,28 +5,42 @@ Shapes: D features in, F features out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense
 
+Initializer = Callable[..., jax.Array]
+
+
+def truncated(scale: float, cutoff: float) -> Initializer:
+    """A normal distribution of width `scale`, cut at so many widths on both sides."""
+    return nnx.initializers.truncated_normal(scale, lower=-cutoff, upper=cutoff)
+
+
+def _initializer(scale: float | Initializer) -> Initializer:
+    return scale if callable(scale) else nnx.initializers.normal(scale)
+
 
 def linear(
     d_in: int,
     d_out: int,
-    scale: float,
+    scale: float | Initializer,
     compute: Compute,
     rngs: nnx.Rngs,
     *,
     use_bias: bool = True,
 ) -> Dense:
-    """A linear layer D -> F whose kernel is drawn from a normal distribution of width `scale`."""
+    """A linear layer D -> F; its kernel is drawn from a normal distribution of width `scale`."""
     return Dense(
         d_in,
         d_out,
         use_bias=use_bias,
-        kernel_init=nnx.initializers.normal(scale),
+        kernel_init=_initializer(scale),
         dtype=jnp.dtype(compute.dtype),
         out=jnp.dtype(compute.activation_dtype),
         param_dtype=jnp.float32,
@@ -50,12 +64,12 @@ def norm(
     )
 
 
-def table(rows: int, width: int, scale: float, rngs: nnx.Rngs) -> nnx.Embed:
+def table(rows: int, width: int, scale: float | Initializer, rngs: nnx.Rngs) -> nnx.Embed:
     """A table of vectors, float32, drawn from a normal distribution of width `scale`."""
     return nnx.Embed(
         rows,
         width,
-        embedding_init=nnx.initializers.normal(scale),
+        embedding_init=_initializer(scale),
         dtype=jnp.float32,
         param_dtype=jnp.float32,
         rngs=rngs,

@@ -8,6 +8,7 @@ Shapes: B rows, L positions, D features, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.layers.attention import segment_bias
-from flaxner.models.layers.blocks import linear
+from flaxner.models.layers.blocks import Initializer, linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.layers.dropout import dropout
@@ -46,7 +47,7 @@ class TokenClassifier(nnx.Module):
         *,
         width: int,
         head_rate: float,
-        scale: float,
+        scale: float | Initializer,
         rngs: nnx.Rngs,
     ) -> None:
         self.config, self.compute = config, compute or Compute()
@@ -151,14 +152,49 @@ class TokenClassifier(nnx.Module):
         return apply_layer(graph, params, x_BLD, context, key, self.compute.remat)
 
     def _scan(self, x_BLD: Array, context: Any, keys: Array | None) -> Array:
-        graph, _ = nnx.split(self.layers[0])
-        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *[nnx.split(m)[1] for m in self.layers])
+        """The layers, the longest stretch that repeats itself as one scan."""
+        split = [nnx.split(layer) for layer in self.layers]
+        graphs, params = [graph for graph, _ in split], [params for _, params in split]
+        first, period, times = repetition(graphs)
+        last = first + period * times
+
+        def run(x_BLD: Array, layers: range) -> Array:
+            for i in layers:
+                key = None if keys is None else keys[i]
+                x_BLD = apply_layer(graphs[i], params[i], x_BLD, context, key, self.compute.remat)
+            return x_BLD
 
         def body(x_BLD: Array, item: tuple[Any, Array | None]) -> tuple[Array, None]:
-            params, key = item
-            return apply_layer(graph, params, x_BLD, context, key, self.compute.remat), None
+            group, group_keys = item
+            for j in range(period):
+                key = None if group_keys is None else group_keys[j]
+                graph = graphs[first + j]
+                x_BLD = apply_layer(graph, group[j], x_BLD, context, key, self.compute.remat)
+            return x_BLD, None
 
-        return jax.lax.scan(body, x_BLD, (stacked, keys))[0]
+        groups = [params[i : i + period] for i in range(first, last, period)]
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *groups)
+        inner = None if keys is None else keys[first:last].reshape(times, period)
+        x_BLD = run(x_BLD, range(first))
+        x_BLD = jax.lax.scan(body, x_BLD, (stacked, inner))[0]
+        return run(x_BLD, range(last, len(graphs)))
+
+
+def repetition(kinds: Sequence[Any]) -> tuple[int, int, int]:
+    """The stretch of a sequence that repeats itself: its begin, its period, how many times.
+
+    The one that covers most items; of equal ones that of the shortest period, then the earliest.
+    """
+    count, best = len(kinds), (0, 1, 1)
+    for period in range(1, count // 2 + 1):
+        for first in range(count - 2 * period + 1):
+            end = first + period
+            while end < count and kinds[end] == kinds[end - period]:
+                end += 1
+            times = (end - first) // period
+            if times > 1 and times * period > best[1] * best[2]:
+                best = (first, period, times)
+    return best
 
 
 def apply_layer(

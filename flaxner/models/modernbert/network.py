@@ -1,0 +1,186 @@
+"""ModernBERT for token classification in Flax NNX (Warner et al. 2024, arXiv:2412.13663).
+
+Pre-norm blocks without biases, a gated feed-forward (Shazeer 2020), rotary positions (Su et al.
+2021) and, in most layers, attention to a window of neighbours. The computation follows
+`transformers`' PyTorch `ModernBertForTokenClassification`; attention is limited to the segment a
+position belongs to, and distances are those of columns, which within a segment are the same.
+
+Shapes: B rows, L positions, H heads, K head width, D features, F feed-forward.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.layers.activations import ACTIVATIONS
+from flaxner.models.layers.attention import join_heads, mix, scores, segment_bias
+from flaxner.models.layers.blocks import Initializer, linear, norm, table, truncated
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.token_classifier import TokenClassifier
+from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
+
+Array = jax.Array
+Context = dict[str, tuple[Array, Array, Array]]  # kind of attention -> bias, cosines, sines
+
+
+def _initializer(config: ModernBertConfig, kind: str) -> Initializer:
+    width = {
+        "in": config.initializer_range,
+        "out": config.initializer_range / math.sqrt(2.0 * config.num_hidden_layers),
+        "classifier": config.hidden_size**-0.5,
+    }[kind]
+    return truncated(width, config.initializer_cutoff_factor)
+
+
+def rotations(position_ids_BL: Array, width: int, theta: float) -> tuple[Array, Array]:
+    """Cosines and sines of the rotary positions, (B, 1, L, K/2) float32 each."""
+    frequencies = 1.0 / theta ** (jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    angles = position_ids_BL[:, None, :, None].astype(jnp.float32) * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x_BHLK: Array, cos: Array, sin: Array) -> Array:
+    """Turn the pairs (x_i, x_{i + K/2}) by their angles, in float32."""
+    one, two = jnp.split(x_BHLK.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([one * cos - two * sin, two * cos + one * sin], axis=-1)
+    return turned.astype(x_BHLK.dtype)
+
+
+class RotaryAttention(nnx.Module):
+    """Multi-head self-attention with rotary positions."""
+
+    def __init__(self, config: ModernBertConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width, bias = config.hidden_size, config.attention_bias
+        of_in, of_out = _initializer(config, "in"), _initializer(config, "out")
+        self.qkv = linear(width, 3 * width, of_in, compute, rngs, use_bias=bias)
+        self.output = linear(width, width, of_out, compute, rngs, use_bias=bias)
+        self.heads, self.rate = config.num_attention_heads, config.attention_dropout
+
+    def __call__(
+        self, x_BLD: Array, context: tuple[Array, Array, Array], key: Array | None
+    ) -> Array:
+        """Mixed values x_BLD, with dropout."""
+        bias_B1LL, cos, sin = context
+        keys = (None, None) if key is None else jax.random.split(key)
+        B, L, D = x_BLD.shape
+        qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
+        q_BHLK, k_BHLK, v_BHLK = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+        q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
+        scores_BHLL = scores(q_BHLK * (q_BHLK.shape[-1] ** -0.5), k_BHLK)
+        mixed_BLD = join_heads(mix(scores_BHLL + bias_B1LL, v_BHLK, self.rate, keys[0]))
+        return dropout(self.output(mixed_BLD), self.rate, keys[1])
+
+
+class Layer(nnx.Module):
+    """One pre-norm block: x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(
+        self, config: ModernBertConfig, compute: Compute, index: int, *, rngs: nnx.Rngs
+    ) -> None:
+        width, hidden, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+
+        def of_width() -> nnx.LayerNorm:
+            return norm(width, config.norm_eps, compute, rngs, use_bias=config.norm_bias)
+
+        self.kind = config.layer_types[index]
+        # The embeddings' norm stands right before the first layer.
+        self.attention_norm = of_width() if index else None
+        self.attention = RotaryAttention(config, compute, rngs=rngs)
+        self.mlp_norm = of_width()
+        of_in, of_out = _initializer(config, "in"), _initializer(config, "out")
+        self.intermediate = linear(width, 2 * hidden, of_in, compute, rngs, use_bias=bias)
+        self.output = linear(hidden, width, of_out, compute, rngs, use_bias=bias)
+        self.activation, self.rate = config.hidden_activation, config.mlp_dropout
+
+    def __call__(self, x_BLD: Array, context: Context, key: Array | None) -> Array:
+        """The block's output x_BLD."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        normed_BLD = x_BLD if self.attention_norm is None else self.attention_norm(x_BLD)
+        x_BLD = x_BLD + self.attention(normed_BLD, context[self.kind], keys[0])
+        value_BLF, gate_BLF = jnp.split(self.intermediate(self.mlp_norm(x_BLD)), 2, axis=-1)
+        hidden_BLF = ACTIVATIONS[self.activation](value_BLF) * gate_BLF
+        return x_BLD + self.output(dropout(hidden_BLF, self.rate, keys[1]))
+
+
+class ModernBertForTokenClassification(TokenClassifier):
+    """ModernBERT with a dense layer, a norm and a linear classifier on every position.
+
+    Args of the constructor:
+      config: sizes, activations, dropout rates, kinds of the layers, number of labels.
+      rngs: `nnx.Rngs(seed)` for the initial weights (truncated normal).
+      compute: dtype and layout of the computation.
+    """
+
+    config: ModernBertConfig
+
+    def __init__(
+        self, config: ModernBertConfig, *, rngs: nnx.Rngs, compute: Compute | None = None
+    ) -> None:
+        compute = compute or Compute()
+        width = config.hidden_size
+
+        def of_width(compute: Compute) -> nnx.LayerNorm:
+            return norm(width, config.norm_eps, compute, rngs, use_bias=config.norm_bias)
+
+        self.embeddings = table(config.vocab_size, width, _initializer(config, "in"), rngs)
+        self.embeddings_norm = of_width(compute)
+        self.layers = nnx.List(
+            [Layer(config, compute, i, rngs=rngs) for i in range(config.num_hidden_layers)]
+        )
+        self.final_norm = of_width(compute)
+        self.head_dense = linear(
+            width,
+            width,
+            _initializer(config, "out"),
+            Compute(),
+            rngs,
+            use_bias=config.classifier_bias,
+        )
+        self.head_norm = of_width(Compute())
+        super().__init__(
+            config,
+            compute,
+            width=width,
+            head_rate=config.classifier_dropout,
+            scale=_initializer(config, "classifier"),
+            rngs=rngs,
+        )
+
+    def embed(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD; positions enter in the attention, there are no token types."""
+        x_BLD = self.embeddings_norm(self.embeddings(input_ids_BL))
+        return dropout(x_BLD, self.config.embedding_dropout, key)
+
+    def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Context:
+        """For each kind of attention: the bias B1LL, cosines and sines."""
+        config = self.config
+        width = config.hidden_size // config.num_attention_heads
+        columns = jnp.arange(segment_ids_BL.shape[1])
+        near_LL = jnp.abs(columns[:, None] - columns[None]) <= config.local_attention // 2
+        bias_B1LL = segment_bias(segment_ids_BL)
+        local_B1LL = jnp.where(near_LL, bias_B1LL, jnp.finfo(jnp.float32).min)
+        return {
+            FULL: (bias_B1LL, *rotations(position_ids_BL, width, config.global_rope_theta)),
+            SLIDING: (local_B1LL, *rotations(position_ids_BL, width, config.local_rope_theta)),
+        }
+
+    def finish(self, x_BLD: Array) -> Array:
+        """The norm after the last layer."""
+        return self.final_norm(x_BLD)
+
+    def head(self, x_BLD: Array, key: Array | None) -> Array:
+        """logits_BLC, float32: dense, activation, norm, dropout, classifier."""
+        activation = ACTIVATIONS[self.config.classifier_activation]
+        x_BLD = self.head_norm(activation(self.head_dense(x_BLD.astype(jnp.float32))))
+        return super().head(x_BLD, key)
