@@ -25,6 +25,7 @@ from pathlib import Path
 
 from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
+from flaxner.data.readers.offsets import COUNTINGS
 
 SLOW = 5.0  # seconds of processor time for a file of some thousand bytes: a hang
 TEXTS = {
@@ -42,7 +43,62 @@ TEXTS = {
     '["b c", {"entities": [[0, 1, "X"]]}]\n{\n  "text": "b",\n  "entities": []\n}\n',
     "i.csv": 'sentence_id,word,tag\n1,Ann,B-PER\n1,"x, y",O\n2,b,O\n',
     "j.tsv": "word\ttag\na\tB-X\n\nb\tO\n",
+    "p.csv": '"annotation_id","annotator","id","label","lead_time","text"\n1,1,1,"[{""start"": 0, '
+    '""end"": 3, ""text"": ""Ann"", ""labels"": [""P""]}]",1.5,"Ann x"\n1,1,2,"",1,"b"\n',
 }
+# Exports of annotation tools, damaged value by value too.
+EXPORTS = {
+    "q.jsonl": [
+        {
+            "id": 1,
+            "data": {"text": "Ann x \U0001f600", "title": "b", "talk": [{"text": "Ann"}]},
+            "annotations": [
+                {
+                    "id": 1,
+                    "was_cancelled": False,
+                    "ground_truth": True,
+                    "result": [
+                        {
+                            "value": {"start": 0, "end": 3, "text": "Ann", "labels": ["P"]},
+                            **{"from_name": "l", "to_name": "text", "type": "labels"},
+                        },
+                        {
+                            "value": {"start": "0", "end": "0", "startOffset": 0, "endOffset": 3}
+                            | {"text": "Ann", "paragraphlabels": ["P"]},
+                            **{"from_name": "m", "to_name": "talk", "type": "paragraphlabels"},
+                        },
+                    ],
+                }
+            ],
+            "predictions": [],
+        },
+    ],
+    "r.jsonl": [
+        {
+            **{"id": 1, "text": "Ann x", "annotator": 1, "annotation_id": 1, "lead_time": 2.5},
+            "label": [{"start": 0, "end": 3, "text": "Ann", "labels": ["P"]}],
+        },
+        {"id": 2, "text": "b", "annotator": 1, "annotation_id": None, "lead_time": None},
+    ],
+    "s.jsonl": [
+        {
+            **{"text": "Ann x", "_input_hash": 1, "_is_binary": False, "answer": "accept"},
+            "tokens": [{"text": "Ann", "start": 0, "end": 3, "id": 0}],
+            "spans": [{"start": 0, "end": 3, "label": "P", "text": "Ann"}],
+        },
+        {"text": "b \U0001f600 c", "label": [[4, 5, "X"]]},
+    ],
+    "t.jsonl": [
+        {"id": 0, "paragraphs": [{"sentences": [{"tokens": [{"orth": "Ann", "ner": "U-P"}]}]}]},
+        {
+            **{"text": "Ann x", "ents": [{"start": 0, "end": 3, "label": "P"}]},
+            "sents": [{"start": 0, "end": 5}],
+            "tokens": [{"id": 0, "start": 0, "end": 3}, {"id": 1, "start": 4, "end": 5}],
+            "spans": {"sc": [{"start": 0, "end": 3, "label": "P"}]},
+        },
+    ],
+}
+VALUES = [None, True, 0, -1, 3, 99, 2.0, 0.5, "", "x", "3", [], {}, [[]], [None], {"start": 1}]
 PIECES = [
     *(b"\n", b"\t", b" ", b"\r", b"\0", b"\xff", b"{", b"[", b'"', b",", b"#", b"O", b"B-", b"I-X"),
     *(
@@ -101,8 +157,34 @@ def binary_seeds():
     return seeds
 
 
+def replaced(rng, value):
+    """A JSON value with one of those in it taken away, or another put in its place."""
+    if not isinstance(value, (dict, list)) or not value or rng.random() < 0.15:
+        return rng.choice(VALUES)
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    key = rng.choice(keys)
+    made = value.copy()
+    made[key] = replaced(rng, value[key])
+    if rng.random() < 0.1:
+        del made[key]
+    return made
+
+
+def export(rng):
+    """(name, content) of an annotation tool's file, one or two values of it changed."""
+    name = rng.choice(sorted(EXPORTS))
+    records = EXPORTS[name] * rng.choice((1, 1, 2))
+    for _ in range(rng.choice((1, 1, 2))):
+        at = rng.randrange(len(records))
+        records = [*records[:at], replaced(rng, records[at]), *records[at + 1 :]]
+    return name, "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
 def damaged(rng, seeds):
     """(name, content, options) of a case."""
+    if rng.random() < 0.3:
+        name, data = export(rng)
+        return name, data, ReadOptions(**reading(rng))
     name = rng.choice(sorted(seeds))
     data = bytearray(seeds[name])
     if rng.random() < 0.1:
@@ -120,14 +202,25 @@ def damaged(rng, seeds):
             data[at:at] = data[other : other + rng.randint(1, 20)]
         elif rng.random() < 0.3:
             del data[at:]
+    return name, bytes(data), ReadOptions(**reading(rng))
+
+
+def reading(rng):
+    """How a case is to be read."""
     options = {}
     if rng.random() < 0.2:
         options["span_policy"] = rng.choice(["widen", "drop"])
     if rng.random() < 0.1:
-        options["format"] = rng.choice(["conll", "json", "table", "parquet"])
+        options["format"] = rng.choice(["conll", "json", "table", "span-table", "parquet"])
     if rng.random() < 0.05:
         options["tag_column"] = rng.choice(["tag", "-1", "1", "99", "ner_tags"])
-    return name, bytes(data), ReadOptions(**options)
+    if rng.random() < 0.05:
+        options["text_column"] = rng.choice(["text", "title", "talk"])
+    if rng.random() < 0.05:
+        options["spans_column"] = rng.choice(["label", "l", "sc", "spans"])
+    if rng.random() < 0.05:
+        options["span_offsets"] = rng.choice(sorted(COUNTINGS))
+    return options
 
 
 class Hung(BaseException):

@@ -26,6 +26,7 @@ SEVERAL = (
     "tasks are left out: a region of theirs has several labels; --span-policy widen reads the "
     "first, as Label Studio's CoNLL export does"
 )
+ELSEWHERE = "regions of other things than texts (images, tables) are passed over"
 ABOUT = "answers about regions (text areas, choices, ratings) are passed over"
 
 
@@ -97,7 +98,7 @@ def read_minimal(
             notes.count(str(error), name)
             continue
         several = number is not None and not OF_ROWS.isdisjoint(record.keys() - {"id"})
-        answers.setdefault(number if several else (line, name), []).append(task)
+        answers.setdefault(name if several else (line, name), []).append(task)
     tasks = []
     for given in answers.values():
         if len({frozenset(task.marked) for task in given}) > 1:
@@ -180,11 +181,15 @@ def _marked(
     notes: Notes,
 ) -> tuple[Marked, ...]:
     """The regions of an annotation that have a type and a place."""
+    if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
+        what = f"{name}: the result of an annotation must be a list of objects: got {short(result)}"
+        raise BadCorpus(source, line, what)
     found = []
-    items = [item for item in result or () if isinstance(item, dict)]
-    for item in items:
+    for item in result:
         value, control = item.get("value"), str(item.get("from_name", ""))
         if not isinstance(value, dict) or not ("start" in value or "globalOffsets" in value):
+            if str(item.get("type")).endswith("labels"):
+                notes.count(ELSEWHERE)
             continue  # relations and answers about the whole text
         labels = _labels(value)
         if labels is None and _is_answer(item, value):
@@ -196,13 +201,8 @@ def _marked(
         if not labels:
             notes.count(NO_LABEL, name)
             continue
-        if len(labels) > 1:
-            if options.span_policy == "error":
-                raise Unreadable(SEVERAL)
-            done = "left out" if options.span_policy == "drop" else "read by their first"
-            notes.count(f"regions with several labels are {done}", name)
-            if options.span_policy == "drop":
-                continue
+        if len(labels) > 1 and not _first_is_read(options.span_policy, name, notes):
+            continue
         start, end, paragraph = _place(value)
         own = value.get("text")
         region = Region(start, end, labels[0], own if isinstance(own, str) else "")
@@ -210,6 +210,15 @@ def _marked(
         html = isinstance(value.get("start"), str) and whole_number(value["start"]) is None
         found.append(Marked(str(field) if field else None, control, paragraph, html, region))
     return tuple(found)
+
+
+def _first_is_read(policy: str, name: str, notes: Notes) -> bool:
+    """Whether the first of a region's labels is read; else the region is left out."""
+    if policy == "error":
+        raise Unreadable(SEVERAL)
+    done = "left out" if policy == "drop" else "read by their first"
+    notes.count(f"regions with several labels are {done}", name)
+    return policy == "widen"
 
 
 def _labels(value: Record) -> list[str] | None:

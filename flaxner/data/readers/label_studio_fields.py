@@ -125,8 +125,8 @@ class Fields:
         """The field that regions of a tag lie in, and whether their own texts show it."""
         dialogue = any(m.paragraph is not None for m in group)
         fields = [k for k, v in task.data.items() if _texts(v) and isinstance(v, str) != dialogue]
-        if not fields:
-            message = f"{task.name} has regions of {tag!r}, and no field with a text"
+        if not fields or (tag in task.data and tag not in fields):
+            message = f"{task.name} has regions of {tag!r}, and no field of it with a text"
             raise BadCorpus(self.source, task.line, message)
         known = self.known.get(tag, tag)
         likely = [known, *([self.wanted] if self.wanted else []), *TEXT_COLUMNS]

@@ -33,7 +33,7 @@ def read(
     Raises:
       ValueError: a record without a text, or with spans that are none.
     """
-    texts: dict[object, list[Annotated]] = {}
+    texts: dict[str, list[Annotated]] = {}
     for line, record in records:
         reason = _left_out(record)
         if reason:
@@ -44,7 +44,7 @@ def read(
         full = record if column in record else {**record, column or "spans": []}
         item = annotated(source, line, full, options)
         if item is not None:
-            key = record.get("_input_hash", (item.text, item.document, line))
+            key = str(record.get("_input_hash", f"line {line}"))
             texts.setdefault(key, []).append(dataclasses.replace(item, told=True))
     for items in texts.values():
         first = items[0]

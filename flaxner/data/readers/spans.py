@@ -14,6 +14,7 @@ from flaxner.data.readers.source import BadCorpus, Notes, excerpt
 from flaxner.data.tags import Span, spans_to_tags
 
 Offsets = list[tuple[int, int]]
+_HIDDEN = re.compile(f"[{INVISIBLE}]")
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def word_offsets(text: str) -> Offsets:
     Characters that nobody sees are no part of a word at its edge.
     """
     offsets = [match.span() for match in _pattern().finditer(text)]
-    if text.isascii():
+    if text.isascii() or not _HIDDEN.search(text):
         return offsets
     return [place for a, b in offsets if (place := _seen(text, a, b))[0] < place[1]]
 
