@@ -214,6 +214,14 @@ def test_regions_in_html_are_left_out_with_their_task(tmp_path):
     assert "has no place in a plain text (HTML, or across paragraphs) (task 1)" in notes
 
 
+def test_its_columns_cannot_tell_what_nobody_annotated(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("-DOCSTART- -X- O\nOda -X- _ B-PER\nBrenner -X- _ I-PER\n\nx -X- _ O\n\n")
+    corpus = read_corpus(path)
+    assert [s.tags for s in corpus] == [("B-PER", "I-PER"), ("O",)]
+    assert "in Label Studio's CoNLL export tasks that nobody annotated are" in corpus.notes[0]
+
+
 def minimal(*regions, number=1, text=TEXT, annotation_id=1, **more):
     record = {"id": number, "text": text, "annotator": 1, "annotation_id": annotation_id}
     if regions:

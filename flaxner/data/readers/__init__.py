@@ -6,6 +6,7 @@ To add a format: a module with `read(path, options, notes) -> Iterator[Raw]` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from flaxner.data.readers.source import (
 )
 
 HEAD = 1 << 16
+LABEL_STUDIO_COLUMNS = re.compile(r"-DOCSTART- -X- O\r?\n\s*\S+ -X- _ \S+")
 
 
 class Reader(NamedTuple):
@@ -54,10 +56,15 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     head = next(read_chunks(path), b"")[:HEAD]
     if not head.strip():
         raise BadCorpus(path, 1, "the corpus is empty")
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     if name is None:
-        text = head.decode("utf-8", "replace").removeprefix("\ufeff")
         found = (name for name, reader in READERS.items() if reader.detect(path, text))
         name = next(found, "conll")
+    if name == "conll" and LABEL_STUDIO_COLUMNS.match(text):
+        notes.choices.append(
+            "in Label Studio's CoNLL export tasks that nobody annotated are sentences without "
+            "entities; its JSON export tells them apart"
+        )
     return name, READERS[name].read(path, options, notes)
 
 
