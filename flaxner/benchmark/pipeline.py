@@ -16,7 +16,8 @@ STRATEGY = {"aggregation_strategy": "simple"}
 # What a new process does until its first answer, imports included.
 FIRST = {
     "flaxner": "from flaxner import pipeline; p = pipeline('ner', model={model!r}, **{options})",
-    "torch": "from transformers import pipeline; p = pipeline('ner', model={model!r}, **{options})",
+    "torch": "from transformers import pipeline; "
+    "p = pipeline('ner', model={model!r}, trust_remote_code=False, **{options})",
 }
 
 
@@ -79,7 +80,8 @@ def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Callabl
     """Torch's pipeline at several batch sizes, and at the largest with the texts sorted."""
     from transformers import pipeline
 
-    theirs: Any = pipeline("ner", model=arguments.model, **STRATEGY)  # type: ignore[call-overload]
+    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
+    theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     largest = max(arguments.batch_sizes, default=1)
 

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from flaxner.files import read_json
+
+SHORTEST = 8  # tokens that a model must read at once, [CLS] and [SEP] included
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """All but the line that `transformers` has no PyTorch, which nothing here needs."""
+    return not record.getMessage().startswith("PyTorch was not found")
+
+
+logging.getLogger("transformers").addFilter(_is_news)
+
 
 def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
     """The fast tokenizer of a model folder, or of a Hub model at a revision.
 
+    Nothing of the folder is run: a tokenizer that is a program of its own is refused.
+
     Raises:
-      ValueError: there is none, or it has no fast form.
+      ValueError: there is none, it has no fast form, or its files do not say what they should.
     """
+    _check_settings(Path(folder) / "tokenizer_config.json")
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), revision=revision or "main")
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ValueError(
-            f"{folder} has no tokenizer that loads: {str(error).splitlines()[0]}"
-        ) from error
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), revision=revision or "main", trust_remote_code=False
+        )
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # tokenizers raises bare Exceptions, and Rust's panics
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        if "trust_remote_code" in str(error):
+            first = "it is a program of its own (auto_map), and flaxner runs nobody's code"
+        raise ValueError(f"{folder} has no tokenizer that loads: {first}") from error
     require_fast(tokenizer, str(folder))
     return tokenizer
+
+
+def _check_settings(path: Path) -> None:
+    """Refuse a tokenizer_config.json whose parts are of other kinds than `transformers` takes."""
+    if not path.is_file():
+        return
+    settings = read_json(path)
+    for name, kinds, words in (
+        ("tokenizer_class", str, "a name"),
+        ("model_max_length", int | float, "a number"),
+        ("auto_map", dict | list, "a table"),
+        ("added_tokens_decoder", dict, "a table"),
+    ):
+        value = settings.get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ValueError(f"{name} in {path} must be {words}: it is {str(value)[:40]!r}")
 
 
 def require_fast(tokenizer: Any, source: str) -> None:
@@ -39,8 +76,28 @@ def require_fast(tokenizer: Any, source: str) -> None:
         )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{source} has no tokenizer: the one made for it has no vocabulary")
+    longest = getattr(tokenizer, "model_max_length", None)
+    if longest is not None and not (isinstance(longest, int | float) and longest >= SHORTEST):
+        raise ValueError(
+            f"model_max_length of the tokenizer of {source} must be a number of tokens, "
+            f"{SHORTEST} or more: it is {longest!r}"
+        )
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {source} has no [CLS] and [SEP] tokens")
+
+
+def check_vocabulary(tokenizer: Any, size: int, source: str) -> None:
+    """Refuse a tokenizer with a token that the model's table has no row for.
+
+    Raises:
+      ValueError: it is of another model.
+    """
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= size:
+        raise ValueError(
+            f"the tokenizer has {max(len(tokenizer), largest + 1)} entries and the vocabulary of "
+            f"{source} {size}: they belong to different models"
+        )
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from flaxner.data.tag_rules import CHOICES, table_scheme
-from flaxner.data.tokenizer import load_tokenizer, require_fast
+from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fast
 from flaxner.models.config_json import check_head, our_block, read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
@@ -101,12 +101,7 @@ def load_classifier(
     if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
         tokenizer = load_tokenizer(str(tokenizer or folder))
     require_fast(tokenizer, name)
-    size = model.config.vocab_size
-    if len(tokenizer) > size:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} entries and the vocabulary of {name} {size}: "
-            f"they belong to different models"
-        )
+    check_vocabulary(tokenizer, model.config.vocab_size, name)
     names = _label_names(labels, fields, model.config.num_labels, name, named=folder is not None)
     longest = getattr(tokenizer, "model_max_length", None) or 0
     positions = model.config.positions

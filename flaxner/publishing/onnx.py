@@ -26,8 +26,10 @@ def write_onnx(folder: Path) -> Path:
     import torch
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-    model = AutoModelForTokenClassification.from_pretrained(str(folder), dtype=torch.float32)
-    known = AutoTokenizer.from_pretrained(str(folder)).model_input_names
+    model = AutoModelForTokenClassification.from_pretrained(
+        str(folder), dtype=torch.float32, trust_remote_code=False
+    )
+    known = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).model_input_names
     # With a mask of ones alone the traced program has no mask, and padding would be attended to.
     mask = torch.ones(EXAMPLE, dtype=torch.long)
     mask[-1, EXAMPLE[1] // 2 :] = 0

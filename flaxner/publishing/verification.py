@@ -123,7 +123,9 @@ def in_torch(folder: Path) -> Callable[[Batch], np.ndarray]:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    model = AutoModelForTokenClassification.from_pretrained(str(folder), dtype=torch.float32)
+    model = AutoModelForTokenClassification.from_pretrained(
+        str(folder), dtype=torch.float32, trust_remote_code=False
+    )
     model.eval()
 
     def answer(batch: Batch) -> np.ndarray:

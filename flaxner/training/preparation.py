@@ -16,7 +16,7 @@ from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.data.tags import LabelScheme
-from flaxner.data.tokenizer import load_tokenizer
+from flaxner.data.tokenizer import check_vocabulary, load_tokenizer
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
@@ -148,13 +148,9 @@ def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> La
 
 
 def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
-    positions, vocabulary = model.config.positions, model.config.vocab_size
+    positions = model.config.positions
     if config.max_length > positions:
         raise ValueError(
             f"max_length must be at most the model's {positions} positions: {config.max_length}"
         )
-    if len(tokenizer) > vocabulary:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} entries and the model's vocabulary {vocabulary}: "
-            f"they belong to different models"
-        )
+    check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
