@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import Segments, windows
+from flaxner.files import read_json
+from flaxner.models.checks import check_config
 from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
@@ -63,15 +64,10 @@ def model_sizes(
             f"the sizes of the model {name!r} are not built in (those of {names} are): "
             f"give its config.json with --model-config"
         )
-    try:
-        fields: Any = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must be a JSON object: got {type(fields).__name__}")
-    return encoder_of(fields.get("model_type"), str(path)).config.from_hf(fields, labels)
+    fields = read_json(path)
+    config = encoder_of(fields.get("model_type"), str(path)).config
+    check_config(config, fields, str(path))
+    return config.from_hf(fields, labels)
 
 
 # CoNLL-2003's training part: counts that are measured, and a distribution that is a model of

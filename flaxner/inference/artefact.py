@@ -7,7 +7,6 @@ not read. Nothing in it is a pickle.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +16,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.files import write_folder, write_json
+from flaxner.files import read_json, write_folder, write_json
+from flaxner.inference.exported_checks import (
+    check_about,
+    check_files,
+    check_program,
+    fingerprints,
+)
 from flaxner.models.tensors import read_tensor_file, write_tensors
 
 if TYPE_CHECKING:
@@ -85,7 +90,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         classifier.tokenizer.save_pretrained(str(draft))
         (draft / PROGRAM).write_bytes(program)
         write_tensors(draft / WEIGHTS, stored)
-        write_json(draft / ABOUT, about)
+        write_json(draft / ABOUT, about | {"files": fingerprints(draft)})
 
     write_folder(path, fill)
     return path
@@ -105,22 +110,29 @@ def read_artefact(path: str | Path) -> Artefact:
     """Read a folder that `write_artefact` made.
 
     Raises:
-      ValueError: no such folder, or another version of the format.
+      ValueError: no such folder, another version of the format, a file that is not the one that
+        was written, or a program that does more than a classifier's.
     """
     path = Path(path)
-    try:
-        about = json.loads((path / ABOUT).read_text("utf-8"))
-        program = (path / PROGRAM).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no exported pipeline: {error}") from error
+    if not is_artefact(path):
+        raise ValueError(f"{path} is no exported pipeline: it has no {ABOUT}")
+    about = read_json(path / ABOUT)
     if about.get("version") != VERSION:
         raise ValueError(f"{path} has format {about.get('version')!r}; this reads {VERSION}")
+    check_about(about, path / ABOUT)
+    check_files(path, about.get("files", {}))  # version 0.1.0 wrote none
     _require_flatbuffers()
-    forward = jax.export.deserialize(bytearray(program)).call
+    try:
+        program = jax.export.deserialize(bytearray((path / PROGRAM).read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{path} is no exported pipeline: {error}") from error
+    except Exception as error:  # flatbuffers and MLIR raise whatever the damage leads to
+        raise ValueError(f"{path / PROGRAM} is no whole program of jax.export") from error
     params = read_tensor_file(path / WEIGHTS)
     labels, limit = tuple(about["labels"]), about["limit"]
+    check_program(program, params, len(labels), path / PROGRAM)
     window = about.get("window", limit)
-    return Artefact(forward, params, labels, limit, about.get("scheme"), window)
+    return Artefact(program.call, params, labels, limit, about.get("scheme"), window)
 
 
 def _require_flatbuffers() -> None:

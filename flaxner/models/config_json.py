@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flaxner import hub
 from flaxner.data.tags import LabelScheme
+from flaxner.files import read_json
+from flaxner.models import checks
 from flaxner.models.encoders import encoder_of
 from flaxner.models.network import Model
 
@@ -86,12 +87,11 @@ def read_config(source: str | Path, *, revision: str | None = None) -> dict[str,
     """The config.json of a folder or Hub model, known to be of a supported type.
 
     Raises:
-      ValueError: not there, no JSON, or a model_type flaxner has no encoder for.
+      ValueError: not there, no JSON, a model_type flaxner has no encoder for, or a value that is
+        of another kind or out of its bounds.
     """
     path = hub.fetch_file(source, "config.json", revision=revision)
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    encoder_of(fields.get("model_type"), str(source))
+    fields = read_json(path)
+    encoder = encoder_of(fields.get("model_type"), str(source))
+    checks.check_config(encoder.config, fields, str(source))
     return fields

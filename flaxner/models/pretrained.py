@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxner import hub
+from flaxner.models import checks
 from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import read_config
+from flaxner.models.encoders import encoder_of
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
 
@@ -57,9 +59,12 @@ def load_pretrained(
     """
     folder = hub.fetch_model(source, revision=revision)
     fields = read_config(folder)
+    tensors = weights_lib.read_tensors(folder)
+    encoder = encoder_of(fields["model_type"], str(source))
+    shapes = [tensor.shape for tensor in tensors.values()]
+    checks.check_sizes(encoder.config, shapes, fields, str(source))
     model = Model.from_fields(fields, num_labels, compute, str(source))
     names = model.encoder.names
-    tensors = weights_lib.read_tensors(folder)
     if new_head:
         heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(names.head))
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}

@@ -7,7 +7,6 @@ a flat dict of PyTorch names. Which name is which is data, kept beside each mode
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from flaxner.files import read_json
+from flaxner.models import checks
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -102,17 +104,23 @@ def from_hf(
       path -> float32 array, for all of `shapes` but the optional ones that are missing.
 
     Raises:
-      ValueError: all unknown, missing and misshapen weights, in one message.
+      ValueError: all unknown, missing, misshapen and doubled weights, and those that are no
+        finite numbers, in one message.
     """
-    named = {_modern(name): tensor for name, tensor in tensors.items()}
     by_name = {rule.theirs: rule for rule in rules}
     params: dict[str, np.ndarray] = {}
-    unknown, misshapen = [], []
-    for name, tensor in named.items():
-        rule = by_name.get(name) or by_name.get(prefix + name)
+    unknown, misshapen, unusable, twice = [], [], [], []
+    for name, tensor in tensors.items():
+        rule = by_name.get(_modern(name)) or by_name.get(prefix + _modern(name))
         if rule is None:
             if not name.startswith(ignored):
                 unknown.append(name)
+            continue
+        if rule.ours in params:
+            twice.append(name)
+        if (fault := checks.fault(name, tensor)) is not None:
+            unusable.append(fault)
+            params[rule.ours] = np.zeros(shapes[rule.ours], np.float32)
             continue
         value = rule.convert(tensor)
         if value.shape != shapes[rule.ours]:
@@ -125,8 +133,14 @@ def from_hf(
         if rule.ours not in params and not rule.ours.startswith(optional or ("\0",))
     ]
     problems = [
-        f"{kind}: {_shortened(names)}"
-        for kind, names in (("unknown", unknown), ("missing", missing), ("misshapen", misshapen))
+        f"{kind}: {checks.few(names)}"
+        for kind, names in (
+            ("unknown", unknown),
+            ("missing", missing),
+            ("misshapen", misshapen),
+            ("no floating-point numbers", unusable),
+            ("there twice, under an older name or without the prefix", twice),
+        )
         if names
     ]
     if problems:
@@ -157,12 +171,12 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     """
     folder = Path(folder)
     if (folder / SAFETENSORS_INDEX).is_file():
-        index = json.loads((folder / SAFETENSORS_INDEX).read_text("utf-8"))
-        shards = sorted(set(index["weight_map"].values()))
+        index = folder / SAFETENSORS_INDEX
+        shards = checks.shard_names(read_json(index), index)
         absent = [shard for shard in shards if not (folder / shard).is_file()]
         if absent:
             raise ValueError(f"{folder} lacks {absent}, which {SAFETENSORS_INDEX} names")
-        return {k: v for shard in shards for k, v in read_tensor_file(folder / shard).items()}
+        return checks.joined(((s, read_tensor_file(folder / s)) for s in shards), str(folder))
     if (folder / SAFETENSORS).is_file():
         return read_tensor_file(folder / SAFETENSORS)
     if (folder / FLAX_MSGPACK).is_file():
@@ -192,6 +206,7 @@ def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
     Raises:
       ValueError: it is damaged or not there.
     """
+    checks.read_header(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -227,8 +242,3 @@ def _modern(name: str) -> str:
         if name.endswith(old):
             return name.removesuffix(old) + new
     return name
-
-
-def _shortened(names: list[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

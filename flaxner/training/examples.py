@@ -43,9 +43,7 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
 
         ner = ours("ner", model=str(folder), **FIRST)
         return ner, "flaxner.pipeline"
-    model = AutoModelForTokenClassification.from_pretrained(
-        str(folder), trust_remote_code=False
-    )
+    model = AutoModelForTokenClassification.from_pretrained(str(folder), trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     # transformers' overloads do not know the alias "ner" of its own documentation
     theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **FIRST)  # type: ignore[call-overload]

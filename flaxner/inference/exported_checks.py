@@ -1,0 +1,103 @@
+"""An exported folder may come from a stranger: what its files must be before its program is run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.export
+
+from flaxner.data.tag_rules import CHOICES
+
+# Calls that a program may make of what is linked into XLA: they describe shapes and shardings.
+# The others can take an address and follow it, as those do that call back into Python.
+HARMLESS_CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
+# Operations that talk to the host or to other machines, and wait for them.
+TALKING = ("infeed", "outfeed", "send", "recv", "all_reduce", "all_gather", "all_to_all",
+           "collective_permute", "collective_broadcast", "reduce_scatter")  # fmt: skip
+LONGEST = 1 << 24  # tokens
+
+
+def check_about(about: Mapping[str, Any], path: Path) -> None:
+    """Refuse a flaxner.json with parts that are missing or of another kind.
+
+    Raises:
+      ValueError: the part, and what it must be.
+    """
+    labels, limit = about.get("labels"), about.get("limit")
+    if not isinstance(labels, list) or not labels or any(not isinstance(x, str) for x in labels):
+        raise ValueError(f"labels in {path} must be a list of names")
+    for name, value in (("limit", limit), ("window", about.get("window", limit))):
+        if type(value) is not int or not 8 <= value <= LONGEST:
+            raise ValueError(f"{name} in {path} must be a number of tokens, 8 or more: {value!r}")
+    scheme = about.get("scheme")
+    if scheme is not None and scheme not in CHOICES:
+        raise ValueError(f"scheme in {path} must be one of {', '.join(CHOICES)}: {scheme!r}")
+    files = about.get("files", {})
+    if not isinstance(files, dict) or any(
+        not isinstance(row, dict) or Path(name).name != name for name, row in files.items()
+    ):
+        raise ValueError(f"files in {path} must be a table: name -> size and sha256")
+
+
+def fingerprints(folder: Path) -> dict[str, dict[str, Any]]:
+    """name -> size and SHA-256 of the files of a folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {file.name: {"size": file.stat().st_size, "sha256": _digest(file)} for file in files}
+
+
+def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a folder whose files are not those that were written.
+
+    Raises:
+      ValueError: the first one that is missing or another.
+    """
+    for name, row in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{folder} is not whole: it lacks {name}")
+        if path.stat().st_size != row.get("size") or _digest(path) != row.get("sha256"):
+            raise ValueError(f"{path} is not the file that was exported: copy the folder again")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_program(
+    program: jax.export.Exported, params: Mapping[str, Any], labels: int, path: Path
+) -> None:
+    """Refuse a program that does more than compute scores of labels from its weights.
+
+    Args:
+      program: as it was read.
+      params: the stored arrays.
+      labels: number of the labels.
+      path: its file.
+
+    Raises:
+      ValueError: it calls what is not harmless, or takes or gives other arrays.
+    """
+    text = program.mlir_module()
+    calls = len(re.findall(r"custom_call\b", text))
+    names = re.findall(r"stablehlo\.custom_call @([\w.]+)\(", text)
+    if calls != len(names) or not set(names) <= set(HARMLESS_CALLS):
+        odd = sorted(set(names) - set(HARMLESS_CALLS)) or ["a call of another form"]
+        raise ValueError(f"{path} is refused: it calls {odd[0]}, which no classifier needs")
+    talking = re.search(rf"stablehlo\.({'|'.join(TALKING)})\b", text)
+    if talking or program.ordered_effects or program.unordered_effects:
+        what = talking[1] if talking else "the host"
+        raise ValueError(f"{path} is refused: it talks to others ({what}), as no classifier needs")
+    try:
+        (wanted, *inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+        shapes = {name: (aval.shape, str(aval.dtype)) for name, aval in wanted.items()}
+        width = program.out_avals[0].shape[-1]
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path} takes or gives other arrays than a classifier") from error
+    stored = {name: (array.shape, str(array.dtype)) for name, array in params.items()}
+    if shapes != stored or len(inputs) != 3 or len(program.out_avals) != 1 or width != labels:
+        raise ValueError(f"{path} does not fit the weights and labels beside it")

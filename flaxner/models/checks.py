@@ -1,0 +1,220 @@
+"""What comes with a model of a stranger's is checked before anything is built from it.
+
+config.json: kinds and bounds of what shapes the computation. Weights: their headers, names and
+numbers. Nothing here knows an architecture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from flaxner.models.layers.config import EncoderConfig
+
+# What a whole number of config.json may be, by the end of its name: smallest, largest. The
+# largest are far above any model there is, and so small that nothing takes minutes or the memory.
+BOUNDS: tuple[tuple[str, int, int], ...] = (
+    ("type_vocab_size", 0, 1 << 10),
+    ("vocab_size", 1, 1 << 24),
+    ("num_labels", 1, 1 << 16),
+    ("layers", 1, 1 << 10),
+    ("heads", 1, 1 << 10),
+    ("position_embeddings", 1, 1 << 24),
+    ("token_id", -1, 1 << 24),
+)
+OTHER_SIZES = (-1, 1 << 20)
+PARTS = {"architectures": list, "id2label": dict, "label2id": dict}
+# Of a safetensors header -> NumPy's dtype; weights are numbers with a point, and of no other kind.
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+OTHERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "C64")
+HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
+Header = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def check_config(cls: type[EncoderConfig], fields: Mapping[str, Any], source: str) -> None:
+    """Refuse a config.json with a value that is of another kind, or out of its bounds.
+
+    Args:
+      cls: the encoder's settings: the annotations of its fields are the kinds.
+      fields: the content of config.json.
+      source: where it was read from.
+
+    Raises:
+      ValueError: the field, what it must be and what it is.
+    """
+    for name, part in PARTS.items():
+        if fields.get(name) is not None and not isinstance(fields[name], part):
+            words = "a list" if part is list else "a table"
+            raise _wrong(name, words, fields[name], source)
+    if any(not isinstance(name, str) for name in fields.get("architectures") or ()):
+        raise _wrong("architectures", "a list of names", fields["architectures"], source)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name = cls.THEIRS.get(field.name, field.name)
+        kind = int | None if name == "num_labels" else hints[field.name]
+        if name in fields:
+            _check_value(name, field.name, kind, fields[name], source)
+
+
+def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> None:
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    allowed = typing.get_args(kind) if union else (kind,)
+    if value is None and type(None) in allowed:
+        return
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if bool in allowed and isinstance(value, bool):
+        return
+    if str in allowed and isinstance(value, str):
+        return
+    if int in allowed and whole:
+        low, high = _bounds(ours)
+        if not low <= value <= high:
+            raise _wrong(name, f"a whole number of {low} to {high}", value, source)
+        return
+    if float in allowed and (whole or isinstance(value, float)):
+        rate = "dropout" in ours or ours.endswith("_prob")
+        if not math.isfinite(value) or value < 0 or (rate and value >= 1):
+            words = "at least 0 and below 1" if rate else "a finite number, at least 0"
+            raise _wrong(name, words, value, source)
+        return
+    named = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+    for plain in allowed:
+        if plain in named:
+            raise _wrong(name, named[plain], value, source)
+
+
+def _bounds(name: str) -> tuple[int, int]:
+    found = ((low, high) for end, low, high in BOUNDS if name.endswith(end))
+    return next(found, (1 if name.endswith("size") else OTHER_SIZES[0], OTHER_SIZES[1]))
+
+
+def _wrong(name: str, rule: str, value: Any, source: str) -> ValueError:
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:60] + "…"
+    return ValueError(f"{name} in the config.json of {source} must be {rule}: it is {text}")
+
+
+def check_sizes(
+    cls: type[EncoderConfig],
+    shapes: Collection[tuple[int, ...]],
+    fields: Mapping[str, Any],
+    source: str,
+) -> None:
+    """Refuse sizes of config.json that the weights cannot have, before a model is built of them.
+
+    Args:
+      cls: the encoder's settings.
+      shapes: of the arrays in the folder.
+      fields: config.json, checked.
+      source: the folder.
+
+    Raises:
+      ValueError: the field, and what the weights have.
+    """
+    longest = max((dim for shape in shapes for dim in shape), default=0)
+    for ours in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"):
+        name = cls.THEIRS.get(ours, ours)
+        value = fields.get(name) or 0
+        if ours.endswith("layers") and value > max(64, len(shapes)):  # layers may be shared
+            raise ValueError(
+                f"{name} in the config.json of {source} is {value}, and its weights are "
+                f"{len(shapes)} arrays"
+            )
+        if ours.endswith("size") and value > longest:
+            raise ValueError(
+                f"{name} in the config.json of {source} is {value}, and its largest array has "
+                f"{longest} rows or columns"
+            )
+
+
+def read_header(path: Path) -> Header:
+    """name -> (dtype as safetensors writes it, shape) of the tensors of a file.
+
+    Raises:
+      ValueError: no safetensors file, a name that stands twice, or a dtype there is not here.
+    """
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > HEADER_LIMIT:
+                raise ValueError("its header is too large")
+            table = json.loads(file.read(size), object_pairs_hook=_once)
+        if not isinstance(table, dict):
+            raise ValueError("its header is no table")
+        table.pop("__metadata__", None)
+        header = {n: (str(row["dtype"]), tuple(row["shape"])) for n, row in table.items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ValueError(f"{path} is no whole safetensors file: {reason}") from error
+    odd = [f"{name} ({dtype})" for name, (dtype, _) in header.items() if dtype not in FLOATS]
+    odd = [text for text in odd if not text.endswith(tuple(f"({kind})" for kind in OTHERS))]
+    if odd:
+        raise ValueError(
+            f"{path} holds numbers of a kind that is not read: {few(odd)}; save the model as "
+            f"float32, float16 or bfloat16"
+        )
+    return header
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"its header names {twice!r} twice")
+    return table
+
+
+def shard_names(index: Mapping[str, Any], path: Path) -> list[str]:
+    """The files that an index of shards names, each once: files of its own folder.
+
+    Raises:
+      ValueError: no index, or a file outside the folder.
+    """
+    table = index.get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise ValueError(f"{path} must have a table weight_map: name of a tensor -> file")
+    for name in table.values():
+        plain = isinstance(name, str) and name not in ("", ".", "..")
+        if not plain or PurePath(name).name != name or "\\" in name or "\0" in name:
+            raise ValueError(f"{path} must name files of its own folder: it names {name!r}")
+    return sorted(set(table.values()))
+
+
+def joined(shards: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> dict[str, Any]:
+    """The tensors of several files as one table.
+
+    Raises:
+      ValueError: two files have a tensor of the same name.
+    """
+    table: dict[str, Any] = {}
+    for file, tensors in shards:
+        twice = sorted(set(table) & set(tensors))
+        if twice:
+            raise ValueError(f"{source} holds {few(twice)} twice, the second time in {file}")
+        table.update(tensors)
+    return table
+
+
+def fault(name: str, tensor: np.ndarray) -> str | None:
+    """What keeps an array from being a weight: a kind of number, or numbers that are none."""
+    if tensor.dtype.name not in FLOATS.values():
+        return f"{name} is {tensor.dtype.name}"
+    if not np.isfinite(tensor).all():
+        return f"{name} holds NaN or infinity"
+    return None
+
+
+def few(names: list[str], limit: int = 8) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
