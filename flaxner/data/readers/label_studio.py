@@ -192,7 +192,7 @@ def _marked(
                 notes.count(ELSEWHERE)
             continue  # relations and answers about the whole text
         labels = _labels(value)
-        if labels is None and _is_answer(item, value):
+        if not labels and _is_answer(item, value):
             notes.count(ABOUT)
             continue
         if options.spans_column not in (None, control):

@@ -111,7 +111,8 @@ class Fields:
             if any(m.html for m in group) and not proven:
                 return None
             if self.wanted not in (None, field):
-                self.notes.count(f"regions in other fields than {self.wanted} are left out")
+                for _ in group:
+                    self.notes.count(f"regions in other fields than {self.wanted} are left out")
                 continue
             for marked in group:
                 at = marked.paragraph or 0
