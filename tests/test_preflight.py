@@ -1,5 +1,6 @@
 """Preflight: names of topologies, the plan, bounds, the reader of compiled programs."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from flaxner.aot.corpus_lengths import measure_corpus
 from flaxner.aot.costs import Collective, read_program
 from flaxner.aot.counts import matmul_flops
 from flaxner.aot.libtpu import out_of_memory
+from flaxner.aot.parts import PARTS, part_of
 from flaxner.aot.preflight import preflight
 from flaxner.aot.roofline import link_bytes, roofline
 from flaxner.aot.traffic import Cost
@@ -30,7 +32,10 @@ from flaxner.aot.workload import (
 )
 from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
+from flaxner.training.program import make_program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -190,21 +195,6 @@ def test_matrix_products_are_counted_in_loops():
 
 PROGRAM = """HloModule test
 
-FunctionNames
-1 "main"
-2 "Attention.__call__"
-3 "LayerNorm.__call__"
-
-FileLocations
-1 {file_name_id=1 function_name_id=1 line=1}
-2 {file_name_id=1 function_name_id=2 line=2}
-3 {file_name_id=1 function_name_id=3 line=2}
-
-StackFrames
-1 {file_location_id=1 parent_frame_id=1}
-2 {file_location_id=2 parent_frame_id=2}
-3 {file_location_id=3 parent_frame_id=2}
-
 %taken (p.0: f32[10,100], p.1: s32[]) -> f32[1,100] {
   %p.0 = f32[10,100]{1,0} parameter(0)
   %p.1 = s32[] parameter(1)
@@ -216,7 +206,7 @@ StackFrames
   %p = (s32[], f32[1,100]{1,0}) parameter(0)
   %i = s32[] get-tuple-element(%p), index=0
   %x = f32[1,100]{1,0} get-tuple-element(%p), index=1
-  %y = f32[1,100]{1,0} negate(%x), metadata={stack_frame_id=2}, b={"estimated_cycles":"7"}
+  %y = f32[1,100]{1,0} negate(%x), metadata={op_name="jvp(attention)"}, b={"estimated_cycles":"7"}
   %sum = f32[1,100]{1,0} all-reduce(%y), replica_groups={{0,1},{2,3}}, to_apply=%add
   ROOT %t = (s32[], f32[1,100]{1,0}) tuple(%i, %sum)
 }
@@ -231,7 +221,7 @@ StackFrames
 ENTRY %main (a: f32[10,100], b: s32[]) -> f32[1,100] {
   %a = f32[10,100]{1,0} parameter(0)
   %b = s32[] parameter(1)
-  %f = f32[1,100]{1,0:T(8,128)S(1)} fusion(%a, %b), calls=%taken, metadata={stack_frame_id=3}
+  %f = f32[1,100]{1,0:T(8,128)S(1)} fusion(%a, %b), calls=%taken, metadata={op_name="layer_norm"}
   %init = (s32[], f32[1,100]{1,0}) tuple(%b, %f)
   %loop = (s32[], f32[1,100]{1,0}) while(%init), condition=%condition, body=%body
   ROOT %out = f32[1,100]{1,0} get-tuple-element(%loop), index=1
@@ -405,6 +395,10 @@ def test_a_scanned_program_counts_its_layers(tmp_path):
     scanned = run_script(tmp_path, "v5e:2x2", "--scan-layers")
     unrolled = run_script(tmp_path, "v5e:2x2")
     assert scanned["train"]["flops"] == unrolled["train"]["flops"]
+    for made in (scanned, unrolled):
+        cycles = {name: part["cycles"] for name, part in made["train"]["parts"].items()}
+        assert cycles["attention"] > 0 < cycles["feed-forward"]
+        assert cycles.get("other", 0) < 0.01 * sum(cycles.values())
     raw = unrolled["train"]["raw"]["flops"]  # element-wise operations count there, too
     assert 0.8 * raw < unrolled["train"]["flops"] <= 1.01 * raw
 
@@ -422,3 +416,32 @@ def test_what_does_not_fit_is_told_with_the_largest_that_does(tmp_path):
     assert largest["memory"] < memory["available_to_the_compiler"]
     again = run_script(tmp_path, "v5e:1x1", *flags, code=1, search=True, **sizes)
     assert again == made
+
+
+def tiny_sizes(model_type):
+    encoder = ENCODERS[model_type]
+    return encoder.config.from_hf({"model_type": model_type, **encoder.tiny}, 5)
+
+
+def hlo_of_a_step(sizes, scan):
+    """The training step, before any compiler has touched it."""
+    config = TrainConfig(dataset="flaxner:embedded", scan_layers=scan)
+    program = make_program(config, Model(sizes, Compute(scan_layers=scan)), 10)
+    batch = program.abstract_batch(8, 32, labelled=True)
+    lowered = program.steps.train.lower(program.abstract_state(), batch)
+    return lowered.compiler_ir("hlo").as_hlo_module().to_string()
+
+
+@pytest.mark.parametrize("model_type", ENCODERS)
+@pytest.mark.parametrize("scan", [False, True])
+def test_every_part_of_every_family_is_found(model_type, scan):
+    sizes = tiny_sizes(model_type)
+    lines = [line for line in hlo_of_a_step(sizes, scan).splitlines() if " = " in line]
+    expected = set(PARTS.values()) - (set() if scan else {PARTS["stacking"]})
+    rates = [value for name, value in dataclasses.asdict(sizes).items() if "dropout" in name]
+    if not any(rates):  # of ModernBERT's settings, none drops anything
+        expected.remove("dropout")
+    assert {part_of(line) for line in lines} - {None} == expected
+    products = [part_of(line) for line in lines if " dot(" in line]
+    assert set(products) <= {"attention", "feed-forward", "head"}
+    assert products.count("attention") > products.count("feed-forward") > products.count("head")

@@ -25,7 +25,7 @@ from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
 from flaxner.training.program import make_program
 
-VERSION = 3  # of what is kept on disk
+VERSION = 4  # of what is kept on disk
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 XLA's own `cost_analysis` counts the body of a loop once, and on-chip memory like HBM. This
 reads the optimised HLO that the TPU compiler prints: every instruction with its operands,
-layouts, loop trip counts, the compiler's estimate of cycles, and the Python functions it comes
-from.
+layouts, loop trip counts, the compiler's estimate of cycles, and the scope it was written in.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from collections import defaultdict
 
 from flaxner.aot.hlo import Computation, Instruction, read_text
-from flaxner.aot.parts import parts_of_frames, refined
+from flaxner.aot.parts import part_of
 from flaxner.aot.traffic import Cost, cost_of
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -67,7 +66,6 @@ def read_program(text: str, devices: int) -> Program:
 class _Reader:
     def __init__(self, text: str, devices: int) -> None:
         self.devices = devices
-        self.part_of_frame = parts_of_frames(text)
         self.computations, self.entry = read_text(text)
         self.readers: dict[int, dict[str, list[Instruction]]] = {}
         self.parts: dict[str, Cost] = defaultdict(Cost)
@@ -94,7 +92,7 @@ class _Reader:
                 self._collective(each, times)
             elif each.op not in _FREE and not each.op.endswith("-done"):
                 self._fused_collectives(each, times)
-                part = self._part(each) or self._neighbour(each, computation) or "other"
+                part = part_of(each.rest) or self._neighbour(each, computation) or "other"
                 self.parts[part].add(cost_of(each, computation, self.computations), times)
 
     def _trips(self, loop: Instruction) -> int:
@@ -142,24 +140,19 @@ class _Reader:
             elif inner.op == "fusion":
                 self._fused_collectives(inner, times)
 
-    def _part(self, each: Instruction) -> str | None:
-        frame = each.attribute(r"stack_frame_id=(\d+)")
-        part = self.part_of_frame.get(int(frame or 0))
-        return part and refined(part, each.rest)
-
     def _neighbour(self, each: Instruction, computation: Computation) -> str | None:
         """The part that a nameless copy serves: of its first reader, else of its source."""
         readers = self._readers(computation)
         names, seen = [each.name], {each.name}
         while names and len(seen) < 50:
             for reader in readers.get(names.pop(0), ()):
-                if (part := self._part(reader)) is not None and reader.op != "get-tuple-element":
+                if (part := part_of(reader.rest)) is not None and reader.op != "get-tuple-element":
                     return part
                 if reader.name not in seen:
                     seen.add(reader.name)
                     names.append(reader.name)
         sources = (computation.get(name) for name in each.operands)
-        return next((part for s in sources if s is not None and (part := self._part(s))), None)
+        return next((part for s in sources if s is not None and (part := part_of(s.rest))), None)
 
     def _readers(self, computation: Computation) -> dict[str, list[Instruction]]:
         known = self.readers.get(id(computation))

@@ -25,6 +25,7 @@ class Softmax:
 
     weights: tuple[float, ...] | None = None
 
+    @jax.named_scope("loss")
     def loss(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Sum of weighted cross-entropies over the labelled positions, and sum of the weights.
 

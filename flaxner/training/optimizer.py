@@ -64,6 +64,7 @@ def make_optimizer(
         zeros = functools.partial(jax.tree.map, jnp.zeros_like)
         return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
 
+    @jax.named_scope("optimizer")
     def update(
         grads: Any, state: AdamState, params: Any = None, *, scale: Any = 1.0, **_: Any
     ) -> tuple[Any, AdamState]:

@@ -93,13 +93,15 @@ def make_steps(
         # The sum of weights; without weights, the count of labelled positions.
         scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
+        with jax.named_scope("optimizer"):
+            norm = optax.tree.norm(grads) * scale
+            params = {**fixed, **optax.apply_updates(trained, updates)}
         metrics = {
             "loss": total * scale,
-            "grad_norm": optax.tree.norm(grads) * scale,
+            "grad_norm": norm,
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "words": jnp.sum(batch["labels"] != IGNORED_LABEL),
         }
-        params = {**fixed, **optax.apply_updates(trained, updates)}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     def predict(params: Params, batch: Batch) -> jax.Array:

@@ -19,8 +19,7 @@ def exact_gelu(x: Array) -> Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
 
 
-# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": exact_gelu,
     "gelu_python": exact_gelu,
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -38,4 +37,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
     "linear": lambda x: x,
+}
+
+# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
+ACTIVATIONS = {
+    name: jax.named_scope("activation")(function) for name, function in _FUNCTIONS.items()
 }

@@ -48,7 +48,8 @@ def scores(q_BHLK: Array, k_BHLK: Array) -> Array:
 def mix(scores_BHLL: Array, v_BHLK: Array, rate: float, key: Array | None) -> Array:
     """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1)."""
     narrow = v_BHLK.dtype
-    probs_BHLL = jax.nn.softmax(scores_BHLL, axis=-1).astype(narrow)
+    with jax.named_scope("softmax"):
+        probs_BHLL = jax.nn.softmax(scores_BHLL, axis=-1).astype(narrow)
     return product(dropout(probs_BHLL, rate, key), v_BHLK, narrow, narrow)
 
 
@@ -82,6 +83,7 @@ class Attention(nnx.Module):
         self.output = linear(width, width, scale, compute, rngs)
         self.heads, self.rate = heads, rate
 
+    @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
         """Mixed values x_BLD; the bias keeps attention within segments."""
         q_BHLK = split_heads(self.query(x_BLD), self.heads)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 LEVELS = 256
 
 
+@jax.named_scope("dropout")
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Zero each element with probability `rate` and scale the others; identity if key is None.
 

@@ -1,7 +1,8 @@
 """What all token classifiers share: the call, the loop over layers, the head.
 
 A family gives embeddings, layers and what its layers need besides the hidden states; this class
-runs them, one after the other or as one scan, with or without recomputation.
+runs them, one after the other or as one scan, with or without recomputation, under the names by
+which profilers and preflight know them (`jax.named_scope`; `flaxner/aot/parts.py` lists them).
 
 Shapes: B rows, L positions, D features, C classes.
 """
@@ -106,7 +107,9 @@ class TokenClassifier(nnx.Module):
             token_type_ids=token_type_ids,
             dropout_key=dropout_key,
         )[-1]
-        return self.head(x_BLD, None if dropout_key is None else jax.random.fold_in(dropout_key, 1))
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
+        with jax.named_scope("head"):
+            return self.head(x_BLD, key)
 
     def encode(
         self,
@@ -131,8 +134,10 @@ class TokenClassifier(nnx.Module):
         keys: Any = [None] * (len(self.layers) + 1)
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, 0), len(self.layers) + 1)
-        context = self.context(jnp.asarray(segment_ids_BL), jnp.asarray(position_ids))
-        x_BLD = self.embed(input_ids, position_ids, token_type_ids, keys[0])
+        with jax.named_scope("attention"):
+            context = self.context(jnp.asarray(segment_ids_BL), jnp.asarray(position_ids))
+        with jax.named_scope("embeddings"):
+            x_BLD = self.embed(input_ids, position_ids, token_type_ids, keys[0])
         if self.compute.scan_layers and not all_layers:
             return [
                 self.finish(self._scan(x_BLD, context, None if dropout_key is None else keys[1:]))
@@ -151,6 +156,7 @@ class TokenClassifier(nnx.Module):
         graph, params = nnx.split(layer)
         return apply_layer(graph, params, x_BLD, context, key, self.compute.remat)
 
+    @jax.named_scope("stacking")
     def _scan(self, x_BLD: Array, context: Any, keys: Array | None) -> Array:
         """The layers, the longest stretch that repeats itself as one scan."""
         split = [nnx.split(layer) for layer in self.layers]
@@ -197,6 +203,7 @@ def repetition(kinds: Sequence[Any]) -> tuple[int, int, int]:
     return best
 
 
+@jax.named_scope("feed_forward")  # and what else of a layer has no name of its own
 def apply_layer(
     graph: Any, params: Any, x_BLD: Array, context: Any, key: Array | None, remat: bool
 ) -> Array:

@@ -61,6 +61,7 @@ class RotaryAttention(nnx.Module):
         self.output = linear(width, width, of_out, compute, rngs, use_bias=bias)
         self.heads, self.rate = config.num_attention_heads, config.attention_dropout
 
+    @jax.named_scope("attention")
     def __call__(
         self, x_BLD: Array, context: tuple[Array, Array, Array], key: Array | None
     ) -> Array:
