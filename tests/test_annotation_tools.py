@@ -64,7 +64,7 @@ def test_prodigy_records_of_one_text_that_agree_or_contradict(tmp_path):
 
 
 def test_prodigy_words_are_read_with_their_tags_whatever_the_answer_key_says(tmp_path):
-    record = {"tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
+    record = {"text": "Ann left", "tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
     found, notes = read(tmp_path, {**record, "answer": "accept"}, {**record, "answer": "reject"})
     assert found == [("B-PER", "O")]
     assert notes == "1 records that Prodigy's user rejected are left out"

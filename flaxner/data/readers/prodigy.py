@@ -16,7 +16,9 @@ BINARY_VIEWS = ("ner", "spans")  # beside ner_manual and spans_manual, which mar
 def wrote(record: Record) -> bool:
     """Whether a record is Prodigy's: a text with its hash, or with an answer."""
     known = "_input_hash" in record or record.get("answer") in ANSWERS
-    return known and isinstance(record.get("text"), str)
+    words = record.get("tokens") or [{}]  # strings, if they have tags beside them
+    tagged = isinstance(words, list) and not isinstance(words[0], dict)
+    return known and isinstance(record.get("text"), str) and not tagged
 
 
 def read(

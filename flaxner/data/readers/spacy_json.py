@@ -31,8 +31,10 @@ def wrote(record: Record) -> bool:
     if isinstance(record.get("paragraphs"), list):
         return True
     tokens = record.get("tokens")
-    of_words = isinstance(tokens, list) and all(
-        isinstance(t, dict) and {"id", "start", "end"} <= t.keys() for t in tokens
+    of_words = (
+        isinstance(tokens, list)
+        and tokens != []
+        and all(isinstance(t, dict) and {"id", "start", "end"} <= t.keys() for t in tokens)
     )
     # Prodigy's tokens look alike; its spans are a list.
     other = {"label", "labels", "entities", "annotations"} & record.keys()
