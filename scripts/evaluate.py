@@ -15,8 +15,17 @@ def main() -> int:
     parser.add_argument("--decoder", choices=("argmax", "viterbi"), default="argmax")
     parser.add_argument("--max-length", type=int, help="of a window (default: that of training)")
     parser.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
+    parser.add_argument(
+        "--same-type",
+        dest="same_types",
+        nargs="*",
+        metavar="MODEL=CORPUS",
+        help="types that are the same under other names (default: synonyms that leave no doubt)",
+    )
     add_settings(parser, READING, several=False)
     given = vars(parser.parse_args())
+    if given["same_types"] is not None:
+        given["same_types"] = parser.pairs("--same-type", given["same_types"])
     reading = {name: given.pop(name) for name in READING if name in given}
 
     def work() -> None:

@@ -93,6 +93,16 @@ class Parser(argparse.ArgumentParser):
         """One line, exit code 2."""
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
+    def pairs(self, flag: str, given: Sequence[str]) -> dict[str, str]:
+        """The values of a flag that takes NAME=NAME; a wrong one is `error`."""
+        pairs = {}
+        for pair in given:
+            name, sign, other = pair.partition("=")
+            if not (name and sign and other) or name in pairs:
+                self.error(f"argument {flag}: expected NAME=NAME, each name once: got {pair!r}")
+            pairs[name] = other
+        return pairs
+
     def run(self, work: Callable[[], object], *, may_be_cut: bool = False) -> int:
         """Do a script's work; its exit code: see `terminal.guarded`."""
         return guarded(self.prog, work, may_be_cut=may_be_cut)

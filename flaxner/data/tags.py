@@ -13,6 +13,46 @@ import numpy as np
 OUTSIDE = "O"
 
 
+def label_names(table: Any) -> tuple[str, ...]:
+    """id2label -> the name of label 0, 1, ..., each looked up by its number.
+
+    `transformers` fails at the first token whose label has no name; here it is said at once.
+
+    Args:
+      table: the id2label of a config.json: numbers, or their digits, -> names.
+
+    Raises:
+      ValueError: no such table, or one that leaves a label without a name.
+    """
+    if not isinstance(table, Mapping) or not table:
+        raise ValueError(f"id2label must be a table of numbers and names: got {_brief(table)}")
+    names: dict[int, Any] = {}
+    for key, name in table.items():
+        try:
+            number = int(key)
+        except (TypeError, ValueError):
+            known = ", ".join(map(str, table))
+            raise ValueError(f"the keys of id2label must be numbers: got {known}") from None
+        if not isinstance(name, str):
+            raise ValueError(f"id2label must name every label with a string: got {_brief(table)}")
+        if number in names:
+            raise ValueError(f"id2label must name every label once: it has {number} twice")
+        names[number] = name
+    absent = next((number for number in range(len(names)) if number not in names), None)
+    if absent is not None:
+        given = ", ".join(map(str, sorted(names)))
+        raise ValueError(
+            f"id2label must number its {len(names)} labels from 0 to {len(names) - 1}: it has "
+            f"no name for label {absent}, its numbers are {given}"
+        )
+    return tuple(names[number] for number in range(len(names)))
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
 @dataclasses.dataclass(frozen=True)
 class LabelScheme:
     """The label table of a model, in IOB2: label i is `tags[i]`.
@@ -34,8 +74,12 @@ class LabelScheme:
 
     @classmethod
     def from_id2label(cls, table: Mapping[Any, str]) -> LabelScheme:
-        """The id2label of a Hub config.json, its keys being numbers or their digits."""
-        return cls(tuple(table[key] for key in sorted(table, key=int)))
+        """The id2label of a Hub config.json, its keys being numbers or their digits.
+
+        Raises:
+          ValueError: as `label_names`.
+        """
+        return cls(label_names(table))
 
     def __len__(self) -> int:
         return len(self.tags)

@@ -76,12 +76,7 @@ def require_fast(tokenizer: Any, source: str) -> None:
         )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{source} has no tokenizer: the one made for it has no vocabulary")
-    longest = getattr(tokenizer, "model_max_length", None)
-    if longest is not None and not (isinstance(longest, int | float) and longest >= SHORTEST):
-        raise ValueError(
-            f"model_max_length of the tokenizer of {source} must be a number of tokens, "
-            f"{SHORTEST} or more: it is {longest!r}"
-        )
+    length_limit(tokenizer, UNLIMITED, source)
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {source} has no [CLS] and [SEP] tokens")
 
@@ -98,6 +93,32 @@ def check_vocabulary(tokenizer: Any, size: int, source: str) -> None:
             f"the tokenizer has {max(len(tokenizer), largest + 1)} entries and the vocabulary of "
             f"{source} {size}: they belong to different models"
         )
+
+
+UNLIMITED = 1_000_000  # from here on `transformers` means "no model_max_length"
+
+
+def length_limit(tokenizer: Any, most: int, source: str = "the model") -> int:
+    """Tokens of the longest segment, special tokens included, by the tokenizer's own word.
+
+    Args:
+      tokenizer: of `transformers`; its `model_max_length` may be absent or huge: no limit.
+      most: what the model takes; a limit beyond it is none.
+      source: where the tokenizer came from.
+
+    Raises:
+      ValueError: a limit that is no number of tokens, or too few of them.
+    """
+    said = getattr(tokenizer, "model_max_length", None)
+    if said is None:
+        return most
+    number = isinstance(said, int | float) and not isinstance(said, bool) and said >= SHORTEST
+    if not number or (said < UNLIMITED and said != int(said)):
+        raise ValueError(
+            f"model_max_length of the tokenizer of {source} must be a number of tokens, "
+            f"{SHORTEST} or more: it is {said!r}"
+        )
+    return int(min(said, most))
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

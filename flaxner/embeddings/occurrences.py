@@ -8,13 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.type_names import broad_name
 
 OUTSIDE = "O"
-# Names that corpora give to the same type, so that one colour means one thing.
-SAME_TYPE = {
-    "person": "PER", "location": "LOC", "corporation": "ORG", "company": "ORG", "group": "ORG",
-    "organization": "ORG", "per": "PER", "loc": "LOC", "org": "ORG", "misc": "MISC", "gpe": "LOC",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +49,7 @@ def find_all(sentences: Sequence[Sentence]) -> dict[str, list[Occurrence]]:
         for position, (word, tag) in enumerate(
             zip(sentence.words, sentence.tags or (), strict=True)
         ):
-            kind = tag[2:] if tag != OUTSIDE else OUTSIDE
-            kind = SAME_TYPE.get(kind.lower(), kind)
+            kind = OUTSIDE if tag == OUTSIDE else broad_name(tag[2:])  # one colour, one meaning
             found[word].append(Occurrence(word, kind, index, position, row))
             row += 1
     return dict(found)

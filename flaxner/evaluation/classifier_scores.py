@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,11 @@ from flaxner.data.corpus import Corpus, read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import OUTSIDE, to_iob2
+from flaxner.data.type_names import match_names
 from flaxner.evaluation.metrics import NerReport, score
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.files import write_json
 from flaxner.inference.opening import open_pipeline
-
-# Names that corpora and models give to the same type.
-SAME = (
-    ("PER", "PERSON"),
-    ("LOC", "LOCATION"),
-    ("ORG", "ORGANIZATION", "ORGANISATION", "CORPORATION"),
-    ("MISC", "MISCELLANEOUS"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +52,7 @@ def evaluate(
     max_length: int | None = None,
     output_dir: str | Path | None = None,
     options: ReadOptions | None = None,
+    same_types: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Score a token classifier on a corpus, word for word.
 
@@ -71,9 +66,12 @@ def evaluate(
         None, or all that the model takes where its config.json does not tell.
       output_dir: where results.json and predictions.conll go.
       options: how the corpus is read where guessing is not wanted.
+      same_types: type of the model -> type of the corpus that is the same; if None equal names
+        are, and what is left is paired by spelling and synonyms, one to one.
 
     Raises:
-      ValueError: model or corpus cannot be read, or have no entity type in common.
+      ValueError: model or corpus cannot be read, have no entity type in common, or types that
+        may be paired in several ways.
     """
     if (file is None) == (dataset is None):
         raise ValueError(
@@ -85,7 +83,7 @@ def evaluate(
     if not sentences or any(sentence.tags is None for sentence in sentences):
         raise ValueError(f"{corpus.source} has no tagged sentence to score")
     ner = open_pipeline(model)
-    renamed, notes = match_types(ner.labels, corpus)
+    renamed, notes = match_types(ner.labels, corpus, same_types)
     notes = [*corpus.notes, *notes]
     begin = time.perf_counter()
     raw = ner.predict_words(
@@ -115,33 +113,63 @@ def evaluate(
     return Evaluation(report, notes, predicted, seconds)
 
 
-def match_types(labels: Sequence[str], corpus: Corpus) -> tuple[dict[str, str], list[str]]:
+def match_types(
+    labels: Sequence[str], corpus: Corpus, same_types: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], list[str]]:
     """A model's labels -> tags with the corpus' names of types, and what to say about it.
 
+    Equal names are one type. What is left is paired one to one by spelling (Name, name) and by
+    synonyms (PERSON, PER), unless `same_types` says which of the model's types is which of the
+    corpus'; then nothing else is paired.
+
     Raises:
-      ValueError: they have no type in common.
+      ValueError: they have no type in common, or several pairs are possible.
     """
     parts = label_parts(labels)
-    ours = {_key(name): name for name in corpus.types}
-    types = sorted({name for _, name in parts.values() if name})
-    names = {name: ours.get(_key(name), name) for name in types}
-    if not set(names.values()) & set(corpus.types):
+    types = sorted({kind for _, kind in parts.values() if kind})
+    if same_types is None:
+        pairs, unsure = match_names(types, corpus.types)
+        for a, b in unsure:
+            raise ValueError(
+                f"{_listed(a)} of the model and {_listed(b)} of {corpus.source} may be the same: "
+                f"say which with --same-type {a[0]}={b[0]}, or that none is with --same-type alone"
+            )
+    else:
+        pairs = _given_pairs(same_types, types, corpus)
+    if not pairs:
         raise ValueError(
             f"the model and {corpus.source} have no entity type in common: the model has "
             f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
         )
-    notes = [f"the model's {a} is the corpus' {b}" for a, b in names.items() if a != b]
+    notes = [f"the model's {a} is the corpus' {b}" for a, b in pairs.items() if a != b]
     notes += [f"the model's {a} counts as O" for a, (p, _) in parts.items() if p == "O" != a]
-    absent = sorted(set(corpus.types) - set(names.values()))
+    absent = sorted(set(corpus.types) - set(pairs.values()))
     if absent:
         notes.append(f"the model does not know {', '.join(absent)}: all of them count as missed")
-    extra = sorted(set(names.values()) - set(corpus.types))
+    extra = sorted(set(types) - set(pairs))
     if extra:
         notes.append(f"the corpus does not have {', '.join(extra)}: each one found is an error")
+    names = {kind: pairs.get(kind, kind) for kind in types}
     tags = {label: f"{p}-{names[n]}" if n else OUTSIDE for label, (p, n) in parts.items()}
     return tags, notes
 
 
-def _key(name: str) -> str:
-    upper = name.upper()
-    return next((group[0] for group in SAME if upper in group), upper)
+def _given_pairs(given: Mapping[str, str], types: Sequence[str], corpus: Corpus) -> dict[str, str]:
+    """The pairs that the caller names, and equal names; one to one."""
+    for side, names, known in (
+        ("the model", given.keys(), types),
+        (corpus.source, given.values(), corpus.types),
+    ):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{side} has no type {name!r}; it has {', '.join(known)}")
+    pairs = {kind: given.get(kind, kind) for kind in types if kind in {*given, *corpus.types}}
+    for name, count in Counter(pairs.values()).items():
+        if count > 1:
+            both = _listed([a for a, b in pairs.items() if b == name])
+            raise ValueError(f"{both} of the model cannot both be {name} of {corpus.source}")
+    return pairs
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)

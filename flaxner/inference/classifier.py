@@ -6,11 +6,12 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from flaxner.data.tag_rules import CHOICES, table_scheme
+from flaxner.data.tags import label_names
 from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fast
 from flaxner.models.config_json import check_head, our_block, read_config
 from flaxner.models.layers.compute import Compute
@@ -18,7 +19,6 @@ from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.network import Model, Params, flat_params
 from flaxner.models.pretrained import Pretrained, load_pretrained
 
-UNLIMITED = 1_000_000  # what `transformers` takes for "no model_max_length"
 Source = str | Path | Pretrained | TokenClassifier
 
 
@@ -31,10 +31,11 @@ class Classifier:
       params: path -> array.
       tokenizer: a fast tokenizer of `transformers`.
       labels: names, by number.
-      limit: tokens the model reads at once, special tokens included.
+      limit: tokens the model can read at once, special tokens included; the tokenizer's
+        model_max_length may be less.
       name: where it came from, for messages.
       scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
-      window: tokens of a window in training; `limit` where config.json does not say.
+      window: tokens of a window in training; None where config.json does not say.
     """
 
     model: Model
@@ -44,7 +45,7 @@ class Classifier:
     limit: int
     name: str
     scheme: str | None
-    window: int
+    window: int | None
 
 
 def load_classifier(
@@ -71,69 +72,94 @@ def load_classifier(
     """
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype must be float32 or bfloat16: got {dtype!r}")
-    folder: Path | None = None
-    fields: Mapping[str, Any]
-    if isinstance(source, TokenClassifier):
-        model, params, name = Model(source.config), flat_params(source), "the model"
-        fields = {}
-    else:
-        if not isinstance(source, Pretrained):
-            if not isinstance(source, str | os.PathLike):
-                raise ValueError(
-                    f"a model must be a folder, a Hub name or a model of ours: got {source!r}"
-                )
-            fields = read_config(source, revision=revision)
-            check_head(fields, str(source))
-            if labels is None and not fields.get("id2label"):
-                raise ValueError(f"the config.json of {source} has no id2label: name its labels")
-            count = None if fields.get("id2label") or labels is None else len(labels)
-            source = load_pretrained(source, num_labels=count, revision=revision)
-        model, params, fields, folder = source.model, source.params, source.fields, source.folder
-        name = str(folder)
-        check_head(fields, name)
-        if source.fresh:
-            raise ValueError(
-                f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
-            )
-    model = dataclasses.replace(model, compute=Compute.on(jax.default_backend(), dtype))
-    if tokenizer is None and folder is None:
-        raise ValueError("a model given as an object needs a tokenizer beside it")
-    if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
-        tokenizer = load_tokenizer(str(tokenizer or folder))
-    require_fast(tokenizer, name)
-    check_vocabulary(tokenizer, model.config.vocab_size, name)
-    names = _label_names(labels, fields, model.config.num_labels, name, named=folder is not None)
-    longest = getattr(tokenizer, "model_max_length", None) or 0
-    positions = model.config.positions
-    limit = min(longest, positions) if 0 < longest < UNLIMITED else positions
-    ours = our_block(fields, name)
+    read = _read(source, labels, revision)
+    model = dataclasses.replace(read.model, compute=Compute.on(jax.default_backend(), dtype))
+    names = _label_names(labels, read, model.config.num_labels)
+    tokenizer = _fitting_tokenizer(tokenizer, read)
+    limit, ours = model.config.positions, our_block(read.fields, read.name)
+    window = ours.get("max_length")
+    if window is not None and window > limit:
+        raise ValueError(
+            f"the config.json of {read.name} says that the model was trained in windows of "
+            f"{window} tokens, and it can read {limit} at once: they belong to different models"
+        )
     if scheme is None:
         scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
     if scheme is not None and scheme not in CHOICES:
         raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
-    window = min(limit, ours.get("max_length") or limit)
-    return Classifier(model, params, tokenizer, names, limit, name, scheme, window)
+    return Classifier(model, read.params, tokenizer, names, limit, read.name, scheme, window)
+
+
+class _Read(NamedTuple):
+    """A model as it came: a definition, its weights, config.json, and where from."""
+
+    model: Model
+    params: Params
+    fields: Mapping[str, Any]
+    folder: Path | None
+    name: str
+
+
+def _read(
+    source: Source, labels: Sequence[str] | Mapping[Any, str] | None, revision: str | None
+) -> _Read:
+    """The model of a source, known to have a trained head."""
+    if isinstance(source, TokenClassifier):
+        return _Read(Model(source.config), flat_params(source), {}, None, "the model")
+    if not isinstance(source, Pretrained):
+        if not isinstance(source, str | os.PathLike):
+            raise ValueError(
+                f"a model must be a folder, a Hub name or a model of ours: got {source!r}"
+            )
+        fields = read_config(source, revision=revision)
+        check_head(fields, str(source))
+        _table(fields, labels, str(source))
+        # The weights must fit the file's own table: a wrong number of names is said of the names.
+        told = labels is None or isinstance(fields.get("id2label"), Mapping)
+        count = None if told else len(labels or ())
+        source = load_pretrained(source, num_labels=count, revision=revision)
+    name = str(source.folder)
+    check_head(source.fields, name)
+    if source.fresh:
+        raise ValueError(
+            f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
+        )
+    return _Read(source.model, source.params, source.fields, source.folder, name)
 
 
 def _label_names(
-    given: Sequence[str] | Mapping[Any, str] | None,
-    fields: Mapping[str, Any],
-    count: int,
-    name: str,
-    *,
-    named: bool,
+    given: Sequence[str] | Mapping[Any, str] | None, read: _Read, count: int
 ) -> tuple[str, ...]:
-    table = given if given is not None else fields.get("id2label")
-    if not table:
-        if named:
-            raise ValueError(f"the config.json of {name} has no id2label: its labels have no names")
+    """The names of a model's labels, by number."""
+    if given is None and read.folder is None:
         return tuple(f"LABEL_{i}" for i in range(count))
-    if isinstance(table, Mapping):
-        if any(not str(key).isdecimal() for key in table):
-            raise ValueError(f"the keys of id2label must be numbers: got {', '.join(table)}")
-        table = [table[key] for key in sorted(table, key=int)]
-    if isinstance(table, str) or any(not isinstance(label, str) for label in table):
-        raise ValueError(f"id2label must name every label with a string: got {table!r}")
-    if len(table) != count:
-        raise ValueError(f"{name} has {count} labels and {len(table)} names for them")
-    return tuple(table)
+    names = _table(read.fields, given, read.name)
+    if len(names) != count:
+        raise ValueError(f"{read.name} has {count} labels and {len(names)} names for them")
+    return names
+
+
+def _table(
+    fields: Mapping[str, Any], given: Sequence[str] | Mapping[Any, str] | None, name: str
+) -> tuple[str, ...]:
+    """The names that the caller gives, or config.json."""
+    if given is not None:
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        return label_names(dict(enumerate(given)) if listed else given)
+    if not fields.get("id2label"):
+        raise ValueError(f"the config.json of {name} has no id2label: name its labels")
+    try:
+        return label_names(fields["id2label"])
+    except ValueError as error:
+        raise ValueError(f"the config.json of {name} does not name its labels: {error}") from error
+
+
+def _fitting_tokenizer(tokenizer: Any, read: _Read) -> Any:
+    """The tokenizer that is given, or that of the model's folder; it must fit the vocabulary."""
+    if tokenizer is None and read.folder is None:
+        raise ValueError("a model given as an object needs a tokenizer beside it")
+    if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
+        tokenizer = load_tokenizer(str(tokenizer or read.folder))
+    require_fast(tokenizer, read.name)
+    check_vocabulary(tokenizer, read.model.config.vocab_size, read.name)
+    return tokenizer

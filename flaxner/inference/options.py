@@ -14,7 +14,7 @@ class Options(NamedTuple):
     Attributes:
       aggregation_strategy: "none", "simple", "first", "average", "max" as there, or "word":
         words have the label of their first token, as in training, and legal tag sequences.
-      ignore_labels: labels ("none") or types to leave out.
+      ignore_labels: labels ("none") or types to leave out; one may come as a string.
       stride: read longer texts in windows that overlap by so many tokens, as there.
       truncation: cut longer texts, as there without a stride. Without either they are read in
         overlapping windows, and each word is answered where more of its context is seen.
@@ -44,6 +44,8 @@ class Options(NamedTuple):
             raise ValueError(
                 f"the pipeline has no option {unknown[0]!r}; it has {', '.join(self._fields)}"
             )
+        if isinstance(given.get("ignore_labels"), str):  # `in` would look for a part of it
+            given["ignore_labels"] = (given["ignore_labels"],)
         _check_kinds(given)
         strategy = given.get("aggregation_strategy")
         if strategy is not None and strategy.lower() == "none" and given.get("stride") is not None:

@@ -52,7 +52,6 @@ class NerPipeline:
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier = options or Options(), classifier
-        window = window or predictor.limit
         self._tagger = WordTagger(tokenizer, self.labels, predictor, scheme, window)
         self._aggregate = Aggregator(tokenizer, labels)
         self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
@@ -153,9 +152,7 @@ class NerPipeline:
 
     def split_words(self, text: str) -> list[str]:
         """The words the tokenizer sees in a text; punctuation marks are words of their own."""
-        backend = self.tokenizer.backend_tokenizer
-        pieces = backend.pre_tokenizer.pre_tokenize_str(text)
-        return [text[start:end] for _, (start, end) in pieces]
+        return self._reader_for(Options()).words(text)
 
     def export(self, path: str | Path, *, weights: str = "float32") -> Path:
         """Write a folder that `flaxner.load_exported` runs without the model's code.
@@ -178,7 +175,7 @@ class NerPipeline:
 
     def _reader_for(self, options: Options) -> Reader:
         ours = options.aggregation_strategy == "word" and not options.truncation
-        limit = self.window if ours and options.stride is None else self.predictor.limit
+        limit = self.window if ours and options.stride is None else self._tagger.limit
         return self._reader(limit, truncation=options.truncation, stride=options.stride)
 
     def _answers(
@@ -196,7 +193,7 @@ class NerPipeline:
                 logger.warning(
                     "a text of %d tokens is longer than the %d of a window: it is read in "
                     "overlapping windows (truncation=True cuts it at %d instead); said once",
-                    *(reading.longest, reader.limit, self.predictor.limit),
+                    *(reading.longest, reader.limit, self._tagger.limit),
                 )
             return reading
 

@@ -121,6 +121,15 @@ class Reader:
         joined = [delimiter.join(text) if split else str(text) for text in texts]
         return builder.reading(joined, longest)
 
+    def words(self, text: str) -> list[str]:
+        """The words of a text as the tokenizer makes them: ideographs and marks each for itself."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        places = zip(encoding.word_ids, encoding.offsets, strict=True)
+        grouped = itertools.groupby(places, key=lambda place: place[0])
+        spans = [[offsets for _, offsets in group] for _, group in grouped]
+        words = (text[parts[0][0] : parts[-1][1]].strip() for parts in spans)
+        return [word for word in words if word]
+
     def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
         """Segments of a long text, and the tokens of it that each answers for."""
         head, tail = len(self._head), len(self._tail)

@@ -13,6 +13,7 @@ from flaxner.data import embedded as sample
 from flaxner.data.corpus import Sentence
 from flaxner.data.segments import align
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
+from flaxner.data.tokenizer import length_limit
 from flaxner.inference.aggregation import best_labels, softmax
 from flaxner.inference.options import checked
 from flaxner.inference.predictor import Predictor
@@ -30,7 +31,7 @@ class WordTagger:
       labels: names of the labels.
       predictor: the model on its devices.
       scheme: of the labels, one of `tag_rules.CHOICES`; None: the model's answers tell.
-      window: tokens of the windows that longer sentences are read in.
+      window: tokens of a window in training; None: nothing tells.
     """
 
     def __init__(
@@ -39,10 +40,27 @@ class WordTagger:
         labels: tuple[str, ...],
         predictor: Predictor,
         scheme: str | None,
-        window: int,
+        window: int | None,
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, labels, predictor
-        self._told, self.window = scheme, window
+        self._scheme, self._window = scheme, window
+        self._first_limit = self.limit
+
+    @property
+    def limit(self) -> int:
+        """Tokens that the tokenizer lets through at once, as it stands now."""
+        return length_limit(self.tokenizer, self.predictor.limit)
+
+    @property
+    def window(self) -> int:
+        """Tokens of the windows that longer sentences are read in: those of training.
+
+        Where nothing tells them, or the tokenizer was given a lower limit since, that limit.
+        """
+        limit = self.limit
+        if self._window is None:
+            return limit
+        return self._window if limit == self._first_limit else min(self._window, limit)
 
     @functools.cached_property
     def scheme(self) -> str:
@@ -51,8 +69,8 @@ class WordTagger:
         IOB1 and IOB2 have the same labels. Where nobody told which it is, the model tags some
         sentences of the embedded corpus, and how it begins entities there tells.
         """
-        if self._told is not None:
-            return self._told
+        if self._scheme is not None:
+            return self._scheme
         sentences = itertools.islice(sample.generate("train"), PROBE)
         return shown_scheme(self.tags((words for words, _ in sentences), legal=False))
 

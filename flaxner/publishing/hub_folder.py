@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import length_limit
 from flaxner.files import write_folder, write_json
 from flaxner.models import tensors as weights_lib
-from flaxner.models.config_json import hub_config
+from flaxner.models.config_json import hub_config, our_block
 from flaxner.models.network import Model
 
 DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
@@ -53,16 +55,19 @@ def export_folder(
       dtype: of the weights, one of DTYPES.
       max_length: tokens of a window in training; what `fields` say of it if None.
       more: writes further files into the folder before it takes its place.
+
+    Raises:
+      ValueError: windows of training that are longer than the model's positions.
     """
     folder = Path(folder)
     host = {path: np.asarray(value).astype(jnp.dtype(dtype)) for path, value in params.items()}
     tensors = weights_lib.to_hf(host, model.rules)
-    limit = min(getattr(tokenizer, "model_max_length", 512), model.config.positions)
-    tokenizer.model_max_length = limit
+    config = hub_config(model, scheme, fields or {}, dtype, max_length)
+    published = copy.copy(tokenizer)  # the caller's stays as it is
+    published.model_max_length = _published_length(tokenizer, model, our_block(config, str(folder)))
 
     def fill(draft: Path) -> None:
-        config = hub_config(model, scheme, fields or {}, dtype, max_length)
-        save_model_files(draft, tokenizer, config)
+        save_model_files(draft, published, config)
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")
@@ -70,3 +75,15 @@ def export_folder(
 
     write_folder(folder, fill)
     return folder
+
+
+def _published_length(tokenizer: Any, model: Model, ours: Mapping[str, Any]) -> int:
+    """The published tokenizer's model_max_length: no less than the windows of training.
+
+    Programs that cut texts cut them there.
+    """
+    positions = model.config.positions
+    window = ours.get("max_length", 0)
+    if window > positions:
+        raise ValueError(f"max_length must be at most the model's {positions} positions: {window}")
+    return max(length_limit(tokenizer, positions), window)

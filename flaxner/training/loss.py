@@ -48,9 +48,6 @@ class Softmax:
         return jnp.argmax(logits_BLC, axis=-1).astype(jnp.int32)
 
 
-DECODERS = {"softmax": Softmax}
-
-
 def label_weights(
     class_weights: Sequence[str], scheme: LabelScheme, labels: np.ndarray
 ) -> tuple[float, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.data.tags import LabelScheme
-from flaxner.data.tokenizer import check_vocabulary, load_tokenizer
+from flaxner.data.tokenizer import check_vocabulary, length_limit, load_tokenizer
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
@@ -77,7 +77,7 @@ def prepare(config: TrainConfig) -> Prepared:
         fields = scratch_fields(tokenizer)
         params = model.init(config.seed)
     else:
-        same_head = set((fields.get("id2label") or {}).values()) == set(scheme.tags)
+        same_head = _same_labels(fields, scheme)
         loaded = load_pretrained(
             config.model,
             num_labels=len(scheme),
@@ -95,7 +95,10 @@ def prepare(config: TrainConfig) -> Prepared:
         split: align_cached(corpus.sentences, tokenizer, scheme, *where)
         for split, corpus in corpora.items()
     }
-    warnings = tuple(casing_warnings(corpora, tokenizer, config.model))
+    warnings = (
+        *casing_warnings(corpora, tokenizer, config.model),
+        *_length_warnings(config, model, tokenizer),
+    )
     return Prepared(
         config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
     )
@@ -139,12 +142,21 @@ def check_types(corpora: Mapping[str, Corpus]) -> None:
 
 
 def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:
-    """The label table: the model's own where it has exactly the corpus' tags, else by type."""
+    """The label table: the model's own where it has exactly the corpus' tags, else by type.
+
+    Raises:
+      ValueError: the model's own leaves a label without a name.
+    """
     scheme = LabelScheme.from_types(corpora["train"].types)
-    table = fields.get("id2label") or {}
-    if set(table.values()) == set(scheme.tags):
-        return LabelScheme.from_id2label(table)
+    if _same_labels(fields, scheme):
+        return LabelScheme.from_id2label(fields["id2label"])
     return scheme
+
+
+def _same_labels(fields: Mapping[str, Any], scheme: LabelScheme) -> bool:
+    """Whether config.json names exactly the tags of a scheme."""
+    names = list((fields.get("id2label") or {}).values())
+    return all(isinstance(name, str) for name in names) and set(names) == set(scheme.tags)
 
 
 def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
@@ -154,3 +166,14 @@ def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
             f"max_length must be at most the model's {positions} positions: {config.max_length}"
         )
     check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
+
+
+def _length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterator[str]:
+    """What training reads at once is what the published tokenizer must let through."""
+    limit = length_limit(tokenizer, model.config.positions)
+    if limit < config.max_length:
+        yield (
+            f"the tokenizer of {config.model} says model_max_length {limit}, training reads "
+            f"windows of {config.max_length} tokens: the published tokenizer will say "
+            f"{config.max_length}"
+        )

@@ -1,0 +1,60 @@
+"""Names that data sets give to one entity type: the only table of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+# The CoNLL name of a type, then the names that others give it.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "PER": ("PERSON", "PERS"),
+    "LOC": ("LOCATION",),
+    "ORG": ("ORGANIZATION", "ORGANISATION", "CORPORATION"),
+    "MISC": ("MISCELLANEOUS",),
+}
+# Types that are a part of one of those: the same colour in a plot, never the same in a score.
+PARTS: dict[str, str] = {"COMPANY": "ORG", "GROUP": "ORG", "GPE": "LOC"}
+
+
+def spelling(name: str) -> str:
+    """A name without what data sets spell differently: case, and the marks between words."""
+    return "".join(c for c in name.upper() if c not in " -_")
+
+
+def conll_name(name: str) -> str:
+    """The CoNLL name of a type, or its plain spelling where it has none."""
+    plain = spelling(name)
+    return next((conll for conll, others in SYNONYMS.items() if plain in (conll, *others)), plain)
+
+
+def broad_name(name: str) -> str:
+    """The CoNLL name of a type, or of what it is a part of; else the name as it is."""
+    found = PARTS.get(spelling(name), conll_name(name))
+    return found if found in SYNONYMS else name
+
+
+def match_names(
+    ours: Iterable[str], theirs: Iterable[str]
+) -> tuple[dict[str, str], list[tuple[list[str], list[str]]]]:
+    """Pair two lists of type names one to one: equal names, then spellings, then synonyms.
+
+    Returns:
+      (our name -> their name, groups of names that leave several pairs possible, which are not
+      paired).
+    """
+    left, right = sorted(set(ours)), sorted(set(theirs))
+    pairs: dict[str, str] = {}
+    unsure: list[tuple[list[str], list[str]]] = []
+    keys: tuple[Callable[[str], str], ...] = (str, spelling, conll_name)
+    for key in keys:
+        groups: Mapping[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        for side, names in enumerate((left, right)):
+            for name in names:
+                groups[key(name)][side].append(name)
+        both = [(a, b) for a, b in groups.values() if a and b]
+        single = {a[0]: b[0] for a, b in both if len(a) == len(b) == 1}
+        pairs |= single
+        left = [name for name in left if name not in single]
+        right = [name for name in right if name not in single.values()]
+        unsure = [(a, b) for a, b in both if len(a) > 1 or len(b) > 1]
+    return pairs, unsure
