@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "FlaxAutoModelForTokenClassification": "flaxner.models.auto",
     "FlaxBertForTokenClassification": "flaxner.models.auto",
+    "FlaxDebertaForTokenClassification": "flaxner.models.auto",
+    "FlaxDebertaV2ForTokenClassification": "flaxner.models.auto",
     "FlaxModernBertForTokenClassification": "flaxner.models.auto",
     "LabelScheme": "flaxner.data.tags",
     "NerPipeline": "flaxner.inference.pipeline",

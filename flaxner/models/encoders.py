@@ -5,11 +5,13 @@ A new encoder is a folder beside this module and a row here.
 
 from __future__ import annotations
 
-from flaxner.models import bert, modernbert
+from flaxner.models import bert, deberta, modernbert
 from flaxner.models.layers.encoder import Encoder
 
 ENCODERS: dict[str, Encoder] = {
     "bert": bert.ENCODER,
+    "deberta": deberta.ENCODER,
+    "deberta-v2": deberta.ENCODER_V2,
     "modernbert": modernbert.ENCODER,
 }
 

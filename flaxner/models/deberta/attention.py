@@ -1,0 +1,171 @@
+"""Disentangled attention (He et al. 2021, eq. 4), scores by distance instead of gathered.
+
+Shapes: B rows, L positions, H heads, K head width, D features, R rows of the relative table,
+E = 2L - 1 distances. Heads stand first, so that one product serves all rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.deberta.config import C2P, P2C, DebertaConfig, DebertaV2Config
+from flaxner.models.deberta.distances import by_columns
+from flaxner.models.layers.attention import mix, scores, with_fixed_bias
+from flaxner.models.layers.blocks import linear
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dense import product
+from flaxner.models.layers.dropout import dropout
+
+Array = jax.Array
+
+
+def heads_first(x: Array, heads: int) -> Array:
+    """x_...D -> x_H...K."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, -1), -2, 0)
+
+
+class SplitProjections(nnx.Module):
+    """Queries, keys, values and relative positions as versions 2 and 3 have them."""
+
+    def __init__(self, config: DebertaV2Config, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width, scale = config.hidden_size, config.initializer_range
+        self.query = linear(width, width, scale, compute, rngs)
+        self.key = linear(width, width, scale, compute, rngs)
+        self.value = linear(width, width, scale, compute, rngs)
+        own = config.relative_attention and not config.share_att_key
+        kinds = config.pos_att_type
+        self.relative_key = (
+            linear(width, width, scale, compute, rngs) if own and C2P in kinds else None
+        )
+        self.relative_query = (
+            linear(width, width, scale, compute, rngs) if own and P2C in kinds else None
+        )
+        self.heads = config.num_attention_heads
+        # Where keys meet relative positions, their bias tells positions apart; else it cannot.
+        self.bias_counts = config.relative_attention and P2C in kinds
+
+    def contents(self, x_BLD: Array) -> tuple[Array, Array, Array]:
+        """Queries, keys and values, x_HBLK each."""
+        keys_BLD = self.key(x_BLD) if self.bias_counts else with_fixed_bias(self.key, x_BLD)
+        every = (self.query(x_BLD), keys_BLD, self.value(x_BLD))
+        query_HBLK, key_HBLK, value_HBLK = (heads_first(y_BLD, self.heads) for y_BLD in every)
+        return query_HBLK, key_HBLK, value_HBLK
+
+    def key_of(self, relative_ED: Array) -> Array:
+        """Keys of relative positions, x_HEK."""
+        layer = self.key if self.relative_key is None else self.relative_key
+        return heads_first(with_fixed_bias(layer, relative_ED), self.heads)
+
+    def query_of(self, relative_ED: Array) -> Array:
+        """Queries of relative positions, x_HEK."""
+        layer = self.query if self.relative_query is None else self.relative_query
+        return heads_first(layer(relative_ED), self.heads)
+
+
+class FusedProjections(nnx.Module):
+    """As version 1 has them: one kernel, head by head; keys have no bias."""
+
+    def __init__(self, config: DebertaConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width, scale, kinds = config.hidden_size, config.initializer_range, config.pos_att_type
+        self.qkv = linear(width, 3 * width, scale, compute, rngs, use_bias=False)
+        self.query_bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.value_bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        relative = config.relative_attention
+        self.relative_key = (
+            linear(width, width, scale, compute, rngs, use_bias=False)
+            if relative and C2P in kinds
+            else None
+        )
+        self.relative_query = (
+            linear(width, width, scale, compute, rngs) if relative and P2C in kinds else None
+        )
+        self.heads = config.num_attention_heads
+
+    def contents(self, x_BLD: Array) -> tuple[Array, Array, Array]:
+        """Queries, keys and values, x_HBLK each."""
+        qkv = heads_first(self.qkv(x_BLD), self.heads)
+        query_HBLK, key_HBLK, value_HBLK = jnp.split(qkv, 3, axis=-1)
+        biases = (self.query_bias.get_value(), self.value_bias.get_value())
+        of_query, of_value = (
+            bias.astype(qkv.dtype).reshape(self.heads, 1, 1, -1) for bias in biases
+        )
+        return query_HBLK + of_query, key_HBLK, value_HBLK + of_value
+
+    def key_of(self, relative_ED: Array) -> Array:
+        """Keys of relative positions, x_HEK."""
+        assert self.relative_key is not None
+        return heads_first(self.relative_key(relative_ED), self.heads)
+
+    def query_of(self, relative_ED: Array) -> Array:
+        """Queries of relative positions, x_HEK."""
+        assert self.relative_query is not None
+        return heads_first(self.relative_query(relative_ED), self.heads)
+
+
+class DisentangledAttention(nnx.Module):
+    """Content-to-content, content-to-position and position-to-content scores, within segments."""
+
+    def __init__(
+        self,
+        config: DebertaConfig,
+        projections: Callable[..., SplitProjections | FusedProjections],
+        compute: Compute,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.projections = projections(config, compute, rngs=rngs)
+        width = config.hidden_size
+        self.output = linear(width, width, config.initializer_range, compute, rngs)
+        self.kinds = config.pos_att_type if config.relative_attention else ()
+        # All kinds that the settings name count for the scale, used or not.
+        self.scale = 1 / math.sqrt(
+            width // config.num_attention_heads * (1 + len(config.pos_att_type))
+        )
+        self.rate, self.relative_rate = (
+            config.attention_probs_dropout_prob,
+            config.hidden_dropout_prob,
+        )
+
+    def __call__(
+        self,
+        x_BLD: Array,
+        bias_B1LL: Array,
+        relative_RD: Array | None,
+        rows_E: Array | None,
+        key: Array | None,
+    ) -> Array:
+        """Mixed values x_BLD; the bias keeps attention within segments."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        q_HBLK, k_HBLK, v_HBLK = self.projections.contents(x_BLD)
+        q_HBLK = q_HBLK * self.scale
+        scores_HBLL = scores(q_HBLK, k_HBLK) + bias_B1LL[:, 0]
+        if relative_RD is not None and rows_E is not None and self.kinds:
+            relative_RD = dropout(relative_RD, self.relative_rate, keys[1])
+            relative_ED = jnp.take(relative_RD, rows_E, axis=0)
+            scores_HBLL += self._relative(q_HBLK, k_HBLK, relative_ED)
+        mixed_HBLK = mix(scores_HBLL, v_HBLK, self.rate, keys[0])
+        return self.output(jnp.moveaxis(mixed_HBLK, 0, 2).reshape(x_BLD.shape))
+
+    def _relative(self, q_HBLK: Array, k_HBLK: Array, relative_ED: Array) -> Array:
+        """What distances add to the scores, float32 HBLL."""
+        total = jnp.float32(0.0)
+        if C2P in self.kinds:
+            total += by_columns(_by_distance(q_HBLK, self.projections.key_of(relative_ED)))
+        if P2C in self.kinds:
+            # Lines are keys here: the distances run the other way, and lines become columns.
+            query_HEK = self.projections.query_of(relative_ED) * self.scale
+            total += by_columns(_by_distance(k_HBLK, query_HEK[:, ::-1])).swapaxes(-1, -2)
+        return total
+
+
+def _by_distance(x_HBLK: Array, relative_HEK: Array) -> Array:
+    """Products of every position with every distance, float32 HBLE."""
+    H, B, L, K = x_HBLK.shape
+    flat = x_HBLK.reshape(H, B * L, K)
+    by_distance = product(flat, relative_HEK.swapaxes(-1, -2), x_HBLK.dtype, jnp.float32)
+    return by_distance.reshape(H, B, L, -1)

@@ -1,0 +1,225 @@
+"""DeBERTa for token classification in Flax NNX (He et al. 2021, arXiv:2006.03654; v3: 2111.09543).
+
+Attention scores are sums of content with content, content with relative position and relative
+position with content. The computation follows `transformers`' PyTorch classes; attention,
+relative positions and the convolution of version 2 are limited to the segment a position belongs
+to, so that packed rows are exact.
+
+Shapes: B rows, L positions, H heads, K head width, D features, S half of the relative table,
+E = 2L - 1 distances.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxner.models.deberta.attention import (
+    DisentangledAttention,
+    FusedProjections,
+    SplitProjections,
+)
+from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
+from flaxner.models.deberta.distances import relative_rows
+from flaxner.models.layers.activations import ACTIVATIONS
+from flaxner.models.layers.attention import segment_bias
+from flaxner.models.layers.blocks import linear, norm, table
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dense import product
+from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.token_classifier import TokenClassifier
+
+Array = jax.Array
+
+
+class Context(NamedTuple):
+    """What every layer needs besides the hidden states.
+
+    Attributes:
+      bias_B1LL: keeps attention within segments.
+      segment_ids_BL: for the convolution.
+      relative_RD: the relative table, R = 2S rows, normed; None without relative attention.
+      rows_E: its row for each distance.
+    """
+
+    bias_B1LL: Array
+    segment_ids_BL: Array
+    relative_RD: Array | None
+    rows_E: Array | None
+
+
+class Embeddings(nnx.Module):
+    """Word embeddings, those of positions and token types where there are any, projection, norm."""
+
+    def __init__(self, config: DebertaConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width, scale = config.embedding_size or config.hidden_size, config.initializer_range
+        self.word_embeddings = table(config.vocab_size, width, scale, rngs)
+        self.position_embeddings = (
+            table(config.max_position_embeddings, width, scale, rngs)
+            if config.position_biased_input
+            else None
+        )
+        self.token_type_embeddings = (
+            table(config.type_vocab_size, width, scale, rngs) if config.type_vocab_size else None
+        )
+        self.projection = (
+            linear(width, config.hidden_size, scale, compute, rngs, use_bias=False)
+            if width != config.hidden_size
+            else None
+        )
+        self.norm = norm(config.hidden_size, config.layer_norm_eps, compute, rngs)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD."""
+        x_BLD = self.word_embeddings(input_ids_BL)
+        if self.position_embeddings is not None:
+            x_BLD += self.position_embeddings(position_ids_BL)
+        if self.token_type_embeddings is not None:
+            x_BLD += self.token_type_embeddings(token_type_ids_BL)
+        if self.projection is not None:
+            x_BLD = self.projection(x_BLD)
+        return dropout(self.norm(x_BLD), self.rate, key)
+
+
+class Convolution(nnx.Module):
+    """A convolution over the embeddings, added to the first layer's output (version 2)."""
+
+    def __init__(self, config: DebertaV2Config, compute: Compute, *, rngs: nnx.Rngs) -> None:
+        width, size = config.hidden_size, config.conv_kernel_size
+        draw = nnx.initializers.normal(config.initializer_range)
+        self.kernel = nnx.Param(draw(rngs.params(), (size, width, width), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.norm = norm(width, config.layer_norm_eps, compute, rngs)
+        self.activation, self.rate = config.conv_act, config.hidden_dropout_prob
+        self.dtype, self.out = jnp.dtype(compute.dtype), jnp.dtype(compute.activation_dtype)
+
+    def __call__(
+        self, embedded_BLD: Array, x_BLD: Array, segment_ids_BL: Array, key: Array | None
+    ) -> Array:
+        """norm(x + activation(convolution of the embedded tokens)); neighbours of the segment."""
+        size, L = self.kernel.shape[0], x_BLD.shape[1]
+        margin = size // 2
+        wide_BLD = jnp.pad(embedded_BLD, ((0, 0), (margin, margin), (0, 0)))
+        marks_BL = jnp.pad(segment_ids_BL, ((0, 0), (margin, margin)), constant_values=-1)
+        views = [
+            jnp.where(
+                (marks_BL[:, start : start + L] == segment_ids_BL)[..., None],
+                wide_BLD[:, start : start + L],
+                0.0,
+            )
+            for start in range(size)
+        ]
+        kernel = self.kernel.get_value().reshape(-1, x_BLD.shape[-1])
+        y_BLD = product(jnp.concatenate(views, axis=-1), kernel, self.dtype, self.out)
+        y_BLD = dropout(y_BLD + self.bias.get_value().astype(self.out), self.rate, key)
+        return self.norm(x_BLD + ACTIVATIONS[self.activation](y_BLD))
+
+
+class Layer(nnx.Module):
+    """One post-norm block: disentangled attention and feed-forward."""
+
+    def __init__(
+        self, config: DebertaConfig, compute: Compute, index: int, *, rngs: nnx.Rngs
+    ) -> None:
+        width, hidden, scale = (
+            config.hidden_size,
+            config.intermediate_size,
+            config.initializer_range,
+        )
+        make = SplitProjections if isinstance(config, DebertaV2Config) else FusedProjections
+        self.attention = DisentangledAttention(config, make, compute, rngs=rngs)
+        self.attention_norm = norm(width, config.layer_norm_eps, compute, rngs)
+        self.intermediate = linear(width, hidden, scale, compute, rngs)
+        self.output = linear(hidden, width, scale, compute, rngs)
+        self.output_norm = norm(width, config.layer_norm_eps, compute, rngs)
+        convolves = isinstance(config, DebertaV2Config) and config.conv_kernel_size > 0
+        self.convolution = (
+            Convolution(config, compute, rngs=rngs)  # type: ignore[arg-type]
+            if convolves and index == 0
+            else None
+        )
+        self.activation, self.rate = config.hidden_act, config.hidden_dropout_prob
+
+    def __call__(self, x_BLD: Array, context: Context, key: Array | None) -> Array:
+        """The block's output x_BLD."""
+        keys = (None,) * 4 if key is None else jax.random.split(key, 4)
+        attended_BLD = self.attention(
+            x_BLD, context.bias_B1LL, context.relative_RD, context.rows_E, keys[0]
+        )
+        y_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
+        hidden_BLF = ACTIVATIONS[self.activation](self.intermediate(y_BLD))
+        y_BLD = self.output_norm(y_BLD + dropout(self.output(hidden_BLF), self.rate, keys[2]))
+        if self.convolution is None:
+            return y_BLD
+        return self.convolution(x_BLD, y_BLD, context.segment_ids_BL, keys[3])
+
+
+class DebertaForTokenClassification(TokenClassifier):
+    """DeBERTa with a linear classifier on every position.
+
+    Args of the constructor:
+      config: sizes, kinds of attention, dropout rates, number of labels; its class says the
+        version.
+      rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
+      compute: dtype and layout of the computation.
+    """
+
+    config: DebertaConfig
+
+    def __init__(
+        self, config: DebertaConfig, *, rngs: nnx.Rngs, compute: Compute | None = None
+    ) -> None:
+        compute = compute or Compute()
+        width, scale = config.hidden_size, config.initializer_range
+        self.embeddings = Embeddings(config, compute, rngs=rngs)
+        self.layers = nnx.List(
+            [Layer(config, compute, i, rngs=rngs) for i in range(config.num_hidden_layers)]
+        )
+        self.relative = (
+            table(2 * config.span, width, scale, rngs) if config.relative_attention else None
+        )
+        normed = isinstance(config, DebertaV2Config) and config.norms_relative
+        self.relative_norm = norm(width, config.layer_norm_eps, compute, rngs) if normed else None
+        super().__init__(
+            config,
+            compute,
+            width=width,
+            head_rate=config.hidden_dropout_prob,
+            scale=scale,
+            rngs=rngs,
+        )
+
+    def embed(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD."""
+        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
+
+    def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Context:
+        """Attention bias, segments and the relative table, the same for every layer."""
+        bias_B1LL = segment_bias(segment_ids_BL)
+        if self.relative is None:
+            return Context(bias_B1LL, segment_ids_BL, None, None)
+        relative_RD = self.relative.embedding.get_value()
+        if self.relative_norm is not None:
+            relative_RD = self.relative_norm(relative_RD)
+        config, L = self.config, segment_ids_BL.shape[1]
+        buckets, far = -1, -1
+        if isinstance(config, DebertaV2Config):
+            buckets, far = config.position_buckets, config.max_distance
+        rows_E = jnp.asarray(relative_rows(L, config.span, buckets, far))
+        return Context(bias_B1LL, segment_ids_BL, relative_RD, rows_E)
