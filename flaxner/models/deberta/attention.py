@@ -131,6 +131,7 @@ class DisentangledAttention(nnx.Module):
             config.hidden_dropout_prob,
         )
 
+    @jax.named_scope("attention")
     def __call__(
         self,
         x_BLD: Array,
