@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, read_file
+from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_file
 from flaxner.data.readers.hub_data import read_splits
 from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
 
+MOST_TYPES = 5_000
+LONGEST_WORD = 10_000  # characters
 SUFFIXES = frozenset(
     (
         *(".conll", ".conllu", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".csv"),
-        *(".json", ".jsonl", ".parquet", ".arrow", ".spacy", ".gz"),
+        *(".json", ".jsonl", ".parquet", ".arrow", ".spacy"),
+        *(".gz", ".bz2", ".xz", ".zst", ".zstd", ".lz4"),
     )
 )
 
@@ -143,7 +146,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
 def is_file(source: str, split: str | None) -> bool:
     """Whether the name of a source means a file: it is one, or looks like one."""
     path = Path(source)
-    if path.is_file():
+    if path.exists() and not path.is_dir():  # a pipe, too
         return True
     looks = source.startswith((".", "/", "~")) or path.suffix.lower() in SUFFIXES
     return looks and (split is None or not path.is_dir())
@@ -158,10 +161,13 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     sentences: list[Sentence] = []
     patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
     counts: Counter[tuple[str, ...]] = Counter()
+    types: set[str] = set()
     for raw in raws:
         tags = patterns.get(raw.tags)
         if tags is None:
             tags = patterns[raw.tags] = to_iob2(raw.tags)
+            types.update(tag[2:] for tag in tags)
+        _check_limits(raw, source, len(types))
         counts[raw.tags] += 1
         sentences.append(Sentence(raw.words, tags, raw.document))
     if not sentences:
@@ -173,3 +179,21 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
             pairs[pair] += count
     scheme, repaired = detect_scheme(pairs)
     return Corpus(sentences, source, scheme, repaired, tuple(notes.lines()), format_name)
+
+
+def _check_limits(raw: Raw, source: str, types: int) -> None:
+    """Refuse what no corpus has and what would take the memory or the time of a whole run."""
+    if types > MOST_TYPES:
+        raise BadCorpus(
+            source,
+            raw.line,
+            f"the tags have more than {MOST_TYPES:,} types: name the column of the tags with "
+            f"--tag-column",
+        )
+    if raw.words and len(word := max(raw.words, key=len)) > LONGEST_WORD:
+        raise BadCorpus(
+            source,
+            raw.line,
+            f"a word must have at most {LONGEST_WORD:,} characters: {excerpt(word, 20)} has "
+            f"{len(word):,}",
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.records import as_tags, read_records
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, local_file
 
 BATCH = 1000
 
@@ -27,7 +27,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     import pyarrow as pa
 
     try:
-        with path.open("rb") as file:
+        with local_file(path).open("rb") as file:
             schema, batches = _open(file)
             names = tag_names(schema.metadata or {})
             yield from read_records(path, _records(batches), options, notes, names)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, local_file
 from flaxner.data.readers.spacy_json import IN_GROUPS, PARTLY, UNTOLD
 from flaxner.data.readers.spans import without_overlaps
 from flaxner.data.tags import Span, spans_to_tags
@@ -37,7 +37,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         raise BadCorpus(path, 1, message) from None
     number = 0
     try:  # the documents are decoded one by one, and their words when they are looked at
-        documents = DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab)
+        documents = DocBin().from_disk(local_file(path)).get_docs(spacy.blank("xx").vocab)
         for number, document in enumerate(documents):
             yield from _sentences(path, document, number, options, notes)
     except BadCorpus:

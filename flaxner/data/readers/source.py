@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
+from flaxner.data.readers import streams
 from flaxner.data.tags import Span
 
-CHUNK = 1 << 20
 # Longest line of a column file, and longest record of the others: beyond it memory is at risk.
 LINE_LIMIT = 1 << 20
 RECORD_LIMIT = 1 << 24
+IDLE_LIMIT = 1 << 24  # comments and blank lines in a row: who goes on reading them may never end
 POLICIES = ("error", "widen", "drop")
 NAMED = 5  # places that a count names
 
@@ -98,36 +97,35 @@ class Notes:
         return f"{count} {what}" + (f" ({', '.join(places)}{more})" if places else "")
 
 
-def open_binary(path: Path) -> IO[bytes]:
-    """Open a file, gzip or not.
-
-    Raises:
-      ValueError: missing, a folder, or not readable.
-    """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        reason = "it is a folder, not a file" if path.is_dir() else error.strerror or str(error)
-        raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
-    if file.read(2) == b"\x1f\x8b":
-        file.close()  # a GzipFile closes a file of its own only
-        return gzip.open(path)  # type: ignore[return-value]
-    file.seek(0)
-    return file
-
-
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, 1 MiB at a time.
+    """The bytes of a file or pipe, 1 MiB at a time, decompressed.
 
     Raises:
       ValueError: it cannot be read.
     """
-    with open_binary(path) as file:
-        try:
-            while chunk := file.read(CHUNK):
-                yield chunk
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadCorpus(path, 1, f"cannot read the corpus: {error}") from error
+    try:
+        yield from streams.read_bytes(path)
+    except streams.Refused as error:
+        raise BadCorpus(path, None, f"cannot read the corpus: {error}") from error
+    except (OSError, EOFError, ValueError) as error:
+        system = getattr(error, "strerror", None)
+        reason, line = system or str(error), None if system else 1
+        raise BadCorpus(path, line, f"cannot read the corpus: {reason}") from error
+
+
+def local_file(path: Path) -> Path:
+    """The file itself, or what came through a pipe, for readers that open it themselves.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    try:
+        return streams.local_file(path)
+    except streams.Refused as error:
+        raise BadCorpus(path, None, f"cannot read the corpus: {error}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
 
 
 def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[str]]]:
@@ -137,9 +135,10 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
     U+0085 and U+2028. A byte-order mark is skipped.
 
     Raises:
-      ValueError: cannot be read, not UTF-8, binary, or a line longer than `limit` bytes.
+      ValueError: cannot be read, not UTF-8, binary, a line longer than `limit` bytes, or nothing
+        but comments for too long.
     """
-    number, rest, end = 1, b"", b""
+    number, rest, end, idle = 1, b"", b"", 0
     for chunk in read_chunks(path):
         if not end:
             if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -151,6 +150,10 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
             rest += tail
         else:
             lines = _decode(path, number, rest + head, end, limit)
+            idle = 0 if any(line and line[0] != "#" for line in lines) else idle + len(head)
+            if idle > IDLE_LIMIT:
+                message = f"{IDLE_LIMIT >> 20} MiB in a row are comments and blank lines"
+                raise BadCorpus(path, number, message)
             yield number, lines
             number, rest = number + len(lines), tail
         if len(rest) > limit:
@@ -193,6 +196,7 @@ __all__ = [
     "ReadOptions",
     "Span",
     "excerpt",
+    "local_file",
     "read_chunks",
     "read_lines",
 ]
