@@ -5,6 +5,7 @@ import numpy as np
 # what is compared -> (max absolute, max relative) difference, float32
 TOLERANCES = {
     "logits": (1e-5, 0.0),  # against torch, whole models and single layers
+    "gradients": (1e-7, 1e-5),  # against torch, of every parameter
     "packing": (1e-6, 1e-5),  # packed against unpacked: logits, loss, gradients
     "devices": (1e-9, 1e-6),  # parameters after training on another number of devices
     "optimizer": (1e-6, 1e-5),  # parameters after a few steps, against torch's AdamW

@@ -1,5 +1,7 @@
 """Packing: every segment once, nothing too long, and exactly the unpacked computation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from flaxner.data.tags import LabelScheme
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax
 from tests.compare import assert_close, scaled_close
+from tests.families import each_network
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
 
@@ -79,17 +82,19 @@ def test_chosen_row_counts_are_the_best(needed, times):
     assert len(chosen) <= (3 if worth_it else 2)
 
 
-def one_row_each(segments, row_length):
-    return fill_rows(segments, [[i] for i in range(len(segments))], row_length)
+@functools.partial(jax.jit, static_argnums=0)
+def _loss_and_gradient(model, params, input_ids, segment_ids, position_ids, labels):
+    def loss(params):
+        logits = model.apply(params, input_ids, segment_ids, position_ids)
+        total, count = Softmax().loss(logits, labels)
+        return total / jnp.maximum(count, 1), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
 
 
 def loss_and_gradient(model, params, rows):
-    def loss(params):
-        logits = model.apply(params, rows.input_ids, rows.segment_ids, rows.position_ids)
-        total, count = Softmax().loss(logits, jnp.asarray(rows.labels))
-        return total / jnp.maximum(count, 1), logits
-
-    (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    inputs = (rows.input_ids, rows.segment_ids, rows.position_ids, rows.labels)
+    (value, logits), gradient = _loss_and_gradient(model, params, *inputs)
     return value, np.asarray(logits), {k: np.asarray(v) for k, v in gradient.items()}
 
 
@@ -98,19 +103,21 @@ def by_word(rows, logits):
     return logits[owned][np.argsort(rows.words[owned])]
 
 
+@each_network
 @settings(max_examples=8, deadline=None)
 @given(
     lengths=st.lists(st.integers(3, 20), min_size=1, max_size=9),
     row_length=st.sampled_from([20, 31, 48]),
     seed=st.integers(0, 1000),
 )
-def test_packed_equals_unpacked(lengths, row_length, seed):
+def test_packed_equals_unpacked(family, lengths, row_length, seed):
     """Logits, loss and every gradient, in float32 without dropout."""
     segments = random_segments(np.random.default_rng(seed), lengths)
-    model = Model(tiny_config(initializer_range=0.2))
+    model = family.model(initializer_range=0.2)
     params = model.init(seed)
-    packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length)
-    single = one_row_each(segments, 20)
+    # As many rows in every example: one compilation for each row length.
+    packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length, 9)
+    single = fill_rows(segments, [[i] for i in range(len(segments))], 20, 9)
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
     loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
     assert_close("packing", by_word(packed, logits_a), by_word(single, logits_b))
@@ -144,23 +151,23 @@ def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
     scaled_close("packing", gradient_a, gradient_b)
 
 
-def test_no_gradient_between_segments():
+@each_network
+def test_no_gradient_between_segments(family):
     """The logits of a segment do not depend on another segment at all: the gradient is zero."""
     rng = np.random.default_rng(0)
     segments = random_segments(rng, [7, 9, 5])
-    model = Model(tiny_config(initializer_range=0.2))
+    model = family.model(initializer_range=0.2)
     network = model.bind(model.init(0))
     rows = fill_rows(segments, [[0, 1, 2]], 24)
-    bias = jnp.asarray(rows.segment_ids)
+    context = network.context(jnp.asarray(rows.segment_ids), jnp.asarray(rows.position_ids))
 
     def logit_sum(x_BLD, number):
-        from flaxner.models.layers.attention import segment_bias
-
         for layer in network.layers:
-            x_BLD = layer(x_BLD, segment_bias(bias), None)
-        return jnp.sum(network.classifier(x_BLD)[0, rows.segment_ids[0] == number, 0])
+            x_BLD = layer(x_BLD, context, None)
+        logits_BLC = network.head(network.finish(x_BLD), None)
+        return jnp.sum(logits_BLC[0, rows.segment_ids[0] == number, 0])
 
-    x_BLD = jax.random.normal(jax.random.key(1), (1, 24, 32))
+    x_BLD = jax.random.normal(jax.random.key(1), (1, 24, model.config.hidden_size))
     for number in (1, 2, 3):
         gradient = np.asarray(jax.grad(logit_sum)(x_BLD, number))[0]
         own = rows.segment_ids[0] == number
@@ -168,9 +175,10 @@ def test_no_gradient_between_segments():
         assert (gradient[~own] == 0).all()
 
 
-def test_empty_rows_give_no_nan():
+@each_network
+def test_empty_rows_give_no_nan(family):
     segments = random_segments(np.random.default_rng(0), [5])
-    model = Model(tiny_config())
+    model = family.model()
     rows = fill_rows(segments, [[0]], 16, 3)
     loss, logits, gradient = loss_and_gradient(model, model.init(0), rows)
     assert np.isfinite(loss)

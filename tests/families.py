@@ -1,0 +1,201 @@
+"""Every family's tiny models, for the tests that all families pass.
+
+A new family is a row of FAMILIES: the suites of parity, round trip, weights, packing and training
+then run over it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.layers.compute import Compute
+from flaxner.models.network import Model
+from flaxner.models.tensors import WeightNames, from_hf
+from tests.tiny import SIZES
+
+Fields = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family's tiny model, and what of it the suites vary.
+
+    Attributes:
+      model_type: key of ENCODERS.
+      sizes: config.json of the tiny model, without model_type and labels.
+      still: changes that turn every dropout off.
+      variants: name -> changes of config.json; together they vary every field that counts.
+      refused: (changes of config.json, what the refusal says).
+      pretraining: PyTorch's class of pretraining, whose heads are left aside.
+      leftovers: (vocabulary, width) -> tensors of other heads and buffers in old checkpoints.
+      flax: `transformers` 4 had a Flax class, whose flax_model.msgpack is read.
+      lead: the family that has the same network, where this one differs by names alone: what is
+        costly is tested on that one.
+    """
+
+    model_type: str
+    sizes: Fields
+    still: Fields
+    variants: Mapping[str, Fields]
+    refused: tuple[tuple[Fields, str], ...]
+    pretraining: str
+    leftovers: Callable[[int, int], dict[str, np.ndarray]]
+    flax: bool = True
+    lead: str = ""
+
+    @property
+    def names(self) -> WeightNames:
+        """How PyTorch names its weights."""
+        return ENCODERS[self.model_type].names
+
+    @property
+    def architecture(self) -> str:
+        """PyTorch's class of the token classifier."""
+        return ENCODERS[self.model_type].architecture
+
+    def fields(self, labels: int = 5, **changes: Any) -> dict[str, Any]:
+        """The content of a config.json."""
+        table = {str(i): f"L{i}" for i in range(labels)}
+        given = {"model_type": self.model_type, "id2label": table, **self.sizes}
+        return {**given, "label2id": {v: int(k) for k, v in table.items()}, **changes}
+
+    def model(self, compute: Compute | None = None, labels: int = 5, **changes: Any) -> Model:
+        """Our static definition."""
+        return Model.from_fields(self.fields(labels, **changes), compute=compute)
+
+    def torch_config(self, labels: int = 5, **changes: Any) -> Any:
+        """PyTorch's settings."""
+        from transformers import AutoConfig
+
+        fields = self.fields(labels, **changes)
+        table = {int(key): name for key, name in fields.pop("id2label").items()}
+        return AutoConfig.for_model(**fields, id2label=table)
+
+    def torch_model(self, seed: int = 0, labels: int = 5, **changes: Any) -> Any:
+        """A random model in PyTorch."""
+        import torch
+        from transformers import AutoModelForTokenClassification
+
+        torch.manual_seed(seed)
+        config = self.torch_config(labels, **changes)
+        model = AutoModelForTokenClassification.from_config(config).eval()
+        with torch.no_grad():  # biases and norms away from their trivial initial values
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+            for module in model.modules():  # so the row of the padding token
+                if getattr(module, "padding_idx", None) is not None:
+                    row = module.weight[module.padding_idx]
+                    row.copy_(torch.randn_like(row) * config.initializer_range)
+        return model
+
+    def pair(self, seed: int = 0, labels: int = 5, **changes: Any) -> tuple[Any, Model, dict]:
+        """The same random model in PyTorch and here, and our parameters."""
+        theirs, ours = (
+            self.torch_model(seed, labels, **changes),
+            self.model(None, labels, **changes),
+        )
+        tensors = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+        shapes = {path: leaf.shape for path, leaf in ours.shapes.items()}
+        params = from_hf(tensors, ours.rules, shapes, source="torch", ignored=self.names.ignored)
+        return theirs, ours, params
+
+    def inputs(self, model: Model, seed: int = 1, batch: int = 3, length: int = 17) -> dict:
+        """Random input_ids, an attention_mask of which one row is short, and token_type_ids."""
+        rng = np.random.default_rng(seed)
+        ids = rng.integers(1, model.config.vocab_size, (batch, length)).astype(np.int32)
+        mask = np.ones_like(ids)
+        mask[1, length // 2 :] = 0
+        types = getattr(model.config, "type_vocab_size", 0)
+        given = {"input_ids": ids, "attention_mask": mask}
+        if types:
+            given["token_type_ids"] = rng.integers(0, types, ids.shape).astype(np.int32)
+        return given
+
+
+def apply(model: Model, params: Fields, inputs: Mapping[str, np.ndarray], **more: Any) -> Any:
+    """Our logits of unpacked rows, called as packed ones are: positions from 0."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
+    return model.apply(params, ids, mask, positions, inputs.get("token_type_ids"), **more)
+
+
+def torch_inputs(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The same for PyTorch."""
+    import torch
+
+    return {name: torch.from_numpy(value).long() for name, value in inputs.items()}
+
+
+# What varies in every family whose block is BERT's, by BERT's names.
+BERTS = {
+    "plain": {},
+    "relu": {"hidden_act": "relu"},
+    "gelu_new": {"hidden_act": "gelu_new"},
+    "silu": {"hidden_act": "silu"},
+    "wide eps": {"layer_norm_eps": 1e-3},
+    "odd heads": {"hidden_size": 30, "num_attention_heads": 3},
+    "one head, narrow": {"num_attention_heads": 1, "intermediate_size": 7},
+    "deep": {"num_hidden_layers": 5},
+    "hundred labels": {"labels": 100},
+    "own dropout before the head": {"classifier_dropout": 0.3},
+    "no dropout": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "wide init": {"initializer_range": 0.3},
+    "four token types": {"type_vocab_size": 4},
+    "one token type": {"type_vocab_size": 1},
+    "few positions": {"max_position_embeddings": 20},
+}
+REFUSED = (
+    ({"is_decoder": True}, "is_decoder=True"),
+    ({"hidden_act": "swiglu"}, "hidden_act must be one of .*: got 'swiglu'"),
+    ({"num_attention_heads": 5}, "32 is no multiple of 5"),
+)
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def bert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
+    """What an old fine-tuned pre-training checkpoint carries along."""
+    return {
+        "bert.embeddings.position_ids": np.arange(64)[None],
+        "bert.pooler.dense.weight": np.ones((width, width), np.float32),
+        "bert.pooler.dense.bias": np.ones(width, np.float32),
+        "cls.predictions.decoder.weight": np.ones((vocabulary, width), np.float32),
+        "cls.predictions.bias": np.ones(vocabulary, np.float32),
+        "cls.seq_relationship.weight": np.ones((2, width), np.float32),
+    }
+
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Family(
+            model_type="bert",
+            sizes=SIZES,
+            still=STILL,
+            variants=BERTS,
+            refused=(
+                *REFUSED,
+                ({"position_embedding_type": "relative_key"}, "type='relative_key'"),
+            ),
+            pretraining="BertForPreTraining",
+            leftovers=bert_leftovers,
+        ),
+    )
+}
+each_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+each_network = pytest.mark.parametrize(
+    "family",
+    [f for f in FAMILIES.values() if not f.lead],
+    ids=[n for n in FAMILIES if not FAMILIES[n].lead],
+)
+each_variant = pytest.mark.parametrize(
+    ("family", "changes"),
+    [(family, changes) for family in FAMILIES.values() for changes in family.variants.values()],
+    ids=[f"{name}, {variant}" for name in FAMILIES for variant in FAMILIES[name].variants],
+)
