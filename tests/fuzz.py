@@ -42,6 +42,9 @@ TEXTS = {
     '"start": 4, "end": 5}], "spans": [{"start": 0, "end": 3, "label": "P"}], "answer": "accept"}\n'
     '["b c", {"entities": [[0, 1, "X"]]}]\n{\n  "text": "b",\n  "entities": []\n}\n',
     "i.csv": 'sentence_id,word,tag\n1,Ann,B-PER\n1,"x, y",O\n2,b,O\n',
+    "k.jsonl": '{"sid": 1, "word": "a", "tag": "B-X"}\n{"sid": 2, "word": "b", "tag": "O"}\n',
+    "l.conll": "Ann N B-NP B-PER\nleft V B-VP O\n\tO\n\nRome N B-NP 0\n",
+    "m.txt": "Ann\tperson\nleft\tO\n\nx\tO\n",
     "j.tsv": "word\ttag\na\tB-X\n\nb\tO\n",
     "p.csv": '"annotation_id","annotator","id","label","lead_time","text"\n1,1,1,"[{""start"": 0, '
     '""end"": 3, ""text"": ""Ann"", ""labels"": [""P""]}]",1.5,"Ann x"\n1,1,2,"",1,"b"\n',
@@ -212,6 +215,8 @@ def reading(rng):
         options["span_policy"] = rng.choice(["widen", "drop"])
     if rng.random() < 0.1:
         options["format"] = rng.choice(["conll", "json", "table", "span-table", "parquet"])
+    if rng.random() < 0.1:
+        options["scheme"] = "IO"
     if rng.random() < 0.05:
         options["tag_column"] = rng.choice(["tag", "-1", "1", "99", "ner_tags"])
     if rng.random() < 0.05:
@@ -237,6 +242,7 @@ def fault_of(path, options):
     try:
         corpus = read_corpus(path, options=options)
         whole = all(len(s.words) == len(s.tags) and all(s.words) for s in corpus)
+        "".join(word for s in corpus for word in (*s.words, *s.tags)).encode()
         return "corpus", None if whole and len(corpus) else "words and tags do not match"
     except ValueError as error:
         text = str(error)

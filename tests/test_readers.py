@@ -106,7 +106,7 @@ def test_documents_are_numbered(tmp_path):
         ("a O\nb B-X\nc d O\n", "line 3: too many columns: 3, where 2 are expected: 'c d O'"),
         ("a O\nb B-X\nc XY\n", "line 3: a tag must be O or a prefix .* got 'XY'"),
         ("a O\nb B-X\nc B-\n", "line 3: a tag must be O .* got 'B-'"),
-        ("a\tO\nb\tB-X\n\tO\n", "line 3: a word must not be empty"),
+        ("a\tO\nb\tB-X\n\tB-X\n", "line 3: a word with the tag 'B-X' must not be empty"),
         ("hello\nworld\n", "line 1: too few columns: 1, where a word and a tag"),
         ("hello big\nwide world\n", "line 1: no column holds tags such as O and B-PER"),
         (b"a O\nb B-X\n\xff O\n", "line 3: the file must be UTF-8; the byte 0xff is not"),

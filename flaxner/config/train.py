@@ -65,6 +65,12 @@ class TrainConfig(DataSettings):
     text_column: str | None = _setting(None, "column of the texts, in corpora of spans")
     spans_column: str | None = _setting(None, "column of the spans of characters")
     sentence_column: str | None = _setting(None, "column that numbers the sentences of a table")
+    scheme: str | None = _setting(
+        None,
+        "IO: the column of the tags holds types without a prefix (person, O); unset: the scheme of "
+        "the prefixes is found out",
+        choices=("IO",),
+    )
     span_policy: str = _setting(
         "error",
         "what becomes of spans that cut a word or overlap",

@@ -21,6 +21,8 @@ SUFFIXES = frozenset(
     )
 )
 
+UNDIVIDED = 1000  # words of a sentence from which on it may be several
+
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
@@ -162,12 +164,20 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
     counts: Counter[tuple[str, ...]] = Counter()
     types: set[str] = set()
+    longest = (0, 0)  # words of the longest sentence, and its line
     for raw in raws:
         tags = patterns.get(raw.tags)
         if tags is None:
-            tags = patterns[raw.tags] = to_iob2(raw.tags)
+            try:
+                tags = patterns[raw.tags] = to_iob2(raw.tags)
+            except ValueError as error:  # of a span, whose type the reader has not looked at
+                raise BadCorpus(source, raw.line, str(error)) from None
+            _require_whole(source, raw.line, "type", raw.tags)
             types.update(tag[2:] for tag in tags)
+        _require_whole(source, raw.line, "word", raw.words)
         _check_limits(raw, source, len(types))
+        if len(raw.words) > longest[0]:
+            longest = (len(raw.words), raw.line)
         counts[raw.tags] += 1
         sentences.append(Sentence(raw.words, tags, raw.document))
     if not sentences:
@@ -178,7 +188,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         for pair in tag_pairs(pattern):
             pairs[pair] += count
     scheme, repaired = detect_scheme(pairs)
-    return Corpus(sentences, source, scheme, repaired, tuple(notes.lines()), format_name)
+    said = (*notes.lines(), *_undivided(*longest, len(sentences)))
+    return Corpus(sentences, source, scheme, repaired, said, format_name)
 
 
 def _check_limits(raw: Raw, source: str, types: int) -> None:
@@ -197,3 +208,26 @@ def _check_limits(raw: Raw, source: str, types: int) -> None:
             f"a word must have at most {LONGEST_WORD:,} characters: {excerpt(word, 20)} has "
             f"{len(word):,}",
         )
+
+
+def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> None:
+    """Refuse half of a surrogate pair, which JSON can write and no text can hold."""
+    text = "".join(texts)
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"{text[error.start]!r}, half of a surrogate pair"
+        raise BadCorpus(source, line, f"a {what} must be Unicode text; it holds {half}") from None
+
+
+def _undivided(words: int, line: int, sentences: int) -> list[str]:
+    """What is to be said of a sentence so long that what ends sentences may be missing."""
+    if words < UNDIVIDED:
+        return []
+    if sentences == 1:
+        what = f"nothing divides it into sentences: it is one of {words:,} words"
+        return [f"{what}, an epoch is one step, and a blank line after each sentence is missing"]
+    what = f"the sentence that begins at line {line} has {words:,} words"
+    return [f"{what}: blank lines between sentences may be missing"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers.records import as_tags, read_records
+from flaxner.data.readers.records import read_records
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, local_file
 
 BATCH = 1000
@@ -28,12 +28,16 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
 
     try:
         with local_file(path).open("rb") as file:
-            schema, batches = _open(file)
-            names = tag_names(schema.metadata or {})
-            yield from read_records(path, _records(batches), options, notes, names)
+            names = tag_names(_open(file)[0].metadata or {})
+        yield from read_records(path, lambda: _file_records(path), options, notes, names)
     except (pa.ArrowException, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadCorpus(path, 1, f"no table that can be read: {message[:200]}") from None
+
+
+def _file_records(path: Path) -> Iterator[tuple[int, Any]]:
+    with local_file(path).open("rb") as file:
+        yield from _records(_open(file)[1])
 
 
 def _open(file: Any) -> tuple[Any, Iterator[Any]]:
@@ -69,7 +73,7 @@ def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
         found = {name: _names(feature) for name, feature in features.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return {name: as_tags(names) for name, names in found.items() if names}
+    return {name: names for name, names in found.items() if names}
 
 
 def _names(feature: Any) -> list[str] | None:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
-from flaxner.data.tags import parse_tag, tag_fault
+from flaxner.data.readers.source import (
+    EMPTIED,
+    EMPTY_WORD,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+    read_lines,
+)
+from flaxner.data.readers.tag_column import ENTITIES, Choice, Tally, choose, given, kind_of
+from flaxner.data.tags import OUTSIDE, parse_tag
 
 DOCUMENT = "-DOCSTART-"
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
 SKIP = "\n"  # stands for the tag of a row that holds no word
 SAMPLE_ROWS = 2000
+KEPT_ROWS = 1 << 18  # different ones that are counted before they are taken apart
+NO_WORD = ("#", DOCUMENT)  # begins of lines that are no evidence of what a column holds
 # A UD-style file keeps its tag in the last column, as one of these keys.
 MISC_KEYS = ("NER", "ner", "NE", "name", "Name", "Entity")
 
@@ -60,40 +71,47 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     Raises:
       ValueError: see `BadCorpus`; a row with too few or too many columns, a tag that is no tag.
     """
-    layout = _layout(path, options, notes)
+    layout, choice = _layout(path, options, notes)
     words: list[str] = []
     tags: list[str] = []
     intern: dict[str, str] = {}
+    meaning: dict[str, str | None] = {SKIP: None}
     document, begun = None, 1
     for start, lines in read_lines(path):
         for number, line in enumerate(lines, start):
             fields = split(line)
             if len(fields) == layout.width and not layout.index and not layout.key:
-                tag, word = fields[layout.tag], fields[layout.word]
+                value, word = fields[layout.tag], fields[layout.word]
             elif not fields or (len(fields) == 1 and not fields[0].strip()):
                 if words:
                     yield Raw(tuple(words), tuple(tags), document, begun)
                     words, tags = [], []
                 continue
             else:
-                row = (DOCUMENT, "O")
+                row = (DOCUMENT, OUTSIDE)
                 if not line.startswith(DOCUMENT_MARKS):
                     row = _row(path, number, fields, layout, words)
-                word, tag = row
+                word, value = row
             if word == DOCUMENT:
                 if words:
                     yield Raw(tuple(words), tuple(tags), document, begun)
                     words, tags = [], []
                 document = 0 if document is None else document + 1
                 continue
-            if parse_tag(tag) is None or not word:
-                if tag == SKIP or (line.startswith("#") and not words):
+            if value not in meaning:
+                meaning[value] = choice.tag(value)
+            tag = meaning[value]
+            if tag is None or not word:
+                if value == SKIP or (line.startswith("#") and not words):
                     continue  # before a sentence # is a comment, within one a hashtag
-                raise _bad_row(path, number, word, tag)
+                if tag != OUTSIDE:
+                    raise _bad_row(path, number, word, value, choice)
+                word = EMPTY_WORD
+                notes.count(EMPTIED, f"line {number}")
             if not words:
                 begun = number
             words.append(intern.setdefault(word, word))
-            tags.append(intern.setdefault(tag, tag))
+            tags.append(tag)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
 
@@ -125,21 +143,21 @@ def _row(
     return fields[layout.word], tag
 
 
-def _bad_row(path: Path, number: int, word: str, tag: str) -> BadCorpus:
-    if not word:
-        return BadCorpus(path, number, "a word must not be empty")
-    return BadCorpus(path, number, f"{tag_fault(tag)}: got {excerpt(tag)}")
+def _bad_row(path: Path, number: int, word: str, value: str, choice: Choice) -> BadCorpus:
+    if not word and choice.tag(value) is not None:
+        return BadCorpus(path, number, f"a word with the tag {excerpt(value)} must not be empty")
+    return BadCorpus(path, number, choice.fault(value))
 
 
-def _layout(path: Path, options: ReadOptions, notes: Notes) -> Layout:
-    """Look at the first rows: how many columns, which is the word, which the tag."""
+def _layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout, Choice]:
+    """How many columns there are, which is the word (by the first rows), which the tag (by all)."""
     rows: list[tuple[int, list[str]]] = []
     begins: set[int] = set()  # rows that begin a sentence
     fresh = True
     lines = (pair for start, lines in read_lines(path) for pair in enumerate(lines, start))
     for number, line in lines:
         fields = split(line)
-        if not fields or not fields[0] or fields[0].startswith(("#", DOCUMENT)):
+        if not fields or not fields[0] or fields[0].startswith(NO_WORD):
             fresh = fresh or not fields
             continue
         if fresh:
@@ -149,19 +167,54 @@ def _layout(path: Path, options: ReadOptions, notes: Notes) -> Layout:
         if len(rows) == SAMPLE_ROWS:
             break
     if not rows:  # nothing, or nothing but hashtags: the plain layout, if there is any line
-        return _explicit(path, options, Layout(2, 0, 1))
+        return _explicit(path, options, Layout(2, 0, 1)), Choice(None)
     width = Counter(len(fields) for _, fields in rows).most_common(1)[0][0]
     if width < 2:
         number, fields = rows[0]
         message = f"too few columns: 1, where a word and a tag are expected: {excerpt(fields[0])}"
         raise BadCorpus(path, number, message)
-    sample = [fields for _, fields in rows if len(fields) == width]
     index = _counts_words(rows, begins, width)
     first = 1 if index and width > 2 else 0
-    layout = Layout(width, first, -1, index and width > 2)
-    if options.tag_column is None:
-        layout = _tag_column(path, rows, sample, layout, notes)
-    return _explicit(path, options, layout)
+    layout = _explicit(path, options, Layout(width, first, width - 1, index and width > 2))
+    tally = _tally(path, width, [c for c in range(first, width) if c != layout.word])
+    if options.tag_column is not None:
+        choice = given(path, layout.tag, tally, options.scheme)
+    else:
+        layout, choice = _tag_column(path, rows[0], layout, tally, options)
+    notes.choices.append(choice.why)
+    return layout, choice
+
+
+def _tally(path: Path, width: int, columns: list[int]) -> Tally:
+    """The values of some columns in every row of the usual width.
+
+    Equal rows are taken apart once; the word, in which most rows differ, is cut off for that.
+    """
+    tally, cut = Tally(), 0 not in columns
+    tabbed: Counter[str] = Counter()
+    spaced: Counter[str] = Counter()
+
+    def flush() -> None:
+        for counter, mark in ((tabbed, "\t"), (spaced, " ")):
+            rows = [split(f"x{mark}{line}" if cut else line) for line in counter]
+            kept = [
+                (row, n) for row, n in zip(rows, counter.values(), strict=True) if len(row) == width
+            ]
+            for column in columns if kept else ():
+                tally.add(column, [row[column] for row, _ in kept], [n for _, n in kept])
+            counter.clear()
+
+    for _, lines in read_lines(path):
+        words = [line for line in lines if not line.startswith(NO_WORD)]
+        for counter, mark, block in (
+            (tabbed, "\t", [line for line in words if "\t" in line]),
+            (spaced, " ", [line.lstrip(" ") for line in words if "\t" not in line]),
+        ):
+            counter.update([line.partition(mark)[2] for line in block] if cut else block)
+        if len(tabbed) + len(spaced) > KEPT_ROWS:
+            flush()
+    flush()
+    return tally
 
 
 def _counts_words(rows: list[tuple[int, list[str]]], begins: set[int], width: int) -> bool:
@@ -183,34 +236,61 @@ def _counts_words(rows: list[tuple[int, list[str]]], begins: set[int], width: in
 
 def _tag_column(
     path: Path,
-    rows: list[tuple[int, list[str]]],
-    sample: list[list[str]],
+    first_row: tuple[int, list[str]],
     layout: Layout,
-    notes: Notes,
-) -> Layout:
-    """The last column that holds tags; in files that number their words, the first such one."""
-    columns = range(layout.word + 1, layout.width)
-    shares = {c: sum(parse_tag(f[c]) is not None for f in sample) / len(sample) for c in columns}
-    whole = [c for c in columns if shares[c] == 1]
-    if not whole:
-        values = itertools.chain.from_iterable(fields[-1].split("|") for fields in sample)
-        keys = Counter(value.partition("=")[0] for value in values if "=" in value)
-        for key in MISC_KEYS:
-            if keys.get(key):
-                notes.choices.append(f"tags are the {key}= of the last column")
-                return dataclasses.replace(layout, tag=layout.width - 1, key=key)
-        best = max(columns, key=lambda c: (shares[c], c), default=layout.width - 1)
-        if not columns or shares[best] < 0.5:
-            number, fields = rows[0]
-            message = f"no column holds tags such as O and B-PER: {excerpt(' '.join(fields))}"
-            raise BadCorpus(path, number, message)
-        return dataclasses.replace(layout, tag=best)
-    entities = [c for c in whole if any(fields[c] != "O" for fields in sample)] or whole
-    chosen = entities[0] if layout.index else entities[-1]
-    if len(entities) > 1:
-        names = " and ".join(str(c) for c in entities)
-        notes.choices.append(f"columns {names} (from 0) hold tags; {chosen} is read")
-    return dataclasses.replace(layout, tag=chosen)
+    tally: Tally,
+    options: ReadOptions,
+) -> tuple[Layout, Choice]:
+    """The layout with the column of the tags, and why it is that."""
+    counts = tally.counts.items()
+    entities = [int(c) for c, values in counts if kind_of(c, values) == ENTITIES]
+    if not entities:
+        key = _misc_key(tally.counts.get(layout.width - 1, Counter()))
+        if key:
+            why = f"the tags are those of {key}= in the last column"
+            return dataclasses.replace(layout, tag=layout.width - 1, key=key), Choice(None, why)
+    if layout.index and len(entities) == 2 and _nested(path, layout.width, *entities):
+        outer, inner = entities
+        why = f"the tags are those of column {outer}; column {inner} holds entities within them"
+        return dataclasses.replace(layout, tag=outer), Choice(outer, why)
+    choice = choose(path, tally, options.scheme)
+    if choice.column is None and layout.width == 2 and options.word_column is None:
+        swapped = choose(path, _tally(path, 2, [0]), options.scheme)
+        if swapped.column is not None:
+            why = f"{swapped.why}; the words are those of column 1"
+            return dataclasses.replace(layout, word=1, tag=0), swapped._replace(why=why)
+    if choice.column is None:
+        number, fields = first_row
+        message = f"no column holds tags such as O and B-PER: {excerpt(' '.join(fields))}"
+        raise BadCorpus(path, number, message)
+    return dataclasses.replace(layout, tag=int(choice.column)), choice
+
+
+def _misc_key(counts: Counter[str]) -> str:
+    """The key of a UD-style column whose values are tags; empty: there is none."""
+    values: dict[str, Counter[str]] = {}
+    for field, count in counts.items():
+        for pair in field.split("|"):
+            key, equals, value = pair.partition("=")
+            if equals and key in MISC_KEYS:
+                values.setdefault(key, Counter())[value] += count
+    tagged = [k for k in values if any(parse_tag(value) is not None for value in values[k])]
+    return next((key for key in MISC_KEYS if key in tagged), "")
+
+
+def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
+    """Whether entities of one column lie within those of the other, as GermEval 2014 has them."""
+    within, rows, kinds = 0, 0, (set[str](), set[str]())
+    for _, lines in read_lines(path):
+        for fields in map(split, lines):
+            if len(fields) != width or fields[0].startswith("#"):
+                continue
+            for found, column in zip(kinds, (outer, inner), strict=True):
+                found.add((parse_tag(fields[column]) or ("", ""))[1])
+            if fields[inner] != OUTSIDE:
+                rows += 1
+                within += fields[outer] != OUTSIDE
+    return kinds[1] <= kinds[0] | {""} and 20 * within >= 19 * rows
 
 
 def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
@@ -227,6 +307,6 @@ def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
         if not -layout.width <= column < layout.width:
             message = f"there is no column {column}; the file has {layout.width}"
             raise BadCorpus(path, 1, message)
-        changes: dict[str, Any] = {which: column, "key": ""}
+        changes: dict[str, Any] = {which: column % layout.width, "key": ""}
         layout = dataclasses.replace(layout, **changes)
     return layout

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxner.data.readers.arrow import tag_names
-from flaxner.data.readers.records import TAG_COLUMNS, as_tags, read_records
+from flaxner.data.readers.records import read_records
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
+from flaxner.data.readers.tag_column import TAG_COLUMNS
 from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
 PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
@@ -94,9 +95,11 @@ def _sentences(
     names = tag_names(data.features.arrow_schema.metadata or {})
     if source is not None:
         names |= _listed_names(source, data.features, options.tag_column, set(names))
-    batches = table.iter(1000)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    return read_records(f"{name} ({split})", enumerate(rows, 1), options, notes, names)
+
+    def records() -> Iterator[tuple[int, Any]]:
+        return enumerate((row for batch in table.iter(1000) for row in batch.to_pylist()), 1)
+
+    return read_records(f"{name} ({split})", records, options, notes, names)
 
 
 def _listed_names(
@@ -114,7 +117,7 @@ def _listed_names(
             return {}
     except Exception:  # no such file, no network, no such table: the ids stay without names
         return {}
-    return {column: as_tags(names) for column in ids}
+    return dict.fromkeys(ids, names)
 
 
 def _item_type(feature: Any) -> str:

@@ -41,8 +41,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     first = next(read_chunks(path), b"").lstrip(b"\xef\xbb\xbf \t\r\n")
     # ["a text", {"entities": ...}] a line is JSON Lines; [{...}, {...}] one array.
     is_array = re.match(rb"\[\s*[\[{]", first) is not None
-    records = _array(path) if is_array else _lines(path)
-    return read_records(path, records, options, notes)
+    return read_records(path, lambda: _array(path) if is_array else _lines(path), options, notes)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers import prodigy
+from flaxner.data.readers import prodigy, tag_column
 from flaxner.data.readers.exports import from_tools
 from flaxner.data.readers.laying import lay
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
-from flaxner.data.readers.spanned import Annotated, annotated, document_of, named, short
-from flaxner.data.tags import OUTSIDE, parse_tag, tag_fault
-
-# Names that published corpora give their columns, the likelier first.
-WORD_COLUMNS = ("tokens", "words", "token", "word", "form")
-TAG_COLUMNS = ("ner_tags", "tags", "ner", "ner_tag", "tag", "labels", "label", "named_entities")
+from flaxner.data.readers.rows import read_rows
+from flaxner.data.readers.source import (
+    EMPTIED,
+    EMPTY_WORD,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+)
+from flaxner.data.readers.spanned import (
+    SPAN_COLUMNS,
+    TEXT_COLUMNS,
+    Annotated,
+    annotated,
+    document_of,
+    named,
+)
+from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS, Choice, Tally
+from flaxner.data.readers.values import (
+    as_tags,
+    bare_note,
+    described,
+    list_value,
+    named_ids,
+    tag_value,
+    word_values,
+)
+from flaxner.data.tags import OUTSIDE
 
 Record = Mapping[str, Any]
+Records = Callable[[], Iterable[tuple[int, Any]]]
 TagNames = Mapping[str, Sequence[str]]
-
-
-def as_tags(names: Sequence[str]) -> Sequence[str]:
-    """The names of tag ids; bare types (O, person, location) become tags in IO."""
-    others = [name for name in names if name != OUTSIDE]
-    if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
-        return names
-    return [name if name == OUTSIDE else f"I-{name}" for name in names]
 
 
 def read_records(
     source: Path | str,
-    records: Iterable[tuple[int, Any]],
+    records: Records,
     options: ReadOptions,
     notes: Notes,
     tag_names: TagNames | None = None,
@@ -40,16 +55,29 @@ def read_records(
 
     Args:
       source: for messages.
-      records: mappings; a list of a text and a mapping is read as spaCy 2 wrote it.
+      records: begins the records anew: they are read twice, first for which column holds the tags.
+        A record is a mapping; a list of a text and a mapping is read as spaCy 2 wrote it; a word
+        and its tag are read as rows of a table.
       options: names of columns.
-      notes: what was passed over.
+      notes: what was chosen and passed over.
       tag_names: column -> names of its ids, where the file tells them.
 
     Raises:
-      ValueError: a record without what is needed; one sentence with its line.
+      ValueError: a record without what is needed, or two columns that might hold the tags.
     """
-    items = _items(source, records, options, notes, tag_names or {})
-    return lay(source, items, options, notes)
+    tables = tag_names or {}
+    header = _header_of_words(records, options)
+    if header:
+        yield from read_rows(
+            source, header, lambda: _as_rows(source, records, header), options, notes, tables
+        )
+        return
+    names = {column: as_tags(table) for column, table in tables.items()}
+    choice = _choice(source, records, options, names)
+    if choice is not None:
+        notes.choices += [choice.why, *bare_note(choice.column, tables)]
+    items = _items(source, records(), options, notes, choice, names)
+    yield from lay(source, items, options, notes)
 
 
 def _items(
@@ -57,24 +85,25 @@ def _items(
     records: Iterable[tuple[int, Any]],
     options: ReadOptions,
     notes: Notes,
-    tag_names: TagNames,
+    choice: Choice | None,
+    names: TagNames,
 ) -> Iterator[Raw | Annotated]:
     for item in from_tools(source, records, options, notes):
         if isinstance(item, Raw | Annotated):
             yield item
             continue
-        line, record = item
-        if isinstance(record, list | tuple) and len(record) == 2 and isinstance(record[1], dict):
-            record = {"text": record[0], **record[1]}
+        line, record = item[0], _mapping(item[1])
         if not isinstance(record, dict):
-            raise BadCorpus(source, line, f"a record must be an object: got {short(record)}")
+            message = f"a record must be an object: got {described(record)}"
+            raise BadCorpus(source, line, message)
         if reason := prodigy.not_accepted(record):
             notes.count(reason)
             continue
-        words = named(source, line, record, options.word_column, WORD_COLUMNS)
-        tags = named(source, line, record, options.tag_column, TAG_COLUMNS)
-        if words and tags and _is_words(record[words]) and _is_flat(record[tags]):
-            pair = _tagged(source, line, record, words, tags, tag_names.get(tags))
+        columns = _columns(source, line, record, options, choice)
+        if columns is not None:
+            words, tags = columns
+            mine = choice or tag_column.named(tags)
+            pair = _tagged(source, line, record, words, tags, mine, names.get(tags), notes)
             yield Raw(*pair, document_of(record), line)
         elif found := annotated(source, line, record, options):
             yield found
@@ -82,12 +111,115 @@ def _items(
             notes.count("records are left out: their spans are null", f"line {line}")
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+def _mapping(record: Any) -> Any:
+    if isinstance(record, list | tuple) and len(record) == 2 and isinstance(record[1], dict):
+        return {"text": record[0], **record[1]}
+    return record
 
 
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(tag, str | int) for tag in value)
+def _header_of_words(records: Records, options: ReadOptions) -> list[str] | None:
+    """The columns, if the first record is a word and its tag."""
+    first = next((_mapping(record) for _, record in records()), None)
+    if not isinstance(first, dict):
+        return None
+    words, tags = (
+        [name for name in first if name == wanted or (not wanted and name.lower() in known)]
+        for wanted, known in (
+            (options.word_column, WORD_COLUMNS),
+            (options.tag_column, TAG_COLUMNS),
+        )
+    )
+    has_word = any(isinstance(first[name], str) for name in words)
+    has_tag = any(isinstance(first[name], str | int) for name in tags)
+    return list(first) if has_word and has_tag and not _has_text(first, options) else None
+
+
+def _as_rows(
+    source: Path | str, records: Records, header: Sequence[str]
+) -> Iterator[tuple[int, Sequence[Any]]]:
+    for line, record in records():
+        if not isinstance(record, dict):
+            message = f"a record must be an object: got {described(record)}"
+            raise BadCorpus(source, line, message)
+        yield line, [record.get(name) for name in header]
+
+
+def _choice(
+    source: Path | str, records: Records, options: ReadOptions, names: TagNames
+) -> Choice | None:
+    """The column of the tags by all records; None where none of them tells."""
+    tally = Tally()
+    for _, record in records():
+        record = _mapping(record)
+        if not isinstance(record, dict) or prodigy.not_accepted(record):
+            continue
+        words = _word_column(record, options)
+        if words is None:
+            continue
+        for column, values in record.items():
+            if column == words or not isinstance(values, list) or len(values) != len(record[words]):
+                continue
+            found = named_ids(values, names[column]) if column in names else values
+            if all(isinstance(value, str) for value in found):
+                tally.add(column, found)
+            elif all(type(value) is int for value in found):
+                tally.ids.add(column)
+    if options.tag_column is not None:
+        return tag_column.given(source, options.tag_column, tally, options.scheme)
+    choice = tag_column.choose(source, tally, options.scheme)
+    return None if choice.column is None else choice
+
+
+def _word_column(record: Record, options: ReadOptions) -> str | None:
+    """The column that holds the words as a list, if there is one."""
+    if options.word_column is not None:
+        known: Sequence[str] = (options.word_column,)
+        lower = {name: name for name in record}
+    else:
+        known = WORD_COLUMNS
+        lower = {str(name).lower(): name for name in reversed(list(record))}
+    lists = (lower[name] for name in known if name in lower)
+    return next((n for n in lists if isinstance(record[n], list)), None)
+
+
+def _columns(
+    source: Path | str,
+    line: int,
+    record: Record,
+    options: ReadOptions,
+    choice: Choice | None,
+) -> tuple[str, str] | None:
+    """The columns of words and tags; None where the record is a text with spans."""
+    words = named(source, line, record, options.word_column, WORD_COLUMNS)
+    words = _word_column(record, options) or words
+    if options.tag_column is None and choice is not None:
+        tags = str(choice.column) if choice.column in record else None
+    else:
+        tags = named(source, line, record, options.tag_column, TAG_COLUMNS)
+    if words is None or tags is None:
+        if choice is not None and words is not None and not _has_text(record, options):
+            there = ", ".join(map(str, record))[:200]
+            message = f"there is no column {choice.column!r}, as other records have; there are"
+            raise BadCorpus(source, line, f"{message} {there}")
+        return None
+    fit = all(
+        isinstance(record[name], list)
+        and not any(isinstance(item, dict | list) for item in record[name])
+        for name in (words, tags)
+    )
+    return None if not fit and _has_text(record, options) else (words, tags)
+
+
+def _has_text(record: Record, options: ReadOptions) -> bool:
+    """Whether a record has a text and spans."""
+    lower = {str(name).lower() for name in record}
+    return all(
+        wanted in record if wanted is not None else bool(lower & set(known))
+        for wanted, known in (
+            (options.text_column, TEXT_COLUMNS),
+            (options.spans_column, SPAN_COLUMNS),
+        )
+    )
 
 
 def _tagged(
@@ -95,25 +227,29 @@ def _tagged(
     line: int,
     record: Record,
     word_column: str,
-    tag_column: str,
+    column: str,
+    choice: Choice,
     names: Sequence[str] | None,
+    notes: Notes,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    words, values = record[word_column], record[tag_column]
+    """Words and tags of a record that has a list of each."""
+    words = word_values(source, line, word_column, record[word_column])
+    values = list_value(source, line, column, record[column])
     if len(words) != len(values):
         message = f"there must be a tag for every word: {len(words)} words, {len(values)} tags"
         raise BadCorpus(source, line, message)
     tags = []
-    for word, value in zip(words, values, strict=True):
-        if not isinstance(value, str):
-            if names is None:
-                message = f"the ids in {tag_column!r} have no names; write tags such as B-PER"
-                raise BadCorpus(source, line, message)
-            if not 0 <= value < len(names):
-                raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")
-            value = names[value]
-        if parse_tag(value) is None:
-            raise BadCorpus(source, line, f"{tag_fault(value)}: got {excerpt(value)}")
-        if not word:
-            raise BadCorpus(source, line, "a word must not be empty")
-        tags.append(value)
-    return tuple(words), tuple(tags)
+    for word, item in zip(words, values, strict=True):
+        value = tag_value(source, line, column, item, names)
+        tag = choice.tag(value)
+        if tag is None:
+            raise BadCorpus(source, line, choice.fault(value))
+        if not word and tag != OUTSIDE:
+            message = f"a word with the tag {excerpt(value)} must not be empty"
+            raise BadCorpus(source, line, message)
+        tags.append(tag)
+    if "" in words:
+        for _ in range(words.count("")):
+            notes.count(EMPTIED, f"line {line}")
+        words = tuple(word or EMPTY_WORD for word in words)
+    return words, tuple(tags)

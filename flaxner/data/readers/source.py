@@ -16,6 +16,9 @@ RECORD_LIMIT = 1 << 24
 IDLE_LIMIT = 1 << 24  # comments and blank lines in a row: who goes on reading them may never end
 POLICIES = ("error", "widen", "drop")
 NAMED = 5  # places that a count names
+# Stands for a word that is empty in the file, so that words and tags keep their places.
+EMPTY_WORD = "_"
+EMPTIED = f"words are empty and O: each is kept as {EMPTY_WORD!r}"
 
 
 class BadCorpus(ValueError):
@@ -51,6 +54,7 @@ class ReadOptions:
       word_column, tag_column: name of a column, or its number: 0 is the first, -1 the last.
       text_column, spans_column: of records with text and character spans.
       sentence_column: of tables with one word a row.
+      scheme: of the tags; IO: types without a prefix (person, O) are tags too.
       span_policy: what becomes of a span that cuts a word or overlaps another: error, widen
         (to whole words; the longer of two overlapping wins) or drop.
       span_offsets: how the offsets of spans are counted, one of `offsets.COUNTINGS`.
@@ -63,6 +67,7 @@ class ReadOptions:
     text_column: str | None = None
     spans_column: str | None = None
     sentence_column: str | None = None
+    scheme: str | None = None
     span_policy: str = "error"
     span_offsets: str | None = None
     dataset_config: str | None = None

@@ -46,7 +46,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     Raises:
       ValueError: no CSV, or a row that is no annotated text; the line is named.
     """
-    return read_records(path, _records(path), options, notes)
+    return read_records(path, lambda: _records(path), options, notes)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.readers.records import TAG_COLUMNS, WORD_COLUMNS
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
-from flaxner.data.tags import parse_tag, tag_fault
+from flaxner.data.readers.rows import read_rows
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, read_lines
+from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
 
-SENTENCE_COLUMNS = (
-    "sentence #",
-    "sentence_id",
-    "sentence_idx",
-    "sentence id",
-    "sent_id",
-    "sentence",
-    "sentence_number",
-    "sid",
-)
 DELIMITERS = "\t,;|"
 
 
@@ -41,49 +32,11 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     """The sentences of a table.
 
     Raises:
-      ValueError: a row with another number of columns than the header, a column that is not
-        there, a tag that is no tag.
+      ValueError: see `read_rows`; no CSV.
     """
-    rows = _rows(path)
-    _, header = next(rows)
-    word_at = _column(path, header, options.word_column, WORD_COLUMNS, "words")
-    tag_at = _column(path, header, options.tag_column, TAG_COLUMNS, "tags")
-    wanted = options.sentence_column
-    known = {name.strip().lower() for name in header}
-    sentence_at = None
-    if wanted is not None or known & set(SENTENCE_COLUMNS):
-        sentence_at = _column(path, header, wanted, SENTENCE_COLUMNS, "sentences")
-    words: list[str] = []
-    tags: list[str] = []
-    begun, current, blank = 2, None, False
-    for number, row in rows:
-        key = row[sentence_at] if row and sentence_at is not None else None
-        # A cell left empty goes on with the sentence above.
-        if words and (not row or (key is not None and key.strip() and key != current)):
-            yield Raw(tuple(words), tuple(tags), None, begun)
-            words, tags = [], []
-        if not row:
-            blank = True
-            continue
-        if len(row) != len(header):
-            few = "few" if len(row) < len(header) else "many"
-            message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
-            raise BadCorpus(path, number, message)
-        word, tag = row[word_at], row[tag_at].strip()
-        if parse_tag(tag) is None or not word:
-            wrong = f"{tag_fault(tag)}: got {excerpt(tag)}"
-            what = "a word must not be empty" if not word else wrong
-            raise BadCorpus(path, number, what)
-        if not words:
-            begun, current = number, key
-        words.append(word)
-        tags.append(tag)
-    if words:
-        if sentence_at is None and not blank:
-            names = excerpt(", ".join(header), 200)
-            message = f"nothing divides the sentences; --sentence-column names one of {names}"
-            raise BadCorpus(path, 1, message)
-        yield Raw(tuple(words), tuple(tags), None, begun)
+    _, header = next(_rows(path))
+    names = [name.strip() for name in header]
+    return read_rows(path, names, lambda: itertools.islice(_rows(path), 1, None), options, notes)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -109,21 +62,3 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             begun = count[0] + 1
     except csv.Error as error:
         raise BadCorpus(path, begun, f"no CSV: {error}") from None
-
-
-def _column(
-    path: Path, header: list[str], wanted: str | None, known: tuple[str, ...], what: str
-) -> int:
-    names = [name.strip() for name in header]
-    if wanted is not None:
-        if wanted in names:
-            return names.index(wanted)
-        if wanted.lstrip("-").isdecimal() and -len(names) <= int(wanted) < len(names):
-            return int(wanted)
-    else:
-        lower = [name.lower() for name in names]
-        for name in known:
-            if name in lower:
-                return lower.index(name)
-    need = f"no column {wanted!r}" if wanted is not None else f"no column for the {what}"
-    raise BadCorpus(path, 1, f"{need}; the header has {excerpt(', '.join(names), 200)}")

@@ -1,0 +1,193 @@
+"""Tables with a word a row (of CSV, Parquet, JSON), a column numbering the sentences."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.readers.source import (
+    EMPTIED,
+    EMPTY_WORD,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+)
+from flaxner.data.readers.tag_column import (
+    TAG_COLUMNS,
+    WORD_COLUMNS,
+    Choice,
+    Tally,
+    choose,
+    given,
+    named,
+)
+from flaxner.data.readers.values import as_tags, bare_note, described, named_ids, tag_value
+from flaxner.data.tags import OUTSIDE
+
+SENTENCE_COLUMNS = (
+    "sentence #",
+    "sentence_id",
+    "sentence_idx",
+    "sentence id",
+    "sent_id",
+    "sentence",
+    "sentence_number",
+    "sid",
+)
+
+BLOCK = 10_000  # rows that are counted at once
+
+Rows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
+
+
+def read_rows(
+    source: Path | str,
+    header: Sequence[str],
+    rows: Rows,
+    options: ReadOptions,
+    notes: Notes,
+    tag_names: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Raw]:
+    """Words, a row each -> sentences.
+
+    Args:
+      source: for messages.
+      header: names of the columns.
+      rows: begins the rows anew: (line, cells); no cells stand for a blank line.
+      options: names of columns.
+      notes: what was chosen and passed over.
+      tag_names: column -> names of its ids, where the file tells them.
+
+    Raises:
+      ValueError: a row with another number of cells, a column that is not there, a tag that is no
+        tag, nothing that divides the sentences.
+    """
+    word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
+    sentence_at = _sentence_column(source, header, options)
+    names = {key: as_tags(table) for key, table in (tag_names or {}).items()}
+    tag_at, choice = _tag_column(source, header, rows, (word_at, sentence_at), options, names)
+    notes.choices += [choice.why, *bare_note(header[tag_at], tag_names or {})]
+    words: list[str] = []
+    tags: list[str] = []
+    begun, current, blank = 1, None, False
+    for line, row in rows():
+        if row and len(row) != len(header):
+            few = "few" if len(row) < len(header) else "many"
+            message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
+            raise BadCorpus(source, line, message)
+        key = _key(row[sentence_at]) if row and sentence_at is not None else ""
+        # A cell left empty goes on with the sentence above.
+        if words and (not row or (key and key != current)):
+            yield Raw(tuple(words), tuple(tags), None, begun)
+            words, tags = [], []
+        if not row:
+            blank = True
+            continue
+        word = _word(source, line, header[word_at], row[word_at])
+        value = tag_value(source, line, header[tag_at], row[tag_at], names.get(header[tag_at]))
+        tag = choice.tag(value)
+        if tag is None:
+            raise BadCorpus(source, line, choice.fault(value))
+        if not word:
+            if tag != OUTSIDE:
+                message = f"a word with the tag {excerpt(value)} must not be empty"
+                raise BadCorpus(source, line, message)
+            word = EMPTY_WORD
+            notes.count(EMPTIED, f"line {line}")
+        if not words:
+            begun, current = line, key
+        words.append(word)
+        tags.append(tag)
+    if words:
+        if sentence_at is None and not blank:
+            there = excerpt(", ".join(header), 200)
+            message = f"nothing divides the sentences; --sentence-column names one of {there}"
+            raise BadCorpus(source, 1, message)
+        yield Raw(tuple(words), tuple(tags), None, begun)
+
+
+def _sentence_column(source: Path | str, header: Sequence[str], options: ReadOptions) -> int | None:
+    known = {name.strip().lower() for name in header}
+    if options.sentence_column is None and not known & set(SENTENCE_COLUMNS):
+        return None
+    return _column(source, header, options.sentence_column, SENTENCE_COLUMNS, "sentences")
+
+
+def _tag_column(
+    source: Path | str,
+    header: Sequence[str],
+    rows: Rows,
+    others: tuple[int, int | None],
+    options: ReadOptions,
+    names: Mapping[str, Sequence[str]],
+) -> tuple[int, Choice]:
+    """The column of the tags by all rows, or by its name where no row tells."""
+    tally = Tally()
+    columns: dict[str, int] = {}
+    for at, name in enumerate(header):
+        if at not in others:
+            columns.setdefault(name, at)
+    _count(tally, columns, rows, names)
+    if options.tag_column is not None:
+        at = _column(source, header, options.tag_column, (), "tags")
+        return at, given(source, header[at], tally, options.scheme)
+    choice = choose(source, tally, options.scheme)
+    if choice.column is not None:
+        return columns[str(choice.column)], choice
+    at = _column(source, header, None, TAG_COLUMNS, "tags")
+    return at, named(header[at])
+
+
+def _count(
+    tally: Tally,
+    columns: Mapping[str, int],
+    rows: Rows,
+    names: Mapping[str, Sequence[str]],
+) -> None:
+    whole = (row for _, row in rows() if len(row) > max(columns.values(), default=0))
+    while block := list(itertools.islice(whole, BLOCK)):
+        for name, at in columns.items():
+            cells = [row[at] for row in block]
+            if name in names:
+                cells = named_ids(cells, names[name])
+            if any(type(cell) is int for cell in cells):
+                tally.ids.add(name)
+            else:
+                tally.add(name, [cell.strip() for cell in cells if isinstance(cell, str)])
+
+
+def _key(cell: Any) -> str:
+    """What numbers the sentence of a row; empty where the cell is, as pandas' NaN is."""
+    return "" if cell is None or cell != cell else str(cell).strip()
+
+
+def _word(source: Path | str, line: int, column: str, cell: Any) -> str:
+    if isinstance(cell, str):
+        return cell
+    raise BadCorpus(source, line, f"{column!r} must be a word: got {described(cell)}")
+
+
+def _column(
+    source: Path | str,
+    header: Sequence[str],
+    wanted: str | None,
+    known: Sequence[str],
+    what: str,
+) -> int:
+    names = [name.strip() for name in header]
+    if wanted is not None:
+        if wanted in names:
+            return names.index(wanted)
+        if wanted.lstrip("-").isdecimal() and -len(names) <= int(wanted) < len(names):
+            return int(wanted) % len(names)
+    else:
+        lower = [name.lower() for name in names]
+        for name in known:
+            if name in lower:
+                return lower.index(name)
+    need = f"no column {wanted!r}" if wanted is not None else f"no column for the {what}"
+    raise BadCorpus(source, 1, f"{need}; the header has {excerpt(', '.join(names), 200)}")
