@@ -67,7 +67,7 @@ def test_prodigy_words_are_read_with_their_tags_whatever_the_answer_key_says(tmp
     record = {"text": "Ann left", "tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
     found, notes = read(tmp_path, {**record, "answer": "accept"}, {**record, "answer": "reject"})
     assert found == [("B-PER", "O")]
-    assert notes == "1 records that Prodigy's user rejected are left out"
+    assert notes.endswith("1 records that Prodigy's user rejected are left out")
 
 
 def test_null_spans_are_no_spans_that_nobody_marked(tmp_path):

@@ -332,7 +332,7 @@ def test_an_empty_word_outside_keeps_its_place_and_is_counted(tmp_path, name):
 def test_a_file_without_blank_lines_is_said(tmp_path):
     corpus = read(tmp_path, "a.conll", "Oda\tB-PER\nleft\tO\n" * 600)
     assert corpus.notes[-1].startswith(
-        "nothing divides it into sentences: it is one of 1,200 words, an epoch is one step"
+        "all of it is one sentence of 1,200 words, so that an epoch is one step: a blank line after"
     )
     corpus = read(tmp_path, "a.conll", "Oda\tB-PER\n\n" + "left\tO\n" * 1200)
     assert corpus.notes[-1].startswith("the sentence that begins at line 3 has 1,200 words")

@@ -188,7 +188,7 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         for pair in tag_pairs(pattern):
             pairs[pair] += count
     scheme, repaired = detect_scheme(pairs)
-    said = (*notes.lines(), *_undivided(*longest, len(sentences)))
+    said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     return Corpus(sentences, source, scheme, repaired, said, format_name)
 
 
@@ -222,12 +222,12 @@ def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> N
         raise BadCorpus(source, line, f"a {what} must be Unicode text; it holds {half}") from None
 
 
-def _undivided(words: int, line: int, sentences: int) -> list[str]:
+def _undivided(words: int, line: int, sentences: int, format_name: str) -> list[str]:
     """What is to be said of a sentence so long that what ends sentences may be missing."""
     if words < UNDIVIDED:
         return []
-    if sentences == 1:
-        what = f"nothing divides it into sentences: it is one of {words:,} words"
-        return [f"{what}, an epoch is one step, and a blank line after each sentence is missing"]
     what = f"the sentence that begins at line {line} has {words:,} words"
-    return [f"{what}: blank lines between sentences may be missing"]
+    if sentences == 1:
+        what = f"all of it is one sentence of {words:,} words, so that an epoch is one step"
+    missing = ": a blank line after each sentence may be missing"
+    return [what + missing if format_name == "conll" else what]
