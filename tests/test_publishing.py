@@ -269,6 +269,38 @@ def test_onnx_pushed_and_every_snippet_of_the_card(run, hub, tmp_path):
 
 
 @pytest.mark.slow
+def test_onnx_in_int8_and_what_it_costs(run, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from flaxner.publishing.conversion import convert
+
+    made = convert(run, output_dir=tmp_path / "best", onnx="int8")
+    folder = made.folder / "onnx"
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert set(sizes) == {"model.onnx", "model_quantized.onnx"}
+    assert sizes["model_quantized.onnx"] < sizes["model.onnx"]
+    f1 = json.loads((run / "results.json").read_text())["validation"]["overall_f1"]
+    (note,) = made.notes
+    found = re.fullmatch(
+        r"F1 of int8 on validation \(16 sentences\): ([\d.]+), of float32 ([\d.]+): "
+        r"[\d.]+ (lost|gained)",
+        note,
+    )
+    assert found
+    assert float(found[2]) == pytest.approx(f1, abs=1e-4)
+    assert abs(float(found[1]) - f1) < 0.1
+    assert note in (made.folder / "README.md").read_text()
+    # of another checkpoint nothing was predicted before: both graphs are run
+    steps = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
+    best = json.loads((run / "results.json").read_text())["train"]["best_step"]
+    other = next(step for step in steps if step != best)
+    (note,) = convert(run, output_dir=tmp_path / "o", step=other, onnx="int8").notes
+    assert note.startswith("F1 of int8 on validation (16 sentences)")
+    with pytest.raises(ValueError, match="onnx must be one of float32, int8: got 'int4'"):
+        convert(run, output_dir=tmp_path / "bad", onnx="int4")
+
+
+@pytest.mark.slow
 def test_onnx_that_differs_is_refused(run, tmp_path, monkeypatch):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
@@ -279,8 +311,8 @@ def test_onnx_that_differs_is_refused(run, tmp_path, monkeypatch):
     assert made.onnx_difference < 1e-4
     whole = conversion.write_onnx
 
-    def damaged(draft):
-        file = whole(draft)
+    def damaged(draft, positions):
+        file = whole(draft, positions)
         graph = onnx.load(file)
         bias = next(i for i in graph.graph.initializer if i.name == "classifier.bias")
         values = onnx.numpy_helper.to_array(bias) + np.float32(2e-4)

@@ -22,9 +22,12 @@ from flaxner.publishing import verification as agreement
 from flaxner.publishing.history import read_run_predictions, write_history
 from flaxner.publishing.hub_folder import DTYPES, export_folder
 from flaxner.publishing.model_card import model_card
-from flaxner.publishing.onnx import PACKAGES, write_onnx
+from flaxner.publishing.onnx import PACKAGES, write_onnx, write_quantized
+from flaxner.publishing.quantization import Quantized, measure
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+
+ONNX_WEIGHTS = ("float32", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +125,7 @@ def convert(
     output_dir: str | Path | None = None,
     step: int | None = None,
     verify: bool = False,
-    onnx: bool = False,
+    onnx: bool | str = False,
     dtype: str = "float32",
     name: str | None = None,
     license: str | None = None,
@@ -135,7 +138,8 @@ def convert(
       output_dir: where to; RUN_DIR/hub if None.
       step: which checkpoint; the best one if None, the newest if the run has not ended.
       verify: load the folder in torch and compare logits.
-      onnx: write onnx/model.onnx, too, and compare its logits.
+      onnx: write onnx/model.onnx, too, and compare its logits; "int8": also
+        onnx/model_quantized.onnx, whose F1 the card tells.
       dtype: of the weights, float32 or bfloat16; the ONNX file is float32.
       name: USER/NAME, for the model card; the run's name if None.
       license: for the model card; the run's setting if None.
@@ -148,6 +152,8 @@ def convert(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}: got {dtype!r}")
+    if onnx not in (False, True, *ONNX_WEIGHTS):
+        raise ValueError(f"onnx must be one of {', '.join(ONNX_WEIGHTS)}: got {onnx!r}")
     if verify:
         agreement.require("--verify", ["torch"])
     if onnx:
@@ -169,7 +175,7 @@ def convert(
     def more(draft: Path) -> None:
         nonlocal made
         write_history(draft, saved.run, results)
-        file = write_onnx(draft) if onnx else None
+        file = write_onnx(draft, saved.model.config.positions) if onnx else None
         if verify or onnx:
             sentences, where = _real_sentences(predictions)
             probe = agreement.Probe.of(saved.model, _rounded(params, dtype), draft, sentences)
@@ -181,15 +187,29 @@ def convert(
                 where,
                 notes,
             )
+        if file is not None and onnx == "int8":
+            cost = measure(
+                (file, write_quantized(file)),
+                predictions.get("validation", ()),
+                saved.tokenizer,
+                saved.scheme,
+                config.max_length,
+                scored=results is not None,
+            )
+            made = dataclasses.replace(made, notes=(*notes, str(cost)))
+            (draft / "README.md").write_text(card(cost), "utf-8")
 
-    card = model_card(
-        config,
-        saved.scheme,
-        results or {"train": {}},
-        predictions=predictions if results else {},
-        name=name,
-        onnx=onnx,
-    )
+    def card(quantized: Quantized | None = None) -> str:
+        return model_card(
+            config,
+            saved.scheme,
+            results or {"train": {}},
+            predictions=predictions if results else {},
+            name=name,
+            onnx=bool(onnx),
+            quantized=None if quantized is None else str(quantized),
+        )
+
     export_folder(
         folder,
         saved.model,
@@ -197,7 +217,7 @@ def convert(
         saved.scheme,
         saved.tokenizer,
         fields=saved.fields,
-        card=card,
+        card=card(),
         dtype=dtype,
         more=more,
     )

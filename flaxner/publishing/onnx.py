@@ -70,7 +70,7 @@ def write_onnx(folder: Path, positions: int) -> Path:
 
 
 def write_quantized(file: Path) -> Path:
-    """Write the weights of a graph's matrix products in int8 beside it, model_quantized.onnx.
+    """Write a graph with int8 weights beside another, as model_quantized.onnx.
 
     Of each weight 7 bits are used: with 8, processors without VNNI overflow in silence, and the
     scores would depend on the machine.

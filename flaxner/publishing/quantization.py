@@ -1,0 +1,104 @@
+"""What int8 weights cost: F1 of a quantised ONNX graph on what the run was validated with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxner.data.corpus import Sentence
+from flaxner.data.segments import align
+from flaxner.data.tags import LabelScheme
+from flaxner.evaluation.metrics import score
+from flaxner.evaluation.predictions import Predicted
+from flaxner.publishing.verification import in_onnx_runtime
+
+SENTENCES = 5000  # measured on at most so many, spread over the corpus
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A quantised graph, for the model card.
+
+    Attributes:
+      f1: of the quantised graph, None where there was nothing to measure it on.
+      float_f1: of the float32 model on the same sentences.
+      measured_on: the sentences, in words.
+    """
+
+    f1: float | None = None
+    float_f1: float | None = None
+    measured_on: str = ""
+
+    def __str__(self) -> str:
+        if self.f1 is None or self.float_f1 is None:
+            return "F1 of int8 not measured: the run has no validation scores"
+        loss = self.float_f1 - self.f1
+        return (
+            f"F1 of int8 on {self.measured_on}: {self.f1:.4f}, of float32 {self.float_f1:.4f}: "
+            f"{abs(loss):.4f} {'lost' if loss >= 0 else 'gained'}"
+        )
+
+
+def measure(
+    files: tuple[Path, Path],
+    sentences: Sequence[Predicted],
+    tokenizer: Any,
+    scheme: LabelScheme,
+    max_length: int,
+    *,
+    scored: bool,
+) -> Quantized:
+    """Score the quantised graph against the float32 one.
+
+    Args:
+      files: the float32 graph and the quantised one.
+      sentences: of the validation split, annotated.
+      tokenizer: of the model.
+      scheme: label table.
+      max_length: tokens of a window, as in training.
+      scored: the predictions of `sentences` are those of the float32 model.
+    """
+    if not sentences:
+        return Quantized()
+    chosen = list(sentences[:: -(-len(sentences) // SENTENCES)])
+    tags = [list(sentence.tags) for sentence in chosen]
+    if not scored:
+        tags = _tags(files[0], chosen, tokenizer, scheme, max_length)
+    quantized = _tags(files[1], chosen, tokenizer, scheme, max_length)
+    part = "" if len(chosen) == len(sentences) else f" of {len(sentences):,}"
+    about = f"validation ({len(chosen):,}{part} sentences)"
+    return Quantized(_f1(chosen, quantized), _f1(chosen, tags), about)
+
+
+def _tags(
+    file: Path,
+    sentences: Sequence[Predicted],
+    tokenizer: Any,
+    scheme: LabelScheme,
+    max_length: int,
+) -> list[list[str]]:
+    """Tags of every word; one window at a time, for int8's scales are those of a whole batch."""
+    segments = align([Sentence(s.words) for s in sentences], tokenizer, None, max_length)
+    labels = np.zeros(segments.num_words, np.int64)
+    answer = in_onnx_runtime(file)
+    for begin, end in zip(segments.starts, segments.starts[1:], strict=False):
+        ids = segments.input_ids[None, begin:end].astype(np.int64)
+        batch = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        words = segments.words[begin:end]
+        labels[words[words >= 0]] = answer(batch)[0].argmax(-1)[words >= 0]
+    cuts = np.cumsum([len(s.words) for s in sentences])[:-1]
+    return [scheme.decode(part) for part in np.split(labels, cuts)]
+
+
+def _f1(sentences: Sequence[Predicted], tags: list[list[str]]) -> float:
+    gold = [list(sentence.gold) for sentence in sentences]
+    words = sum(len(sentence.words) for sentence in sentences)
+    return score(gold, tags, words_in_corpus=words).overall_f1

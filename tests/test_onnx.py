@@ -1,0 +1,142 @@
+"""The ONNX graph: what optimizers make of it, its quantised form, and what that costs."""
+
+import runpy
+
+import numpy as np
+import pytest
+
+from flaxner.data.tags import LabelScheme
+from flaxner.evaluation.predictions import Predicted
+from flaxner.publishing import quantization
+from flaxner.publishing.quantization import measure
+from tests.conftest import ROOT
+from tests.tiny import SIZES
+from tests.wordpiece import tiny_tokenizer
+
+LAYERS = SIZES["num_hidden_layers"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import torch
+    from transformers import BertConfig, BertForTokenClassification
+
+    from flaxner.publishing.onnx import write_onnx, write_quantized
+
+    made = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    model = BertForTokenClassification(BertConfig(**SIZES, num_labels=5, initializer_range=0.2))
+    for name, weight in model.named_parameters():  # PyTorch starts them at zero
+        if name.endswith("bias"):
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(made)
+    tiny_tokenizer().save_pretrained(made)
+    write_quantized(write_onnx(made, SIZES["max_position_embeddings"]))
+    return made
+
+
+def batch(rows, length, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(5, 99, (rows, length))
+    mask = (np.arange(length) < rng.integers(1, length + 1, (rows, 1))).astype(np.int64)
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+
+
+def answers(file, feed):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return session.run(["logits"], feed)[0]
+
+
+def test_the_optimizer_fuses_every_attention(folder, tmp_path):
+    from onnxruntime.transformers import optimizer
+
+    from flaxner.publishing.verification import in_torch
+
+    made = optimizer.optimize_model(
+        str(folder / "onnx" / "model.onnx"), model_type="bert", opt_level=0
+    )  # neither heads nor width are told: the graph says them
+    fused = made.get_fused_operator_statistics()
+    assert fused["Attention"] == LAYERS
+    assert fused["SkipLayerNormalization"] == 2 * LAYERS
+    assert fused["BiasGelu"] == LAYERS
+    made.save_model_to_file(str(tmp_path / "fused.onnx"))
+    expected = in_torch(folder)
+    for rows, length in ((1, 1), (3, 11), (2, SIZES["max_position_embeddings"])):
+        feed = batch(rows, length)
+        real = feed["attention_mask"] == 1
+        for file in (folder / "onnx" / "model.onnx", tmp_path / "fused.onnx"):
+            difference = np.abs(answers(file, feed) - expected(feed))[real].max()
+            assert difference < 1e-5, (rows, length, file)
+
+
+def test_the_quantised_graph_is_smaller_and_near(folder):
+    file, small = (folder / "onnx" / name for name in ("model.onnx", "model_quantized.onnx"))
+    import onnx
+
+    weights = onnx.load(small).graph.initializer
+    whole = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+    matrices = [w for w in weights if len(w.dims) == 2 and w.data_type in whole]
+    assert len(matrices) == 3 + 6 * LAYERS + 1  # embeddings, layers, head
+    assert small.stat().st_size < file.stat().st_size
+    feed = batch(4, 20)
+    real = feed["attention_mask"] == 1
+    ours, theirs = (answers(path, feed)[real] for path in (small, file))
+    assert 0 < np.abs(ours - theirs).max() < 0.1 * np.abs(theirs).max()
+
+
+SCHEME = LabelScheme.from_types(["LOC"])
+WORDS = ("Angela", "Merkel", "met", "Chelsea", "in", "Berlin", "on", "Tuesday", ".")
+
+
+def test_every_word_is_measured_once(monkeypatch):
+    """A graph that calls B-LOC what it says of "Berlin" alone, on sentences of many windows."""
+    tokenizer = tiny_tokenizer()
+    berlin = tokenizer(["Berlin"], is_split_into_words=True)["input_ids"][1:-1]
+    assert len(berlin) >= 1
+    seen = []
+
+    def in_onnx_runtime(file):
+        def answer(feed):
+            seen.append(feed["input_ids"].shape)
+            logits = np.zeros((*feed["input_ids"].shape, len(SCHEME)))
+            logits[..., 0] = 0.5
+            if "quantized" not in file:
+                logits[..., SCHEME.label2id["B-LOC"]] = feed["input_ids"] == berlin[0]
+            return logits
+
+        return answer
+
+    monkeypatch.setattr(quantization, "in_onnx_runtime", in_onnx_runtime)
+    gold = tuple("B-LOC" if word == "Berlin" else "O" for word in WORDS * 3)
+    sentences = [Predicted(WORDS * 3, gold, gold)] * 4
+    files = ("float", "quantized")
+    cost = measure(files, sentences, tokenizer, SCHEME, 16, scored=False)
+    assert (cost.f1, cost.float_f1) == (0.0, 1.0)
+    assert str(cost) == (
+        "F1 of int8 on validation (4 sentences): 0.0000, of float32 1.0000: 1.0000 lost"
+    )
+    assert max(length for _, length in seen) <= 16
+    assert {rows for rows, _ in seen} == {1}
+    before = len(seen)
+    measure(files, sentences, tokenizer, SCHEME, 16, scored=True)
+    assert len(seen) - before == before // 2  # what is known is not computed again
+    monkeypatch.setattr(quantization, "SENTENCES", 2)
+    assert "(2 of 4 sentences)" in str(
+        measure(files, sentences, tokenizer, SCHEME, 16, scored=True)
+    )
+    assert "not measured" in str(measure(files, [], tokenizer, SCHEME, 16, scored=True))
+
+
+def test_onnx_before_the_run_is_onnx_alone():
+    script = runpy.run_path(str(ROOT / "scripts" / "convert_and_push.py"))
+    alone = script["_onnx_alone"]
+    assert alone(["--onnx", "runs/x"]) == ["--onnx=float32", "runs/x"]
+    assert alone(["runs/x", "--onnx", "int8"]) == ["runs/x", "--onnx", "int8"]
+    assert alone(["runs/x", "--onnx"]) == ["runs/x", "--onnx=float32"]
+    assert alone(["--onnx=int8", "x"]) == ["--onnx=int8", "x"]
