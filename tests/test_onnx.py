@@ -61,6 +61,8 @@ def test_the_optimizer_fuses_every_attention(folder, tmp_path):
     made = optimizer.optimize_model(
         str(folder / "onnx" / "model.onnx"), model_type="bert", opt_level=0
     )  # neither heads nor width are told: the graph says them
+    names = {item.name for item in made.model.graph.initializer}
+    assert "classifier.bias" in names
     fused = made.get_fused_operator_statistics()
     assert fused["Attention"] == LAYERS
     assert fused["SkipLayerNormalization"] == 2 * LAYERS

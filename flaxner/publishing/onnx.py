@@ -21,6 +21,7 @@ ONNX = "onnx/model.onnx"
 QUANTIZED = "onnx/model_quantized.onnx"
 EXAMPLE = (2, 7)  # rows and length of what the exporter traces
 AXES = ("batch_size", "sequence_length")
+TRACED = "traced_model"  # the model's name in what is traced
 
 
 def write_onnx(folder: Path, positions: int) -> Path:
@@ -98,7 +99,7 @@ def _graph(model: Any, inputs: Mapping[str, Any]) -> Any:
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.add_module(TRACED, model)
 
         def forward(
             self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None
@@ -106,7 +107,7 @@ def _graph(model: Any, inputs: Mapping[str, Any]) -> Any:
             hidden = 1.0 - attention_mask[:, None, None, :].to(torch.float32)
             own = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
             added = hidden * torch.finfo(torch.float32).min
-            return self.model(input_ids=input_ids, attention_mask=added, **own).logits
+            return model(input_ids=input_ids, attention_mask=added, **own).logits
 
     graph = Graph().eval()
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -131,6 +132,10 @@ def _make_recognisable(file: Path) -> None:
     import onnx
 
     model = onnx.load(file)
+    for item in model.graph.initializer:  # by the names that the weights have in the folder
+        item.name = item.name.removeprefix(f"{TRACED}.")
+    for node in model.graph.node:
+        node.input[:] = [name.removeprefix(f"{TRACED}.") for name in node.input]
     graph = _Rewriting(model.graph)
     softmax = {node.input[0] for node in model.graph.node if node.op_type == "Softmax"}
     sums = [node for node in model.graph.node if softmax.intersection(node.output)]
