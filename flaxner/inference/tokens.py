@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxner.data.segments import windows
-from flaxner.data.tokenizer import plain_backend
+from flaxner.data.tokenizer import plain_backend, words_of
 
 Text = str | Sequence[str]  # running text, or words
 
@@ -123,12 +123,7 @@ class Reader:
 
     def words(self, text: str) -> list[str]:
         """The words of a text as the tokenizer makes them: ideographs and marks each for itself."""
-        encoding = self._backend.encode(text, add_special_tokens=False)
-        places = zip(encoding.word_ids, encoding.offsets, strict=True)
-        grouped = itertools.groupby(places, key=lambda place: place[0])
-        spans = [[offsets for _, offsets in group] for _, group in grouped]
-        words = (text[parts[0][0] : parts[-1][1]].strip() for parts in spans)
-        return [word for word in words if word]
+        return [text[start:end] for start, end in words_of(self._backend, text)]
 
     def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
         """Segments of a long text, and the tokens of it that each answers for."""
