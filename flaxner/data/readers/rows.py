@@ -87,17 +87,8 @@ def read_rows(
         if not row:
             blank = True
             continue
-        word = _word(source, line, header[word_at], row[word_at])
-        value = tag_value(source, line, header[tag_at], row[tag_at], names.get(header[tag_at]))
-        tag = choice.tag(value)
-        if tag is None:
-            raise BadCorpus(source, line, choice.fault(value))
-        if not word:
-            if tag != OUTSIDE:
-                message = f"a word with the tag {excerpt(value)} must not be empty"
-                raise BadCorpus(source, line, message)
-            word = EMPTY_WORD
-            notes.count(EMPTIED, f"line {line}")
+        cells = header[word_at], row[word_at], header[tag_at], row[tag_at]
+        word, tag = _pair(source, line, cells, choice, names, notes)
         if not words:
             begun, current = line, key
         words.append(word)
@@ -165,10 +156,28 @@ def _key(cell: Any) -> str:
     return "" if cell is None or cell != cell else str(cell).strip()
 
 
-def _word(source: Path | str, line: int, column: str, cell: Any) -> str:
-    if isinstance(cell, str):
-        return cell
-    raise BadCorpus(source, line, f"{column!r} must be a word: got {described(cell)}")
+def _pair(
+    source: Path | str,
+    line: int,
+    cells: tuple[str, Any, str, Any],
+    choice: Choice,
+    names: Mapping[str, Sequence[str]],
+    notes: Notes,
+) -> tuple[str, str]:
+    """Word and tag of a row, from name and content of both cells."""
+    word_column, word, tag_column, cell = cells
+    if not isinstance(word, str):
+        raise BadCorpus(source, line, f"{word_column!r} must be a word: got {described(word)}")
+    value = tag_value(source, line, tag_column, cell, names.get(tag_column))
+    tag = choice.tag(value)
+    if tag is None:
+        raise BadCorpus(source, line, choice.fault(value))
+    if word:
+        return word, tag
+    if tag != OUTSIDE:
+        raise BadCorpus(source, line, f"a word with the tag {excerpt(value)} must not be empty")
+    notes.count(EMPTIED, f"line {line}")
+    return EMPTY_WORD, tag
 
 
 def _column(

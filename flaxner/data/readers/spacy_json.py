@@ -16,7 +16,7 @@ from flaxner.data.readers.spanned import (
     token_offsets,
     whole_number,
 )
-from flaxner.data.tags import parse_tag
+from flaxner.data.tags import parse_tag, tag_fault
 
 UNKNOWN = "-"  # spaCy 2's tag of a word that nobody has looked at
 UNTOLD = "documents without entity annotation are left out"
@@ -78,7 +78,7 @@ def _training(
                 continue
             for tag in tags:
                 if parse_tag(tag) is None:
-                    raise BadCorpus(source, line, f"no tag: {excerpt(tag)}")
+                    raise BadCorpus(source, line, f"{tag_fault(tag)}: got {excerpt(tag)}")
             if words:
                 yield Raw(words, tags, number, line)
 
