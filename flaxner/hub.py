@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 )
 
 # What a model folder needs; pickles are never fetched.
-MODEL_FILES = ("*.json", "*.safetensors", "flax_model.msgpack", "*.txt", "*.model")
+MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
 
 
 def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:

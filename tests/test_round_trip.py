@@ -7,8 +7,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from flaxner.data.tags import LabelScheme
+from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.tensors import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX
+from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX
 from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close
 from tests.families import apply, each_family, each_variant, torch_inputs

@@ -7,9 +7,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from flaxner.models.auto import FlaxBertForTokenClassification
+from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
+from flaxner.models.flax_files import MSGPACK_INDEX as FLAX_MSGPACK_INDEX
 from flaxner.models.network import Model
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.tensors import FLAX_MSGPACK, SAFETENSORS, SAFETENSORS_INDEX, to_hf
+from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX, to_hf
 from tests.compare import assert_close
 from tests.families import FAMILIES, each_family
 from tests.tiny import tiny_config
@@ -180,3 +182,79 @@ def test_a_table_that_misses_a_parameter_is_refused():
     params = {path: np.zeros(leaf.shape, np.float32) for path, leaf in model.shapes.items()}
     with pytest.raises(ValueError, match="classifier/bias"):
         to_hf({k: v for k, v in params.items() if k != "classifier/bias"}, model.rules)
+
+
+def flax_names(tensors):
+    """As flax_tree, with dotted names instead of a tree."""
+    from flax.traverse_util import flatten_dict
+
+    return flatten_dict(flax_tree(tensors), sep=".")
+
+
+def in_shards(folder, flat, wrap=lambda tree: tree):
+    """As `save_pretrained(max_shard_size=...)` of the former Flax classes wrote."""
+    from flax.serialization import to_bytes
+    from flax.traverse_util import unflatten_dict
+
+    names = sorted(flat)
+    shards = {
+        "flax_model-00001-of-00002.msgpack": names[::2],
+        "flax_model-00002-of-00002.msgpack": names[1::2],
+    }
+    for shard, members in shards.items():
+        tree = unflatten_dict({tuple(name.split(".")): flat[name] for name in members})
+        (folder / shard).write_bytes(to_bytes(wrap(tree)))
+    table = {name.replace(".", "/"): shard for shard, names in shards.items() for name in names}
+    index = {"metadata": {"total_size": 1}, "weight_map": table}
+    (folder / FLAX_MSGPACK_INDEX).write_text(json.dumps(index))
+
+
+def test_flax_msgpack_in_shards(source):
+    folder, params, tensors = source
+    in_shards(folder, flax_names(tensors))
+    assert_close("exact", load_pretrained(folder).params, params)
+    in_shards(folder, flax_names(tensors), lambda tree: {"params": tree})
+    assert_close("exact", load_pretrained(folder).params, params)
+    last = folder / "flax_model-00002-of-00002.msgpack"
+    last.unlink()
+    with pytest.raises(ValueError, match=r"lacks \['flax_model-00002-of-00002.msgpack'\], which"):
+        load_pretrained(folder)
+    last.write_bytes((folder / "flax_model-00001-of-00002.msgpack").read_bytes())
+    with pytest.raises(ValueError, match=r"twice, the second time in flax_model-00002"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize("metadata", [{"format": "flax"}, None])
+@pytest.mark.parametrize("wrapper", ["", "params."])
+def test_safetensors_in_flax_names(source, metadata, wrapper):
+    folder, params, tensors = source
+    flat = {wrapper + name: tensor for name, tensor in flax_names(tensors).items()}
+    save_file(flat, folder / SAFETENSORS, metadata=metadata)
+    assert_close("exact", load_pretrained(folder).params, params)
+
+
+@pytest.mark.parametrize("beside", [{}, {"step": np.int32(3), "opt_state": {"0": {}}}])
+def test_a_tree_wrapped_in_params(source, beside):
+    from flax.serialization import to_bytes
+
+    folder, params, tensors = source
+    tree = {"params": flax_tree(tensors), **beside}
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes(tree))
+    assert_close("exact", load_pretrained(folder).params, params)
+
+
+def test_flax_files_that_are_no_weights(source):
+    from flax.serialization import to_bytes
+
+    folder, _, tensors = source
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes({"params": flax_tree(tensors), "b": np.ones(2)}))
+    with pytest.raises(ValueError, match="holds weights in 'params' and outside of it: b"):
+        load_pretrained(folder)
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes(np.ones(2)))
+    with pytest.raises(ValueError, match="holds no tree of weights"):
+        load_pretrained(folder)
+    twice = flax_tree(tensors)
+    twice["classifier"]["weight"] = twice["classifier"]["kernel"]
+    (folder / FLAX_MSGPACK).write_bytes(to_bytes(twice))
+    with pytest.raises(ValueError, match=r"holds classifier.weight twice"):
+        load_pretrained(folder)

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from flaxner.files import read_json
-from flaxner.models import checks
+from flaxner.models import checks, flax_files
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
-FLAX_MSGPACK = "flax_model.msgpack"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
 # LayerNorm's names in checkpoints older than 2020.
 OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
@@ -164,7 +163,8 @@ def to_hf(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, 
 def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a Hub folder, under PyTorch names.
 
-    Reads `model.safetensors`, its sharded form, or the older `flax_model.msgpack`.
+    Reads `model.safetensors`, also under Flax's names, and the older `flax_model.msgpack`; both
+    also in shards.
 
     Raises:
       ValueError: no weights, weights only as pickles, or a damaged file.
@@ -179,8 +179,9 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
         return checks.joined(((s, read_tensor_file(folder / s)) for s in shards), str(folder))
     if (folder / SAFETENSORS).is_file():
         return read_tensor_file(folder / SAFETENSORS)
-    if (folder / FLAX_MSGPACK).is_file():
-        return _msgpack(folder / FLAX_MSGPACK)
+    flax = flax_files.read_msgpack(folder)
+    if flax is not None:
+        return flax
     pickles = [name for name in PICKLES if (folder / name).is_file()]
     if pickles:
         raise ValueError(
@@ -189,7 +190,8 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
             f"(AutoModel.from_pretrained(...).save_pretrained(...)) and use that folder"
         )
     raise ValueError(
-        f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {FLAX_MSGPACK}"
+        f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, whole "
+        f"or in shards"
     )
 
 
@@ -201,39 +203,20 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of one safetensors file.
+    """The tensors of one safetensors file, under PyTorch names.
 
     Raises:
       ValueError: it is damaged or not there.
     """
     checks.read_header(path)
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            written_by = (file.metadata() or {}).get("format")
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from error
-
-
-def _msgpack(path: Path) -> dict[str, np.ndarray]:
-    """Flax's former Hub format: nested dict of flax names -> PyTorch names and layouts."""
-    from flax.serialization import msgpack_restore
-
-    try:
-        tree = msgpack_restore(path.read_bytes())
-    except Exception as error:  # msgpack raises a different class for every kind of damage
-        raise ValueError(f"{path} is no whole flax msgpack file: {error}") from error
-    tensors: dict[str, np.ndarray] = {}
-    stack: list[tuple[str, object]] = [("", tree)]
-    while stack:
-        name, node = stack.pop()
-        if isinstance(node, Mapping):
-            stack += [(f"{name}.{key}" if name else str(key), child) for key, child in node.items()]
-            continue
-        parent, _, leaf = name.rpartition(".")
-        tensor = np.asarray(node)
-        if leaf == "kernel":
-            tensor = np.ascontiguousarray(tensor.T)
-        leaf = {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(leaf, leaf)
-        tensors[f"{parent}.{leaf}"] = tensor
+    if flax_files.is_flax(tensors, written_by):
+        return flax_files.named_for_torch(tensors, str(path))
     return tensors
 
 

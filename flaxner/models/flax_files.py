@@ -1,0 +1,99 @@
+"""Weights under the names of `transformers`' former Flax classes -> PyTorch's names and layouts.
+
+Those classes wrote flax_model.msgpack, the same in shards with an index, or a safetensors file
+whose metadata says "flax". Flax's own tools wrap the tree in {"params": ...}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxner.files import read_json
+from flaxner.models import checks
+
+MSGPACK = "flax_model.msgpack"
+MSGPACK_INDEX = "flax_model.msgpack.index.json"
+LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+WRAPPER = "params."
+BESIDE = ("opt_state", "step")  # what a train state holds beside its params
+
+
+def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
+    """The tensors of a folder that holds Flax's msgpack, whole or in shards; None: it does not.
+
+    Raises:
+      ValueError: a damaged file, or shards that do not fit their index.
+    """
+    index = folder / MSGPACK_INDEX
+    if index.is_file():
+        shards = checks.shard_names(read_json(index), index)
+        absent = [shard for shard in shards if not (folder / shard).is_file()]
+        if absent:
+            raise ValueError(f"{folder} lacks {absent}, which {MSGPACK_INDEX} names")
+        parts = ((shard, _flat(folder / shard)) for shard in shards)
+        return named_for_torch(checks.joined(parts, str(folder)), str(folder))
+    if (folder / MSGPACK).is_file():
+        return named_for_torch(_flat(folder / MSGPACK), str(folder / MSGPACK))
+    return None
+
+
+def is_flax(names: Mapping[str, Any], written_by: str | None) -> bool:
+    """Whether the tensors of a safetensors file have Flax's names.
+
+    Args:
+      names: of the tensors.
+      written_by: the "format" of its metadata, if it says one.
+    """
+    if written_by is not None:
+        return written_by == "flax"
+    return any(name.rpartition(".")[2] in ("kernel", "embedding") for name in names)
+
+
+def named_for_torch(tensors: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
+    """Names and layouts of Flax -> PyTorch's; of a train state the params alone.
+
+    Raises:
+      ValueError: weights within and outside of "params", or two that are the same.
+    """
+    wrapped = any(name.startswith(WRAPPER) for name in tensors)
+    made: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        if wrapped and not name.startswith(WRAPPER):
+            if name.split(".")[0] in BESIDE:
+                continue
+            raise ValueError(f"{source} holds weights in 'params' and outside of it: {name}")
+        parent, dot, leaf = name.removeprefix(WRAPPER).rpartition(".")
+        if leaf == "kernel":
+            tensor = np.ascontiguousarray(tensor.T)
+        new = f"{parent}{dot}{LEAVES.get(leaf, leaf)}"
+        if new in made:
+            raise ValueError(f"{source} holds {new} twice, under two of Flax's names")
+        made[new] = tensor
+    return made
+
+
+def _flat(path: Path) -> dict[str, np.ndarray]:
+    """A file's nested dict as one of dotted names."""
+    from flax.serialization import msgpack_restore
+
+    try:
+        tree = msgpack_restore(path.read_bytes())
+    except Exception as error:  # msgpack raises a different class for every kind of damage
+        raise ValueError(f"{path} is no whole flax msgpack file: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"{path} holds no tree of weights: it holds {type(tree).__name__}")
+    return dict(_leaves("", tree))
+
+
+def _leaves(name: str, node: Any) -> Iterator[tuple[str, np.ndarray]]:
+    stack = [(name, node)]
+    while stack:
+        name, node = stack.pop()
+        if isinstance(node, Mapping):
+            stack += [(f"{name}.{key}" if name else str(key), child) for key, child in node.items()]
+        else:
+            yield name, np.asarray(node)
