@@ -177,7 +177,7 @@ def test_a_sentence_is_encoded_once():
     made = encoder()
     texts = [Sentence(tuple(text.split())) for text in TEXTS]
     whole = made.encode(texts)
-    made._compiled["states"] = None  # a second encoding would call it
+    made._states = None  # a second encoding would call it
     first, last = len(texts[0].words), len(texts[-1].words)
     again = made.encode([texts[-1], texts[0]])
     assert_close("exact", again, np.concatenate([whole[-last:], whole[:first]]))

@@ -98,14 +98,6 @@ class TrainBatches:
     def _rounded(self, rows: int) -> int:
         return -(-rows // self.multiple) * self.multiple
 
-    def _order(self, epoch: int) -> np.ndarray:
-        cached_epoch, order = self._last_order.get("order", (None, None))
-        if cached_epoch != epoch or order is None:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            order = generator.permutation(self.segments.num_sentences)
-            self._last_order["order"] = (epoch, order)
-        return order
-
     @functools.cached_property
     def _windows_of(self) -> np.ndarray:
         bounds = np.arange(self.segments.num_sentences + 1)
@@ -114,18 +106,23 @@ class TrainBatches:
     def members(self, step: int) -> np.ndarray:
         """The segments of step `step`, all windows of its sentences."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        order = _permutation(self.seed, epoch, self.segments.num_sentences)
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         first, end = self._windows_of[chosen], self._windows_of[chosen + 1]
         return np.concatenate([np.arange(a, b) for a, b in zip(first, end, strict=True)])
-
-    @functools.cached_property
-    def _last_order(self) -> dict[str, tuple[int, np.ndarray]]:
-        return {}
 
     def _rows(self, step: int) -> list[Row]:
         members = self.members(step)
         rows = plan_rows(self.segments.lengths[members], self.row_length)
         return [members[row].tolist() for row in rows]
+
+
+@functools.lru_cache(maxsize=2)  # the feeding thread's epoch, and the one before
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the sentences in an epoch."""
+    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
+    order.flags.writeable = False
+    return order
 
 
 def evaluation_batches(

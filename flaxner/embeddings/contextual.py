@@ -44,11 +44,10 @@ def parse_layers(text: str, layers: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-@dataclasses.dataclass(frozen=True)
 class ContextualEncoder:
-    """A BERT that gives vectors to the words of sentences.
+    """A BERT that gives vectors to the words of sentences, and remembers those it has given.
 
-    Attributes:
+    Args of the constructor, attributes too:
       name: for tables.
       model: static definition.
       params: path -> array.
@@ -58,13 +57,20 @@ class ContextualEncoder:
       pooling: "mean" of a word's tokens, or the "first".
     """
 
-    name: str
-    model: Model
-    params: Params
-    tokenizer: Any
-    layers: tuple[int, ...]
-    max_length: int = 128
-    pooling: str = "mean"
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        params: Params,
+        tokenizer: Any,
+        layers: tuple[int, ...],
+        max_length: int = 128,
+        pooling: str = "mean",
+    ) -> None:
+        self.name, self.model, self.params, self.tokenizer = name, model, params, tokenizer
+        self.layers, self.max_length, self.pooling = layers, max_length, pooling
+        self._known: dict[tuple[str, ...], np.ndarray] = {}  # words of a sentence -> vectors
+        self._states = jax.jit(self._mean_of_layers)
 
     def encode(self, sentences: Sequence[Sentence]) -> np.ndarray:
         """A vector for every word, (words of all sentences, width), float32.
@@ -100,22 +106,9 @@ class ContextualEncoder:
         assert (counts > 0).all(), "a word was encoded never"
         return sums / counts[:, None]
 
-    @property
-    def _states(self) -> Any:
-        if "states" not in self._compiled:
-            model, layers = self.model, self.layers
-
-            def states(params: Params, *inputs: jax.Array) -> jax.Array:
-                hidden = model.hidden_states(params, *inputs)
-                return jnp.mean(jnp.stack([hidden[i].astype(jnp.float32) for i in layers]), 0)
-
-            self._compiled["states"] = jax.jit(states)
-        return self._compiled["states"]
-
-    _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
-    _known: dict[tuple[str, ...], np.ndarray] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
-    )
+    def _mean_of_layers(self, params: Params, *inputs: jax.Array) -> jax.Array:
+        hidden = self.model.hidden_states(params, *inputs)
+        return jnp.mean(jnp.stack([hidden[i].astype(jnp.float32) for i in self.layers]), 0)
 
     def _owners(self, segments: Segments, sentences: Sequence[Sentence]) -> np.ndarray:
         """The word of every token; `Segments.words` has it for first tokens only."""

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -18,11 +18,25 @@ from flaxner.training.step import TRAIN_INPUTS
 
 AHEAD = 2  # batches
 
-Item = tuple[int, dict[str, jax.Array], int]
+
+class PlacedBatch(NamedTuple):
+    """What one step is given.
+
+    Attributes:
+      step: optimizer steps taken before it, from 0.
+      arrays: each of TRAIN_INPUTS, (B, L) int32 over all devices, rows spread over them.
+      tokens: real tokens in the batch, over all processes.
+    """
+
+    step: int
+    arrays: dict[str, jax.Array]
+    tokens: int
 
 
-def feed(batches: TrainBatches, mesh: Mesh, first: int, total: int) -> Generator[Item, None, None]:
-    """Yield (step, batch on the devices, real tokens) for steps first to total - 1.
+def feed(
+    batches: TrainBatches, mesh: Mesh, first: int, total: int
+) -> Generator[PlacedBatch, None, None]:
+    """Yield the batches of steps first to total - 1.
 
     Closing the generator ends the thread. An error in the thread is raised here.
     """
@@ -41,7 +55,7 @@ def feed(batches: TrainBatches, mesh: Mesh, first: int, total: int) -> Generator
                     return
                 rows = batches.at(step, this_part())
                 arrays = {name: getattr(rows, name) for name in TRAIN_INPUTS}
-                put((step, place_batch(arrays, mesh), batches.tokens_at(step)))
+                put(PlacedBatch(step, place_batch(arrays, mesh), batches.tokens_at(step)))
             put(None)
         except BaseException as error:  # handed to the loop, which raises it
             put(error)

@@ -58,6 +58,19 @@ def make_optimizer(
     The update equals torch.optim.AdamW's after torch.nn.utils.clip_grad_norm_. Its `update`
     takes `scale`, a factor on all gradients: scaling and clipping are one number, applied where
     the moments are updated, so that no scaled copy of the gradient goes through memory.
+
+    Args:
+      schedule: updates made before -> learning rate, a float32 scalar.
+      weight_decay: times the learning rate, what a parameter loses of itself in an update;
+        biases and the scales of norms lose nothing, see `decay_mask`.
+      max_grad_norm: a larger global norm of the scaled gradient is scaled down to this; 0: never.
+      beta1: share of the gradient's running mean that an update keeps.
+      beta2: the same of its square's.
+      epsilon: added to the root of the mean square, after correcting its bias.
+
+    Returns:
+      optax's pair: `init(params)` -> AdamState of zeros, and `update(grads, state, params,
+      scale=1.0)` -> (what to add to the parameters, the next state); `params` must be given.
     """
 
     def init(params: Any) -> AdamState:

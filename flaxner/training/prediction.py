@@ -53,13 +53,13 @@ def predict_labels(
     pending: list[tuple[np.ndarray, jax.Array]] = []
     scored = 0
 
-    def collect() -> None:
-        nonlocal scored
+    def collect() -> int:
         words_BL, predicted_BL = pending.pop(0)
         owned_BL = words_BL >= 0
         labels[words_BL[owned_BL]] = np.asarray(predicted_BL)[owned_BL]
-        scored += int(owned_BL.sum())
-        advance(int(owned_BL.sum()))
+        count = int(owned_BL.sum())
+        advance(count)
+        return count
 
     part = this_part()
     for rows in evaluation_batches(segments, row_length, num_rows):
@@ -68,9 +68,9 @@ def predict_labels(
         batch = place_batch({name: getattr(rows, name)[mine] for name in INPUTS}, mesh)
         pending.append((rows.words, steps.predict(params, batch)))
         if len(pending) > 1:  # the device works on this batch while the last one is read
-            collect()
+            scored += collect()
     while pending:
-        collect()
+        scored += collect()
     if scored != segments.num_words or (labels < 0).any():
         raise RuntimeError(f"{scored} predictions were made for {segments.num_words} words")
     return labels

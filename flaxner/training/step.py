@@ -27,8 +27,14 @@ class Steps:
     """The two compiled programs of a run and what they were traced with.
 
     Attributes:
-      train: (state, batch) -> (state, metrics); the state's memory is reused.
-      predict: (params, batch) -> labels (B, L), int32, whole on every process.
+      train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has
+        TRAIN_INPUTS, (B, L) int32 each, B a multiple of devices x `accumulate`. Metrics are
+        scalars of this step, over all devices: "loss", the weighted mean over its labelled
+        positions before the update, dropout on; "grad_norm", the global norm of that mean's
+        gradient before clipping; "learning_rate", that of this update; "words", labelled
+        positions, whatever their weights. Without a labelled position loss and norm are 0.
+      predict: (params, batch) -> labels (B, L), int32, whole on every process; padding has some
+        label, too.
       traces: one entry per compilation, (name, rows, row length).
     """
 
