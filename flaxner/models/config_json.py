@@ -13,12 +13,19 @@ from flaxner.models import checks
 from flaxner.models.encoders import encoder_of
 from flaxner.models.network import Model
 
-OURS = "flaxner"  # what config.json says to our own pipeline: scheme of the labels, max_length
+OURS = "flaxner"  # the block of config.json that `our_block` reads and `hub_config` writes
 HEAD = "ForTokenClassification"
 
 
 def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What config.json says to us."""
+    """What config.json says to our own pipeline, or nothing.
+
+    Returns:
+      "scheme" of the labels, "max_length": tokens of a window in training.
+
+    Raises:
+      ValueError: a block of another form.
+    """
     ours = fields.get(OURS) or {}
     length = ours.get("max_length", 512) if isinstance(ours, Mapping) else None
     if not isinstance(length, int) or length < 8:
@@ -65,10 +72,13 @@ def hub_config(
       fields: config.json of the model that training began with, or nothing.
       dtype: of the weights.
       max_length: tokens of a window in training; what `fields` say of it if None.
+
+    Raises:
+      ValueError: `fields` have a block of ours that is none.
     """
     import transformers
 
-    ours = {**fields.get(OURS, {}), "scheme": "IOB2"}
+    ours = {**our_block(fields, "the model to start from"), "scheme": "IOB2"}
     if max_length is not None:
         ours["max_length"] = max_length
     return {

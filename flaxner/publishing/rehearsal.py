@@ -52,7 +52,8 @@ def rehearse(
     with folder as name:
         try:
             predictions = _predictions(Path(name), corpora)
-            _model_files(Path(name), tokenizer, hub_config(model, scheme, fields), scheme)
+            written = hub_config(model, scheme, fields, max_length=config.max_length)
+            _model_files(Path(name), tokenizer, written, scheme)
             model_card(config, scheme, _results(scheme, predictions), predictions=predictions)
         except Exception as error:  # whatever it is, it would come at the end of the run
             raise ValueError(
