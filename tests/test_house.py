@@ -23,6 +23,15 @@ def test_imports_go_down_only():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_drawing_shows_every_package():
+    rows = (ROOT / "docs" / "architecture.md").read_text("utf-8").splitlines()
+    drawn = " ".join(row.split("|")[2] for row in rows if row.count("|") == 4)
+    for path in PACKAGE.iterdir():
+        name = path.stem
+        if path.suffix in ("", ".py") and name not in ("__init__", "__pycache__", "presets"):
+            assert f"`{name}`" in drawn, f"docs/architecture.md does not show {name}"
+
+
 def test_modules_stay_readable():
     for path in PACKAGE.rglob("*.py"):
         lines = path.read_text("utf-8").splitlines()

@@ -31,7 +31,7 @@ FOLDS = "fold-[0-9]*"  # of a cross-validation, a run's folder each
 
 
 class RunFolder:
-    """Paths and writers of one output folder (DESIGN section 5)."""
+    """Paths and writers of one output folder (docs/architecture.md)."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
