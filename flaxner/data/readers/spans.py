@@ -99,17 +99,14 @@ def tag_text(
         if found is None:
             notes.count("spans without a word were dropped")
             continue
-        first, last = found
         if not _whole(text, offsets, start, end, found):
             if policy == "error":
-                where = excerpt(text[offsets[first][0] : offsets[last][1]])
-                what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
                 hint = "" if counted else _elsewhere(text, offsets, start, end)
-                raise bad(what + (hint or "; --span-policy widen or drop allows it"))
+                raise bad(_cut(text, offsets, (start, end, kind), found, hint))
             notes.count(f"spans that cut a word were {_done(policy)}")
             if policy == "drop":
                 continue
-        fitted.setdefault((first, last + 1, kind), (start, end, kind))
+        fitted.setdefault((found[0], found[1] + 1, kind), (start, end, kind))
     kept, over = without_overlaps(fitted)
     if over and policy == "error":
         start, end, kind = fitted[over[0]]
@@ -119,6 +116,14 @@ def tag_text(
         notes.count("spans that overlap a longer one were dropped")
     words = tuple(text[a:b] for a, b in offsets)
     return words, spans_to_tags(kept, len(words))
+
+
+def _cut(text: str, offsets: Offsets, span: Span, found: tuple[int, int], hint: str) -> str:
+    """What is wrong with a span that begins or ends within a word."""
+    (start, end, kind), (first, last) = span, found
+    where = excerpt(text[offsets[first][0] : offsets[last][1]])
+    what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
+    return what + (hint or "; --span-policy widen or drop allows it")
 
 
 def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
