@@ -171,6 +171,70 @@ def bert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
     }
 
 
+ROBERTAS = SIZES | {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1}
+ROBERTA_VARIANTS = {
+    "two token types": {"type_vocab_size": 2},
+    "padding is 0": {"pad_token_id": 0},
+    "padding is 7": {"pad_token_id": 7},
+    "few positions": {"max_position_embeddings": 19},
+}
+
+
+def roberta_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
+    """What an old checkpoint of pretraining carries along."""
+    return {
+        "roberta.embeddings.position_ids": np.arange(66)[None],
+        "roberta.pooler.dense.weight": np.ones((width, width), np.float32),
+        "roberta.pooler.dense.bias": np.ones(width, np.float32),
+        "lm_head.dense.weight": np.ones((width, width), np.float32),
+        "lm_head.decoder.weight": np.ones((vocabulary, width), np.float32),
+        "lm_head.bias": np.ones(vocabulary, np.float32),
+    }
+
+
+# BERT's name -> DistilBERT's
+DISTIL = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+}
+DISTIL_VARIANTS = {
+    name: {DISTIL.get(field, field): value for field, value in changes.items()}
+    for name, changes in BERTS.items()
+    if not changes.keys() & {"type_vocab_size", "classifier_dropout", "layer_norm_eps"}
+} | {
+    "sinusoids": {"sinusoidal_pos_embds": True},
+    "dropouts of other heads": {"qa_dropout": 0.3, "seq_classif_dropout": 0.4},
+}
+
+
+def distilbert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
+    """What an old checkpoint of pretraining, and one of other tasks, carries along."""
+    return {
+        "distilbert.embeddings.position_ids": np.arange(64)[None],
+        "vocab_transform.weight": np.ones((width, width), np.float32),
+        "vocab_layer_norm.weight": np.ones(width, np.float32),
+        "vocab_projector.weight": np.ones((vocabulary, width), np.float32),
+        "pre_classifier.weight": np.ones((width, width), np.float32),
+        "qa_outputs.weight": np.ones((2, width), np.float32),
+    }
+
+
+def electra_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
+    """What a discriminator, and a whole checkpoint of pretraining, carries along."""
+    return {
+        "electra.embeddings.position_ids": np.arange(64)[None],
+        "discriminator_predictions.dense.weight": np.ones((width, width), np.float32),
+        "discriminator_predictions.dense_prediction.bias": np.ones(1, np.float32),
+        "generator_predictions.LayerNorm.weight": np.ones(20, np.float32),
+        "generator_lm_head.bias": np.ones(vocabulary, np.float32),
+    }
+
+
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
@@ -185,6 +249,55 @@ FAMILIES: dict[str, Family] = {
             ),
             pretraining="BertForPreTraining",
             leftovers=bert_leftovers,
+        ),
+        *(
+            Family(
+                model_type=name,
+                sizes=ROBERTAS,
+                still=STILL,
+                variants=BERTS | ROBERTA_VARIANTS,
+                refused=(
+                    *REFUSED,
+                    ({"position_embedding_type": "relative_key"}, "type='relative_key'"),
+                    ({"pad_token_id": None}, "pad_token_id must be a row of .*: got None"),
+                    ({"pad_token_id": 99}, "pad_token_id must be a row of .* 99 .*: got 99"),
+                    ({"max_position_embeddings": 2}, "leave some of the 2 positions"),
+                ),
+                pretraining=f"{architecture}ForMaskedLM",
+                leftovers=roberta_leftovers,
+                flax=name != "camembert",
+                lead="" if name == "roberta" else "roberta",
+            )
+            for name, architecture in (
+                ("roberta", "Roberta"),
+                ("xlm-roberta", "XLMRoberta"),
+                ("camembert", "Camembert"),
+            )
+        ),
+        Family(
+            model_type="distilbert",
+            sizes={DISTIL.get(name, name): value for name, value in SIZES.items()},
+            still={DISTIL.get(name, name): value for name, value in STILL.items()},
+            variants=DISTIL_VARIANTS,
+            refused=(
+                ({"is_decoder": True}, "is_decoder=True"),
+                ({"activation": "swiglu"}, "activation must be one of .*: got 'swiglu'"),
+                ({"n_heads": 5}, "dim must be a multiple of n_heads: 32 is no multiple of 5"),
+            ),
+            pretraining="DistilBertForMaskedLM",
+            leftovers=distilbert_leftovers,
+        ),
+        Family(
+            model_type="electra",
+            sizes=SIZES | {"embedding_size": 20},
+            still=STILL,
+            variants=BERTS | {"as wide as the blocks": {"embedding_size": 32}},
+            refused=(
+                *REFUSED,
+                ({"position_embedding_type": "relative_key"}, "type='relative_key'"),
+            ),
+            pretraining="ElectraForPreTraining",
+            leftovers=electra_leftovers,
         ),
     )
 }

@@ -5,13 +5,18 @@ A new encoder is a folder beside this module and a row here.
 
 from __future__ import annotations
 
-from flaxner.models import bert, deberta, modernbert
+from flaxner.models import bert, deberta, distilbert, electra, modernbert, roberta
 from flaxner.models.layers.encoder import Encoder
 
 ENCODERS: dict[str, Encoder] = {
     "bert": bert.ENCODER,
     "deberta": deberta.ENCODER,
     "deberta-v2": deberta.ENCODER_V2,
+    "roberta": roberta.ROBERTA,
+    "xlm-roberta": roberta.XLM_ROBERTA,
+    "camembert": roberta.CAMEMBERT,
+    "distilbert": distilbert.ENCODER,
+    "electra": electra.ENCODER,
     "modernbert": modernbert.ENCODER,
 }
 

@@ -129,10 +129,11 @@ class Model:
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
         """logits_BLC of packed rows; positions count from 0 within a segment."""
-        return self.bind(params)(
+        network = self.bind(params)
+        return network(
             input_ids_BL,
             segment_ids_BL,
-            position_ids=position_ids_BL + self.config.first_position,
+            position_ids=network.packed_positions(input_ids_BL, position_ids_BL),
             token_type_ids=token_type_ids_BL,
             dropout_key=dropout_key,
         )
@@ -145,10 +146,11 @@ class Model:
         position_ids_BL: jax.Array,
     ) -> list[jax.Array]:
         """x_BLD of the embeddings and of every layer, of packed rows."""
-        return self.bind(params).encode(
+        network = self.bind(params)
+        return network.encode(
             input_ids_BL,
             segment_ids_BL,
-            position_ids=position_ids_BL + self.config.first_position,
+            position_ids=network.packed_positions(input_ids_BL, position_ids_BL),
             all_layers=True,
         )
 

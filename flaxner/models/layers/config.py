@@ -93,11 +93,6 @@ class EncoderConfig:
         """Tokens of the longest segment, special tokens included."""
         return self.max_position_embeddings
 
-    @property
-    def first_position(self) -> int:
-        """The number that the position table has for the first token of a segment."""
-        return 0
-
 
 def check_width(width: int, heads: int, names: tuple[str, str]) -> None:
     """Refuse a width that the heads do not divide.

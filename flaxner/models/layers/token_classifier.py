@@ -152,6 +152,10 @@ class TokenClassifier(nnx.Module):
         """Positions where the caller names none, as `transformers` counts them."""
         return jnp.broadcast_to(jnp.arange(input_ids_BL.shape[1]), input_ids_BL.shape)
 
+    def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
+        """Rows of the position table, of positions that count from 0 within a segment."""
+        return position_ids_BL
+
     def _apply(self, layer: nnx.Module, x_BLD: Array, context: Any, key: Array | None) -> Array:
         graph, params = nnx.split(layer)
         return apply_layer(graph, params, x_BLD, context, key, self.compute.remat)

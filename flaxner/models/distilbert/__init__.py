@@ -1,0 +1,17 @@
+"""DistilBERT: settings, network, weight names, well-known sizes."""
+
+from flaxner.models.distilbert.config import DistilBertConfig
+from flaxner.models.distilbert.network import DistilBertForTokenClassification
+from flaxner.models.distilbert.sizes import KNOWN, TINY
+from flaxner.models.distilbert.weights import NAMES
+from flaxner.models.layers.encoder import Encoder
+
+ENCODER = Encoder(
+    DistilBertConfig,
+    DistilBertForTokenClassification,
+    NAMES,
+    "DistilBertForTokenClassification",
+    KNOWN,
+    TINY,
+    "wordpiece",
+)

@@ -1,0 +1,53 @@
+"""Sizes and settings of DistilBERT, as `transformers.DistilBertConfig` has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+
+# other names of three fields, which `transformers` reads as well
+ALIASES = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DistilBertConfig(EncoderConfig):
+    """The fields of `transformers.DistilBertConfig` that shape the computation.
+
+    Attributes:
+      sinusoidal_pos_embds: a fresh position table holds sines and cosines; a trained one is a
+        table like any other.
+    """
+
+    THEIRS: ClassVar[Mapping[str, str]] = {
+        **ALIASES,
+        "intermediate_size": "hidden_dim",
+        "hidden_act": "activation",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+    }
+
+    model_type: str = "distilbert"
+    num_hidden_layers: int = 6
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    sinusoidal_pos_embds: bool = False
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_width(self.hidden_size, self.num_attention_heads, ("dim", "n_heads"))
+        check_activation(self.hidden_act, "activation")
+
+    @classmethod
+    def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> Self:
+        """Read a config.json; see the base class."""
+        plain = {ALIASES.get(name, name): value for name, value in fields.items()}
+        return super().from_hf(plain, num_labels)
+
+    @property
+    def layer_norm_eps(self) -> float:
+        """Added to the variance in layer norms."""
+        return 1e-12

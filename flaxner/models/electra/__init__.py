@@ -1,0 +1,17 @@
+"""ELECTRA: settings, network, weight names, well-known sizes."""
+
+from flaxner.models.electra.config import ElectraConfig
+from flaxner.models.electra.network import ElectraForTokenClassification
+from flaxner.models.electra.sizes import KNOWN, TINY
+from flaxner.models.electra.weights import NAMES
+from flaxner.models.layers.encoder import Encoder
+
+ENCODER = Encoder(
+    ElectraConfig,
+    ElectraForTokenClassification,
+    NAMES,
+    "ElectraForTokenClassification",
+    KNOWN,
+    TINY,
+    "wordpiece",
+)

@@ -1,0 +1,152 @@
+"""What BERT, RoBERTa and ELECTRA share: settings, embeddings and a stack of post-norm blocks.
+
+Shapes: B rows, L positions, D features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+from flax import nnx
+
+from flaxner.models.layers.blocks import Initializer, norm, table
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.token_classifier import TokenClassifier
+from flaxner.models.layers.transformer import Layer
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class PostNormConfig(EncoderConfig):
+    """The fields that shape the computation, with the names and defaults of `transformers`."""
+
+    UNSUPPORTED: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "position_embedding_type": (None, "absolute"),
+    }
+
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    classifier_dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_width(
+            self.hidden_size, self.num_attention_heads, ("hidden_size", "num_attention_heads")
+        )
+        check_activation(self.hidden_act)
+
+    @property
+    def head_dropout_prob(self) -> float:
+        """Dropout before the classification head: classifier_dropout, else hidden dropout."""
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
+
+
+class Embeddings(nnx.Module):
+    """Word + position + token-type embeddings, layer norm, dropout.
+
+    Args of the constructor:
+      words, positions, types: rows of the tables; no table of types if 0.
+      width: features D.
+      rate: of dropout.
+      epsilon: added to the variance in the norm.
+      scale: width of the normal distribution of fresh tables.
+      position_scale: that of the position table, or what draws it, if another.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        positions: int,
+        types: int,
+        width: int,
+        *,
+        rate: float,
+        epsilon: float,
+        scale: float,
+        compute: Compute,
+        rngs: nnx.Rngs,
+        position_scale: float | Initializer | None = None,
+    ) -> None:
+        self.word_embeddings = table(words, width, scale, rngs)
+        drawn = scale if position_scale is None else position_scale
+        self.position_embeddings = table(positions, width, drawn, rngs)
+        self.token_type_embeddings = table(types, width, scale, rngs) if types else None
+        self.norm = norm(width, epsilon, compute, rngs)
+        self.rate = rate
+
+    def __call__(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD."""
+        x_BLD = self.word_embeddings(input_ids_BL) + self.position_embeddings(position_ids_BL)
+        if self.token_type_embeddings is not None:
+            x_BLD = x_BLD + self.token_type_embeddings(token_type_ids_BL)
+        return dropout(self.norm(x_BLD), self.rate, key)
+
+
+class PostNormClassifier(TokenClassifier):
+    """Embeddings, post-norm blocks and a linear classifier on every position.
+
+    Args of the constructor:
+      config: sizes, activation, dropout rates, number of labels.
+      rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
+      compute: dtype and layout of the computation.
+      width: features of the embeddings, if others than the blocks'.
+    """
+
+    def __init__(
+        self,
+        config: PostNormConfig,
+        *,
+        rngs: nnx.Rngs,
+        compute: Compute | None = None,
+        width: int | None = None,
+    ) -> None:
+        compute = compute or Compute()
+        self.embeddings = Embeddings(
+            config.vocab_size,
+            config.max_position_embeddings,
+            config.type_vocab_size,
+            width or config.hidden_size,
+            rate=config.hidden_dropout_prob,
+            epsilon=config.layer_norm_eps,
+            scale=config.initializer_range,
+            compute=compute,
+            rngs=rngs,
+        )
+        self.layers = nnx.List(
+            [Layer(config, compute, rngs=rngs) for _ in range(config.num_hidden_layers)]
+        )
+        super().__init__(
+            config,
+            compute,
+            width=config.hidden_size,
+            head_rate=config.head_dropout_prob,
+            scale=config.initializer_range,
+            rngs=rngs,
+        )
+
+    def embed(
+        self,
+        input_ids_BL: Array,
+        position_ids_BL: Array,
+        token_type_ids_BL: Array,
+        key: Array | None,
+    ) -> Array:
+        """Embedded tokens x_BLD."""
+        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
