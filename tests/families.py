@@ -90,7 +90,7 @@ class Family:
                 if parameter.ndim == 1:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
             for module in model.modules():  # so the row of the padding token
-                if getattr(module, "padding_idx", None) is not None:
+                if getattr(module, "padding_idx", None) is not None and hasattr(module, "weight"):
                     row = module.weight[module.padding_idx]
                     row.copy_(torch.randn_like(row) * config.initializer_range)
         return model

@@ -6,6 +6,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import has_scores, model_card
 from tests.hub_store import check_card, metadata
 
@@ -26,7 +27,8 @@ def card(**options):
     config = TrainConfig(dataset="user/corpus", output_dir="runs/x", **about)
     results = {"validation": REPORT, "train": TRAIN}
     scheme = LabelScheme.from_types(["PER", "LOC"])
-    return model_card(config, scheme, options.pop("results", results), **options)
+    encoder = ENCODERS[options.pop("model_type", "bert")]
+    return model_card(config, scheme, encoder, options.pop("results", results), **options)
 
 
 def test_confusion_counted_by_hand():
@@ -128,7 +130,7 @@ def test_a_local_corpus_is_no_dataset_of_the_hub(tmp_path):
     file = tmp_path / "train.conll"
     file.write_text("a O\n")
     config = TrainConfig(train_file=str(file), output_dir="x")
-    text = model_card(config, LabelScheme(("O",)), {"train": TRAIN})
+    text = model_card(config, LabelScheme(("O",)), ENCODERS["bert"], {"train": TRAIN})
     assert "datasets" not in metadata(text)
     assert str(tmp_path) not in text
 
@@ -142,3 +144,13 @@ def test_predictions_file(tmp_path):
     path.write_text("a O\n")
     with pytest.raises(ValueError, match=r"test.conll:1: a line must hold"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("model_type", ENCODERS)
+def test_the_family_is_named_and_its_paper_cited(model_type):
+    text = card(model_type=model_type)
+    encoder = ENCODERS[model_type]
+    assert f"\n{encoder.title} with a token classifier" in text
+    assert f"```bibtex\n{encoder.citation}\n```" in text
+    assert f"\n- {model_type}\n" in text.split("---")[1]
+    assert model_type == "bert" or "devlin" not in text

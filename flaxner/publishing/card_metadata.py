@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 def card_metadata(
     *,
     model_name: str,
+    model_type: str,
     base_model: str | None,
     datasets: Sequence[str],
     scores: Mapping[str, Mapping[str, Any]],
@@ -24,6 +25,7 @@ def card_metadata(
 
     Args:
       model_name: name in the model index.
+      model_type: of config.json, a tag.
       base_model: Hub name of the model that training began with.
       datasets: Hub names of the corpora.
       scores: split -> report with overall_precision, _recall, _f1, _accuracy.
@@ -53,7 +55,7 @@ def card_metadata(
         pipeline_tag="token-classification",
         base_model=base_model,
         datasets=list(datasets) or None,
-        tags=["token-classification", "named-entity-recognition", "bert", "jax", "flax", *tags],
+        tags=["token-classification", "named-entity-recognition", model_type, "jax", "flax", *tags],
         model_name=model_name if results else None,
         eval_results=results or None,
         license=license,

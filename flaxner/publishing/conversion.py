@@ -203,6 +203,7 @@ def convert(
         return model_card(
             config,
             saved.scheme,
+            saved.model.encoder,
             results or {"train": {}},
             predictions=predictions if results else {},
             name=name,

@@ -14,6 +14,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion, examples, spans
 from flaxner.evaluation.predictions import Predicted
+from flaxner.models.layers.encoder import Encoder
 from flaxner.publishing.card_metadata import card_metadata
 
 SPLITS = ("validation", "test")
@@ -25,6 +26,7 @@ VERSIONS = ("flaxner", "jax", "flax", "optax", "transformers")
 def model_card(
     config: TrainConfig,
     scheme: LabelScheme,
+    encoder: Encoder,
     results: Mapping[str, Any],
     *,
     predictions: Mapping[str, Sequence[Predicted]] | None = None,
@@ -37,6 +39,7 @@ def model_card(
     Args:
       config: settings of the run, licence and language among them.
       scheme: label table.
+      encoder: the model's family.
       results: the content of results.json; without splits for a model that was not scored.
       predictions: split -> sentences, for confusion, errors and widget examples.
       name: USER/NAME; the output folder's name if None.
@@ -48,6 +51,7 @@ def model_card(
     scored = {split: results[split] for split in SPLITS if split in results}
     corpora = [_shown(corpus) for corpus in (*each(config.dataset), *each(config.train_file))]
     head = card_metadata(
+        model_type=encoder.config.model_type,
         model_name=name.split("/")[-1],
         base_model=_hub_name(config.model),
         datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
@@ -64,6 +68,7 @@ def model_card(
         "model_card.md.jinja",
         head=head,
         name=name,
+        encoder=encoder,
         title=name.split("/")[-1],
         types=scheme.types,
         base=_shown(config.model),

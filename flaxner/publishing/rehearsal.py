@@ -54,7 +54,8 @@ def rehearse(
             predictions = _predictions(Path(name), corpora)
             written = hub_config(model, scheme, fields, max_length=config.max_length)
             _model_files(Path(name), tokenizer, written, scheme)
-            model_card(config, scheme, _results(scheme, predictions), predictions=predictions)
+            results = _results(scheme, predictions)
+            model_card(config, scheme, model.encoder, results, predictions=predictions)
         except Exception as error:  # whatever it is, it would come at the end of the run
             raise ValueError(
                 f"the trained model could not be published: {str(error) or type(error).__name__}"

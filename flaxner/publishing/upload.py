@@ -65,7 +65,7 @@ def push_folder(
     *,
     private: bool = False,
     revision: str | None = None,
-    message: str = "Upload a BERT token classifier trained with flaxner",
+    message: str = "Upload a token classifier trained with flaxner",
 ) -> str:
     """Upload a folder to a model repository, made if need be, as one commit.
 

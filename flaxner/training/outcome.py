@@ -99,7 +99,13 @@ def write(
         prepared.tokenizer,
         fields=prepared.fields,
         max_length=prepared.config.max_length,
-        card=model_card(prepared.config, prepared.scheme, results, predictions=predictions),
+        card=model_card(
+            prepared.config,
+            prepared.scheme,
+            prepared.model.encoder,
+            results,
+            predictions=predictions,
+        ),
         more=lambda draft: write_history(draft, run, results),
     )
     write_json(run.results, results)

@@ -1,5 +1,6 @@
 """BERT: settings, network, weight names, well-known sizes."""
 
+from flaxner.models.bert.citation import CITATION
 from flaxner.models.bert.config import BertConfig
 from flaxner.models.bert.network import BertForTokenClassification
 from flaxner.models.bert.sizes import KNOWN, TINY
@@ -14,4 +15,6 @@ ENCODER = Encoder(
     KNOWN,
     TINY,
     "wordpiece",
+    "BERT",
+    CITATION,
 )

@@ -1,5 +1,6 @@
 """DeBERTa, versions 1 to 3: settings, network, weight names, well-known sizes."""
 
+from flaxner.models.deberta.citation import CITATION
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
 from flaxner.models.deberta.network import DebertaForTokenClassification
 from flaxner.models.deberta.sizes import KNOWN, KNOWN_V2, TINY, TINY_V2
@@ -14,6 +15,8 @@ ENCODER = Encoder(
     KNOWN,
     TINY,
     "byte_bpe",
+    "DeBERTa",
+    CITATION,
 )
 ENCODER_V2 = Encoder(
     DebertaV2Config,
@@ -23,4 +26,6 @@ ENCODER_V2 = Encoder(
     KNOWN_V2,
     TINY_V2,
     "unigram",
+    "DeBERTa",
+    CITATION,
 )

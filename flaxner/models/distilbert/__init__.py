@@ -1,5 +1,6 @@
 """DistilBERT: settings, network, weight names, well-known sizes."""
 
+from flaxner.models.distilbert.citation import CITATION
 from flaxner.models.distilbert.config import DistilBertConfig
 from flaxner.models.distilbert.network import DistilBertForTokenClassification
 from flaxner.models.distilbert.sizes import KNOWN, TINY
@@ -14,4 +15,6 @@ ENCODER = Encoder(
     KNOWN,
     TINY,
     "wordpiece",
+    "DistilBERT",
+    CITATION,
 )

@@ -1,5 +1,6 @@
 """ELECTRA: settings, network, weight names, well-known sizes."""
 
+from flaxner.models.electra.citation import CITATION
 from flaxner.models.electra.config import ElectraConfig
 from flaxner.models.electra.network import ElectraForTokenClassification
 from flaxner.models.electra.sizes import KNOWN, TINY
@@ -14,4 +15,6 @@ ENCODER = Encoder(
     KNOWN,
     TINY,
     "wordpiece",
+    "ELECTRA",
+    CITATION,
 )

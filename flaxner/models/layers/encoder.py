@@ -21,6 +21,8 @@ class Encoder(NamedTuple):
       sizes: Hub name -> what its config.json says of its size; else the defaults of `config`.
       tiny: sizes of the tiny model that starts from random weights, see `scratch`.
       tokenizer: kind of the tokenizer that the tiny model trains, a key of `scratch.TOKENIZERS`.
+      title: what its authors call it.
+      citation: their paper, in BibTeX.
     """
 
     config: type[EncoderConfig]
@@ -30,3 +32,5 @@ class Encoder(NamedTuple):
     sizes: Mapping[str, Mapping[str, Any]]
     tiny: Mapping[str, Any]
     tokenizer: str
+    title: str
+    citation: str

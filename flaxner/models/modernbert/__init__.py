@@ -1,6 +1,7 @@
 """ModernBERT: settings, network, weight names, well-known sizes."""
 
 from flaxner.models.layers.encoder import Encoder
+from flaxner.models.modernbert.citation import CITATION
 from flaxner.models.modernbert.config import ModernBertConfig
 from flaxner.models.modernbert.network import ModernBertForTokenClassification
 from flaxner.models.modernbert.sizes import KNOWN, TINY
@@ -14,4 +15,6 @@ ENCODER = Encoder(
     KNOWN,
     TINY,
     "byte_bpe",
+    "ModernBERT",
+    CITATION,
 )
