@@ -8,6 +8,7 @@ from jinja2 import UndefinedError
 
 from flaxner import templates
 from flaxner.data.tags import LabelScheme
+from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import model_card
 from tests.test_model_card import REPORT, TRAIN, TrainConfig
 
@@ -53,7 +54,7 @@ def test_nothing_in_a_card_acts():
     config = TrainConfig(dataset="flaxner:embedded", output_dir=f"runs/{HOSTILE.replace('/', '')}")
     report = {**REPORT, "per_type": {HOSTILE: REPORT["per_type"]["PER"]}}
     scheme = LabelScheme.from_types([HOSTILE])
-    made = model_card(config, scheme, {"test": report, "train": TRAIN})
+    made = model_card(config, scheme, ENCODERS["bert"], {"test": report, "train": TRAIN})
     body = made.split("\n---\n", 1)[1]
     assert not {"\x1b", "\u202e"} & set(body)
     tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)

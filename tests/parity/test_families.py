@@ -30,7 +30,7 @@ def test_logits_equal_torch(family, changes):
     assert_close("logits", np.asarray(called)[here], expected[here])
 
 
-@each_network
+@each_family
 def test_every_layer_equals_torch(family):
     theirs, ours, params = family.pair(initializer_range=0.2)
     inputs = family.inputs(ours, seed=2)
