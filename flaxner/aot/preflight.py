@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flaxner.aot.chips import parse_topology
 from flaxner.config.train import TrainConfig
+from flaxner.devices.environment import check_devices
 
 if TYPE_CHECKING:
     from flaxner.aot.report import PreflightReport
@@ -44,6 +45,7 @@ def preflight(
     Raises:
       ValueError: no libtpu, an unknown topology or model, settings that do not fit.
     """
+    check_devices()
     chips = parse_topology(topology)
     if price is not None and not (price >= 0 and math.isfinite(price)):
         raise ValueError(f"the price of a chip and hour must be at least 0: got {price}")

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+import tempfile
 
 import jax
+
+from flaxner.terminal import shown
 
 
 def use_compilation_cache(folder: str) -> bool:
     """Keep compiled programs in `folder`; an empty name, or a choice already made, stays.
 
     Returns:
-      whether the folder was taken.
+      whether the folder was taken. One that cannot be written is said, once, and not taken.
     """
     if not folder or jax.config.values["jax_compilation_cache_dir"]:
         return False
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    folder = os.path.expanduser(folder)
+    return _is_writable(folder) and _take(folder)
+
+
+@functools.cache
+def _is_writable(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        reason = error.strerror or str(error)
+        say = f"note: compiled programs are not kept: cannot write {folder} ({reason})"
+        print(shown(say), file=sys.stderr)
+        return False
+
+
+def _take(folder: str) -> bool:
+    jax.config.update("jax_compilation_cache_dir", folder)
     return True
 
 

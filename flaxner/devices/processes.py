@@ -15,6 +15,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from flaxner.devices.environment import first_line
+
 T = TypeVar("T")
 
 
@@ -51,7 +53,7 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
         elif on_tpu_machine():
             _try_pod()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the processes of this run cannot meet: {_first_line(error)}") from error
+        raise ValueError(f"the processes of this run cannot meet: {first_line(error)}") from error
 
 
 def expects_others(environment: Mapping[str, str]) -> bool:
@@ -81,21 +83,7 @@ def _try_pod() -> None:
     except (RuntimeError, ValueError) as error:
         if jax.process_count() > 1:
             raise
-        print(f"one TPU machine on its own: {_first_line(error)}")
-
-
-def check_devices() -> None:
-    """Refuse to go on without a device.
-
-    Raises:
-      ValueError: JAX finds none of the wanted kind.
-    """
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:  # an assertion, too, in jax 0.10
-        wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
-        wish = f" of the platform {wanted!r}" if wanted else ""
-        raise ValueError(f"JAX finds no device{wish}: {_first_line(error)}") from error
+        print(f"one TPU machine on its own: {first_line(error)}")
 
 
 def is_main() -> bool:
@@ -162,10 +150,6 @@ class StopVote:
             self._any(jax.make_array_from_process_local_data(self._spread, wishes)),
         )
         return last is not None and bool(last)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import jax
 from flaxner.data.tag_rules import CHOICES, table_scheme
 from flaxner.data.tags import label_names
 from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fast
+from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import check_head, our_block, read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
@@ -72,6 +73,7 @@ def load_classifier(
     """
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype must be float32 or bfloat16: got {dtype!r}")
+    check_devices()
     read = _read(source, labels, revision)
     model = dataclasses.replace(read.model, compute=Compute.on(jax.default_backend(), dtype))
     names = _label_names(labels, read, model.config.num_labels)

@@ -9,6 +9,7 @@ import jax
 
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.compilation_cache import use_default_cache
+from flaxner.devices.environment import check_devices
 from flaxner.inference.artefact import is_artefact, read_artefact
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import NerPipeline, pipeline
@@ -43,6 +44,7 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
       ValueError: no such folder, another version of the format, or no such option.
     """
     chosen = Options().changed(options)
+    check_devices()
     use_default_cache()
     found = read_artefact(path)
     predictor = Predictor(

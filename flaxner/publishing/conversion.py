@@ -15,6 +15,7 @@ from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
+from flaxner.devices.environment import check_devices
 from flaxner.evaluation.predictions import Predicted
 from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
@@ -86,8 +87,9 @@ class SavedRun:
         """The parameters of a checkpoint as host arrays.
 
         Raises:
-          ValueError: no such checkpoint.
+          ValueError: no such checkpoint, or no device.
         """
+        check_devices()
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         shapes = {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)

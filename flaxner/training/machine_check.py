@@ -18,6 +18,7 @@ from flaxner.config.command_line import Parser
 from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
+from flaxner.devices.environment import check_devices
 from flaxner.devices.mesh import batch_sharding, make_mesh, replicated
 from flaxner.devices.processes import this_part
 from flaxner.training.feed import feed
@@ -33,7 +34,7 @@ def sum_over_devices(expect: str) -> str:
     Raises:
       ValueError: of another kind, or the sum over them is wrong.
     """
-    processes.check_devices()
+    check_devices()
     kind = jax.default_backend()
     if kind != expect:
         raise ValueError(f"the devices must be of the kind {expect!r}: JAX found {kind!r}")

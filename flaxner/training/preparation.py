@@ -17,6 +17,7 @@ from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import check_vocabulary, length_limit, load_tokenizer
+from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
@@ -57,8 +58,10 @@ def prepare(config: TrainConfig) -> Prepared:
     """Read corpora and model, tokenise.
 
     Raises:
-      ValueError: anything about the corpora, the model or the settings that does not fit.
+      ValueError: anything about the corpora, the model, the settings or the devices that does
+        not fit.
     """
+    check_devices()
     config = resolve(config)
     # The model's settings are read first: a mistyped name should not cost a corpus download.
     fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)

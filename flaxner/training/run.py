@@ -13,6 +13,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.devices.compilation_cache import use_compilation_cache
+from flaxner.devices.environment import check_devices
 from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
@@ -49,7 +50,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     keep_freed_memory()
     use_compilation_cache(config.compilation_cache)
     processes.start(config.coordinator, config.num_processes, config.process_id)
-    processes.check_devices()
+    check_devices()
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
     if config.cross_validation and not config.fold:
         hub, results = cross_validate(
