@@ -54,6 +54,9 @@ def has_unicode(stream: Any) -> bool:
     return str(getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
+STDOUT = "standard output"
+
+
 class SafeConsole(Console):
     """Rich's console for text that came from outside: no markup in it, nothing acts.
 
@@ -64,6 +67,17 @@ class SafeConsole(Console):
         """A string as it stands."""
         options |= {"markup": False, "emoji": False, "highlight": False, "highlighter": None}
         return super().render_str(shown(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As Rich's; what cannot be written is an error that names standard output."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, error.filename or STDOUT) from error
+
+    def on_broken_pipe(self) -> None:
+        """Rich would exit, and nobody would hear why."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), STDOUT)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
         """What a renderable looks like."""
@@ -140,7 +154,7 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
         if error.errno == errno.EPIPE and may_be_cut:
             _drop(sys.stdout)
             return 0
-        place = error.filename or "standard output"
+        place = error.filename or STDOUT
         reason = error.strerror or str(error)
         return _end(program, f"cannot write {place}: {reason}", UNWRITABLE)
     except KeyboardInterrupt:

@@ -28,7 +28,10 @@ def check_devices() -> None:
     except (RuntimeError, AssertionError) as error:  # an assertion, too, in jax 0.10
         wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
         wish = f" of the platform {wanted!r}" if wanted else ""
-        raise ValueError(f"JAX finds no device{wish}: {first_line(error)}") from error
+        reason = str(error) and f": {first_line(error)}"
+        raise ValueError(
+            f"JAX finds no device{wish}{reason}; JAX_PLATFORMS=cpu computes without one"
+        ) from error
 
 
 def _check_flags(flags: str) -> None:
@@ -36,10 +39,9 @@ def _check_flags(flags: str) -> None:
     if KNOWN_FLAGS.fullmatch(flags):
         return
     trial = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, text=True)
-    if trial.returncode >= 0:  # no abort; what else may be wrong shows when a device is asked for
-        return
-    found = re.search(r"^[EF]\d.*?\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
-    raise ValueError(f"XLA_FLAGS cannot be used: {found[1] if found else flags!r}")
+    found = re.search(r"^[EF]\d.*?flags\S*\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
+    if trial.returncode and found:  # what else may be wrong shows when a device is asked for
+        raise ValueError(f"XLA_FLAGS cannot be used: {found[1]}")
 
 
 def first_line(error: BaseException) -> str:

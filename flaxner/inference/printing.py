@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flaxner.inference.opening import open_pipeline
-from flaxner.inference.pipeline import NerPipeline
+from flaxner.terminal import json_line, shown
+
+if TYPE_CHECKING:
+    from flaxner.inference.pipeline import NerPipeline
 
 FIRST_GROUP, GROUP = 32, 1024  # texts answered together
 
@@ -24,6 +25,8 @@ def print_answers(arguments: argparse.Namespace) -> None:
     Raises:
       ValueError: texts, model or options that do not fit.
     """
+    from flaxner.inference.opening import open_pipeline  # JAX: a wrong flag is answered before
+
     texts = texts_from(arguments.file, arguments.texts)
     first = next(texts)  # a wrong file is answered before the model is read
     ner = open_pipeline(
@@ -40,7 +43,8 @@ def _print_group(ner: NerPipeline, texts: list[str], form: str, decoder: str) ->
     if form == "conll":
         words = [ner.split_words(text) for text in texts]
         for pair in zip(words, ner.predict_words(words, decoder=decoder), strict=True):
-            print(as_conll(*pair))
+            lines = as_conll(*pair)
+            print(shown(lines) if sys.stdout.isatty() else lines)
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         for text, entities in zip(texts, ner(texts), strict=True):
@@ -91,7 +95,7 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
 def as_json(text: str, entities: Iterable[Mapping[str, Any]]) -> str:
     """One line: {"text": ..., "entities": [...]}."""
     plain = [{**entity, "score": round(float(entity["score"]), 6)} for entity in entities]
-    return json.dumps({"text": text, "entities": plain}, ensure_ascii=False)
+    return json_line({"text": text, "entities": plain})
 
 
 def as_conll(words: Iterable[str], tags: Iterable[str]) -> str:
@@ -104,12 +108,13 @@ def as_pretty(text: str, entities: Iterable[Mapping[str, Any]], *, colour: bool)
     out, place = [], 0
     for entity in entities:
         start, end = entity["start"], entity["end"]
-        kind = str(entity.get("entity_group", entity.get("entity")))
-        out.append(text[place:start])
+        kind = shown(entity.get("entity_group", entity.get("entity")))
+        name = shown(text[start:end])
+        out.append(shown(text[place:start]))
         if colour:
             shade = COLOURS[sum(map(ord, kind)) % len(COLOURS)]
-            out.append(f"\033[{shade};97m {text[start:end]} \033[1m{kind}\033[22m \033[0m")
+            out.append(f"\033[{shade};97m {name} \033[1m{kind}\033[22m \033[0m")
         else:
-            out.append(f"[{text[start:end]} {kind}]")
+            out.append(f"[{name} {kind}]")
         place = end
-    return "".join([*out, text[place:]])
+    return "".join([*out, shown(text[place:])])
