@@ -24,14 +24,8 @@ from huggingface_hub.errors import (
 
 # Seconds before a push is tried again, each after a failure that may pass.
 RETRY_WAITS: Sequence[float] = (1, 2, 4, 8)
-
-
 LONGEST_WAIT = 60.0  # that a Hub may ask for by Retry-After
-
-
-PASSING = (408, 409, 412, 429, 500, 502, 503, 504)
-
-
+PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # answers that may be others the next time
 # What an earlier push may have left that would contradict the new files.
 REPLACED = (
     "*.safetensors",
@@ -42,8 +36,6 @@ REPLACED = (
     "onnx/*",
     "runs/*",
 )
-
-
 T = TypeVar("T")
 
 
@@ -93,29 +85,12 @@ def push_folder(
     api = HfApi(library_name="flaxner")
 
     def push() -> str:
-        api.create_repo(name, private=private or None, exist_ok=True)
-        info = api.model_info(name)
-        if private and not info.private:
-            raise ValueError(
-                f"{name} exists and is public: make it private on its page, or push without "
-                "--private"
-            )
-        if revision is not None:
-            api.create_branch(name, branch=revision, exist_ok=True)
-        files = [path for path, _ in folder_files(folder)]
+        _open_repository(api, name, private, revision)
         there = api.list_repo_files(name, revision=revision)
-        gone = [
-            path
-            for path in there
-            if path not in files and any(fnmatch.fnmatch(path, p) for p in REPLACED)
-        ]
 
-        def commit() -> str:
-            added = [CommitOperationAdd(path, Path(folder) / path) for path in files]
-            deleted = [CommitOperationDelete(path) for path in gone]
-            done = api.create_commit(
-                name, [*added, *deleted], commit_message=message, revision=revision
-            )
+        def commit() -> str:  # with operations of its own: an upload leaves its mark on them
+            changes = _changes(Path(folder), there)
+            done = api.create_commit(name, changes, commit_message=message, revision=revision)
             return done.commit_url
 
         try:
@@ -125,6 +100,31 @@ def push_folder(
                 return commit()
 
     return _persist(push, name)
+
+
+def _open_repository(api: HfApi, name: str, private: bool, revision: str | None) -> None:
+    """Make the repository and its branch where they are not there."""
+    api.create_repo(name, private=private or None, exist_ok=True)
+    if private and not api.model_info(name).private:
+        raise ValueError(
+            f"{name} exists and is public: make it private on its page, or push without --private"
+        )
+    if revision is not None:
+        api.create_branch(name, branch=revision, exist_ok=True)
+
+
+def _changes(
+    folder: Path, there: Sequence[str]
+) -> list[CommitOperationAdd | CommitOperationDelete]:
+    """Every file of the folder, and what of `there` would contradict them."""
+    files = [path for path, _ in folder_files(folder)]
+    gone = [
+        path
+        for path in there
+        if path not in files and any(fnmatch.fnmatch(path, pattern) for pattern in REPLACED)
+    ]
+    added = [CommitOperationAdd(path, folder / path) for path in files]
+    return [*added, *(CommitOperationDelete(path) for path in gone)]
 
 
 @contextlib.contextmanager

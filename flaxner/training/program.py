@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +13,13 @@ from jax.sharding import Mesh
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.segments import Segments
-from flaxner.devices.mesh import batch_sharding, make_mesh, replicated, tree_shardings
+from flaxner.devices.mesh import batch_sharding, make_mesh, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.loss import Softmax, label_weights
 from flaxner.training.optimizer import optimizer_of
 from flaxner.training.preparation import Prepared
-from flaxner.training.step import INPUTS, TRAIN_INPUTS, Steps, init_state, make_steps
+from flaxner.training.step import INPUTS, TRAIN_INPUTS, Steps, init_state, make_steps, state_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +44,12 @@ class Program:
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of a state, for compiling without one."""
-        step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(self.mesh))
-        shapes = self.model.shapes
-        trained = {path: leaf for path, leaf in shapes.items() if path not in self.model.frozen}
-        moments = jax.eval_shape(self.optimizer.init, trained)
-        return TrainState(step, self._placed(shapes), self._placed(moments))
+        shapes = state_shapes(self.model, self.optimizer)
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            shapes,
+            tree_shardings(self.mesh, shapes),
+        )
 
     def abstract_batch(
         self, rows: int, length: int, *, labelled: bool
@@ -59,13 +59,6 @@ class Program:
         sharding = batch_sharding(self.mesh)
         return dict.fromkeys(
             names, jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
-        )
-
-    def _placed(self, shapes: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            shapes,
-            tree_shardings(self.mesh, shapes),
         )
 
 

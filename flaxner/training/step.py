@@ -116,20 +116,24 @@ def make_steps(
         return decoder.decode(model.apply(params, *(batch[name] for name in INPUTS)))
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
-    params_sharding = tree_shardings(mesh, model.shapes)
-    _, trained_shapes = _divided(model.shapes, model.frozen)
-    opt_sharding = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained_shapes))
-    state_sharding = TrainState(whole, params_sharding, opt_sharding)
+    placed = tree_shardings(mesh, state_shapes(model, optimizer))
     return Steps(
         train=jax.jit(
             train,
-            in_shardings=(state_sharding, spread),
-            out_shardings=(state_sharding, whole),
+            in_shardings=(placed, spread),
+            out_shardings=(placed, whole),
             donate_argnums=0,
         ),
-        predict=jax.jit(predict, in_shardings=(params_sharding, spread), out_shardings=whole),
+        predict=jax.jit(predict, in_shardings=(placed.params, spread), out_shardings=whole),
         traces=traces,
     )
+
+
+def state_shapes(model: Network, optimizer: optax.GradientTransformation) -> TrainState:
+    """Shape and dtype of everything in a run's state."""
+    _, trained = _divided(model.shapes, model.frozen)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    return TrainState(step, model.shapes, jax.eval_shape(optimizer.init, trained))
 
 
 def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:

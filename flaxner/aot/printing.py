@@ -1,0 +1,126 @@
+"""A preflight report as the lines that a person reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flaxner.aot.chips import GIB
+from flaxner.aot.roofline import Roofline, link_bytes
+
+if TYPE_CHECKING:
+    from flaxner.aot.report import PreflightReport
+
+
+def lines(report: PreflightReport) -> list[str]:
+    """The table, a line an item."""
+    out = [*_head(report), *_memory(report)]
+    if report.bounds is not None:
+        out += _bounds(report, report.bounds)
+    if report.largest is not None:
+        out.append(_line("largest batch", report.largest.sentence(report.topology.chips)))
+    times = f"train {report.train.seconds:.0f} s, evaluation {report.predict.seconds:.0f} s"
+    out.append(_line("compiling took", f"{times} (kept results repeat the first time's)"))
+    return out
+
+
+def _head(report: PreflightReport) -> list[str]:
+    work, chip = report.work, report.topology.chip
+    return [
+        f"{report.config.model} on {report.topology.name}: {report.topology.chips} x {chip.title}",
+        _line("model", f"{report.parameters:,} parameters"),
+        _line(
+            "step",
+            f"{report.config.batch_size} sentences in {work.rows} rows of {work.length} "
+            f"({work.rows / report.topology.chips:g} a chip), filled {work.fill:.0%}",
+        ),
+        _line("lengths", work.source),
+    ]
+
+
+def _memory(report: PreflightReport) -> list[str]:
+    train, hbm = report.train, report.topology.chip.hbm_bytes
+    if not train.fits:
+        room = train.available or hbm
+        verdict = (
+            f"does NOT fit: {_gib(train.temporaries)} GiB asked for beside or with the "
+            f"arguments, {_gib(room)} available: {_gib(max(train.temporaries - room, 0))} over"
+        )
+    else:
+        verdict = (
+            f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip "
+            f"({train.memory / hbm:.0%}), evaluation {_gib(report.predict.memory)} GiB"
+        )
+    parts = (
+        f"parameters {_gib(report.params_bytes)}, optimizer {_gib(report.optimizer_bytes)}, "
+        f"temporaries {_gib(train.temporaries)}, program {_gib(train.code)} GiB"
+    )
+    return [_line("memory", verdict), _line("", parts)]
+
+
+def _between_slices(report: PreflightReport, bounds: Roofline) -> str:
+    if report.topology.slices == 1:
+        return ""
+    if bounds.network:
+        return f", between slices {bounds.network * 1e3:.2f}"
+    return ", between slices not counted (the compiler makes host transfers of it)"
+
+
+def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
+    train, cost = report.train, report.train.cost
+    chip = report.topology.chip
+    lines = [
+        _line(
+            "a chip's step",
+            f"{train.flops / 1e12:.3f} TFLOP in matrix products, {cost.hbm_bytes / 1e9:.2f} GB "
+            f"of HBM traffic: {train.flops / cost.hbm_bytes:.0f} FLOP/byte "
+            f"({chip.flops / chip.hbm_rate:.0f} are needed to be compute-bound)",
+        ),
+        _line(
+            "least time",
+            f"compute {bounds.compute * 1e3:.2f} ms, memory {bounds.memory * 1e3:.2f}, "
+            f"links {bounds.interconnect * 1e3:.2f}"
+            + _between_slices(report, bounds)
+            + f": bound by {bounds.bound}",
+        ),
+    ]
+    if bounds.estimate is not None:
+        text = f"{bounds.estimate * 1e3:.2f} ms a step with the links on top"
+        lines.append(_line("compiler's guess", text))
+    whole = cost.cycles or 1.0
+    lines.append(
+        _line(
+            "share of it",
+            ", ".join(
+                f"{name} {part.cycles / whole:.0%}"
+                for name, part in sorted(train.parts.items(), key=lambda item: -item[1].cycles)
+                if part.cycles / whole >= 0.005
+            ),
+        )
+    )
+    kinds: dict[str, list[float]] = {}
+    for each in train.collectives:
+        kinds.setdefault(each.kind, []).append(link_bytes(each))
+    said = "; ".join(
+        f"{len(sent)} {kind}, {sum(sent) / 1e6:.1f} MB sent a chip" for kind, sent in kinds.items()
+    )
+    lines.append(_line("collectives", said or "none"))
+    run = (
+        f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second: "
+        f"at least {_time(report.hours or 0.0)}"
+    )
+    if report.cost is not None:
+        run += f", at least {report.cost:.4f} at {report.price:g} a chip and hour"
+    lines.append(_line("run (a bound)", run + "; start, compiling, evaluation come on top"))
+    return lines
+
+
+def _time(hours: float) -> str:
+    return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} seconds"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}"
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<17}{text}"
