@@ -3,7 +3,7 @@
 import sys
 
 from flaxner.config.command_line import Parser, path
-from flaxner.inference.printing import FORMATS
+from flaxner.inference.printing import OUTPUT_FORMATS
 
 
 def main() -> int:
@@ -11,7 +11,7 @@ def main() -> int:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help='texts, or "-": lines of stdin')
     parser.add_argument("--model", type=path, required=True, help="folder or Hub name")
     parser.add_argument("--file", type=path, help="a text a line")
-    parser.add_argument("--format", choices=FORMATS, default="jsonl")
+    parser.add_argument("--format", choices=OUTPUT_FORMATS, default="jsonl")
     parser.add_argument("--aggregation-strategy", default="word", metavar="NAME")
     parser.add_argument("--decoder", choices=("viterbi", "argmax"), default="viterbi")
     arguments = parser.parse_args()

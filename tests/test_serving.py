@@ -10,7 +10,7 @@ import pytest
 
 import flaxner
 from flaxner.evaluation.classifier_scores import evaluate
-from flaxner.inference.artefact import FORMATS
+from flaxner.inference.artefact import WEIGHT_FORMATS
 from flaxner.inference.opening import load_exported
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import as_pretty
@@ -35,7 +35,7 @@ def ner(folder):
 def test_an_export_answers_as_the_pipeline(ner, tmp_path):
     texts = [*TEXTS, "", " ".join(TEXTS * 4)]
     sizes = {}
-    for weights in FORMATS:
+    for weights in WEIGHT_FORMATS:
         path = ner.export(tmp_path / weights, weights=weights)
         loaded = load_exported(path, aggregation_strategy="simple")
         sizes[weights] = (path / "weights.safetensors").stat().st_size

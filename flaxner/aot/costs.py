@@ -36,7 +36,7 @@ class Collective:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class ProgramCost:
     """What a program does in one run, per chip.
 
     Attributes:
@@ -58,7 +58,7 @@ class Program:
         return whole
 
 
-def read_program(text: str, devices: int) -> Program:
+def read_program(text: str, devices: int) -> ProgramCost:
     """Read what `compiled.as_text()` gives."""
     return _Reader(text, devices).read()
 
@@ -73,9 +73,9 @@ class _Reader:
         self.channels: set[str] = set()
         self.loops: list[int] = []
 
-    def read(self) -> Program:
+    def read(self) -> ProgramCost:
         self._walk(self.entry, 1)
-        return Program(dict(self.parts), self.collectives, self.loops)
+        return ProgramCost(dict(self.parts), self.collectives, self.loops)
 
     def _walk(self, name: str, times: int) -> None:
         computation = self.computations[name]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.data.segments import Encoder, Segments, Tagged, align
+from flaxner.data.segments import Segments, TagEncoder, Tagged, align
 
 FORMAT = 1  # to be raised when `align` gives other segments for the same corpus
 FEWEST = 5000  # sentences; fewer are tokenised in less time than a file is worth
@@ -24,7 +24,7 @@ MOST_BYTES = 4 * 2**30  # of all kept files; the longest unused go first
 def align_cached(
     sentences: Sequence[Tagged],
     tokenizer: Any,
-    scheme: Encoder | None,
+    scheme: TagEncoder | None,
     max_length: int,
     folder: str,
     later: np.ndarray | None = None,
@@ -57,7 +57,7 @@ def align_cached(
 def _key(
     sentences: Sequence[Tagged],
     tokenizer: Any,
-    scheme: Encoder | None,
+    scheme: TagEncoder | None,
     max_length: int,
     later: np.ndarray | None,
 ) -> str:

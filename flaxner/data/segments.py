@@ -12,7 +12,7 @@ import numpy as np
 from flaxner.data.tokenizer import plain_backend
 
 IGNORED_LABEL = -100  # of positions that carry no label, as torch's cross_entropy has it
-CHUNK = 2048  # sentences tokenised at once: bounds memory, feeds all threads
+SENTENCES_AT_ONCE = 2048  # sentences tokenised at once: bounds memory, feeds all threads
 
 
 class Tagged(Protocol):
@@ -27,7 +27,7 @@ class Tagged(Protocol):
         """Their tags, if known."""
 
 
-class Encoder(Protocol):
+class TagEncoder(Protocol):
     """What alignment needs of a label scheme."""
 
     def encode(self, tags: Sequence[str]) -> np.ndarray:
@@ -74,7 +74,7 @@ class Segments:
 def align(
     sentences: Sequence[Tagged],
     tokenizer: Any,
-    scheme: Encoder | None,
+    scheme: TagEncoder | None,
     max_length: int,
     later: np.ndarray | None = None,
 ) -> Segments:
@@ -99,8 +99,8 @@ def align(
     lengths: list[int] = []
     owners: list[int] = []
     num_words = 0
-    for done, begin in enumerate(range(0, len(sentences), CHUNK)):
-        chunk = sentences[begin : begin + CHUNK]
+    for done, begin in enumerate(range(0, len(sentences), SENTENCES_AT_ONCE)):
+        chunk = sentences[begin : begin + SENTENCES_AT_ONCE]
         encodings = backend.encode_batch(
             [list(s.words) for s in chunk], is_pretokenized=True, add_special_tokens=False
         )

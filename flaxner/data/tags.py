@@ -6,11 +6,19 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 OUTSIDE = "O"
+
+
+class Span(NamedTuple):
+    """Words [start, end) are an entity of a type; of characters where a reader says so."""
+
+    start: int
+    end: int
+    type: str
 
 
 def label_names(table: Any) -> tuple[str, ...]:
@@ -151,8 +159,6 @@ _BORDER = ("O", "")  # what stands before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags that name none: B, I
 _JOINTS = re.compile(r"[|,;/+&\s]+")  # what several tags of one word are joined by
 
-Span = tuple[int, int, str]
-
 
 @functools.lru_cache(maxsize=65536)
 def parse_tag(tag: str) -> tuple[str, str] | None:
@@ -231,7 +237,7 @@ def tags_to_spans(tags: Sequence[str]) -> list[Span]:
     start, kind = 0, ""
     for i, tag in enumerate((*to_iob2(tags), OUTSIDE)):
         if kind and not tag.startswith("I-"):
-            spans.append((start, i, kind))
+            spans.append(Span(start, i, kind))
             kind = ""
         if tag.startswith("B-"):
             start, kind = i, tag[2:]

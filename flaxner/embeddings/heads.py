@@ -46,7 +46,7 @@ class Trial(NamedTuple):
 
 
 GRID = tuple(Trial(rate, how) for how in ("standard", "length") for rate in (1e-2, 3e-3, 3e-2))
-Rows = Callable[[str, list[Sentence]], np.ndarray]
+TableRows = Callable[[str, list[Sentence]], np.ndarray]
 
 
 class BestHead:
@@ -89,7 +89,7 @@ def train_head(
     corpora: Mapping[str, Corpus],
     scheme: LabelScheme,
     table: np.ndarray,
-    rows: Rows,
+    rows: TableRows,
     *,
     window: int,
     folder: Path,
@@ -207,7 +207,7 @@ def word_segments(corpus: Corpus, rows: np.ndarray, scheme: LabelScheme) -> Segm
 
 def static_table(
     vectors: StaticVectors, corpora: Mapping[str, Corpus]
-) -> tuple[np.ndarray, Rows, dict[str, float]]:
+) -> tuple[np.ndarray, TableRows, dict[str, float]]:
     """The vectors of the words that the corpora use.
 
     Returns:
@@ -234,7 +234,7 @@ def static_table(
 
 def contextual_table(
     encoder: ContextualEncoder, corpora: Mapping[str, Corpus]
-) -> tuple[np.ndarray, Rows]:
+) -> tuple[np.ndarray, TableRows]:
     """A row for every occurrence: what a frozen BERT says of each word in its sentence."""
     vectors = {split: encoder.encode(corpus.sentences) for split, corpus in corpora.items()}
     begins = dict(zip(vectors, np.cumsum([0, *map(len, vectors.values())]), strict=False))

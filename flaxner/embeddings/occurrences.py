@@ -8,9 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.tags import OUTSIDE
 from flaxner.data.type_names import broad_name
-
-OUTSIDE = "O"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from flaxner.data.tags import tags_to_spans
+from flaxner.data.tags import Span, tags_to_spans
 from flaxner.evaluation.predictions import Predicted
 
 MISSED = "missed"
 SPURIOUS = "no entity"
 BOUNDARY = "other words"
-
-
-class Span(NamedTuple):
-    """Words [start, end) are an entity of a type."""
-
-    start: int
-    end: int
-    type: str
-
-
-def spans(tags: Sequence[str]) -> list[Span]:
-    """The entities of a tag sequence, as conlleval reads them."""
-    return [Span(*span) for span in tags_to_spans(tags)]
 
 
 def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
@@ -36,7 +22,7 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
     """
     counts: Counter[tuple[str, str]] = Counter()
     for sentence in sentences:
-        gold, predicted = spans(sentence.gold), spans(sentence.tags)
+        gold, predicted = tags_to_spans(sentence.gold), tags_to_spans(sentence.tags)
         exact = {span[:2]: span.type for span in predicted}
         for span in gold:
             overlaps = any(_overlap(span, other) for other in predicted)
@@ -49,7 +35,11 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
     """Sentences with wrong entities, in order, each with another kind of error first."""
-    wrong = [s for s in sentences if spans(s.gold) != spans(s.tags) and len(s.words) <= 40]
+    wrong = [
+        s
+        for s in sentences
+        if tags_to_spans(s.gold) != tags_to_spans(s.tags) and len(s.words) <= 40
+    ]
     seen: set[frozenset[tuple[str, str]]] = set()
     new: list[Predicted] = []
     rest: list[Predicted] = []

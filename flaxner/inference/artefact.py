@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flaxner.models.network import Model
 
 PROGRAM, WEIGHTS, ABOUT = "forward.stablehlo", "weights.safetensors", "flaxner.json"
-FORMATS = ("float32", "bfloat16", "int8")
+WEIGHT_FORMATS = ("float32", "bfloat16", "int8")
 PLATFORMS = ("cpu", "cuda", "tpu")
 SCALE = "/scale_of_int8"
 VERSION = 1
@@ -69,8 +69,8 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
     Raises:
       ValueError: no such format, or a folder that is in use.
     """
-    if weights not in FORMATS:
-        raise ValueError(f"weights must be one of {', '.join(FORMATS)}: got {weights!r}")
+    if weights not in WEIGHT_FORMATS:
+        raise ValueError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}: got {weights!r}")
     path = Path(path)
     if path.exists() and not is_artefact(path):
         raise ValueError(f"{path} is in use and no export of ours: name another folder")

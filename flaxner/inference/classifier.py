@@ -20,7 +20,7 @@ from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.network import Model, Params, flat_params
 from flaxner.models.pretrained import Pretrained, load_pretrained
 
-Source = str | Path | Pretrained | TokenClassifier
+ModelSource = str | Path | Pretrained | TokenClassifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Classifier:
 
 
 def load_classifier(
-    source: Source,
+    source: ModelSource,
     tokenizer: Any = None,
     *,
     labels: Sequence[str] | Mapping[Any, str] | None = None,
@@ -103,7 +103,7 @@ class _Read(NamedTuple):
 
 
 def _read(
-    source: Source, labels: Sequence[str] | Mapping[Any, str] | None, revision: str | None
+    source: ModelSource, labels: Sequence[str] | Mapping[Any, str] | None, revision: str | None
 ) -> _Read:
     """The model of a source, known to have a trained head."""
     if isinstance(source, TokenClassifier):

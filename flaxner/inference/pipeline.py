@@ -16,10 +16,10 @@ from flaxner.inference.options import Options, checked, kind
 from flaxner.inference.predictor import Predictor, find_devices
 from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.tokens import Reader, Text
-from flaxner.inference.words import CHUNK, WordTagger
+from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
 
 if TYPE_CHECKING:
-    from flaxner.inference.classifier import Classifier, Source
+    from flaxner.inference.classifier import Classifier, ModelSource
 
 TASKS = ("ner", "token-classification")
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
@@ -93,7 +93,7 @@ class NerPipeline:
                 raise ValueError("at least one text is needed: the list is empty")
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
-            return list(self._answers(inputs, options, CHUNK))
+            return list(self._answers(inputs, options, ANSWERED_AT_ONCE))
         if isinstance(inputs, Iterable) and not isinstance(inputs, bytes | Mapping):
             return self._answers(inputs, options, FIRST_CHUNK)
         raise ValueError(
@@ -212,12 +212,12 @@ class NerPipeline:
 
             return answer
 
-        return overlapped(chunks(texts, first_chunk, CHUNK), read, submit)
+        return overlapped(chunks(texts, first_chunk, ANSWERED_AT_ONCE), read, submit)
 
 
 def pipeline(
     task: str | None = None,
-    model: Source | None = None,
+    model: ModelSource | None = None,
     tokenizer: Any = None,
     *,
     revision: str | None = None,

@@ -20,7 +20,7 @@ Params = Mapping[str, Any]
 Forward = Callable[..., jax.Array]  # (params, input_ids, segment_ids, position_ids) -> logits
 
 
-class Batch(NamedTuple):
+class PackedBatch(NamedTuple):
     """Packed rows, and where their logits belong.
 
     Attributes:
@@ -41,7 +41,7 @@ def make_batches(
     limit: int,
     devices: int,
     tokens_per_device: int,
-) -> Iterator[Batch]:
+) -> Iterator[PackedBatch]:
     """Pack segments into rows of few lengths, and rows into batches of two sizes.
 
     Segments of up to PACKED_LENGTH tokens share rows; a longer one shares the shortest row
@@ -75,7 +75,7 @@ def _row_groups(
 
 def _fill(
     input_ids: np.ndarray, starts: np.ndarray, rows: list[list[int]], shape: tuple[int, int]
-) -> Batch:
+) -> PackedBatch:
     segments = np.asarray([index for row in rows for index in row], np.int64)
     row_sizes = [len(row) for row in rows]
     lengths = starts[segments + 1] - starts[segments]
@@ -92,7 +92,7 @@ def _fill(
     arrays[1, cells] = np.repeat(numbers, lengths)
     arrays[2, cells] = position
     ids, numbered, positions = arrays.reshape(3, *shape)
-    return Batch((ids, numbered, positions), places, cells)
+    return PackedBatch((ids, numbered, positions), places, cells)
 
 
 class Pending:
@@ -100,9 +100,9 @@ class Pending:
 
     def __init__(self, size: int, num_labels: int) -> None:
         self._shape = (size, num_labels)
-        self._parts: list[tuple[Batch, jax.Array]] = []
+        self._parts: list[tuple[PackedBatch, jax.Array]] = []
 
-    def add(self, batch: Batch, logits_BLC: jax.Array) -> None:
+    def add(self, batch: PackedBatch, logits_BLC: jax.Array) -> None:
         """A batch that the devices work on."""
         self._parts.append((batch, logits_BLC))
 

@@ -59,7 +59,7 @@ def _groups(texts: Iterator[str], size: int, typed: bool) -> Iterator[list[str]]
         size = size if typed else GROUP
 
 
-FORMATS = ("jsonl", "conll", "pretty")
+OUTPUT_FORMATS = ("jsonl", "conll", "pretty")
 COLOURS = (44, 42, 45, 46, 43, 41)  # ANSI backgrounds: blue, green, magenta, cyan, yellow, red
 
 

@@ -19,7 +19,7 @@ from flaxner.inference.options import checked
 from flaxner.inference.predictor import Predictor
 from flaxner.inference.streaming import chunks, overlapped
 
-CHUNK = 1024  # sentences read, packed and answered together
+ANSWERED_AT_ONCE = 1024  # sentences read, packed and answered together
 PROBE = 128  # sentences that a model of unknown scheme is judged by
 
 
@@ -125,4 +125,4 @@ class WordTagger:
 
             return answer
 
-        return overlapped(chunks(sentences, CHUNK, CHUNK), read, submit)
+        return overlapped(chunks(sentences, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE), read, submit)

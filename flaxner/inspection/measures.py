@@ -184,7 +184,7 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
     )
 
 
-SAME = ("model", "precision", "batch_size", "max_length", "row_length", "accumulate")
+SHAPING = ("model", "precision", "batch_size", "max_length", "row_length", "accumulate")
 
 
 def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
@@ -194,7 +194,7 @@ def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
         results, settings = run.finished(), load_settings(run.config)
         train = (results or {}).get("train", {})
         machine = (train.get("devices"), train.get("device_kind"))
-        same = all(settings.get(name) == getattr(config, name) for name in SAME)
+        same = all(settings.get(name) == getattr(config, name) for name in SHAPING)
         if same and machine == (devices, jax.devices()[0].device_kind):
             return float(train["tokens_per_second"]), str(run.path)
     except (ValueError, OSError, KeyError, TypeError):

@@ -11,13 +11,13 @@ from typing import Any
 from flaxner import templates
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
-from flaxner.data.tags import LabelScheme
-from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion, examples, spans
+from flaxner.data.tags import LabelScheme, tags_to_spans
+from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion, examples
 from flaxner.evaluation.predictions import Predicted
 from flaxner.models.layers.encoder import Encoder
 from flaxner.publishing.card_metadata import card_metadata
 
-SPLITS = ("validation", "test")
+SCORED_SPLITS = ("validation", "test")
 SHOWN_ERRORS = 5
 WIDGETS = 3
 VERSIONS = ("flaxner", "jax", "flax", "optax", "transformers")
@@ -48,7 +48,7 @@ def model_card(
     """
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
-    scored = {split: results[split] for split in SPLITS if split in results}
+    scored = {split: results[split] for split in SCORED_SPLITS if split in results}
     corpora = [_shown(corpus) for corpus in (*each(config.dataset), *each(config.train_file))]
     head = card_metadata(
         model_type=encoder.config.model_type,
@@ -105,8 +105,8 @@ def _shown(source: str) -> str:
 
 def _widget(sentences: Sequence[Predicted]) -> list[str]:
     """The first sentences of middling length, those with most types before others."""
-    usable = [s for s in sentences if 5 <= len(s.words) <= 30 and spans(s.gold)]
-    usable.sort(key=lambda s: -len({span.type for span in spans(s.gold)}))
+    usable = [s for s in sentences if 5 <= len(s.words) <= 30 and tags_to_spans(s.gold)]
+    usable.sort(key=lambda s: -len({span.type for span in tags_to_spans(s.gold)}))
     texts = (re.sub(r" (?=[.,;:!?)])|(?<=\() ", "", " ".join(s.words)) for s in usable)
     return list(dict.fromkeys(texts))[:WIDGETS]
 
@@ -131,7 +131,7 @@ def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
 
 
 def _entities(words: Sequence[str], tags: Sequence[str]) -> str:
-    return ", ".join(f"{' '.join(words[s.start : s.end])} ({s.type})" for s in spans(tags))
+    return ", ".join(f"{' '.join(words[s.start : s.end])} ({s.type})" for s in tags_to_spans(tags))
 
 
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -26,7 +26,7 @@ TEXTS = (
     "No names here",
 )
 
-Batch = dict[str, np.ndarray]
+PaddedBatch = dict[str, np.ndarray]
 
 
 def require(flag: str, packages: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class Probe:
       logits: ours, float32, one array a batch.
     """
 
-    batches: list[Batch]
+    batches: list[PaddedBatch]
     logits: list[np.ndarray]
 
     @classmethod
@@ -69,7 +69,7 @@ class Probe:
         apply = jax.jit(model.apply)
         positions = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))
 
-        def ours(batch: Batch) -> np.ndarray:
+        def ours(batch: PaddedBatch) -> np.ndarray:
             B, L = batch["input_ids"].shape
             shape = ((0, rows - B), (0, length - L))
             ids, mask = (
@@ -80,14 +80,14 @@ class Probe:
 
         return cls(batches, [ours(batch) for batch in batches])
 
-    def difference(self, answer: Callable[[Batch], np.ndarray]) -> float:
+    def difference(self, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
         """The largest difference of another program's logits from ours, over all real tokens."""
         return max(
             float(np.abs(answer(batch) - ours)[batch["attention_mask"] == 1].max())
             for batch, ours in zip(self.batches, self.logits, strict=True)
         )
 
-    def compare(self, who: str, answer: Callable[[Batch], np.ndarray]) -> float:
+    def compare(self, who: str, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
         """As `difference`, which must be small.
 
         Raises:
@@ -102,7 +102,7 @@ class Probe:
         return difference
 
 
-def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[Batch]:
+def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:
     tokenizer = load_tokenizer(folder)
     sizes, start = itertools.cycle(SIZES), 0
     while start < len(sentences):
@@ -118,7 +118,7 @@ def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[Batch]:
         yield {name: np.asarray(array, np.int64) for name, array in encoded.items()}
 
 
-def in_torch(folder: Path) -> Callable[[Batch], np.ndarray]:
+def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
     """The logits of a Hub folder in PyTorch, float32."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -128,7 +128,7 @@ def in_torch(folder: Path) -> Callable[[Batch], np.ndarray]:
     )
     model.eval()
 
-    def answer(batch: Batch) -> np.ndarray:
+    def answer(batch: PaddedBatch) -> np.ndarray:
         with torch.inference_mode():
             inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
             return model(**inputs).logits.numpy()
@@ -136,14 +136,14 @@ def in_torch(folder: Path) -> Callable[[Batch], np.ndarray]:
     return answer
 
 
-def in_onnx_runtime(file: Path) -> Callable[[Batch], np.ndarray]:
+def in_onnx_runtime(file: Path) -> Callable[[PaddedBatch], np.ndarray]:
     """The logits of an ONNX graph."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = {item.name for item in session.get_inputs()}
 
-    def answer(batch: Batch) -> np.ndarray:
+    def answer(batch: PaddedBatch) -> np.ndarray:
         inputs = {name: array for name, array in batch.items() if name in names}
         return np.asarray(session.run(["logits"], inputs)[0])
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-class Raw(str):
+class Verbatim(str):
     """Markdown that is written as it stands."""
 
 
@@ -54,7 +54,7 @@ def _environment(kind: str) -> Environment:
         keep_trailing_newline=True,
     )
     if kind == "markdown":
-        environment.filters |= {"raw": Raw, "code": _code, "quoted": _quoted}
+        environment.filters |= {"raw": Verbatim, "code": _code, "quoted": _quoted}
     return environment
 
 
@@ -65,21 +65,21 @@ def _shown(value: Any) -> Any:
 
 def _in_markdown(value: Any) -> str:
     """Text that Markdown leaves as it is, in a table's cell, too."""
-    if isinstance(value, Raw):
+    if isinstance(value, Verbatim):
         return value
     text = " ".join(shown(value).split("\n"))
     # An underscore between letters or digits is no emphasis.
     return re.sub(r"([\\`*{}\[\]<>|#~$&]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
-def _code(value: object) -> Raw:
+def _code(value: object) -> Verbatim:
     """A code span, whatever backticks are in it."""
     text = shown(value)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return Raw(f"{fence}{pad}{text}{pad}{fence}")
+    return Verbatim(f"{fence}{pad}{text}{pad}{fence}")
 
 
-def _quoted(value: object) -> Raw:
+def _quoted(value: object) -> Verbatim:
     """A string of Python or JSON, for a code block."""
-    return Raw(json.dumps(shown(value), ensure_ascii=False))
+    return Verbatim(json.dumps(shown(value), ensure_ascii=False))

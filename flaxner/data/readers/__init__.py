@@ -26,7 +26,7 @@ HEAD = 1 << 16
 LABEL_STUDIO_COLUMNS = re.compile(r"-DOCSTART- -X- O\r?\n\s*\S+ -X- _ \S+")
 
 
-class Reader(NamedTuple):
+class Format(NamedTuple):
     """A format: whether a file is of it (from its path and its beginning), and its reader."""
 
     detect: Callable[[Path, str], bool]
@@ -34,13 +34,13 @@ class Reader(NamedTuple):
 
 
 # Tried in this order; the column reader is last and says what it misses.
-READERS: dict[str, Reader] = {
-    "parquet": Reader(arrow.detect, arrow.read),
-    "spacy": Reader(docbin.detect, docbin.read),
-    "json": Reader(json_text.detect, json_text.read),
-    "span-table": Reader(span_table.detect, span_table.read),
-    "table": Reader(table.detect, table.read),
-    "conll": Reader(columns.detect, columns.read),
+READERS: dict[str, Format] = {
+    "parquet": Format(arrow.detect, arrow.read),
+    "spacy": Format(docbin.detect, docbin.read),
+    "json": Format(json_text.detect, json_text.read),
+    "span-table": Format(span_table.detect, span_table.read),
+    "table": Format(table.detect, table.read),
+    "conll": Format(columns.detect, columns.read),
 }
 
 

@@ -62,11 +62,11 @@ def _sentences(
             notes.count(PARTLY)
             continue
         place = {token.i: at for at, token in enumerate(tokens)}
-        spans = []
+        spans: list[Span] = []
         for entity in entities:
             inside = [place[token.i] for token in entity if token.i in place]
             if inside:
-                spans.append((inside[0], inside[-1] + 1, entity.label_ or "ENTITY"))
+                spans.append(Span(inside[0], inside[-1] + 1, entity.label_ or "ENTITY"))
         if tokens:
             words = tuple(token.text for token in tokens)
             if group is not None:

@@ -18,6 +18,7 @@ from flaxner.data.readers.offsets import (
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
 from flaxner.data.readers.spanned import Annotated, Region
 from flaxner.data.readers.spans import fit, tag_text, word_offsets
+from flaxner.data.tags import Span
 
 
 def lay(
@@ -83,7 +84,7 @@ class _Layer:
                 what = f"the spans do not lie in their text, counted in {COUNTINGS[self.counting]}"
                 raise BadCorpus(self.source, item.line, _of(item, what))
             regions = [Region(a, b, r.kind) for (a, b), r in zip(places, regions, strict=True)]
-        spans = [(r.start, r.end, r.kind) for r in regions]
+        spans = [Span(r.start, r.end, r.kind) for r in regions]
         counted = shown or self.wanted is not None or self.counting != CHARACTERS
         words, tags = tag_text(
             *(self.source, item.line, text, spans, self.policy, self.notes),

@@ -41,13 +41,13 @@ SENTENCE_COLUMNS = (
 
 BLOCK = 10_000  # rows that are counted at once
 
-Rows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
+NumberedRows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
 
 
 def read_rows(
     source: Path | str,
     header: Sequence[str],
-    rows: Rows,
+    rows: NumberedRows,
     options: ReadOptions,
     notes: Notes,
     tag_names: Mapping[str, Sequence[str]] | None = None,
@@ -111,7 +111,7 @@ def _sentence_column(source: Path | str, header: Sequence[str], options: ReadOpt
 def _tag_column(
     source: Path | str,
     header: Sequence[str],
-    rows: Rows,
+    rows: NumberedRows,
     others: tuple[int, int | None],
     options: ReadOptions,
     names: Mapping[str, Sequence[str]],
@@ -136,7 +136,7 @@ def _tag_column(
 def _count(
     tally: Tally,
     columns: Mapping[str, int],
-    rows: Rows,
+    rows: NumberedRows,
     names: Mapping[str, Sequence[str]],
 ) -> None:
     whole = (row for _, row in rows() if len(row) > max(columns.values(), default=0))

@@ -54,7 +54,7 @@ def _seen(text: str, start: int, end: int) -> tuple[int, int]:
 
 def char_spans(offsets: Offsets, spans: Iterable[Span]) -> list[Span]:
     """Spans of words -> spans of characters."""
-    return [(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in spans]
+    return [Span(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in spans]
 
 
 def tag_text(
@@ -91,7 +91,8 @@ def tag_text(
     offsets = word_offsets(text) if offsets is None else offsets
     word_at = _word_at(len(text), offsets)
     fitted: dict[Span, Span] = {}
-    for start, end, kind in spans:
+    for span in spans:
+        start, end, kind = span
         if not 0 <= start < end <= len(text):
             what = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
             raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
@@ -102,11 +103,11 @@ def tag_text(
         if not _whole(text, offsets, start, end, found):
             if policy == "error":
                 hint = "" if counted else _elsewhere(text, offsets, start, end)
-                raise bad(_cut(text, offsets, (start, end, kind), found, hint))
+                raise bad(_cut(text, offsets, span, found, hint))
             notes.count(f"spans that cut a word were {_done(policy)}")
             if policy == "drop":
                 continue
-        fitted.setdefault((found[0], found[1] + 1, kind), (start, end, kind))
+        fitted.setdefault(Span(found[0], found[1] + 1, kind), span)
     kept, over = without_overlaps(fitted)
     if over and policy == "error":
         start, end, kind = fitted[over[0]]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CHUNK = 1 << 20
+BYTES_AT_ONCE = 1 << 20
 WRITER_WAIT = 10.0  # seconds for which a named pipe may have no writer
 SPOOL_LIMIT = 1 << 32  # bytes; what comes through a pipe is kept on disk
 # A compressed text is a few times smaller than it is, one that repeats itself much 50 times. A file
@@ -73,7 +73,7 @@ def _spool(path: Path) -> Path:
     target = folder / (path.name or "pipe")
     size = 0
     with os.fdopen(_open_pipe(path), "rb") as pipe, target.open("wb") as file:
-        while chunk := pipe.read(CHUNK):
+        while chunk := pipe.read(BYTES_AT_ONCE):
             size += len(chunk)
             if size > SPOOL_LIMIT:
                 raise Refused(f"more than {SPOOL_LIMIT >> 30} GiB came through this pipe")
@@ -121,7 +121,7 @@ def read_bytes(path: Path) -> Iterator[bytes]:
     total = 0
     try:
         with _decompressed(path, kind) as stream:
-            while chunk := stream.read(CHUNK):
+            while chunk := stream.read(BYTES_AT_ONCE):
                 total += len(chunk)
                 if kind is not None and total > allowed:
                     raise Refused(
