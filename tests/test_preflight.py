@@ -76,14 +76,40 @@ def test_the_clock_follows_from_the_peak():
         assert chip.flops == pytest.approx(2 * 128 * 128 * units * chip.clock, rel=0.005)
 
 
-def test_sizes_of_known_models():
-    def count(name):
-        shapes = Model(model_sizes(name)).shapes.values()
-        return sum(int(np.prod(leaf.shape)) for leaf in shapes)
+# Parameters of the bare model as PyTorch counts them, and of the pooler in it.
+BASE, LARGE = 768 * 769, 1024 * 1025
 
-    # 108,310,272 and 333,579,264 of BertModel (cased), less the pooler, plus the head
-    assert count("google-bert/bert-base-cased") == 108_310_272 - 768 * 769 + 9 * 769
-    assert count("bert-large-cased") == 333_579_264 - 1024 * 1025 + 9 * 1025
+
+@pytest.mark.parametrize(
+    ("name", "count", "pooler", "width"),
+    [
+        ("google-bert/bert-base-cased", 108_310_272, BASE, 768),
+        ("bert-large-cased", 333_579_264, LARGE, 1024),
+        ("roberta-base", 124_645_632, BASE, 768),
+        ("FacebookAI/roberta-large", 355_359_744, LARGE, 1024),
+        ("xlm-roberta-base", 278_043_648, BASE, 768),
+        ("xlm-roberta-large", 559_890_432, LARGE, 1024),
+        ("camembert-base", 110_621_952, BASE, 768),
+        ("distilbert-base-uncased", 66_362_880, 0, 768),
+        ("distilbert-base-cased", 65_190_912, 0, 768),
+        ("distilbert-base-multilingual-cased", 134_734_080, 0, 768),
+        ("electra-small-discriminator", 13_483_008, 0, 256),
+        ("electra-base-discriminator", 108_891_648, 0, 768),
+        ("electra-large-discriminator", 334_092_288, 0, 1024),
+    ],
+)
+def test_sizes_of_known_models(name, count, pooler, width):
+    sizes = model_sizes(name)
+    shapes = Model(sizes).shapes.values()
+    found = sum(int(np.prod(leaf.shape)) for leaf in shapes)
+    assert found == count - pooler + 9 * (width + 1)
+    assert sizes.positions == 512
+
+
+@pytest.mark.parametrize("model_type", ENCODERS)
+def test_tiny_sizes_of_every_family_are_known(model_type):
+    name = f"flaxner:tiny-{model_type}".removesuffix("-bert")
+    assert model_sizes(name, labels=5, vocabulary=300).vocab_size == 300
 
 
 def test_a_model_from_random_weights_has_the_size_it_has_in_training(tmp_path):
@@ -443,5 +469,8 @@ def test_every_part_of_every_family_is_found(model_type, scan):
         expected.remove("dropout")
     assert {part_of(line) for line in lines} - {None} == expected
     products = [part_of(line) for line in lines if " dot(" in line]
-    assert set(products) <= {"attention", "feed-forward", "head"}
+    # Embeddings that are narrower than the layers are multiplied to their width.
+    projects = getattr(sizes, "embedding_size", sizes.hidden_size) != sizes.hidden_size
+    expected = {"attention", "feed-forward", "head"} | ({"embeddings"} if projects else set())
+    assert set(products) == expected
     assert products.count("attention") > products.count("feed-forward") > products.count("head")

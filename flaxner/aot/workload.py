@@ -58,7 +58,7 @@ def model_sizes(
             if name in (known, known.split("/")[-1]):
                 if known in SCRATCH and vocabulary is not None:
                     sizes = {**sizes, "vocab_size": vocabulary}
-                return config(**sizes, num_labels=labels)
+                return config.from_hf(sizes, labels)
         names = ", ".join(built_in)
         raise ValueError(
             f"the sizes of the model {name!r} are not built in (those of {names} are): "
