@@ -2,16 +2,24 @@
 
 import jax
 import numpy as np
+import pytest
+from rich.console import Console
 
+from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.data.tags import LabelScheme
 from flaxner.devices.mesh import make_mesh, place_batch
+from flaxner.publishing.hub_folder import export_folder
 from flaxner.runs.checkpoint import Checkpoints, Progress
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.run import train
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
-from tests.families import each_network
+from tests.conll import sentences, write_conll
+from tests.families import each_family, each_network
 from tests.tiny import random_segments
+from tests.wordpiece import tiny_tokenizer
 
 STEPS, HALF = 20, 10
 
@@ -67,3 +75,28 @@ def test_resumed_and_on_eight_devices(family, tmp_path):
     spread, their_losses = many.train(many.start(), 0, STEPS)
     scaled_close("devices", host(spread.params), host(whole.params))
     np.testing.assert_allclose(their_losses, losses, rtol=1e-5)
+
+
+@each_family
+def test_what_does_not_fit_is_told_before_anything_is_written(family, tmp_path):
+    """A length over the positions (of which RoBERTa's table has more), a vocabulary too small."""
+    scheme, tokenizer = LabelScheme.from_types(["LOC", "PER"]), tiny_tokenizer()
+    corpus = write_conll(tmp_path / "train.conll", sentences(4))
+
+    def fault(folder, vocabulary, max_length):
+        model = family.model(labels=len(scheme), vocab_size=vocabulary)
+        export_folder(folder, model, model.init(0), scheme, tokenizer)
+        out = tmp_path / "out"
+        config = TrainConfig(
+            model=str(folder), train_file=str(corpus), output_dir=str(out), max_length=max_length
+        )
+        with pytest.raises(ValueError) as caught:
+            train(config, console=Console(quiet=True))
+        assert not out.exists()
+        return str(caught.value)
+
+    positions = family.model().config.positions
+    size = len(tokenizer)
+    told = fault(tmp_path / "short", size, positions + 1)
+    assert told == f"max_length must be at most the model's {positions} positions: {positions + 1}"
+    assert f"has {size} entries" in fault(tmp_path / "small", size - 1, positions)
