@@ -140,7 +140,7 @@ def test_what_is_printed(tmp_path, capsys):
     assert "XX is in test, not in train; training refuses it" in said
     again = 12 - len({tuple(words) for words, _ in made})
     assert again > 0
-    assert f"{again} sentences of the training split are there again" in said
+    assert f"{again} sentences of the training split repeat an earlier one" in said
     assert "Training: 3 steps of 32 sentences (1 an epoch, 3 epochs)" in said
     assert "Time: not known" in said
     assert said.isascii(), "plain where the output is no terminal"

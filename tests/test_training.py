@@ -218,7 +218,7 @@ def test_bad_input_writes_nothing(settings, tmp_path, changes, message):
 def test_validation_tags_unseen_in_training(settings, tmp_path):
     odd = write_conll(tmp_path / "odd.conll", [(["Python", "rocks"], ["B-LANG", "O"])])
     with pytest.raises(
-        ValueError, match=r"'LANG', which the training corpus .*train.conll has not"
+        ValueError, match=r"'LANG', which does not occur in the training corpus .*train.conll"
     ):
         start(settings, tmp_path / "run", validation_file=str(odd))
     assert not (tmp_path / "run").exists()

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = TrainConfig(
             **laid_over(settings, changes, chosen=bool(given.config or given.preset))
         )
-        made = preflight(
+        report = preflight(
             config,
             given.topology,
             model_config=given.model_config,
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             read_corpus="dataset" in changes or config.train_file is not None,
             cache=given.cache or None,
         )
-        print(json.dumps(made.to_dict(), indent=2) if given.json else made)
-        return 0 if made.train.fits else 1
+        print(json.dumps(report.to_dict(), indent=2) if given.json else report)
+        return 0 if report.train.fits else 1
 
     return parser.run(work)

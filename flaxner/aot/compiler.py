@@ -127,13 +127,15 @@ class Compiler:
         kept = self._kept(lowered.as_text())
         if kept is not None and kept.is_file():
             return Compiled.from_json(json.loads(kept.read_text("utf-8")))
-        made = self._compile_now(lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size)
+        compiled = self._compile_now(
+            lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size
+        )
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(dataclasses.asdict(made)), "utf-8")
+            part.write_text(json.dumps(dataclasses.asdict(compiled)), "utf-8")
             part.replace(kept)
-        return made
+        return compiled
 
     def _kept(self, program: str) -> Path | None:
         if self.cache is None:

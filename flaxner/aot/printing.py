@@ -100,10 +100,10 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     kinds: dict[str, list[float]] = {}
     for each in train.collectives:
         kinds.setdefault(each.kind, []).append(link_bytes(each))
-    said = "; ".join(
+    collectives = "; ".join(
         f"{len(sent)} {kind}, {sum(sent) / 1e6:.1f} MB sent a chip" for kind, sent in kinds.items()
     )
-    lines.append(_line("collectives", said or "none"))
+    lines.append(_line("collectives", collectives or "none"))
     run = (
         f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second: "
         f"at least {_time(report.hours or 0.0)}"

@@ -91,11 +91,11 @@ def _written(each: Instruction, inner: Computation) -> dict[int, float]:
     if root.op == "tuple":
         results = [inner[name] for name in root.operands if name in inner]
     out = {}
-    for number, made in enumerate(results):
-        while made.op == "bitcast" and made.operands and made.operands[0] in inner:
-            made = inner[made.operands[0]]
-        if made.op == "dynamic-update-slice":
-            update = inner.get(made.operands[1])
+    for number, result in enumerate(results):
+        while result.op == "bitcast" and result.operands and result.operands[0] in inner:
+            result = inner[result.operands[0]]
+        if result.op == "dynamic-update-slice":
+            update = inner.get(result.operands[1])
             if update is not None:
                 out[number] = sum(bytes_ for bytes_, _ in update.arrays)
     return out

@@ -18,7 +18,7 @@ MATMUL_SIZE = 2048  # large enough to reach the rate, small enough to be quick o
 
 
 def device_name() -> str:
-    """The accelerator's kind, or the processor's model and the cores this process may use."""
+    """The accelerator's kind, or the CPU's model and the cores this process may use."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{len(jax.devices())} x {device.device_kind}"
@@ -69,8 +69,8 @@ def _host_peak() -> int:
     """Bytes. Linux: of the program now running; getrusage would count what started it, too."""
     status = Path("/proc/self/status")
     if status.exists():
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
-        if found:
-            return 1024 * int(found[1])
+        peak_line = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if peak_line:
+            return 1024 * int(peak_line[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else 1024 * peak

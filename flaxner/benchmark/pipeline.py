@@ -86,8 +86,8 @@ def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Callabl
     largest = max(arguments.batch_sizes, default=1)
 
     def ordered() -> list[Any]:
-        found = theirs([texts[i] for i in order], batch_size=largest)
-        by_place = dict(zip(order, found, strict=True))
+        answers = theirs([texts[i] for i in order], batch_size=largest)
+        by_place = dict(zip(order, answers, strict=True))
         return [by_place[i] for i in range(len(texts))]
 
     calls = {

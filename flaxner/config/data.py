@@ -108,17 +108,17 @@ def renamings(map_types: tuple[str, ...]) -> dict[str, str]:
     Raises:
       ValueError: one that is not of this form, or a type that is renamed twice.
     """
-    found: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     for pair in map_types:
         old, equals, new = pair.partition("=")
         if not (old and equals and new) or new.split() != [new]:
             raise ValueError(f"map_types must be OLD=NEW, such as PER=person: got {pair!r}")
         if new == "O":
             raise ValueError(f"map_types cannot make O of a type: use --drop-types {old}")
-        if old in found:
+        if old in renamed:
             raise ValueError(f"map_types renames the type {old!r} twice")
-        found[old] = new
-    return found
+        renamed[old] = new
+    return renamed
 
 
 def weights_of_types(class_weights: tuple[str, ...]) -> dict[str, float]:
@@ -127,7 +127,7 @@ def weights_of_types(class_weights: tuple[str, ...]) -> dict[str, float]:
     Raises:
       ValueError: one that is not of this form, a type given twice, or no positive number.
     """
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for pair in class_weights:
         kind, equals, text = pair.rpartition("=")
         try:
@@ -140,7 +140,7 @@ def weights_of_types(class_weights: tuple[str, ...]) -> dict[str, float]:
                 f"class_weights must be one of {known}, or TYPE=WEIGHT with weights above 0: "
                 f"got {pair!r}"
             )
-        if kind in found:
+        if kind in weights:
             raise ValueError(f"class_weights has the type {kind!r} twice")
-        found[kind] = weight
-    return found
+        weights[kind] = weight
+    return weights

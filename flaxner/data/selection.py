@@ -96,11 +96,11 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     name = f"fold {settings.fold} of {folds}" if folds else "held out"
     count = f"{held.sum():,} of {len(train):,}"
     note = f"{count} sentences are for validation ({name}, data seed {seed})"
-    made = {
+    divided = {
         "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
         "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
     }
-    return made | {split: c for split, c in corpora.items() if split not in made}
+    return divided | {split: c for split, c in corpora.items() if split not in divided}
 
 
 def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:
@@ -192,10 +192,10 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
             index = next(rest)
             taken.add(index)
             take(index)
-    told = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))
+    numbers = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))
     note = (
         f"{len(chosen):,} of {len(corpus):,} sentences are used: {k}~{2 * k}-shot, greedy as in "
-        f"Few-NERD, data seed {seed}: {told}"
+        f"Few-NERD, data seed {seed}: {numbers}"
     )
     short = sorted(kind for kind, n in available.items() if n < k)
     notes = [note, *(f"there are only {available[kind]} entities of {kind}" for kind in short)]

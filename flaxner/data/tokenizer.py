@@ -192,10 +192,10 @@ def words_of(backend: Any, text: str) -> list[tuple[int, int]]:
         if word is not None:
             first, last = places.get(word, (start, end))
             places[word] = (min(first, start), max(last, end))
-    found = []
+    words = []
     for start, end in places.values():
         piece = text[start:end]  # SentencePiece counts the space before a word in
         start, end = start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
         if start < end:
-            found.append((start, end))
-    return found
+            words.append((start, end))
+    return words

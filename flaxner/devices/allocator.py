@@ -1,4 +1,4 @@
-"""The host's memory, where the processor computes: one step's, kept for the next.
+"""The host's memory, where the CPU computes: one step's, kept for the next.
 
 XLA asks malloc for the temporary memory of every run of a program. glibc answers a large request
 with fresh pages and gives them back when freed, so that each training step begins with tens of
@@ -20,11 +20,11 @@ BEHIND = 2**20  # bytes, kept for good; so large that no other hole takes it
 
 
 def run_where_dispatched() -> None:
-    """Have JAX compute on a processor in the thread that asks for it; call it before JAX is used.
+    """Have JAX compute on a CPU in the thread that asks for it; call it before JAX is used.
 
     A program that is queued takes its memory beside that of the one which still runs, and gains
     nothing by it: host and device are the same cores. Other devices are not affected, nor is a
-    mesh of several processors in one process.
+    mesh of several CPU devices in one process.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 

@@ -214,14 +214,14 @@ def static_table(
       the table, its row of every word, and the shares without a vector: of the words of each
       split, and as "SPLIT names" of its words in entities.
     """
-    found = (vectors.row(w) for c in corpora.values() for s in c for w in s.words)
-    chosen = np.asarray(sorted({row for row in found if row is not None}), np.int64)
+    used = (vectors.row(w) for c in corpora.values() for s in c for w in s.words)
+    chosen = np.asarray(sorted({row for row in used if row is not None}), np.int64)
     place = {row: FIRST + i for i, row in enumerate(chosen.tolist())}
     table = _table(vectors.matrix[chosen])
 
     def rows(split: str, sentences: list[Sentence]) -> np.ndarray:
-        found = (vectors.row(word) for sentence in sentences for word in sentence.words)
-        return np.asarray([UNKNOWN if row is None else place[row] for row in found], np.int32)
+        numbers = (vectors.row(word) for sentence in sentences for word in sentence.words)
+        return np.asarray([UNKNOWN if row is None else place[row] for row in numbers], np.int32)
 
     missing = {}
     for split, corpus in corpora.items():

@@ -42,20 +42,20 @@ def unique(sentences: Iterable[Sentence]) -> list[Sentence]:
 
 def find_all(sentences: Sequence[Sentence]) -> dict[str, list[Occurrence]]:
     """Form -> its occurrences, in the order of the text."""
-    found: dict[str, list[Occurrence]] = defaultdict(list)
+    occurrences: dict[str, list[Occurrence]] = defaultdict(list)
     row = 0
     for index, sentence in enumerate(sentences):
         for position, (word, tag) in enumerate(
             zip(sentence.words, sentence.tags or (), strict=True)
         ):
             kind = OUTSIDE if tag == OUTSIDE else broad_name(tag[2:])  # one colour, one meaning
-            found[word].append(Occurrence(word, kind, index, position, row))
+            occurrences[word].append(Occurrence(word, kind, index, position, row))
             row += 1
-    return dict(found)
+    return dict(occurrences)
 
 
 def of_words(
-    found: dict[str, list[Occurrence]], words: Sequence[str]
+    occurrences: dict[str, list[Occurrence]], words: Sequence[str]
 ) -> dict[str, list[Occurrence]]:
     """The occurrences of the words that a user asks for.
 
@@ -63,14 +63,16 @@ def of_words(
       ValueError: a word that does not occur; words like it are named.
     """
     for word in words:
-        if word not in found:
-            near = difflib.get_close_matches(word, found, n=3)
+        if word not in occurrences:
+            near = difflib.get_close_matches(word, occurrences, n=3)
             hint = f"; there are {', '.join(map(repr, near))}" if near else ""
             raise ValueError(f"the word {word!r} does not occur in the corpus{hint}")
-    return {word: found[word] for word in words}
+    return {word: occurrences[word] for word in words}
 
 
-def ambiguous(found: dict[str, list[Occurrence]], *, least: int = 4) -> dict[str, list[Occurrence]]:
+def ambiguous(
+    occurrences: dict[str, list[Occurrence]], *, least: int = 4
+) -> dict[str, list[Occurrence]]:
     """Forms of names that have two types or more, each `least` times; the richest first.
 
     Only occurrences of such types are kept. A form must have a capital, be a name somewhere, and
@@ -78,10 +80,10 @@ def ambiguous(found: dict[str, list[Occurrence]], *, least: int = 4) -> dict[str
     """
     chosen: dict[str, list[Occurrence]] = {}
     ranks: dict[str, tuple[int, int]] = {}
-    for form, places in found.items():
+    for form, places in occurrences.items():
         if not (form[:1].isupper() and len(form) > 2 and form.isalpha()):
             continue
-        if len(found.get(form.lower(), ())) > len(places) // 4:
+        if len(occurrences.get(form.lower(), ())) > len(places) // 4:
             continue
         counts = {kind: n for kind, n in Counter(o.type for o in places).items() if n >= least}
         if len(counts) < 2 or set(counts) == {OUTSIDE}:

@@ -37,8 +37,8 @@ def write_report(folder: Path, study: Mapping[str, Any], console: Console) -> No
 
 def tables(study: Mapping[str, Any]) -> list[Table]:
     """The study as tables for a terminal."""
-    made = [_neighbours(study), _separation(study)]
-    return [*made, _taggers(study)] if study["taggers"] else made
+    shown = [_neighbours(study), _separation(study)]
+    return [*shown, _taggers(study)] if study["taggers"] else shown
 
 
 def _table(title: str, *columns: str) -> Table:

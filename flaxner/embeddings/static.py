@@ -44,8 +44,8 @@ class StaticVectors:
 
     def row(self, word: str) -> int | None:
         """The row of a word: as written, else in small letters, else None."""
-        found = self.index.get(word)
-        return self.index.get(word.lower()) if found is None else found
+        index = self.index.get(word)
+        return self.index.get(word.lower()) if index is None else index
 
     def vector(self, word: str) -> np.ndarray:
         """The vector of a word.

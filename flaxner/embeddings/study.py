@@ -61,21 +61,21 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     use_compilation_cache(settings.config.compilation_cache)
     prepared = prepare(settings.config)
     sentences = _sentences(settings, prepared)
-    found = find_all(sentences)
-    asked = of_words(found, settings.words)
-    places = _limited(ambiguous(found))
+    occurrences = find_all(sentences)
+    chosen = of_words(occurrences, settings.words)
+    places = _limited(ambiguous(occurrences))
     layers = parse_layers(settings.layers, prepared.model.config.num_hidden_layers)
     with _said(console, "static vectors"):
         static = _static(settings, prepared)
         for word in settings.words:
             static.vector(word)  # absent: better said now than after training
-    shown = _shown(asked, places, static)
+    shown = _shown(chosen, places, static)
     scratch = prepared.config.model in SCRATCH
     bert = settings.run
     if bert is None and (settings.taggers or scratch):
         bert = _fine_tuned(settings, console)
     encoders = _encoders(settings, prepared, bert, layers)
-    study = _compared(settings, static, encoders, sentences, found, shown, places, console)
+    study = _compared(settings, static, encoders, sentences, occurrences, shown, places, console)
     study |= {
         "corpus": prepared.corpora.get("test", prepared.corpora["train"]).source,
         "taggers": [],

@@ -46,11 +46,16 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
     chosen = Options().changed(options)
     check_devices()
     use_default_cache()
-    found = read_artefact(path)
+    artefact = read_artefact(path)
     predictor = Predictor(
-        found.forward, found.params, len(found.labels), found.limit, jax.devices()[:1]
+        artefact.forward, artefact.params, len(artefact.labels), artefact.limit, jax.devices()[:1]
     )
     tokenizer = load_tokenizer(path)
     return NerPipeline(
-        tokenizer, found.labels, predictor, chosen, scheme=found.scheme, window=found.window
+        tokenizer,
+        artefact.labels,
+        predictor,
+        chosen,
+        scheme=artefact.scheme,
+        window=artefact.window,
     )

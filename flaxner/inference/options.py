@@ -53,14 +53,14 @@ class Options(NamedTuple):
                 'stride needs an aggregation_strategy other than "none"; without it long texts are '
                 "read in windows all the same"
             )
-        made = self._replace(**{k: v for k, v in given.items() if v is not None})
-        made = made._replace(aggregation_strategy=made.aggregation_strategy.lower())
+        options = self._replace(**{k: v for k, v in given.items() if v is not None})
+        options = options._replace(aggregation_strategy=options.aggregation_strategy.lower())
         for name, known in (("aggregation_strategy", STRATEGIES), ("decoder", DECODERS)):
-            if getattr(made, name) not in known:
+            if getattr(options, name) not in known:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(known)}: got {getattr(made, name)!r}"
+                    f"{name} must be one of {', '.join(known)}: got {getattr(options, name)!r}"
                 )
-        return made
+        return options
 
 
 KINDS: dict[str, tuple[type, str]] = {

@@ -186,8 +186,8 @@ class NerPipeline:
         rules = self._tagger.rules if legal else None
 
         def read(chunk: list[Text]) -> Any:
-            found = [checked(text, split=split) for text in chunk]
-            reading = reader.read(found, split=split, delimiter=options.delimiter)
+            whole = [checked(text, split=split) for text in chunk]
+            reading = reader.read(whole, split=split, delimiter=options.delimiter)
             if reading.longest and not self._said:
                 self._said = True
                 logger.warning(

@@ -74,7 +74,7 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
     if source is None and list(given) != ["-"]:
         yield from given
         return
-    found = False
+    any_text = False
     name = source if source not in (None, "-") else "standard input"
     try:
         with contextlib.ExitStack() as stack:
@@ -83,12 +83,12 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
                 file = stack.enter_context(Path(str(source)).open(encoding="utf-8"))
             for line in file:
                 if text := line.rstrip("\r\n"):
-                    found = True
+                    any_text = True
                     yield text
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"cannot read {name}: {reason}") from error
-    if not found:
+    if not any_text:
         raise ValueError(f"{name} has no text: one text a line is expected")
 
 

@@ -133,13 +133,13 @@ class Reader:
         capacity = self.limit - head - tail
         units = _units(words, capacity)
         edges = np.searchsorted(units, np.arange(units[-1] + 2))
-        made = []
+        segments = []
         for first, end, owned_first, owned_end in windows(units, int(units[-1]) + 1, capacity):
             inner = ids[edges[first] : edges[end]]
             own = slice(int(edges[owned_first]), int(edges[owned_end]))
             place = slice(own.start - int(edges[first]), own.stop - int(edges[first]))
-            made.append(([*self._head, *inner, *self._tail], place))
-        return made
+            segments.append(([*self._head, *inner, *self._tail], place))
+        return segments
 
 
 def _units(words: np.ndarray, capacity: int) -> np.ndarray:

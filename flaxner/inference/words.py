@@ -105,9 +105,9 @@ class WordTagger:
         allowed = self.rules if legal else None
 
         def read(chunk: list[Sequence[str]]) -> Any:
-            found = [Sentence(tuple(checked(words, split=True))) for words in chunk]
-            segments = align(found, self.tokenizer, None, limit)
-            return segments, [len(sentence.words) for sentence in found]
+            sentences = [Sentence(tuple(checked(words, split=True))) for words in chunk]
+            segments = align(sentences, self.tokenizer, None, limit)
+            return segments, [len(sentence.words) for sentence in sentences]
 
         def submit(item: Any) -> Callable[[], list[list[str]]]:
             segments, sizes = item
@@ -119,8 +119,8 @@ class WordTagger:
                 rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
                 rows_WC[segments.words[cells]] = logits_TC[cells]
                 borders = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-                found = best_labels(softmax(rows_WC), borders, allowed)
-                tags = [self.labels[label] for label in found.tolist()]
+                labels = best_labels(softmax(rows_WC), borders, allowed)
+                tags = [self.labels[label] for label in labels.tolist()]
                 return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
 
             return answer

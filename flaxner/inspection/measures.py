@@ -59,7 +59,7 @@ class Plan:
       tokens: real ones, over the whole run.
       fill: share of real tokens in the rows; `unpacked`: with one segment a row.
       windowed: sentences over the limit.
-      seconds: of the run, if it can be told; `told_by`: the run that tells it.
+      seconds: of the run, if known; `measured_by`: the earlier run it is taken from.
     """
 
     steps: int
@@ -69,21 +69,21 @@ class Plan:
     unpacked: float
     windowed: int
     seconds: float | None = None
-    told_by: str = ""
+    measured_by: str = ""
 
 
 def type_differences(corpora: Mapping[str, Corpus]) -> list[str]:
     """Types that not every split has, a sentence each."""
     types = {split: set(corpus.types) for split, corpus in corpora.items()}
-    said = []
+    lines = []
     for kind in sorted(set().union(*types.values())):
         having = [split for split in types if kind in types[split]]
         lacking = [split for split in types if kind not in types[split]]
         if lacking:
             refused = "; training refuses it" if "train" in lacking else ""
-            said.append(f"{kind} is in {' and '.join(having)}, not in {' or '.join(lacking)}")
-            said[-1] += refused
-    return said
+            lines.append(f"{kind} is in {' and '.join(having)}, not in {' or '.join(lacking)}")
+            lines[-1] += refused
+    return lines
 
 
 def repeated(corpus: Corpus, known: Corpus) -> Repeated:
@@ -91,17 +91,17 @@ def repeated(corpus: Corpus, known: Corpus) -> Repeated:
     tagged: dict[tuple[str, ...], set[Any]] = {}
     for sentence in known:
         tagged.setdefault(sentence.words, set()).add(sentence.tags)
-    found = [sentence for sentence in corpus if sentence.words in tagged]
+    repeats = [sentence for sentence in corpus if sentence.words in tagged]
     return Repeated(
-        len(found),
-        sum(len(s.words) >= LONG for s in found),
-        sum(s.tags not in tagged[s.words] for s in found),
-        max((s.words for s in found), key=len, default=()),
+        len(repeats),
+        sum(len(s.words) >= LONG for s in repeats),
+        sum(s.tags not in tagged[s.words] for s in repeats),
+        max((s.words for s in repeats), key=len, default=()),
     )
 
 
 def repeated_within(corpus: Corpus) -> int:
-    """How many sentences are there again, word for word."""
+    """How many sentences repeat an earlier one, word for word."""
     return len(corpus) - len({sentence.words for sentence in corpus})
 
 
@@ -121,18 +121,18 @@ def ambiguous_forms(corpus: Corpus) -> list[Form]:
                     counter = readings.get(words[i : i + size])
                     if counter is not None and set(tags[i : i + size]) == {OUTSIDE}:
                         counter[OUTSIDE] += 1
-    found = [Form(" ".join(form), counts) for form, counts in readings.items() if len(counts) > 1]
-    return sorted(found, key=lambda f: (max(f.readings.values()) - f.readings.total(), f.text))
+    forms = [Form(" ".join(form), counts) for form, counts in readings.items() if len(counts) > 1]
+    return sorted(forms, key=lambda f: (max(f.readings.values()) - f.readings.total(), f.text))
 
 
 def seen_names(corpus: Corpus, train: Corpus) -> tuple[int, int]:
     """(entities of a corpus that the training corpus has with form and type, all entities)."""
-    known, found = (
+    known, entities = (
         [(s.words[a:b], kind) for s in side for a, b, kind in tags_to_spans(s.tags or ())]
         for side in (train, corpus)
     )
     names = set(known)
-    return sum(name in names for name in found), len(found)
+    return sum(name in names for name in entities), len(entities)
 
 
 def token_lengths(corpus: Corpus, tokenizer: Any) -> tuple[Segments, np.ndarray]:
@@ -171,7 +171,7 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
         multiple=devices * config.accumulate,
     )
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
-    speed, told_by = _speed(config, devices)
+    speed, measured_by = _speed(config, devices)
     return Plan(
         steps=batches.num_steps,
         steps_per_epoch=batches.steps_per_epoch,
@@ -180,7 +180,7 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
         unpacked=float(segments.lengths.sum()) / (len(segments) * config.row_length),
         windowed=windowed,
         seconds=tokens / speed if speed else None,
-        told_by=told_by,
+        measured_by=measured_by,
     )
 
 

@@ -96,7 +96,7 @@ class Report:
             self.say(line)
 
     def tokens(self, config: TrainConfig, corpora: Mapping[str, Corpus]) -> None:
-        """Lengths in tokens, fill, steps and time; or why they cannot be told."""
+        """Lengths in tokens, fill, steps and time; or why they are unknown."""
         try:
             tokenizer = tokenizer_of(config.model, config.revision, corpora["train"])
         except ValueError as error:
@@ -119,8 +119,8 @@ class Report:
         rows = []
         for a, b in bounds:
             bar = ("█" if self.live else "#") * -(-BAR * counts["train"].get((a, b), 0) // most)
-            found = (f"{by_bound.get((a, b), 0):,}" for by_bound in counts.values())
-            rows.append((f"{a:,}-{b:,}", *found, bar))
+            shown = (f"{by_bound.get((a, b), 0):,}" for by_bound in counts.values())
+            rows.append((f"{a:,}-{b:,}", *shown, bar))
         title = "Tokens of a sentence, [CLS] and [SEP] included (the bar is the training split)"
         self.table(title, ("tokens", *counts, " "), rows)
         for split, values in lengths.items():
@@ -150,7 +150,7 @@ class Report:
         else:
             self.say(
                 f"Time: about {plan.seconds / 60:,.1f} min, evaluations not counted, "
-                f"at the speed of the run in {plan.told_by}"
+                f"at the speed of the run in {plan.measured_by}"
             )
 
     def repeated(self, corpora: Mapping[str, Corpus]) -> None:
@@ -158,21 +158,21 @@ class Report:
         train = corpora["train"]
         self.say(
             f"\nRepetition: {inspection.repeated_within(train):,} sentences of the training split "
-            "are there again"
+            "repeat an earlier one"
         )
         for split, corpus in corpora.items():
             if split == "train":
                 continue
-            found = inspection.repeated(corpus, train)
+            shared = inspection.repeated(corpus, train)
             seen, total = inspection.seen_names(corpus, train)
             self.say(
-                f"{split}: {found.sentences:,} of {len(corpus):,} sentences are in the training "
-                f"split ({found.long:,} of them of {inspection.LONG} words or more, "
-                f"{found.retagged:,} with other tags); "
+                f"{split}: {shared.sentences:,} of {len(corpus):,} sentences are in the training "
+                f"split ({shared.long:,} of them of {inspection.LONG} words or more, "
+                f"{shared.retagged:,} with other tags); "
                 f"{seen:,} of {total:,} entities have a form and type seen there"
             )
-            if found.long:
-                self.say(f"  such as: {' '.join(found.example)[:200]}")
+            if shared.long:
+                self.say(f"  such as: {' '.join(shared.example)[:200]}")
 
     def ambiguous(self, train: Corpus) -> None:
         """The forms that a table of forms would get wrong most often."""

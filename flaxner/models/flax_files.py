@@ -60,7 +60,7 @@ def named_for_torch(tensors: Mapping[str, np.ndarray], source: str) -> dict[str,
       ValueError: weights within and outside of "params", or two that are the same.
     """
     wrapped = any(name.startswith(WRAPPER) for name in tensors)
-    made: dict[str, np.ndarray] = {}
+    renamed: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if wrapped and not name.startswith(WRAPPER):
             if name.split(".")[0] in BESIDE:
@@ -70,10 +70,10 @@ def named_for_torch(tensors: Mapping[str, np.ndarray], source: str) -> dict[str,
         if leaf == "kernel":
             tensor = np.ascontiguousarray(tensor.T)
         new = f"{parent}{dot}{LEAVES.get(leaf, leaf)}"
-        if new in made:
+        if new in renamed:
             raise ValueError(f"{source} holds {new} twice, under two of Flax's names")
-        made[new] = tensor
-    return made
+        renamed[new] = tensor
+    return renamed
 
 
 def _flat(path: Path) -> dict[str, np.ndarray]:

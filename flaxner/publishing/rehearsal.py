@@ -63,7 +63,7 @@ def rehearse(
 
 
 def _predictions(folder: Path, corpora: Mapping[str, Corpus]) -> dict[str, list[Predicted]]:
-    made = {}
+    predictions = {}
     for split, corpus in corpora.items():
         if split == "train":
             continue
@@ -76,8 +76,8 @@ def _predictions(folder: Path, corpora: Mapping[str, Corpus]) -> dict[str, list[
                     f"the words {before.words} of {corpus.source} do not survive in a file of "
                     f"predictions: {after.words}"
                 )
-        made[split] = rows[:SHOWN]
-    return made
+        predictions[split] = rows[:SHOWN]
+    return predictions
 
 
 def _model_files(

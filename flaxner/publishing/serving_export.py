@@ -36,11 +36,11 @@ def export_model(
     """
     ner = pipeline("ner", model=model)
     path = ner.export(output_dir, weights=weights)
-    made: dict[str, Any] = {"folder": str(path), "weights": weights}
-    made["megabytes"] = round(folder_bytes(path) / 1e6, 1)
+    report: dict[str, Any] = {"folder": str(path), "weights": weights}
+    report["megabytes"] = round(folder_bytes(path) / 1e6, 1)
     if corpus.get("file") is None and corpus.get("dataset") is None:
-        return made
+        return report
     before, after = (
         evaluate(source, options=options, **corpus).report.overall_f1 for source in (ner, path)
     )
-    return {**made, "overall_f1": after, "model_f1": before, "f1_loss": before - after}
+    return {**report, "overall_f1": after, "model_f1": before, "f1_loss": before - after}

@@ -73,7 +73,7 @@ def cross_validate(
             write_json(run.results, summary)
     finally:
         run.release()
-    for line in told(summary):
+    for line in summary_lines(summary):
         console.print(line, highlight=False)
     best = max(range(len(folds)), key=lambda i: results[i]["validation"]["overall_f1"])
     return folds[best].hub, summary
@@ -86,14 +86,14 @@ def fold_folder(path: Path, number: int) -> Path:
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation (of a sample, n - 1) of the folds' scores, and each of them."""
-    made: dict[str, Any] = {"folds": len(results)}
+    summary: dict[str, Any] = {"folds": len(results)}
     for split in ("validation", "test"):
         reports = [result[split] for result in results if split in result]
         if not reports:
             continue
         types = sorted({kind for report in reports for kind in report["per_type"]})
-        made[split] = {name: _spread([report[name] for report in reports]) for name in OVERALL}
-        made[split]["per_type"] = {
+        summary[split] = {name: _spread([report[name] for report in reports]) for name in OVERALL}
+        summary[split]["per_type"] = {
             kind: {
                 name: _spread([r["per_type"][kind][name] for r in reports if kind in r["per_type"]])
                 for name in BY_TYPE
@@ -101,12 +101,12 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for kind in types
         }
         for name in ("words_in_corpus", "words_scored"):
-            made[split][name] = [report[name] for report in reports]
-    made["train"] = {
+            summary[split][name] = [report[name] for report in reports]
+    summary["train"] = {
         name: [result["train"][name] for result in results]
         for name in ("steps", "best_step", "seconds")
     }
-    return made
+    return summary
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def pooled(folds: Sequence[RunFolder]) -> dict[str, Any]:
     """The folds' validation predictions scored as one corpus: every sentence once, unseen."""
-    found = [read_run_predictions(fold)["validation"] for fold in folds]
-    sentences = [sentence for fold in found for sentence in fold]
+    folded = [read_run_predictions(fold)["validation"] for fold in folds]
+    sentences = [sentence for fold in folded for sentence in fold]
     gold = [list(sentence.gold) for sentence in sentences]
     predicted = [list(sentence.tags) for sentence in sentences]
     return dataclasses.asdict(
@@ -125,7 +125,7 @@ def pooled(folds: Sequence[RunFolder]) -> dict[str, Any]:
     )
 
 
-def told(summary: Mapping[str, Any]) -> list[str]:
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """The summary in lines."""
     lines = []
     for split in ("validation", "test"):

@@ -82,7 +82,7 @@ class Loop:
 
         Raises:
           RunStopped: a stop was asked for; the state is kept.
-          NotFinite: loss, gradient or parameters left the range of numbers.
+          NotFinite: loss, gradient or parameters are not finite.
         """
         with self.interruption.deferred():
             return self._train(state, keeper)
@@ -136,7 +136,7 @@ class Loop:
 
     def _save(self, step: int, state: TrainState, log: MetricsLog, keeper: Keeper) -> None:
         if not bool(all_finite(state.params)):
-            raise NotFinite(f"the parameters are no numbers after step {step}")
+            raise NotFinite(f"a parameter is not a finite number after step {step}")
         log.sync()
         self._update(logged_lines=log.lines)
         keeper.save(state, self.progress, self.fingerprint)
@@ -152,8 +152,8 @@ class Loop:
         values = {name: np.asarray(value).item() for name, value in metrics.items()}
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
-                said = name.replace("grad_norm", "gradient norm")
-                raise NotFinite(f"the {said} is {values[name]} at step {step}")
+                title = name.replace("grad_norm", "gradient norm")
+                raise NotFinite(f"the {title} is {values[name]} at step {step}")
         bar.update(step, tokens, values["loss"])
         if self.config.label_tokens == "all":
             values["labelled_tokens"] = values.pop("words")

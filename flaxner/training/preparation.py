@@ -139,8 +139,8 @@ def check_types(corpora: Mapping[str, Corpus]) -> None:
         unseen = sorted(set(corpus.types) - known)
         if unseen:
             raise ValueError(
-                f"{corpus.source} has the type {unseen[0]!r}, which the training corpus "
-                f"{corpora['train'].source} has not; it has {', '.join(sorted(known))}"
+                f"{corpus.source} has the type {unseen[0]!r}, which does not occur in the training "
+                f"corpus {corpora['train'].source}; it has {', '.join(sorted(known))}"
             )
 
 

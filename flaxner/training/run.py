@@ -42,7 +42,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
 
     Raises:
       ValueError: settings, corpus, model or output folder do not fit, and nothing was written;
-        or the loss is no number, and the last good checkpoint stays.
+        or the loss is not finite, and the last good checkpoint stays.
       RunStopped: a signal came, a process or device failed, or the folder could not be written;
         the message says what is saved and how to go on, `code` is an exit code for a script.
     """

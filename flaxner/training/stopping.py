@@ -24,7 +24,7 @@ class EvaluationCut(Exception):
 
 
 class NotFinite(ArithmeticError):
-    """Loss, gradient or parameters are no numbers any more."""
+    """Loss, gradient or parameters are not finite."""
 
 
 @jax.jit

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, local_file
-from flaxner.data.readers.spacy_json import IN_GROUPS, PARTLY, UNTOLD
+from flaxner.data.readers.spacy_json import IN_GROUPS, PARTLY, UNANNOTATED
 from flaxner.data.readers.spans import without_overlaps
 from flaxner.data.tags import Span, spans_to_tags
 
@@ -55,7 +55,7 @@ def _sentences(
     if entities is None:
         return []
     marked = document.has_annotation("SENT_START")
-    made = []
+    sentences = []
     for sentence in document.sents if marked else [document[:]]:
         tokens = [token for token in sentence if not token.is_space]
         if group is None and any(token.ent_iob == MISSING for token in tokens):
@@ -71,8 +71,8 @@ def _sentences(
             words = tuple(token.text for token in tokens)
             if group is not None:
                 spans = _apart(path, number, words, spans, options, notes)
-            made.append(Raw(words, spans_to_tags(spans, len(words)), number, number + 1))
-    return made
+            sentences.append(Raw(words, spans_to_tags(spans, len(words)), number, number + 1))
+    return sentences
 
 
 def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | None:
@@ -87,7 +87,7 @@ def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | Non
         return None
     # A word that spaCy has seen is O, B or I.
     if not any(token.ent_iob != MISSING for token in document):
-        notes.count(UNTOLD)
+        notes.count(UNANNOTATED)
         return None
     return list(document.ents)
 

@@ -15,7 +15,7 @@ OF_ROWS = frozenset(
     ("id", "annotator", "annotation_id", "completion_id", "created_at", "updated_at")
 ) | {"lead_time", "agreement", "history", "inner_id", "annotators", "was_cancelled"}
 SKIPPED = "tasks are left out: they were skipped"
-UNTOLD = "tasks are left out: nobody annotated them (predictions are no annotations)"
+UNANNOTATED = "tasks are left out: nobody annotated them (predictions are no annotations)"
 TRUTH = "tasks have several annotations: the one marked as ground truth is read"
 AGREED = "tasks have several annotations that agree: they are read once"
 CONTRADICTED = "tasks are left out: their annotations contradict each other, and %s"
@@ -90,7 +90,7 @@ def read_minimal(
         number = record.get("id")
         name = f"task {number}" if number is not None else f"the task of line {line}"
         if record.get("annotation_id", 0) is None:
-            notes.count(UNTOLD, name)
+            notes.count(UNANNOTATED, name)
             continue
         try:
             task = _row(source, line, name, record, columns, options, notes)
@@ -153,7 +153,7 @@ def _chosen(
     """The regions of the annotation that counts."""
     given = task.get("annotations", task.get("completions"))
     if not given:
-        raise Unreadable(UNTOLD)
+        raise Unreadable(UNANNOTATED)
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
         what = f"{name}: annotations must be written out, not as numbers: got {short(given)}"
         raise BadCorpus(source, line, what)

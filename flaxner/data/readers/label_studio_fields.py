@@ -84,7 +84,9 @@ class Fields:
                 for at, text in enumerate(texts):
                     regions = tuple(found.get((field, at), ()))
                     document = number if dialogue else None
-                    yield Annotated(task.line, text, regions, None, document, name, told=True)
+                    yield Annotated(
+                        task.line, text, regions, None, document, name, marks_reviewed=True
+                    )
 
     def _say(self, tasks: Sequence[Task], labelled: Sequence[str]) -> None:
         controls = list(dict.fromkeys(m.control for task in tasks for m in task.marked))

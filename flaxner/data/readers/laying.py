@@ -61,7 +61,7 @@ class _Layer:
 
     def placed(self, item: Annotated) -> Annotated | Raw | None:
         """A text with its regions in characters; None: the rest of the file must show how."""
-        if not item.told:
+        if not item.marks_reviewed:
             self.seen += 1
             self.empty += not item.regions
         if any(region.text.strip() for region in item.regions):

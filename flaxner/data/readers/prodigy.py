@@ -47,7 +47,7 @@ def read(
         item = annotated(source, line, full, options)
         if item is not None:
             key = str(record.get("_input_hash", f"line {line}"))
-            texts.setdefault(key, []).append(dataclasses.replace(item, told=True))
+            texts.setdefault(key, []).append(dataclasses.replace(item, marks_reviewed=True))
     for items in texts.values():
         first = items[0]
         if any(set(item.regions) != set(first.regions) for item in items):

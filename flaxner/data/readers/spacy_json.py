@@ -19,7 +19,7 @@ from flaxner.data.readers.spanned import (
 from flaxner.data.tags import parse_tag, tag_fault
 
 UNKNOWN = "-"  # spaCy 2's tag of a word that nobody has looked at
-UNTOLD = "documents without entity annotation are left out"
+UNANNOTATED = "documents without entity annotation are left out"
 IN_GROUPS = (
     "documents with spans in span groups only are left out; --spans-column NAME reads a group"
 )
@@ -94,7 +94,7 @@ def _document(
         notes.count(IN_GROUPS)
         return
     if items is None:
-        notes.count(UNTOLD)
+        notes.count(UNANNOTATED)
         return
     regions = read_regions(source, line, wanted or "ents", items)
     offsets = token_offsets(record["tokens"], text)
@@ -105,7 +105,7 @@ def _document(
             if start <= r.start < end or (r.start >= end == len(text))
         )
         words = [(a - start, b - start) for a, b in offsets or () if start <= a and b <= end]
-        yield Annotated(line, text[start:end], inside, words or None, number, told=True)
+        yield Annotated(line, text[start:end], inside, words or None, number, marks_reviewed=True)
 
 
 def _sentences(marks: Any, regions: Sequence[Region], length: int) -> list[tuple[int, int]]:

@@ -46,7 +46,7 @@ class Annotated:
       offsets: the words, where the tool has divided the text.
       document: number of the document, if the file tells.
       name: how a message calls it, such as "task 7"; empty: by its line.
-      told: whether the tool tells texts without entities from texts that nobody looked at.
+      marks_reviewed: whether the tool tells texts without entities from those nobody looked at.
     """
 
     line: int
@@ -55,7 +55,7 @@ class Annotated:
     offsets: Offsets | None = None
     document: int | None = None
     name: str = ""
-    told: bool = False
+    marks_reviewed: bool = False
 
 
 def named(

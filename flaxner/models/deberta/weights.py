@@ -54,30 +54,30 @@ def _embeddings(config: DebertaConfig) -> list[Rule]:
         "position_embeddings/embedding": config.position_biased_input,
         "token_type_embeddings/embedding": config.type_vocab_size > 0,
     }
-    found = [
+    tables = [
         Rule(f"embeddings/{name}", f"{_EMBEDDINGS}.{name.split('/')[0]}.weight")
         for name, is_there in names.items()
         if is_there
     ]
     if config.embedding_size not in (0, config.hidden_size):
         theirs = f"{_EMBEDDINGS}.embed_proj.weight"
-        found.append(Rule("embeddings/projection/kernel", theirs, transpose=True))
-    return found
+        tables.append(Rule("embeddings/projection/kernel", theirs, transpose=True))
+    return tables
 
 
 def _relative_projections(config: DebertaConfig) -> list[Rule]:
     second = isinstance(config, DebertaV2Config)
     if isinstance(config, DebertaV2Config) and config.share_att_key:
         return []
-    found: list[Rule] = []
+    projections: list[Rule] = []
     if C2P in config.pos_att_type:
         theirs = f"{_SELF}.{'pos_key_proj' if second else 'pos_proj'}"
         kernel, bias = Rule.linear(f"{_PROJECTIONS}/relative_key", theirs)
-        found += [kernel, bias] if second else [kernel]
+        projections += [kernel, bias] if second else [kernel]
     if P2C in config.pos_att_type:
         theirs = f"{_SELF}.{'pos_query_proj' if second else 'pos_q_proj'}"
-        found += Rule.linear(f"{_PROJECTIONS}/relative_query", theirs)
-    return found
+        projections += Rule.linear(f"{_PROJECTIONS}/relative_query", theirs)
+    return projections
 
 
 NAMES = WeightNames(
