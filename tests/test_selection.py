@@ -79,7 +79,7 @@ def test_a_type_that_only_the_test_has_may_be_dropped(tmp_path):
         ({"held_out": 0.1, "cross_validation": 3}, "exclude each other"),
         ({"held_out": 0.1, "validation_file": "x"}, "exclude each other"),
         ({"held_out": 1.0}, "held_out must be at most 0.9: got 1.0"),
-        ({"held_out": float("nan")}, "held_out must be at least 0: got nan"),
+        ({"held_out": float("nan")}, "held_out must be a finite number: got nan"),
         ({"cross_validation": 1}, "cross_validation must be at least 2 folds"),
         ({"cross_validation": 3, "fold": 4}, "fold must be at most cross_validation: 4 > 3"),
         ({"fold": 1}, "fold must be at most cross_validation: 1 > 0"),
