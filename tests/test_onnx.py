@@ -9,7 +9,9 @@ from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing import quantization
 from flaxner.publishing.quantization import measure
+from tests.compare import assert_close
 from tests.conftest import ROOT
+from tests.families import each_family
 from tests.tiny import SIZES
 from tests.wordpiece import tiny_tokenizer
 
@@ -142,3 +144,28 @@ def test_onnx_before_the_run_is_onnx_alone():
     assert alone(["runs/x", "--onnx", "int8"]) == ["runs/x", "--onnx", "int8"]
     assert alone(["runs/x", "--onnx"]) == ["runs/x", "--onnx=float32"]
     assert alone(["--onnx=int8", "x"]) == ["--onnx=int8", "x"]
+
+
+@pytest.mark.slow
+@each_family
+def test_every_family_answers_as_in_torch(family, tmp_path):
+    """Positions that count tokens, and models that take no token types whatever the tokenizer."""
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import torch
+
+    from flaxner.publishing.onnx import write_onnx
+
+    model = family.torch_model(initializer_range=0.2)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    file = write_onnx(tmp_path, family.model().config.positions)
+    for rows, length in ((3, 9), (1, 33)):
+        feed = batch(rows, length)
+        feed["input_ids"][feed["attention_mask"] == 0] = model.config.pad_token_id
+        if not getattr(family.model().config, "type_vocab_size", 0):
+            feed.pop("token_type_ids")
+        with torch.no_grad():
+            expected = model(**{k: torch.from_numpy(v) for k, v in feed.items()}).logits.numpy()
+        here = feed["attention_mask"] == 1
+        assert_close("logits", answers(file, feed)[here], expected[here])

@@ -8,6 +8,7 @@ recognises: it makes one Attention node of each layer's.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,8 @@ def write_onnx(folder: Path, positions: int) -> Path:
     model = AutoModelForTokenClassification.from_pretrained(
         str(folder), dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     )
-    known = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).model_input_names
+    given = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).model_input_names
+    known = set(given) & set(inspect.signature(model.forward).parameters)
     # With a mask of ones alone the traced program has no mask, and padding would be attended to.
     mask = torch.ones(EXAMPLE, dtype=torch.long)
     mask[-1, EXAMPLE[1] // 2 :] = 0
