@@ -126,7 +126,7 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path):
 
 
 def test_training_a_tokenizer_is_reproducible():
-    from flaxner.data.tokenizer import train_wordpiece
+    from flaxner.data.tokenizer_training import train_wordpiece
     from tests.wordpiece import TEXTS
 
     vocabularies = [train_wordpiece(iter(TEXTS), 150).get_vocab() for _ in range(3)]

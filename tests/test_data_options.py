@@ -16,7 +16,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.tags import tags_to_spans
-from flaxner.data.tokenizer import train_wordpiece
+from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll

@@ -17,7 +17,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
 from flaxner.data.segments import align
 from flaxner.data.tags import LabelScheme
-from flaxner.data.tokenizer import train_wordpiece
+from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.inspection import measures as inspection
 from flaxner.inspection.report import inspect
 from flaxner.models.scratch import scratch_tokenizer

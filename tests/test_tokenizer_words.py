@@ -2,7 +2,8 @@
 
 import pytest
 
-from flaxner.data.tokenizer import plain_backend, train_wordpiece, words_of
+from flaxner.data.tokenizer import plain_backend, words_of
+from flaxner.data.tokenizer_training import train_wordpiece
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import functools
 
-from flaxner.data.tokenizer import train_wordpiece
+from flaxner.data.tokenizer_training import train_wordpiece
 
 TEXTS = (
     "The headquarters of Google is located in Mountain View , California .",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flaxner.data.tokenizer import plain_backend
+from flaxner.data.tokenizer import words_backend
 
 IGNORED_LABEL = -100  # of positions that carry no label, as torch's cross_entropy has it
 SENTENCES_AT_ONCE = 2048  # sentences tokenised at once: bounds memory, feeds all threads
@@ -94,7 +94,7 @@ def align(
     Raises:
       ValueError: a tag that the scheme does not know.
     """
-    backend = plain_backend(tokenizer)
+    backend = words_backend(tokenizer)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []

@@ -1,10 +1,10 @@
-"""Fast tokenizers: loaded, checked, trained. The only door to `transformers`' tokenizers."""
+"""Fast tokenizers: loaded, checked, made ready for words."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -121,52 +121,6 @@ def length_limit(tokenizer: Any, most: int, source: str = "the model") -> int:
     return int(min(said, most))
 
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-def train_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> Any:
-    """A new WordPiece tokenizer (Schuster and Nakajima 2012), as BERT's, from texts.
-
-    Equal texts give equal vocabularies on any machine.
-
-    Args:
-      texts: sentences of the training corpus.
-      vocab_size: at most so many entries.
-      lowercase: fold case, as uncased models do.
-    """
-    from tokenizers import models
-    from tokenizers.trainers import WordPieceTrainer
-    from transformers import BertTokenizer
-
-    texts = list(texts)
-    learner = _bert_backend(models.WordPiece(unk_token="[UNK]"), lowercase)
-    letters = sorted({c for text in texts for c in learner.normalizer.normalize_str(text)})
-    # The trainer numbers the inner letters in the order of a hash table, which differs from run
-    # to run, and breaks ties by those numbers. Given as special tokens they come in our order.
-    inner = [f"##{letter}" for letter in letters if not letter.isspace()]
-    trainer = WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *inner], show_progress=False
-    )
-    learner.train_from_iterator(texts, trainer)
-    used = learner.get_vocab()
-    tokens = sorted(used, key=used.__getitem__)
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    backend = _bert_backend(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
-    return BertTokenizer(tokenizer_object=backend, do_lower_case=lowercase)
-
-
-def _bert_backend(model: Any, lowercase: bool) -> Any:
-    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
-
-    backend = Tokenizer(model)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    ids = [SPECIAL_TOKENS.index(token) for token in ("[SEP]", "[CLS]")]
-    backend.post_processor = processors.BertProcessing(("[SEP]", ids[0]), ("[CLS]", ids[1]))
-    return backend
-
-
 def plain_backend(tokenizer: Any) -> Any:
     """A copy of the Rust tokenizer that neither cuts nor pads, whatever its file says."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -174,6 +128,47 @@ def plain_backend(tokenizer: Any) -> Any:
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def words_backend(tokenizer: Any) -> Any:
+    """As `plain_backend`, for words that are given one by one.
+
+    Byte-level tokenizers know the beginning of a word by the space before it, which a given word
+    has not: theirs gets one.
+    """
+    return _spaced(plain_backend(tokenizer))[0]
+
+
+def give_prefix_space(tokenizer: Any) -> bool:
+    """Have a tokenizer put a space before given words, for good: it is saved so, too.
+
+    Training sees words; whoever loads the published tokenizer must cut them as training did.
+
+    Returns:
+      whether it did not do so before.
+    """
+    backend, changed = _spaced(tokenizer.backend_tokenizer)
+    if changed:
+        tokenizer._tokenizer = backend
+        tokenizer.add_prefix_space = True
+        tokenizer.init_kwargs["add_prefix_space"] = True
+    return changed
+
+
+def _spaced(backend: Any) -> tuple[Any, bool]:
+    """The Rust tokenizer with `add_prefix_space` in its byte-level parts; whether it was off."""
+    state = json.loads(backend.to_str())
+    parts = [state.get("pre_tokenizer") or {}, state.get("post_processor") or {}]
+    byte_level = False
+    while parts:
+        part = parts.pop()
+        parts += [*part.get("pretokenizers", ()), *part.get("processors", ())]
+        if part.get("add_prefix_space") is False:
+            part["add_prefix_space"] = True
+            byte_level |= part.get("type") == "ByteLevel"
+    if not byte_level:
+        return backend, False
+    return type(backend).from_str(json.dumps(state)), True
 
 
 def words_of(backend: Any, text: str) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ import numpy as np
 from flaxner.data.batches import evaluation_batches
 from flaxner.data.corpus import Sentence
 from flaxner.data.segments import Segments, align
+from flaxner.data.tokenizer import words_backend
 from flaxner.models.network import Model, Params
 from flaxner.training.step import INPUTS
 
@@ -125,11 +126,14 @@ class ContextualEncoder:
 
     def _cut_foreign(self, owners: np.ndarray, segments: Segments, words: list[str]) -> None:
         """In windows, tokens after the last owned word's own belong to words owned elsewhere."""
+        backend = words_backend(self.tokenizer)
         several = np.bincount(segments.sentences, minlength=1)[segments.sentences] > 1
         for index in np.flatnonzero(several):
             low, high = segments.starts[index], segments.starts[index + 1] - 1
             last = int(owners[high - 1])
             if last >= 0:
-                own = len(self.tokenizer(words[last], add_special_tokens=False)["input_ids"])
+                last_word = [words[last]]
+                encoding = backend.encode(last_word, is_pretokenized=True, add_special_tokens=False)
+                own = len(encoding.ids)
                 first = low + int(np.flatnonzero(owners[low:high] == last)[0])
                 owners[first + max(own, 1) : high] = -1

@@ -181,7 +181,10 @@ class Aggregator:
                 "end": end,
             }
             if strategy == "word":
-                entity["text"] = reading.texts[owner][start:end]
+                text = reading.texts[owner][start:end]  # SentencePiece counts spaces in
+                entity["start"] = start + len(text) - len(text.lstrip())
+                entity["end"] = start + len(text.rstrip())
+                entity["text"] = text.strip()
                 entity["start_word"] = _word_number(tokens, units, sequence, low)
                 entity["end_word"] = _word_number(tokens, units, sequence, high - 1) + 1
             flat.append(entity)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -86,6 +87,9 @@ class Reader:
         self.limit, self.windowed = limit, not truncation and stride is None
         self._backend = plain_backend(tokenizer)
         self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
+        # SentencePiece parts words at white space alone; corpora have marks as words of their own.
+        marked = self._backend.encode("a.", add_special_tokens=False).word_ids
+        self._parts_marks = len(set(marked)) == 1
         probe = self._backend.encode("a")
         inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
         self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
@@ -108,7 +112,7 @@ class Reader:
             counts = [1 + len(encoding.overflowing) for encoding in encodings]
             owners = np.repeat(np.arange(len(texts)), counts).tolist()
             pieces = [piece for one in encodings for piece in (one, *one.overflowing)]
-        builder = _Builder(len(self._head), len(self._tail))
+        builder = _Builder(len(self._head), len(self._tail), texts if self._parts_marks else None)
         longest = 0
         for piece, owner in zip(pieces, owners, strict=True):
             ids = piece.ids
@@ -150,6 +154,33 @@ def _units(words: np.ndarray, capacity: int) -> np.ndarray:
     return np.cumsum(begins | ((since % capacity == 0) & (since > 0))) - 1
 
 
+def apart(
+    text: str, offsets: Sequence[tuple[int, int]], words: Sequence[int | None]
+) -> list[int | None]:
+    """Words numbered anew, so that marks are words of their own, as in corpora.
+
+    A token is never parted, and SentencePiece's lone "▁", which stands for nothing or for the
+    very character of the token after it, belongs to that token.
+    """
+    numbers: list[int | None] = []
+    number, word, last, reached = -1, None, "", 0
+    for (start, end), own in zip(offsets, words, strict=True):
+        piece = text[start:end].strip()
+        if own != word or not numbers:
+            number, word, last = number + 1, own, ""
+        elif piece and last and start >= reached and (is_mark(piece[0]) or is_mark(last)):
+            number += 1
+        last, reached = piece[-1] if piece else last, end
+        numbers.append(number)
+    return numbers
+
+
+def is_mark(character: str) -> bool:
+    """Punctuation and symbols as BERT splits at them (Devlin et al. 2019)."""
+    ascii_mark = character.isascii() and character.isprintable() and not character.isalnum()
+    return (ascii_mark and character != " ") or unicodedata.category(character).startswith("P")
+
+
 def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:
     sizes = (len(word) + len(delimiter) for word in words)
     return list(itertools.accumulate(sizes, initial=0))
@@ -158,8 +189,9 @@ def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:
 class _Builder:
     """Collects segments and tokens in flat lists."""
 
-    def __init__(self, head: int, tail: int) -> None:
+    def __init__(self, head: int, tail: int, marked: Sequence[Text] | None) -> None:
         self.head, self.tail = head, tail
+        self.marked = marked  # running texts whose marks are words that the tokenizer has not seen
         self.model_ids: list[list[int]] = []
         self.own: list[tuple[int, int]] = []  # positions of the model's that tokens come from
         self.place = 0
@@ -195,6 +227,8 @@ class _Builder:
     def _sequence(self, ids: list[int], piece: Any, owner: int, shift: list[int] | None) -> None:
         inside = slice(self.head, len(ids) - self.tail)
         offsets, words = piece.offsets[inside], piece.word_ids[inside]
+        if shift is None and self.marked is not None:
+            words = apart(str(self.marked[owner]), offsets, words)
         if shift is not None:
             offsets = [
                 (a + shift[word], b + shift[word])

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flaxner.data.corpus import Corpus
-from flaxner.data.tokenizer import load_tokenizer, train_wordpiece
+from flaxner.data.tokenizer import load_tokenizer
+from flaxner.data.tokenizer_training import (
+    train_byte_bpe,
+    train_deberta_unigram,
+    train_unigram,
+    train_wordpiece,
+)
 from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.config import EncoderConfig
 
@@ -32,7 +38,12 @@ SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context mu
 
 
 # kind of tokenizer -> (texts, size of the vocabulary) -> one of `transformers`
-TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {"wordpiece": train_wordpiece}
+TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {
+    "wordpiece": train_wordpiece,
+    "byte_bpe": train_byte_bpe,
+    "unigram": train_unigram,
+    "deberta_unigram": train_deberta_unigram,
+}
 
 
 def scratch_tokenizer(model: str, train: Corpus) -> Any:

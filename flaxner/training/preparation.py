@@ -16,13 +16,18 @@ from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.data.tags import LabelScheme
-from flaxner.data.tokenizer import check_vocabulary, length_limit, load_tokenizer
+from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model, Params
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
+
+SPACED = (
+    "the tokenizer puts a space before every word from now on (add_prefix_space), as in running "
+    "text; it is published so"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,7 @@ def prepare(config: TrainConfig) -> Prepared:
         )
         tokenizer = load_tokenizer(loaded.folder)
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
+    spaced = give_prefix_space(tokenizer)
     _check_fit(config, model, tokenizer)
     later = scheme.inside if config.label_tokens == "all" else None
     where = (config.max_length, config.segment_cache, later)
@@ -101,6 +107,7 @@ def prepare(config: TrainConfig) -> Prepared:
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
         *_length_warnings(config, model, tokenizer),
+        *([SPACED] if spaced else []),
     )
     return Prepared(
         config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings

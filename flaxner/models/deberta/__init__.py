@@ -25,7 +25,7 @@ ENCODER_V2 = Encoder(
     "DebertaV2ForTokenClassification",
     KNOWN_V2,
     TINY_V2,
-    "unigram",
+    "deberta_unigram",
     "DeBERTa",
     CITATION,
 )

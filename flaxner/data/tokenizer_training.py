@@ -1,0 +1,151 @@
+"""New tokenizers for models that start from random weights, one trainer for each kind.
+
+Equal texts give equal vocabularies on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def train_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> Any:
+    """A new WordPiece tokenizer (Schuster and Nakajima 2012), as BERT's, from texts.
+
+    Equal texts give equal vocabularies on any machine.
+
+    Args:
+      texts: sentences of the training corpus.
+      vocab_size: at most so many entries.
+      lowercase: fold case, as uncased models do.
+    """
+    from tokenizers import models
+    from tokenizers.trainers import WordPieceTrainer
+    from transformers import BertTokenizer
+
+    texts = list(texts)
+    learner = _bert_backend(models.WordPiece(unk_token="[UNK]"), lowercase)
+    letters = sorted({c for text in texts for c in learner.normalizer.normalize_str(text)})
+    # The trainer numbers the inner letters in the order of a hash table, which differs from run
+    # to run, and breaks ties by those numbers. Given as special tokens they come in our order.
+    inner = [f"##{letter}" for letter in letters if not letter.isspace()]
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[*BERT_TOKENS, *inner], show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    used = learner.get_vocab()
+    tokens = sorted(used, key=used.__getitem__)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    backend = _bert_backend(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
+    return BertTokenizer(tokenizer_object=backend, do_lower_case=lowercase)
+
+
+def _bert_backend(model: Any, lowercase: bool) -> Any:
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+
+    backend = Tokenizer(model)
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    ids = [BERT_TOKENS.index(token) for token in ("[SEP]", "[CLS]")]
+    backend.post_processor = processors.BertProcessing(("[SEP]", ids[0]), ("[CLS]", ids[1]))
+    return backend
+
+
+STEP = 1e-4  # between the scores that the Unigram trainer gives to rare letters
+ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+
+
+def train_byte_bpe(texts: Iterable[str], vocab_size: int) -> Any:
+    """A new byte-level BPE tokenizer (Sennrich et al. 2016; Radford et al. 2019), as RoBERTa's.
+
+    It puts a space before given words. Its vocabulary has the 256 bytes at least.
+
+    Args:
+      texts: sentences of the training corpus.
+      vocab_size: at most so many entries.
+    """
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers.trainers import BpeTrainer
+    from transformers import RobertaTokenizer
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(ROBERTA_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    learnt = json.loads(learner.to_str())["model"]
+    merges = [tuple(merge) for merge in learnt["merges"]]
+    return RobertaTokenizer(vocab=learnt["vocab"], merges=merges, add_prefix_space=True)
+
+
+def train_unigram(texts: Iterable[str], vocab_size: int) -> Any:
+    """A new Unigram tokenizer (Kudo 2018), as XLM-RoBERTa's: split at white space, then at "▁".
+
+    Args:
+      texts: sentences of the training corpus.
+      vocab_size: at most so many entries.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import XLMRobertaTokenizer
+
+    splitter = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    return XLMRobertaTokenizer(vocab=_unigram(texts, vocab_size, ROBERTA_TOKENS, splitter))
+
+
+def train_deberta_unigram(texts: Iterable[str], vocab_size: int) -> Any:
+    """A new Unigram tokenizer as DeBERTa-v3's: the space before a word belongs to its token.
+
+    Args:
+      texts: sentences of the training corpus.
+      vocab_size: at most so many entries.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import DebertaV2Tokenizer
+
+    tokens = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
+    return DebertaV2Tokenizer(
+        vocab=_unigram(texts, vocab_size, tokens, pre_tokenizers.Metaspace()), unk_id=3
+    )
+
+
+def _unigram(
+    texts: Iterable[str], vocab_size: int, special: tuple[str, ...], splitter: Any
+) -> list[tuple[str, float]]:
+    """Pieces and their log-probabilities, special tokens first, of which the fourth is unknown."""
+    import json
+
+    from tokenizers import Tokenizer, models
+    from tokenizers.trainers import UnigramTrainer
+
+    learner = Tokenizer(models.Unigram())
+    learner.pre_tokenizer = splitter
+    trainer = UnigramTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(special),
+        unk_token=special[3],
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    learnt = json.loads(learner.to_str())["model"]["vocab"]
+    # Threads add probabilities in any order, which shows in the last digits and among equals.
+    pieces = {piece: round(score, 6) for piece, score in learnt if piece not in special}
+    # Letters that no piece was kept for come last, a fixed step apart, in a hash table's order.
+    letters = sorted((p for p in pieces if len(p) == 1), key=lambda p: -pieces[p])
+    first = len(letters) - 1
+    while first > 0 and abs(pieces[letters[first - 1]] - pieces[letters[first]] - STEP) < 2e-6:
+        first -= 1
+    rare, scores = sorted(letters[first:]), [pieces[letter] for letter in letters[first:]]
+    pieces |= dict(zip(rare, scores, strict=True))
+    ordered = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))
+    return [*((token, 0.0) for token in special), *ordered]

@@ -1,0 +1,173 @@
+"""WordPiece, byte-level BPE and Unigram: words given, words in running text, the same answers."""
+
+import itertools
+import json
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+from flaxner.data.corpus import Sentence
+from flaxner.data.segments import align
+from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import give_prefix_space, load_tokenizer, words_backend
+from flaxner.inference.pipeline import pipeline
+from flaxner.inference.tokens import Reader, apart
+from flaxner.models.network import Model
+from flaxner.publishing.hub_folder import export_folder
+from tests.tiny import tiny_config
+from tests.tokenizers_of_kinds import KINDS, TEXTS, tokenizer_of_kind
+
+SCHEME = LabelScheme.from_types(["LOC", "ORG", "PER"])
+ODD = ("Ann", "(", "U.S.", "​", "東京", "👍🏽", ",", "a-b", "é́", "'s")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_words_are_cut_as_the_saved_tokenizer_cuts_them_in_torch(kind, tmp_path):
+    tokenizer = tokenizer_of_kind(kind)
+    tokenizer.save_pretrained(tmp_path)
+    theirs = load_tokenizer(tmp_path)(list(ODD), is_split_into_words=True)
+    words_with_tokens = {word for word in theirs.word_ids() if word is not None}
+    segments = align([Sentence(ODD)], tokenizer, None, 64)
+    ours = segments.input_ids.tolist()
+    if len(words_with_tokens) == len(ODD):
+        assert ours == theirs["input_ids"]
+    owned = segments.words[segments.words >= 0]
+    assert owned.tolist() == list(range(len(ODD))), "every word is owned once, in order"
+    firsts = {word: theirs.word_ids().index(word) for word in words_with_tokens}
+    shift = np.cumsum([word not in words_with_tokens for word in range(len(ODD))])
+    for word, place in firsts.items():
+        assert segments.words[place + shift[word]] == word
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_texts_give_equal_vocabularies(kind):
+    from flaxner.models.scratch import TOKENIZERS
+
+    made = [TOKENIZERS[kind](iter(TEXTS * 3), 340).backend_tokenizer.to_str() for _ in range(3)]
+    assert len(set(made)) == 1
+
+
+def spaceless():
+    """RoBERTa's tokenizer as the Hub has it: words given one by one would run together."""
+    from transformers import RobertaTokenizer
+
+    made = tokenizer_of_kind("byte_bpe")
+    model = json.loads(made.backend_tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    return RobertaTokenizer(vocab=model["vocab"], merges=merges, add_prefix_space=False)
+
+
+def test_a_byte_level_tokenizer_is_given_its_space_and_keeps_it(tmp_path):
+    tokenizer, spaced = spaceless(), tokenizer_of_kind("byte_bpe")
+    words = ["Oslo", "is", "near"]
+    right = spaced(words, is_split_into_words=True)["input_ids"]
+    assert tokenizer(words, is_split_into_words=True)["input_ids"] != right
+    assert align([Sentence(tuple(words))], tokenizer, None, 32).input_ids.tolist() == right
+    plain = tokenizer.backend_tokenizer.to_str()
+    words_backend(tokenizer)
+    assert tokenizer.backend_tokenizer.to_str() == plain, "for words given it is a copy"
+    assert give_prefix_space(tokenizer)
+    assert not give_prefix_space(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again(words, is_split_into_words=True)["input_ids"] == right
+    assert not give_prefix_space(again)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_marks_are_words_in_running_text_as_in_corpora(kind):
+    text = "Ann Lee  (Oslo) met U.N., in Paris!"
+    reading = Reader(tokenizer_of_kind(kind), 64).read([text])
+    tokens = reading.tokens
+    edges = np.flatnonzero(np.diff(tokens.words, prepend=-1))
+    words = [
+        text[tokens.starts[a] : tokens.ends[b - 1]].strip()
+        for a, b in itertools.pairwise([*edges.tolist(), len(tokens.words)])
+    ]
+    parted = ["Ann", "Lee", "(", "Oslo", ")", "met", "U", ".", "N", ".", ",", "in", "Paris", "!"]
+    if "unigram" in kind:  # a piece may hold a letter and its mark, and is not parted
+        parted[6:11] = ["U", ".", "N.", ","]
+    if kind == "byte_bpe":  # GPT-2's expression keeps marks that touch together
+        parted = ["Ann", "Lee", "(", "Oslo", ")", "met", "U", ".", "N", ".,", "in", "Paris", "!"]
+        words = [word for word in words if word]
+    assert words == parted
+
+
+def test_a_lone_space_mark_belongs_to_the_token_after_it():
+    """XLM-RoBERTa's has the character of that token, DeBERTa's the space before it."""
+    text = "in (a)."
+    for lone in ((3, 4), (2, 3)):
+        offsets = [(0, 2), lone, (3, 4), (4, 5), (5, 6), (6, 7)]
+        assert apart(text, offsets, [0, 1, 1, 1, 1, 1]) == [0, 1, 1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request, tmp_path_factory):
+    tokenizer = tokenizer_of_kind(request.param)
+    sizes = {"vocab_size": len(tokenizer), "num_labels": len(SCHEME), "initializer_range": 0.5}
+    model = Model(tiny_config(**sizes))
+    where = tmp_path_factory.mktemp(request.param) / "hub"
+    return export_folder(where, model, model.init(3), SCHEME, tokenizer)
+
+
+def texts(count, seed):
+    """Sentences and nonsense: marks, blanks, scripts, symbols, empty-looking ones."""
+    rng = random.Random(seed)
+    words = [word for text in TEXTS for word in text.split()] + list(ODD)
+    blanks = (" ", " ", " ", "  ", "\t", "\n", "", " ", "\u3000")
+    made = []
+    for _ in range(count):
+        parts = (rng.choice(words) + rng.choice(blanks) for _ in range(rng.randint(1, 14)))
+        made.append("".join(parts))
+    blocks = ((33, 0x24F), (0x370, 0x9FF), (0x3040, 0x30FF), (0x1F300, 0x1F6FF))
+    letters = [" ", *(chr(rng.randint(*rng.choice(blocks))) for _ in range(99))]
+    made += ["".join(rng.choices(letters, k=rng.randint(1, 20))) for _ in range(count // 3)]
+    return [text for text in made if text.strip()]
+
+
+SETTINGS = [{"aggregation_strategy": s} for s in ("none", "simple", "first", "average", "max")]
+
+
+def answers(ner, batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ner(batch)
+
+
+def compare(folder, count, seed):
+    """Every entity equal to torch's pipeline's: words, offsets, labels; scores to 1e-5."""
+    from transformers import pipeline as torch_pipeline
+
+    found = 0
+    for setting in SETTINGS:
+        ours = answers(pipeline("ner", model=str(folder), **setting), texts(count, seed))
+        theirs = answers(torch_pipeline("ner", model=str(folder), **setting), texts(count, seed))
+        for text, one, two in zip(texts(count, seed), ours, theirs, strict=True):
+            assert len(one) == len(two), (setting, text)
+            for a, b in zip(one, two, strict=True):
+                scores = a.pop("score"), b.pop("score")
+                assert a == b, (setting, text)
+                assert abs(scores[0] - scores[1]) < 1e-5, (setting, text)
+                found += 1
+    assert found > count
+
+
+def test_the_pipeline_answers_as_that_of_torch(folder):
+    pytest.importorskip("torch")
+    compare(folder, 45, 1)
+
+
+@pytest.mark.slow
+def test_the_pipeline_answers_as_that_of_torch_on_many_texts(folder):
+    pytest.importorskip("torch")
+    compare(folder, 2000, 2)
+
+
+def test_words_of_running_text_are_what_entities_are_cut_from(folder):
+    ner = pipeline("ner", model=str(folder), aggregation_strategy="word")
+    for text, entities in zip(texts(30, 4), ner(texts(30, 4)), strict=True):
+        for entity in entities:
+            cut = text[entity["start"] : entity["end"]]
+            assert cut == entity["text"] == cut.strip(), (text, entity)
