@@ -24,6 +24,7 @@ from flaxner.models.layers.config import EncoderConfig
 # largest are far above any model there is, and so small that nothing takes minutes or the memory.
 BOUNDS: tuple[tuple[str, int, int], ...] = (
     ("type_vocab_size", 0, 1 << 10),
+    ("conv_kernel_size", 0, 1 << 10),
     ("vocab_size", 1, 1 << 24),
     ("num_labels", 1, 1 << 16),
     ("layers", 1, 1 << 10),

@@ -1,0 +1,65 @@
+"""The whole road of every family, offline: train, export, answer in torch as here."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from flaxner.config.train import TrainConfig
+from flaxner.inference.pipeline import pipeline
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.scratch import SCRATCH
+from flaxner.publishing.conversion import convert
+from flaxner.training.run import train
+from tests.conll import QUICK, sentences, write_conll
+
+TEXTS = ["John Smith lives in Oslo, near Tarvik.", "Ann (Paris) met Dr. Brenner at 9 p.m."]
+
+
+# One family for each kind of tokenizer in the quick suite, the others where there is time.
+QUICK_ONES = ("flaxner:tiny-roberta", "flaxner:tiny-deberta-v2", "flaxner:tiny-xlm-roberta")
+MODELS = [
+    pytest.param(name, marks=() if name in QUICK_ONES else pytest.mark.slow) for name in SCRATCH
+]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def trained(request, tmp_path_factory):
+    """A few steps of a tiny model of random weights."""
+    folder = tmp_path_factory.mktemp("road")
+    corpus = str(write_conll(folder / "train.conll", sentences(24)))
+    settings = QUICK | {"train_file": corpus, "validation_file": corpus, "test_file": corpus}
+    settings |= {"output_dir": str(folder / "run"), "model": request.param}
+    train(TrainConfig(**settings))
+    return folder / "run"
+
+
+def test_a_trained_folder_answers_in_torch_as_here(trained):
+    pytest.importorskip("torch")
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    from transformers import pipeline as torch_pipeline
+
+    hub = trained / "hub"
+    fields = json.loads((hub / "config.json").read_text())
+    assert fields["architectures"] == [ENCODERS[fields["model_type"]].architecture]
+    theirs = torch_pipeline(
+        "ner",
+        model=AutoModelForTokenClassification.from_pretrained(hub),
+        tokenizer=AutoTokenizer.from_pretrained(hub),
+        ignore_labels=[],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours = pipeline("ner", model=str(hub), ignore_labels=[])(TEXTS)
+        for one, two in zip(ours, theirs(TEXTS), strict=True):
+            assert [e["word"] for e in one] == [e["word"] for e in two]
+            assert [e["entity"] for e in one] == [e["entity"] for e in two]
+            assert np.allclose([e["score"] for e in one], [e["score"] for e in two], atol=1e-5)
+
+
+def test_a_checkpoint_converts_and_equals_torch(trained, tmp_path):
+    pytest.importorskip("torch")
+    made = convert(trained, output_dir=tmp_path / "hub", verify=True)
+    assert made.difference is not None
+    assert made.difference < 1e-4
