@@ -83,7 +83,7 @@ def train_byte_bpe(texts: Iterable[str], vocab_size: int) -> Any:
     )
     learner.train_from_iterator(texts, trainer)
     learnt = json.loads(learner.to_str())["model"]
-    merges = [tuple(merge) for merge in learnt["merges"]]
+    merges: Any = [tuple(merge) for merge in learnt["merges"]]  # annotated as text there
     return RobertaTokenizer(vocab=learnt["vocab"], merges=merges, add_prefix_space=True)
 
 
