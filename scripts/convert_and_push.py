@@ -4,17 +4,6 @@ import sys
 
 from flaxner.config.command_line import Parser, path
 
-ONNX_WEIGHTS = ("float32", "int8")
-
-
-def _onnx_alone(arguments: list[str]) -> list[str]:
-    """`--onnx RUN_DIR` means --onnx, then a folder: what follows is its value only if it is one."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return [
-        f"{word}={ONNX_WEIGHTS[0]}" if word == "--onnx" and after not in ONNX_WEIGHTS else word
-        for word, after in pairs
-    ]
-
 
 def main() -> int:
     parser = Parser(prog="convert_and_push.py", description=__doc__)
@@ -23,14 +12,8 @@ def main() -> int:
     parser.add_argument("--output-dir", type=path, help="folder to write (default: RUN_DIR/hub)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--verify", action="store_true", help="compare logits with PyTorch")
-    parser.add_argument(
-        "--onnx",
-        nargs="?",
-        const="float32",
-        default=False,
-        choices=ONNX_WEIGHTS,
-        help="write onnx/model.onnx and compare; int8: onnx/model_quantized.onnx, too",
-    )
+    onnx = "write onnx/model.onnx and compare; int8: onnx/model_quantized.onnx, too"
+    parser.add_switch("--onnx", ("float32", "int8"), help=onnx)
     parser.add_argument("--license", help="of the model, for its card: the Hub's name of it")
     parser.add_argument("--language", help="for the card: ISO 639 codes, separated by commas")
     parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the folder")
@@ -38,7 +21,7 @@ def main() -> int:
     parser.add_argument("--revision", help="branch to push to (default: main)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be pushed")
     parser.add_argument("--force", action="store_true", help="push a model without scores")
-    given = vars(parser.parse_args(_onnx_alone(sys.argv[1:])))
+    given = vars(parser.parse_args())
 
     def work() -> None:
         from flaxner.publishing.push import convert_and_push

@@ -1,16 +1,14 @@
 """The ONNX graph: what optimizers make of it, its quantised form, and what that costs."""
 
-import runpy
-
 import numpy as np
 import pytest
 
+from flaxner.config.command_line import Parser
 from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing import quantization
 from flaxner.publishing.quantization import measure
 from tests.compare import assert_close
-from tests.conftest import ROOT
 from tests.families import each_family
 from tests.tiny import SIZES
 from tests.wordpiece import tiny_tokenizer
@@ -137,13 +135,23 @@ def test_every_word_is_measured_once(monkeypatch):
     assert "not measured" in str(measure(files, [], tokenizer, SCHEME, 16, scored=True))
 
 
-def test_onnx_before_the_run_is_onnx_alone():
-    script = runpy.run_path(str(ROOT / "scripts" / "convert_and_push.py"))
-    alone = script["_onnx_alone"]
-    assert alone(["--onnx", "runs/x"]) == ["--onnx=float32", "runs/x"]
-    assert alone(["runs/x", "--onnx", "int8"]) == ["runs/x", "--onnx", "int8"]
-    assert alone(["runs/x", "--onnx"]) == ["runs/x", "--onnx=float32"]
-    assert alone(["--onnx=int8", "x"]) == ["--onnx=int8", "x"]
+@pytest.mark.parametrize(
+    ("words", "onnx"),
+    [
+        (["--onnx", "runs/x"], "float32"),
+        (["runs/x", "--onnx", "int8"], "int8"),
+        (["--onnx", "int8", "runs/x"], "int8"),
+        (["runs/x", "--onnx"], "float32"),
+        (["--onnx=int8", "runs/x"], "int8"),
+        (["runs/x"], False),
+    ],
+)
+def test_onnx_may_stand_alone(words, onnx):
+    parser = Parser(prog="convert_and_push.py")
+    parser.add_argument("run_dir")
+    parser.add_switch("--onnx", ("float32", "int8"), help="")
+    given = parser.parse_args(words)
+    assert (given.run_dir, given.onnx) == ("runs/x", onnx)
 
 
 @pytest.mark.slow

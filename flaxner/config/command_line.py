@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -78,10 +79,26 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+        self._switches: dict[str, Sequence[str]] = {}
+
+    def add_switch(self, flag: str, values: Sequence[str], help: str) -> None:
+        """A flag that may stand alone, which means the first of its values.
+
+        What follows it is its value only if it is one of them: `--onnx RUN_DIR` is --onnx, then
+        a folder.
+        """
+        self._switches[flag] = values
+        self.add_argument(
+            flag, nargs="?", const=values[0], default=False, choices=values, help=help
+        )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse; unknown flags are answered with the nearest known ones."""
-        known, unknown = self.parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        for i, word in enumerate(words):
+            if word in self._switches and not set(words[i + 1 : i + 2]) & set(self._switches[word]):
+                words[i] = f"{word}={self._switches[word][0]}"
+        known, unknown = self.parse_known_args(words, namespace)
         if unknown:
             flags = [name for action in self._actions for name in action.option_strings]
             flag = unknown[0].split("=")[0]
