@@ -256,3 +256,13 @@ def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
     with pytest.raises(AttributeError):  # there is no report
         preflight.main(["--topology", "v5e:1x1", "--train-file", "t"])
     assert (seen[0].dataset, seen[0].train_file) == (None, "t")
+
+
+@pytest.mark.parametrize("name", ["compilation_cache", "segment_cache"])
+def test_caches_are_folders_of_this_machine_and_named_as_given(capsys, name):
+    flag = f"--{name.replace('_', '-')}"
+    message = refused(capsys, "--train-file", "a", flag, "gs://bucket/x")
+    assert f"{name}: 'gs://bucket/x' is in a bucket" in message
+    config = parse_train_config(["--train-file", "a", flag, "~/x"])
+    assert getattr(config, name) == "~/x"  # a published config.toml names nobody's home
+    assert getattr(parse_train_config(["--train-file", "a", flag, ""]), name) == ""

@@ -58,7 +58,7 @@ def add_settings(
             options["action"] = argparse.BooleanOptionalAction
         else:
             options |= {"type": kind, "choices": field.metadata.get("choices")}
-            if field.metadata.get("path"):
+            if field.metadata.get("path") is True:
                 options["type"] = path
             options["metavar"] = None if options["choices"] else kind.__name__.upper()
             if several and field.metadata.get("several"):

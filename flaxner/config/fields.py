@@ -61,7 +61,8 @@ def local_path(value: str) -> str:
 def normal(field: dataclasses.Field[Any], value: Any) -> Any:
     """A value in the form that the settings class holds.
 
-    Lists are tuples, one source is itself, `~` in a path is written out.
+    Lists are tuples, one source is itself, `~` in a path is written out (`path=True`), but in that
+    of a cache, which is the same for every user (`path="as it is"`).
 
     Raises:
       ValueError: a path that is none; the setting is named.
@@ -69,7 +70,8 @@ def normal(field: dataclasses.Field[Any], value: Any) -> Any:
     if field.metadata.get("path") and isinstance(value, str | list | tuple):
         try:
             if isinstance(value, str):
-                value = local_path(value)
+                path = local_path(value)
+                value = path if field.metadata["path"] is True else value
             else:
                 value = [local_path(v) if isinstance(v, str) else v for v in value]
         except ValueError as error:

@@ -124,10 +124,12 @@ class TrainConfig(DataSettings):
     keep: int = _setting(2, "newest checkpoints kept, beside the best", low=1)
     eval_batch_size: int = _setting(64, "rows per evaluation step, over all devices", low=1)
     compilation_cache: str = _setting(
-        "~/.cache/flaxner/jax", "folder of JAX's compilation cache; empty: none"
+        "~/.cache/flaxner/jax", "folder of JAX's compilation cache; empty: none", path="as it is"
     )
     segment_cache: str = _setting(
-        "~/.cache/flaxner/segments", "folder of large corpora, tokenised; empty: none"
+        "~/.cache/flaxner/segments",
+        "folder of large corpora, tokenised; empty: none",
+        path="as it is",
     )
     license: str | None = _setting(
         None,
