@@ -238,6 +238,23 @@ def electra_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
     }
 
 
+MODERN = {
+    name: SIZES[name]
+    for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
+} | {
+    "num_hidden_layers": 4,
+    "intermediate_size": 24,
+    "local_attention": 8,
+    **{f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")},
+}
+MODERN_VARIANTS = {
+    "plain": {},
+    "deep": {"num_hidden_layers": 7},
+    "biases": dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True),
+    "activations": {"hidden_activation": "silu", "classifier_activation": "tanh"},
+}
+
+
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
@@ -301,6 +318,20 @@ FAMILIES: dict[str, Family] = {
             ),
             pretraining="ElectraForPreTraining",
             leftovers=electra_leftovers,
+        ),
+        Family(
+            model_type="modernbert",
+            sizes=MODERN,
+            still={},
+            variants=MODERN_VARIANTS,
+            refused=(
+                ({"is_decoder": True}, "is_decoder=True"),
+                ({"hidden_activation": "swiglu"}, "hidden_activation must be one of"),
+                ({"num_attention_heads": 5}, "32 is no multiple of 5"),
+            ),
+            pretraining="ModernBertForMaskedLM",
+            leftovers=lambda vocabulary, width: {"decoder.bias": np.ones(vocabulary, np.float32)},
+            flax=False,
         ),
     )
 }
