@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_switch("--onnx", ("float32", "int8"), help=onnx)
     parser.add_argument("--license", help="of the model, for its card: the Hub's name of it")
     parser.add_argument("--language", help="for the card: ISO 639 codes, separated by commas")
+    parser.add_argument("--new-card", action="store_true", help="replace an edited model card")
     parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the folder")
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--revision", help="branch to push to (default: main)")

@@ -133,10 +133,10 @@ def test_conversion_of_any_checkpoint(finished, tmp_path):
     with pytest.raises(ValueError, match="is no run folder"):
         convert(tmp_path)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "novel.txt").write_text("x")
-    with pytest.raises(ValueError, match="is in use and holds no model"):
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"is in use: config\.json is in the way"):
         convert(finished.output_dir, output_dir=tmp_path / "mine")
-    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["novel.txt"]
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["config.json"]
 
 
 def test_config_toml_repeats_the_run(finished, tmp_path):

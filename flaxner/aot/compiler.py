@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ from flaxner.aot.libtpu import libtpu_version, out_of_memory, topology_devices
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
+from flaxner.files import write_json
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
@@ -125,16 +126,15 @@ class Compiler:
         traced = function.trace(*arguments)
         lowered = traced.lower()
         kept = self._kept(lowered.as_text())
-        if kept is not None and kept.is_file():
-            return Compiled.from_json(json.loads(kept.read_text("utf-8")))
+        earlier = _read(kept)
+        if earlier is not None:
+            return earlier
         compiled = self._compile_now(
             lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size
         )
         if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(dataclasses.asdict(compiled)), "utf-8")
-            part.replace(kept)
+            with contextlib.suppress(OSError):  # a folder that cannot be written is as good as none
+                write_json(kept, dataclasses.asdict(compiled))
         return compiled
 
     def _kept(self, program: str) -> Path | None:
@@ -167,3 +167,13 @@ class Compiler:
             raw={name: raw[name] for name in ("flops", "bytes accessed") if name in raw},
             seconds=seconds,
         )
+
+
+def _read(kept: Path | None) -> Compiled | None:
+    """An earlier result; None where there is none, or one that cannot be read."""
+    if kept is None or not kept.is_file():
+        return None
+    try:
+        return Compiled.from_json(json.loads(kept.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import tempfile
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
+from flaxner.files.atomic import write_with
 
 FORMAT = 1  # to be raised when `align` gives other segments for the same corpus
 FEWEST = 5000  # sentences; fewer are tokenised in less time than a file is worth
@@ -89,19 +90,24 @@ def _read(path: Path) -> Segments | None:
 def _write(path: Path, segments: Segments) -> None:
     """The file is there whole or not at all."""
     fields: dict[str, Any] = dataclasses.asdict(segments)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    write_with(path, lambda file: np.savez(file, **fields))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is named after a digest, as ours are, and holds what ours do."""
+    if not re.fullmatch("[0-9a-f]{64}", path.stem) or path.is_symlink():
+        return False
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **fields)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return names == {field.name for field in dataclasses.fields(Segments)}
 
 
 def _drop_oldest(folder: Path, most: int) -> None:
-    """Delete files, the longest unused first, until at most so many bytes are left."""
-    files = [(path, path.stat()) for path in folder.glob("*.npz")]
+    """Delete files of ours, the longest unused first, until at most so many bytes are left."""
+    files = [(path, path.stat()) for path in folder.glob("*.npz") if _is_ours(path)]
     total = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda item: item[1].st_mtime):
         if total <= most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,24 @@ from rich.table import Table
 
 from flaxner.embeddings import plots
 from flaxner.embeddings.page import page
-from flaxner.files import write_folder, write_json, write_text
+from flaxner.embeddings.settings import COMPARISON
+from flaxner.files import write_bytes, write_folder, write_json, write_text
 
 
-def write_report(folder: Path, study: Mapping[str, Any], console: Console) -> None:
-    """Draw, write and print a study."""
+def write_report(
+    folder: Path, study: Mapping[str, Any], console: Console, heads: Path | None = None
+) -> None:
+    """Draw, write and print a study.
+
+    Args:
+      folder: where to.
+      study: the content of comparison.json.
+      console: where the tables go.
+      heads: the logs of the heads' trials, which are copied to heads/.
+
+    Raises:
+      ValueError: files that are not ours, or were changed, are in the way.
+    """
     styles = plots.type_styles(study["types"])
     names = (study["static"]["name"], study["contextual"]["name"])
     figures = {word["figure"]: plots.word_figure(word, styles, names) for word in study["words"]}
@@ -25,11 +39,14 @@ def write_report(folder: Path, study: Mapping[str, Any], console: Console) -> No
 
     def fill(draft: Path) -> None:
         for name, png in figures.items():
-            (draft / name).write_bytes(png)
+            write_bytes(draft / "figures" / name, png)
+        write_json(draft / "comparison.json", study)
+        write_text(draft / "index.html", page(study, figures))
+        if heads is not None and heads.is_dir():
+            shutil.copytree(heads, draft / "heads")
 
-    write_folder(folder / "figures", fill)
-    write_json(folder / "comparison.json", study)
-    write_text(folder / "index.html", page(study, figures))
+    for text in write_folder(folder, COMPARISON, fill):
+        console.print(text, highlight=False, markup=False)
     for table in tables(study):
         console.print(table)
     console.print(f"page: {folder / 'index.html'}", highlight=False)

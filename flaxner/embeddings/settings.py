@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
-from flaxner.runs.folder import RunFolder
+from flaxner.files import Kind, check_folder
+from flaxner.runs.paths import RunPaths, refuse_runs
 
 # Settings of training that the comparison has too; the other flags are its own.
 SHARED = (
@@ -18,6 +20,21 @@ SHARED = (
     "learning_rate", "max_length", "seed",
 )  # fmt: skip
 WRITTEN = ("comparison.json", "index.html", "bert", "heads", "figures")
+
+
+def _is_comparison(folder: Path) -> bool:
+    """Whether an earlier version wrote comparison.json."""
+    try:
+        content = json.loads((folder / "comparison.json").read_text("utf-8"))
+        return {"static", "contextual", "separation"} <= content.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+COMPARISON = Kind(
+    "a comparison of embeddings", "index.html", ("comparison.json", "index.html"),
+    known=_is_comparison,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Settings:
 
     config: TrainConfig
     output_dir: Path
-    run: RunFolder | None = None
+    run: RunPaths | None = None
     vectors: str | None = None
     train_vectors: tuple[str, ...] = ()
     vector_limit: int | None = 500_000
@@ -106,9 +123,9 @@ def _settings(given: dict) -> Settings:
     return Settings(config, folder, run, **given)
 
 
-def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunFolder | None]:
+def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]:
     """Settings of the BERT run, and the run itself if --model is one that has ended."""
-    run = RunFolder(shared.get("model", ""))
+    run = RunPaths(shared.get("model", ""))
     if "model" in shared and run.config.is_file():
         if not (run.results.is_file() and run.hub.is_dir()):
             raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")
@@ -132,12 +149,14 @@ def check_output(settings: Settings) -> None:
     """Refuse a folder that is in use.
 
     Raises:
-      ValueError: occupied, or by something that no comparison wrote.
+      ValueError: occupied, by something that no comparison wrote, or by files that were changed.
     """
     folder = settings.output_dir
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"the output folder {folder} is a file")
-    there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    refuse_runs(folder)
+    inside = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    there = [name for name in inside if not name.startswith(".")]
     foreign = [name for name in there if name not in WRITTEN]
     if foreign:
         raise ValueError(
@@ -148,3 +167,4 @@ def check_output(settings: Settings) -> None:
             f"the output folder {folder} is in use: replace it with --overwrite, or name another "
             f"--output-dir"
         )
+    check_folder(folder, COMPARISON)

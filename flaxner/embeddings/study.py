@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from flaxner.embeddings.static import StaticVectors, load_vectors, require_gensi
 from flaxner.embeddings.tagger_scores import measure_taggers
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.scratch import SCRATCH
-from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import RunPaths
 from flaxner.training.preparation import Prepared, prepare
 from flaxner.training.run import train
 
@@ -81,11 +82,13 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
         "taggers": [],
         "frozen_note": "",
     }
-    if settings.taggers and bert is not None:
-        with _said(console, "taggers"):
-            study |= measure_taggers(prepared, static, encoders[0], bert, settings, console)
-    study["seconds"] = round(time.monotonic() - begin, 1)
-    write_report(settings.output_dir, study, console)
+    with tempfile.TemporaryDirectory() as folder:
+        logs = Path(folder) / "heads"
+        if settings.taggers and bert is not None:
+            with _said(console, "taggers"):
+                study |= measure_taggers(prepared, static, encoders[0], bert, logs, console)
+        study["seconds"] = round(time.monotonic() - begin, 1)
+        write_report(settings.output_dir, study, console, logs)
     return study
 
 
@@ -124,13 +127,13 @@ def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
     return train_vectors(texts, where, seed=settings.config.seed)
 
 
-def _fine_tuned(settings: Settings, console: Console) -> RunFolder:
+def _fine_tuned(settings: Settings, console: Console) -> RunPaths:
     result = train(settings.config.replace(overwrite=settings.overwrite), console=console)
-    return RunFolder(result.output_dir)
+    return RunPaths(result.output_dir)
 
 
 def _encoders(
-    settings: Settings, prepared: Prepared, bert: RunFolder | None, layers: tuple[int, ...]
+    settings: Settings, prepared: Prepared, bert: RunPaths | None, layers: tuple[int, ...]
 ) -> list[ContextualEncoder]:
     """BERT before NER training, and after it."""
     scratch = prepared.config.model in SCRATCH

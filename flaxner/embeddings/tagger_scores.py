@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +12,9 @@ from flaxner.data.corpus import Corpus
 from flaxner.embeddings.contextual import ContextualEncoder
 from flaxner.embeddings.heads import Head, contextual_table, static_table, train_head
 from flaxner.embeddings.seen_unseen import split_scores, surfaces
-from flaxner.embeddings.settings import Settings
 from flaxner.embeddings.static import StaticVectors
 from flaxner.evaluation.predictions import Predicted, read_predictions
-from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import RunPaths
 from flaxner.training.prediction import Tags
 from flaxner.training.preparation import Prepared
 
@@ -25,8 +25,8 @@ def measure_taggers(
     prepared: Prepared,
     static: StaticVectors,
     encoder: ContextualEncoder,
-    bert: RunFolder,
-    settings: Settings,
+    bert: RunPaths,
+    logs: Path,
     console: Console,
 ) -> dict[str, Any]:
     """Train the heads, read the fine-tuned run's predictions, score all on the test split.
@@ -36,7 +36,7 @@ def measure_taggers(
       static: word vectors.
       encoder: BERT before NER training, which gives the frozen vectors.
       bert: the run of the fine-tuned BERT, ended.
-      settings: of the comparison.
+      logs: a folder for the metrics.jsonl of every trial.
       console: for progress.
 
     Returns:
@@ -52,9 +52,9 @@ def measure_taggers(
     table, rows, missing = static_table(static, corpora)
     frozen = f"{encoder.name}, frozen + linear"
     heads: list[tuple[str, int]] = [("static + linear", 0), ("static + window MLP", WINDOW)]
-    rows_of_heads = [_head(prepared, table, rows, w, name, settings, console) for name, w in heads]
+    rows_of_heads = [_head(prepared, table, rows, w, name, logs, console) for name, w in heads]
     table, rows = contextual_table(encoder, corpora)
-    rows_of_heads.append(_head(prepared, table, rows, 0, frozen, settings, console))
+    rows_of_heads.append(_head(prepared, table, rows, 0, frozen, logs, console))
     taggers = [
         {"name": name, **split_scores(corpora["test"], head.tags, known),
          "validation_f1": head.validation_f1, "grid": head.trials, "seconds": head.seconds}
@@ -81,17 +81,17 @@ def _head(
     rows: Any,
     window: int,
     name: str,
-    settings: Settings,
+    logs: Path,
     console: Console,
 ) -> tuple[str, Head]:
-    folder = settings.output_dir / "heads" / name.replace(",", "").replace(" + ", " ")
+    folder = logs / name.replace(",", "").replace(" + ", " ")
     return name, train_head(
         prepared.config, prepared.corpora, prepared.scheme, table, rows,
         window=window, folder=folder, console=console,
     )  # fmt: skip
 
 
-def read_run_tags(run: RunFolder, corpus: Corpus) -> Tags:
+def read_run_tags(run: RunPaths, corpus: Corpus) -> Tags:
     """The test tags of a run.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,23 @@ from flaxner.data.tags import OUTSIDE, to_iob2
 from flaxner.data.type_names import match_names
 from flaxner.evaluation.metrics import NerReport, score
 from flaxner.evaluation.predictions import Predicted, write_predictions
-from flaxner.files import write_json
+from flaxner.files import Kind, check_folder, write_folder, write_json
 from flaxner.inference.opening import open_pipeline
+from flaxner.runs.paths import refuse_runs
+
+RESULTS, PREDICTIONS = "results.json", "predictions.conll"
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Whether an earlier version wrote results.json."""
+    try:
+        content = json.loads((folder / RESULTS).read_text("utf-8"))
+        return {"corpus", "decoder", "overall_f1"} <= content.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+EVALUATION = Kind("an evaluation", RESULTS, (RESULTS, PREDICTIONS), known=_is_evaluation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +87,16 @@ def evaluate(
 
     Raises:
       ValueError: model or corpus cannot be read, have no entity type in common, or types that
-        may be paired in several ways.
+        may be paired in several ways; or the output folder is a run's, or holds files of these
+        names that no evaluation wrote.
     """
     if (file is None) == (dataset is None):
         raise ValueError(
             "give either a file (--file) or a dataset with a split (--dataset, --split)"
         )
+    if output_dir is not None:
+        refuse_runs(output_dir)
+        check_folder(output_dir, EVALUATION)
     source, of = (str(dataset), split) if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     sentences = [sentence for sentence in corpus if sentence.words]
@@ -96,11 +116,10 @@ def evaluate(
     gold = [list(sentence.tags or ()) for sentence in sentences]
     report = score(gold, predicted, words_in_corpus=corpus.words)
     if output_dir is not None:
-        rows = (
+        rows = [
             Predicted(sentence.words, tuple(a), tuple(b))
             for sentence, a, b in zip(sentences, gold, predicted, strict=True)
-        )
-        notes += write_predictions(Path(output_dir) / "predictions.conll", rows)
+        ]
         about = {
             "corpus": corpus.source,
             "decoder": decoder,
@@ -109,7 +128,15 @@ def evaluate(
             "notes": notes,
         }
         measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
-        write_json(Path(output_dir) / "results.json", {**about, **report.to_dict(), **measured})
+        results = {**about, **report.to_dict(), **measured}
+
+        def fill(draft: Path) -> None:
+            said.extend(write_predictions(draft / PREDICTIONS, rows))
+            write_json(draft / RESULTS, results)
+
+        said: list[str] = []
+        kept = write_folder(output_dir, EVALUATION, fill)
+        notes = [*notes, *said, *kept]
     return Evaluation(report, notes, predicted, seconds)
 
 

@@ -7,6 +7,7 @@ not read. Nothing in it is a pickle.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.files import read_json, write_folder, write_json
+from flaxner.files import Kind, check_folder, read_json, write_folder, write_json
 from flaxner.inference.exported_checks import (
     check_about,
     check_files,
@@ -24,6 +25,7 @@ from flaxner.inference.exported_checks import (
     fingerprints,
 )
 from flaxner.models.tensors import read_tensor_file, write_tensors
+from flaxner.runs.paths import refuse_runs
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -35,6 +37,14 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 SCALE = "/scale_of_int8"
 VERSION = 1
 Params = dict[str, Any]
+
+
+def is_artefact(path: str | Path) -> bool:
+    """Whether a folder was written by `write_artefact`."""
+    return (Path(path) / ABOUT).is_file()
+
+
+EXPORT = Kind("an exported pipeline", ABOUT, (ABOUT, PROGRAM, WEIGHTS), known=is_artefact)
 
 
 class Artefact(NamedTuple):
@@ -61,7 +71,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
     """Write a classifier as a folder for serving; it exists whole or not at all.
 
     Args:
-      path: the folder; an older export there is replaced, anything else is not.
+      path: the folder; what flaxner wrote there is replaced, all else stays.
       classifier: what to write.
       weights: stored as "float32", "bfloat16" or "int8" (matrices with one float32 scale for
         each output; the arithmetic stays float32).
@@ -69,11 +79,10 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
     Raises:
       ValueError: no such format, or a folder that is in use.
     """
+    path = Path(path)
+    check_artefact(path)
     if weights not in WEIGHT_FORMATS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}: got {weights!r}")
-    path = Path(path)
-    if path.exists() and not is_artefact(path):
-        raise ValueError(f"{path} is in use and no export of ours: name another folder")
     stored = compress(classifier.params, weights)
     program = _lower(classifier.model, stored)
     about = {
@@ -92,13 +101,23 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         write_tensors(draft / WEIGHTS, stored)
         write_json(draft / ABOUT, about | {"files": fingerprints(draft)})
 
-    write_folder(path, fill)
+    for text in write_folder(path, EXPORT, fill):
+        warnings.warn(text, stacklevel=2)
     return path
 
 
-def is_artefact(path: str | Path) -> bool:
-    """Whether a folder was written by `write_artefact`."""
-    return (Path(path) / ABOUT).is_file()
+def check_artefact(path: str | Path) -> None:
+    """Refuse a folder where no export can be put.
+
+    Raises:
+      ValueError: it is in use, belongs to a run, or files that are not ours are in the way.
+    """
+    folder = Path(path)
+    refuse_runs(folder)
+    shown = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
+    if shown and not is_artefact(folder):
+        raise ValueError(f"{folder} is in use and no export of ours: name another folder")
+    check_folder(folder, EXPORT)
 
 
 def folder_bytes(path: str | Path) -> int:

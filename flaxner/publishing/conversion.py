@@ -17,6 +17,7 @@ from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.environment import check_devices
 from flaxner.evaluation.predictions import Predicted
+from flaxner.files import check_folder
 from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
 from flaxner.publishing import verification as agreement
@@ -26,7 +27,9 @@ from flaxner.publishing.model_card import model_card
 from flaxner.publishing.onnx import PACKAGES, write_onnx, write_quantized
 from flaxner.publishing.quantization import Quantized, measure
 from flaxner.runs.checkpoint import Checkpoints
-from flaxner.runs.folder import RunFolder
+from flaxner.runs.folder import HUB, RunFolder
+from flaxner.runs.paths import refuse_runs
+from flaxner.runs.steps import StepFolders
 
 ONNX_WEIGHTS = ("float32", "int8")
 
@@ -64,9 +67,7 @@ class SavedRun:
         if not (run.model / "config.json").is_file():
             raise ValueError(f"{folder} is no run folder: it has no model/config.json")
         fields = read_config(run.model)
-        steps = []
-        if run.checkpoints.is_dir():
-            steps = Checkpoints(run.checkpoints, read_only=True).steps()
+        steps = StepFolders(run.checkpoints).steps()
         if not steps:
             raise ValueError(f"the run in {folder} has no checkpoint yet")
         return cls(
@@ -110,7 +111,8 @@ class Converted:
       difference: largest difference between torch's logits and ours, if compared.
       onnx_difference: the same of ONNX Runtime, if there is an ONNX file.
       compared_on: the sentences of both comparisons, in words.
-      notes: what the folder lacks, and why, one sentence each.
+      notes: what the folder lacks, or holds beside, one sentence each.
+      scored: whether the model is the one that the run's scores are about.
     """
 
     folder: Path
@@ -119,6 +121,7 @@ class Converted:
     onnx_difference: float | None = None
     compared_on: str = ""
     notes: tuple[str, ...] = ()
+    scored: bool = False
 
 
 def convert(
@@ -132,6 +135,7 @@ def convert(
     name: str | None = None,
     license: str | None = None,
     language: str | None = None,
+    new_card: bool = False,
 ) -> Converted:
     """Checkpoint of a run -> Hub folder.
 
@@ -146,9 +150,11 @@ def convert(
       name: USER/NAME, for the model card; the run's name if None.
       license: for the model card; the run's setting if None.
       language: for the model card, codes separated by commas; the run's setting if None.
+      new_card: replace a model card that somebody edited; it is kept otherwise.
 
     Raises:
-      ValueError: no run, no such checkpoint, an output folder that is something else, absent
+      ValueError: no run, no such checkpoint, an output folder where files that are not ours or
+        were changed are in the way, absent
         packages, or logits that differ by more than `agreement.TOLERANCE`: then no folder is
         written.
     """
@@ -163,7 +169,9 @@ def convert(
     saved = SavedRun.open(run_dir)
     if step is None:
         step = saved.steps[-1] if saved.best_step is None else saved.best_step
-    folder = _vacant(Path(output_dir) if output_dir is not None else saved.run.hub)
+    folder = Path(output_dir) if output_dir is not None else saved.run.hub
+    refuse_runs(folder, own_hub=saved.run.hub)
+    check_folder(folder, HUB)
     said = {"license": license, "language": language}
     config = TrainConfig(
         **load_settings(saved.run.config) | {k: v for k, v in said.items() if v is not None}
@@ -172,7 +180,7 @@ def convert(
     # Scores belong to the best checkpoint alone: another one's card and history say none.
     results = saved.results() if step == saved.best_step else None
     predictions, notes = _predictions(saved.run)
-    made = Converted(folder, step, notes=notes)
+    made, kept = Converted(folder, step), list(notes)
 
     def more(draft: Path) -> None:
         nonlocal made
@@ -223,8 +231,10 @@ def convert(
         card=card(),
         dtype=dtype,
         more=more,
+        new_card=new_card,
+        say=kept.append,
     )
-    return made
+    return dataclasses.replace(made, scored=results is not None, notes=tuple(kept))
 
 
 def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], tuple[str, ...]]:
@@ -233,14 +243,6 @@ def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], tuple[str,
         return read_run_predictions(run), ()
     except ValueError as error:
         return {}, (f"the card has no confusion and no errors: {error}",)
-
-
-def _vacant(folder: Path) -> Path:
-    """The folder, if it may be replaced."""
-    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not empty and not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is in use and holds no model: name another --output-dir")
-    return folder
 
 
 def _rounded(params: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:

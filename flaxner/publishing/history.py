@@ -14,6 +14,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.files import write_json
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import RunPaths
 
 
 def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
@@ -34,7 +35,7 @@ def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
     return found
 
 
-def write_history(folder: Path, run: RunFolder, results: Mapping[str, Any] | None) -> None:
+def write_history(folder: Path, run: RunPaths, results: Mapping[str, Any] | None) -> None:
     """Write config.toml, metrics.jsonl, results.json and TensorBoard events.
 
     config.toml names no folder of this machine; see `repeatable`.

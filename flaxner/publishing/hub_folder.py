@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ import numpy as np
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import length_limit
 from flaxner.files import write_folder, write_json
+from flaxner.files.records import read_record
 from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import hub_config, our_block
 from flaxner.models.network import Model
+from flaxner.publishing.upload import REPLACED
+from flaxner.runs.folder import HUB
 
 DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
 
@@ -39,10 +44,13 @@ def export_folder(
     dtype: str = "float32",
     max_length: int | None = None,
     more: Callable[[Path], None] = lambda folder: None,
+    new_card: bool = False,
+    say: Callable[[str], object] = warnings.warn,
 ) -> Path:
     """Write a Hub folder: config.json, model.safetensors, tokenizer files, README.md.
 
-    The folder exists whole or not at all; an older one of that name is replaced.
+    The folder exists whole or not at all. Of one that is there, what flaxner wrote is replaced,
+    and so is what the history of a clone of a Hub repository holds; all else stays.
 
     Args:
       folder: where to.
@@ -55,9 +63,12 @@ def export_folder(
       dtype: of the weights, one of DTYPES.
       max_length: tokens of a window in training; what `fields` say of it if None.
       more: writes further files into the folder before it takes its place.
+      new_card: replace a README.md that somebody edited, which is kept otherwise.
+      say: told what is in the folder and stays, one sentence each.
 
     Raises:
-      ValueError: windows of training that are longer than the model's positions.
+      ValueError: windows of training that are longer than the model's positions; or files that
+        are not flaxner's or were changed are in the way: they are named.
     """
     folder = Path(folder)
     host = {path: np.asarray(value).astype(jnp.dtype(dtype)) for path, value in params.items()}
@@ -73,7 +84,11 @@ def export_folder(
             (draft / "README.md").write_text(card, "utf-8")
         more(draft)
 
-    write_folder(folder, fill)
+    for text in write_folder(folder, HUB, fill, new_card=new_card):
+        say(text)
+    contradicting = contradictions(folder)
+    if contradicting:
+        say(f"{folder} also holds {', '.join(contradicting)}, which may be of another model")
     return folder
 
 
@@ -87,3 +102,16 @@ def _published_length(tokenizer: Any, model: Model, ours: Mapping[str, Any]) -> 
     if window > positions:
         raise ValueError(f"max_length must be at most the model's {positions} positions: {window}")
     return max(length_limit(tokenizer, positions), window)
+
+
+def contradictions(folder: Path) -> list[str]:
+    """Weights in a folder that flaxner did not write: other programs may read them first."""
+    record = read_record(folder)
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        name
+        for name in files
+        if not name.startswith(".")
+        and any(fnmatch.fnmatch(name, pattern) for pattern in REPLACED)
+        and (record is None or name not in record.files)
+    )

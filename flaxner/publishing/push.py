@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def convert_and_push(
     if dry_run:
         yield describe(made.folder)
     elif push_to_hub is not None:
+        if not made.scored and not force:
+            raise ValueError(_unscored(made.folder))
         yield _push_scored(made.folder, push_to_hub, private, revision, force)
 
 
@@ -70,7 +73,12 @@ def push_to_hub(
     """
     folder = Path(source)
     if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
-        folder = convert(folder, name=name).folder
+        made = convert(folder, name=name)
+        for text in made.notes:
+            warnings.warn(text, stacklevel=2)
+        if not made.scored and not force:
+            raise ValueError(_unscored(made.folder))
+        folder = made.folder
     return _push_scored(folder, name, private, revision, force)
 
 
@@ -92,10 +100,14 @@ def require_scores(folder: str | Path, *, force: bool = False) -> None:
     card = folder / "README.md"
     scored = card.is_file() and has_scores(card.read_text("utf-8"))
     if not scored and not force:
-        raise ValueError(
-            f"the model in {folder} has not been scored: let the run end, choose its best step, "
-            f"or push it all the same with --force"
-        )
+        raise ValueError(_unscored(folder))
+
+
+def _unscored(folder: Path) -> str:
+    return (
+        f"the model in {folder} has not been scored: let the run end, choose its best step, "
+        f"or push it all the same with --force"
+    )
 
 
 def describe(folder: str | Path) -> str:

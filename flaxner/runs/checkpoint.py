@@ -2,76 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from flaxner.devices import processes
-from flaxner.files import write_json
-from flaxner.runs import manifest
+from flaxner.files import manifest, write_json
 from flaxner.runs.state import TrainState
-
-RUN = "run.json"
-DAMAGED = ".damaged"
-DOOMED = ".doomed-"
-# The parts of a checkpoint: weights, and what training needs beside them. Orbax's own load_pytree,
-# told nothing, takes "pytree" or, in later versions, the first in the alphabet.
-PARTS = ("pytree", "training")
-FORMERLY = ("params", "optimizer")  # in runs of before
-UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's drafts
-
-
-class Progress(NamedTuple):
-    """What a run knows beside its state, saved with it.
-
-    Attributes:
-      best_step: step of the best evaluation so far, -1 before the first.
-      best_score: its validation F1.
-      evaluated: step of the last evaluation, 0 before the first.
-      logged_lines: lines of metrics.jsonl that this state had written.
-      seconds: training time behind this state, over all sessions.
-      compiled: [program, rows, row length, times]: what sessions behind this state compiled.
-    """
-
-    best_step: int = -1
-    best_score: float = -1.0
-    evaluated: int = 0
-    logged_lines: int = 0
-    seconds: float = 0.0
-    compiled: tuple[tuple[str, int, int, int], ...] = ()
+from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
 
 
 class SaveError(OSError):
     """A checkpoint could not be written; the earlier ones are as they were."""
 
 
-class Checkpoints:
-    """The checkpoints of one run folder: OUT/checkpoints/STEP, each whole or not counted.
+class Checkpoints(StepFolders):
+    """The checkpoints of one run folder, written and read by Orbax.
 
-    A checkpoint counts once its manifest is there, which is written after everything else and
-    holds the size and SHA-256 of every file. All processes of a run make the same calls.
+    All processes of a run make the same calls.
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
         # Orbax reports each save at INFO and failures with tracebacks; we say them in a sentence.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        self.folder, self.keep = Path(folder).absolute(), keep
+        super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
         self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-        self._writes = not read_only and processes.is_main()
         self._saving: int | None = None
         self._sealing: threading.Thread | None = None
         self._error: BaseException | None = None
-        if self._writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
 
     def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
         """Start saving; the files are written while training goes on.
@@ -82,9 +46,10 @@ class Checkpoints:
         self.wait()
         self.prune()
         step = self._saving = int(state.step)
+        self._make_way(step)
         try:
             self._files.save(
-                self._of(step),
+                self.path_of(step),
                 args=ocp.args.Composite(
                     **{
                         PARTS[0]: ocp.args.StandardSave(state.params),
@@ -107,8 +72,8 @@ class Checkpoints:
     def _seal(self, step: int, run: Mapping[str, Any]) -> None:
         try:
             self._files.wait_until_finished()
-            write_json(self._of(step) / RUN, run)
-            manifest.seal(self._of(step))
+            write_json(self.path_of(step) / RUN, run)
+            manifest.seal(self.path_of(step))
         except BaseException as error:  # handed to `wait`, which raises it
             self._error = error
 
@@ -134,73 +99,9 @@ class Checkpoints:
         step, self._saving, self._error = self._saving, None, None
         if self._writes:
             self._sweep()
-            if step is not None and not manifest.is_sealed(self._of(step)):
-                shutil.rmtree(self._of(step), ignore_errors=True)
+            if step is not None and not manifest.is_sealed(self.path_of(step)):
+                shutil.rmtree(self.path_of(step), ignore_errors=True)
         return SaveError(f"cannot save checkpoint {step} in {self.folder}: {_reason(error)}")
-
-    def steps(self) -> list[int]:
-        """Steps with a finished checkpoint, ascending."""
-        return [step for step in self._found() if manifest.is_sealed(self._of(step))]
-
-    def newest_whole(self, say: Callable[[str], None]) -> int | None:
-        """The newest checkpoint that is what was written; damaged ones are set aside.
-
-        Args:
-          say: told about every checkpoint that is passed over, by name.
-
-        Returns:
-          its step, or None if none was ever finished.
-
-        Raises:
-          ValueError: all are damaged.
-        """
-        return processes.on_main(lambda: self._newest_whole(say))
-
-    def _newest_whole(self, say: Callable[[str], None]) -> int | None:
-        steps, damaged = self.steps(), {}
-        for step in reversed(steps):
-            reason = manifest.damage(self._of(step))
-            if reason is None:
-                break
-            damaged[step] = reason
-        else:
-            if damaged:
-                first = max(damaged)
-                raise ValueError(
-                    f"every checkpoint in {self.folder} is damaged (of {first}: {damaged[first]}): "
-                    "start again with --overwrite"
-                )
-            return None
-        for bad, reason in damaged.items():
-            aside = self.folder / f"{bad}{DAMAGED}"
-            shutil.rmtree(aside, ignore_errors=True)
-            self._of(bad).rename(aside)
-            say(f"checkpoint {self._of(bad)} is damaged ({reason}): set aside as {aside.name}")
-        for newer in (found for found in self._found() if found > step):
-            say(f"checkpoint {self._of(newer)} was not finished: it is not used")
-        return step
-
-    def verify(self, step: int) -> None:
-        """Check every file of a checkpoint.
-
-        Raises:
-          ValueError: not there, those there are named; or damaged.
-        """
-        processes.on_main(lambda: self._verify(step))
-
-    def _verify(self, step: int) -> None:
-        if step not in self.steps():
-            raise ValueError(f"{self.folder} has no checkpoint {step}; it has {self.steps()}")
-        reason = manifest.damage(self._of(step))
-        if reason is not None:
-            raise ValueError(f"checkpoint {self._of(step)} is damaged: {reason}")
-
-    def describe(self, step: int) -> tuple[Progress, dict[str, Any]]:
-        """Progress and fingerprint of a checkpoint."""
-        run = processes.on_main(lambda: json.loads((self._of(step) / RUN).read_text("utf-8")))
-        progress = run["progress"]
-        progress["compiled"] = tuple(tuple(row) for row in progress["compiled"])
-        return Progress(**progress), run["fingerprint"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state at `step`, placed as `like` is, whatever the devices that saved it.
@@ -212,7 +113,7 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         weights, rest = self._parts(step)
         loaded = self._files.restore(
-            self._of(step),
+            self.path_of(step),
             args=ocp.args.Composite(
                 **{
                     weights: ocp.args.StandardRestore(abstract.params),
@@ -235,27 +136,10 @@ class Checkpoints:
         self.verify(step)
         weights, _ = self._parts(step)
         args = ocp.args.Composite(**{weights: ocp.args.StandardRestore(dict(shapes))})
-        return dict(self._files.restore(self._of(step), args=args)[weights])
+        return dict(self._files.restore(self.path_of(step), args=args)[weights])
 
     def _parts(self, step: int) -> tuple[str, str]:
-        return FORMERLY if (self._of(step) / FORMERLY[0]).is_dir() else PARTS
-
-    def prune(self) -> None:
-        """Delete all but the newest few finished checkpoints and the best model of each."""
-        steps = self.steps() if self._writes else []
-        newest = steps[-self.keep :]
-        kept = {*newest, *(self._best(step) for step in newest)}
-        for step in self._found() if newest else []:
-            if step not in kept and step < newest[-1]:
-                doomed = self.folder / f"{DOOMED}{step}"
-                os.replace(self._of(step), doomed)  # never half there under its own name
-                shutil.rmtree(doomed, ignore_errors=True)
-
-    def _best(self, step: int) -> int:
-        try:
-            return json.loads((self._of(step) / RUN).read_text("utf-8"))["progress"]["best_step"]
-        except (OSError, ValueError, KeyError, TypeError):  # damaged: found when it is used
-            return -1
+        return FORMERLY if (self.path_of(step) / FORMERLY[0]).is_dir() else PARTS
 
     def close(self) -> None:
         """Finish saving, prune, and release the folder.
@@ -268,19 +152,6 @@ class Checkpoints:
             self.prune()
         finally:
             self._files.close()
-
-    def _of(self, step: int) -> Path:
-        return self.folder / str(step)
-
-    def _found(self) -> list[int]:
-        names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
-        return sorted(int(name) for name in names if name.isdecimal())
-
-    def _sweep(self) -> None:
-        """Remove what killed sessions left half done."""
-        for path in self.folder.iterdir():
-            if UNFINISHED in path.name or path.name.startswith(DOOMED):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from flaxner.files import write_text
+from flaxner.files import write_bytes
 
 
 class MetricsLog:
@@ -23,9 +23,10 @@ class MetricsLog:
         self.lines, self.lost = keep_lines, 0
         if path is None:
             return
-        lines = path.read_bytes().splitlines(keepends=True)[:keep_lines] if keep_lines else []
+        there = path.read_bytes() if keep_lines and path.is_file() else b""
+        lines = there.splitlines(keepends=True)[:keep_lines]
         self.lines, self.lost = len(lines), keep_lines - len(lines)
-        write_text(path, b"".join(lines).decode("utf-8"))
+        write_bytes(path, b"".join(lines))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:

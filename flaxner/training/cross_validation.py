@@ -13,9 +13,9 @@ from rich.console import Console
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.evaluation.metrics import score
-from flaxner.files import write_json, write_text
 from flaxner.publishing.history import read_run_predictions
 from flaxner.runs.folder import RunFolder
+from flaxner.training.preparation import sources
 
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
 BY_TYPE = ("precision", "recall", "f1")
@@ -42,17 +42,17 @@ def cross_validate(
       ValueError: as `train`; before the first fold nothing has been written.
     """
     run = RunFolder(config.output_dir)
-    processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
+    run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
     begun: list[bool] = []
 
     def begin() -> None:
-        if begun or not processes.is_main():
+        if begun:
             return
         begun.append(True)
         run.lock()
         run.claim(overwrite=config.overwrite)
-        run.results.unlink(missing_ok=True)
-        write_text(run.config, config.replace(resume=False, overwrite=False).to_toml())
+        run.reopen()
+        run.write_settings(config.replace(resume=False, overwrite=False))
 
     if config.select == "best":
         console.print(
@@ -66,14 +66,15 @@ def cross_validate(
         for number, fold in enumerate(folds, 1):
             console.print(f"fold {number} of {len(folds)}: {fold.path}", highlight=False)
             fold.restart = run.config
-            changes = {"fold": number, "output_dir": str(fold.path), "overwrite": False}
+            changes = {"fold": number, "output_dir": str(fold.path)}
             results.append(train_fold(config.replace(**changes), fold, begin))
         summary = summarise(results) | {"pooled": pooled(folds)}
         if processes.is_main():
-            write_json(run.results, summary)
+            run.write_results(summary)
+        kept = run.ended()
     finally:
         run.release()
-    for line in summary_lines(summary):
+    for line in [*kept, *summary_lines(summary)]:
         console.print(line, highlight=False)
     best = max(range(len(folds)), key=lambda i: results[i]["validation"]["overall_f1"])
     return folds[best].hub, summary

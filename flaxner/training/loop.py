@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from flaxner.devices import processes
-from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
 from flaxner.runs.state import TrainState
+from flaxner.runs.steps import Progress
 from flaxner.training import outcome
 from flaxner.training.feed import feed
 from flaxner.training.fingerprint import fingerprint
@@ -94,7 +94,9 @@ class Loop:
         path = self.run.metrics if processes.is_main() else None
         log = MetricsLog(path, keep_lines=self.progress.logged_lines)
         if log.lost:
-            self.console.print(f"{path} has lost {log.lost} lines of the steps before {first}")
+            lost = f"{path} has lost {log.lost} lines of the steps before {first}"
+            self.console.print(lost, highlight=False, markup=False)
+            self._rebuild(log)
         self._begin = time.monotonic() - self.progress.seconds
 
         def evaluates(step: int) -> bool:
@@ -125,6 +127,13 @@ class Loop:
                     self._stop(keeper)
         self._update()
         return state
+
+    def _rebuild(self, log: MetricsLog) -> None:
+        """Of a log that is lost: the best evaluation, which the checkpoint knows."""
+        best = self.progress.best_step
+        if log.lines == 0 and best >= 0 and self.progress.best_score >= 0:
+            epoch = best / self.batches.steps_per_epoch
+            log.write(step=best, epoch=epoch, split="validation", f1=self.progress.best_score)
 
     def _update(self, **changes: Any) -> None:
         """Note time, compilations and whatever else changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.table import score_table
-from flaxner.files import write_json
 from flaxner.publishing.history import write_history
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.publishing.model_card import model_card
@@ -77,11 +77,15 @@ def write(
     params: dict[str, np.ndarray],
     results: dict[str, Any],
     tags: dict[str, Tags],
-    console: Console,
-) -> None:
-    """Predictions, Hub folder and, last, results.json: once it is there, the run has ended."""
+) -> list[str]:
+    """Predictions, Hub folder and, last, results.json: once it is there, the run has ended.
+
+    Returns:
+      what a reader of these files must know, one sentence each.
+    """
     if not processes.is_main():
-        return
+        return []
+    said: list[str] = []
     predictions: dict[str, list[Predicted]] = {}
     for split, predicted in tags.items():
         corpus = prepared.corpora[split]
@@ -89,8 +93,12 @@ def write(
             Predicted(sentence.words, sentence.tags or (), tuple(row))
             for sentence, row in zip(corpus, predicted, strict=True)
         ]
-        for note in write_predictions(run.predictions / f"{split}.conll", predictions[split]):
-            console.print(note, highlight=False, markup=False)
+
+    def tagged(draft: Path) -> None:
+        for split, sentences in predictions.items():
+            said.extend(write_predictions(draft / f"{split}.conll", sentences))
+
+    said += run.write_predictions(tagged)
     export_folder(
         run.hub,
         prepared.model,
@@ -107,5 +115,7 @@ def write(
             predictions=predictions,
         ),
         more=lambda draft: write_history(draft, run, results),
+        say=said.append,
     )
-    write_json(run.results, results)
+    run.write_results(results)
+    return said

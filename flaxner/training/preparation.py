@@ -114,6 +114,13 @@ def prepare(config: TrainConfig) -> Prepared:
     )
 
 
+def sources(config: TrainConfig) -> list[str]:
+    """The files and folders that the settings name to read; of a name on the Hub there is none."""
+    fields = [f for f in dataclasses.fields(config) if f.metadata.get("path")]
+    named = [getattr(config, field.name) for field in fields if field.name != "output_dir"]
+    return [part for name in named if name for part in ((name,) if isinstance(name, str) else name)]
+
+
 def resolve(config: TrainConfig) -> TrainConfig:
     """Decide what the settings leave to the machine."""
     if config.precision == "auto":

@@ -18,7 +18,7 @@ from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
-from flaxner.training.preparation import Prepared, prepare
+from flaxner.training.preparation import Prepared, prepare, sources
 from flaxner.training.stopping import (
     Interruption,
     NotFinite,
@@ -69,12 +69,12 @@ def _train(
     """One model; `begin` is called when all is read and checked, before a file is written."""
     with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
         try:
-            processes.on_main(lambda: run.check(overwrite=config.overwrite, resume=config.resume))
+            run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
             prepared = prepare(config)
             processes.on_main(lambda: _rehearse(prepared))
             trainer = Trainer(prepared, run, console, interruption)
             begin()
-            processes.on_main(run.lock)
+            run.lock()
             return trainer.run_all()
         except KeyboardInterrupt as error:
             name = interruption.requested or "KeyboardInterrupt"

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.steps import StepFolders
 from flaxner.terminal import Stopped
 
 
@@ -35,7 +35,7 @@ def all_finite(params: Any) -> jax.Array:
 
 def go_on(run: RunFolder) -> str:
     """What is saved of a run that stopped, and the command that continues it."""
-    steps = Checkpoints(run.checkpoints, read_only=True).steps()
+    steps = StepFolders(run.checkpoints).steps()
     command = f"python scripts/train.py --config {shlex.quote(str(run.restart))} --resume"
     if steps:
         return f"; saved as of step {steps[-1]} in {run.checkpoints}; go on with: {command}"
@@ -57,7 +57,7 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
 
 def advice(run: RunFolder) -> str:
     """What to try when numbers left their range, and which checkpoint is good."""
-    steps = Checkpoints(run.checkpoints, read_only=True).steps()
+    steps = StepFolders(run.checkpoints).steps()
     kept = f"; step {steps[-1]} in {run.checkpoints} is the last good one" if steps else ""
     return (
         "try a lower --learning-rate, a higher --warmup-ratio, a lower --max-grad-norm or "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from rich.console import Console
 
 from flaxner.devices import processes
 from flaxner.devices.mesh import to_host
-from flaxner.files import write_text
 from flaxner.models.config_json import hub_config
 from flaxner.publishing.hub_folder import save_model_files
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.state import TrainState
 from flaxner.training import outcome
 from flaxner.training.fingerprint import refuse_another
 from flaxner.training.loop import Loop
@@ -53,27 +54,47 @@ class Trainer:
     def run_all(self) -> TrainResult:
         """Train to the end, evaluate the best model, export it."""
         announce(self.prepared, self.batches, self.loop.program.mesh, self.console)
-        processes.on_main(lambda: self.run.claim(overwrite=self.config.overwrite))
+        self.run.claim(overwrite=self.config.overwrite)
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
             newest = self._find(checkpoints) if self.config.resume else None
-            results = processes.on_main(self.run.finished)
+            results = self.run.finished()
             at_end = newest == self.batches.num_steps
             if at_end and results is not None and self.run.hub.is_dir():
                 self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
+                self._say(self.run.ended())
                 return TrainResult(self.run.path, self.run.hub, results)
-            processes.on_main(self._write_settings)
+            self._write_settings()
             state = self.loop.initial_state()
             if newest is not None:
                 state = checkpoints.restore(newest, state)
             state = self.loop.train(state, checkpoints)
-            params = state.params
-            best = self.loop.progress.best_step
-            if 0 <= best < self.batches.num_steps:
-                checkpoints.wait()
-                params = checkpoints.restore(best, state).params
+            params = self._best_params(state, checkpoints)
             del state
             return self._finish(params)
+
+    def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> Any:
+        """The parameters to export: of the best step, or of the last if that one is lost."""
+        best, last = self.loop.progress.best_step, self.batches.num_steps
+        if 0 <= best < last:
+            checkpoints.wait()
+            if self._is_kept(best, checkpoints):
+                return checkpoints.restore(best, state).params
+        if best != last:
+            self.loop.progress = self.loop.progress._replace(best_step=last)
+            self._say([f"the model of step {last}, the last, is the one that is exported"])
+        return state.params
+
+    def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
+        reason = checkpoints.damage(best)
+        if reason is not None:
+            path = checkpoints.path_of(best)
+            self._say([f"the best checkpoint so far, {path}, cannot be used: {reason}"])
+        return reason is None
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.console.print(line, highlight=False, markup=False)
 
     def _find(self, checkpoints: Checkpoints) -> int | None:
         """The step to go on from; it must be of the same run."""
@@ -84,11 +105,14 @@ class Trainer:
         self.loop.progress, theirs = checkpoints.describe(newest)
         refuse_another(self.run.path, self.loop.fingerprint, theirs)
         self.console.print(f"resuming from step {newest}")
+        best = self.loop.progress.best_step
+        if 0 <= best < newest and not self._is_kept(best, checkpoints):
+            self._say(["the best from here on is looked for"])
+            self.loop.progress = self.loop.progress._replace(best_step=-1, best_score=-1.0)
         return newest
 
     def _write_settings(self) -> None:
-        settings = self.config.replace(resume=False, overwrite=False).to_toml()
-        write_text(self.run.config, settings)
+        self.run.write_settings(self.config.replace(resume=False, overwrite=False))
         prepared = self.prepared
         hub_fields = hub_config(
             prepared.model,
@@ -96,7 +120,7 @@ class Trainer:
             prepared.fields,
             max_length=self.config.max_length,
         )
-        save_model_files(self.run.model, prepared.tokenizer, hub_fields)
+        self.run.write_model(lambda draft: save_model_files(draft, prepared.tokenizer, hub_fields))
 
     def _finish(self, params: Any) -> TrainResult:
         program, progress = self.loop.program, self.loop.progress
@@ -105,9 +129,8 @@ class Trainer:
         progress = progress._replace(compiled=compiled)
         train = outcome.train_results(self.prepared, self.batches, program.mesh, progress)
         results["train"] = train
-        outcome.write(
-            self.prepared, self.run, to_host(params, program.mesh), results, tags, self.console
-        )
+        kept = outcome.write(self.prepared, self.run, to_host(params, program.mesh), results, tags)
+        self._say([*kept, *self.run.ended()])
         processes.barrier("flaxner: the run has ended")
         self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
         return TrainResult(self.run.path, self.run.hub, results)

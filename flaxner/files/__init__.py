@@ -1,0 +1,16 @@
+"""Writing: files whole or not at all, folders in which nothing that is not ours is lost."""
+
+from flaxner.files.atomic import make_folder, write_bytes, write_json, write_text
+from flaxner.files.owned import Kind, check_folder, write_folder
+from flaxner.files.reading import read_json
+
+__all__ = [
+    "Kind",
+    "check_folder",
+    "make_folder",
+    "read_json",
+    "write_bytes",
+    "write_folder",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,95 @@
+"""Files that exist whole or not at all, and names that change places in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+PART = ".flaxner-part"  # ends the name of a file that is being written
+
+
+def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file that exists whole or not at all, by a function that fills it.
+
+    A symbolic link stays one: the file it names is written.
+    """
+    real = Path(os.path.realpath(path))
+    make_folder(real.parent)
+    with tempfile.NamedTemporaryFile(
+        "wb", dir=real.parent, prefix=f".{real.name}.", suffix=PART, delete=False
+    ) as file:
+        try:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, real)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)
+            raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that exists whole or not at all."""
+    write_with(path, lambda file: file.write(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, in UTF-8, that exists whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON that exists whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it; of a symbolic link, the folder that it names."""
+    os.makedirs(os.path.realpath(path), exist_ok=True)
+
+
+def free_name(path: Path) -> Path:
+    """PATH-1, or the first of PATH-2, PATH-3 ... that is free."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def sweep_parts(folder: Path) -> None:
+    """Delete half-written files that a killed process left; nobody else may be writing there."""
+    for path in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def exchange(one: Path, other: Path, spare: Path) -> None:
+    """Let two names change places: in one step where the file system can, else by `spare`."""
+    if _exchanged(one, other):
+        return
+    os.rename(other, spare)
+    os.rename(one, other)
+    os.rename(spare, one)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE; whether it worked."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

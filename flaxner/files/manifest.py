@@ -1,0 +1,87 @@
+"""Sizes and digests of files; the list of those of a checkpoint, written last, checked first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxner.files.atomic import write_json
+
+NAME = "manifest.json"
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> size and SHA-256 of every file below a folder, in order of their names."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): entry(path) for path in files}
+
+
+def is_same(path: Path, expected: Mapping[str, Any]) -> bool:
+    """Whether a plain file has the size and digest of an entry."""
+    try:
+        if os.path.islink(path) or not path.is_file():
+            return False
+        return path.stat().st_size == expected["bytes"] and entry(path) == dict(expected)
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def seal(folder: Path) -> None:
+    """List every file of `folder` in its manifest, which appears whole or not at all."""
+    files = listing(folder)
+    text = json.dumps(files, sort_keys=True)
+    write_json(folder / NAME, {"sha256": hashlib.sha256(text.encode()).hexdigest(), "files": files})
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether the folder was finished; `damage` says whether it still is what it was."""
+    return (folder / NAME).is_file()
+
+
+def sealed_files(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """What the manifest lists; None: it is damaged."""
+    try:
+        content = json.loads((folder / NAME).read_text("utf-8"))
+        files = content["files"]
+        text = json.dumps(files, sort_keys=True)
+        whole = content["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+        return files if whole and isinstance(files, dict) else None
+    except (OSError, ValueError, TypeError, KeyError):  # ValueError: no UTF-8 or no JSON
+        return None
+
+
+def strangers(folder: Path) -> list[str]:
+    """Files in a sealed folder that its manifest does not list."""
+    known = {*(sealed_files(folder) or ()), NAME}
+    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    return sorted(set(found) - known)
+
+
+def damage(folder: Path) -> str | None:
+    """What differs between a folder and its manifest, in words; None if nothing does."""
+    files = sealed_files(folder)
+    if files is None:
+        return f"{NAME} is damaged"
+    for name, expected in files.items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != expected["bytes"]:
+                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
+            if entry(path)["sha256"] != expected["sha256"]:
+                return f"{name} has other content than was written"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+    extra = strangers(folder)
+    return f"{extra[0]} does not belong to it" if extra else None

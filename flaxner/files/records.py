@@ -1,0 +1,117 @@
+"""What flaxner wrote into a folder: a record with sizes and digests, kept in the folder itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from flaxner.files import manifest
+from flaxner.files.atomic import sweep_parts, write_json
+
+RECORD = ".flaxner.json"
+Entries = dict[str, dict[str, Any]]
+
+
+class Record(NamedTuple):
+    """What a folder's record says.
+
+    Attributes:
+      kind: what the folder is, in words with an article.
+      files: name with slashes -> size and SHA-256 of each file that flaxner wrote.
+    """
+
+    kind: str
+    files: Entries
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a folder; None where there is none that can be read."""
+    try:
+        content = json.loads((folder / RECORD).read_text("utf-8"))
+        files, kind = content["files"], content["kind"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not (isinstance(kind, str) and isinstance(files, dict)):
+        return None
+    sound = {
+        name: dict(entry)
+        for name, entry in files.items()
+        if _is_inside(name) and isinstance(entry, Mapping)
+    }
+    return Record(kind, sound)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record of a folder."""
+    write_json(folder / RECORD, {"written_by": "flaxner", **record._asdict()})
+
+
+def add_to_record(folder: Path, kind: str, names: Iterable[str]) -> None:
+    """Note files as they are now, or that they are gone; the rest of the record stays."""
+    known = read_record(folder)
+    files: Entries = dict(known.files) if known is not None else {}
+    for name in names:
+        files.pop(name, None)
+        if (folder / name).is_file():
+            files[name] = manifest.entry(folder / name)
+    write_record(folder, Record(kind, files))
+
+
+def is_ours(folder: Path, name: str, record: Record | None) -> bool:
+    """Whether flaxner wrote the file and nobody has changed it since."""
+    if record is None or name not in record.files or not is_plain(folder, name):
+        return False
+    return manifest.is_same(folder / name, record.files[name])
+
+
+def is_plain(folder: Path, name: str) -> bool:
+    """Whether no part of the way from the folder to the file leads elsewhere or is a file."""
+    above = [folder / part for part in PurePosixPath(name).parents if str(part) != "."]
+    return not any(part.is_symlink() or (part.exists() and not part.is_dir()) for part in above)
+
+
+def _is_inside(name: Any) -> bool:
+    if not isinstance(name, str) or not name or "\\" in name or "\0" in name:
+        return False
+    parts = name.split("/")
+    return not name.startswith("/") and not {"", ".", ".."} & set(parts)
+
+
+def remove_ours(folder: Path) -> list[str]:
+    """Delete what records and checkpoint manifests in a folder or below list, where unchanged.
+
+    Folders that are empty then go too, the folder itself among them.
+
+    Returns:
+      the files that stay: flaxner did not write them, or they were changed since.
+    """
+    for place, _, files in os.walk(folder, topdown=False):
+        here = Path(place)
+        sweep_parts(here)
+        record = read_record(here) if RECORD in files else None
+        if record is not None:
+            for name in record.files:
+                if is_ours(here, name, record):
+                    (here / name).unlink()
+            (here / RECORD).unlink()
+        elif manifest.NAME in files and (sealed := manifest.sealed_files(here)) is not None:
+            for name in filter(_is_inside, sealed):
+                if is_plain(here, name) and manifest.is_same(here / name, sealed[name]):
+                    (here / name).unlink()
+            (here / manifest.NAME).unlink()
+    remove_empty(folder)
+    if not folder.is_dir():
+        return []
+    left = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in left)
+
+
+def remove_empty(folder: Path) -> None:
+    """Delete the folders below and the folder itself where nothing is left in them."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # something is in it, or it is a link
+            os.rmdir(place)

@@ -1,0 +1,114 @@
+"""A run takes another's place: what was there is set aside until the new one has ended."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flaxner.files.atomic import free_name, make_folder
+from flaxner.files.owned import ASIDE
+from flaxner.files.records import (
+    RECORD,
+    Record,
+    is_ours,
+    read_record,
+    remove_empty,
+    remove_ours,
+    write_record,
+)
+from flaxner.runs.paths import FOLDS, HOLDER, LOCK, RunPaths
+from flaxner.runs.steps import is_a_step
+
+FILES = ("config.toml", "metrics.jsonl", "results.json")
+
+
+def set_aside(run: RunPaths, aside: Path | None = None) -> None:
+    """Move what a run wrote into .replaced-N, in its folder and in those its links lead to.
+
+    What lies beside it stays where it is, and so does a model card that was edited.
+
+    Args:
+      run: the run that is replaced.
+      aside: where to; a new folder in the run's if None.
+    """
+    aside = free_name(run.path / ASIDE) if aside is None else aside
+    for fold in run.folds():
+        set_aside(RunPaths(fold), None if fold.is_symlink() else aside / fold.name)
+    record = read_record(run.path)
+    if record is not None:  # first of all, so that what is moved stays ours
+        write_record(aside, record)
+    _move(run.path, FILES, aside)
+    for part in (run.model, run.predictions, run.hub):
+        card = "README.md" if part == run.hub else ""
+        _move_part(part, _written(part, card, before=record is None), aside)
+    steps = list(run.checkpoints.iterdir()) if run.checkpoints.is_dir() else []
+    _move_part(run.checkpoints, [path.name for path in steps if is_a_step(path)], aside)
+    if {path.name for path in run.path.iterdir()} <= {LOCK, HOLDER, RECORD, aside.name}:
+        (run.path / RECORD).unlink(missing_ok=True)
+    elif record is not None:  # what else is there does not keep the next run from its folder
+        write_record(run.path, Record(record.kind, {}))
+
+
+def _written(folder: Path, card: str, *, before: bool) -> list[str]:
+    """The files that a folder's record lists, and the record itself.
+
+    Where there is none: all of them, in a run of the time before records.
+    """
+    record = read_record(folder)
+    if record is None:
+        inside = folder.rglob("*") if before and folder.is_dir() else ()
+        files = [path for path in inside if path.is_symlink() or not path.is_dir()]
+        return [path.relative_to(folder).as_posix() for path in files]
+    if card in record.files and (folder / card).is_file() and not is_ours(folder, card, record):
+        return [name for name in record.files if name != card]
+    return [*record.files, RECORD]
+
+
+def _move_part(part: Path, names: list[str], aside: Path) -> None:
+    """Into `aside`, or beside where the part is a link: on another disk, perhaps."""
+    if part.is_symlink():
+        real = Path(os.path.realpath(part))
+        _move(real, names, free_name(real / ASIDE))
+    else:
+        _move(part, names, aside / part.name)
+        remove_empty(part)
+
+
+def _move(folder: Path, names: tuple[str, ...] | list[str], aside: Path) -> None:
+    record = read_record(folder)
+    for name in names:
+        if os.path.lexists(folder / name):
+            make_folder((aside / name).parent)
+            os.rename(folder / name, aside / name)
+    if record is not None and names and RECORD not in names and not os.path.lexists(aside / RECORD):
+        write_record(aside, record)
+
+
+def forget_replaced(run: RunPaths) -> list[str]:
+    """Delete what `set_aside` moved where it is unchanged; what stays, in sentences."""
+    said = []
+    parts = (run.model, run.predictions, run.hub, run.checkpoints)
+    folders = [run.path, *(Path(os.path.realpath(p)) for p in parts if p.is_symlink())]
+    for aside in [path for folder in folders for path in sorted(folder.glob(f"{ASIDE}-*"))]:
+        left = [name for name in remove_ours(aside) if Path(name).name not in (LOCK, HOLDER)]
+        if left:
+            more = f" and {len(left) - 5} more" if left[5:] else ""
+            said.append(
+                f"{aside} keeps what was replaced and flaxner cannot be sure to have written: "
+                f"{', '.join(left[:5])}{more}"
+            )
+    for fold in run.path.glob(FOLDS):
+        said += forget_replaced(RunPaths(fold)) if fold.is_symlink() else []
+        _remove_left(fold)
+    return said
+
+
+def _remove_left(fold: Path) -> None:
+    """Delete the folder of a fold in which only its lock is left."""
+    if fold.is_symlink() or not fold.is_dir():
+        return
+    left = list(fold.iterdir())
+    if {path.name for path in left} <= {LOCK, HOLDER}:
+        for path in left:
+            path.unlink()
+        fold.rmdir()

@@ -1,0 +1,1 @@
+"""Generators of what may come from outside, and of what may lie around where flaxner writes."""
