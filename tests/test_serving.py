@@ -201,6 +201,7 @@ def test_exports_serve_the_command_lines(folder, ner, tmp_path):
     [expected] = ner([TEXTS[0]], aggregation_strategy="word")
     assert [e["text"] for e in json.loads(made.stdout)["entities"]] == [e["text"] for e in expected]
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
     made = run("export.py", "--model", folder, "--output-dir", tmp_path / "mine")
     assert made.returncode == 2
     assert "no export of ours" in made.stderr

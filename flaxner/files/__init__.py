@@ -1,7 +1,8 @@
 """Writing: files whole or not at all, folders in which nothing that is not ours is lost."""
 
 from flaxner.files.atomic import make_folder, write_bytes, write_json, write_text
-from flaxner.files.owned import Kind, check_folder, write_folder
+from flaxner.files.kinds import Kind, check_folder
+from flaxner.files.owned import write_folder
 from flaxner.files.reading import read_json
 
 __all__ = [

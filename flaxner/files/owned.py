@@ -7,25 +7,23 @@ it, or are refused where they would take its place.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from flaxner.files import manifest
 from flaxner.files.atomic import exchange, free_name, make_folder, sweep_parts, write_json
-from flaxner.files.clones import committed
+from flaxner.files.kinds import Kind, check_folder, plan_for, refuse
 from flaxner.files.records import (
     RECORD,
     Entries,
     Record,
     is_ours,
-    is_plain,
     read_record,
     remove_ours,
     write_record,
@@ -34,77 +32,6 @@ from flaxner.files.records import (
 DRAFT, LOCK, OLD = ".flaxner-draft", ".flaxner-lock", ".flaxner-old"
 ASIDE = ".replaced"  # .replaced-1, ...: what stood where something new was put
 JOURNAL = ".flaxner-journal.json"  # in a draft that is whole: what is still to be done
-
-
-def _never(folder: Path) -> bool:
-    return False
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of folder that flaxner writes.
-
-    Attributes:
-      name: what it is, in words with an article.
-      seal: the file without which nobody takes it for one: it goes first and comes last.
-      names: files that are always written, to be checked for before the work that makes them.
-      card: a file that people edit: theirs is kept.
-      remedy: what replaces it all the same.
-      known: whether a folder without record is one that an earlier version wrote.
-      clone: whether a git clone is one of the kind, whose committed files are replaced.
-    """
-
-    name: str
-    seal: str
-    names: tuple[str, ...]
-    card: str = ""
-    remedy: str = ""
-    known: Callable[[Path], bool] = _never
-    clone: Callable[[Path], bool] = _never
-
-
-class Plan(NamedTuple):
-    """What to do with the files that stand where new ones go, by name."""
-
-    ours: list[str]  # to be deleted once the new ones are there
-    others: list[str]  # to be set aside and kept
-    kept: list[str]  # to stay where they are
-    same: list[str]  # as the new ones are
-    refused: list[str]
-
-
-def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = None) -> None:
-    """Refuse a folder where files of this kind cannot be put without a loss.
-
-    Args:
-      path: the folder, which need not exist.
-      kind: of the folder.
-      names: the files to put there; those that the kind always has if None.
-
-    Raises:
-      ValueError: it is a file, a folder of another kind, or holds files of these names that are
-        somebody else's or were changed.
-    """
-    target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and not target.is_dir():
-        raise ValueError(f"{path} is a file: name another folder")
-    plan = _plan(target, kind, {name: {} for name in names or kind.names}, new_card=False)
-    _refuse(target, kind, plan.refused)
-
-
-def _refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
-    record = read_record(target)
-    if record is not None and record.kind != kind.name:
-        raise ValueError(f"{target} holds {record.kind}: name another folder for {kind.name}")
-    if not refused:
-        return
-    changed = [name for name in refused if record is not None and name in record.files]
-    named = ", ".join((changed or refused)[:5]) + (", ..." if len(changed or refused) > 5 else "")
-    why = "changed since flaxner wrote it" if changed else "not written by flaxner"
-    hint = "move it away, or name another folder"
-    if os.path.lexists(target / ".git"):
-        hint = "commit it to the clone, move it away, or name another folder"
-    raise ValueError(f"{target} is in use: {named} is in the way and was {why}: {hint}")
 
 
 def write_folder(
@@ -154,39 +81,6 @@ def write_folder(
         return notes
 
 
-def _plan(target: Path, kind: Kind, entries: Mapping[str, Mapping], *, new_card: bool) -> Plan:
-    """Sort what stands where the entries go; an empty entry is one whose content is not known."""
-    record = read_record(target)
-    there = [
-        name for name in entries if os.path.lexists(target / name) or not is_plain(target, name)
-    ]
-    plan = Plan([], [], [], [], [])
-    rest = []
-    for name in there:
-        if is_ours(target, name, record):
-            plan.ours.append(name)
-        elif entries[name] and manifest.is_same(target / name, entries[name]):
-            plan.same.append(name)
-        else:
-            rest.append(name)
-    if not rest:
-        return plan
-    a_clone = kind.clone(target)
-    before = record is None and kind.known(target)
-    held = committed(target, rest) if a_clone else set()
-    for name in rest:
-        plain = is_plain(target, name) and (target / name).is_file()
-        if plain and name == kind.card and (record is not None or a_clone or before):
-            (plan.others if new_card else plan.kept).append(name)
-        elif name in held:
-            plan.ours.append(name)
-        elif plain and before:
-            plan.others.append(name)
-        else:
-            plan.refused.append(name)
-    return plan
-
-
 def _swap(draft: Path, target: Path) -> list[str]:
     """A folder of ours, or none, becomes the new one."""
     if not os.path.lexists(target):
@@ -203,8 +97,8 @@ def _swap(draft: Path, target: Path) -> list[str]:
 
 def _merge(draft: Path, target: Path, kind: Kind, entries: Entries, new_card: bool) -> list[str]:
     """New files take their places in a folder that holds others as well."""
-    plan = _plan(target, kind, entries, new_card=new_card)
-    _refuse(target, kind, plan.refused)
+    plan = plan_for(target, kind, entries, new_card=new_card)
+    refuse(target, kind, plan.refused)
     old = read_record(target) or Record(kind.name, {})
     stale = [n for n in old.files if n not in entries and is_ours(target, n, old)]
     lost = [n for n in old.files if n not in entries and n not in stale and (target / n).exists()]

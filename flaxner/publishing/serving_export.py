@@ -7,7 +7,7 @@ from typing import Any
 
 from flaxner.data.readers import ReadOptions
 from flaxner.evaluation.classifier_scores import evaluate
-from flaxner.inference.artefact import folder_bytes
+from flaxner.inference.artefact import check_artefact, folder_bytes
 from flaxner.inference.pipeline import pipeline
 
 
@@ -34,6 +34,7 @@ def export_model(
     Raises:
       ValueError: no model, no such format, a folder in use, or no such corpus.
     """
+    check_artefact(output_dir)
     ner = pipeline("ner", model=model)
     path = ner.export(output_dir, weights=weights)
     report: dict[str, Any] = {"folder": str(path), "weights": weights}

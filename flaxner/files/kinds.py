@@ -1,0 +1,122 @@
+"""What may become of the files that stand where flaxner puts new ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxner.files import manifest
+from flaxner.files.clones import committed
+from flaxner.files.records import is_ours, is_plain, read_record
+
+
+def _never(folder: Path) -> bool:
+    return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of folder that flaxner writes.
+
+    Attributes:
+      name: what it is, in words with an article.
+      seal: the file without which nobody takes it for one: it goes first and comes last.
+      names: files that are always written, to be checked for before the work that makes them.
+      card: a file that people edit: theirs is kept.
+      remedy: what replaces it all the same.
+      known: whether a folder without record is one that an earlier version wrote.
+      clone: whether a git clone is one of the kind, whose committed files are replaced.
+    """
+
+    name: str
+    seal: str
+    names: tuple[str, ...]
+    card: str = ""
+    remedy: str = ""
+    known: Callable[[Path], bool] = _never
+    clone: Callable[[Path], bool] = _never
+
+
+class Plan(NamedTuple):
+    """What to do with the files that stand where new ones go, by name."""
+
+    ours: list[str]  # to be deleted once the new ones are there
+    others: list[str]  # to be set aside and kept
+    kept: list[str]  # to stay where they are
+    same: list[str]  # as the new ones are
+    refused: list[str]
+
+
+def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = None) -> None:
+    """Refuse a folder where files of this kind cannot be put without a loss.
+
+    Args:
+      path: the folder, which need not exist.
+      kind: of the folder.
+      names: the files to put there; those that the kind always has if None.
+
+    Raises:
+      ValueError: it is a file, a folder of another kind, or holds files of these names that are
+        somebody else's or were changed.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.lexists(target) and not target.is_dir():
+        raise ValueError(f"{path} is a file: name another folder")
+    plan = plan_for(target, kind, {name: {} for name in names or kind.names}, new_card=False)
+    refuse(target, kind, plan.refused)
+
+
+def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
+    """Refuse a folder of another kind, or one where these files are in the way.
+
+    Raises:
+      ValueError: it is, or there are any.
+    """
+    record = read_record(target)
+    if record is not None and record.kind != kind.name:
+        raise ValueError(f"{target} holds {record.kind}: name another folder for {kind.name}")
+    if not refused:
+        return
+    changed = [name for name in refused if record is not None and name in record.files]
+    named = ", ".join((changed or refused)[:5]) + (", ..." if len(changed or refused) > 5 else "")
+    why = "changed since flaxner wrote it" if changed else "not written by flaxner"
+    hint = "move it away, or name another folder"
+    if os.path.lexists(target / ".git"):
+        hint = "commit it to the clone, move it away, or name another folder"
+    raise ValueError(f"{target} is in use: {named} is in the way and was {why}: {hint}")
+
+
+def plan_for(target: Path, kind: Kind, entries: Mapping[str, Mapping], *, new_card: bool) -> Plan:
+    """Sort what stands where the entries go; an empty entry is one whose content is not known."""
+    record = read_record(target)
+    there = [
+        name for name in entries if os.path.lexists(target / name) or not is_plain(target, name)
+    ]
+    plan = Plan([], [], [], [], [])
+    rest = []
+    for name in there:
+        if is_ours(target, name, record):
+            plan.ours.append(name)
+        elif entries[name] and manifest.is_same(target / name, entries[name]):
+            plan.same.append(name)
+        else:
+            rest.append(name)
+    if not rest:
+        return plan
+    a_clone = kind.clone(target)
+    before = record is None and kind.known(target)
+    held = committed(target, rest) if a_clone else set()
+    for name in rest:
+        plain = is_plain(target, name) and (target / name).is_file()
+        if plain and name == kind.card and (record is not None or a_clone or before):
+            (plan.others if new_card else plan.kept).append(name)
+        elif name in held:
+            plan.ours.append(name)
+        elif plain and before:
+            plan.others.append(name)
+        else:
+            plan.refused.append(name)
+    return plan
