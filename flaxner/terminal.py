@@ -121,11 +121,12 @@ class Stopped(Exception):
 
     Attributes:
       code: exit code for a script.
+      at_once: the process cannot end by itself, for it would wait for another that is gone.
     """
 
-    def __init__(self, message: str, code: int = UNWRITABLE) -> None:
+    def __init__(self, message: str, code: int = UNWRITABLE, *, at_once: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.at_once = code, at_once
 
 
 def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = False) -> int:
@@ -145,7 +146,10 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except Stopped as stop:
-        return _end(program, str(stop), stop.code)
+        code = _end(program, str(stop), stop.code)
+        if stop.at_once:
+            os._exit(code)
+        return code
     except UnicodeEncodeError as error:  # a file name that is no text, which a library met
         return _end(program, f"{error.object!a} is no valid Unicode: rename or mend it", 2)
     except ValueError as error:

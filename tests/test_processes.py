@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flaxner.devices import processes
+from flaxner.devices.lost_process import HEARTBEAT
 from flaxner.publishing.conversion import SavedRun
 from tests import chaos
 from tests.compare import scaled_close
@@ -103,15 +104,30 @@ def test_four_processes_equal_one(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others(folder):
-    started = launch(folder, "killed", 2, 1, epochs=400)
-    metrics = folder / "killed" / "metrics.jsonl"
+@pytest.mark.parametrize(
+    ("number", "lost", "seconds"),
+    [(signal.SIGKILL, 1, 20), (signal.SIGKILL, 0, 20), (signal.SIGSTOP, 1, HEARTBEAT + 40)],
+)
+def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
+    """One sentence that names it, exit code 75, and nothing of Gloo's or of a C++ stack."""
+    name = f"lost-{number.name}-{lost}"
+    started = launch(folder, name, 2, 1, epochs=400)
+    metrics = folder / name / "metrics.jsonl"
     end = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
         assert time.monotonic() < end
         time.sleep(0.01)
-    started[1].kill()
-    assert started[0].wait(150) != 0
+    started[lost].send_signal(number)
+    try:
+        assert started[1 - lost].wait(seconds) == 75
+    finally:
+        for process in started:
+            process.kill()
+    log = (folder / f"{name}.{1 - lost}.log").read_text()
+    assert log.count(f"train.py: process {lost} of the run is gone; ") == 1
+    assert log.rstrip().endswith("--resume")
+    for noise in ("Gloo", "coordination", "stack trace", " @ 0x", "Traceback"):
+        assert noise not in log
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from flaxner.devices import lost_process
 from flaxner.devices.environment import first_line
 
 T = TypeVar("T")
@@ -47,13 +48,20 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
         # SIGTERM over, and knows nothing of SIGINT.
         jax.config.update("jax_enable_preemption_service", False)
         if coordinator is not None:
-            jax.distributed.initialize(coordinator, num_processes, process_id)
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                heartbeat_timeout_seconds=lost_process.HEARTBEAT,
+            )
         elif expects_others(os.environ):
-            jax.distributed.initialize()
+            jax.distributed.initialize(heartbeat_timeout_seconds=lost_process.HEARTBEAT)
         elif on_tpu_machine():
             _try_pod()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"the processes of this run cannot meet: {first_line(error)}") from error
+    if jax.process_count() > 1:
+        lost_process.watch(jax.process_index(), jax.process_count())
 
 
 def expects_others(environment: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.devices.environment import check_devices
+from flaxner.devices.lost_process import is_of_others, say_on_loss
 from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
@@ -69,6 +70,7 @@ def _train(
     """One model; `begin` is called when all is read and checked, before a file is written."""
     with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
         try:
+            say_on_loss(lambda: go_on(run))
             run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
             prepared = prepare(config)
             processes.on_main(lambda: _rehearse(prepared))
@@ -82,6 +84,8 @@ def _train(
         except NotFinite as error:
             raise ValueError(f"{error}: {advice(run)}") from error
         except SaveError as error:
+            if is_of_others(error, jax.process_count()):
+                raise device_failure(error, run) from error
             raise RunStopped(f"{error}{go_on(run)}", terminal.UNWRITABLE) from error
         except OSError as error:
             place = error.filename or run.path

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
 from flaxner.terminal import Stopped
@@ -52,7 +53,10 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
             f"the devices have too little memory: {first}; try a larger --accumulate, --remat, "
             "--fsdp over more devices or a smaller --batch-size"
         )
-    return RunStopped(f"a device or another process of the run failed: {first}{go_on(run)}")
+    index, count = jax.process_index(), jax.process_count()
+    if is_of_others(error, count):
+        return RunStopped(f"{gone(index, count)}{go_on(run)}", at_once=True)
+    return RunStopped(f"a device failed: {first}{go_on(run)}", at_once=count > 1)
 
 
 def advice(run: RunFolder) -> str:
@@ -65,15 +69,14 @@ def advice(run: RunFolder) -> str:
     )
 
 
-RESUMABLE = 75  # exit code (EX_TEMPFAIL): the same command with --resume goes on
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunStopped(Stopped):
     """A run that ended before its end, with what is saved and how to go on."""
 
-    def __init__(self, message: str, code: int = RESUMABLE) -> None:
-        super().__init__(message, code)
+    def __init__(self, message: str, code: int = RESUMABLE, *, at_once: bool = False) -> None:
+        super().__init__(message, code, at_once=at_once)
 
 
 class Interruption:
