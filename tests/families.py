@@ -238,6 +238,41 @@ def electra_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
     }
 
 
+DEBERTAS = SIZES | {
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["p2c", "c2p"],
+}
+DEBERTA_V3 = {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+DEBERTA_VARIANTS = {
+    "plain": {},
+    "deep": {"num_hidden_layers": 5},
+    "c2p alone": {"pos_att_type": ["c2p"]},
+    "p2c alone, few distances": {"pos_att_type": ["p2c"], "max_relative_positions": 6},
+    "positions, types": {"position_biased_input": True, "type_vocab_size": 2},
+    "no relative attention": {"relative_attention": False},
+}
+DEBERTA_V2_VARIANTS = {
+    "plain": {},
+    "deep": {"num_hidden_layers": 5},
+    "own projections": {"share_att_key": False},
+    "no buckets": {"position_buckets": -1, "max_relative_positions": 9},
+    "convolution": {"conv_kernel_size": 3, "conv_act": "gelu"},
+    "narrow embeddings": {"embedding_size": 20, "type_vocab_size": 2},
+}
+
+
+def deberta_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
+    """What a checkpoint of pretraining carries along."""
+    return {
+        "deberta.embeddings.position_ids": np.arange(64)[None],
+        "cls.predictions.bias": np.ones(vocabulary, np.float32),
+        "lm_predictions.lm_head.dense.weight": np.ones((width, width), np.float32),
+        "mask_predictions.dense.weight": np.ones((width, width), np.float32),
+    }
+
+
 MODERN = {
     name: SIZES[name]
     for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
@@ -318,6 +353,22 @@ FAMILIES: dict[str, Family] = {
             ),
             pretraining="ElectraForPreTraining",
             leftovers=electra_leftovers,
+        ),
+        *(
+            Family(
+                model_type=name,
+                sizes=DEBERTAS | more,
+                still=STILL,
+                variants=variants,
+                refused=(*REFUSED, ({"pos_att_type": "c2c"}, "pos_att_type must be of")),
+                pretraining=f"{architecture}ForMaskedLM",
+                leftovers=deberta_leftovers,
+                flax=False,
+            )
+            for name, architecture, more, variants in (
+                ("deberta", "Deberta", {}, DEBERTA_VARIANTS),
+                ("deberta-v2", "DebertaV2", DEBERTA_V3, DEBERTA_V2_VARIANTS),
+            )
         ),
         Family(
             model_type="modernbert",

@@ -470,7 +470,8 @@ def test_every_part_of_every_family_is_found(model_type, scan):
     assert {part_of(line) for line in lines} - {None} == expected
     products = [part_of(line) for line in lines if " dot(" in line]
     # Embeddings that are narrower than the layers are multiplied to their width.
-    projects = getattr(sizes, "embedding_size", sizes.hidden_size) != sizes.hidden_size
+    narrow = getattr(sizes, "embedding_size", 0) or sizes.hidden_size
+    projects = narrow != sizes.hidden_size
     expected = {"attention", "feed-forward", "head"} | ({"embeddings"} if projects else set())
     assert set(products) == expected
     assert products.count("attention") > products.count("feed-forward") > products.count("head")
