@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
-from flaxner.data.tags import LabelScheme
-from flaxner.data.tokenizer import load_tokenizer
-from flaxner.devices.environment import check_devices
 from flaxner.evaluation.predictions import Predicted
 from flaxner.files import check_folder
-from flaxner.models.config_json import read_config
-from flaxner.models.network import Model
 from flaxner.publishing import verification as agreement
 from flaxner.publishing.history import read_run_predictions, write_history
 from flaxner.publishing.hub_folder import DTYPES, export_folder
 from flaxner.publishing.model_card import model_card
 from flaxner.publishing.onnx import PACKAGES, write_onnx, write_quantized
 from flaxner.publishing.quantization import Quantized, measure
-from flaxner.runs.checkpoint import Checkpoints
+from flaxner.publishing.saved_run import SavedRun
 from flaxner.runs.folder import HUB, RunFolder
 from flaxner.runs.paths import refuse_runs
-from flaxner.runs.steps import StepFolders
 
 ONNX_WEIGHTS = ("float32", "int8")
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedRun:
-    """A run folder, read back for conversion.
-
-    Attributes:
-      run: its paths.
-      model: static definition.
-      scheme: label table.
-      tokenizer: of `transformers`.
-      fields: the content of its model/config.json.
-      steps: whole checkpoints, ascending.
-      best_step: step of the best evaluation, or None if the run has not ended.
-    """
-
-    run: RunFolder
-    model: Model
-    scheme: LabelScheme
-    tokenizer: Any
-    fields: dict[str, Any]
-    steps: list[int]
-    best_step: int | None
-
-    @classmethod
-    def open(cls, folder: str | Path) -> SavedRun:
-        """Read a run folder.
-
-        Raises:
-          ValueError: it is no run, or has no checkpoint.
-        """
-        run = RunFolder(folder)
-        if not (run.model / "config.json").is_file():
-            raise ValueError(f"{folder} is no run folder: it has no model/config.json")
-        fields = read_config(run.model)
-        steps = StepFolders(run.checkpoints).steps()
-        if not steps:
-            raise ValueError(f"the run in {folder} has no checkpoint yet")
-        return cls(
-            run,
-            Model.from_fields(fields),
-            LabelScheme.from_id2label(fields["id2label"]),
-            load_tokenizer(run.model),
-            fields,
-            steps,
-            run.best_step(),
-        )
-
-    def results(self) -> dict[str, Any]:
-        """The content of results.json, of a run that has ended."""
-        return json.loads(self.run.results.read_text("utf-8"))
-
-    def params(self, step: int) -> dict[str, np.ndarray]:
-        """The parameters of a checkpoint as host arrays.
-
-        Raises:
-          ValueError: no such checkpoint, or no device.
-        """
-        check_devices()
-        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        shapes = {
-            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-            for path, leaf in self.model.shapes.items()
-        }
-        checkpoints = Checkpoints(self.run.checkpoints, read_only=True)
-        restored = checkpoints.restore_params(step, shapes)
-        return {path: np.asarray(value) for path, value in restored.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +83,48 @@ def convert(
         packages, or logits that differ by more than `agreement.TOLERANCE`: then no folder is
         written.
     """
+    _check(dtype, verify, onnx)
+    saved = SavedRun.open(run_dir)
+    if step is None:
+        step = saved.steps[-1] if saved.best_step is None else saved.best_step
+    folder = Path(output_dir) if output_dir is not None else saved.run.hub
+    refuse_runs(folder, own_hub=saved.run.hub)
+    check_folder(folder, HUB)
+    changed = {"license": license, "language": language}
+    config = TrainConfig(
+        **load_settings(saved.run.config) | {k: v for k, v in changed.items() if v is not None}
+    )
+    params = saved.params(step)
+    # Scores belong to the best checkpoint alone: another one's card and history say none.
+    results = saved.results() if step == saved.best_step else None
+    predictions, notes = _predictions(saved.run)
+    extras = Extras(saved, config, params, dtype, results, predictions, verify, onnx, name, notes)
+    export_folder(
+        folder,
+        saved.model,
+        params,
+        saved.scheme,
+        saved.tokenizer,
+        fields=saved.fields,
+        card=extras.card(),
+        dtype=dtype,
+        more=extras.write,
+        new_card=new_card,
+        say=notes.append,
+    )
+    return Converted(
+        folder,
+        step,
+        extras.difference,
+        extras.onnx_difference,
+        extras.compared_on,
+        tuple(notes),
+        scored=results is not None,
+    )
+
+
+def _check(dtype: str, verify: bool, onnx: bool | str) -> None:
+    """Refuse what cannot be done here before anything is read."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}: got {dtype!r}")
     if onnx not in (False, True, *ONNX_WEIGHTS):
@@ -166,83 +133,92 @@ def convert(
         agreement.require("--verify", ["torch"])
     if onnx:
         agreement.require("--onnx", PACKAGES)
-    saved = SavedRun.open(run_dir)
-    if step is None:
-        step = saved.steps[-1] if saved.best_step is None else saved.best_step
-    folder = Path(output_dir) if output_dir is not None else saved.run.hub
-    refuse_runs(folder, own_hub=saved.run.hub)
-    check_folder(folder, HUB)
-    said = {"license": license, "language": language}
-    config = TrainConfig(
-        **load_settings(saved.run.config) | {k: v for k, v in said.items() if v is not None}
-    )
-    params = saved.params(step)
-    # Scores belong to the best checkpoint alone: another one's card and history say none.
-    results = saved.results() if step == saved.best_step else None
-    predictions, notes = _predictions(saved.run)
-    made, kept = Converted(folder, step), list(notes)
 
-    def more(draft: Path) -> None:
-        nonlocal made
-        write_history(draft, saved.run, results)
-        file = write_onnx(draft, saved.model.config.positions) if onnx else None
-        if verify or onnx:
-            sentences, where = _real_sentences(predictions)
-            probe = agreement.Probe.of(saved.model, _rounded(params, dtype), draft, sentences)
-            made = Converted(
-                folder,
-                step,
-                probe.compare("PyTorch", agreement.in_torch(draft)) if verify else None,
-                probe.compare("ONNX Runtime", agreement.in_onnx_runtime(file)) if file else None,
-                where,
-                notes,
-            )
-        if file is not None and onnx == "int8":
+
+@dataclasses.dataclass
+class Extras:
+    """What a converted folder has beside the model, and what comparing the two has shown.
+
+    Attributes:
+      saved: the run.
+      config: its settings, licence and language as asked for.
+      params: path -> array, float32.
+      dtype: of the weights in the folder.
+      results: the content of results.json, if the model is the one it is about.
+      predictions: split -> sentences that the run has scored.
+      verify: compare with PyTorch.
+      onnx: False, True or one of ONNX_WEIGHTS.
+      name: USER/NAME, for the card.
+      notes: told to the user; `write` adds to them.
+      difference, onnx_difference, compared_on: as in `Converted`; set by `write`.
+    """
+
+    saved: SavedRun
+    config: TrainConfig
+    params: dict[str, np.ndarray]
+    dtype: str
+    results: dict[str, Any] | None
+    predictions: dict[str, list[Predicted]]
+    verify: bool
+    onnx: bool | str
+    name: str | None
+    notes: list[str]
+    difference: float | None = None
+    onnx_difference: float | None = None
+    compared_on: str = ""
+
+    def write(self, draft: Path) -> None:
+        """History, ONNX files and comparisons, in a folder that holds the model.
+
+        Raises:
+          ValueError: logits that differ by more than `agreement.TOLERANCE`.
+        """
+        write_history(draft, self.saved.run, self.results)
+        file = write_onnx(draft, self.saved.model.config.positions) if self.onnx else None
+        if self.verify or file is not None:
+            self._compare(draft, file)
+        if file is not None and self.onnx == "int8":
             cost = measure(
                 (file, write_quantized(file)),
-                predictions.get("validation", ()),
-                saved.tokenizer,
-                saved.scheme,
-                config.max_length,
-                scored=results is not None,
+                self.predictions.get("validation", ()),
+                self.saved.tokenizer,
+                self.saved.scheme,
+                self.config.max_length,
+                scored=self.results is not None,
             )
-            made = dataclasses.replace(made, notes=(*notes, str(cost)))
-            (draft / "README.md").write_text(card(cost), "utf-8")
+            self.notes.append(str(cost))
+            (draft / "README.md").write_text(self.card(cost), "utf-8")
 
-    def card(quantized: Quantized | None = None) -> str:
+    def _compare(self, draft: Path, file: Path | None) -> None:
+        sentences, self.compared_on = _real_sentences(self.predictions)
+        params = _rounded(self.params, self.dtype)
+        probe = agreement.Probe.of(self.saved.model, params, draft, sentences)
+        if self.verify:
+            self.difference = probe.compare("PyTorch", agreement.in_torch(draft))
+        if file is not None:
+            answer = agreement.in_onnx_runtime(file)
+            self.onnx_difference = probe.compare("ONNX Runtime", answer)
+
+    def card(self, quantized: Quantized | None = None) -> str:
+        """The model card, with what int8 costs if that is known."""
         return model_card(
-            config,
-            saved.scheme,
-            saved.model.encoder,
-            results or {"train": {}},
-            predictions=predictions if results else {},
-            name=name,
-            onnx=bool(onnx),
+            self.config,
+            self.saved.scheme,
+            self.saved.model.encoder,
+            self.results or {"train": {}},
+            predictions=self.predictions if self.results else {},
+            name=self.name,
+            onnx=bool(self.onnx),
             quantized=None if quantized is None else str(quantized),
         )
 
-    export_folder(
-        folder,
-        saved.model,
-        params,
-        saved.scheme,
-        saved.tokenizer,
-        fields=saved.fields,
-        card=card(),
-        dtype=dtype,
-        more=more,
-        new_card=new_card,
-        say=kept.append,
-    )
-    return dataclasses.replace(made, scored=results is not None, notes=tuple(kept))
 
-
-def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], tuple[str, ...]]:
+def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], list[str]]:
     """A run's predictions, or why there are none: earlier versions did not escape words."""
     try:
-        return read_run_predictions(run), ()
+        return read_run_predictions(run), []
     except ValueError as error:
-        return {}, (f"the card has no confusion and no errors: {error}",)
+        return {}, [f"the card has no confusion and no errors: {error}"]
 
 
 def _rounded(params: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:

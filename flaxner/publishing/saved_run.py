@@ -1,0 +1,87 @@
+"""A run folder, read back for conversion."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxner.data.tags import LabelScheme
+from flaxner.data.tokenizer import load_tokenizer
+from flaxner.devices.environment import check_devices
+from flaxner.models.config_json import read_config
+from flaxner.models.network import Model
+from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
+from flaxner.runs.steps import StepFolders
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRun:
+    """A run folder, read back for conversion.
+
+    Attributes:
+      run: its paths.
+      model: static definition.
+      scheme: label table.
+      tokenizer: of `transformers`.
+      fields: the content of its model/config.json.
+      steps: whole checkpoints, ascending.
+      best_step: step of the best evaluation, or None if the run has not ended.
+    """
+
+    run: RunFolder
+    model: Model
+    scheme: LabelScheme
+    tokenizer: Any
+    fields: dict[str, Any]
+    steps: list[int]
+    best_step: int | None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SavedRun:
+        """Read a run folder.
+
+        Raises:
+          ValueError: it is no run, or has no checkpoint.
+        """
+        run = RunFolder(folder)
+        if not (run.model / "config.json").is_file():
+            raise ValueError(f"{folder} is no run folder: it has no model/config.json")
+        fields = read_config(run.model)
+        steps = StepFolders(run.checkpoints).steps()
+        if not steps:
+            raise ValueError(f"the run in {folder} has no checkpoint yet")
+        return cls(
+            run,
+            Model.from_fields(fields),
+            LabelScheme.from_id2label(fields["id2label"]),
+            load_tokenizer(run.model),
+            fields,
+            steps,
+            run.best_step(),
+        )
+
+    def results(self) -> dict[str, Any]:
+        """The content of results.json, of a run that has ended."""
+        return json.loads(self.run.results.read_text("utf-8"))
+
+    def params(self, step: int) -> dict[str, np.ndarray]:
+        """The parameters of a checkpoint as host arrays.
+
+        Raises:
+          ValueError: no such checkpoint, or no device.
+        """
+        check_devices()
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shapes = {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+            for path, leaf in self.model.shapes.items()
+        }
+        checkpoints = Checkpoints(self.run.checkpoints, read_only=True)
+        restored = checkpoints.restore_params(step, shapes)
+        return {path: np.asarray(value) for path, value in restored.items()}
