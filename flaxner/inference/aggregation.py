@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from flaxner.data.tag_rules import Rules
 from flaxner.data.tags import parse_tag
-from flaxner.inference import viterbi
 from flaxner.inference.tokens import Reading, Tokens
+from flaxner.inference.units import Units, make_units, softmax
 from flaxner.inference.vocabulary import WORDWISE, Vocabulary
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "word")
@@ -34,23 +34,6 @@ class LabelTable:
         self.begins = np.asarray([prefix == "B" for prefix, _ in parts])
         self.tags = np.asarray([tags[tag] for _, tag in parts])
         self.groups = [name.split("-", 1)[-1] for name in self.names]
-
-
-class Units(NamedTuple):
-    """Labelled runs of tokens: single tokens, or words.
-
-    Attributes:
-      begins: first token of each unit (U,).
-      ends: end token of each unit (U,).
-      labels, scores: label and its probability (U,).
-      borders: where the units of each sequence begin, and the end of the last.
-    """
-
-    begins: np.ndarray
-    ends: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    borders: np.ndarray
 
 
 class Aggregator:
@@ -78,7 +61,7 @@ class Aggregator:
           ignore: labels (strategy "none") or types to leave out.
           rules: of strategy "word": what label sequences are legal; None: each word's likeliest.
         """
-        units = self._units(reading, softmax(logits_TC), strategy, rules)
+        units = make_units(reading, softmax(logits_TC), strategy, self.vocabulary, rules)
         if strategy == "none":
             by_sequence = self._single(reading, units, ignore)
         else:
@@ -91,35 +74,6 @@ class Aggregator:
             if count > 1:
                 answers[text] = without_overlaps(answers[text])
         return answers
-
-    def _units(
-        self, reading: Reading, probs_TC: np.ndarray, strategy: str, rules: Rules | None
-    ) -> Units:
-        tokens = reading.tokens
-        size = len(tokens.input_ids)
-        if strategy in ("none", "simple"):
-            labels, every = probs_TC.argmax(axis=-1), np.arange(size)
-            return Units(every, every + 1, labels, probs_TC[every, labels], tokens.borders)
-        first = tokens.first
-        if strategy == "word":
-            first[1:] |= np.diff(tokens.words) != 0
-        else:
-            first |= ~self.vocabulary.inside_word(reading, strategy)
-        begins = np.flatnonzero(first)
-        ends = np.append(begins[1:], size)
-        borders = np.searchsorted(begins, tokens.borders)
-        if strategy == "max" and size:
-            best_T = probs_TC.max(axis=-1)
-            top = np.maximum.reduceat(best_T, begins)
-            hits = np.flatnonzero(best_T == np.repeat(top, ends - begins))
-            rows_UC = probs_TC[hits[np.searchsorted(hits, begins)]]
-        elif strategy == "average" and size:
-            counts = (ends - begins).astype(probs_TC.dtype)[:, None]
-            rows_UC = np.add.reduceat(probs_TC, begins, axis=0) / counts
-        else:
-            rows_UC = probs_TC[begins]
-        labels = best_labels(rows_UC, borders, rules if strategy == "word" else None)
-        return Units(begins, ends, labels, rows_UC[np.arange(len(begins)), labels], borders)
 
     def _single(
         self, reading: Reading, units: Units, ignore: Collection[str]
@@ -213,20 +167,6 @@ class Aggregator:
                 for unit in range(low, high)
             ]
         )
-
-
-def softmax(logits_TC: np.ndarray) -> np.ndarray:
-    """Probabilities, by the same float32 operations as `transformers`' pipeline."""
-    shifted = np.exp(logits_TC - np.max(logits_TC, axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def best_labels(probs_UC: np.ndarray, borders: np.ndarray, rules: Rules | None) -> np.ndarray:
-    """Each unit's likeliest label; under rules the likeliest legal labels of each sequence."""
-    if rules is None:
-        return probs_UC.argmax(axis=-1)
-    with np.errstate(divide="ignore"):
-        return viterbi.decode(np.log(probs_UC), borders, rules)
 
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:

@@ -13,7 +13,7 @@ from flaxner.devices.environment import check_devices
 from flaxner.inference.artefact import is_artefact, read_artefact
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import NerPipeline, pipeline
-from flaxner.inference.predictor import Predictor
+from flaxner.inference.predictor import Predictor, refuse_fork
 
 
 def open_pipeline(model: Any, **options: Any) -> NerPipeline:
@@ -45,6 +45,7 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
     """
     chosen = Options().changed(options)
     check_devices()
+    refuse_fork()
     use_default_cache()
     artefact = read_artefact(path)
     predictor = Predictor(

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxner.devices.compilation_cache import use_default_cache
-from flaxner.inference.aggregation import Aggregator, Entity
+from flaxner.inference import arguments
+from flaxner.inference.aggregation import Entity
 from flaxner.inference.artefact import is_artefact, write_artefact
-from flaxner.inference.options import Options, checked, kind
-from flaxner.inference.predictor import Predictor, find_devices
-from flaxner.inference.streaming import chunks, overlapped
-from flaxner.inference.tokens import Reader, Text
-from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
+from flaxner.inference.face import TransformersFace
+from flaxner.inference.options import Options, kind
+from flaxner.inference.predictor import Predictor, find_devices, refuse_fork
+from flaxner.inference.streaming import Answers, counted
+from flaxner.inference.texts import TextTagger
+from flaxner.inference.tokens import Text
+from flaxner.inference.words import WordTagger
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier, ModelSource
 
 TASKS = ("ner", "token-classification")
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
-logger = logging.getLogger("flaxner")
 
 
-class NerPipeline:
+class NerPipeline(TransformersFace):
     """Named entity recognition over texts; made by `pipeline`. Safe to use from many threads.
 
+    It may be pickled, for worker processes that are spawned. One that was forked refuses to
+    compute: JAX does not live on in a fork.
+
     Attributes:
+      task: as the caller named it, "ner" or "token-classification".
       tokenizer: a fast tokenizer of `transformers`.
       labels: names of the labels.
       predictor: the model on its devices.
       options: what holds where a call says nothing else.
       classifier: the model itself; None where only its exported program is there.
     """
-
-    task = "token-classification"
 
     def __init__(
         self,
@@ -49,36 +51,36 @@ class NerPipeline:
         *,
         scheme: str | None = None,
         window: int | None = None,
+        task: str = TASKS[1],
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
-        self.options, self.classifier = options or Options(), classifier
-        self._tagger = WordTagger(tokenizer, self.labels, predictor, scheme, window)
-        self._aggregate = Aggregator(tokenizer, labels)
-        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
-        self._said = False
-        self._reader_for(self.options)
+        self.options, self.classifier, self.task = options or Options(), classifier, task
+        self._words = WordTagger(tokenizer, self.labels, predictor, scheme, window)
+        self._texts = TextTagger(tokenizer, predictor, self._words)
+        self._texts.reader(self.options)
 
     @property
     def scheme(self) -> str:
         """Scheme of the labels: IO, IOB1, IOB2, BIOES or BILOU, or "any" where nothing tells."""
-        return self._tagger.scheme
+        return self._words.scheme
 
     @property
     def window(self) -> int:
         """Tokens of the windows that strategy "word" and `predict_words` read longer texts in."""
-        return self._tagger.window
+        return self._words.window
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
         """The entities of a text, or of many.
 
         Args:
-          inputs: a text, a list of texts, or an iterator of any length over texts; with
-            `is_split_into_words=True` a text is a list of words.
+          inputs: a text, a list of texts, or a data set or an iterator of any length over texts;
+            with `is_split_into_words=True` a text is a list of words.
           **given: see `Options`.
 
         Returns:
           A list of entities for one text, a list of such lists for a list of texts (and, as in
-          `transformers`, for one list of words), an iterator of such lists for an iterator.
+          `transformers`, for one list of words), an iterator of such lists for a data set or an
+          iterator, with the length of what has one.
 
         Raises:
           ValueError: no text, no such option, or a value that it cannot have.
@@ -87,18 +89,20 @@ class NerPipeline:
         if isinstance(inputs, str):
             if options.is_split_into_words:
                 raise ValueError("with is_split_into_words=True a text must be a list of words")
-            return next(self._answers([inputs], options, 1))
+            return next(self._texts.entities([inputs], options))
         if isinstance(inputs, list | tuple):
             if not inputs:
                 raise ValueError("at least one text is needed: the list is empty")
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
-            return list(self._answers(inputs, options, ANSWERED_AT_ONCE))
-        if isinstance(inputs, Iterable) and not isinstance(inputs, bytes | Mapping):
-            return self._answers(inputs, options, FIRST_CHUNK)
-        raise ValueError(
-            f"the input must be a text, a list of texts or an iterator: got {kind(inputs)}"
-        )
+            return list(self._texts.entities(inputs, options))
+        texts = _many(inputs)
+        if texts is None:
+            raise ValueError(
+                "the input must be a text, a list of texts, a data set or an iterator: got "
+                f"{kind(inputs)}"
+            )
+        return Answers(self._texts.entities(texts, options, FIRST_CHUNK), _length(inputs))
 
     def stream(
         self, texts: Iterable[Text], *, progress: bool = False, **given: Any
@@ -110,14 +114,11 @@ class NerPipeline:
           progress: show a bar on standard error.
           **given: see `Options`.
         """
-        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        every = None if isinstance(texts, str) else _many(texts)
+        if every is None:
             raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
-        answers = self._answers(texts, self.options.changed(given), FIRST_CHUNK)
-        if not progress:
-            return answers
-        from flaxner.inference.streaming import counted
-
-        return counted(answers, "texts", total=len(texts) if isinstance(texts, Sequence) else None)
+        answers = self._texts.entities(every, self.options.changed(given), FIRST_CHUNK)
+        return counted(answers, "texts", total=_length(texts)) if progress else answers
 
     def predict_words(
         self,
@@ -148,11 +149,14 @@ class NerPipeline:
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in constant memory."""
         Options().changed({"decoder": decoder})
-        return self._tagger.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
+        return self._words.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
-        """The words the tokenizer sees in a text; punctuation marks are words of their own."""
-        return self._reader_for(Options()).words(text)
+        """The words the tokenizer sees in a text, as strategy "word" counts them.
+
+        Punctuation marks and, in most tokenizers, ideographs are words of their own.
+        """
+        return self._texts.reader(Options()).words(text)
 
     def export(self, path: str | Path, *, weights: str = "float32") -> Path:
         """Write a folder that `flaxner.load_exported` runs without the model's code.
@@ -173,77 +177,67 @@ class NerPipeline:
         """Compile all shapes now instead of at the first text that needs them."""
         self.predictor.warmup()
 
-    def _reader_for(self, options: Options) -> Reader:
-        ours = options.aggregation_strategy == "word" and not options.truncation
-        limit = self.window if ours and options.stride is None else self._tagger.limit
-        return self._reader(limit, truncation=options.truncation, stride=options.stride)
+    def __reduce__(self) -> Any:
+        """The model, and how it is used, for another process."""
+        if self.classifier is None:
+            raise TypeError("an exported pipeline is not pickled: call load_exported there")
+        # A definition that has been used holds graphs of NNX; its settings are enough.
+        model = dataclasses.replace(self.classifier.model)
+        plain = dataclasses.replace(self.classifier, model=model)
+        every = len(self.predictor.devices) > 1
+        return _opened, (plain, None if every else str(self.device), self.options, self.task)
 
-    def _answers(
-        self, texts: Iterable[Text], options: Options, first_chunk: int
-    ) -> Iterator[list[Entity]]:
-        reader, split = self._reader_for(options), options.is_split_into_words
-        legal = options.aggregation_strategy == "word" and options.decoder == "viterbi"
-        rules = self._tagger.rules if legal else None
 
-        def read(chunk: list[Text]) -> Any:
-            whole = [checked(text, split=split) for text in chunk]
-            reading = reader.read(whole, split=split, delimiter=options.delimiter)
-            if reading.longest and not self._said:
-                self._said = True
-                logger.warning(
-                    "a text of %d tokens is longer than the %d of a window: it is read in "
-                    "overlapping windows (truncation=True cuts it at %d instead); said once",
-                    *(reading.longest, reader.limit, self._tagger.limit),
-                )
-            return reading
+def _many(inputs: Any) -> Iterable[Any] | None:
+    """The items of an iterator or of a data set that knows only its length; else None."""
+    if isinstance(inputs, bytes | Mapping):
+        return None
+    if isinstance(inputs, Iterable):
+        return inputs
+    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):  # torch's map-style Dataset
+        return (inputs[index] for index in range(len(inputs)))
+    return None
 
-        def submit(reading: Any) -> Callable[[], list[list[Entity]]]:
-            pending = self.predictor.submit(reading.input_ids, reading.starts)
 
-            def answer() -> list[list[Entity]]:
-                logits_TC = pending.result()[reading.tokens.source]
-                return self._aggregate(
-                    reading,
-                    logits_TC,
-                    options.aggregation_strategy,
-                    options.ignore_labels,
-                    rules,
-                )
-
-            return answer
-
-        return overlapped(chunks(texts, first_chunk, ANSWERED_AT_ONCE), read, submit)
+def _length(inputs: Any) -> int | None:
+    return len(inputs) if hasattr(inputs, "__len__") else None
 
 
 def pipeline(
     task: str | None = None,
     model: ModelSource | None = None,
+    config: Any = None,
     tokenizer: Any = None,
     *,
     revision: str | None = None,
     device: Any = None,
-    dtype: str = "float32",
+    dtype: Any = None,
     id2label: Mapping[Any, str] | Sequence[str] | None = None,
     scheme: str | None = None,
-    **options: Any,
+    **others: Any,
 ) -> NerPipeline:
     """A pipeline for named entity recognition, as `transformers.pipeline("ner", ...)`.
 
     Args:
       task: "ner" or "token-classification".
       model: a folder, a Hub name, or a model of ours.
+      config: stands where `transformers` has it; the model's own is read.
       tokenizer: a fast tokenizer or where it is; that of the model's folder if None.
       revision: branch, tag or commit on the Hub.
       device: "cpu", "gpu" or "tpu", one of `jax.devices()` or its number; all devices if None.
-      dtype: "float32", whose scores equal PyTorch's, or "bfloat16", faster on TPU and GPU.
+      dtype: of the computation, by name or as a dtype of torch, numpy or JAX. "float32" (the
+        default) gives the scores of PyTorch in float32; "bfloat16" is faster on TPU and GPU;
+        "float16"; "auto" is the dtype of the file, as `transformers` 5 computes if not told.
       id2label: names of the labels; those of config.json if None.
       scheme: of the labels, "IOB2" say, for legal tag sequences; "any" makes all legal. If None
         what config.json says (as that of our models does) or the labels show; where they leave
         IOB1 and IOB2 open, what the model's answers to some sentences show.
-      **options: see `Options`.
+      **others: see `Options`; and arguments of `transformers.pipeline`, which are accepted where
+        they would change nothing.
 
     Raises:
       ValueError: no token classifier, a slow tokenizer, or options that do not exist.
+      RuntimeError: in a fork of a process that has a pipeline.
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"the task must be one of {', '.join(TASKS)}: got {task!r}")
@@ -251,15 +245,23 @@ def pipeline(
         raise ValueError("a model must be named: pipeline('ner', model=FOLDER_OR_HUB_NAME)")
     if isinstance(model, str | Path) and is_artefact(model):
         raise ValueError(f"{model} is an exported pipeline: flaxner.load_exported reads it")
+    theirs = {name: value for name, value in others.items() if name in arguments.OTHERS}
+    chosen = Options().changed({k: v for k, v in others.items() if k not in theirs})
+    precision = arguments.settled(model, config, dtype, theirs)
+    refuse_fork()
     from flaxner.inference.classifier import load_classifier
 
-    chosen = Options().changed(options)
-    use_default_cache()
     classifier = load_classifier(
-        model, tokenizer, labels=id2label, dtype=str(dtype), revision=revision, scheme=scheme
+        model, tokenizer, labels=id2label, dtype=precision, revision=revision, scheme=scheme
     )
+    return _opened(classifier, device, chosen, task or TASKS[1])
+
+
+def _opened(classifier: Classifier, device: Any, options: Options, task: str) -> NerPipeline:
+    """A classifier on its devices."""
+    use_default_cache()
     predictor = Predictor(
-        classifier.model.apply,
+        classifier.forward,
         classifier.params,
         len(classifier.labels),
         classifier.limit,
@@ -269,8 +271,9 @@ def pipeline(
         classifier.tokenizer,
         classifier.labels,
         predictor,
-        chosen,
+        options,
         classifier,
         scheme=classifier.scheme,
         window=classifier.window,
+        task=task,
     )

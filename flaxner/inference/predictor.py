@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -128,8 +130,14 @@ class Predictor:
       devices: where to compute; all devices if None.
 
     Attributes:
+      devices: where it computes.
       traces: one (rows, row length) per compilation.
+
+    Raises:
+      RuntimeError: in a process that was forked from one that had a predictor.
     """
+
+    used_by: ClassVar[int | None] = None  # the process that has one
 
     def __init__(
         self,
@@ -139,10 +147,15 @@ class Predictor:
         limit: int,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
+        refuse_fork()
+        Predictor.used_by = os.getpid()
         self.limit, self.num_labels = limit, num_labels
         self.traces: list[tuple[int, int]] = []
+        # Programs of several threads must reach all devices in one order, or they wait for each
+        # other without end.
+        self._turn = threading.Lock()
         mesh = make_mesh(devices=devices)
-        self._devices = mesh.size
+        self.devices: tuple[jax.Device, ...] = tuple(mesh.devices.flat)
         platform = mesh.devices.flat[0].platform
         self._tokens = TOKENS_PER_DEVICE.get(platform, TOKENS_PER_DEVICE["gpu"])
         whole, spread = replicated(mesh), batch_sharding(mesh)
@@ -157,25 +170,46 @@ class Predictor:
         )
 
     def submit(self, input_ids: np.ndarray, starts: np.ndarray) -> Pending:
-        """Hand segments, laid end to end, to the devices."""
+        """Hand segments, laid end to end, to the devices.
+
+        Raises:
+          RuntimeError: in a process that was forked from that of the predictor.
+        """
+        refuse_fork()
         pending = Pending(len(input_ids), self.num_labels)
         for batch in make_batches(
             input_ids,
             starts,
             limit=self.limit,
-            devices=self._devices,
+            devices=len(self.devices),
             tokens_per_device=self._tokens,
         ):
-            pending.add(batch, self._forward(self._params, *batch.inputs))
+            with self._turn:
+                logits_BLC = self._forward(self._params, *batch.inputs)
+            pending.add(batch, logits_BLC)
         return pending
 
     def warmup(self) -> None:
         """Compile every shape now."""
+        refuse_fork()
         for row_length in [n for n in ROW_LENGTHS if n < self.limit] + [self.limit]:
             full = max(1, self._tokens // row_length)
             for rows in {1, full if row_length >= min(PACKED_LENGTH, self.limit) else 1}:
-                zeros = np.zeros((rows * self._devices, row_length), np.int32)
+                zeros = np.zeros((rows * len(self.devices), row_length), np.int32)
                 self._forward(self._params, zeros, zeros, zeros).block_until_ready()
+
+
+def refuse_fork() -> None:
+    """The threads of JAX, and of tokenizers, do not live on in a fork, which would wait for them.
+
+    Raises:
+      RuntimeError: this process was forked from one that has a predictor.
+    """
+    if Predictor.used_by not in (None, os.getpid()):
+        raise RuntimeError(
+            "this process was forked from one that has a pipeline, and JAX does not compute in a "
+            "fork: start workers with multiprocessing.get_context('spawn')"
+        )
 
 
 def find_devices(device: Any) -> list[jax.Device] | None:

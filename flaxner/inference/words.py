@@ -14,10 +14,10 @@ from flaxner.data.corpus import Sentence
 from flaxner.data.segments import align
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
 from flaxner.data.tokenizer import length_limit
-from flaxner.inference.aggregation import best_labels, softmax
 from flaxner.inference.options import checked
-from flaxner.inference.predictor import Predictor
+from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.inference.streaming import chunks, overlapped
+from flaxner.inference.units import best_labels, softmax
 
 ANSWERED_AT_ONCE = 1024  # sentences read, packed and answered together
 PROBE = 128  # sentences that a model of unknown scheme is judged by
@@ -95,7 +95,9 @@ class WordTagger:
 
         Raises:
           ValueError: no list of words, or a window that the model cannot read.
+          RuntimeError: in a fork of the process.
         """
+        refuse_fork()
         limit = self.window if max_length is None else max_length
         if not 8 <= limit <= self.predictor.limit:
             raise ValueError(
@@ -104,10 +106,9 @@ class WordTagger:
             )
         allowed = self.rules if legal else None
 
-        def read(chunk: list[Sequence[str]]) -> Any:
-            sentences = [Sentence(tuple(checked(words, split=True))) for words in chunk]
-            segments = align(sentences, self.tokenizer, None, limit)
-            return segments, [len(sentence.words) for sentence in sentences]
+        def read(chunk: list[Sentence]) -> Any:
+            segments = align(chunk, self.tokenizer, None, limit)
+            return segments, [len(sentence.words) for sentence in chunk]
 
         def submit(item: Any) -> Callable[[], list[list[str]]]:
             segments, sizes = item
@@ -125,4 +126,5 @@ class WordTagger:
 
             return answer
 
-        return overlapped(chunks(sentences, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE), read, submit)
+        valid = (Sentence(tuple(checked(words, split=True))) for words in sentences)
+        return overlapped(chunks(valid, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE), read, submit)

@@ -1,0 +1,138 @@
+"""What programs written for `transformers`' pipelines look at beside the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from flaxner.models.transformers_config import transformers_config
+
+if TYPE_CHECKING:
+    from flaxner.inference.classifier import Classifier
+    from flaxner.inference.predictor import Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device by torch's names.
+
+    Attributes:
+      type: "cpu", "cuda", "rocm" or "tpu".
+      index: its number; None for the CPU.
+    """
+
+    type: str
+    index: int | None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    @classmethod
+    def of(cls, device: jax.Device) -> Device:
+        """A device of JAX."""
+        kind = {"gpu": "cuda"}.get(device.platform, device.platform)
+        return cls(kind, None if kind == "cpu" else device.id)
+
+
+class ServedModel:
+    """What `pipe.model` is asked for; the network itself is the pipeline's.
+
+    Attributes:
+      config: of `transformers`, with the labels that the pipeline answers.
+      dtype: of the computation.
+      device: the first one that computes.
+    """
+
+    def __init__(self, config: Any, dtype: np.dtype, device: Device) -> None:
+        self.config, self.dtype, self.device = config, dtype, device
+        self.num_labels = config.num_labels
+        self.name_or_path = config.name_or_path
+
+    def eval(self) -> ServedModel:
+        """Itself: nothing here is ever in training."""
+        return self
+
+
+class TransformersFace:
+    """The attributes and methods of `transformers`' Pipeline; mixed into `NerPipeline`."""
+
+    task: str
+    tokenizer: Any
+    labels: tuple[str, ...]
+    predictor: Predictor
+    classifier: Classifier | None
+
+    @functools.cached_property
+    def model(self) -> ServedModel:
+        """Its config, dtype and device, by torch's names."""
+        labels = dict(enumerate(self.labels))
+        fields: dict[str, Any] = {"id2label": labels}
+        if self.classifier is not None:
+            from flaxner.inference.saving import config_fields
+
+            fields = config_fields(self.classifier)
+        return ServedModel(transformers_config(fields), self.dtype, self.device)
+
+    @property
+    def device(self) -> Device:
+        """The first device that computes."""
+        return Device.of(self.predictor.devices[0])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the computation; that of an exported program is float32."""
+        name = "float32" if self.classifier is None else self.classifier.model.compute.dtype
+        return jax.numpy.dtype(name)
+
+    @property
+    def torch_dtype(self) -> np.dtype:
+        """The older name of `dtype`."""
+        return self.dtype
+
+    def transform(self, X: Any) -> Any:
+        """As a call; scikit-learn's name."""
+        return self(X)  # type: ignore[operator]
+
+    def predict(self, X: Any) -> Any:
+        """As a call; scikit-learn's name."""
+        return self(X)  # type: ignore[operator]
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write a folder that `transformers` and `pipeline` load: this model, these labels.
+
+        Raises:
+          ValueError: a folder in use, or a pipeline that is an export.
+        """
+        from flaxner.inference.saving import save_classifier
+
+        if self.classifier is None:
+            raise ValueError("an exported pipeline has no weights for transformers: use its model")
+        save_classifier(Path(save_directory), self.classifier)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Upload what `save_pretrained` writes as one commit; its address.
+
+        Args:
+          repo_id: USER/NAME.
+          private: make the repository private.
+          revision: branch, made if need be; main if None.
+
+        Raises:
+          ValueError: as `save_pretrained` and `flaxner.push_to_hub`.
+        """
+        import flaxner
+
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            self.save_pretrained(folder)
+            return flaxner.push_to_hub(
+                folder, repo_id, private=private, revision=revision, force=True
+            )

@@ -1,0 +1,79 @@
+"""dtypes, by the names that callers, torch and config.json give them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+AUTO = "auto"  # the dtype of the model's file, as `transformers` 5 takes it
+NAMES = {
+    "float32": "float32",
+    "float": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "half": "float16",
+}
+# Of a safetensors file -> ours.
+STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
+
+
+def dtype_name(given: Any) -> str:
+    """The name of a dtype of the computation, or AUTO.
+
+    Args:
+      given: a name, or a dtype of torch, numpy or JAX; None: float32.
+
+    Raises:
+      ValueError: it is none that models are computed in.
+    """
+    if given is None:
+        return "float32"
+    name = str(given).removeprefix("torch.")
+    if name not in NAMES and not isinstance(given, str):
+        try:
+            name = np.dtype(given).name
+        except TypeError:
+            name = str(given)
+    if name != AUTO and name not in NAMES:
+        raise ValueError(f"dtype must be one of {AUTO}, {', '.join(NAMES)}: got {given!r}")
+    return NAMES.get(name, name)
+
+
+def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
+    """The dtype that a model's files say: config.json, else the first weights.
+
+    Args:
+      fields: content of config.json.
+      folder: of the model; None: a model in memory, which is float32.
+
+    Raises:
+      ValueError: one that models are not computed in.
+    """
+    said = fields.get("dtype") or fields.get("torch_dtype")
+    if said is None:
+        said = _stored(folder) if folder is not None else None
+    try:
+        name = dtype_name(said)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder} is stored in {said!r}, which models are not computed in: say dtype='float32'"
+        ) from error
+    return "float32" if name == AUTO else name
+
+
+def _stored(folder: Path) -> str | None:
+    """dtype of the first floating tensor of the safetensors files; None: another format."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size))
+        places = {name: row for name, row in header.items() if name != "__metadata__"}
+        for row in sorted(places.values(), key=lambda row: row["data_offsets"]):
+            if row["dtype"] in STORED:
+                return STORED[row["dtype"]]
+    return None

@@ -1,0 +1,58 @@
+"""An open classifier -> `transformers`' config, or a folder that `transformers` loads."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from flaxner.files import check_folder, write_folder, write_json
+from flaxner.inference.classifier import Classifier
+from flaxner.inference.precision import file_dtype
+from flaxner.models import tensors as weights_lib
+from flaxner.runs.folder import HUB
+from flaxner.runs.paths import refuse_runs
+
+
+def config_fields(classifier: Classifier) -> dict[str, Any]:
+    """The content of a config.json: that of the classifier's folder, with the labels it has."""
+    model = classifier.model
+    own = {**model.config.to_hf(), "model_type": model.config.model_type}
+    labels = {str(number): name for number, name in enumerate(classifier.labels)}
+    return {
+        **(classifier.fields or own),
+        "architectures": [model.encoder.architecture],
+        "id2label": labels,
+        "label2id": {name: int(number) for number, name in labels.items()},
+    }
+
+
+def save_classifier(folder: Path, classifier: Classifier) -> None:
+    """Write config.json, model.safetensors and the tokenizer's files, in the dtype of the file.
+
+    A warning names what is in the folder and stays.
+
+    Raises:
+      ValueError: a folder of a run, or files in the way that flaxner did not write.
+    """
+    refuse_runs(folder)
+    check_folder(folder, HUB)
+    fields = config_fields(classifier)
+    host = {path: np.asarray(value) for path, value in classifier.params.items()}
+    dtype = file_dtype(classifier.fields, classifier.folder)
+    narrow = {path: value.astype(jnp.dtype(dtype)) for path, value in host.items()}
+    if any((narrow[path].astype(value.dtype) != value).any() for path, value in host.items()):
+        dtype, narrow = "float32", host  # the file had more digits than its config.json says
+    fields = {name: value for name, value in fields.items() if name != "torch_dtype"}
+    tensors = weights_lib.to_hf(narrow, classifier.model.rules)
+
+    def fill(draft: Path) -> None:
+        classifier.tokenizer.save_pretrained(str(draft))
+        write_json(draft / "config.json", fields | {"dtype": dtype})
+        weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
+
+    for text in write_folder(folder, HUB, fill):
+        warnings.warn(text, stacklevel=3)

@@ -1,0 +1,96 @@
+"""Running texts -> the entities of each, in order, in constant memory."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from flaxner.inference.aggregation import Aggregator, Entity
+from flaxner.inference.options import Options, checked
+from flaxner.inference.predictor import Predictor, refuse_fork
+from flaxner.inference.streaming import chunks, overlapped
+from flaxner.inference.tokens import Reader, Reading, Text
+from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
+
+logger = logging.getLogger("flaxner")
+
+
+class TextTagger:
+    """The entities of texts. Safe to use from many threads.
+
+    Args:
+      tokenizer: a fast tokenizer of `transformers`.
+      predictor: the model on its devices.
+      words: the tags of words: strategy "word" reads windows and knows legal tags as it does.
+    """
+
+    def __init__(self, tokenizer: Any, predictor: Predictor, words: WordTagger) -> None:
+        self.predictor, self._words = predictor, words
+        self._aggregate = Aggregator(tokenizer, words.labels)
+        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
+        self._said = False
+
+    def reader(self, options: Options) -> Reader:
+        """What reads texts as the options and the tokenizer, as it stands now, say.
+
+        Raises:
+          ValueError: a stride that leaves no room.
+        """
+        ours = options.aggregation_strategy == "word" and not options.truncation
+        limit = self._words.window if ours and options.stride is None else self._words.limit
+        return self._reader(limit, truncation=options.truncation, stride=options.stride)
+
+    def entities(
+        self, texts: Iterable[Text], options: Options, first_chunk: int = ANSWERED_AT_ONCE
+    ) -> Iterator[list[Entity]]:
+        """The entities of each text.
+
+        Args:
+          texts: strings, or lists of words with `is_split_into_words`. Where they fail midway,
+            what came before is answered first.
+          options: of the call.
+          first_chunk: texts answered together at first; each later chunk is up to twice as long.
+
+        Raises:
+          ValueError: a text that is none.
+          RuntimeError: in a fork of the process.
+        """
+        refuse_fork()
+        reader, split = self.reader(options), options.is_split_into_words
+        legal = options.aggregation_strategy == "word" and options.decoder == "viterbi"
+        rules = self._words.rules if legal else None
+
+        def read(chunk: list[Text]) -> Reading:
+            reading = reader.read(chunk, split=split, delimiter=options.delimiter)
+            if reading.longest:
+                self._say_windows(reading.longest, reader.limit)
+            return reading
+
+        def submit(reading: Reading) -> Callable[[], list[list[Entity]]]:
+            pending = self.predictor.submit(reading.input_ids, reading.starts)
+
+            def answer() -> list[list[Entity]]:
+                logits_TC = pending.result()[reading.tokens.source]
+                return self._aggregate(
+                    reading,
+                    logits_TC,
+                    options.aggregation_strategy,
+                    options.ignore_labels,
+                    rules,
+                )
+
+            return answer
+
+        valid = (checked(text, split=split) for text in texts)
+        return overlapped(chunks(valid, first_chunk, ANSWERED_AT_ONCE), read, submit)
+
+    def _say_windows(self, longest: int, limit: int) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "a text of %d tokens is longer than the %d of a window: it is read in "
+                "overlapping windows (truncation=True cuts it at %d instead); said once",
+                *(longest, limit, self._words.limit),
+            )

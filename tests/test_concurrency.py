@@ -1,0 +1,234 @@
+"""One pipeline in many threads, processes and tasks; what fails midway loses nothing before it."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flaxner.inference.pipeline import pipeline
+from tests.test_pipeline import make_folder
+from tests.wordpiece import TEXTS
+
+WORDS = [text.split() for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model") / "hub")
+
+
+@pytest.fixture(scope="module")
+def ner(folder):
+    return pipeline("ner", model=folder, aggregation_strategy="word")
+
+
+def collect(items, into):
+    for item in items:
+        into.append(item)
+
+
+def several(number):
+    """Texts of a thread's own: others than its neighbours', more than one chunk of a stream."""
+    return [f"{TEXTS[(i + number) % 4]} {i * number}" for i in range(40 + number)]
+
+
+def test_sixteen_threads_give_the_serial_answers(folder):
+    """All begin at once, on a pipeline that has compiled and cached nothing yet."""
+    calls = [
+        (several(number), strategy)
+        for number, strategy in enumerate(("word", "none", "first", "simple") * 4)
+    ]
+    serial = pipeline("ner", model=folder)
+    expected = [
+        (
+            serial(texts, aggregation_strategy=strategy),
+            list(serial.stream(texts, aggregation_strategy=strategy)),
+            serial.predict_words([text.split() for text in texts]),
+        )
+        for texts, strategy in calls
+    ]
+    shared, start = pipeline("ner", model=folder), threading.Barrier(16)
+
+    def work(call):
+        texts, strategy = call
+        start.wait()
+        return (
+            shared(texts, aggregation_strategy=strategy),
+            list(shared.stream(iter(texts), aggregation_strategy=strategy)),
+            shared.predict_words([text.split() for text in texts]),
+        )
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, calls)) == expected
+
+
+def test_tasks_of_asyncio(ner):
+    texts = several(3)
+    expected = [ner(text) for text in texts]
+
+    async def gathered():
+        inside = ner(texts[0])  # a call that blocks its task is a call all the same
+        return inside, await asyncio.gather(*(asyncio.to_thread(ner, text) for text in texts))
+
+    assert asyncio.run(gathered()) == (expected[0], expected)
+
+
+PROCESSES = """
+import multiprocessing, os, sys
+from flaxner import pipeline
+
+texts = {texts!r}
+
+def work(ner):
+    return ner(texts)
+
+def opened(folder):
+    return pipeline("ner", model=folder, aggregation_strategy="word")(texts)
+
+if __name__ == "__main__":
+    ner = pipeline("ner", model=sys.argv[1], aggregation_strategy="word")
+    expected = ner(texts)
+    child = os.fork()
+    if not child:
+        for attempt in (lambda: ner(texts), lambda: list(ner.stream(texts)), ner.warmup,
+                        lambda: ner.predict_words([["a"]]), lambda: opened(sys.argv[1])):
+            try:
+                attempt()
+            except RuntimeError as error:
+                assert "JAX does not compute in a fork: start workers with" in str(error)
+            else:
+                os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "the fork must refuse to compute"
+    assert ner(texts) == expected
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(work, [ner]) == [expected]
+        assert pool.map(opened, [sys.argv[1]]) == [expected]
+    print("same")
+"""
+
+
+def test_processes_that_are_forked_and_spawned(folder, tmp_path):
+    script = tmp_path / "workers.py"
+    script.write_text(PROCESSES.format(texts=several(1)))
+    command = [sys.executable, "-W", "ignore", str(script), str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert (made.returncode, made.stdout) == (0, "same\n"), made.stderr[-2000:]
+
+
+def test_an_exported_pipeline_is_not_pickled(ner, tmp_path):
+    import pickle
+
+    from flaxner.inference.opening import load_exported
+
+    with pytest.raises(TypeError, match="call load_exported there"):
+        pickle.dumps(load_exported(ner.export(tmp_path / "served")))
+
+
+@pytest.mark.parametrize("place", [0, 1, 32, 33, 200])
+def test_a_generator_that_raises_midway(ner, place):
+    """What came before is answered, the failure is the generator's own, and life goes on."""
+    texts = [f"{TEXTS[i % 4]} {i}" for i in range(place)]
+
+    def failing(items):
+        yield from items
+        raise OSError("the line is dead")
+
+    for items, call in (
+        (texts, ner),
+        (texts, ner.stream),
+        ([text.split() for text in texts], ner.stream_words),
+    ):
+        answers = []
+        with pytest.raises(OSError, match="the line is dead"):
+            collect(call(failing(items)), answers)
+        assert len(answers) == place
+    expected = ner(texts) if texts else []
+    assert [[e["text"] for e in a] for a in ner.stream(texts)] == [
+        [e["text"] for e in a] for a in expected
+    ]
+
+
+def test_a_text_that_is_none_midway(ner):
+    texts = [*(f"{TEXTS[i % 4]} {i}" for i in range(50)), None, TEXTS[0]]
+    answers = []
+    with pytest.raises(ValueError, match="a text must be a string: got NoneType"):
+        collect(ner(iter(texts)), answers)
+    assert len(answers) == 50
+
+
+def test_a_stream_that_is_left_ends_its_thread(ner):
+    before = threading.active_count()
+    stream = ner.stream(TEXTS[i % 4] for i in range(100_000))
+    assert next(stream) == ner(TEXTS[0])
+    stream.close()
+    assert threading.active_count() <= before
+    assert ner(TEXTS[0])
+
+
+INTERRUPTED = """
+import sys
+from flaxner import pipeline
+
+texts = {texts!r}
+ner = pipeline("ner", model=sys.argv[1], aggregation_strategy="word")
+expected = ner(texts)
+
+def endless():
+    while True:
+        yield from texts
+
+try:
+    for number, _ in enumerate(ner.stream(endless())):
+        if number == 500:
+            print("now", flush=True)
+except KeyboardInterrupt:
+    print(ner(texts) == expected, flush=True)
+"""
+
+
+def test_ctrl_c_midway(folder, tmp_path):
+    """A stream stops at once, and the pipeline answers as before."""
+    script = tmp_path / "stream.py"
+    script.write_text(INTERRUPTED.format(texts=several(1)))
+    process = subprocess.Popen(
+        [sys.executable, script, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "True\n"
+    assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.slow
+def test_fifty_thousand_texts(folder):
+    """Memory stays where it is after the first thousands, and shapes are few, whatever comes."""
+    import jax
+
+    fresh = pipeline("ner", model=folder, device=jax.devices()[0], aggregation_strategy="word")
+    sizes = []
+    for number, _ in enumerate(fresh.stream(map(varied, range(50_000))), 1):
+        if number % 10_000 == 0:
+            sizes.append(resident())
+    for number in range(200):  # and one by one
+        fresh(varied(number * 37))
+    assert sizes[-1] - sizes[0] < 40 << 20, sizes
+    assert len(set(fresh.predictor.traces)) == len(fresh.predictor.traces) <= 8
+
+
+def varied(number):
+    """Of no words to a hundred, each text another."""
+    count = (number * 7919) % 101
+    return " ".join(f"{TEXTS[(number + i) % 4].split()[i % 6]}{number % 997}" for i in range(count))
+
+
+def resident():
+    """Bytes of memory that the process holds."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
