@@ -217,7 +217,7 @@ def test_compilations_are_few(folder):
     ("inputs", "options", "message"),
     [
         ([], {}, "at least one text"),
-        (7, {}, "must be a text, a list of texts or an iterator: got int"),
+        (7, {}, "a text, a list of texts, a data set or an iterator: got int"),
         (["a", 7], {}, "must be a string: got int '7'"),
         ([["a", "b"]], {}, "is_split_into_words=True"),
         ("a b", {"is_split_into_words": True}, "must be a list of words"),
