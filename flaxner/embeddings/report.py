@@ -92,7 +92,7 @@ def _taggers(study: Mapping[str, Any]) -> Table:
     first = study["taggers"][0]
     oov = study["oov"]
     title = (
-        f"Test F1 on {study['corpus']}; no static vector have {oov['test']:.1%} of the words, "
+        f"Test F1 on {study['corpus']}; {oov['test']:.1%} of the words have no static vector, "
         f"{oov['test names']:.1%} of those in names"
     )
     heads = [f"{part} ({first[part]['entities']})" for part in ("all", "seen", "unseen")]
