@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.corpus import Corpus, read_corpus
+from flaxner.data.corpus import Corpus, Sentence, read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import OUTSIDE, to_iob2
@@ -99,9 +99,7 @@ def evaluate(
         check_folder(output_dir, EVALUATION)
     source, of = (str(dataset), split) if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
-    sentences = [sentence for sentence in corpus if sentence.words]
-    if not sentences or any(sentence.tags is None for sentence in sentences):
-        raise ValueError(f"{corpus.source} has no tagged sentence to score")
+    sentences = _tagged(corpus)
     ner = open_pipeline(model)
     renamed, notes = match_types(ner.labels, corpus, same_types)
     notes = [*corpus.notes, *notes]
@@ -116,10 +114,6 @@ def evaluate(
     gold = [list(sentence.tags or ()) for sentence in sentences]
     report = score(gold, predicted, words_in_corpus=corpus.words)
     if output_dir is not None:
-        rows = [
-            Predicted(sentence.words, tuple(a), tuple(b))
-            for sentence, a, b in zip(sentences, gold, predicted, strict=True)
-        ]
         about = {
             "corpus": corpus.source,
             "decoder": decoder,
@@ -128,16 +122,33 @@ def evaluate(
             "notes": notes,
         }
         measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
+        rows = [
+            Predicted(sentence.words, tuple(a), tuple(b))
+            for sentence, a, b in zip(sentences, gold, predicted, strict=True)
+        ]
         results = {**about, **report.to_dict(), **measured}
-
-        def fill(draft: Path) -> None:
-            said.extend(write_predictions(draft / PREDICTIONS, rows))
-            write_json(draft / RESULTS, results)
-
-        said: list[str] = []
-        kept = write_folder(output_dir, EVALUATION, fill)
-        notes = [*notes, *said, *kept]
+        notes = [*notes, *_write(Path(output_dir), results, rows)]
     return Evaluation(report, notes, predicted, seconds)
+
+
+def _tagged(corpus: Corpus) -> list[Sentence]:
+    """The sentences with words, all of which must have tags."""
+    sentences = [sentence for sentence in corpus if sentence.words]
+    if not sentences or any(sentence.tags is None for sentence in sentences):
+        raise ValueError(f"{corpus.source} has no tagged sentence to score")
+    return sentences
+
+
+def _write(folder: Path, results: Mapping[str, Any], rows: Sequence[Predicted]) -> list[str]:
+    """results.json and predictions.conll; what is to be said about them."""
+    said: list[str] = []
+
+    def fill(draft: Path) -> None:
+        said.extend(write_predictions(draft / PREDICTIONS, rows))
+        write_json(draft / RESULTS, results)
+
+    kept = write_folder(folder, EVALUATION, fill)
+    return [*said, *kept]
 
 
 def match_types(

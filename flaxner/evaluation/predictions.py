@@ -1,9 +1,7 @@
 r"""Prediction files: word, annotated tag and predicted tag a line, a blank line after a sentence.
 
-conlleval and its ports read them, splitting at white space, so what would break a line apart is
-written as `\u{HEX}`: white space and line ends of every kind, halves of surrogate pairs, an empty
-word (`\u{}`), the minus of a word `-X-` (conlleval's own mark of a border), and the backslash of
-a word that looks like such an escape. All else stands as it is.
+conlleval and its ports read them; what would break a line apart is escaped as
+`data.column_text` has it.
 """
 
 from __future__ import annotations
@@ -13,12 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flaxner.data.column_text import escape, unescape
 from flaxner.files import write_text
 
-# \s is less than what str.split() splits at, and that less than what breaks a line somewhere.
-_BREAKING = re.compile(r"[\s\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
-_ESCAPE = re.compile(r"\\u\{([0-9a-f]*)\}")
-_BORDER = "-X-"
 _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
 
 
@@ -29,30 +24,6 @@ class Predicted:
     words: tuple[str, ...]
     gold: tuple[str, ...]
     tags: tuple[str, ...]
-
-
-def escape(text: str) -> str:
-    """A word or a tag as one column of a prediction file; see the module."""
-    if not text:
-        return "\\u{}"
-    if text == _BORDER:
-        return _escaped("-") + text[1:]
-    text = _ESCAPE.sub(lambda found: _escaped("\\") + found[0][1:], text)
-    return _BREAKING.sub(lambda found: _escaped(found[0]), text)
-
-
-def unescape(column: str) -> str:
-    """The word or tag that `escape` wrote."""
-    return _ESCAPE.sub(lambda found: _character(found[1], found[0]), column)
-
-
-def _character(digits: str, else_: str) -> str:
-    code = int(digits, 16) if digits else -1
-    return chr(code) if 0 <= code < 0x110000 else else_ if digits else ""
-
-
-def _escaped(character: str) -> str:
-    return f"\\u{{{ord(character):x}}}"
 
 
 def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flaxner.data.column_text import escape
 from flaxner.terminal import json_line, shown
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def as_json(text: str, entities: Iterable[Mapping[str, Any]]) -> str:
 
 
 def as_conll(words: Iterable[str], tags: Iterable[str]) -> str:
-    """`word tag` lines and an empty one."""
-    return "".join(f"{word} {tag}\n" for word, tag in zip(words, tags, strict=True))
+    """`word tag` lines and an empty one, as prediction files have them."""
+    rows = zip(words, tags, strict=True)
+    return "".join(f"{escape(word)} {escape(tag)}\n" for word, tag in rows)
 
 
 def as_pretty(text: str, entities: Iterable[Mapping[str, Any]], *, colour: bool) -> str:
