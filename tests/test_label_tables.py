@@ -2,8 +2,11 @@
 
 import pytest
 
+from flaxner.data.corpus import read_corpus
 from flaxner.data.tags import label_names
 from flaxner.inference.pipeline import pipeline
+from flaxner.training.preparation import label_scheme
+from tests.conll import write_conll
 from tests.test_pipeline import (
     SCORES,
     TAGS,
@@ -83,3 +86,14 @@ def test_many_labels_are_in_the_order_of_their_numbers():
     names = tuple(f"B-{i}" for i in range(23))
     table = {str(i): name for i, name in enumerate(names)}
     assert label_names(dict(sorted(table.items()))) == names
+
+
+def test_training_looks_labels_up_too(tmp_path):
+    """A head that is kept stays with its labels; a table that leaves one unnamed is refused."""
+    path = write_conll(tmp_path / "c", [(["a", "b"], ["B-LOC", "B-PER"])])
+    corpora = {"train": read_corpus(path)}
+    turned = {str(4 - i): tag for i, tag in NAMED.items()}
+    assert label_scheme(corpora, {"id2label": turned}).tags == TAGS[::-1]
+    assert label_scheme(corpora, {"id2label": {"1": "x"}}).tags == TAGS  # another head: a new one
+    with pytest.raises(ValueError, match=r"the model's config\.json .* no name for label 0"):
+        label_scheme(corpora, {"id2label": FROM_ONE})

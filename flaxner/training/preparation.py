@@ -165,9 +165,12 @@ def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> La
       ValueError: the model's own leaves a label without a name.
     """
     scheme = LabelScheme.from_types(corpora["train"].types)
-    if _same_labels(fields, scheme):
+    if not _same_labels(fields, scheme):
+        return scheme
+    try:
         return LabelScheme.from_id2label(fields["id2label"])
-    return scheme
+    except ValueError as error:
+        raise ValueError(f"the model's config.json does not name its labels: {error}") from error
 
 
 def _same_labels(fields: Mapping[str, Any], scheme: LabelScheme) -> bool:
