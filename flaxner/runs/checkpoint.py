@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from flaxner.devices import processes
 from flaxner.files import manifest, write_json
+from flaxner.runs.noise import hush
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
 
@@ -29,8 +29,7 @@ class Checkpoints(StepFolders):
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
-        # Orbax reports each save at INFO and failures with tracebacks; we say them in a sentence.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        hush()  # Orbax reports each save at INFO and failures with tracebacks
         super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
         self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._saving: int | None = None

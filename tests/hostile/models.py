@@ -1,0 +1,290 @@
+"""Model folders as a stranger may make them: each damages a copy of a whole one.
+
+`CASES` maps a name to (what to do to the folder, a part of the sentence that must come); where the
+part is None the folder is good enough to be answered.
+"""
+
+import json
+import shutil
+import struct
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+WEIGHT = "bert.encoder.layer.0.output.dense.weight"
+NORM = "bert.embeddings.LayerNorm.weight"
+PYTHON = "import pathlib\npathlib.Path({mark!r}).write_text('ran')\n"
+OUTSIDE = "../outside.safetensors"
+# A class for every door through which transformers would load one of the folder's own.
+OWN_CLASSES = """
+class Config(PretrainedConfig): model_type = "bert"
+class Tokenizer(PreTrainedTokenizerFast): pass
+class Model(PreTrainedModel): config_class = Config
+"""
+
+
+def config(**changes):
+    """Change fields of config.json; a value that is None stays None."""
+
+    def damage(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return damage
+
+
+def file(name, content):
+    """Put a file there."""
+
+    def damage(folder):
+        path = folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return damage
+
+
+def settings(**changes):
+    """Change fields of tokenizer_config.json."""
+
+    def damage(folder):
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return damage
+
+
+def tokenizer(change):
+    """Change tokenizer.json."""
+
+    def damage(folder):
+        path = folder / "tokenizer.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+def weights(change):
+    """Change the tensors; `change` takes and gives a dictionary."""
+
+    def damage(folder):
+        path = folder / "model.safetensors"
+        tensors = {name: array.copy() for name, array in load_file(path).items()}
+        save_file(change(tensors) or tensors, path, metadata={"format": "pt"})
+
+    return damage
+
+
+def header(change):
+    """Change the text of the safetensors header."""
+
+    def damage(folder):
+        path = folder / "model.safetensors"
+        data = path.read_bytes()
+        (size,) = struct.unpack("<Q", data[:8])
+        text = change(data[8 : 8 + size].decode()).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+    return damage
+
+
+def shards(index):
+    """An index of shards; the weights lie outside the folder, too."""
+
+    def damage(folder):
+        shutil.copy(folder / "model.safetensors", folder.parent / "outside.safetensors")
+        names = load_file(folder / "model.safetensors")
+        text = json.dumps(index(names, folder))
+        (folder / "model.safetensors.index.json").write_text(text)
+
+    return damage
+
+
+def own_code(mark):
+    """config.json and tokenizer_config.json that ask for the folder's Python, as a hook does."""
+
+    def damage(folder):
+        code = "from transformers import *\n" + PYTHON.format(mark=str(mark)) + OWN_CLASSES
+        (folder / "own.py").write_text(code)
+        for name in ("config.json", "tokenizer_config.json"):
+            path = folder / name
+            content = json.loads(path.read_text()) if path.exists() else {}
+            content["auto_map"] = {
+                "AutoConfig": "own.Config",
+                "AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"],
+                "AutoModelForTokenClassification": "own.Model",
+            }
+            content |= {"tokenizer_class": "Own"} if name.startswith("tok") else {}
+            path.write_text(json.dumps(content))
+
+    return damage
+
+
+def _twice(text):
+    """The first tensor's name again, in front."""
+    name = next(key for key in json.loads(text) if key != "__metadata__")
+    row = json.dumps(json.loads(text)[name])
+    return "{" + f"{json.dumps(name)}:{row}," + text.lstrip()[1:]
+
+
+def _set(name, value):
+    def change(tensors):
+        tensors[name].flat[3] = value
+
+    return weights(change)
+
+
+def _as(name, dtype):
+    return weights(lambda t: {**t, name: (t[name] * 9).astype(dtype)})
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+BIG = "must be a whole number of"
+CASES = {
+    "whole": (lambda folder: None, None),
+    # config.json
+    "config is a list": (file("config.json", "[1, 2]"), "must hold a JSON object"),
+    "config is null": (file("config.json", "null"), "must hold a JSON object"),
+    "config is empty": (file("config.json", ""), "no JSON"),
+    "config is binary": (file("config.json", b"\xff\xfe\0\1"), "not UTF-8"),
+    "config is deep": (file("config.json", '{"a":' + DEEP + "}"), "nested too deep"),
+    "model_type is a list": (config(model_type=["bert"]), "flaxner knows"),
+    "layers a string": (config(num_hidden_layers="2"), BIG),
+    "layers a float": (config(num_hidden_layers=2.5), BIG),
+    "layers null": (config(num_hidden_layers=None), BIG),
+    "layers true": (config(num_hidden_layers=True), BIG),
+    "layers zero": (config(num_hidden_layers=0), BIG),
+    "a million layers": (config(num_hidden_layers=10**6), BIG),
+    "a thousand layers": (config(num_hidden_layers=1000), "its weights are"),
+    "no heads": (config(num_attention_heads=0), BIG),
+    "width a list": (config(hidden_size=[128]), BIG),
+    "width negative": (config(hidden_size=-128), BIG),
+    "width huge": (config(hidden_size=2**19), "its largest array has"),
+    "vocabulary huge": (config(vocab_size=10**12), BIG),
+    "positions huge": (config(max_position_embeddings=10**12), BIG),
+    "labels huge": (config(num_labels=10**8, id2label=None), BIG),
+    "labels a list": (config(id2label=["O", "B-PER"]), "id2label"),
+    "architectures a string": (config(architectures="Bert"), "must be a list"),
+    "architectures of numbers": (config(architectures=[1]), "must be a list of names"),
+    "activation a list": (config(hidden_act=["gelu"]), "hidden_act"),
+    "dropout NaN": (config(hidden_dropout_prob=float("nan")), "hidden_dropout_prob"),
+    "dropout two": (config(hidden_dropout_prob=2.0), "hidden_dropout_prob"),
+    "epsilon a string": (config(layer_norm_eps="1e-12"), "layer_norm_eps"),
+    # tokenizer
+    "settings a list": (file("tokenizer_config.json", "[]"), "must hold a JSON object"),
+    "settings deep": (file("tokenizer_config.json", '{"a":' + DEEP + "}"), "nested too deep"),
+    "class a number": (settings(tokenizer_class=3), "tokenizer_class"),
+    "length a string": (settings(model_max_length="512"), "model_max_length"),
+    "length tiny": (settings(model_max_length=1), "model_max_length"),
+    "length negative": (settings(model_max_length=-1), "model_max_length"),
+    "tokenizer empty": (file("tokenizer.json", ""), "tokenizer"),
+    "tokenizer a list": (file("tokenizer.json", "[]"), "tokenizer"),
+    "tokenizer deep": (file("tokenizer.json", '{"a":' + DEEP + "}"), "tokenizer"),
+    "tokenizer of a bad expression": (
+        tokenizer(lambda t: t.update(pre_tokenizer={
+            "type": "Split", "pattern": {"Regex": "((("}, "behavior": "Isolated", "invert": False,
+        })),
+        "tokenizer",
+    ),
+    "tokens beyond the table": (
+        tokenizer(lambda t: t["model"]["vocab"].update(Zz=10**6)),
+        "belong to different models",
+    ),
+    # weights
+    "weights empty": (file("model.safetensors", b""), "no whole safetensors file"),
+    "header too long": (file("model.safetensors", b"\xff" * 64), "no whole safetensors file"),
+    "header no JSON": (header(lambda text: text[:-40] + " " * 40), "no whole safetensors file"),
+    "a name twice in the header": (header(_twice), "twice"),
+    "float8": (header(lambda text: text.replace('"F32"', '"F8_E4M3"', 1)), "safetensors"),
+    "NaN": (_set(WEIGHT, np.nan), f"{WEIGHT} holds NaN"),
+    "infinity": (_set(WEIGHT, -np.inf), f"{WEIGHT} holds NaN or infinity"),
+    "int8": (_as(WEIGHT, np.int8), f"{WEIGHT} is int8"),
+    "bool": (_as(WEIGHT, np.bool_), f"{WEIGHT} is bool"),
+    "complex": (_as(WEIGHT, np.complex64), WEIGHT),
+    "gamma and weight": (
+        weights(lambda t: {**t, NORM.replace("weight", "gamma"): t[NORM] + 1}), "twice"),
+    "with and without the prefix": (
+        weights(lambda t: {**t, WEIGHT.removeprefix("bert."): t[WEIGHT] + 1}), "twice"),
+    "half precision": (
+        weights(lambda t: {name: array.astype(np.float16) for name, array in t.items()}), None),
+    # indices
+    "index outside": (
+        shards(lambda names, folder: {"weight_map": dict.fromkeys(names, OUTSIDE)}),
+        "files of its own folder"),
+    "index absolute": (
+        shards(lambda names, folder: {
+            "weight_map": dict.fromkeys(names, str(folder.parent / "outside.safetensors"))}),
+        "files of its own folder"),
+    "index of numbers": (
+        shards(lambda names, folder: {"weight_map": dict.fromkeys(names, 3)}),
+        "files of its own folder"),
+    "index a list": (shards(lambda names, folder: [1]), "must hold a JSON object"),
+    "index without a table": (shards(lambda names, folder: {"weight_map": None}), "weight_map"),
+    "index of a shard that is not there": (
+        shards(lambda names, folder: {"weight_map": dict.fromkeys(names, "b")}), "lacks"),
+}  # fmt: skip
+
+
+def about(**changes):
+    """Change fields of an exported folder's flaxner.json, its list of files left out."""
+
+    def damage(folder):
+        path = folder / "flaxner.json"
+        content = json.loads(path.read_text())
+        content.pop("files")
+        path.write_text(json.dumps({**content, **changes}))
+
+    return damage
+
+
+def cut(name, keep):
+    """The beginning of a file; flaxner.json does not tell of it."""
+
+    def damage(folder):
+        about()(folder)
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:keep])
+
+    return damage
+
+
+def other_program(function, *inputs):
+    """A program of another kind in place of the classifier's."""
+
+    def damage(folder):
+        import jax
+        import jax.export
+
+        about()(folder)
+        exported = jax.export.export(jax.jit(function))(*inputs)
+        (folder / "forward.stablehlo").write_bytes(bytes(exported.serialize()))
+
+    return damage
+
+
+def _calls_lapack(x):
+    import jax.numpy as jnp
+
+    return jnp.linalg.cholesky(x)
+
+
+EXPORTED = {
+    "whole": (lambda folder: None, None),
+    "of the version before": (about(), None),
+    "about a list": (file("flaxner.json", "[]"), "must hold a JSON object"),
+    "about deep": (file("flaxner.json", '{"a":' + DEEP + "}"), "nested too deep"),
+    "labels a number": (about(labels=3), "labels in"),
+    "limit a string": (about(limit="512"), "limit in"),
+    "limit zero": (about(limit=0), "limit in"),
+    "window huge": (about(window=10**12), "window in"),
+    "scheme unknown": (about(scheme="XYZ"), "scheme in"),
+    "files outside": (about(files={"../x": {}}), "files in"),
+    "a file is another": (file("weights.safetensors", b"other"), "not the file that was exported"),
+    "program cut": (cut("forward.stablehlo", 1000), "no whole program"),
+    "program empty": (cut("forward.stablehlo", 0), "no whole program"),
+    "program of another kind": (
+        other_program(lambda x: x + 1, np.ones(3, np.float32)), "takes or gives other arrays"),
+    "program that calls out": (
+        other_program(_calls_lapack, np.eye(3, dtype=np.float32)), "it calls lapack"),
+}  # fmt: skip

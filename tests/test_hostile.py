@@ -1,0 +1,320 @@
+"""The short version of tests/hostile: what strangers may send, and where a command may run."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import pytest
+from rich.console import Console
+
+from flaxner import read_corpus, terminal
+from flaxner.data.readers import streams
+from flaxner.evaluation.table import score_table
+from flaxner.inference.opening import open_pipeline
+from flaxner.inference.printing import as_json, as_pretty
+from flaxner.inference.pipeline import pipeline
+from flaxner.models.pretrained import load_pretrained
+from tests.chaos import ROOT
+from tests.hostile import corpora, models
+from tests.test_pipeline import make_folder
+
+TEXT = "Angela Merkel met Barack Obama in Berlin ."
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model") / "hub")
+
+
+@pytest.fixture(scope="module")
+def exported(whole, tmp_path_factory):
+    return pipeline("ner", model=whole).export(tmp_path_factory.mktemp("export") / "exp")
+
+
+def damaged(folder, damage, tmp_path):
+    """A copy of the folder with the damage done."""
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    damage(copy)
+    return copy
+
+
+def one_sentence(error):
+    assert "\n" not in str(error)
+    assert 10 < len(str(error)) < 1200
+
+
+@pytest.mark.parametrize("name", models.CASES)
+def test_model_folders(whole, tmp_path, name):
+    damage, sentence = models.CASES[name]
+    folder = damaged(whole, damage, tmp_path)
+    if sentence is None:
+        assert isinstance(open_pipeline(folder)(TEXT), list)
+        return
+    with pytest.raises(ValueError, match="") as caught:
+        open_pipeline(folder)(TEXT)
+    one_sentence(caught.value)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", models.EXPORTED)
+def test_exported_folders(exported, tmp_path, name):
+    damage, sentence = models.EXPORTED[name]
+    folder = damaged(exported, damage, tmp_path)
+    if sentence is None:
+        assert isinstance(open_pipeline(folder)(TEXT), list)
+        return
+    with pytest.raises(ValueError, match="") as caught:
+        open_pipeline(folder)(TEXT)
+    one_sentence(caught.value)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", corpora.CASES)
+def test_corpora(tmp_path, name):
+    file, content, sentence = corpora.CASES[name]
+    path = tmp_path / file
+    path.write_bytes(content())
+    if sentence is None:
+        assert len(read_corpus(path)) >= 20
+        return
+    with pytest.raises(ValueError, match="") as caught:
+        read_corpus(path)
+    one_sentence(caught.value)
+    assert sentence in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def command(script, *arguments, stdin="", **environment):
+    """Run a script as a user would."""
+    known = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)],
+        env=known | environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def refused(done, sentence, code=2):
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert sentence in done.stderr
+
+
+def test_no_door_runs_the_code_of_a_folder(whole, exported, tmp_path, monkeypatch):
+    """With "y" on standard input at every one of them, and torch's doors, too."""
+    import flaxner.publishing.verification as verification
+    from flaxner.data.tokenizer import load_tokenizer
+    from flaxner.evaluation.classifier_scores import evaluate
+    from flaxner.publishing.serving_export import export_model
+    from flaxner.training.examples import show_examples
+
+    mark = tmp_path / "ran"
+    folders = []
+    for name, source in (("model", whole), ("exported", exported)):
+        folder = tmp_path / name
+        shutil.copytree(source, folder)
+        models.own_code(mark)(folder)
+        folders.append(folder)
+    corpus = tmp_path / "a.conll"
+    corpus.write_text(corpora.PLAIN)
+    doors = {
+        "pipeline": lambda folder: open_pipeline(folder)(TEXT),
+        "evaluate": lambda folder: evaluate(model=str(folder), file=str(corpus)),
+        "export": lambda folder: export_model(str(folder), str(tmp_path / "out")),
+        "pretrained": load_pretrained,
+        "tokenizer": load_tokenizer,
+        "examples": lambda folder: show_examples(folder, console=Console(quiet=True)),
+        "torch": verification.in_torch,
+    }
+    for folder in folders:
+        for door in doors.values():
+            monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 100))
+            try:
+                door(folder)
+            except (ValueError, OSError) as error:
+                assert "trust_remote_code" not in str(error) or door is doors["torch"]
+            assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_predict_takes_no_text_for_an_answer(exported, tmp_path):
+    mark, folder = tmp_path / "ran", tmp_path / "exported"
+    shutil.copytree(exported, folder)
+    models.own_code(mark)(folder)
+    done = command("predict.py", "--model", folder, "-", stdin="y\ny\ny\n")
+    assert not mark.exists()
+    assert done.returncode in (0, 2)
+    assert "Do you wish to run" not in done.stdout + done.stderr
+
+
+def test_a_named_pipe_is_read(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def write():
+        time.sleep(0.2)
+        path.write_text(corpora.PLAIN)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    corpus = read_corpus(path)
+    writer.join()
+    assert len(corpus) == 20
+    assert len(read_corpus(path)) == 20, "what came is there for a second reader"
+
+
+def test_a_pipe_of_a_shell_is_read(tmp_path):
+    """As `<(zcat FILE)` gives it, and compressed as it comes."""
+    read, write = os.pipe()
+    threading.Thread(target=lambda: _write(write, gzip.compress(corpora.PLAIN.encode()))).start()
+    assert len(read_corpus(f"/dev/fd/{read}")) == 20
+    os.close(read)
+
+
+def _write(number, data):
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
+
+
+def test_a_pipe_that_nobody_writes_to_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "WRITER_WAIT", 0.3)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="it is a pipe, and for 0 seconds nothing wrote to it"):
+        read_corpus(path)
+
+
+def test_devices_are_no_corpora():
+    with pytest.raises(ValueError, match="/dev/zero: cannot read the corpus: it is a device"):
+        read_corpus("/dev/zero")
+
+
+EVIL = "[/red]\x1b[31m\u202e[bold]"
+
+
+def test_what_is_printed_is_shown_harmlessly():
+    """Markup, escapes and reordering in types, files and words; in tables and in lines."""
+    row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
+    report = {f"overall_{key}": 1.0 for key in ("precision", "recall", "f1")}
+    for like in (None, Console(file=io.StringIO(), width=200, record=True)):
+        console = terminal.console(like)
+        with console.capture() if like is None else open(os.devnull) as held:
+            console.print(score_table(EVIL, {**report, "per_type": {EVIL: row}}), EVIL)
+        text = held.get() if like is None else console.file.getvalue()
+        assert "[/red]\\x1b[31m\\u202e[bold]" in text
+        assert not terminal.HIDDEN.search(text.replace("\x1b[1m", "").replace("\x1b[0m", ""))
+
+
+def test_predictions_are_shown_harmlessly():
+    entity = {"entity_group": EVIL, "score": 1.0, "word": EVIL, "start": 0, "end": len(EVIL)}
+    line = as_json(EVIL, [entity])
+    assert not terminal.HIDDEN.search(line)
+    assert json.loads(line)["text"] == EVIL
+    assert "\x1b" not in as_pretty(EVIL, [entity], colour=False)
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "sentence"),
+    [
+        (lambda: 3, 3, ""),
+        (lambda: print("é…"), 0, ""),
+        (lambda: 1 / int("x\x1b[2J"), 2, "\\x1b[2J"),
+        (lambda: open("/no/\udcff"), 74, "/no/\\udcff: No such file"),
+        (lambda: "\udcff".encode(), 2, "no valid Unicode"),
+    ],
+)
+def test_every_end_of_a_command_is_a_sentence(work, code, sentence, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    error = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", error)
+    assert terminal.guarded("x.py", work) == code
+    text = error.buffer.getvalue().decode()
+    assert text.count("\n") == bool(sentence)
+    assert sentence in text
+
+
+def test_a_closed_pipe_and_a_full_disk_are_sentences(monkeypatch):
+    def printing():
+        terminal.console().print("x" * 100_000)
+
+    for path, sentence in (("/dev/full", "cannot write standard output: No space left"),):
+        if not os.path.exists(path):
+            pytest.skip(f"{path} is not there")
+        error = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", error)
+        with open(path, "w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert terminal.guarded("x.py", printing) == terminal.UNWRITABLE
+            assert sentence in error.getvalue()
+    read, write = os.pipe()
+    os.close(read)
+    for may_be_cut, code in ((True, 0), (False, terminal.UNWRITABLE)):
+        with os.fdopen(os.dup(write), "w") as closed:
+            monkeypatch.setattr(sys, "stdout", closed)
+            assert terminal.guarded("x.py", printing, may_be_cut=may_be_cut) == code
+    os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"JAX_PLATFORMS": "cuda"}, "JAX finds no device of the platform 'cuda'"),
+        ({"XLA_FLAGS": "--no_such_flag=1"}, "Unknown flag in XLA_FLAGS: --no_such_flag=1"),
+        ({"JAX_ENABLE_X64": "banana"}, "invalid truth value 'banana'"),
+    ],
+)
+def test_environments_that_cannot_be(whole, environment, sentence):
+    refused(command("predict.py", "--model", whole, TEXT, **environment), sentence)
+
+
+def test_a_poor_terminal_and_no_home(whole):
+    """ASCII, warnings as errors, nowhere to keep compiled programs: an answer all the same."""
+    done = command(
+        "predict.py", "--model", whole, "Ünal met Meier .", PYTHONIOENCODING="ascii",
+        PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE="/dev/null/cache",
+        PYTHONPYCACHEPREFIX="/dev/null/x",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "Ünal met Meier ."
+    assert done.stdout.isascii()
+    assert done.stderr == (
+        "note: compiled programs are not kept: cannot write /dev/null/cache (Not a directory)\n"
+    )
+
+
+def test_the_line_about_torch_is_silent_and_no_other(caplog):
+    import logging
+
+    import flaxner.data.tokenizer  # noqa: F401
+
+    logger = logging.getLogger("transformers")
+    for line, passes in (("PyTorch was not found. Models won't be", False), ("Something", True)):
+        record = logger.makeRecord("transformers", logging.WARNING, "x", 1, line, (), None)
+        assert bool(logger.filter(record)) is passes
+
+
+def test_failed_saves_leave_no_tracebacks(monkeypatch):
+    from types import SimpleNamespace
+
+    from flaxner.runs import noise
+
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    noise.hush.__wrapped__()
+    with warnings.catch_warnings():
+        for error, passes in ((RuntimeError("Event loop is closed"), 0), (RuntimeError("x"), 1)):
+            sys.unraisablehook(SimpleNamespace(exc_value=error, object=None))
+            assert len(seen) == passes
