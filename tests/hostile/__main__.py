@@ -63,7 +63,7 @@ def cases(model, exported, folder):
     for kind, source, table in (
         ("model", model, models.CASES),
         ("export", exported, models.EXPORTED),
-    ):  # noqa: E501
+    ):
         for name, (damage, sentence) in table.items():
             copy = folder / f"{kind} {name}"
             shutil.copytree(source, copy)
