@@ -50,7 +50,7 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
 
 
 def _written(folder: Path, card: str, *, before: bool) -> list[str]:
-    """The files that a folder's record lists, and the record itself.
+    """The files that a folder's record lists, and the record itself unless a card is to stay.
 
     Where there is none: all of them, in a run of the time before records.
     """
@@ -59,7 +59,7 @@ def _written(folder: Path, card: str, *, before: bool) -> list[str]:
         inside = folder.rglob("*") if before and folder.is_dir() else ()
         files = [path for path in inside if path.is_symlink() or not path.is_dir()]
         return [path.relative_to(folder).as_posix() for path in files]
-    if card in record.files and (folder / card).is_file() and not is_ours(folder, card, record):
+    if card and (folder / card).is_file() and not is_ours(folder, card, record):
         return [name for name in record.files if name != card]
     return [*record.files, RECORD]
 
