@@ -102,7 +102,7 @@ def test_time_is_told_by_a_run_like_it_and_by_no_other(tmp_path):
     config = resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(tmp_path)))
     (tmp_path / "config.toml").write_text(config.to_toml())
     machine = {"devices": jax.device_count(), "device_kind": jax.devices()[0].device_kind}
-    results = {"train": {"tokens_per_second": 50.0, **machine}}
+    results = {"train": {"tokens_per_second": 50.0, "best_step": 1, **machine}}
     (tmp_path / "results.json").write_text(json.dumps(results))
     train = corpus(("Ann", "B-PER"))
     tokenizer = scratch_tokenizer("flaxner:tiny", train)

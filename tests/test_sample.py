@@ -44,7 +44,8 @@ def test_a_seed_gives_the_same_corpus(corpus):
     import subprocess
     import sys
 
-    code = "import hashlib, flaxner.sample as s; print(hashlib.sha256(repr([*s.generate('test')])"
+    code = "import hashlib; from flaxner.data.embedded import generate"
+    code += "; print(hashlib.sha256(repr([*generate('test')])"
     runs = {
         subprocess.check_output([sys.executable, "-c", f"{code}.encode()).hexdigest())"])
         for _ in range(2)

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from flaxner.devices import lost_process
-from flaxner.devices.environment import first_line
+from flaxner.devices.environment import check_devices, first_line
 
 T = TypeVar("T")
 
@@ -60,6 +60,9 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
             _try_pod()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"the processes of this run cannot meet: {first_line(error)}") from error
+    if not jax.distributed.is_initialized():
+        return
+    check_devices()  # to count the processes asks for a device
     if jax.process_count() > 1:
         lost_process.watch(jax.process_index(), jax.process_count())
 
