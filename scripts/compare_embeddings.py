@@ -2,20 +2,7 @@
 
 import sys
 
-from flaxner.embeddings.settings import parse_settings
-from flaxner.terminal import guarded
-
-
-def main() -> int:
-    settings = parse_settings()  # before the heavy imports: a wrong flag is answered at once
-
-    def work() -> None:
-        from flaxner.embeddings.study import run
-
-        run(settings)
-
-    return guarded("compare_embeddings.py", work)
-
+from flaxner.commands.embeddings import main
 
 if __name__ == "__main__":
     sys.exit(main())

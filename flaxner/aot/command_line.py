@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 
 from flaxner.aot.chips import known_topologies
@@ -14,14 +12,17 @@ from flaxner.config.files import DEFAULT_PRESET, laid_over, load_preset, load_se
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import READING
 
-if os.path.basename(sys.argv[0]) == "preflight.py":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+SETTINGS = (
+    *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
+    *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+    *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
+)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of scripts/preflight.py."""
+def parser(prog: str = "preflight.py") -> Parser:
+    """The flags."""
     parser = Parser(
-        prog="preflight.py",
+        prog=prog,
         description="Compile a run for a TPU topology, without a TPU: memory, bounds, cost.",
     )
     parser.add_argument("--topology", required=True, help=known_topologies())
@@ -38,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--cache", type=path, default=CACHE, help="folder of earlier results; empty: none"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    names = (
-        *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
-        *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
-        *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
-    )
-    add_settings(parser, only=names)
-    given = parser.parse_args(arguments)
-    changes = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    add_settings(parser, only=SETTINGS)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> int:
+    """Compile, and print the report; 1 if the run does not fit."""
+    flags = parser(prog)
+    given = flags.parse_args(arguments)
+    changes = {name: getattr(given, name) for name in SETTINGS if hasattr(given, name)}
 
     def work() -> int:
         base = load_settings(given.config) if given.config else None
@@ -66,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report.to_dict(), indent=2) if given.json else report)
         return 0 if report.train.fits else 1
 
-    return parser.run(work)
+    return flags.run(work)

@@ -20,16 +20,24 @@ from flaxner.config.train import TrainConfig
 from flaxner.terminal import guarded, one_line
 
 
-def parse_train_config(arguments: Sequence[str] | None = None) -> TrainConfig:
-    """The command line of train.py -> settings; a wrong one ends the program with code 2."""
+def train_parser(prog: str = "train.py") -> Parser:
+    """The flags of training."""
     parser = Parser(
-        prog="train.py",
+        prog=prog,
         description="Fine-tune BERT for named entity recognition; evaluate; export for PyTorch.",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
     source.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
     add_settings(parser)
+    return parser
+
+
+def parse_train_config(
+    arguments: Sequence[str] | None = None, prog: str = "train.py"
+) -> TrainConfig:
+    """The command line of train.py -> settings; a wrong one ends the program with code 2."""
+    parser = train_parser(prog)
     given = vars(parser.parse_args(arguments))
     preset, file = given.pop("preset", None), given.pop("config", None)
     try:

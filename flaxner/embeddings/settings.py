@@ -70,20 +70,28 @@ class Settings:
     overwrite: bool = False
 
 
-def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """The command line -> settings; a wrong one ends the program with code 2."""
-    parser = Parser(
-        prog="compare_embeddings.py",
+def parser(prog: str = "compare_embeddings.py") -> Parser:
+    """The flags."""
+    flags = Parser(
+        prog=prog,
         description="Static word vectors and BERT's contextual ones, side by side: a table, "
         "comparison.json, index.html and PNG files. With no flags: word2vec and a tiny BERT, both "
         "trained on the embedded corpus; no network.",
     )
-    add_flags(parser)
-    given = vars(parser.parse_args(arguments))
+    add_flags(flags)
+    return flags
+
+
+def parse_settings(
+    arguments: Sequence[str] | None = None, prog: str = "compare_embeddings.py"
+) -> Settings:
+    """The command line -> settings; a wrong one ends the program with code 2."""
+    flags = parser(prog)
+    given = vars(flags.parse_args(arguments))
     try:
         return _settings(given)
     except ValueError as error:
-        parser.error(str(error))
+        flags.error(str(error))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,41 @@
+"""The commands: one module each, for `flaxner SUBCOMMAND` and for `python scripts/SCRIPT.py`.
+
+A module of a command has `parser(prog)`, which knows its flags, and `main(arguments, prog)`, which
+does the work and returns the exit code. Nothing heavy is imported before the flags are read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+      module: where its parser and its main stand.
+      help: what it does, in a line.
+    """
+
+    module: str
+    help: str
+
+    def load(self) -> ModuleType:
+        """Its module."""
+        return importlib.import_module(self.module)
+
+
+COMMANDS = {
+    "train": Command("flaxner.commands.train", "fine-tune, evaluate, export for PyTorch"),
+    "evaluate": Command("flaxner.commands.evaluate", "score a model on a corpus"),
+    "predict": Command("flaxner.commands.predict", "entities of texts, one JSON object a line"),
+    "convert": Command("flaxner.commands.convert", "a run's checkpoint -> PyTorch folder -> Hub"),
+    "export": Command("flaxner.commands.export", "a model as a program that needs no model code"),
+    "preflight": Command("flaxner.commands.preflight", "will a run fit an accelerator, how fast"),
+    "embeddings": Command("flaxner.commands.embeddings", "static word vectors against BERT's"),
+    "benchmark": Command("flaxner.commands.benchmark", "side by side with torch"),
+    "env": Command("flaxner.commands.environment", "versions and devices, for a bug report"),
+    "completion": Command("flaxner.commands.completion", "completions for a shell"),
+}

@@ -1,0 +1,47 @@
+"""`flaxner SUBCOMMAND`: finds the subcommand and hands it the rest of the line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from flaxner import __version__
+from flaxner.commands import COMMANDS
+
+PROGRAM = "flaxner"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of `flaxner`; its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    name = words[0]
+    if name in ("-V", "--version"):
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        told = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: unknown subcommand {name!a}; {told}", file=sys.stderr)
+        return 2
+    return COMMANDS[name].load().main(words[1:], f"{PROGRAM} {name}")
+
+
+def usage() -> str:
+    """What `flaxner --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} SUBCOMMAND ...",
+            "",
+            "Fine-tune BERT and its kin for named entity recognition in JAX; publish for PyTorch.",
+            "",
+            *lines,
+            "",
+            f"{PROGRAM} SUBCOMMAND --help tells the flags; {PROGRAM} --version the version.",
+        ]
+    )

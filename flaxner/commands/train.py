@@ -1,0 +1,30 @@
+"""Settings -> a trained, scored and exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flaxner.config.command_line import parse_train_config, train_parser
+from flaxner.terminal import guarded
+
+parser = train_parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Train, or look at what would be trained on (`--inspect`)."""
+    config = parse_train_config(arguments, prog)  # before the heavy imports: answered at once
+
+    def work() -> None:
+        from flaxner.devices.processes import is_main
+        from flaxner.inspection.report import inspect
+        from flaxner.training.examples import show_examples
+        from flaxner.training.run import train
+
+        if config.inspect:
+            inspect(config)
+            return
+        result = train(config)
+        if is_main():
+            show_examples(result.hub_dir)
+
+    return guarded(prog, work)

@@ -1,0 +1,90 @@
+"""`flaxner SUBCOMMAND`: the same commands as scripts/, found quickly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaxner import __version__
+from flaxner.commands import COMMANDS, console
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_SCRIPT = {"env", "completion"}
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "flaxner", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def flags(parser):
+    return [(action.option_strings, action.dest, action.default) for action in parser._actions]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_knows_its_flags(name, capsys):
+    module = COMMANDS[name].load()
+    assert module.parser(f"flaxner {name}").prog == f"flaxner {name}"
+    assert flags(module.parser(f"flaxner {name}")) == flags(module.parser())
+    with pytest.raises(SystemExit) as end:
+        console.main([name, "--no-such-flag"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"flaxner {name}: ")
+    assert "\n" not in error
+
+
+def test_every_script_is_a_command():
+    homes = {}
+    for script in (ROOT / "scripts").glob("*.py"):
+        source = script.read_text("utf-8")
+        homes[script.name] = next(
+            name for name, command in COMMANDS.items() if f"from {command.module} import" in source
+        )
+    assert set(homes.values()) == set(COMMANDS) - NO_SCRIPT
+    for script, name in homes.items():
+        assert COMMANDS[name].load().parser().prog == script
+
+
+def test_help_needs_nothing_heavy():
+    """`flaxner --help` answers in a twentieth of a second: it imports nothing of the rest."""
+    code = "import sys, flaxner.commands.console as c; c.main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    usage, _, modules = done.stdout.rpartition("\n")[0].rpartition("\n")
+    assert all(f"  {name} " in usage for name in COMMANDS)
+    ours = {module for module in modules.split() if module.startswith("flaxner")}
+    assert ours == {"flaxner", "flaxner.commands", "flaxner.commands.console"}
+    assert not {"jax", "numpy", "rich", "argparse"} & set(modules.split())
+
+
+def test_version_help_and_a_wrong_word(capsys):
+    assert console.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"flaxner {__version__}\n"
+    assert console.main([]) == 2
+    assert "SUBCOMMAND" in capsys.readouterr().out
+    assert console.main(["trian"]) == 2
+    assert capsys.readouterr().err == "flaxner: unknown subcommand 'trian'; did you mean train?\n"
+    assert console.main(["\x1b[31m"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_env_says_what_a_bug_report_needs(monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert console.main(["env"]) == 0
+    printed = capsys.readouterr().out
+    assert f"- flaxner: {__version__}\n" in printed
+    assert "- jax: " in printed
+    assert "- devices: 8 x cpu (cpu)" in printed
+    assert "hf_secret" not in printed
+
+
+def test_completion_knows_every_flag(capsys):
+    pytest.importorskip("shtab")
+    assert console.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert name in script
+        for action in command.load().parser()._actions:
+            assert all(flag in script for flag in action.option_strings)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
