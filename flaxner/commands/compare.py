@@ -1,0 +1,73 @@
+"""Two runs, or two sets of seeds: do they differ, or only by chance?"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from flaxner.config.command_line import Parser, path
+
+
+def parser(prog: str = "compare_runs.py") -> Parser:
+    """The flags."""
+    flags = Parser(
+        prog=prog,
+        description="Do two runs differ, or only by chance? Paired randomization and bootstrap "
+        "intervals over sentences; over seeds where there are several.",
+    )
+    what = "a run, a folder of runs that differ in their seeds, or a file of predictions"
+    flags.add_argument("a", metavar="A", type=path, help=what)
+    flags.add_argument("b", metavar="B", type=path, help="the same of the other")
+    flags.add_argument("--split", default="test", help="predictions/SPLIT.conll (default: test)")
+    flags.add_argument("--resamples", type=_positive, default=10_000, help="(default: 10000)")
+    flags.add_argument("--confidence", type=_share, default=0.95, help="(default: 0.95)")
+    flags.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    flags.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "compare_runs.py") -> int:
+    """Compare, and print."""
+    flags = parser(prog)
+    given = flags.parse_args(arguments)
+
+    def work() -> None:
+        from flaxner import terminal
+        from flaxner.evaluation.comparison import comparison_table, read_system, verdict
+        from flaxner.evaluation.significance import compare
+
+        a, b = (read_system(name, given.split) for name in (given.a, given.b))
+        result = compare(
+            a.predictions,
+            b.predictions,
+            paired=a.seeds == b.seeds,
+            resamples=given.resamples,
+            confidence=given.confidence,
+            seed=given.seed,
+        )
+        sentence = verdict(given.a, given.b, result)
+        if given.json:
+            found = {"a": given.a, "b": given.b, **dataclasses.asdict(result)}
+            print(terminal.json_line({**found, "differ": result.differ, "verdict": sentence}))
+        else:
+            table = comparison_table(given.a, given.b, result)
+            terminal.console().print(table, sentence, sep="\n")
+
+    return flags.run(work, may_be_cut=True)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 100:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 100: got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0.5 to below 1: got {text!r}")
+    return value

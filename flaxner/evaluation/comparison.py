@@ -1,0 +1,107 @@
+"""What `compare_runs.py` reads, and how it says what it found."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.evaluation.significance import Difference
+from flaxner.runs.paths import RunPaths, is_run
+
+
+class System(NamedTuple):
+    """The predictions of one side, seed by seed.
+
+    Attributes:
+      predictions: of every seed.
+      seeds: where settings tell them; None for a file.
+    """
+
+    predictions: list[list[Predicted]]
+    seeds: list[int | None]
+
+
+def read_system(name: str | Path, split: str = "test") -> System:
+    """Read a file of predictions, a run, or a folder of runs.
+
+    Args:
+      name: file or folder.
+      split: of a run's predictions.
+
+    Raises:
+      ValueError: there is nothing of the kind, or a file that cannot be read.
+    """
+    place = Path(name)
+    if place.is_file():
+        return System([read_predictions(place)], [None])
+    if not place.is_dir():
+        raise ValueError(f"{name} does not exist: name a run, a folder of runs or a file")
+    file = RunPaths(place).predictions / f"{split}.conll"
+    if is_run(place) and file.is_file():
+        return System([read_predictions(file)], [_seed(place)])
+    runs = sorted(folder for folder in place.iterdir() if folder.is_dir() and is_run(folder))
+    if not runs:
+        own = f"{name} has no predictions/{split}.conll"
+        raise ValueError(f"{own}: has the run ended?" if is_run(place) else f"{name} is no run")
+    files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing: has the run ended?")
+    by_seed = sorted(zip(map(_seed, runs), files, strict=True), key=_order)
+    return System([read_predictions(file) for _, file in by_seed], [seed for seed, _ in by_seed])
+
+
+def _order(pair: tuple[int | None, Path]) -> tuple[bool, int, str]:
+    seed, file = pair
+    return seed is None, seed or 0, str(file)
+
+
+def _seed(folder: Path) -> int | None:
+    try:
+        settings = tomllib.loads(RunPaths(folder).config.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    seed = settings.get("seed")
+    return seed if isinstance(seed, int) else None
+
+
+def comparison_table(a: str, b: str, found: Difference) -> Table:
+    """F1 of both with its interval, and each seed's."""
+    percent = f"{found.confidence:.0%} interval"
+    table = Table(title=f"F1 over {found.sentences:,} sentences", title_justify="left")
+    for column in ("", "F1", percent, "seed by seed"):
+        table.add_column(column)
+    sides = ((a, found.scores_a, found.interval_a), (b, found.scores_b, found.interval_b))
+    for name, scores, (low, high) in sides:
+        each = " ".join(f"{score:.4f}" for score in scores) if len(scores) > 1 else ""
+        mean = sum(scores) / len(scores)
+        table.add_row(name, f"{mean:.4f}", f"{low:.4f} to {high:.4f}", each)
+    low, high = found.interval
+    table.add_section()
+    table.add_row("difference", f"{found.difference:+.4f}", f"{low:+.4f} to {high:+.4f}", "")
+    return table
+
+
+def verdict(a: str, b: str, found: Difference) -> str:
+    """One sentence: whether they differ, by how much, and what says so."""
+    better, worse = (b, a) if found.difference >= 0 else (a, b)
+    tests = f"randomization over {found.sentences:,} sentences: p = {_p(found.p_sentences)}"
+    if found.p_seeds is not None:
+        kind = "paired" if found.paired else "unpaired"
+        tests += f"; {kind} over {len(found.scores_a)} seeds: p = {_p(found.p_seeds)}"
+        if (found.smallest_p_seeds or 0) > 1 - found.confidence:
+            tests += f", which so few seeds cannot bring below {found.smallest_p_seeds:.2g}"
+    else:
+        tests += "; one seed each says nothing of another"
+    if not found.differ:
+        return f"{a} and {b} cannot be told apart ({tests})."
+    points = 100 * abs(found.difference)
+    return f"{better} is better than {worse} by {points:.2f} points of F1 ({tests})."
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"

@@ -1,0 +1,231 @@
+"""Do two sets of predictions differ, or only by chance? Tests over sentences and over seeds.
+
+Over sentences: approximate randomization (Noreen 1989, "Computer-Intensive Methods for Testing
+Hypotheses"), which swaps the two systems' answers to a sentence, and percentile bootstrap
+intervals (Efron and Tibshirani 1993). Where there are several seeds, a sentence is swapped, or
+drawn, in all of them at once, and the score is the mean over the seeds. Over seeds: an exact
+permutation test of their scores. SciPy draws and counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from flaxner.evaluation.metrics import entity_counts, f1
+from flaxner.evaluation.predictions import Predicted
+
+BATCH = 250  # resamplings held in memory at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """B's F1 less A's, and how sure one can be of it.
+
+    Attributes:
+      scores_a, scores_b: F1 of every seed, 0 to 1.
+      difference: of the means.
+      interval_a, interval_b: bootstrap intervals of the mean F1, over sentences.
+      interval: bootstrap interval of the difference, over sentences.
+      p_sentences: two-sided p-value of the randomization over sentences.
+      p_seeds: two-sided p-value over seeds; None for fewer than two on a side.
+      smallest_p_seeds: what `p_seeds` is at least with so few seeds.
+      paired: the seeds of the two are the same, and were compared one by one.
+      confidence: of the intervals.
+      sentences: compared.
+    """
+
+    scores_a: tuple[float, ...]
+    scores_b: tuple[float, ...]
+    difference: float
+    interval_a: tuple[float, float]
+    interval_b: tuple[float, float]
+    interval: tuple[float, float]
+    p_sentences: float
+    p_seeds: float | None
+    smallest_p_seeds: float | None
+    paired: bool
+    confidence: float
+    sentences: int
+
+    @property
+    def differ(self) -> bool:
+        """Whether the sentences, and the seeds where there are enough of them, say so."""
+        alpha = 1 - self.confidence
+        telling = (self.smallest_p_seeds or 1.0) <= alpha  # fewer seeds could never say so
+        if telling and (self.p_seeds or 0.0) > alpha:
+            return False
+        return self.p_sentences <= alpha
+
+
+def compare(
+    a: Sequence[Sequence[Predicted]],
+    b: Sequence[Sequence[Predicted]],
+    *,
+    paired: bool = True,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """Compare two systems on one annotated corpus.
+
+    Args:
+      a, b: the predictions of every seed, of one or more.
+      paired: the i-th of `a` and of `b` share their seed.
+      resamples: randomizations and bootstrap samples.
+      confidence: of intervals and of the answer, between 0 and 1.
+      seed: of the resampling.
+
+    Raises:
+      ValueError: not as many seeds on both sides; no sentence; words or annotated tags that are
+        not the same throughout.
+    """
+    if len(a) != len(b) or not a:
+        raise ValueError(f"both must have as many seeds: got {len(a)} and {len(b)}")
+    _check_same([*a, *b])
+    counts_a, counts_b = _counts(a), _counts(b)
+    options = (resamples, confidence, seed)
+    scores_a, scores_b = f1(counts_a.sum(1)), f1(counts_b.sum(1))
+    p_seeds, smallest = _over_seeds(scores_a, scores_b, paired)
+    return Difference(
+        tuple(map(float, scores_a)),
+        tuple(map(float, scores_b)),
+        float(scores_b.mean() - scores_a.mean()),
+        interval(counts_a, *options),
+        interval(counts_b, *options),
+        _interval_of_difference(counts_a, counts_b, *options),
+        _randomization(counts_a, counts_b, resamples, seed),
+        p_seeds,
+        smallest,
+        paired,
+        confidence,
+        counts_a.shape[1],
+    )
+
+
+def interval(
+    counts: np.ndarray, n_resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean F1 over sentences.
+
+    Args:
+      counts: `entity_counts`, [sentences, 3] or of several seeds [seeds, sentences, 3].
+    """
+    counts = counts.reshape(-1, *counts.shape[-2:])
+    sentences = counts.shape[1]
+    return _bootstrap(lambda rows: _mean_f1(counts, rows), sentences, n_resamples, confidence, seed)
+
+
+def _interval_of_difference(
+    a: np.ndarray, b: np.ndarray, n_resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    def difference(rows: np.ndarray) -> np.ndarray:
+        return _mean_f1(b, rows) - _mean_f1(a, rows)
+
+    return _bootstrap(difference, a.shape[1], n_resamples, confidence, seed)
+
+
+def _bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    sentences: int,
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float, float]:
+    from scipy import stats
+
+    if sentences < 2:  # one sentence is every sample of itself
+        value = float(statistic(np.zeros((1, 1), np.int64))[0])
+        return value, value
+    result = stats.bootstrap(
+        (np.arange(sentences),),
+        lambda rows, axis: statistic(np.moveaxis(rows, axis, -1)),
+        n_resamples=n_resamples,
+        batch=BATCH,
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _mean_f1(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """F1, its mean over seeds, of the sentences whose numbers `rows` [..., sentences] holds."""
+    return np.mean([f1(of_seed[rows].sum(-2)) for of_seed in counts], 0)
+
+
+def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> float:
+    """Two-sided p-value of the difference when the systems swap their answers to a sentence."""
+    from scipy import stats
+
+    both = np.concatenate([a, b], 1)
+    sentences = a.shape[1]
+
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        x, y = (np.moveaxis(rows, axis, -1) for rows in (x, y))
+        return _mean_f1(both, y) - _mean_f1(both, x)
+
+    if sentences < 2:
+        return 1.0
+    result = stats.permutation_test(
+        (np.arange(sentences), np.arange(sentences, 2 * sentences)),
+        difference,
+        permutation_type="samples",
+        n_resamples=resamples,
+        batch=BATCH,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float | None, float | None]:
+    """Exact p-value of the seeds' scores, and the smallest that so many can give."""
+    from scipy import stats
+
+    if len(a) < 2:
+        return None, None
+    possible = 2 ** len(a) if paired else math.comb(2 * len(a), len(a))
+    result = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(y, axis) - np.mean(x, axis),
+        permutation_type="samples" if paired else "independent",
+        n_resamples=100_000,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue), 2 / min(possible, 100_000)
+
+
+def _counts(seeds: Sequence[Sequence[Predicted]]) -> np.ndarray:
+    """[seeds, sentences, 3]."""
+    return np.stack([entity_counts([s.gold for s in p], [s.tags for s in p]) for p in seeds])
+
+
+def _check_same(predictions: Sequence[Sequence[Predicted]]) -> None:
+    first = predictions[0]
+    if not first:
+        raise ValueError("there is no sentence to compare")
+    for other in predictions[1:]:
+        if len(other) != len(first):
+            raise ValueError(
+                f"one has {len(first):,} sentences, another {len(other):,}: both must be "
+                "predictions for one corpus"
+            )
+        for number, (x, y) in enumerate(zip(first, other, strict=True), 1):
+            for what, here, there in (("words", x.words, y.words), ("tags", x.gold, y.gold)):
+                if here != there:
+                    raise ValueError(
+                        f"sentence {number:,} has other {what} in one than in another: "
+                        f"{_apart(here, there)}; both must be predictions for one annotated corpus"
+                    )
+
+
+def _apart(a: Sequence[str], b: Sequence[str]) -> str:
+    if len(a) != len(b):
+        return f"{len(a)} of them and {len(b)}"
+    return next(f"{x!r} and {y!r}" for x, y in zip(a, b, strict=True) if x != y)

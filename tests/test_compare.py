@@ -1,0 +1,149 @@
+"""Do two systems differ? Against exact enumerations, and as users ask."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from flaxner.commands import console
+from flaxner.evaluation.comparison import read_system, verdict
+from flaxner.evaluation.metrics import entity_counts, f1, score
+from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.significance import compare, interval
+
+
+def system(errors, sentences=40, seed=0):
+    """Predictions that miss every entity of the sentences in `errors`."""
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(sentences):
+        gold = ("B-PER", "O", "B-LOC")[: 1 + number % 3]
+        words = tuple(f"w{number}-{i}" for i in range(len(gold)))
+        invented = random.random() < 0.1 and len(gold) > 1
+        tags = tuple("O" for _ in gold) if number in errors else gold
+        if invented:
+            tags = (tags[0], "B-ORG", *tags[2:])
+        found.append(Predicted(words, gold, tags))
+    return found
+
+
+def test_counts_add_up_to_seqevals_f1():
+    predicted = system({1, 5, 7, 20})
+    gold, tags = [s.gold for s in predicted], [s.tags for s in predicted]
+    words = sum(map(len, gold))
+    report = score(gold, tags, words_in_corpus=words)
+    assert float(f1(entity_counts(gold, tags).sum(0))) == pytest.approx(report.overall_f1, 1e-12)
+    assert float(f1(np.zeros(3))) == 0.0
+
+
+def test_randomization_is_the_exact_one_on_few_sentences():
+    """Twelve sentences have 4,096 ways to swap: the p-value counts those at least as far apart."""
+    a, b = system({0, 1, 2, 3, 4}, 12), system({4}, 12, seed=1)
+    counts = [entity_counts([s.gold for s in p], [s.tags for s in p]) for p in (a, b)]
+    differences = []
+    for swaps in itertools.product((False, True), repeat=12):
+        swap = np.array(swaps)[:, None]
+        one, two = np.where(swap, counts[1], counts[0]), np.where(swap, counts[0], counts[1])
+        differences.append(float(f1(two.sum(0)) - f1(one.sum(0))))
+    observed = float(f1(counts[1].sum(0)) - f1(counts[0].sum(0)))
+    above = np.mean(np.array(differences) >= observed - 1e-12)
+    below = np.mean(np.array(differences) <= observed + 1e-12)
+    found = compare([a], [b])
+    assert found.difference == pytest.approx(observed)
+    assert found.p_sentences == pytest.approx(min(1.0, 2 * min(above, below)), abs=1e-9)
+
+
+def test_seeds_are_compared_one_by_one():
+    a = [system(set(range(seed, seed + 12)), 200) for seed in range(6)]
+    b = [system(set(range(seed, seed + 4)), 200) for seed in range(6)]
+    found = compare(a, b, resamples=500)
+    assert found.p_seeds == found.smallest_p_seeds == 2 / 2**6
+    assert found.differ
+    assert found.interval[0] > 0
+    same = compare(a, a, resamples=500)
+    assert same.p_sentences == same.p_seeds == 1.0
+    assert same.interval == (0.0, 0.0)
+    assert not same.differ
+
+
+def test_chance_is_found_as_often_as_it_says():
+    """Systems of one kind are told apart in about one of twenty corpora, not more."""
+    random = np.random.default_rng(3)
+    told = 0
+    for _ in range(60):
+        a, b = (system(set(np.flatnonzero(random.random(60) < 0.3)), 60) for _ in range(2))
+        told += compare([a], [b], resamples=300).differ
+    assert told <= 8  # of a binomial with n=60, p=0.05: more has a probability of 0.4%
+
+
+def test_the_interval_holds_the_score():
+    predicted = system({1, 5, 7, 20})
+    counts = entity_counts([s.gold for s in predicted], [s.tags for s in predicted])
+    low, high = interval(counts, n_resamples=500)
+    assert low < float(f1(counts.sum(0))) < high
+    assert interval(counts[:1], n_resamples=500) == (1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of three runs, and one run."""
+    folder = tmp_path_factory.mktemp("runs")
+    for place, seed, errors in (("many/one", 10, {1}), ("many/two", 2, {2, 3}), ("single", 2, {9})):
+        run = folder / place
+        (run / "predictions").mkdir(parents=True)
+        (run / "checkpoints").mkdir()
+        (run / "config.toml").write_text(f"# flaxner: repeat this run with\nseed = {seed}\n")
+        write_predictions(run / "predictions" / "test.conll", system(errors))
+    return folder
+
+
+def test_runs_are_read_by_their_seeds(runs):
+    found = read_system(runs / "many")
+    assert found.seeds == [2, 10]
+    assert found.predictions[0] == system({2, 3})
+    assert read_system(runs / "single").seeds == [2]
+    file = runs / "single" / "predictions" / "test.conll"
+    assert read_system(file).predictions == [system({9})]
+
+
+def test_the_command(runs, capsys):
+    one, other = str(runs / "many" / "one"), str(runs / "single")
+    assert console.main(["compare", one, other, "--resamples", "200", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["differ"] is False
+    assert "cannot be told apart" in printed["verdict"]
+    assert printed["scores_a"] == [compare([system({1})], [system({9})]).scores_a[0]]
+    assert console.main(["compare", one, other, "--resamples", "200"]) == 0
+    assert "difference" in capsys.readouterr().out
+    few = compare([system({1}), system({2})], [system({3}), system({4})], resamples=100)
+    assert "which so few seeds cannot bring below 0.5" in verdict("a", "b", few)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"many": "single"}, "as many seeds: got 2 and 1"),
+        ({"many/one": "nothing"}, "nothing does not exist"),
+        ({"many/one": "single/checkpoints"}, "checkpoints is no run"),
+    ],
+)
+def test_what_cannot_be_compared(runs, change, told, capsys):
+    ((a, b),) = change.items()
+    assert console.main(["compare", str(runs / a), str(runs / b)]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_other_corpora_are_refused():
+    a = system({1})
+    with pytest.raises(ValueError, match="40 sentences, another 39"):
+        compare([a], [a[:-1]])
+    other = [*a[:-1], Predicted(a[-1].words, ("B-ORG",), ("O",))]
+    with pytest.raises(
+        ValueError, match="sentence 40 has other tags .*: 'B-PER"
+    ):
+        compare([a], [other])
+    with pytest.raises(ValueError, match="no sentence"):
+        compare([[]], [[]])
