@@ -141,9 +141,7 @@ def test_other_corpora_are_refused():
     with pytest.raises(ValueError, match="40 sentences, another 39"):
         compare([a], [a[:-1]])
     other = [*a[:-1], Predicted(a[-1].words, ("B-ORG",), ("O",))]
-    with pytest.raises(
-        ValueError, match="sentence 40 has other tags .*: 'B-PER"
-    ):
+    with pytest.raises(ValueError, match=r"sentence 40 has other tags .*: 'B-PER"):
         compare([a], [other])
     with pytest.raises(ValueError, match="no sentence"):
         compare([[]], [[]])
