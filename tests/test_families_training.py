@@ -35,7 +35,9 @@ class Run:
         lengths = np.random.default_rng(3).integers(3, 20, 64)
         segments = random_segments(np.random.default_rng(4), lengths)
         self.batches = TrainBatches(segments, 16, 24, 5, 0, multiple=8)
-        schedule = linear_schedule(1e-3, STEPS, 0.1)
+        # A long warm-up: in Adam's first updates, an element whose gradient happens to be next to
+        # zero moves by its rounding noise, whatever the devices.
+        schedule = linear_schedule(1e-3, STEPS, 0.5)
         self.optimizer = make_optimizer(schedule)
         self.steps = make_steps(self.model, Softmax(), self.optimizer, schedule, self.mesh, seed=0)
 
@@ -60,8 +62,6 @@ def host(params):
 @each_network
 def test_resumed_and_on_eight_devices(family, tmp_path):
     """Dropout on: the masks, too, are those of one device and of a run never interrupted."""
-    if family.model_type == "deberta-v2":
-        pytest.xfail("it differs, and the cause is not found yet")
     one = Run(family)
     whole, losses = one.train(one.start(), 0, STEPS)
     half, _ = one.train(one.start(), 0, HALF)

@@ -8,10 +8,11 @@ import pytest
 
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
 from flaxner.models.deberta.distances import by_columns, log_buckets, relative_rows
+from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.models.tensors import from_hf
-from tests.compare import assert_close
+from tests.compare import assert_close, scaled_close
 
 torch = pytest.importorskip("torch")
 
@@ -109,6 +110,45 @@ def test_the_first_layer_alone_convolves_when_layers_are_scanned():
         for m in (ours, scanned)
     )
     assert_close("logits", got, expected)
+
+
+def gradients(ours, params, key=None):
+    """Of a sum that tells all logits apart."""
+    rng = np.random.default_rng(4)
+    ids = rng.integers(1, 99, (2, 12)).astype(np.int32)
+    weights = rng.normal(size=(2, 12, 5)).astype(np.float32)
+    places = np.tile(np.arange(12, dtype=np.int32), (2, 1))
+
+    def total(params):
+        return (ours.apply(params, ids, np.ones_like(ids), places, dropout_key=key) * weights).sum()
+
+    return jax.device_get(jax.grad(total)(params))
+
+
+def test_what_softmax_takes_no_notice_of_gets_no_gradient():
+    """Biases that add one number to all scores of a query: noise there, and Adam learns it."""
+    _, ours, params = pair("deberta-v2", **VARIANTS["deberta-v2", "c2p alone"])
+    found = gradients(ours, params)
+    silent = {path for path, gradient in found.items() if not gradient.any()}
+    projections = ("projections/key/bias", "projections/relative_key/bias")
+    keys = {f"layers/{i}/attention/{name}" for i in range(3) for name in projections}
+    assert silent == {*keys, "relative_norm/bias"}
+
+
+@pytest.mark.parametrize("kinds", [["c2p"], ["c2p", "p2c"]])
+def test_under_dropout_every_bias_has_its_true_gradient(kinds, monkeypatch):
+    """What dropout zeroes of the norm's bias differs by distance: softmax does take notice."""
+    changes = V3 | {"pos_att_type": kinds, "share_att_key": False, "hidden_dropout_prob": 0.4}
+    _, ours, params = pair("deberta-v2", **changes)
+    found = gradients(ours, params, jax.random.key(2))
+
+    def plain(table_RD, norm, rows_E):
+        return RelativeTable(norm(table_RD), norm(table_RD), None, rows_E)
+
+    monkeypatch.setattr(RelativeTable, "of", plain)
+    expected = gradients(ours, params, jax.random.key(2))
+    assert np.abs(expected["relative_norm/bias"]).max() > 0.01
+    scaled_close("packing", found, expected)
 
 
 @pytest.mark.parametrize(("buckets", "far"), [(256, 512), (32, 512), (8, 64), (256, 1024)])

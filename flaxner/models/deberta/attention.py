@@ -1,13 +1,14 @@
 """Disentangled attention (He et al. 2021, eq. 4), scores by distance instead of gathered.
 
-Shapes: B rows, L positions, H heads, K head width, D features, R rows of the relative table,
-E = 2L - 1 distances. Heads stand first, so that one product serves all rows.
+Shapes: B rows, L positions, H heads, K head width, D features, E = 2L - 1 distances.
+Heads stand first, so that one product serves all rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,11 @@ from flax import nnx
 
 from flaxner.models.deberta.config import C2P, P2C, DebertaConfig, DebertaV2Config
 from flaxner.models.deberta.distances import by_columns
-from flaxner.models.layers.attention import mix, scores, with_fixed_bias
+from flaxner.models.deberta.relative import RelativeTable
+from flaxner.models.layers.attention import mix, scores, with_fixed_bias, zero_with_gradient
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product
-from flaxner.models.layers.dropout import dropout
 
 Array = jax.Array
 
@@ -27,6 +28,22 @@ Array = jax.Array
 def heads_first(x: Array, heads: int) -> Array:
     """x_...D -> x_H...K."""
     return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, -1), -2, 0)
+
+
+class Contents(NamedTuple):
+    """What the positions of a row are to each other.
+
+    Attributes:
+      query_HBLK: queries.
+      key_HBLK: keys as queries of contents meet them: their bias gets no gradient.
+      meeting_HBLK: the same keys as queries of relative positions meet them.
+      value_HBLK: values.
+    """
+
+    query_HBLK: Array
+    key_HBLK: Array
+    meeting_HBLK: Array
+    value_HBLK: Array
 
 
 class SplitProjections(nnx.Module):
@@ -46,15 +63,16 @@ class SplitProjections(nnx.Module):
             linear(width, width, scale, compute, rngs) if own and P2C in kinds else None
         )
         self.heads = config.num_attention_heads
-        # Where keys meet relative positions, their bias tells positions apart; else it cannot.
-        self.bias_counts = config.relative_attention and P2C in kinds
 
-    def contents(self, x_BLD: Array) -> tuple[Array, Array, Array]:
-        """Queries, keys and values, x_HBLK each."""
-        keys_BLD = self.key(x_BLD) if self.bias_counts else with_fixed_bias(self.key, x_BLD)
-        every = (self.query(x_BLD), keys_BLD, self.value(x_BLD))
-        query_HBLK, key_HBLK, value_HBLK = (heads_first(y_BLD, self.heads) for y_BLD in every)
-        return query_HBLK, key_HBLK, value_HBLK
+    def contents(self, x_BLD: Array) -> Contents:
+        """Queries, keys and values."""
+        keys_BLD = with_fixed_bias(self.key, x_BLD)
+        # Queries of relative positions differ by key, and so does what the bias adds.
+        assert self.key.bias is not None
+        bias_D = self.key.bias.get_value().astype(keys_BLD.dtype)
+        meeting_BLD = keys_BLD + zero_with_gradient(bias_D)
+        every = (self.query(x_BLD), keys_BLD, meeting_BLD, self.value(x_BLD))
+        return Contents(*(heads_first(y_BLD, self.heads) for y_BLD in every))
 
     def key_of(self, relative_ED: Array) -> Array:
         """Keys of relative positions, x_HEK."""
@@ -86,15 +104,15 @@ class FusedProjections(nnx.Module):
         )
         self.heads = config.num_attention_heads
 
-    def contents(self, x_BLD: Array) -> tuple[Array, Array, Array]:
-        """Queries, keys and values, x_HBLK each."""
+    def contents(self, x_BLD: Array) -> Contents:
+        """Queries, keys and values."""
         qkv = heads_first(self.qkv(x_BLD), self.heads)
         query_HBLK, key_HBLK, value_HBLK = jnp.split(qkv, 3, axis=-1)
         biases = (self.query_bias.get_value(), self.value_bias.get_value())
         of_query, of_value = (
             bias.astype(qkv.dtype).reshape(self.heads, 1, 1, -1) for bias in biases
         )
-        return query_HBLK + of_query, key_HBLK, value_HBLK + of_value
+        return Contents(query_HBLK + of_query, key_HBLK, key_HBLK, value_HBLK + of_value)
 
     def key_of(self, relative_ED: Array) -> Array:
         """Keys of relative positions, x_HEK."""
@@ -136,32 +154,26 @@ class DisentangledAttention(nnx.Module):
         self,
         x_BLD: Array,
         bias_B1LL: Array,
-        relative_RD: Array | None,
-        rows_E: Array | None,
+        relative: RelativeTable | None,
         key: Array | None,
     ) -> Array:
         """Mixed values x_BLD; the bias keeps attention within segments."""
         keys = (None, None) if key is None else jax.random.split(key)
-        q_HBLK, k_HBLK, v_HBLK = self.projections.contents(x_BLD)
-        q_HBLK = q_HBLK * self.scale
-        scores_HBLL = scores(q_HBLK, k_HBLK) + bias_B1LL[:, 0]
-        if relative_RD is not None and rows_E is not None and self.kinds:
-            relative_RD = dropout(relative_RD, self.relative_rate, keys[1])
-            relative_ED = jnp.take(relative_RD, rows_E, axis=0)
-            scores_HBLL += self._relative(q_HBLK, k_HBLK, relative_ED)
-        mixed_HBLK = mix(scores_HBLL, v_HBLK, self.rate, keys[0])
+        contents = self.projections.contents(x_BLD)
+        q_HBLK = contents.query_HBLK * self.scale
+        scores_HBLL = scores(q_HBLK, contents.key_HBLK) + bias_B1LL[:, 0]
+        if relative is not None and self.kinds:
+            queries_ED, keys_ED = relative.by_distance(self.relative_rate, keys[1])
+            if C2P in self.kinds:
+                key_HEK = self.projections.key_of(keys_ED)
+                scores_HBLL += by_columns(_by_distance(q_HBLK, key_HEK))
+            if P2C in self.kinds:
+                # Lines are keys here: distances run the other way, and lines become columns.
+                query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
+                met_HBLL = by_columns(_by_distance(contents.meeting_HBLK, query_HEK))
+                scores_HBLL += met_HBLL.swapaxes(-1, -2)
+        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, keys[0])
         return self.output(jnp.moveaxis(mixed_HBLK, 0, 2).reshape(x_BLD.shape))
-
-    def _relative(self, q_HBLK: Array, k_HBLK: Array, relative_ED: Array) -> Array:
-        """What distances add to the scores, float32 HBLL."""
-        total = jnp.float32(0.0)
-        if C2P in self.kinds:
-            total += by_columns(_by_distance(q_HBLK, self.projections.key_of(relative_ED)))
-        if P2C in self.kinds:
-            # Lines are keys here: the distances run the other way, and lines become columns.
-            query_HEK = self.projections.query_of(relative_ED) * self.scale
-            total += by_columns(_by_distance(k_HBLK, query_HEK[:, ::-1])).swapaxes(-1, -2)
-        return total
 
 
 def _by_distance(x_HBLK: Array, relative_HEK: Array) -> Array:

@@ -5,8 +5,7 @@ position with content. The computation follows `transformers`' PyTorch classes; 
 relative positions and the convolution of version 2 are limited to the segment a position belongs
 to, so that packed rows are exact.
 
-Shapes: B rows, L positions, H heads, K head width, D features, S half of the relative table,
-E = 2L - 1 distances.
+Shapes: B rows, L positions, D features.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from flaxner.models.deberta.attention import (
 )
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
 from flaxner.models.deberta.distances import relative_rows
+from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.activations import ACTIVATIONS
 from flaxner.models.layers.attention import segment_bias
 from flaxner.models.layers.blocks import linear, norm, table
@@ -41,14 +41,12 @@ class Context(NamedTuple):
     Attributes:
       bias_B1LL: keeps attention within segments.
       segment_ids_BL: for the convolution.
-      relative_RD: the relative table, R = 2S rows, normed; None without relative attention.
-      rows_E: its row for each distance.
+      relative: the table of relative positions; None without relative attention.
     """
 
     bias_B1LL: Array
     segment_ids_BL: Array
-    relative_RD: Array | None
-    rows_E: Array | None
+    relative: RelativeTable | None
 
 
 class Embeddings(nnx.Module):
@@ -153,9 +151,7 @@ class Layer(nnx.Module):
     def __call__(self, x_BLD: Array, context: Context, key: Array | None) -> Array:
         """The block's output x_BLD."""
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
-        attended_BLD = self.attention(
-            x_BLD, context.bias_B1LL, context.relative_RD, context.rows_E, keys[0]
-        )
+        attended_BLD = self.attention(x_BLD, context.bias_B1LL, context.relative, keys[0])
         y_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
         hidden_BLF = ACTIVATIONS[self.activation](self.intermediate(y_BLD))
         y_BLD = self.output_norm(y_BLD + dropout(self.output(hidden_BLF), self.rate, keys[2]))
@@ -213,13 +209,11 @@ class DebertaForTokenClassification(TokenClassifier):
         """Attention bias, segments and the relative table, the same for every layer."""
         bias_B1LL = segment_bias(segment_ids_BL)
         if self.relative is None:
-            return Context(bias_B1LL, segment_ids_BL, None, None)
-        relative_RD = self.relative.embedding.get_value()
-        if self.relative_norm is not None:
-            relative_RD = self.relative_norm(relative_RD)
+            return Context(bias_B1LL, segment_ids_BL, None)
         config, L = self.config, segment_ids_BL.shape[1]
         buckets, far = -1, -1
         if isinstance(config, DebertaV2Config):
             buckets, far = config.position_buckets, config.max_distance
         rows_E = jnp.asarray(relative_rows(L, config.span, buckets, far))
-        return Context(bias_B1LL, segment_ids_BL, relative_RD, rows_E)
+        relative = RelativeTable.of(self.relative.embedding.get_value(), self.relative_norm, rows_E)
+        return Context(bias_B1LL, segment_ids_BL, relative)

@@ -64,6 +64,11 @@ def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
     return y_BLD + jax.lax.stop_gradient(layer.bias.get_value()).astype(y_BLD.dtype)
 
 
+def zero_with_gradient(x: Array) -> Array:
+    """Zeros, whose gradient is that of x: lets a gradient in where x was held fixed."""
+    return x - jax.lax.stop_gradient(x)
+
+
 class Attention(nnx.Module):
     """Multi-head self-attention within segments, as BERT has it."""
 

@@ -56,6 +56,13 @@ class LayerNorm(nnx.LayerNorm):
         """The same shape."""
         return super().__call__(x, mask=mask)
 
+    def with_fixed_bias(self, x: jax.Array) -> jax.Array:
+        """The same result, no gradient to the bias."""
+        assert self.bias is not None
+        held = nnx.clone(self)
+        held.bias = nnx.Param(jax.lax.stop_gradient(self.bias.get_value()))
+        return held(x)
+
 
 def norm(
     width: int, epsilon: float, compute: Compute, rngs: nnx.Rngs, *, use_bias: bool = True
