@@ -94,6 +94,11 @@ class Topology:
         return text if self.slices == 1 else f"{self.slices}*{text}"
 
     @property
+    def platform(self) -> str:
+        """What JAX calls such devices."""
+        return "tpu"
+
+    @property
     def chips_per_slice(self) -> int:
         """Chips of a slice."""
         return math.prod(self.shape)

@@ -104,8 +104,9 @@ class Compiler:
         cache: Path | None,
     ) -> None:
         self.topology, self.cache = topology, cache
-        dtype = "bfloat16" if config.precision == "auto" else config.precision
-        compute = Compute(dtype=dtype, scan_layers=config.scan_layers, remat=config.remat)
+        precision = "bfloat16" if config.precision == "auto" else config.precision
+        layout = {"scan_layers": config.scan_layers, "remat": config.remat}
+        compute = Compute.on(topology.platform, precision, **layout)
         self.model = Model(sizes, compute)
         self.program = make_program(
             config, self.model, work.steps, devices=topology_devices(topology)

@@ -14,6 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dense import product
+
 MATMUL_SIZE = 2048  # large enough to reach the rate, small enough to be quick on two cores
 
 
@@ -33,26 +36,27 @@ def _processor() -> str:
     return " ".join([fields.get("model name", platform.processor() or platform.machine()), *wide])
 
 
-def best_rate(product: Callable[[], Any], seconds: float = 1.0) -> float:
+def best_rate(multiply: Callable[[], Any], seconds: float = 1.0) -> float:
     """FLOP/s of a product of two square matrices of MATMUL_SIZE: the best of many calls.
 
     Args:
-      product: multiplies and waits for the result.
+      multiply: multiplies and waits for the result.
       seconds: how long to repeat it.
     """
-    product()
+    multiply()
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         begin = time.perf_counter()
-        product()
+        multiply()
         best = min(best, time.perf_counter() - begin)
     return 2 * MATMUL_SIZE**3 / best
 
 
-def jax_matmul_rate(dtype: str) -> float:
-    """FLOP/s of `jnp.matmul` in this dtype, float32 accumulation."""
-    x = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE)).astype(dtype)
-    multiply = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
+def jax_matmul_rate(precision: str) -> float:
+    """FLOP/s of the models' products in this precision, float32 accumulation."""
+    compute = Compute.on(jax.default_backend(), precision)
+    x = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE)).astype(compute.dtype)
+    multiply = jax.jit(lambda a, b: product(a, b, compute.dtype, jnp.float32, tf32=compute.tf32))
     return best_rate(lambda: multiply(x, x).block_until_ready())
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from flaxner.benchmark.machine import MATMUL_SIZE, best_rate
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL, Segments
+from flaxner.models.layers.compute import TF32
 from flaxner.models.tensors import to_hf
 from flaxner.training.preparation import Prepared
 
@@ -80,6 +81,7 @@ class TorchLoop:
 
         self.segments, self.config, self.peer = segments, config, peer
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        allow_tf32(config.precision)
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             decay_groups(self.model, config.weight_decay),
@@ -197,12 +199,21 @@ def torch_model(prepared: Prepared) -> Any:
     return model
 
 
-def torch_matmul_rate(precision: str) -> float:
-    """FLOP/s of `torch.matmul` in this dtype."""
+def allow_tf32(precision: str) -> None:
+    """Have torch round operands of float32 where we do, and nowhere else."""
     import torch
 
+    torch.set_float32_matmul_precision("high" if precision == TF32 else "highest")
+
+
+def torch_matmul_rate(precision: str) -> float:
+    """FLOP/s of `torch.matmul` in this precision."""
+    import torch
+
+    allow_tf32(precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    x = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device, dtype=getattr(torch, precision))
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    x = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device, dtype=dtype)
 
     def product() -> None:
         torch.matmul(x, x)

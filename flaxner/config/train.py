@@ -108,8 +108,9 @@ class TrainConfig(DataSettings):
     )
     precision: str = _setting(
         "auto",
-        "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU",
-        choices=("auto", "float32", "bfloat16"),
+        "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU; tf32: float32 whose "
+        "products NVIDIA GPUs take in TF32",
+        choices=("auto", "float32", "tf32", "bfloat16"),
     )
     scan_layers: bool = _setting(False, "compile one layer instead of all; saves compile time")
     remat: bool = _setting(False, "recompute activations in the backward pass; saves memory")

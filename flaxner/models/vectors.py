@@ -43,6 +43,7 @@ class StaticConfig:
     dropout: float = 0.1
 
 
+EXACT = jax.lax.Precision.HIGHEST  # float32 on every back end, see layers/dense.py
 PADDING, UNKNOWN, FIRST = 0, 1, 2  # rows of the table; real vectors begin at FIRST
 
 
@@ -55,9 +56,9 @@ class StaticTagger(nnx.Module):
         self.unknown = nnx.Param(jnp.zeros((config.width,), jnp.float32))
         size = config.width * (2 * config.window + 1)
         if config.window:
-            self.hidden = nnx.Linear(size, config.hidden, rngs=rngs)
+            self.hidden = nnx.Linear(size, config.hidden, precision=EXACT, rngs=rngs)
             size = config.hidden
-        self.classifier = nnx.Linear(size, config.num_labels, rngs=rngs)
+        self.classifier = nnx.Linear(size, config.num_labels, precision=EXACT, rngs=rngs)
 
     def __call__(
         self,

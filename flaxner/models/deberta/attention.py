@@ -20,7 +20,7 @@ from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.attention import mix, scores, with_fixed_bias, zero_with_gradient
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
-from flaxner.models.layers.dense import product
+from flaxner.models.layers.dense import add_bias, product
 
 Array = jax.Array
 
@@ -69,8 +69,7 @@ class SplitProjections(nnx.Module):
         keys_BLD = with_fixed_bias(self.key, x_BLD)
         # Queries of relative positions differ by key, and so does what the bias adds.
         assert self.key.bias is not None
-        bias_D = self.key.bias.get_value().astype(keys_BLD.dtype)
-        meeting_BLD = keys_BLD + zero_with_gradient(bias_D)
+        meeting_BLD = add_bias(keys_BLD, zero_with_gradient(self.key.bias.get_value()))
         every = (self.query(x_BLD), keys_BLD, meeting_BLD, self.value(x_BLD))
         return Contents(*(heads_first(y_BLD, self.heads) for y_BLD in every))
 
@@ -109,10 +108,9 @@ class FusedProjections(nnx.Module):
         qkv = heads_first(self.qkv(x_BLD), self.heads)
         query_HBLK, key_HBLK, value_HBLK = jnp.split(qkv, 3, axis=-1)
         biases = (self.query_bias.get_value(), self.value_bias.get_value())
-        of_query, of_value = (
-            bias.astype(qkv.dtype).reshape(self.heads, 1, 1, -1) for bias in biases
-        )
-        return Contents(query_HBLK + of_query, key_HBLK, key_HBLK, value_HBLK + of_value)
+        of_query, of_value = (bias.reshape(self.heads, 1, 1, -1) for bias in biases)
+        query_HBLK, value_HBLK = add_bias(query_HBLK, of_query), add_bias(value_HBLK, of_value)
+        return Contents(query_HBLK, key_HBLK, key_HBLK, value_HBLK)
 
     def key_of(self, relative_ED: Array) -> Array:
         """Keys of relative positions, x_HEK."""
@@ -148,6 +146,7 @@ class DisentangledAttention(nnx.Module):
             config.attention_probs_dropout_prob,
             config.hidden_dropout_prob,
         )
+        self.tf32 = compute.tf32
 
     @jax.named_scope("attention")
     def __call__(
@@ -161,24 +160,25 @@ class DisentangledAttention(nnx.Module):
         keys = (None, None) if key is None else jax.random.split(key)
         contents = self.projections.contents(x_BLD)
         q_HBLK = contents.query_HBLK * self.scale
-        scores_HBLL = scores(q_HBLK, contents.key_HBLK) + bias_B1LL[:, 0]
+        scores_HBLL = scores(q_HBLK, contents.key_HBLK, tf32=self.tf32) + bias_B1LL[:, 0]
         if relative is not None and self.kinds:
             queries_ED, keys_ED = relative.by_distance(self.relative_rate, keys[1])
             if C2P in self.kinds:
                 key_HEK = self.projections.key_of(keys_ED)
-                scores_HBLL += by_columns(_by_distance(q_HBLK, key_HEK))
+                scores_HBLL += by_columns(_by_distance(q_HBLK, key_HEK, self.tf32))
             if P2C in self.kinds:
                 # Lines are keys here: distances run the other way, and lines become columns.
                 query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
-                met_HBLL = by_columns(_by_distance(contents.meeting_HBLK, query_HEK))
-                scores_HBLL += met_HBLL.swapaxes(-1, -2)
-        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, keys[0])
+                met_HBLE = _by_distance(contents.meeting_HBLK, query_HEK, self.tf32)
+                scores_HBLL += by_columns(met_HBLE).swapaxes(-1, -2)
+        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, keys[0], tf32=self.tf32)
         return self.output(jnp.moveaxis(mixed_HBLK, 0, 2).reshape(x_BLD.shape))
 
 
-def _by_distance(x_HBLK: Array, relative_HEK: Array) -> Array:
+def _by_distance(x_HBLK: Array, relative_HEK: Array, tf32: bool) -> Array:
     """Products of every position with every distance, float32 HBLE."""
     H, B, L, K = x_HBLK.shape
     flat = x_HBLK.reshape(H, B * L, K)
-    by_distance = product(flat, relative_HEK.swapaxes(-1, -2), x_HBLK.dtype, jnp.float32)
+    turned_HKE = relative_HEK.swapaxes(-1, -2)
+    by_distance = product(flat, turned_HKE, x_HBLK.dtype, jnp.float32, tf32=tf32)
     return by_distance.reshape(H, B, L, -1)

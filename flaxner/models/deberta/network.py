@@ -28,7 +28,7 @@ from flaxner.models.layers.activations import ACTIVATIONS
 from flaxner.models.layers.attention import segment_bias
 from flaxner.models.layers.blocks import linear, norm, table
 from flaxner.models.layers.compute import Compute
-from flaxner.models.layers.dense import product
+from flaxner.models.layers.dense import add_bias, product
 from flaxner.models.layers.dropout import dropout
 from flaxner.models.layers.token_classifier import TokenClassifier
 
@@ -100,6 +100,7 @@ class Convolution(nnx.Module):
         self.norm = norm(width, config.layer_norm_eps, compute, rngs)
         self.activation, self.rate = config.conv_act, config.hidden_dropout_prob
         self.dtype, self.out = jnp.dtype(compute.dtype), jnp.dtype(compute.activation_dtype)
+        self.tf32 = compute.tf32
 
     def __call__(
         self, embedded_BLD: Array, x_BLD: Array, segment_ids_BL: Array, key: Array | None
@@ -118,8 +119,9 @@ class Convolution(nnx.Module):
             for start in range(size)
         ]
         kernel = self.kernel.get_value().reshape(-1, x_BLD.shape[-1])
-        y_BLD = product(jnp.concatenate(views, axis=-1), kernel, self.dtype, self.out)
-        y_BLD = dropout(y_BLD + self.bias.get_value().astype(self.out), self.rate, key)
+        views_BLE = jnp.concatenate(views, axis=-1)
+        y_BLD = product(views_BLE, kernel, self.dtype, self.out, tf32=self.tf32)
+        y_BLD = dropout(add_bias(y_BLD, self.bias.get_value()), self.rate, key)
         return self.norm(x_BLD + ACTIVATIONS[self.activation](y_BLD))
 
 

@@ -42,8 +42,11 @@ class RelativeTable(NamedTuple):
         if norm is None:
             return cls(table_RD, table_RD, None, rows_E)
         assert norm.bias is not None
-        keys_RD, bias_D = norm.with_fixed_bias(table_RD), norm.bias.get_value()
-        return cls(norm(table_RD), keys_RD, bias_D.astype(keys_RD.dtype), rows_E)
+        # In float32, so that the sum of their gradients over the layers is.
+        queries_RD, keys_RD = (
+            normed(table_RD).astype(jnp.float32) for normed in (norm, norm.with_fixed_bias)
+        )
+        return cls(queries_RD, keys_RD, norm.bias.get_value(), rows_E)
 
     def by_distance(self, rate: float, key: Array | None) -> tuple[Array, Array]:
         """Relative embeddings for queries and for keys, x_ED each, equal but for gradients.

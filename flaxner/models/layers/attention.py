@@ -11,7 +11,7 @@ from flax import nnx
 
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
-from flaxner.models.layers.dense import Dense, product
+from flaxner.models.layers.dense import Dense, add_bias, product
 from flaxner.models.layers.dropout import dropout
 
 Array = jax.Array
@@ -38,19 +38,21 @@ def join_heads(x_BHLK: Array) -> Array:
     return x_BHLK.transpose(0, 2, 1, 3).reshape(B, L, H * K)
 
 
-def scores(q_BHLK: Array, k_BHLK: Array) -> Array:
+def scores(q_BHLK: Array, k_BHLK: Array, *, tf32: bool = False) -> Array:
     """Products of all queries with all keys, float32 scores_BHLL; scaling is the caller's."""
     # In the dtype of the activations: heads are too small for narrow operands to pay for
     # their conversion where activations are float32.
-    return product(q_BHLK, k_BHLK.swapaxes(-1, -2), k_BHLK.dtype, jnp.float32)
+    return product(q_BHLK, k_BHLK.swapaxes(-1, -2), k_BHLK.dtype, jnp.float32, tf32=tf32)
 
 
-def mix(scores_BHLL: Array, v_BHLK: Array, rate: float, key: Array | None) -> Array:
+def mix(
+    scores_BHLL: Array, v_BHLK: Array, rate: float, key: Array | None, *, tf32: bool = False
+) -> Array:
     """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1)."""
     narrow = v_BHLK.dtype
     with jax.named_scope("softmax"):
         probs_BHLL = jax.nn.softmax(scores_BHLL, axis=-1).astype(narrow)
-    return product(dropout(probs_BHLL, rate, key), v_BHLK, narrow, narrow)
+    return product(dropout(probs_BHLL, rate, key), v_BHLK, narrow, narrow, tf32=tf32)
 
 
 def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
@@ -60,8 +62,8 @@ def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
     its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
     """
     assert layer.bias is not None
-    y_BLD = product(x_BLD, layer.kernel.get_value(), layer.dtype, layer.out)
-    return y_BLD + jax.lax.stop_gradient(layer.bias.get_value()).astype(y_BLD.dtype)
+    y_BLD = product(x_BLD, layer.kernel.get_value(), layer.dtype, layer.out, tf32=layer.tf32)
+    return add_bias(y_BLD, jax.lax.stop_gradient(layer.bias.get_value()))
 
 
 def zero_with_gradient(x: Array) -> Array:
@@ -86,7 +88,7 @@ class Attention(nnx.Module):
         self.key = linear(width, width, scale, compute, rngs)
         self.value = linear(width, width, scale, compute, rngs)
         self.output = linear(width, width, scale, compute, rngs)
-        self.heads, self.rate = heads, rate
+        self.heads, self.rate, self.tf32 = heads, rate, compute.tf32
 
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
@@ -94,5 +96,6 @@ class Attention(nnx.Module):
         q_BHLK = split_heads(self.query(x_BLD), self.heads)
         v_BHLK = split_heads(self.value(x_BLD), self.heads)
         k_BHLK = split_heads(with_fixed_bias(self.key, x_BLD), self.heads)
-        scores_BHLL = scores(q_BHLK * (q_BHLK.shape[-1] ** -0.5), k_BHLK)
-        return self.output(join_heads(mix(scores_BHLL + bias_B1LL, v_BHLK, self.rate, key)))
+        scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
+        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
+        return self.output(join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32)))

@@ -43,6 +43,7 @@ def linear(
         kernel_init=_initializer(scale),
         dtype=jnp.dtype(compute.dtype),
         out=jnp.dtype(compute.activation_dtype),
+        tf32=compute.tf32,
         param_dtype=jnp.float32,
         rngs=rngs,
     )

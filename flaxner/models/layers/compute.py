@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+TF32 = "tf32"  # a precision that is no dtype: float32 outside of products
+
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
@@ -12,6 +14,8 @@ class Compute:
     Attributes:
       dtype: of the operands of linear layers; parameters and sums stay float32.
       activations: dtype of all between them, attention too; empty: as `dtype`.
+      tf32: operands of float32 are rounded to TF32 (10 bits of float32's 23 behind the point) where
+        the encoder multiplies; NVIDIA GPUs alone have it.
       scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
         depth.
       remat: recompute each layer in the backward pass instead of keeping its activations.
@@ -19,6 +23,7 @@ class Compute:
 
     dtype: str = "float32"
     activations: str = ""
+    tf32: bool = False
     scan_layers: bool = False
     remat: bool = False
 
@@ -28,10 +33,20 @@ class Compute:
         return self.activations or self.dtype
 
     @classmethod
-    def on(cls, platform: str, dtype: str, **layout: bool) -> Compute:
-        """What suits a platform ("cpu", "gpu", "tpu").
+    def on(cls, platform: str, precision: str, **layout: bool) -> Compute:
+        """What suits a platform ("cpu", "gpu", "tpu"); a precision is a dtype, or "tf32".
 
         CPUs multiply bfloat16 but do little else with it: what is not a matrix product costs
         less there in float32. On TPU and GPU the memory it saves is worth more.
+
+        Raises:
+          ValueError: TF32 on another platform than a GPU.
         """
-        return cls(dtype, "float32" if platform == "cpu" else "", **layout)
+        if precision == TF32 and platform != "gpu":
+            raise ValueError(
+                f"precision {TF32} is an arithmetic of NVIDIA GPUs, and this is for a "
+                f"{platform.upper()}: say float32 or bfloat16"
+            )
+        dtype = "float32" if precision == TF32 else precision
+        activations = "float32" if platform == "cpu" else ""
+        return cls(dtype, activations, tf32=precision == TF32, **layout)

@@ -6,6 +6,10 @@ all, so it is summed over the devices in float32. Left to JAX's own rules, gradi
 the two dtypes or be rounded before they are summed, and XLA's CPU backend, whose bfloat16 kernels
 are those with a float32 result, would not take them.
 
+In float32 a product is of float32, on every back end: left to their defaults, NVIDIA GPUs round
+its operands to TF32 (10 bits behind the point) and TPUs to bfloat16 (7). At the highest precision
+GPUs multiply in float32, and TPUs in six bfloat16 products, which sum to one of float32.
+
 Shapes: D features in, F features out, M, K, N sides of a matrix, "..." leading dimensions.
 """
 
@@ -24,32 +28,52 @@ Array = jax.Array
 class Dense(nnx.Linear):
     """`nnx.Linear` by `product`: operands in `dtype`, the result in the dtype `out`."""
 
-    def __init__(self, d_in: int, d_out: int, *, out: Any, **settings: Any) -> None:
+    def __init__(
+        self, d_in: int, d_out: int, *, out: Any, tf32: bool = False, **settings: Any
+    ) -> None:
         super().__init__(d_in, d_out, **settings)
-        self.out = out
+        self.out, self.tf32 = out, tf32
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         """x_...D -> y_...F."""
         assert out_sharding is None
-        y = product(inputs, self.kernel.get_value(), self.dtype, self.out)
-        return y if self.bias is None else y + self.bias.get_value().astype(self.out)
+        y = product(inputs, self.kernel.get_value(), self.dtype, self.out, tf32=self.tf32)
+        return y if self.bias is None else add_bias(y, self.bias.get_value())
 
 
-def product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
+def add_bias(y: Array, bias: Array) -> Array:
+    """y plus a float32 bias that is broadcast to it, rounded to the dtype of y.
+
+    The gradient of the bias is a sum over rows and positions: it is taken in float32 since the
+    addition is, over the devices too.
+    """
+    return (y.astype(jnp.float32) + bias).astype(y.dtype)
+
+
+def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> Array:
     """a_...MK times b_KN, or b_...KN with equal leading dimensions.
 
     Args:
       a, b: activations, or a layer's float32 kernel.
       dtype: of the operands.
       out: dtype of the result.
+      tf32: operands of float32 may be rounded to TF32, which NVIDIA GPUs alone have.
     """
     if jnp.dtype(dtype) == jnp.float32:
-        return jnp.matmul(a.astype(dtype), b).astype(out)
+        precision = jax.lax.DotAlgorithmPreset.TF32_TF32_F32 if tf32 else jax.lax.Precision.HIGHEST
+        return jnp.matmul(a.astype(dtype), b, precision=precision).astype(out)
     return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
 
 
 def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()) -> Array:
-    return jax.lax.dot_general(a, b, (axes, (batch, batch)), preferred_element_type=jnp.float32)
+    # TPUs take float16 for bfloat16 at a lower precision; for bfloat16 there is only one.
+    return jax.lax.dot_general(
+        a,
+        b,
+        (axes, (batch, batch)),
+        precision=None if a.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.float32,
+    )
 
 
 def _turned_product(a: Array, b: Array, lead: tuple[int, ...]) -> Array:

@@ -60,6 +60,7 @@ class RotaryAttention(nnx.Module):
         self.qkv = linear(width, 3 * width, of_in, compute, rngs, use_bias=bias)
         self.output = linear(width, width, of_out, compute, rngs, use_bias=bias)
         self.heads, self.rate = config.num_attention_heads, config.attention_dropout
+        self.tf32 = compute.tf32
 
     @jax.named_scope("attention")
     def __call__(
@@ -72,9 +73,10 @@ class RotaryAttention(nnx.Module):
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
         q_BHLK, k_BHLK, v_BHLK = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
         q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
-        scores_BHLL = scores(q_BHLK * (q_BHLK.shape[-1] ** -0.5), k_BHLK)
-        mixed_BLD = join_heads(mix(scores_BHLL + bias_B1LL, v_BHLK, self.rate, keys[0]))
-        return dropout(self.output(mixed_BLD), self.rate, keys[1])
+        scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
+        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
+        mixed_BHLK = mix(scores_BHLL, v_BHLK, self.rate, keys[0], tf32=self.tf32)
+        return dropout(self.output(join_heads(mixed_BHLK)), self.rate, keys[1])
 
 
 class Layer(nnx.Module):
