@@ -31,6 +31,7 @@ COMMANDS = {
     "train": Command("flaxner.commands.train", "fine-tune, evaluate, export for PyTorch"),
     "evaluate": Command("flaxner.commands.evaluate", "score a model on a corpus"),
     "predict": Command("flaxner.commands.predict", "entities of texts, one JSON object a line"),
+    "serve": Command("flaxner.commands.serve", "models over HTTP, and a page to try them"),
     "compare": Command("flaxner.commands.compare", "do two runs differ, or only by chance"),
     "convert": Command("flaxner.commands.convert", "a run's checkpoint -> PyTorch folder -> Hub"),
     "export": Command("flaxner.commands.export", "a model as a program that needs no model code"),

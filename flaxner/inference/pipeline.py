@@ -39,6 +39,7 @@ class NerPipeline(TransformersFace):
       predictor: the model on its devices.
       options: what holds where a call says nothing else.
       classifier: the model itself; None where only its exported program is there.
+      texts, words: what reads texts and sentences and makes answers of the logits.
     """
 
     def __init__(
@@ -55,19 +56,19 @@ class NerPipeline(TransformersFace):
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier, self.task = options or Options(), classifier, task
-        self._words = WordTagger(tokenizer, self.labels, predictor, scheme, window)
-        self._texts = TextTagger(tokenizer, predictor, self._words)
-        self._texts.reader(self.options)
+        self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window)
+        self.texts = TextTagger(tokenizer, predictor, self.words)
+        self.texts.reader(self.options)
 
     @property
     def scheme(self) -> str:
         """Scheme of the labels: IO, IOB1, IOB2, BIOES or BILOU, or "any" where nothing tells."""
-        return self._words.scheme
+        return self.words.scheme
 
     @property
     def window(self) -> int:
         """Tokens of the windows that strategy "word" and `predict_words` read longer texts in."""
-        return self._words.window
+        return self.words.window
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
         """The entities of a text, or of many.
@@ -89,20 +90,20 @@ class NerPipeline(TransformersFace):
         if isinstance(inputs, str):
             if options.is_split_into_words:
                 raise ValueError("with is_split_into_words=True a text must be a list of words")
-            return next(self._texts.entities([inputs], options))
+            return next(self.texts.entities([inputs], options))
         if isinstance(inputs, list | tuple):
             if not inputs:
                 raise ValueError("at least one text is needed: the list is empty")
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
-            return list(self._texts.entities(inputs, options))
+            return list(self.texts.entities(inputs, options))
         texts = _many(inputs)
         if texts is None:
             raise ValueError(
                 "the input must be a text, a list of texts, a data set or an iterator: got "
                 f"{kind(inputs)}"
             )
-        return Answers(self._texts.entities(texts, options, FIRST_CHUNK), _length(inputs))
+        return Answers(self.texts.entities(texts, options, FIRST_CHUNK), _length(inputs))
 
     def stream(
         self, texts: Iterable[Text], *, progress: bool = False, **given: Any
@@ -117,7 +118,7 @@ class NerPipeline(TransformersFace):
         every = None if isinstance(texts, str) else _many(texts)
         if every is None:
             raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
-        answers = self._texts.entities(every, self.options.changed(given), FIRST_CHUNK)
+        answers = self.texts.entities(every, self.options.changed(given), FIRST_CHUNK)
         return counted(answers, "texts", total=_length(texts)) if progress else answers
 
     def predict_words(
@@ -149,14 +150,14 @@ class NerPipeline(TransformersFace):
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in constant memory."""
         Options().changed({"decoder": decoder})
-        return self._words.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
+        return self.words.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
         """The words the tokenizer sees in a text, as strategy "word" counts them.
 
         Punctuation marks and, in most tokenizers, ideographs are words of their own.
         """
-        return self._texts.reader(Options()).words(text)
+        return self.texts.reader(Options()).words(text)
 
     def export(self, path: str | Path, *, weights: str = "float32") -> Path:
         """Write a folder that `flaxner.load_exported` runs without the model's code.

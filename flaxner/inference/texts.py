@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from flaxner.inference.aggregation import Aggregator, Entity
 from flaxner.inference.options import Options, checked
+from flaxner.inference.parts import Part, submit
 from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.inference.streaming import chunks, overlapped
-from flaxner.inference.tokens import Reader, Reading, Text
+from flaxner.inference.tokens import Reader, Text
 from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
 
 logger = logging.getLogger("flaxner")
@@ -58,33 +61,46 @@ class TextTagger:
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
+        split = options.is_split_into_words
+
+        def read(chunk: list[Text]) -> Part:
+            return self.part(chunk, options)
+
+        self.reader(options)  # a stride that does not fit is said before the first text
+        valid = (checked(text, split=split) for text in texts)
+        return overlapped(
+            chunks(valid, first_chunk, ANSWERED_AT_ONCE),
+            read,
+            functools.partial(submit, self.predictor),
+        )
+
+    def part(self, texts: Sequence[Text], options: Options) -> Part:
+        """Texts read for the model, with what makes entities of its logits.
+
+        Args:
+          texts: as `options.checked` lets them through.
+          options: of all of them.
+
+        Raises:
+          ValueError: a stride that leaves no room.
+        """
         reader, split = self.reader(options), options.is_split_into_words
         legal = options.aggregation_strategy == "word" and options.decoder == "viterbi"
         rules = self._words.rules if legal else None
+        reading = reader.read(texts, split=split, delimiter=options.delimiter)
+        if reading.longest:
+            self._say_windows(reading.longest, reader.limit)
 
-        def read(chunk: list[Text]) -> Reading:
-            reading = reader.read(chunk, split=split, delimiter=options.delimiter)
-            if reading.longest:
-                self._say_windows(reading.longest, reader.limit)
-            return reading
+        def answer(logits_TC: np.ndarray) -> list[list[Entity]]:
+            return self._aggregate(
+                reading,
+                logits_TC[reading.tokens.source],
+                options.aggregation_strategy,
+                options.ignore_labels,
+                rules,
+            )
 
-        def submit(reading: Reading) -> Callable[[], list[list[Entity]]]:
-            pending = self.predictor.submit(reading.input_ids, reading.starts)
-
-            def answer() -> list[list[Entity]]:
-                logits_TC = pending.result()[reading.tokens.source]
-                return self._aggregate(
-                    reading,
-                    logits_TC,
-                    options.aggregation_strategy,
-                    options.ignore_labels,
-                    rules,
-                )
-
-            return answer
-
-        valid = (checked(text, split=split) for text in texts)
-        return overlapped(chunks(valid, first_chunk, ANSWERED_AT_ONCE), read, submit)
+        return Part(reading.input_ids, reading.starts, answer)
 
     def _say_windows(self, longest: int, limit: int) -> None:
         if not self._said:

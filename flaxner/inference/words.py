@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from flaxner.data.segments import align
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
 from flaxner.data.tokenizer import length_limit
 from flaxner.inference.options import checked
+from flaxner.inference.parts import Part, submit
 from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.units import best_labels, softmax
@@ -98,33 +99,50 @@ class WordTagger:
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
+        limit = self.checked_window(max_length)
+
+        def read(chunk: list[Sentence]) -> Part:
+            return self.part(chunk, legal=legal, limit=limit)
+
+        valid = (Sentence(tuple(checked(words, split=True))) for words in sentences)
+        return overlapped(
+            chunks(valid, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE),
+            read,
+            functools.partial(submit, self.predictor),
+        )
+
+    def checked_window(self, max_length: int | None) -> int:
+        """Tokens of a window: `window` if None.
+
+        Raises:
+          ValueError: the model cannot read it.
+        """
         limit = self.window if max_length is None else max_length
         if not 8 <= limit <= self.predictor.limit:
             raise ValueError(
                 f"max_length must be at least 8 and at most the {self.predictor.limit} tokens that "
                 f"the model takes at once: {limit}"
             )
+        return limit
+
+    def part(self, sentences: list[Sentence], *, legal: bool, limit: int) -> Part:
+        """Sentences read for the model, with what makes tags of its logits.
+
+        Args:
+          sentences: their words.
+          legal: the likeliest legal sequences, instead of each word's likeliest tag.
+          limit: tokens of a window.
+        """
         allowed = self.rules if legal else None
+        segments = align(sentences, self.tokenizer, None, limit)
+        borders = np.cumsum([0, *(len(sentence.words) for sentence in sentences)], dtype=np.int64)
 
-        def read(chunk: list[Sentence]) -> Any:
-            segments = align(chunk, self.tokenizer, None, limit)
-            return segments, [len(sentence.words) for sentence in chunk]
+        def answer(logits_TC: np.ndarray) -> list[list[str]]:
+            cells = np.flatnonzero(segments.words >= 0)
+            rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
+            rows_WC[segments.words[cells]] = logits_TC[cells]
+            labels = best_labels(softmax(rows_WC), borders, allowed)
+            tags = [self.labels[label] for label in labels.tolist()]
+            return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
 
-        def submit(item: Any) -> Callable[[], list[list[str]]]:
-            segments, sizes = item
-            pending = self.predictor.submit(segments.input_ids, segments.starts)
-
-            def answer() -> list[list[str]]:
-                logits_TC = pending.result()
-                cells = np.flatnonzero(segments.words >= 0)
-                rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
-                rows_WC[segments.words[cells]] = logits_TC[cells]
-                borders = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-                labels = best_labels(softmax(rows_WC), borders, allowed)
-                tags = [self.labels[label] for label in labels.tolist()]
-                return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
-
-            return answer
-
-        valid = (Sentence(tuple(checked(words, split=True))) for words in sentences)
-        return overlapped(chunks(valid, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE), read, submit)
+        return Part(segments.input_ids, segments.starts, answer)

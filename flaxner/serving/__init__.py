@@ -1,0 +1,1 @@
+"""A server: texts in, entities out, over HTTP."""

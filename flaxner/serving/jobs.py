@@ -1,0 +1,123 @@
+"""What a request asks of a model, text by text, and how its answers come together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from flaxner.data.corpus import Sentence
+from flaxner.inference.options import Options
+from flaxner.inference.parts import Part
+from flaxner.inference.pipeline import NerPipeline
+
+
+class Job:
+    """The texts of one request, answered in whatever passes they are taken into.
+
+    Args:
+      model: the pipeline that answers.
+      kind: what texts must have in common to be read together.
+      texts: of the request.
+      sizes: characters of each.
+      done: called once, in some thread, when all are answered or one has failed.
+
+    Attributes:
+      arrived: when, by `time.monotonic`.
+      taken: texts that a pass has taken so far.
+      answers: one for each text.
+      failure: what went wrong.
+    """
+
+    def __init__(
+        self,
+        model: NerPipeline,
+        kind: Hashable,
+        texts: Sequence[Any],
+        sizes: Sequence[int],
+        done: Callable[[Job], None],
+    ) -> None:
+        self.model, self.kind, self.texts, self.sizes = model, kind, texts, sizes
+        self.arrived, self.taken = time.monotonic(), 0
+        self.answers: list[Any] = [None] * len(texts)
+        self.failure: BaseException | None = None
+        self._done, self._left, self._ended = done, len(texts), False
+        self._lock = threading.Lock()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._ended
+
+    def answer(self, place: int, answer: Any) -> None:
+        """Note the answer of a text."""
+        with self._lock:
+            self.answers[place] = answer
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._end()
+
+    def fail(self, failure: BaseException) -> None:
+        """Note that a text cannot be answered."""
+        self.failure = failure
+        self._end()
+
+    def drop(self) -> None:
+        """Nobody waits for it: what no pass has taken yet is left out."""
+        self._ended = True
+
+    def _end(self) -> None:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        if first:
+            self._done(self)
+
+    def part(self, texts: list[Any]) -> Part:
+        """Texts of this kind, read for the model."""
+        raise NotImplementedError
+
+
+class TextJob(Job):
+    """Running texts -> entities; texts of the same options are read together."""
+
+    def __init__(
+        self,
+        model: NerPipeline,
+        options: Options,
+        texts: Sequence[str],
+        done: Callable[[Job], None],
+    ) -> None:
+        super().__init__(model, ("texts", options), texts, [len(text) for text in texts], done)
+        self._options = options
+
+    def part(self, texts: list[str]) -> Part:
+        """As `Job.part`."""
+        return self.model.texts.part(texts, self._options)
+
+
+class WordJob(Job):
+    """Sentences of words -> tags; sentences of the same decoder and window are read together."""
+
+    def __init__(
+        self,
+        model: NerPipeline,
+        legal: bool,
+        limit: int,
+        sentences: Sequence[Sequence[str]],
+        done: Callable[[Job], None],
+    ) -> None:
+        sizes = [characters(words) for words in sentences]
+        super().__init__(model, ("words", legal, limit), sentences, sizes, done)
+        self._legal, self._limit = legal, limit
+
+    def part(self, texts: list[Sequence[str]]) -> Part:
+        """As `Job.part`."""
+        sentences = [Sentence(tuple(words)) for words in texts]
+        return self.model.words.part(sentences, legal=self._legal, limit=self._limit)
+
+
+def characters(text: str | Sequence[str]) -> int:
+    """Characters of a text; of words with a space after each."""
+    return len(text) if isinstance(text, str) else sum(map(len, text)) + len(text)

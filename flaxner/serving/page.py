@@ -1,0 +1,45 @@
+"""The page on which one tries the models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flaxner import templates
+from flaxner.data.tags import OUTSIDE
+from flaxner.inference.aggregation import STRATEGIES
+
+if TYPE_CHECKING:
+    from flaxner.inference.pipeline import NerPipeline
+    from flaxner.serving.service import Service
+
+# Okabe and Ito's colours, told apart by colour-blind eyes; by turns, a type each.
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999")
+EXAMPLE = "Angela Merkel met Barack Obama in Berlin on Tuesday ."
+
+
+def page(service: Service, nonce: str) -> str:
+    """The page's HTML.
+
+    Args:
+      service: its models are offered.
+      nonce: of the Content-Security-Policy that lets the page's own script run.
+    """
+    settings = service.settings
+    models = [{"name": name, "colours": _colours(m)} for name, m in service.models.items()]
+    data = {"models": models, "limit": settings.max_length}
+    return templates.html(
+        "serve.html.jinja",
+        nonce=nonce,
+        data=data,
+        models=[model["name"] for model in models],
+        strategies=STRATEGIES,
+        chosen=settings.strategy,
+        example=EXAMPLE,
+    )
+
+
+def _colours(model: NerPipeline) -> dict[str, str]:
+    """Type, as the answers name it -> its colour."""
+    types = dict.fromkeys(name.split("-", 1)[-1] for name in model.labels)
+    shown = [kind for kind in types if kind != OUTSIDE]
+    return {kind: PALETTE[place % len(PALETTE)] for place, kind in enumerate(shown)}

@@ -1,0 +1,215 @@
+"""The models of a server and the requests to them, whatever carries those."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from flaxner.inference.artefact import is_artefact
+from flaxner.inference.opening import load_exported
+from flaxner.inference.options import Options
+from flaxner.inference.pipeline import NerPipeline, pipeline
+from flaxner.inference.predictor import TOKENS_PER_DEVICE
+from flaxner.serving.batcher import Batcher
+from flaxner.serving.errors import Refused
+from flaxner.serving.forms import (
+    UNPROCESSABLE,
+    NerForm,
+    WordsForm,
+    asked_sentences,
+    asked_texts,
+    read_form,
+)
+from flaxner.serving.jobs import Job, TextJob, WordJob
+from flaxner.serving.logs import log_event
+from flaxner.serving.metrics import Metrics
+from flaxner.serving.queue import Busy, JobQueue
+from flaxner.serving.settings import Settings
+
+CHARACTERS_PER_TOKEN = 4  # of running English text, roughly
+WARM = "Angela Merkel met Barack Obama in Berlin ."
+
+
+def open_models(settings: Settings) -> dict[str, NerPipeline]:
+    """The pipelines of a server.
+
+    Raises:
+      ValueError: a model that cannot be read, or options that an exported one does not have.
+    """
+    return {name: _open(place, settings) for name, place in settings.models.items()}
+
+
+def _open(place: str, settings: Settings) -> NerPipeline:
+    chosen = {
+        name: value
+        for name, value in (("device", settings.device), ("dtype", settings.dtype))
+        if value is not None
+    }
+    if not is_artefact(place):
+        return pipeline("ner", model=place, **chosen)
+    if chosen:
+        raise ValueError(
+            f"{place} is an exported program, which is computed as it was exported: leave out "
+            f"--{next(iter(chosen))}"
+        )
+    return load_exported(place)
+
+
+class Service:
+    """Answers requests: reads their bodies, lets their texts wait, gives JSON.
+
+    Attributes:
+      models: name -> pipeline; the first one answers requests that name none.
+      metrics: what is counted.
+      ready: all shapes are compiled, and the server is not ending.
+      ending: a signal came; requests that were taken are finished, new ones refused.
+    """
+
+    def __init__(self, settings: Settings, models: Mapping[str, NerPipeline]) -> None:
+        self.settings, self.models = settings, dict(models)
+        self.metrics = Metrics()
+        self._defaults = Options(aggregation_strategy=settings.strategy, decoder=settings.decoder)
+        waiting = JobQueue(settings.queue, self._full(), settings.wait_ms / 1000)
+        self.metrics.watch_queue(lambda: len(waiting))
+        self.batcher = Batcher(waiting, self.metrics.observe_pass)
+        self._warm = False
+        self.ending = False
+
+    def _full(self) -> int:
+        """Characters of a pass that fills the devices."""
+        devices = next(iter(self.models.values())).predictor.devices
+        tokens = TOKENS_PER_DEVICE.get(devices[0].platform, TOKENS_PER_DEVICE["gpu"])
+        return CHARACTERS_PER_TOKEN * tokens * len(devices)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered."""
+        return self._warm and not self.ending
+
+    def warm_up(self) -> None:
+        """Compile all shapes, then answer."""
+        for name, model in self.models.items():
+            model.warmup()
+            list(model.texts.entities([WARM], self._defaults))  # the labels' scheme, too
+            model.predict_words([WARM.split()])
+            log_event("model is ready", model=name, device=str(model.device))
+        self.batcher.start()
+        self._warm = True
+        self.metrics.ready.set(1)
+        log_event("ready", platform=jax.default_backend())
+
+    def end(self) -> None:
+        """Refuse what is new from now on."""
+        self.ending = True
+        self.metrics.ready.set(0)
+
+    def close(self) -> None:
+        """Return when the threads have ended; nothing may be asked any more."""
+        if self._warm:
+            self.batcher.stop()
+
+    def about(self) -> list[dict[str, Any]]:
+        """The models: name, labels' types, whether each is there."""
+        return [
+            {"name": name, "labels": list(model.labels), "device": str(model.device)}
+            for name, model in self.models.items()
+        ]
+
+    async def entities(self, body: bytes, note: Callable[..., None]) -> bytes:
+        """The answer to POST /ner, JSON.
+
+        Args:
+          body: of the request.
+          note: is told what the log may say of it.
+
+        Raises:
+          Refused: it cannot be answered.
+        """
+        try:
+            form = read_form(NerForm, body)
+            name, model = self._model(form.model)
+            texts, single = asked_texts(form.text, self.settings)
+            options = self._options(form)
+            model.texts.reader(options)  # a stride that does not fit
+        except ValueError as error:
+            raise Refused(UNPROCESSABLE, str(error)) from error
+        note(model=name, texts=texts)
+        self.metrics.texts.labels(name).inc(len(texts))
+        answers = await self._answers(lambda done: TextJob(model, options, texts, done))
+        found = [[_plain(e) for e in row if e["score"] >= form.threshold] for row in answers]
+        return _json({"model": name, "entities": found[0] if single else found})
+
+    async def tags(self, body: bytes, note: Callable[..., None]) -> bytes:
+        """The answer to POST /ner/words, JSON; see `entities`."""
+        try:
+            form = read_form(WordsForm, body)
+            name, model = self._model(form.model)
+            sentences, single = asked_sentences(form.words, self.settings)
+            decoder = Options().changed({"decoder": form.decoder or self.settings.decoder}).decoder
+            limit = model.words.checked_window(form.max_length)
+        except ValueError as error:
+            raise Refused(UNPROCESSABLE, str(error)) from error
+        note(model=name, texts=sentences)
+        self.metrics.texts.labels(name).inc(len(sentences))
+        legal = decoder == "viterbi"
+        tags = await self._answers(lambda done: WordJob(model, legal, limit, sentences, done))
+        return _json({"model": name, "tags": tags[0] if single else tags})
+
+    def _model(self, name: str | None) -> tuple[str, NerPipeline]:
+        name = next(iter(self.models)) if name is None else name
+        if name not in self.models:
+            raise ValueError(f"there is no model {name[:40]!r}; there are {', '.join(self.models)}")
+        return name, self.models[name]
+
+    def _options(self, form: NerForm) -> Options:
+        given = {
+            "aggregation_strategy": form.strategy,
+            "decoder": form.decoder,
+            "ignore_labels": tuple(form.ignore_labels),
+            "stride": form.stride,
+            "truncation": form.truncation,
+        }
+        return self._defaults.changed(given)
+
+    async def _answers(self, make: Callable[[Callable[[Job], None]], Job]) -> list[Any]:
+        """Let a job wait, and wait for it; one that is cancelled is dropped."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+
+        def settle(job: Job) -> None:
+            if future.done():
+                return
+            if job.failure is None:
+                future.set_result(job.answers)
+            else:
+                failure = RuntimeError("a text could not be answered")
+                failure.__cause__ = job.failure
+                future.set_exception(failure)
+                future.exception()  # seen here, even where nobody waits
+
+        def done(job: Job) -> None:
+            loop.call_soon_threadsafe(settle, job)
+
+        job = make(done)
+        try:
+            self.batcher.waiting.put(job)
+        except Busy as busy:
+            raise Refused(429, str(busy), {"Retry-After": str(busy.retry_after)}) from busy
+        try:
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                self.batcher.waiting.drop(job)
+
+
+def _plain(entity: dict[str, Any]) -> dict[str, Any]:
+    """An entity with numbers that JSON has."""
+    return {**entity, "score": float(entity["score"])}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -1,0 +1,547 @@
+"""The server: what it answers, refuses and shares, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("prometheus_client")
+
+from flaxner.commands.serve import settings as parse_settings
+from flaxner.inference.aggregation import STRATEGIES
+from flaxner.inference.parts import submit_together
+from flaxner.inference.pipeline import pipeline
+from flaxner.serving.queue import Busy, JobQueue
+from flaxner.serving.server import listen
+from flaxner.serving.settings import Settings, named
+from tests.servers import logged, running
+from tests.test_pipeline import ODD, SCORES, make_folder
+from tests.wordpiece import TEXTS
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+WORDS = [text.split() for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model") / "hub")
+
+
+@pytest.fixture(scope="module")
+def ner(folder):
+    return pipeline("ner", model=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def server(folder, ner):
+    with running(folder, models={"tiny": ner}, max_body=4000, max_texts=40) as made:
+        yield made
+
+
+@pytest.fixture
+def client(server):
+    made = server.client()
+    yield made
+    made.close()
+
+
+def assert_same(got, expected):
+    """Equal entities; scores as near as packing leaves them."""
+    assert len(got) == len(expected)
+    for mine, theirs in zip(got, expected, strict=True):
+        assert list(mine) == list(theirs)
+        assert abs(mine["score"] - float(theirs["score"])) < SCORES
+        assert {**mine, "score": 0} == {**theirs, "score": 0}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_answers_are_the_pipelines(client, ner, strategy):
+    texts = [*TEXTS, *(text for text in ODD if len(text) < 100)]
+    expected = ner(texts, aggregation_strategy=strategy)
+    answer = client.ask("/ner", {"text": texts, "strategy": strategy})
+    assert answer.status == 200, answer.content
+    assert answer.content["model"] == "tiny"
+    for mine, theirs in zip(answer.content["entities"], expected, strict=True):
+        assert_same(mine, theirs)
+    one = client.ask("/ner", {"text": TEXTS[1], "strategy": strategy}).content["entities"]
+    assert_same(one, ner(TEXTS[1], aggregation_strategy=strategy))
+
+
+def test_tags_are_the_pipelines(client, ner):
+    answer = client.ask("/ner/words", {"words": [*WORDS, []]})
+    assert answer.content == {"model": "tiny", "tags": ner.predict_words([*WORDS, []])}
+    answer = client.ask("/ner/words", {"words": WORDS[0], "decoder": "argmax", "max_length": 12})
+    assert (
+        answer.content["tags"] == ner.predict_words([WORDS[0]], decoder="argmax", max_length=12)[0]
+    )
+
+
+def test_what_a_request_may_say_is_what_the_pipeline_takes(client, ner):
+    long = " ".join(TEXTS * 2)
+    for given in ({"stride": 8}, {"truncation": True}, {"ignore_labels": ["LOC", "O"]}):
+        answer = client.ask("/ner", {"text": long, "strategy": "simple", **given})
+        assert_same(answer.content["entities"], ner(long, aggregation_strategy="simple", **given))
+    every = client.ask("/ner", {"text": long}).content["entities"]
+    best = sorted(entity["score"] for entity in every)[len(every) // 2]
+    some = client.ask("/ner", {"text": long, "threshold": best}).content["entities"]
+    assert some == [entity for entity in every if entity["score"] >= best] != every
+
+
+REFUSED = [
+    (b"{", 422, "the body must be JSON: EOF while parsing an object at line 1 column 1"),
+    (b"\xff\xfe{}", 422, "the body must be JSON"),
+    (b"[" * 1900, 422, "the body must be JSON: recursion limit exceeded"),
+    (b'{"text": "\\ud800"}', 422, "the body must be JSON"),
+    ([1], 422, "the body must be a JSON object with model, decoder, text"),
+    ({}, 422, "the body lacks 'text'"),
+    ({"txt": "x", "text": "x"}, 422, "the body has no field 'txt'; it may have model"),
+    ({"text": 3}, 422, "text must be a string, or a list of at least one string"),
+    ({"text": []}, 422, "text must be a string, or a list of at least one string"),
+    ({"text": ["a", None]}, 422, "a text must be a string: got NoneType"),
+    ({"text": "a", "strategy": "best"}, 422, "aggregation_strategy must be one of none"),
+    ({"text": "a", "strategy": 1}, 422, "strategy must be a valid string"),
+    ({"text": "a", "threshold": "1"}, 422, "threshold must be a valid number"),
+    ({"text": "a", "threshold": 1.5}, 422, "threshold must be less than or equal to 1"),
+    ({"text": "a", "stride": 8}, 422, None),  # of strategy "word": allowed
+    ({"text": "a", "stride": 8, "strategy": "none"}, 422, "stride needs an aggregation_strategy"),
+    ({"text": "a", "stride": 99}, 422, "stride must be at least 0 and less than"),
+    ({"text": "a", "model": "other"}, 422, "there is no model 'other'; there are tiny"),
+    ({"text": ["a"] * 41}, 422, "a request may have 40 texts: this one has 41; send several"),
+    ({"text": "a" * 5000}, 413, "a request may have 4,000 bytes: send less at once"),
+]
+
+
+def test_every_refusal_is_a_sentence(client):
+    for body, status, sentence in REFUSED:
+        answer = client.ask("/ner", body)
+        if sentence is None:
+            assert answer.status == 200
+            continue
+        assert (answer.status, answer.content["error"][: len(sentence)]) == (status, sentence)
+        assert answer.content["request_id"] == answer.headers["x-request-id"]
+    for body, sentence in (
+        ({"words": []}, "words must be a list of at least one word"),
+        ({"words": ["a", ["b"]]}, "a word must be a string: got list"),
+        ({"words": [["a"], "b"]}, "a text must be a list of words"),
+        ({"words": ["a"], "max_length": 7}, "max_length must be at least 8"),
+        ({"words": ["a"], "decoder": "x"}, "decoder must be one of viterbi, argmax"),
+    ):
+        answer = client.ask("/ner/words", body)
+        assert (answer.status, answer.content["error"][: len(sentence)]) == (422, sentence)
+    answer = client.ask("/ner", b"text=a", headers={"Content-Type": "text/plain"})
+    assert answer.status == 415
+    assert client.ask("/nothing").status == 404
+    assert client.ask("/ner").content["error"] == "/ner does not take GET: see /docs"
+
+
+def test_a_long_text_is_refused(folder, ner):
+    with running(folder, models={"tiny": ner}, max_length=50) as server:
+        client = server.client()
+        answer = client.ask("/ner", {"text": ["a", "b" * 51]})
+        assert answer.content["error"].startswith("a text may have 50 characters: text 1 has 51")
+        assert client.ask("/ner/words", {"words": ["a"] * 26}).status == 422
+        assert client.ask("/ner/words", {"words": ["a"] * 25}).status == 200
+        client.close()
+
+
+def hostile_bodies(count):
+    """Bodies that no client of good will sends; and some that one might."""
+    rng = np.random.default_rng(7)
+    good = json.dumps({"text": TEXTS[0], "strategy": "simple", "threshold": 0.5}).encode()
+    words = json.dumps({"words": WORDS[0]}).encode()
+    values = (
+        *(None, True, -1, 1e308, 10**30, "", "\u202e\x00", "\ud83d\ude00" * 20, [], {}, [[]]),
+        *([None], [["a"]], ["a", 3], {"text": "a"}, [[[[["a"]]]]], "x" * 300, ["\n"] * 30),
+        *("viterbi", "none", "word", 0, 1, 0.5, "tiny", ["O"], "א" * 50, "e\u0301" * 30),
+    )
+    fields = (
+        *("text", "words", "strategy", "threshold", "model", "decoder", "stride", "truncation"),
+        *("ignore_labels", "max_length", "__class__", ""),
+    )
+    for number in range(count):
+        kind = number % 5
+        if kind == 0:  # bytes changed, cut or doubled
+            body = bytearray(good if rng.random() < 0.5 else words)
+            for _ in range(rng.integers(1, 4)):
+                body[rng.integers(len(body))] = rng.integers(32, 256)
+            yield bytes(body[: rng.integers(1, 2 * len(body))])
+        elif kind == 1:
+            yield rng.bytes(rng.integers(0, 200))
+        elif kind == 2:
+            yield b'[{"'[rng.integers(3) :][:1] * int(rng.integers(1, 2000))
+        else:  # JSON with fields of any kind
+            body = {"text": "a b"} if number % 3 else {"words": ["a", "b"]}
+            for _ in range(rng.integers(1, 3)):
+                body[fields[rng.integers(len(fields))]] = values[rng.integers(len(values))]
+            yield json.dumps(body).encode()
+
+
+def send_hostile(server, count):
+    statuses = {}
+    client = server.client()
+    for number, body in enumerate(hostile_bodies(count)):
+        answer = client.ask("/ner" if number % 3 else "/ner/words", body)
+        assert answer.status in (200, 413, 422), (body, answer)
+        assert (answer.status == 200) == ("error" not in answer.content)
+        statuses[answer.status] = statuses.get(answer.status, 0) + 1
+    assert client.ask("/ner", {"text": TEXTS[0]}).status == 200
+    client.close()
+    assert statuses[200] > count / 50
+    assert statuses[422] > count / 2
+
+
+def test_hostile_bodies_are_refused(server):
+    send_hostile(server, 1000)
+
+
+@pytest.mark.slow
+def test_many_hostile_bodies_are_refused(server):
+    send_hostile(server, 10_000)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 200_000 + b"\r\n\r\n",
+        b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}",
+        b"GET /\xff\xfe?%00%ff HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\xffb\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_ends_the_connection_alone(server, client, raw):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        reply = connection.recv(4096)
+    assert not reply or b" 500 " not in reply.split(b"\r\n")[0]
+    assert client.ask("/healthz").status == 200
+
+
+def test_requests_share_passes(server, ner, monkeypatch):
+    """Those that come together are one pass, whatever their strategies; each has its own answer."""
+    batches = []
+    forward = ner.predictor._forward
+
+    def counted(params, input_ids, segment_ids, position_ids):
+        batches.append(int(segment_ids.max(axis=1).sum()))
+        time.sleep(0.02)  # a model that takes its time, so that others come meanwhile
+        return forward(params, input_ids, segment_ids, position_ids)
+
+    monkeypatch.setattr(ner.predictor, "_forward", counted)
+    asked = [
+        ("/ner", {"text": TEXTS[i % 4], "strategy": STRATEGIES[i % 6]}) if i % 7 else
+        ("/ner/words", {"words": WORDS[i % 4]}) for i in range(48)
+    ]  # fmt: skip
+
+    def send(question):
+        client = server.client()
+        content = client.ask(*question).content
+        client.close()
+        return content
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(send, asked))
+    assert sum(batches) == 48  # every text once
+    assert len(batches) <= 24
+    monkeypatch.undo()
+    for (path, body), answer in zip(asked, answers, strict=True):
+        if path == "/ner":
+            expected = ner(body["text"], aggregation_strategy=body["strategy"])
+            assert_same(answer["entities"], expected)
+        else:
+            assert answer["tags"] == ner.predict_words([body["words"]])[0]
+
+
+def test_parts_together_answer_as_each_alone(ner):
+    options = [ner.options.changed({"aggregation_strategy": name}) for name in STRATEGIES]
+    texts = [*TEXTS, "", " ".join(TEXTS * 3)]
+    parts = [ner.texts.part(texts, chosen) for chosen in options]
+    together = submit_together(ner.predictor, parts)()
+    for call, chosen in zip(together, options, strict=True):
+        expected = ner(texts, aggregation_strategy=chosen.aggregation_strategy)
+        for mine, theirs in zip(call(), expected, strict=True):
+            assert_same([{**e, "score": float(e["score"])} for e in mine], theirs)
+
+
+class Slow:
+    """Holds the devices of a pipeline until told; counts what reaches them."""
+
+    def __init__(self, ner, monkeypatch):
+        self.go, self.passes = threading.Event(), []
+        submit = ner.predictor.submit
+
+        def held(input_ids, starts):
+            self.passes.append(len(starts) - 1)
+            assert self.go.wait(20)
+            return submit(input_ids, starts)
+
+        monkeypatch.setattr(ner.predictor, "submit", held)
+
+
+def wait_for(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkeypatch):
+    with (
+        logged() as lines,
+        running(folder, models={"tiny": ner}, queue=2, timeout=1.0) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        slow = Slow(ner, monkeypatch)
+        waiting = server.service.batcher.waiting
+
+        def ask(text):
+            client = server.client()
+            answer = client.ask("/ner", {"text": text}, headers={"X-Request-ID": text})
+            client.close()
+            return answer
+
+        first = pool.submit(ask, "first")
+        wait_for(lambda: slow.passes)
+        gone = socket.create_connection(("127.0.0.1", server.port))
+        body = b'{"text": "gone"}'
+        gone.sendall(
+            b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"X-Request-ID: gone\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        wait_for(lambda: len(waiting) == 1)
+        second = pool.submit(ask, "second")
+        wait_for(lambda: len(waiting) == 2)
+        busy = ask("third")
+        assert busy.status == 429
+        assert busy.content["error"] == "the server is busy: try again in 1 s"
+        assert busy.headers["retry-after"] == "1"
+        gone.close()
+        wait_for(lambda: len(waiting) == 1)  # its place is free
+        late = first.result()
+        assert late.status == 503
+        assert "longer than the 1 s that this server allows" in late.content["error"]
+        assert second.result().status == 503
+        assert len(waiting) == 0
+        slow.go.set()
+        assert ask("fourth").status == 200
+        assert slow.passes == [1, 1]  # neither who went nor who waited too long was computed
+    statuses = {line["id"]: line["status"] for line in lines if line["event"] == "request"}
+    assert statuses == {"first": 503, "second": 503, "third": 429, "fourth": 200, "gone": 499}
+    assert "text" not in json.dumps(lines).replace("texts", "")
+
+
+def test_a_slow_body_is_not_waited_for(folder, ner):
+    with running(folder, models={"tiny": ner}, timeout=0.3) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(
+                b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            reply = connection.recv(4096)
+        assert reply.startswith(b"HTTP/1.1 503 ")
+
+
+def test_one_bad_text_does_not_spoil_its_neighbours(folder, ner, monkeypatch):
+    """Whatever breaks inside: the request that breaks it fails, others of the pass do not."""
+    part = ner.texts.part
+
+    def breaking(texts, options):
+        if "poison" in texts:
+            raise RuntimeError("a tokenizer's panic")
+        return part(texts, options)
+
+    monkeypatch.setattr(ner.texts, "part", breaking)
+    with logged() as lines, running(folder, models={"tiny": ner}) as server:
+
+        def ask(text):
+            client = server.client()
+            answer = client.ask("/ner", {"text": text})
+            client.close()
+            return answer
+
+        with ThreadPoolExecutor(8) as pool:
+            texts = [*TEXTS, "poison", *TEXTS]
+            answers = list(pool.map(ask, texts))
+    assert [answer.status for answer in answers] == [200] * 4 + [500] + [200] * 4
+    sentence = "the server failed; its log has the reason under this request_id"
+    assert answers[4].content["error"] == sentence
+    assert any("a tokenizer's panic" in line.get("traceback", "") for line in lines)
+
+
+def test_a_large_request_lets_small_ones_pass():
+    class Job:
+        def __init__(self, count):
+            self.texts, self.sizes = ["x"] * count, [9] * count
+            self.taken, self.arrived = 0, time.monotonic()
+
+    queue = JobQueue(limit=2, full=1000, wait=0)
+    large, small = Job(500), Job(1)
+    queue.put(large)
+    queue.put(small)
+    with pytest.raises(Busy):
+        queue.put(Job(1))
+    taken = queue.take()
+    assert [job is small for job, _ in taken.texts].index(True) == 32
+    assert taken.characters == 1000 == 10 * len(taken.texts)
+    places = [place for job, place in taken.texts if job is large]
+    while len(places) < 500:
+        queue.landed(1000, 1.0)
+        places += [place for _, place in queue.take().texts]
+    assert places == list(range(500))
+
+
+def test_figures_page_and_interface(server, client):
+    client.ask("/ner", {"text": ["a", "b"]})
+    text = client.ask("/metrics").raw.decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values['flaxner_requests_total{route="/ner",status="200"}']) >= 1
+    assert float(values['flaxner_texts_total{model="tiny"}']) >= 2
+    assert float(values["flaxner_passes_total"]) >= 1
+    assert float(values["flaxner_requests_waiting"]) == 0
+    assert float(values["flaxner_requests_in_flight"]) == 1  # this one
+    assert 'route="/nothing"' not in text
+    page = client.ask("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert b"Who and what is in a text?" in page.raw
+    described = client.ask("/openapi.json").content
+    schema = described["paths"]["/ner"]["post"]["requestBody"]["content"]["application/json"]
+    assert schema["schema"]["properties"]["strategy"]["enum"] == [*STRATEGIES, None]
+    assert client.ask("/docs").status == 200
+
+
+def test_what_a_page_shows_does_not_act(folder, ner):
+    name = "</script><script>alert(1)</script>"
+    with running(folder, models={name: ner}) as server:
+        page = server.client().ask("/").raw.decode()
+    assert "<script>alert" not in page
+    assert "&lt;/script&gt;" in page
+
+
+def test_browsers_of_other_origins_ask_in_vain_unless_told(server, folder, ner):
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    answer = server.client().ask("/ner", method="OPTIONS", headers=asked)
+    assert "access-control-allow-origin" not in answer.headers
+    with running(folder, models={"tiny": ner}, cors_origins=("https://a.example",)) as other:
+        client = other.client()
+        allowed = client.ask("/ner", method="OPTIONS", headers=asked)
+        assert allowed.headers["access-control-allow-origin"] == "https://a.example"
+        refused = client.ask("/ner", method="OPTIONS", headers={**asked, "Origin": "https://b.x"})
+        assert "access-control-allow-origin" not in refused.headers
+        client.close()
+
+
+def test_ids_and_logs(folder, ner):
+    secret = "Angela Merkel"
+    with logged() as lines, running(folder, models={"tiny": ner}) as server:
+        client = server.client()
+        answer = client.ask("/ner", {"text": secret}, headers={"X-Request-ID": "mine-1"})
+        assert answer.headers["x-request-id"] == "mine-1"
+        forged = client.ask("/ner", {"text": secret}, headers={"X-Request-ID": 'a" b'})
+        assert forged.headers["x-request-id"].isalnum()
+        client.ask("/ner", {"text": [secret], "strategy": "bad"})
+        client.ask("/healthz")
+        client.close()
+    asked = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in asked] == [200, 200, 422]
+    assert (asked[0]["id"], asked[0]["texts"], asked[0]["characters"]) == ("mine-1", 1, 13)
+    assert secret not in json.dumps(lines)
+    with logged() as lines, running(folder, models={"tiny": ner}, log_texts=True) as server:
+        server.client().ask("/ner", {"text": secret})
+    assert any(line.get("content") == [secret] for line in lines)
+
+
+def test_not_ready_before_shapes_are_compiled(folder, ner):
+    with running(folder, models={"tiny": ner}, warm=False) as server:
+        client = server.client()
+        assert client.ask("/healthz").status == 200
+        assert client.ask("/readyz").status == 503
+        answer = client.ask("/ner", {"text": "a"})
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        server.service.warm_up()
+        assert client.ask("/readyz").status == 200
+        compiled = len(ner.predictor.traces)
+        for texts in (["a"], list(TEXTS), [" ".join(TEXTS * 2)] * 3, ["x y"] * 900):
+            assert client.ask("/ner", {"text": texts}).status == 200
+        assert len(ner.predictor.traces) == compiled
+        client.close()
+
+
+def test_sigterm_finishes_what_was_taken(folder, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(SCRIPTS / "serve.py"), "--model", f"tiny={folder}"]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--wait-ms", "300"], stderr=log, env=environment
+        )
+    try:
+        log = tmp_path / "log"
+        wait_until = time.monotonic() + 60
+        while '"ready"' not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < wait_until
+            time.sleep(0.1)
+        with pytest.raises(ValueError, match=f"cannot listen at 127.0.0.1 port {port}: "):
+            listen("127.0.0.1", port)
+        body = json.dumps({"text": [" ".join(TEXTS)] * 300}).encode()
+        connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection.sendall(
+            b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        reply = b""
+        while chunk := connection.recv(2**16):
+            reply += chunk
+        assert reply.startswith(b"HTTP/1.1 200 OK")
+        answer = json.loads(reply.split(b"\r\n\r\n", 1)[1])
+        assert len(answer["entities"]) == 300
+        assert process.wait(20) == 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+        assert events[-1] == "ended"
+    finally:
+        process.kill()
+
+
+def test_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "run" / "hub").mkdir(parents=True)
+    assert named(["x=run", "me/it"]) == {"x": "run", "me/it": "me/it"}
+    assert named(["run/hub"]) == {"hub": "run/hub"}
+    with pytest.raises(ValueError, match=r"reads as NAME=FOLDER: write \./a=b"):
+        named(["a=b"])
+    assert named(["./a=b"]) == {"a=b": "./a=b"}
+    with pytest.raises(ValueError, match="two models are called 'hub'"):
+        named(["run/hub", "hub=x"])
+    for arguments, sentence in (
+        ([], "the following arguments are required: --model"),
+        (["--model", "x", "--port", "70000"], "port must be at most 65535"),
+        (["--model", "x", "--queue", "0"], "queue must be at least 1: got 0"),
+        (["--model", "x", "--timeout", "nan"], "timeout must be a number of seconds above 0"),
+        (["--model", "x", "--cors-origin", "a.example"], "cors_origins must be"),
+        (["--model", "x", "--hots", "y"], "unknown argument '--hots'; did you mean --host"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            parse_settings(arguments)
+        assert end.value.code == 2
+        assert sentence in capsys.readouterr().err
+    assert parse_settings(["--model", "x"]) == Settings({"x": "x"})
