@@ -1,0 +1,104 @@
+"""Build the package, install it elsewhere, and go the whole road with it, as a stranger would.
+
+`python tests/installed.py [--resolution lowest-direct|highest] [--from sdist|wheel] [--python P]`
+needs a package index, and `build`, `twine` and `uv` (`pip install build twine uv`). The folder, the
+virtual environment and HOME are new and empty; nothing of the checkout is on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ("py.typed", "presets/quickstart.toml", "presets/conll2003.toml", "data/sample.txt",
+        "templates/model_card.md.jinja")  # fmt: skip
+TEXT = "The headquarters of Google is located in Mountain View, California."
+# The whole road, with what a user installs and no more: neither torch nor the test extra.
+ROAD = (
+    "train --preset quickstart --output-dir run",
+    "evaluate --model run/hub --file run/predictions/test.conll --tag-column 1 --output-dir scored",
+    "convert run --output-dir folder",
+    "export --model run/hub --output-dir program",
+    "compare run run --resamples 200",
+    "env",
+)
+ANSWERS = """
+import flaxner, json, sys
+text = sys.argv[1]
+ner = flaxner.pipeline("ner", model="folder", aggregation_strategy="simple")
+words = [entity["word"] for entity in ner(text)]
+assert words, "no entity"
+assert flaxner.load_exported("program")(text, aggregation_strategy="simple") == ner(text)
+print(json.dumps([flaxner.__file__, words]))
+"""
+
+
+def main() -> int:
+    """Try one set of versions; its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--resolution", choices=("highest", "lowest-direct"), default="highest")
+    parser.add_argument("--from", dest="kind", choices=("wheel", "sdist"), default="wheel")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to try")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        built = build(place / "dist", given.kind)
+        python = install(place / "venv", built, given.python, given.resolution)
+        go(place / "elsewhere", python)
+    print(f"passed: {given.kind}, {given.resolution} versions")
+    return 0
+
+
+def build(dist: Path, kind: str) -> Path:
+    """Wheel and sdist, checked; the file of the kind that is to be installed."""
+    run([sys.executable, "-m", "build", "--outdir", str(dist), str(ROOT)])
+    run([sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())])
+    (wheel,) = dist.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    missing = [name for name in DATA if f"flaxner/{name}" not in names]
+    if missing or any(name.startswith(("tests/", "scripts/")) for name in names):
+        raise SystemExit(f"the wheel lacks {missing} or holds more than the package")
+    return wheel if kind == "wheel" else next(dist.glob("*.tar.gz"))
+
+
+def install(venv: Path, built: Path, interpreter: str, resolution: str) -> Path:
+    """A new virtual environment with the package and the versions asked for; its Python."""
+    run([interpreter, "-m", "venv", "--without-pip", str(venv)])
+    python = venv / "bin" / "python"
+    install_ = ["pip", "install", "-q", "--python", str(python), "--resolution", resolution]
+    run([sys.executable, "-m", "uv", *install_, f"{built}[serving]"])
+    run([sys.executable, "-m", "uv", "pip", "list", "--python", str(python)])
+    return python
+
+
+def go(place: Path, python: Path) -> None:
+    """Every command of the road, from an empty folder with an empty HOME."""
+    (place / "home").mkdir(parents=True)
+    variables = {"PATH": os.environ["PATH"], "HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
+    for command in ROAD:
+        run([str(python.parent / "flaxner"), *command.split()], cwd=place, env=variables)
+    answered = run([str(python), "-c", ANSWERS, TEXT], cwd=place, env=variables, show=False)
+    file, words = json.loads(answered.splitlines()[-1])
+    if not file.startswith(str(python.parent.parent)):
+        raise SystemExit(f"{file} was imported, not what was installed")
+    print("entities:", words)
+
+
+def run(command: list[str], *, show: bool = True, **options: object) -> str:
+    """Run a command, show it and its output, end with it if it fails."""
+    print("+", *command, flush=True)
+    done = subprocess.run(command, text=True, capture_output=not show, check=False, **options)  # type: ignore[call-overload]
+    if done.returncode:
+        raise SystemExit(f"failed with {done.returncode}: {' '.join(command)}\n{done.stderr or ''}")
+    return done.stdout or ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
