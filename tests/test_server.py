@@ -135,7 +135,7 @@ def test_every_refusal_is_a_sentence(client):
         ({"words": ["a", ["b"]]}, "a word must be a string: got list"),
         ({"words": [["a"], "b"]}, "a text must be a list of words"),
         ({"words": ["a"], "max_length": 7}, "max_length must be at least 8"),
-        ({"words": ["a"], "decoder": "x"}, "decoder must be one of viterbi, argmax"),
+        ({"words": ["a"], "decoder": "x"}, "decoder must be one of crf, viterbi, argmax"),
     ):
         answer = client.ask("/ner/words", body)
         assert (answer.status, answer.content["error"][: len(sentence)]) == (422, sentence)

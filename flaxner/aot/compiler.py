@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from flaxner.aot.chips import Topology
 from flaxner.aot.costs import Collective, read_program
@@ -20,10 +21,12 @@ from flaxner.aot.libtpu import libtpu_version, out_of_memory, topology_devices
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
+from flaxner.data.tag_rules import ANY, rules
 from flaxner.files import write_json
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
+from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 
 VERSION = 4  # of what is kept on disk
@@ -107,9 +110,11 @@ class Compiler:
         precision = "bfloat16" if config.precision == "auto" else config.precision
         layout = {"scan_layers": config.scan_layers, "remat": config.remat}
         compute = Compute.on(topology.platform, precision, **layout)
-        self.model = Model(sizes, compute)
+        self.model = Model(sizes, compute, crf=config.decoder == "crf")
+        names = tuple(map(str, range(sizes.num_labels)))  # what is legal costs nothing
+        decoder = Crf(rules(names, ANY), np.zeros(0, np.int8), 0) if self.model.crf else None
         self.program = make_program(
-            config, self.model, work.steps, devices=topology_devices(topology)
+            config, self.model, work.steps, decoder=decoder, devices=topology_devices(topology)
         )
         self.state = self.program.abstract_state()
 

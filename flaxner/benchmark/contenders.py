@@ -14,12 +14,12 @@ import numpy as np
 
 from flaxner.benchmark.contender import Slice
 from flaxner.benchmark.torch_loop import PEERS, TorchLoop, torch_model
+from flaxner.data.packing import fill_rows
 from flaxner.data.segments import Segments
 from flaxner.devices.mesh import place_batch
 from flaxner.training.feed import feed
 from flaxner.training.preparation import Prepared
 from flaxner.training.program import program_of_run
-from flaxner.training.step import TRAIN_INPUTS
 
 
 class Ours:
@@ -44,10 +44,9 @@ class Ours:
 
     def _empty_step(self, rows: int) -> float:
         """Seconds of a step without a label, for what it compiles and allocates."""
-        batch = {name: np.zeros((rows, self.batches.row_length), np.int32) for name in TRAIN_INPUTS}
-        batch["labels"] -= 100
+        empty = fill_rows(self.batches.segments, [], self.batches.row_length, rows)
         begin = time.perf_counter()
-        placed = place_batch(batch, self.program.mesh)
+        placed = place_batch(self.program.arrays(empty), self.program.mesh)
         self.state, metrics = self.program.steps.train(self.state, placed)
         jax.block_until_ready((self.state, metrics))
         return time.perf_counter() - begin
@@ -59,7 +58,7 @@ class Ours:
         loss, late = 0.0, None
         begin = time.perf_counter()
         end = min(first + steps, self.batches.num_steps)
-        ready = feed(self.batches, self.program.mesh, first, end)
+        ready = feed(self.batches, self.program, first, end)
         with contextlib.closing(ready):
             for _, batch, count in ready:
                 self.state, metrics = self.program.steps.train(self.state, batch)

@@ -19,7 +19,11 @@ def parser(prog: str = "predict.py") -> Parser:
     flags.add_argument("--file", type=path, help="a text a line")
     flags.add_argument("--format", choices=OUTPUT_FORMATS, default="jsonl")
     flags.add_argument("--aggregation-strategy", default="word", metavar="NAME")
-    flags.add_argument("--decoder", choices=("viterbi", "argmax"), default="viterbi")
+    flags.add_argument(
+        "--decoder",
+        choices=("crf", "viterbi", "argmax"),
+        help="how words are read (default: crf of a model that has one, else viterbi)",
+    )
     return flags
 
 

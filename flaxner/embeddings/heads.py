@@ -155,7 +155,7 @@ def _prepared(
     per_epoch = -(-len(corpora["train"]) // HEAD_SETTINGS["batch_size"])
     config = config.replace(
         max_length=length, row_length=length, resume=False, save_every=0,
-        eval_every=EVALUATED_EPOCHS * per_epoch, **HEAD_SETTINGS,
+        eval_every=EVALUATED_EPOCHS * per_epoch, decoder="softmax", **HEAD_SETTINGS,
     )  # fmt: skip
     model: Any = None
     return Prepared(

@@ -64,7 +64,7 @@ def evaluate(
     file: str | Path | None = None,
     dataset: str | None = None,
     split: str = "test",
-    decoder: str = "argmax",
+    decoder: str | None = None,
     max_length: int | None = None,
     output_dir: str | Path | None = None,
     options: ReadOptions | None = None,
@@ -77,7 +77,8 @@ def evaluate(
       file: the corpus; or
       dataset: its Hub name, with
       split: the split.
-      decoder: "argmax", as published scores have it, or "viterbi".
+      decoder: "argmax", as published scores have it, "viterbi" or "crf"; if None the CRF of a
+        model that has one, else "argmax".
       max_length: tokens of the windows that longer sentences are read in; those of training if
         None, or all that the model takes where its config.json does not tell.
       output_dir: where results.json and predictions.conll go.
@@ -101,8 +102,13 @@ def evaluate(
     corpus = read_corpus(source, of, options)
     sentences = _tagged(corpus)
     ner = open_pipeline(model)
+    decoder = decoder or ("crf" if ner.has_crf else "argmax")
     renamed, notes = match_types(ner.labels, corpus, same_types)
     notes = [*corpus.notes, *notes]
+    if decoder == "crf":
+        notes.append(
+            "read with the model's CRF: --decoder argmax scores what torch's pipeline sees"
+        )
     begin = time.perf_counter()
     raw = ner.predict_words(
         [sentence.words for sentence in sentences], decoder=decoder, max_length=max_length

@@ -14,7 +14,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--file", type=path, help="corpus file")
     parser.add_argument("--dataset", type=path, help="corpus on the Hub")
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
-    parser.add_argument("--decoder", choices=("argmax", "viterbi"), default="argmax")
+    parser.add_argument(
+        "--decoder",
+        choices=("crf", "viterbi", "argmax"),
+        help="how words are read (default: crf of a model that has one, else argmax)",
+    )
     parser.add_argument("--max-length", type=int, help="of a window (default: that of training)")
     parser.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
     parser.add_argument(

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.data.tag_rules import Rules
 from flaxner.data.tags import parse_tag
 from flaxner.inference.tokens import Reading, Tokens
-from flaxner.inference.units import Units, make_units, softmax
+from flaxner.inference.units import Decoding, Units, make_units
 from flaxner.inference.vocabulary import WORDWISE, Vocabulary
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "word")
-DECODERS = ("viterbi", "argmax")
+DECODERS = ("crf", "viterbi", "argmax")
 Entity = dict[str, Any]
 
 
@@ -50,7 +49,7 @@ class Aggregator:
         logits_TC: np.ndarray,
         strategy: str = "none",
         ignore: Collection[str] = ("O",),
-        rules: Rules | None = None,
+        decoding: Decoding | None = None,
     ) -> list[list[Entity]]:
         """The entities of every text.
 
@@ -59,9 +58,9 @@ class Aggregator:
           logits_TC: logits of `reading.tokens`.
           strategy: one of STRATEGIES.
           ignore: labels (strategy "none") or types to leave out.
-          rules: of strategy "word": what label sequences are legal; None: each word's likeliest.
+          decoding: of strategy "word"; None: each word's likeliest label.
         """
-        units = make_units(reading, softmax(logits_TC), strategy, self.vocabulary, rules)
+        units = make_units(reading, logits_TC, strategy, self.vocabulary, decoding)
         if strategy == "none":
             by_sequence = self._single(reading, units, ignore)
         else:

@@ -24,6 +24,7 @@ from flaxner.inference.exported_checks import (
     check_program,
     fingerprints,
 )
+from flaxner.models import crf
 from flaxner.models.tensors import read_tensor_file, write_tensors
 from flaxner.runs.paths import refuse_runs
 
@@ -35,7 +36,7 @@ PROGRAM, WEIGHTS, ABOUT = "forward.stablehlo", "weights.safetensors", "flaxner.j
 WEIGHT_FORMATS = ("float32", "bfloat16", "int8")
 PLATFORMS = ("cpu", "cuda", "tpu")
 SCALE = "/scale_of_int8"
-VERSION = 1
+VERSION, WITH_CRF = 1, 2  # an earlier flaxner refuses what it would decode without the CRF
 Params = dict[str, Any]
 
 
@@ -57,6 +58,7 @@ class Artefact(NamedTuple):
       limit: tokens of the longest segment.
       scheme: of the labels; None: nothing tells.
       window: tokens of a window in training.
+      scores: of a CRF, if it has one.
     """
 
     forward: Callable[..., jax.Array]
@@ -65,6 +67,7 @@ class Artefact(NamedTuple):
     limit: int
     scheme: str | None
     window: int
+    scores: crf.Scores | None = None
 
 
 def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
@@ -86,7 +89,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
     stored = compress(classifier.params, weights)
     program = _lower(classifier.model, stored)
     about = {
-        "version": VERSION,
+        "version": VERSION if classifier.crf is None else WITH_CRF,
         "labels": list(classifier.labels),
         "limit": classifier.limit,
         "scheme": classifier.scheme,
@@ -99,6 +102,8 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         classifier.tokenizer.save_pretrained(str(draft))
         (draft / PROGRAM).write_bytes(program)
         write_tensors(draft / WEIGHTS, stored)
+        if classifier.crf is not None:
+            crf.write(draft, classifier.crf)
         write_json(draft / ABOUT, about | {"files": fingerprints(draft)})
 
     for text in write_folder(path, EXPORT, fill):
@@ -136,8 +141,9 @@ def read_artefact(path: str | Path) -> Artefact:
     if not is_artefact(path):
         raise ValueError(f"{path} is no exported pipeline: it has no {ABOUT}")
     about = read_json(path / ABOUT)
-    if about.get("version") != VERSION:
-        raise ValueError(f"{path} has format {about.get('version')!r}; this reads {VERSION}")
+    if about.get("version") not in (VERSION, WITH_CRF):
+        known = f"{VERSION} and {WITH_CRF}"
+        raise ValueError(f"{path} has format {about.get('version')!r}; this reads {known}")
     check_about(about, path / ABOUT)
     check_files(path, about.get("files", {}))  # version 0.1.0 wrote none
     _require_flatbuffers()
@@ -151,7 +157,8 @@ def read_artefact(path: str | Path) -> Artefact:
     labels, limit = tuple(about["labels"]), about["limit"]
     check_program(program, params, len(labels), path / PROGRAM)
     window = about.get("window", limit)
-    return Artefact(program.call, params, labels, limit, about.get("scheme"), window)
+    scores = crf.read(path, len(labels)) if about["version"] == WITH_CRF else None
+    return Artefact(program.call, params, labels, limit, about.get("scheme"), window, scores)
 
 
 def _require_flatbuffers() -> None:

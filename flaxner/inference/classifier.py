@@ -17,6 +17,7 @@ from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fas
 from flaxner.devices.environment import check_devices
 from flaxner.inference.precision import AUTO, dtype_name, file_dtype
 from flaxner.models.config_json import check_head, our_block, read_config
+from flaxner.models.crf import Scores, without
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.network import Model, Params, flat_params
@@ -41,6 +42,7 @@ class Classifier:
       window: tokens of a window in training; None where config.json does not say.
       fields: content of config.json; nothing of a model in memory.
       folder: of the model; None of a model in memory.
+      crf: the scores of its CRF, if it has one.
     """
 
     model: Model
@@ -53,6 +55,7 @@ class Classifier:
     window: int | None
     fields: Mapping[str, Any]
     folder: Path | None
+    crf: Scores | None = None
 
     def forward(self, params: Params, *inputs: jax.Array) -> jax.Array:
         """(params, input_ids, segment_ids, position_ids) -> logits_BLC, float32.
@@ -91,7 +94,7 @@ def load_classifier(
     check_devices()
     read = _read(source, labels, revision)
     compute = _compute(dtype_name(dtype), read)
-    model = dataclasses.replace(read.model, compute=compute)
+    model = dataclasses.replace(read.model, compute=compute, crf=False)
     names = _label_names(labels, read, model.config.num_labels)
     tokenizer = _fitting_tokenizer(tokenizer, read)
     limit, ours = model.config.positions, our_block(read.fields, read.name)
@@ -107,7 +110,7 @@ def load_classifier(
         raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
     return Classifier(
         model,
-        read.params,
+        without(read.params),
         tokenizer,
         names,
         limit,
@@ -116,6 +119,7 @@ def load_classifier(
         window,
         read.fields,
         read.folder,
+        Scores.of(read.params) if read.model.crf else None,
     )
 
 

@@ -59,4 +59,5 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
         chosen,
         scheme=artefact.scheme,
         window=artefact.window,
+        crf=artefact.scores,
     )

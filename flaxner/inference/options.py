@@ -18,7 +18,8 @@ class Options(NamedTuple):
       stride: read longer texts in windows that overlap by so many tokens, as there.
       truncation: cut longer texts, as there without a stride. Without either they are read in
         overlapping windows, and each word is answered where more of its context is seen.
-      decoder: of "word": "viterbi" or "argmax".
+      decoder: of "word": "crf", of a model that has one; "viterbi"; "argmax"; None: the first of
+        these that the model has.
       is_split_into_words: texts are lists of words.
       delimiter: joins such words; `start` and `end` count in the joined text.
     """
@@ -27,7 +28,7 @@ class Options(NamedTuple):
     ignore_labels: Collection[str] = ("O",)
     stride: int | None = None
     truncation: bool = False
-    decoder: str = "viterbi"
+    decoder: str | None = None
     is_split_into_words: bool = False
     delimiter: str = " "
 
@@ -56,10 +57,9 @@ class Options(NamedTuple):
         options = self._replace(**{k: v for k, v in given.items() if v is not None})
         options = options._replace(aggregation_strategy=options.aggregation_strategy.lower())
         for name, known in (("aggregation_strategy", STRATEGIES), ("decoder", DECODERS)):
-            if getattr(options, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}: got {getattr(options, name)!r}"
-                )
+            value = getattr(options, name)
+            if value is not None and value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}: got {value!r}")
         return options
 
 

@@ -21,6 +21,7 @@ from flaxner.inference.words import WordTagger
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier, ModelSource
+    from flaxner.models.crf import Scores
 
 TASKS = ("ner", "token-classification")
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
@@ -52,11 +53,12 @@ class NerPipeline(TransformersFace):
         *,
         scheme: str | None = None,
         window: int | None = None,
+        crf: Scores | None = None,
         task: str = TASKS[1],
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier, self.task = options or Options(), classifier, task
-        self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window)
+        self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window, crf)
         self.texts = TextTagger(tokenizer, predictor, self.words)
         self.texts.reader(self.options)
 
@@ -69,6 +71,11 @@ class NerPipeline(TransformersFace):
     def window(self) -> int:
         """Tokens of the windows that strategy "word" and `predict_words` read longer texts in."""
         return self.words.window
+
+    @property
+    def has_crf(self) -> bool:
+        """Whether words are read with a CRF where a call says nothing else."""
+        return self.words.crf is not None
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
         """The entities of a text, or of many.
@@ -125,14 +132,16 @@ class NerPipeline(TransformersFace):
         self,
         sentences: Iterable[Sequence[str]],
         *,
-        decoder: str = "viterbi",
+        decoder: str | None = None,
         max_length: int | None = None,
     ) -> list[list[str]]:
         """A tag for every word of every sentence: that of its first token.
 
         Args:
           sentences: lists of words, as a corpus has them.
-          decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag.
+          decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag;
+            "crf" the likeliest legal sequences by the scores of the model's CRF. None: the CRF
+            if the model has one, else "viterbi".
           max_length: tokens of the windows that longer sentences are read in; those of training
             if None, or all that the model takes where its config.json does not tell.
 
@@ -145,12 +154,12 @@ class NerPipeline(TransformersFace):
         self,
         sentences: Iterable[Sequence[str]],
         *,
-        decoder: str = "viterbi",
+        decoder: str | None = None,
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in constant memory."""
         Options().changed({"decoder": decoder})
-        return self.words.tags(sentences, legal=decoder == "viterbi", max_length=max_length)
+        return self.words.tags(sentences, decoder=decoder, max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
         """The words the tokenizer sees in a text, as strategy "word" counts them.
@@ -276,5 +285,6 @@ def _opened(classifier: Classifier, device: Any, options: Options, task: str) ->
         classifier,
         scheme=classifier.scheme,
         window=classifier.window,
+        crf=classifier.crf,
         task=task,
     )

@@ -40,7 +40,7 @@ def print_answers(arguments: argparse.Namespace) -> None:
         _print_group(ner, group, arguments.format, arguments.decoder)
 
 
-def _print_group(ner: NerPipeline, texts: list[str], form: str, decoder: str) -> None:
+def _print_group(ner: NerPipeline, texts: list[str], form: str, decoder: str | None) -> None:
     if form == "conll":
         words = [ner.split_words(text) for text in texts]
         for pair in zip(words, ner.predict_words(words, decoder=decoder), strict=True):

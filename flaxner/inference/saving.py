@@ -12,6 +12,7 @@ import numpy as np
 from flaxner.files import check_folder, write_folder, write_json
 from flaxner.inference.classifier import Classifier
 from flaxner.inference.precision import file_dtype
+from flaxner.models import crf
 from flaxner.models import tensors as weights_lib
 from flaxner.runs.folder import HUB
 from flaxner.runs.paths import refuse_runs
@@ -53,6 +54,8 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
         classifier.tokenizer.save_pretrained(str(draft))
         write_json(draft / "config.json", fields | {"dtype": dtype})
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
+        if classifier.crf is not None:
+            crf.write(draft, classifier.crf)
 
     for text in write_folder(folder, HUB, fill):
         warnings.warn(text, stacklevel=3)

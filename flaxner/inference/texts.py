@@ -85,8 +85,8 @@ class TextTagger:
           ValueError: a stride that leaves no room.
         """
         reader, split = self.reader(options), options.is_split_into_words
-        legal = options.aggregation_strategy == "word" and options.decoder == "viterbi"
-        rules = self._words.rules if legal else None
+        by_words = options.aggregation_strategy == "word"
+        decoding = self._words.decoding(options.decoder) if by_words else None
         reading = reader.read(texts, split=split, delimiter=options.delimiter)
         if reading.longest:
             self._say_windows(reading.longest, reader.limit)
@@ -97,7 +97,7 @@ class TextTagger:
                 logits_TC[reading.tokens.source],
                 options.aggregation_strategy,
                 options.ignore_labels,
-                rules,
+                decoding,
             )
 
         return Part(reading.input_ids, reading.starts, answer)

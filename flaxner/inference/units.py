@@ -7,9 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from flaxner.data.tag_rules import Rules
-from flaxner.inference import viterbi
+from flaxner.inference import crf, viterbi
 from flaxner.inference.tokens import Reading
 from flaxner.inference.vocabulary import Vocabulary
+from flaxner.models.crf import Scores
+
+
+class Decoding(NamedTuple):
+    """How the words of a sentence get their labels together: the likeliest legal sequence.
+
+    Attributes:
+      rules: what label sequences are legal.
+      scores: of a CRF; None: the words' log probabilities alone.
+    """
+
+    rules: Rules
+    scores: Scores | None = None
 
 
 class Units(NamedTuple):
@@ -18,7 +31,7 @@ class Units(NamedTuple):
     Attributes:
       begins: first token of each unit (U,).
       ends: end token of each unit (U,).
-      labels, scores: label and its probability (U,).
+      labels, scores: label and its probability (U,); with a CRF its marginal probability.
       borders: where the units of each sequence begin, and the end of the last.
     """
 
@@ -31,23 +44,24 @@ class Units(NamedTuple):
 
 def make_units(
     reading: Reading,
-    probs_TC: np.ndarray,
+    logits_TC: np.ndarray,
     strategy: str,
     vocabulary: Vocabulary,
-    rules: Rules | None = None,
+    decoding: Decoding | None = None,
 ) -> Units:
     """The units of a strategy, each with its label.
 
     Args:
       reading: the tokenised texts.
-      probs_TC: probabilities of `reading.tokens`.
+      logits_TC: logits of `reading.tokens`.
       strategy: one of `aggregation.STRATEGIES`.
       vocabulary: of the tokenizer.
-      rules: of strategy "word": what label sequences are legal; None: each word's likeliest.
+      decoding: of strategy "word"; None: each word's likeliest label.
     """
     tokens = reading.tokens
     size = len(tokens.input_ids)
     if strategy in ("none", "simple"):
+        probs_TC = softmax(logits_TC)
         labels, every = probs_TC.argmax(axis=-1), np.arange(size)
         return Units(every, every + 1, labels, probs_TC[every, labels], tokens.borders)
     first = tokens.first
@@ -58,8 +72,10 @@ def make_units(
     begins = np.flatnonzero(first)
     ends = np.append(begins[1:], size)
     borders = np.searchsorted(begins, tokens.borders)
-    rows_UC = _rows(probs_TC, begins, ends, strategy)
-    labels = best_labels(rows_UC, borders, rules if strategy == "word" else None)
+    if strategy == "word":
+        return Units(begins, ends, *read_words(logits_TC[begins], borders, decoding), borders)
+    rows_UC = _rows(softmax(logits_TC), begins, ends, strategy)
+    labels = rows_UC.argmax(axis=-1)
     return Units(begins, ends, labels, rows_UC[np.arange(len(begins)), labels], borders)
 
 
@@ -82,9 +98,24 @@ def softmax(logits_TC: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def best_labels(probs_UC: np.ndarray, borders: np.ndarray, rules: Rules | None) -> np.ndarray:
-    """Each unit's likeliest label; under rules the likeliest legal labels of each sequence."""
-    if rules is None:
-        return probs_UC.argmax(axis=-1)
-    with np.errstate(divide="ignore"):
-        return viterbi.decode(np.log(probs_UC), borders, rules)
+def read_words(
+    logits_WC: np.ndarray, borders: np.ndarray, decoding: Decoding | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The label of every word, and its probability.
+
+    Args:
+      logits_WC: of the first tokens of all words.
+      borders: where each sentence begins, and the end of the last.
+      decoding: how; None: each word's likeliest label.
+    """
+    probs_WC = softmax(logits_WC)
+    if decoding is None:
+        labels = probs_WC.argmax(axis=-1)
+    elif decoding.scores is not None:
+        wide_WC = logits_WC.astype(np.float64)
+        log_probs_WC = wide_WC - np.logaddexp.reduce(wide_WC, axis=-1, keepdims=True)
+        return crf.read(log_probs_WC, borders, decoding.rules, decoding.scores)
+    else:
+        with np.errstate(divide="ignore"):
+            labels = viterbi.decode(np.log(probs_WC), borders, decoding.rules)
+    return labels, probs_WC[np.arange(len(labels)), labels]

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from flaxner.data.tag_rules import Rules
+from flaxner.models.crf import Scores
 
 BLOCK = 1 << 22  # numbers a block of sentences may take: bounds memory
 
 
-def decode(log_probs_WC: np.ndarray, borders: np.ndarray, rules: Rules) -> np.ndarray:
-    """The legal label sequence of the greatest summed log probability, for each sentence.
+def decode(
+    log_probs_WC: np.ndarray, borders: np.ndarray, rules: Rules, scores: Scores | None = None
+) -> np.ndarray:
+    """The legal label sequence of the greatest summed score, for each sentence.
 
     Args:
       log_probs_WC: log probabilities of the labels of every word of all sentences.
       borders: where each sentence begins, and the end of the last.
       rules: what is legal.
+      scores: of a CRF; None: log probabilities alone.
 
     Returns:
       labels (W,), int64.
     """
     labels = log_probs_WC.argmax(axis=-1)
+    chosen = np.flatnonzero(np.diff(borders))
+    if scores is None:
+        # Where the likeliest labels of all words are a legal sequence, they are the answer.
+        chosen = np.flatnonzero(_illegal(labels, borders, rules))
+    legal = masked(rules, scores)
+    for place_SN in same_lengths(borders, chosen, log_probs_WC.shape[1]):
+        labels[place_SN] = _best_paths(log_probs_WC[place_SN], legal)
+    return labels
+
+
+def masked(rules: Rules, scores: Scores | None) -> Scores:
+    """The scores of what is legal, float64; minus infinity for what is not."""
+    given = scores or (0.0, 0.0, 0.0)
+    masks = (rules.follows, rules.starts, rules.ends)
+    return Scores(
+        *(
+            np.where(mask, np.asarray(score, np.float64), -np.inf)
+            for score, mask in zip(given, masks, strict=True)
+        )
+    )
+
+
+def same_lengths(borders: np.ndarray, chosen: np.ndarray, classes: int) -> Iterator[np.ndarray]:
+    """The words of these sentences, as (S, N) for S sentences of N words each, in blocks."""
     lengths = np.diff(borders)
-    broken = _illegal(labels, borders, rules)
-    # Where the likeliest labels of all words are a legal sequence, they are the answer.
-    todo = np.flatnonzero(broken)
-    todo = todo[np.argsort(lengths[todo], kind="stable")]
+    todo = chosen[np.argsort(lengths[chosen], kind="stable")]
     while len(todo):
         size = int(lengths[todo].max())
-        take = max(1, BLOCK // (size * log_probs_WC.shape[1] ** 2 + 1))
+        take = max(1, BLOCK // (size * classes**2 + 1))
         block, todo = todo[:take], todo[take:]
         for sentences in np.split(block, np.flatnonzero(np.diff(lengths[block])) + 1):
-            place_SN = borders[sentences][:, None] + np.arange(lengths[sentences[0]])
-            labels[place_SN] = _best_paths(log_probs_WC[place_SN], rules)
-    return labels
+            yield borders[sentences][:, None] + np.arange(lengths[sentences[0]])
 
 
 def _illegal(labels: np.ndarray, borders: np.ndarray, rules: Rules) -> np.ndarray:
@@ -48,19 +73,18 @@ def _illegal(labels: np.ndarray, borders: np.ndarray, rules: Rules) -> np.ndarra
     return total[borders[1:]] > total[borders[:-1]]
 
 
-def _best_paths(scores_SNC: np.ndarray, rules: Rules) -> np.ndarray:
+def _best_paths(scores_SNC: np.ndarray, legal: Scores) -> np.ndarray:
     """Best legal paths of S sentences of N words, labels (S, N)."""
     S, N, C = scores_SNC.shape
     scores_SNC = scores_SNC.astype(np.float64)
-    cost_CC = np.where(rules.follows, 0.0, -np.inf)
-    best_SC = scores_SNC[:, 0] + np.where(rules.starts, 0.0, -np.inf)
+    best_SC = scores_SNC[:, 0] + legal.starts
     back_NSC = np.zeros((N, S, C), np.int32)
     for n in range(1, N):
-        paths_SCC = best_SC[:, :, None] + cost_CC
+        paths_SCC = best_SC[:, :, None] + legal.transitions
         back_NSC[n] = paths_SCC.argmax(axis=1)
         best_SC = paths_SCC.max(axis=1) + scores_SNC[:, n]
     labels_SN = np.zeros((S, N), np.int64)
-    labels_SN[:, -1] = (best_SC + np.where(rules.ends, 0.0, -np.inf)).argmax(axis=-1)
+    labels_SN[:, -1] = (best_SC + legal.ends).argmax(axis=-1)
     for n in range(N - 1, 0, -1):
         labels_SN[:, n - 1] = back_NSC[n][np.arange(S), labels_SN[:, n]]
     return labels_SN

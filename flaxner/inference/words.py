@@ -18,7 +18,8 @@ from flaxner.inference.options import checked
 from flaxner.inference.parts import Part, submit
 from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.inference.streaming import chunks, overlapped
-from flaxner.inference.units import best_labels, softmax
+from flaxner.inference.units import Decoding, read_words
+from flaxner.models.crf import Scores
 
 ANSWERED_AT_ONCE = 1024  # sentences read, packed and answered together
 PROBE = 128  # sentences that a model of unknown scheme is judged by
@@ -33,6 +34,7 @@ class WordTagger:
       predictor: the model on its devices.
       scheme: of the labels, one of `tag_rules.CHOICES`; None: the model's answers tell.
       window: tokens of a window in training; None: nothing tells.
+      crf: the scores of the model's CRF, if it has one.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class WordTagger:
         predictor: Predictor,
         scheme: str | None,
         window: int | None,
+        crf: Scores | None = None,
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, labels, predictor
-        self._scheme, self._window = scheme, window
+        self._scheme, self._window, self.crf = scheme, window, crf
         self._first_limit = self.limit
 
     @property
@@ -73,36 +76,49 @@ class WordTagger:
         if self._scheme is not None:
             return self._scheme
         sentences = itertools.islice(sample.generate("train"), PROBE)
-        return shown_scheme(self.tags((words for words, _ in sentences), legal=False))
+        return shown_scheme(self.tags((words for words, _ in sentences), decoder="argmax"))
 
     @property
     def rules(self) -> Rules:
         """The label sequences that the scheme makes legal."""
         return rules(self.labels, self.scheme)
 
+    def decoding(self, decoder: str | None) -> Decoding | None:
+        """What a decoder's name means for this model; None: each word's likeliest label.
+
+        Raises:
+          ValueError: "crf" of a model that has none.
+        """
+        if decoder == "crf" and self.crf is None:
+            raise ValueError("the model has no CRF: its decoder may be viterbi or argmax")
+        if decoder == "argmax":
+            return None
+        return Decoding(self.rules, None if decoder == "viterbi" else self.crf)
+
     def tags(
         self,
         sentences: Iterable[Sequence[str]],
         *,
-        legal: bool = True,
+        decoder: str | None = None,
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
         """The tags of each sentence, in order, in constant memory.
 
         Args:
           sentences: lists of words.
-          legal: the likeliest legal sequences, instead of each word's likeliest tag.
+          decoder: one of `aggregation.DECODERS`; None: the first that the model has.
           max_length: tokens of a window; `window` if None.
 
         Raises:
-          ValueError: no list of words, or a window that the model cannot read.
+          ValueError: no list of words, a decoder that the model has not, or a window that it
+            cannot read.
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
-        limit = self.checked_window(max_length)
+        limit, decoding = self.checked_window(max_length), self.decoding(decoder)
 
         def read(chunk: list[Sentence]) -> Part:
-            return self.part(chunk, legal=legal, limit=limit)
+            return self.part(chunk, decoding, limit=limit)
 
         valid = (Sentence(tuple(checked(words, split=True))) for words in sentences)
         return overlapped(
@@ -125,15 +141,14 @@ class WordTagger:
             )
         return limit
 
-    def part(self, sentences: list[Sentence], *, legal: bool, limit: int) -> Part:
+    def part(self, sentences: list[Sentence], decoding: Decoding | None, *, limit: int) -> Part:
         """Sentences read for the model, with what makes tags of its logits.
 
         Args:
           sentences: their words.
-          legal: the likeliest legal sequences, instead of each word's likeliest tag.
+          decoding: see `decoding`.
           limit: tokens of a window.
         """
-        allowed = self.rules if legal else None
         segments = align(sentences, self.tokenizer, None, limit)
         borders = np.cumsum([0, *(len(sentence.words) for sentence in sentences)], dtype=np.int64)
 
@@ -141,7 +156,7 @@ class WordTagger:
             cells = np.flatnonzero(segments.words >= 0)
             rows_WC = np.empty((segments.num_words, logits_TC.shape[1]), np.float32)
             rows_WC[segments.words[cells]] = logits_TC[cells]
-            labels = best_labels(softmax(rows_WC), borders, allowed)
+            labels, _ = read_words(rows_WC, borders, decoding)
             tags = [self.labels[label] for label in labels.tolist()]
             return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
 

@@ -9,11 +9,11 @@ from typing import Any
 from flaxner import hub
 from flaxner.data.tags import LabelScheme
 from flaxner.files import read_json
-from flaxner.models import checks
+from flaxner.models import checks, crf
+from flaxner.models.crf import OURS
 from flaxner.models.encoders import encoder_of
 from flaxner.models.network import Model
 
-OURS = "flaxner"  # the block of config.json that `our_block` reads and `hub_config` writes
 HEAD = "ForTokenClassification"
 
 
@@ -21,7 +21,8 @@ def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What config.json says to our own pipeline, or nothing.
 
     Returns:
-      "scheme" of the labels, "max_length": tokens of a window in training.
+      "scheme" of the labels, "max_length": tokens of a window in training, "decoder": "crf"
+      where the scores of one are beside.
 
     Raises:
       ValueError: a block of another form.
@@ -79,6 +80,9 @@ def hub_config(
     import transformers
 
     ours = {**our_block(fields, "the model to start from"), "scheme": "IOB2"}
+    ours.pop("decoder", None)
+    if model.crf:
+        ours["decoder"] = crf.NAME
     if max_length is not None:
         ours["max_length"] = max_length
     return {

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from flaxner.models import crf
 from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
@@ -52,10 +53,12 @@ class Model:
     Attributes:
       config: sizes, activation, dropout rates, number of labels, of one of the ENCODERS.
       compute: dtype and layout of the computation.
+      crf: the scores of a CRF are among its parameters; logits do not depend on them.
     """
 
     config: EncoderConfig
     compute: Compute = dataclasses.field(default_factory=Compute)
+    crf: bool = False
 
     @classmethod
     def from_fields(
@@ -68,10 +71,10 @@ class Model:
         """The model that the content of a config.json describes.
 
         Raises:
-          ValueError: a model_type or a field that we have not.
+          ValueError: a model_type, a field or a decoder that we have not.
         """
         config = encoder_of(fields.get("model_type"), source).config.from_hf(fields, num_labels)
-        return cls(config, compute or Compute())
+        return cls(config, compute or Compute(), crf.is_named(fields, source))
 
     @property
     def encoder(self) -> Encoder:
@@ -86,7 +89,8 @@ class Model:
     @functools.cached_property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """path -> shape and dtype of every parameter."""
-        return {_join(path): leaf for path, leaf in self._abstract[1].items()}
+        network = {_join(path): leaf for path, leaf in self._abstract[1].items()}
+        return network | (crf.shapes(self.config.num_labels) if self.crf else {})
 
     @property
     def frozen(self) -> Collection[str]:
@@ -104,13 +108,13 @@ class Model:
         return network(self.config, rngs=rngs, compute=self.compute)
 
     def init(self, seed: int) -> Params:
-        """Fresh parameters, float32, drawn from the seed."""
+        """Fresh parameters, float32, drawn from the seed; the scores of a CRF are 0."""
 
         @jax.jit
         def draw(seed: jax.Array) -> Params:
             return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
 
-        return draw(np.uint32(seed))
+        return draw(np.uint32(seed)) | (crf.zeros(self.config.num_labels) if self.crf else {})
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """The NNX module that holds these parameters."""

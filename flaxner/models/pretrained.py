@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxner import hub
-from flaxner.models import checks
+from flaxner.models import checks, crf
 from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import read_config
 from flaxner.models.encoders import encoder_of
@@ -43,6 +43,7 @@ def load_pretrained(
     seed: int = 0,
     compute: Compute | None = None,
     revision: str | None = None,
+    with_crf: bool | None = None,
 ) -> Pretrained:
     """Read a model from a folder or the Hub.
 
@@ -53,6 +54,8 @@ def load_pretrained(
       seed: for the head weights that the folder lacks.
       compute: dtype and layout of the computation.
       revision: branch, tag or commit on the Hub.
+      with_crf: the scores of a CRF belong to the model; None: if config.json says so. Where the
+        folder has none, or the head is new, they are 0.
 
     Raises:
       ValueError: not there, unsupported, damaged, or weights that do not fit.
@@ -64,6 +67,8 @@ def load_pretrained(
     shapes = [tensor.shape for tensor in tensors.values()]
     checks.check_sizes(encoder.config, shapes, fields, str(source))
     model = Model.from_fields(fields, num_labels, compute, str(source))
+    has_scores = model.crf and not new_head
+    model = dataclasses.replace(model, crf=model.crf if with_crf is None else with_crf)
     names = model.encoder.names
     if new_head:
         heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(names.head))
@@ -71,15 +76,18 @@ def load_pretrained(
     params = weights_lib.from_hf(
         tensors,
         model.rules,
-        {path: leaf.shape for path, leaf in model.shapes.items()},
+        crf.without({path: leaf.shape for path, leaf in model.shapes.items()}),
         source=str(source),
         prefix=names.prefix,
         ignored=names.ignored,
         optional=names.head + names.absent_in_encoder,
     )
     theirs = {rule.ours: rule.theirs for rule in model.rules}
-    absent = sorted(set(model.shapes) - set(params))
+    absent = sorted(set(crf.without(model.shapes)) - set(params))
     if absent:
         drawn = dataclasses.replace(model, compute=Compute()).init(seed)
         params |= {path: np.asarray(drawn[path]) for path in absent}
+    if model.crf:
+        labels = model.config.num_labels
+        params |= crf.read(folder, labels).params() if has_scores else crf.zeros(labels)
     return Pretrained(model, params, fields, [theirs[path] for path in absent], folder)

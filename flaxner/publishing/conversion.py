@@ -195,6 +195,8 @@ class Extras:
         probe = agreement.Probe.of(self.saved.model, params, draft, sentences)
         if self.verify:
             self.difference = probe.compare("PyTorch", agreement.in_torch(draft))
+            if self.saved.model.crf:
+                agreement.same_scores(draft, self.params)
         if file is not None:
             answer = agreement.in_onnx_runtime(file)
             self.onnx_difference = probe.compare("ONNX Runtime", answer)

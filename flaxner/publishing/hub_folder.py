@@ -16,6 +16,7 @@ from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import length_limit
 from flaxner.files import write_folder, write_json
 from flaxner.files.records import read_record
+from flaxner.models import crf
 from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import hub_config, our_block
 from flaxner.models.network import Model
@@ -49,6 +50,8 @@ def export_folder(
 ) -> Path:
     """Write a Hub folder: config.json, model.safetensors, tokenizer files, README.md.
 
+    The scores of a CRF, if the model has one, stand beside in a file of ours.
+
     The folder exists whole or not at all. Of one that is there, what flaxner wrote is replaced,
     and so is what the history of a clone of a Hub repository holds; all else stays.
 
@@ -71,7 +74,10 @@ def export_folder(
         are not flaxner's or were changed are in the way: they are named.
     """
     folder = Path(folder)
-    host = {path: np.asarray(value).astype(jnp.dtype(dtype)) for path, value in params.items()}
+    host = {
+        path: np.asarray(value).astype(jnp.dtype(dtype))
+        for path, value in crf.without(params).items()
+    }
     tensors = weights_lib.to_hf(host, model.rules)
     config = hub_config(model, scheme, fields or {}, dtype, max_length)
     published = copy.copy(tokenizer)  # the caller's stays as it is
@@ -80,6 +86,8 @@ def export_folder(
     def fill(draft: Path) -> None:
         save_model_files(draft, published, config)
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
+        if model.crf:
+            crf.write(draft, crf.Scores.of(params))
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")
         more(draft)

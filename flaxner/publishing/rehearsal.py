@@ -54,7 +54,7 @@ def rehearse(
             predictions = _predictions(Path(name), corpora)
             written = hub_config(model, scheme, fields, max_length=config.max_length)
             _model_files(Path(name), tokenizer, written, scheme)
-            results = _results(scheme, predictions)
+            results = _results(scheme, predictions, crf=model.crf)
             model_card(config, scheme, model.encoder, results, predictions=predictions)
         except Exception as error:  # whatever it is, it would come at the end of the run
             raise ValueError(
@@ -90,10 +90,11 @@ def _model_files(
     load_tokenizer(folder)
 
 
-def _results(scheme: LabelScheme, predictions: Mapping[str, Any]) -> dict[str, Any]:
+def _results(scheme: LabelScheme, predictions: Mapping[str, Any], *, crf: bool) -> dict[str, Any]:
     """results.json as a run without a mistake would write it."""
     overall = dict.fromkeys(("precision", "recall", "f1", "accuracy"), 1.0)
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
     report = {f"overall_{name}": value for name, value in overall.items()}
     report |= {"per_type": dict.fromkeys(scheme.types, row)}  # type: ignore[dict-item]
+    report |= {"argmax": dict(report)} if crf else {}  # type: ignore[dict-item]
     return {"train": {}, **dict.fromkeys(predictions, report)}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from flaxner.data.tokenizer import load_tokenizer
+from flaxner.models import crf
 from flaxner.models.network import Model
 
 TOLERANCE = 1e-4  # float32 logits of another program against ours, of any model size
@@ -100,6 +101,19 @@ class Probe:
                 f"{TOLERANCE:.0e}: no folder was written"
             )
         return difference
+
+
+def same_scores(folder: Path, params: Mapping[str, Any]) -> None:
+    """The scores of the CRF in a folder must be the run's, to the last bit.
+
+    Raises:
+      ValueError: they are not.
+    """
+    ours = crf.Scores.of(params)
+    theirs = crf.read(folder, len(ours.starts))
+    for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
+        if not np.array_equal(mine, other):
+            raise ValueError(f"the {name} in {crf.FILE} are not the run's: no folder was written")
 
 
 def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:

@@ -30,7 +30,8 @@ class Form(BaseModel):
     model: str | None = Field(None, description="Which model; the first one if not given.")
     decoder: str | None = Field(
         None,
-        description="viterbi gives legal tag sequences only; argmax each word's likeliest tag.",
+        description="crf reads with the model's CRF, if it has one; viterbi gives legal tag "
+        "sequences only; argmax each word's likeliest tag.",
         json_schema_extra={"enum": [*DECODERS, None]},
     )
 

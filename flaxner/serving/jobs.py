@@ -103,19 +103,20 @@ class WordJob(Job):
     def __init__(
         self,
         model: NerPipeline,
-        legal: bool,
+        decoder: str | None,
         limit: int,
         sentences: Sequence[Sequence[str]],
         done: Callable[[Job], None],
     ) -> None:
         sizes = [characters(words) for words in sentences]
-        super().__init__(model, ("words", legal, limit), sentences, sizes, done)
-        self._legal, self._limit = legal, limit
+        super().__init__(model, ("words", decoder, limit), sentences, sizes, done)
+        self._decoder, self._limit = decoder, limit
 
     def part(self, texts: list[Sequence[str]]) -> Part:
         """As `Job.part`."""
         sentences = [Sentence(tuple(words)) for words in texts]
-        return self.model.words.part(sentences, legal=self._legal, limit=self._limit)
+        words = self.model.words
+        return words.part(sentences, words.decoding(self._decoder), limit=self._limit)
 
 
 def characters(text: str | Sequence[str]) -> int:

@@ -151,12 +151,12 @@ class Service:
             sentences, single = asked_sentences(form.words, self.settings)
             decoder = Options().changed({"decoder": form.decoder or self.settings.decoder}).decoder
             limit = model.words.checked_window(form.max_length)
+            model.words.decoding(decoder)  # refused here, and not where others' requests wait
         except ValueError as error:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=sentences)
         self.metrics.texts.labels(name).inc(len(sentences))
-        legal = decoder == "viterbi"
-        tags = await self._answers(lambda done: WordJob(model, legal, limit, sentences, done))
+        tags = await self._answers(lambda done: WordJob(model, decoder, limit, sentences, done))
         return _json({"model": name, "tags": tags[0] if single else tags})
 
     def _model(self, name: str | None) -> tuple[str, NerPipeline]:

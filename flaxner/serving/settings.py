@@ -25,7 +25,7 @@ class Settings:
     Attributes:
       models: name -> folder or Hub name; the first one answers requests that name none.
       host, port: where it listens; port 0 is one that is free.
-      strategy, decoder: of requests that name none.
+      strategy, decoder: of requests that name none; decoder None: as `flaxner.pipeline` has it.
       device, dtype: as `flaxner.pipeline` has them.
       max_body: bytes of a request's body.
       max_texts: texts, or sentences of words, in one request.
@@ -42,7 +42,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     strategy: str = "word"
-    decoder: str = "viterbi"
+    decoder: str | None = None
     device: str | None = None
     dtype: str | None = None
     max_body: int = 2**20

@@ -9,12 +9,11 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh
 
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import place_batch
 from flaxner.devices.processes import this_part
-from flaxner.training.step import TRAIN_INPUTS
+from flaxner.training.program import Program
 
 AHEAD = 2  # batches
 
@@ -24,7 +23,7 @@ class PlacedBatch(NamedTuple):
 
     Attributes:
       step: optimizer steps taken before it, from 0.
-      arrays: each of TRAIN_INPUTS, (B, L) int32 over all devices, rows spread over them.
+      arrays: what the training step takes, int32 over all devices, rows spread over them.
       tokens: real tokens in the batch, over all processes.
     """
 
@@ -34,7 +33,7 @@ class PlacedBatch(NamedTuple):
 
 
 def feed(
-    batches: TrainBatches, mesh: Mesh, first: int, total: int
+    batches: TrainBatches, program: Program, first: int, total: int
 ) -> Generator[PlacedBatch, None, None]:
     """Yield the batches of steps first to total - 1.
 
@@ -53,9 +52,9 @@ def feed(
             for step in range(first, total):
                 if stop.is_set():
                     return
-                rows = batches.at(step, this_part())
-                arrays = {name: getattr(rows, name) for name in TRAIN_INPUTS}
-                put(PlacedBatch(step, place_batch(arrays, mesh), batches.tokens_at(step)))
+                arrays = program.arrays(batches.at(step, this_part()))
+                placed = place_batch(arrays, program.mesh)
+                put(PlacedBatch(step, placed, batches.tokens_at(step)))
             put(None)
         except BaseException as error:  # handed to the loop, which raises it
             put(error)

@@ -105,7 +105,7 @@ class Loop:
         with (
             contextlib.closing(log),
             TrainProgress(self.console, total, first) as bar,
-            contextlib.closing(feed(self.batches, self.program.mesh, first, total)) as ready,
+            contextlib.closing(feed(self.batches, self.program, first, total)) as ready,
         ):
             if first and evaluates(first) and self.progress.evaluated < first:
                 self._evaluate(first, state, log, bar)  # the last session had no time for it

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,28 @@ import numpy as np
 import optax
 
 from flaxner.config.data import WEIGHTINGS, weights_of_types
+from flaxner.data.packing import Rows
 from flaxner.data.segments import IGNORED_LABEL
 from flaxner.data.tags import OUTSIDE, LabelScheme
+
+
+class Decoder(Protocol):
+    """How labels are learnt and read: `Softmax`, or `crf.Crf`."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What of a batch the loss reads beside the encoder's inputs."""
+
+    def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Those, of packed rows: int32, one row each."""
+
+    def batch_loss(
+        self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array], /
+    ) -> tuple[jax.Array, jax.Array]:
+        """Sum of losses and sum of weights, the quotient of whose totals is the loss."""
+
+    def predict(self, logits_BLC: jax.Array, /) -> jax.Array:
+        """What the host needs to label words: labels (B, L), or the logits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +45,18 @@ class Softmax:
     """
 
     weights: tuple[float, ...] | None = None
+
+    inputs: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
+        """The labels (B, L)."""
+        return {"labels": rows.labels}
+
+    def batch_loss(
+        self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """As `loss`; there are no parameters but the network's."""
+        return self.loss(logits_BLC, batch["labels"])
 
     @jax.named_scope("loss")
     def loss(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -43,7 +76,7 @@ class Softmax:
         weights_BL = jnp.where(labelled_BL, jnp.asarray(self.weights, jnp.float32)[safe_BL], 0.0)
         return jnp.sum(losses_BL * weights_BL), jnp.sum(weights_BL)
 
-    def decode(self, logits_BLC: jax.Array) -> jax.Array:
+    def predict(self, logits_BLC: jax.Array) -> jax.Array:
         """The likeliest label of each position, int32 (B, L)."""
         return jnp.argmax(logits_BLC, axis=-1).astype(jnp.int32)
 

@@ -60,7 +60,7 @@ def check_training(steps: int = STEPS) -> str:
     program, batches = program_of_run(dataclasses.replace(prepared, config=config))
     state = program.init(prepared.params)
     begin, losses = time.monotonic(), []
-    with contextlib.closing(feed(batches, program.mesh, 0, steps)) as ready:
+    with contextlib.closing(feed(batches, program, 0, steps)) as ready:
         for _, batch, _ in ready:
             state, metrics = program.steps.train(state, batch)
             losses.append(float(np.asarray(metrics["loss"])))

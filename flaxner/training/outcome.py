@@ -14,6 +14,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.table import score_table
+from flaxner.models.crf import NAME as CRF
 from flaxner.publishing.history import write_history
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.publishing.model_card import model_card
@@ -21,6 +22,12 @@ from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
 from flaxner.training.prediction import Judge, Tags
 from flaxner.training.preparation import Prepared
+
+# What is told of each word's likeliest tag, where a CRF reads words otherwise.
+OF_TORCH = (
+    *(f"overall_{name}" for name in ("precision", "recall", "f1", "accuracy")),
+    "per_type",
+)
 
 
 def compiled(
@@ -64,10 +71,16 @@ def finish(
     tags: dict[str, Tags] = {}
     for split in ("validation", "test"):
         if split in judge.prepared.corpora:
-            scores, tags[split] = judge.score(split, params)
+            found, of_crf = judge.predict(split, params), judge.scores(params)
+            scores, tags[split] = judge.read(split, found, of_crf)
             results[split] = scores.to_dict()
+            if of_crf is not None:  # torch's plain pipeline knows nothing of it
+                plain = judge.read(split, found, None)[0].to_dict()
+                results[split] |= {"decoder": CRF, "argmax": {k: plain[k] for k in OF_TORCH}}
             corpus = judge.prepared.corpora[split]
             console.print(score_table(f"{split} ({corpus.source})", results[split]))
+            if of_crf is not None:
+                console.print(f"without the CRF, as torch reads it: F1 {plain['overall_f1']:.4f}")
     return results, tags
 
 

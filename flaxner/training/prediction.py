@@ -12,9 +12,13 @@ from jax.sharding import Mesh
 from flaxner.data.batches import evaluation_batches
 from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments
-from flaxner.devices.mesh import place_batch
+from flaxner.data.tag_rules import rules
+from flaxner.devices.mesh import place_batch, to_host
 from flaxner.devices.processes import this_part
 from flaxner.evaluation.metrics import NerReport, score
+from flaxner.inference.units import Decoding, read_words
+from flaxner.models.crf import NAME as CRF
+from flaxner.models.crf import PREFIX, Scores
 from flaxner.training.preparation import Prepared
 from flaxner.training.step import INPUTS, Steps
 
@@ -32,7 +36,7 @@ def predict_labels(
     num_rows: int,
     advance: Advance = lambda done: None,
 ) -> np.ndarray:
-    """One label for every word of a corpus.
+    """What the prediction step says of every word of a corpus.
 
     Args:
       steps: the compiled programs.
@@ -44,19 +48,23 @@ def predict_labels(
       advance: called with the number of words newly done.
 
     Returns:
-      int32 labels, one a word in corpus order, the same on every process.
+      labels (W,), int32, or logits (W, C), as the decoder has it; in corpus order, the same on
+      every process.
 
     Raises:
       RuntimeError: a word was predicted twice or never; this is a fault of ours.
     """
-    labels = np.full(segments.num_words, -1, np.int32)
+    told = np.zeros(segments.num_words, bool)
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
     pending: list[tuple[np.ndarray, jax.Array]] = []
     scored = 0
 
     def collect() -> int:
         words_BL, predicted_BL = pending.pop(0)
         owned_BL = words_BL >= 0
-        labels[words_BL[owned_BL]] = np.asarray(predicted_BL)[owned_BL]
+        words = words_BL[owned_BL]
+        parts.append((words, np.asarray(predicted_BL)[owned_BL]))
+        told[words] = True
         count = int(owned_BL.sum())
         advance(count)
         return count
@@ -71,9 +79,14 @@ def predict_labels(
             scored += collect()
     while pending:
         scored += collect()
-    if scored != segments.num_words or (labels < 0).any():
+    if scored != segments.num_words or not told.all():
         raise RuntimeError(f"{scored} predictions were made for {segments.num_words} words")
-    return labels
+    if not parts:
+        return np.zeros(0, np.int32)
+    found = np.empty((scored, *parts[0][1].shape[1:]), parts[0][1].dtype)
+    for words, values in parts:
+        found[words] = values
+    return found
 
 
 def tags_by_sentence(labels: np.ndarray, sizes: Sequence[int], tags: Sequence[str]) -> Tags:
@@ -111,14 +124,34 @@ class Judge:
         self, split: str, params: Any, advance: Advance = lambda done: None
     ) -> tuple[NerReport, Tags]:
         """The report and the predicted tags, the same in every process."""
-        corpus, segments = self.prepared.corpora[split], self.prepared.segments[split]
-        labels = predict_labels(
+        found = self.predict(split, params, advance)
+        return self.read(split, found, self.scores(params))
+
+    def predict(self, split: str, params: Any, advance: Advance = lambda done: None) -> np.ndarray:
+        """What `read` makes tags of, see `predict_labels`."""
+        return predict_labels(
             self.steps,
             params,
-            segments,
+            self.prepared.segments[split],
             self.mesh,
             row_length=self.prepared.config.row_length,
             num_rows=self.rows,
             advance=advance,
         )
-        return score_labels(labels, corpus, self.prepared.scheme.tags)
+
+    def scores(self, params: Any) -> Scores | None:
+        """Of the CRF, if the run trains one."""
+        if self.prepared.config.decoder != CRF:
+            return None
+        own = {path: value for path, value in params.items() if path.startswith(PREFIX)}
+        return Scores.of(to_host(own, self.mesh))
+
+    def read(self, split: str, found: np.ndarray, scores: Scores | None) -> tuple[NerReport, Tags]:
+        """The report and the tags of what was predicted; without scores each word's likeliest."""
+        corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
+        labels = found
+        if found.ndim == 2:
+            borders = np.cumsum([0, *(len(sentence.words) for sentence in corpus)])
+            decoding = None if scores is None else Decoding(rules(tags, "IOB2"), scores)
+            labels, _ = read_words(found, borders, decoding)
+        return score_labels(labels, corpus, tags)

@@ -81,7 +81,8 @@ def prepare(config: TrainConfig) -> Prepared:
     fresh: list[str] = []
     if config.model in SCRATCH:
         tokenizer = scratch_tokenizer(config.model, corpora["train"])
-        model = Model(scratch_config(config.model, tokenizer, len(scheme)), compute)
+        sizes = scratch_config(config.model, tokenizer, len(scheme))
+        model = Model(sizes, compute, crf=config.decoder == "crf")
         fields = scratch_fields(tokenizer)
         params = model.init(config.seed)
     else:
@@ -93,6 +94,7 @@ def prepare(config: TrainConfig) -> Prepared:
             seed=config.seed,
             compute=compute,
             revision=config.revision,
+            with_crf=config.decoder == "crf",
         )
         tokenizer = load_tokenizer(loaded.folder)
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh

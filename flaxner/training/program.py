@@ -7,19 +7,24 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.data.chains import sentence_borders
+from flaxner.data.packing import Rows
 from flaxner.data.segments import Segments
+from flaxner.data.tag_rules import rules
 from flaxner.devices.mesh import batch_sharding, make_mesh, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
-from flaxner.training.loss import Softmax, label_weights
+from flaxner.training.crf import Crf
+from flaxner.training.loss import Decoder, Softmax, label_weights
 from flaxner.training.optimizer import optimizer_of
 from flaxner.training.preparation import Prepared
-from flaxner.training.step import INPUTS, TRAIN_INPUTS, Steps, init_state, make_steps, state_shapes
+from flaxner.training.step import INPUTS, Steps, init_state, make_steps, state_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +36,18 @@ class Program:
       mesh: axes (data, fsdp).
       optimizer: takes `scale`, see `make_optimizer`.
       steps: the training and the prediction step, compiled at their first call of a shape.
+      decoder: the loss.
     """
 
     model: Network
     mesh: Mesh
     optimizer: optax.GradientTransformationExtraArgs
     steps: Steps
+    decoder: Decoder
+
+    def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
+        """What the training step takes, of packed rows."""
+        return {name: getattr(rows, name) for name in INPUTS} | self.decoder.arrays(rows)
 
     def init(self, params: Params) -> TrainState:
         """Step 0 from host arrays, on the devices."""
@@ -54,8 +65,8 @@ class Program:
     def abstract_batch(
         self, rows: int, length: int, *, labelled: bool
     ) -> dict[str, jax.ShapeDtypeStruct]:
-        """The same of a batch (rows, length) over all devices."""
-        names = TRAIN_INPUTS if labelled else INPUTS
+        """The same of a batch (rows, length) over all devices; of a CRF as many words as tokens."""
+        names = (*INPUTS, *self.decoder.inputs) if labelled else INPUTS
         sharding = batch_sharding(self.mesh)
         return dict.fromkeys(
             names, jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
@@ -67,7 +78,7 @@ def make_program(
     model: Network,
     num_steps: int,
     *,
-    weights: tuple[float, ...] | None = None,
+    decoder: Decoder | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Program:
     """The program that the settings name.
@@ -76,24 +87,25 @@ def make_program(
       config: the settings, resolved.
       model: static definition.
       num_steps: of the whole run, over which the learning rate rises and falls.
-      weights: of each label in the loss; None: all 1.
+      decoder: the loss; a softmax that counts all labels alike if None.
       devices: to run or compile on; all that this process sees if None.
 
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
     """
     mesh = make_mesh(config.fsdp, devices)
-    schedule, optimizer = optimizer_of(config, num_steps)
+    schedule, optimizer = optimizer_of(config, num_steps, model)
+    decoder = decoder or Softmax()
     steps = make_steps(
         model,
-        Softmax(weights),
+        decoder,
         optimizer,
         schedule,
         mesh,
         seed=config.seed,
         accumulate=config.accumulate,
     )
-    return Program(model, mesh, optimizer, steps)
+    return Program(model, mesh, optimizer, steps, decoder)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:
@@ -118,8 +130,20 @@ def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
       ValueError: `fsdp` does not divide the number of devices, or `class_weights` names a type
         that the corpus has not.
     """
-    config, segments = prepared.config, prepared.segments["train"]
-    batches = train_batches(config, segments, jax.device_count())
-    weights = label_weights(config.class_weights, prepared.scheme, segments.labels)
-    program = make_program(config, prepared.model, batches.num_steps, weights=weights)
+    batches = train_batches(prepared.config, prepared.segments["train"], jax.device_count())
+    decoder = decoder_of(prepared, batches)
+    program = make_program(prepared.config, prepared.model, batches.num_steps, decoder=decoder)
     return program, batches
+
+
+def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:
+    """The decoder that the settings name, with what of the training corpus it counts by.
+
+    Raises:
+      ValueError: `class_weights` names a type that the corpus has not.
+    """
+    config, scheme = prepared.config, prepared.scheme
+    if config.decoder == "crf":
+        sizes = [len(sentence.words) for sentence in prepared.corpora["train"]]
+        return Crf(rules(scheme.tags, "IOB2"), sentence_borders(sizes), batches.most_words)
+    return Softmax(label_weights(config.class_weights, scheme, batches.segments.labels))

@@ -15,7 +15,7 @@ from flaxner.data.segments import IGNORED_LABEL
 from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
-from flaxner.training.loss import Softmax
+from flaxner.training.loss import Decoder
 
 Batch = Mapping[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
@@ -28,13 +28,14 @@ class Steps:
 
     Attributes:
       train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has
-        TRAIN_INPUTS, (B, L) int32 each, B a multiple of devices x `accumulate`. Metrics are
+        INPUTS and what the decoder reads, int32, B rows each, a multiple of devices x
+        `accumulate`; TRAIN_INPUTS, (B, L), where that is a softmax. Metrics are
         scalars of this step, over all devices: "loss", the weighted mean over its labelled
         positions before the update, dropout on; "grad_norm", the global norm of that mean's
         gradient before clipping; "learning_rate", that of this update; "words", labelled
         positions, whatever their weights. Without a labelled position loss and norm are 0.
-      predict: (params, batch) -> labels (B, L), int32, whole on every process; padding has some
-        label, too.
+      predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), as the decoder has
+        it; whole on every process; padding has some, too.
       traces: one entry per compilation, (name, rows, row length).
     """
 
@@ -62,7 +63,7 @@ def init_state(
 
 def make_steps(
     model: Network,
-    decoder: Softmax,
+    decoder: Decoder,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     mesh: Mesh,
@@ -92,8 +93,9 @@ def make_steps(
 
         def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
             inputs = (batch[name] for name in INPUTS)
-            logits_BLC = model.apply({**fixed, **trained}, *inputs, dropout_key=key)
-            return decoder.loss(logits_BLC, batch["labels"])
+            params = {**fixed, **trained}
+            logits_BLC = model.apply(params, *inputs, dropout_key=key)
+            return decoder.batch_loss(params, logits_BLC, batch)
 
         (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
         # The sum of weights; without weights, the count of labelled positions.
@@ -113,7 +115,7 @@ def make_steps(
     def predict(params: Params, batch: Batch) -> jax.Array:
         rows, length = batch["input_ids"].shape
         traces.append(("predict", rows, length))
-        return decoder.decode(model.apply(params, *(batch[name] for name in INPUTS)))
+        return decoder.predict(model.apply(params, *(batch[name] for name in INPUTS)))
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
     placed = tree_shardings(mesh, state_shapes(model, optimizer))
