@@ -1,7 +1,7 @@
 """The settings of a run: defaults < preset or TOML file < command-line flags.
 
-Every setting, its default, its help and its bounds stand in `TrainConfig`, or in its base
-`DataSettings`, and nowhere else.
+Every setting, its default, its help and its bounds stand in `TrainConfig`, or in its bases
+`DataSettings` and `RecipeSettings`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import tomli_w
 from flaxner.config.data import DataSettings
 from flaxner.config.fields import check, normal
 from flaxner.config.fields import setting as _setting
+from flaxner.config.recipes import RecipeSettings
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(DataSettings):
+class TrainConfig(RecipeSettings, DataSettings):
     """All settings of a training run; checked when made.
 
     Raises:
@@ -89,33 +90,9 @@ class TrainConfig(DataSettings):
     overwrite: bool = _setting(False, "delete what another run left in the output folder")
     resume: bool = _setting(False, "continue the run in the output folder")
     # how
-    decoder: str = _setting(
-        "softmax",
-        "how labels are learnt and read: each word's on its own, or a sentence's together by a "
-        "linear-chain CRF over words",
-        choices=("softmax", "crf"),
-    )
-    crf_learning_rate: float = _setting(
-        1e-2, "peak of the learning rate of the CRF's transitions, starts and ends", low=0
-    )
     epochs: float = _setting(3.0, "passes over the training corpus", low=0, open=True)
     batch_size: int = _setting(32, "sentences per optimizer step, over all devices", low=1)
     learning_rate: float = _setting(5e-5, "peak of the learning rate", low=0)
-    schedule: str = _setting(
-        "linear",
-        "of the learning rate after the warm-up: linear or cosine to 0, or constant",
-        choices=("linear", "cosine", "constant"),
-    )
-    head_learning_rate: float | None = _setting(
-        None, "peak of the rate of the layers after the encoder; unset: learning_rate", low=0
-    )
-    layer_decay: float = _setting(
-        1.0,
-        "factor on the learning rate of each layer for every layer above it; 1: all alike",
-        low=0,
-        high=1,
-        open=True,
-    )
     warmup_ratio: float = _setting(0.1, "share of the steps with a rising rate", low=0, high=1)
     weight_decay: float = _setting(0.01, "AdamW's, not on biases and layer norms", low=0)
     max_grad_norm: float = _setting(1.0, "gradients are clipped to this global norm", low=0)
@@ -187,26 +164,12 @@ class TrainConfig(DataSettings):
         self.check_data(self.validation_file)
         if self.train_file is None and self.dataset is None:
             raise ValueError("a run needs a corpus: give --dataset or --train-file")
-        self._check_decoder()
+        self.check_recipe(self.label_tokens, self.class_weights)
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other")
         if self.row_length and self.row_length < self.max_length:
             raise ValueError(
                 f"row_length must be at least max_length: {self.row_length} < {self.max_length}"
-            )
-
-    def _check_decoder(self) -> None:
-        if self.decoder != "crf":
-            return
-        if self.label_tokens == "all":
-            raise ValueError(
-                "--decoder crf and --label-tokens all exclude each other: a CRF is over words, "
-                "each of which has one label, that of its first token"
-            )
-        if self.class_weights != ("none",):
-            raise ValueError(
-                "--decoder crf and --class-weights exclude each other: a CRF has a loss for each "
-                "sentence, and none for each label"
             )
 
     @property

@@ -39,8 +39,9 @@ class TextTagger:
         """What reads texts as the options and the tokenizer, as it stands now, say.
 
         Raises:
-          ValueError: a stride that leaves no room.
+          ValueError: a stride that leaves no room, or a decoder that the model has not.
         """
+        self._words.check_decoder(options.decoder)
         ours = options.aggregation_strategy == "word" and not options.truncation
         limit = self._words.window if ours and options.stride is None else self._words.limit
         return self._reader(limit, truncation=options.truncation, stride=options.stride)

@@ -89,11 +89,19 @@ class WordTagger:
         Raises:
           ValueError: "crf" of a model that has none.
         """
-        if decoder == "crf" and self.crf is None:
-            raise ValueError("the model has no CRF: its decoder may be viterbi or argmax")
+        self.check_decoder(decoder)
         if decoder == "argmax":
             return None
         return Decoding(self.rules, None if decoder == "viterbi" else self.crf)
+
+    def check_decoder(self, decoder: str | None) -> None:
+        """Refuse a decoder that the model has not.
+
+        Raises:
+          ValueError: "crf" of a model that has none.
+        """
+        if decoder == "crf" and self.crf is None:
+            raise ValueError("the model has no CRF: its decoder may be viterbi or argmax")
 
     def tags(
         self,

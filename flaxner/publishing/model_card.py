@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -18,7 +17,6 @@ from flaxner.evaluation.predictions import Predicted
 from flaxner.models.layers.encoder import Encoder
 from flaxner.publishing.card_metadata import card_metadata
 
-RECIPE = ("decoder", "schedule", "head_learning_rate", "layer_decay")
 SCORED_SPLITS = ("validation", "test")
 SHOWN_ERRORS = 5
 WIDGETS = 3
@@ -136,20 +134,11 @@ def _entities(words: Sequence[str], tags: Sequence[str]) -> str:
     return ", ".join(f"{' '.join(words[s.start : s.end])} ({s.type})" for s in tags_to_spans(tags))
 
 
-def recipe(config: TrainConfig) -> dict[str, object]:
-    """Of the settings of loss, rates and weights those that are not at their default."""
-    plain = {field.name: field.default for field in dataclasses.fields(config)}
-    names = [name for name in RECIPE if getattr(config, name) != plain[name]]
-    if config.decoder == "crf":
-        names.append("crf_learning_rate")
-    return {name: getattr(config, name) for name in names}
-
-
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, object]]:
     """What it was trained with, and what came of it, for the table."""
     shown = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "seed")
     rows = [(name, getattr(config, name)) for name in (*shown, "max_length", "precision")]
-    rows += list(recipe(config).items())
+    rows += list(config.recipe.items())
     for name, value in config.departures.items():  # what of its corpus it was trained on, and how
         rows.append((name, " ".join(value) if isinstance(value, tuple) else value))
     rows += [(name, train[name]) for name in ("steps", "best_step") if name in train]

@@ -134,7 +134,7 @@ class Service:
             name, model = self._model(form.model)
             texts, single = asked_texts(form.text, self.settings)
             options = self._options(form)
-            model.texts.reader(options)  # a stride that does not fit
+            model.texts.reader(options)  # a stride or decoder that does not fit
         except ValueError as error:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=texts)
@@ -151,7 +151,7 @@ class Service:
             sentences, single = asked_sentences(form.words, self.settings)
             decoder = Options().changed({"decoder": form.decoder or self.settings.decoder}).decoder
             limit = model.words.checked_window(form.max_length)
-            model.words.decoding(decoder)  # refused here, and not where others' requests wait
+            model.words.check_decoder(decoder)
         except ValueError as error:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=sentences)

@@ -42,9 +42,12 @@ class Softmax:
 
     Attributes:
       weights: of each label in the loss; None: all 1.
+      smoothing: share of each word's loss that all labels have alike (Szegedy et al. 2016), as
+        torch's cross_entropy(label_smoothing=...) has it.
     """
 
     weights: tuple[float, ...] | None = None
+    smoothing: float = 0.0
 
     inputs: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -71,10 +74,22 @@ class Softmax:
         losses_BL = optax.softmax_cross_entropy_with_integer_labels(
             logits_BLC.astype(jnp.float32), safe_BL
         )
+        if self.smoothing:
+            losses_BL = (1 - self.smoothing) * losses_BL
+            losses_BL += self.smoothing * self._mean_over_labels(logits_BLC, safe_BL)
         if self.weights is None:
             return jnp.sum(losses_BL, where=labelled_BL), jnp.sum(labelled_BL)
         weights_BL = jnp.where(labelled_BL, jnp.asarray(self.weights, jnp.float32)[safe_BL], 0.0)
         return jnp.sum(losses_BL * weights_BL), jnp.sum(weights_BL)
+
+    def _mean_over_labels(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
+        """The mean of the losses of all labels (B, L), weighed by each one's own weight."""
+        losses_BLC = -jax.nn.log_softmax(logits_BLC.astype(jnp.float32))
+        if self.weights is None:
+            return jnp.mean(losses_BLC, axis=-1)
+        weights_C = jnp.asarray(self.weights, jnp.float32)
+        # The caller multiplies by the weight of the word's own label, which torch does not here.
+        return jnp.mean(losses_BLC * weights_C, axis=-1) / weights_C[labels_BL]
 
     def predict(self, logits_BLC: jax.Array) -> jax.Array:
         """The likeliest label of each position, int32 (B, L)."""

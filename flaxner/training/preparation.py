@@ -20,6 +20,7 @@ from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_l
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model, Params
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
@@ -98,6 +99,8 @@ def prepare(config: TrainConfig) -> Prepared:
         )
         tokenizer = load_tokenizer(loaded.folder)
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
+    rates = {name: getattr(config, name) for name in EncoderConfig.DROPOUTS}
+    model = dataclasses.replace(model, config=model.config.with_dropout(rates))
     spaced = give_prefix_space(tokenizer)
     _check_fit(config, model, tokenizer)
     later = scheme.inside if config.label_tokens == "all" else None

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from flaxner.config.recipes import CRF
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.chains import sentence_borders
@@ -143,7 +144,8 @@ def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:
       ValueError: `class_weights` names a type that the corpus has not.
     """
     config, scheme = prepared.config, prepared.scheme
-    if config.decoder == "crf":
+    if config.decoder == CRF:
         sizes = [len(sentence.words) for sentence in prepared.corpora["train"]]
         return Crf(rules(scheme.tags, "IOB2"), sentence_borders(sizes), batches.most_words)
-    return Softmax(label_weights(config.class_weights, scheme, batches.segments.labels))
+    weights = label_weights(config.class_weights, scheme, batches.segments.labels)
+    return Softmax(weights, config.label_smoothing)

@@ -37,6 +37,13 @@ class EncoderConfig:
         "quantization_config": (None,),
     }
 
+    # What a run may set of dropout -> the fields that say it here.
+    DROPOUTS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dropout": ("hidden_dropout_prob",),
+        "attention_dropout": ("attention_probs_dropout_prob",),
+        "head_dropout": ("classifier_dropout",),
+    }
+
     # field -> its name in config.json, where that is another
     THEIRS: ClassVar[Mapping[str, str]] = {}
 
@@ -87,6 +94,29 @@ class EncoderConfig:
         fields = dataclasses.asdict(self)
         fields.pop("num_labels")
         return {self.THEIRS.get(name, name): value for name, value in fields.items()}
+
+    def with_dropout(self, rates: Mapping[str, float | None]) -> Self:
+        """These settings with other dropout rates.
+
+        Args:
+          rates: key of DROPOUTS -> rate; None leaves it as it is.
+
+        Raises:
+          ValueError: a rate that this encoder has not.
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        changes: dict[str, Any] = {}
+        for name, rate in rates.items():
+            if rate is None:
+                continue
+            fields = self.DROPOUTS[name]
+            if not known.issuperset(fields):
+                raise ValueError(
+                    f"{self.model_type} has no {name} of its own, it is the dropout of its hidden "
+                    f"states: set dropout instead of {name}"
+                )
+            changes |= dict.fromkeys(fields, rate)
+        return dataclasses.replace(self, **changes) if changes else self
 
     @property
     def positions(self) -> int:

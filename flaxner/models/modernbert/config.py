@@ -25,6 +25,12 @@ class ModernBertConfig(EncoderConfig):
         "head_dim": (None,),
     }
 
+    DROPOUTS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dropout": ("embedding_dropout", "mlp_dropout"),
+        "attention_dropout": ("attention_dropout",),
+        "head_dropout": ("classifier_dropout",),
+    }
+
     model_type: str = "modernbert"
     vocab_size: int = 50368
     intermediate_size: int = 1152

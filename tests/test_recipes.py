@@ -1,0 +1,142 @@
+"""The settings of recipes: each does what its paper, or torch, says it does."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.segments import IGNORED_LABEL
+from flaxner.models.layers.config import EncoderConfig
+from flaxner.training.loss import Softmax
+from flaxner.training.optimizer import (
+    SCHEDULES,
+    decay_mask,
+    linear_schedule,
+    make_optimizer,
+    optimizer_of,
+)
+from flaxner.training.rates import peak_rates
+from tests.compare import scaled_close
+from tests.families import each_family
+
+
+def settings(**changes):
+    return TrainConfig(dataset="flaxner:embedded", model="flaxner:tiny", **changes)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+def test_schedules_are_those_of_transformers(name, warmup):
+    torch = pytest.importorskip("torch")
+    import transformers
+
+    theirs = getattr(transformers, f"get_{name}_schedule_with_warmup")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-2)
+    steps, first = 20, round(20 * warmup)
+    plan = theirs(optimizer, first, *(() if name == "constant" else (steps,)))
+    ours = SCHEDULES[name](2e-2, steps, warmup)
+    for step in range(steps):
+        np.testing.assert_allclose(ours(step), plan.get_last_lr()[0], rtol=1e-5, atol=1e-9)
+        optimizer.step()
+        plan.step()
+
+
+def test_rates_of_parts_are_torchs_groups_of_parameters():
+    """Weight decay goes with each group's own rate."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    shapes = {"layers/0/kernel": (4, 3), "layers/1/bias": (3,), "classifier/kernel": (3, 2)}
+    peaks = {"layers/0/kernel": 1e-3, "classifier/kernel": 5e-2}
+    start = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
+    theirs = {path: torch.nn.Parameter(torch.tensor(value)) for path, value in start.items()}
+    decays = decay_mask(start)
+    reference = torch.optim.AdamW(
+        [
+            {"params": [p], "lr": peaks.get(path, 1e-2), "weight_decay": 0.1 * decays[path]}
+            for path, p in theirs.items()
+        ]
+    )
+    plan = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: max(0.0, 1 - step / 10))
+    others = {path: linear_schedule(peak, 10, 0.0) for path, peak in peaks.items()}
+    optimizer = make_optimizer(linear_schedule(1e-2, 10, 0.0), weight_decay=0.1, others=others)
+    params, opt_state = start, optimizer.init(start)
+    for _ in range(10):
+        grads = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
+        for path, grad in grads.items():
+            theirs[path].grad = torch.tensor(grad)
+        torch.nn.utils.clip_grad_norm_(list(theirs.values()), 1.0)
+        reference.step()
+        plan.step()
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = {path: params[path] + updates[path] for path in params}
+    ours = {path: np.asarray(value) for path, value in params.items()}
+    scaled_close("optimizer", ours, {k: v.detach().numpy() for k, v in theirs.items()})
+
+
+@each_family
+def test_every_parameter_has_the_rate_of_its_place(family):
+    """The top layer has the whole rate, each lower one a half; the head and the CRF their own."""
+    model = dataclasses.replace(family.model(), crf=True)
+    layers = model.config.num_hidden_layers
+    config = settings(
+        learning_rate=1.0, layer_decay=0.5, head_learning_rate=7.0, decoder="crf",
+        crf_learning_rate=9.0,
+    )  # fmt: skip
+    peaks = peak_rates(config, model)
+    for path in model.shapes:
+        rate = peaks.get(path, config.learning_rate)
+        part, *rest = path.split("/")
+        if part == "crf":
+            assert rate == 9.0
+        elif part in ("classifier", "head_dense", "head_norm"):
+            assert rate == 7.0
+        elif part == "layers":
+            assert rate == 0.5 ** (layers - 1 - int(rest[0]))
+        elif part == "final_norm":
+            assert rate == 1.0
+        else:
+            assert rate == 0.5**layers, path
+    assert peak_rates(settings(), family.model()) == {}
+
+
+def test_the_settings_reach_the_optimizer():
+    config = settings(schedule="cosine", learning_rate=1e-2, warmup_ratio=0.0)
+    schedule, _ = optimizer_of(config, 10, None)
+    np.testing.assert_allclose(schedule(5), 5e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, (0.25, 3.0, 1.0, 2.0, 0.5)])
+def test_label_smoothing_is_torchs(weights):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 7, 5)).astype(np.float32)
+    labels = rng.integers(0, 5, (3, 7)).astype(np.int32)
+    labels[rng.random((3, 7)) < 0.5] = IGNORED_LABEL
+    total, weight = Softmax(weights, 0.2).loss(logits, labels)
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits).reshape(-1, 5),
+        torch.tensor(labels.reshape(-1)).long(),
+        weight=None if weights is None else torch.tensor(weights),
+        label_smoothing=0.2,
+    )
+    np.testing.assert_allclose(total / weight, expected.item(), rtol=1e-6)
+
+
+@each_family
+def test_dropout_is_set_by_its_name_or_refused(family):
+    config = family.model().config
+    known = {field.name for field in dataclasses.fields(config)}
+    assert set(config.DROPOUTS) == set(EncoderConfig.DROPOUTS)
+    assert config.with_dropout(dict.fromkeys(config.DROPOUTS)) == config
+    for name, fields in config.DROPOUTS.items():
+        if known.issuperset(fields):
+            changed = config.with_dropout({name: 0.35})
+            differ = {f for f in known if getattr(changed, f) != getattr(config, f)}
+            assert differ == set(fields)
+            assert {getattr(changed, field) for field in fields} == {0.35}
+            assert any(changed.to_hf().values())
+        else:
+            assert name == "head_dropout"
+            with pytest.raises(ValueError, match="has no head_dropout of its own"):
+                config.with_dropout({name: 0.35})
