@@ -2,12 +2,17 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from flaxner.config.train import TrainConfig
 from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.lookup import _multiplied, lookup
 from flaxner.models.vectors import StaticConfig, StaticModel
 from flaxner.training.program import make_program
+from tests.compare import assert_close
 from tests.families import LEADS, each_network
 
 WIDE = re.compile(r"stablehlo\.dot_general.*: \(tensor<[\dx]*xf32>, ")
@@ -61,6 +66,48 @@ def test_the_taggers_of_static_vectors_are_float32():
     found = products(lowered(model, "cuda"))
     assert len(found) == 6
     assert not [line for line in found if "precision = [HIGHEST, HIGHEST]" not in line]
+
+
+def test_gpus_round_where_they_multiply():
+    """Elsewhere a product is float32 and converted: there the compilers make one kernel of it."""
+    narrow = re.compile(
+        r"dot_general.*\(tensor<[\dx]*bf16>, tensor<[\dx]*bf16>\) -> tensor<[\dx]*(\w+)>"
+    )
+    model = LEADS["bert"].model(Compute.on("gpu", "bfloat16"))
+    results = {p: narrow.findall(lowered(model, p)) for p in ("cuda", "tpu")}
+    assert set(results["tpu"]) == {"f32"}
+    assert len(results["cuda"]) == len(results["tpu"])
+    assert results["cuda"].count("bf16") > results["cuda"].count("f32") > 0
+
+
+@each_network
+def test_small_tables_are_not_scattered_on_gpus(family):
+    """GPUs scatter by atomic operations, in whatever order they come."""
+    text = lowered(family.model(Compute.on("gpu", "bfloat16")), "cuda")
+    scattered = re.findall(r"stablehlo\.scatter.*?tensor<([\dx]*)xf32>", text)
+    assert not [shape for shape in scattered if shape.count("x") == 1]  # a table has two sides
+    for platform in ("cpu", "tpu"):
+        kind = Compute.on(platform, "float32")
+        assert "stablehlo.scatter" in lowered(family.model(kind), platform)
+
+
+@pytest.mark.parametrize("rows", [2, 30])
+def test_a_product_gives_the_gradient_of_a_table(rows):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, rows, (4, 50)).astype(np.int32)
+    gradient = rng.standard_normal((4, 50, 8)).astype(np.float32)
+    theirs = jax.vjp(lambda table: jnp.take(table, ids, axis=0), jnp.zeros((rows, 8)))[1](gradient)
+    ours = jax.vjp(lambda table: lookup(table, ids), jnp.zeros((rows, 8)))[1](gradient)
+    assert_close("exact", ours[0], theirs[0])
+    exact = np.zeros((rows, 8))
+    np.add.at(exact, ids, gradient.astype(np.float64))
+    np.testing.assert_allclose(_multiplied(ids, gradient, rows), exact, atol=2e-6)
+    narrow = jax.vjp(lambda table: lookup(table, ids), jnp.zeros((rows, 8), jnp.bfloat16))[1]
+    (rounded,) = narrow(gradient.astype(jnp.bfloat16))  # summed in float32, rounded once
+    assert rounded.dtype == jnp.bfloat16
+    sums = np.zeros((rows, 8))
+    np.add.at(sums, ids, gradient.astype(jnp.bfloat16).astype(np.float64))
+    np.testing.assert_allclose(rounded.astype(np.float32), sums, rtol=2**-8, atol=1e-5)
 
 
 @each_network

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from flaxner.data.packing import plan_rows
+from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, make_mesh, place_tree, replicated
 
 ROW_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
@@ -166,7 +167,10 @@ class Predictor:
             return forward(params, *inputs)
 
         self._forward = jax.jit(
-            counted, in_shardings=(whole, spread, spread, spread), out_shardings=spread
+            counted,
+            in_shardings=(whole, spread, spread, spread),
+            out_shardings=spread,
+            compiler_options=compiler_options(mesh),
         )
 
     def submit(self, input_ids: np.ndarray, starts: np.ndarray) -> Pending:

@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from flaxner.data.segments import IGNORED_LABEL
+from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
@@ -119,14 +120,21 @@ def make_steps(
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
     placed = tree_shardings(mesh, state_shapes(model, optimizer))
+    options = compiler_options(mesh)
     return Steps(
         train=jax.jit(
             train,
             in_shardings=(placed, spread),
             out_shardings=(placed, whole),
             donate_argnums=0,
+            compiler_options=options,
         ),
-        predict=jax.jit(predict, in_shardings=(placed.params, spread), out_shardings=whole),
+        predict=jax.jit(
+            predict,
+            in_shardings=(placed.params, spread),
+            out_shardings=whole,
+            compiler_options=options,
+        ),
         traces=traces,
     )
 

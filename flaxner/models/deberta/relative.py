@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flaxner.models.layers.attention import zero_with_gradient
 from flaxner.models.layers.blocks import LayerNorm
 from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.lookup import lookup
 
 Array = jax.Array
 
@@ -60,7 +61,5 @@ class RelativeTable(NamedTuple):
             # An element of the bias that dropout scales or zeroes is no longer the same for all.
             changed_RD = dropout(jnp.ones_like(keys_RD), rate, key) - 1
             keys_RD += changed_RD * zero_with_gradient(self.bias_D)
-        queries_ED, keys_ED = (
-            jnp.take(x_RD, self.rows_E, axis=0) for x_RD in (queries_RD, keys_RD)
-        )
+        queries_ED, keys_ED = (lookup(x_RD, self.rows_E) for x_RD in (queries_RD, keys_RD))
         return queries_ED, keys_ED

@@ -13,6 +13,7 @@ from flax import nnx
 
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense
+from flaxner.models.layers.lookup import Embed
 
 Initializer = Callable[..., jax.Array]
 
@@ -81,9 +82,9 @@ def norm(
     )
 
 
-def table(rows: int, width: int, scale: float | Initializer, rngs: nnx.Rngs) -> nnx.Embed:
+def table(rows: int, width: int, scale: float | Initializer, rngs: nnx.Rngs) -> Embed:
     """A table of vectors, float32, drawn from a normal distribution of width `scale`."""
-    return nnx.Embed(
+    return Embed(
         rows,
         width,
         embedding_init=_initializer(scale),

@@ -65,15 +65,35 @@ def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> 
     return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
 
 
-def _wide(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = ()) -> Array:
+def _wide(
+    a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = (), out: Any = jnp.float32
+) -> Array:
     # TPUs take float16 for bfloat16 at a lower precision; for bfloat16 there is only one.
     return jax.lax.dot_general(
         a,
         b,
         (axes, (batch, batch)),
         precision=None if a.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=out,
     )
+
+
+def _rounded(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...], out: Any) -> Array:
+    """A product that is summed in float32 and rounded to a dtype.
+
+    NVIDIA's libraries do both in one kernel where the product itself has that dtype, and write
+    float32 for another kernel to convert where it has not: 17% of BERT-base's traffic.
+    """
+
+    def here(a: Array, b: Array) -> Array:
+        return _wide(a, b, axes, batch, out)
+
+    def after(a: Array, b: Array) -> Array:
+        return _wide(a, b, axes, batch).astype(out)
+
+    if out == jnp.float32:
+        return here(a, b)
+    return jax.lax.platform_dependent(a, b, cuda=here, default=after)
 
 
 def _turned_product(a: Array, b: Array, lead: tuple[int, ...]) -> Array:
@@ -103,7 +123,7 @@ def _turned_product(a: Array, b: Array, lead: tuple[int, ...]) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _narrow_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
     axes, lead = ((a.ndim - 1,), (b.ndim - 2,)), tuple(range(b.ndim - 2))
-    return _wide(a.astype(dtype), b.astype(dtype), axes, lead).astype(out)
+    return _rounded(a.astype(dtype), b.astype(dtype), axes, lead, out)
 
 
 def _product_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
@@ -116,7 +136,7 @@ def _product_backward(dtype: Any, out: Any, kept: Any, gradient: Array) -> tuple
     a, b, of_a, of_b = kept
     axes, lead = ((a.ndim - 1,), (b.ndim - 1,)), tuple(range(b.ndim - 2))
     gradient = gradient.astype(dtype)
-    d_a = _wide(gradient, b, axes, lead).astype(of_a.dtype)
+    d_a = _rounded(gradient, b, axes, lead, of_a.dtype)
     return d_a, _turned_product(a, gradient, lead).astype(of_b.dtype)
 
 

@@ -1,0 +1,14 @@
+"""What XLA is told when it compiles a step for a kind of device, whatever XLA_FLAGS say."""
+
+from __future__ import annotations
+
+from jax.sharding import Mesh
+
+# On GPUs: sums whose order is left to chance, such as scatters by atomic operations, are written in
+# another way, so that a run repeats and resumes bit for bit.
+GPU = {"xla_gpu_exclude_nondeterministic_ops": True}
+
+
+def compiler_options(mesh: Mesh) -> dict[str, bool | int | str] | None:
+    """Options for `jax.jit` of a program on this mesh; None: the compiler's own."""
+    return dict(GPU) if mesh.devices.flat[0].platform == "gpu" else None
