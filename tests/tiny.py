@@ -21,12 +21,16 @@ def tiny_config(**changes):
     return BertConfig(**{**SIZES, "num_labels": 5, **changes})
 
 
-def random_segments(rng, lengths, *, vocab=99, labels=5):
-    """A tokenised corpus of random tokens: one segment a sentence, two thirds labelled."""
+def random_segments(rng, lengths, *, vocab=99, labels=5, sep=False):
+    """A tokenised corpus of random tokens: one segment a sentence, two thirds labelled.
+
+    With `sep` the last token of a segment is none of them, as [SEP] is not.
+    """
     total = int(np.sum(lengths))
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     labelled = rng.random(total) < 2 / 3
     labelled[starts[:-1]] = False  # [CLS]
+    labelled[starts[1:] - 1] &= not sep
     words = np.where(labelled, np.cumsum(labelled) - 1, -1).astype(np.int32)
     gold = np.where(labelled, rng.integers(0, labels, total), IGNORED_LABEL).astype(np.int32)
     return Segments(

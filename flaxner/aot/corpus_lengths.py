@@ -11,7 +11,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments, align
 from flaxner.models.scratch import tokenizer_of
-from flaxner.training.preparation import load_corpora
+from flaxner.training.preparation import load_corpora, with_context
 
 CONLL_WORDS = 203_621
 # Tokens of a word, [CLS] and [SEP] left out: CoNLL-2003's, with BERT's cased vocabulary.
@@ -48,6 +48,7 @@ def measure_corpus(config: TrainConfig) -> Measured:
     except ValueError:
         return _estimated(config, train)
     segments = align(train.sentences, tokenizer, None, config.max_length)
+    segments = with_context(segments, train, config)
     source = f"{len(train):,} sentences of {train.source}, tokenised"
     return Measured(segments, _labels(train), source, len(tokenizer))
 
@@ -59,7 +60,8 @@ def _estimated(config: TrainConfig, train: Corpus) -> Measured:
         f"{len(train):,} sentences of {train.source}, words times {TOKENS_A_WORD:.2f} tokens as in "
         f"CoNLL-2003: the tokenizer of {config.model} is not at hand"
     )
-    return Measured(segments_of(lengths, config.max_length), _labels(train), source)
+    segments = with_context(segments_of(lengths, config.max_length), train, config)
+    return Measured(segments, _labels(train), source)
 
 
 def _labels(train: Corpus) -> int:

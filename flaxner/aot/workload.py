@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.config.train import TrainConfig
+from flaxner.data.documents import DocumentSegments, in_documents
 from flaxner.data.segments import Segments, windows
 from flaxner.files import read_json
 from flaxner.models.checks import check_config
@@ -77,6 +78,8 @@ LENGTHS_SOURCE = (
     "CoNLL-2003's counts (14,041 sentences, 280,089 tokens), lengths from a gamma distribution "
     "with its mean of 20 and 99th percentile of 56"
 )
+CONLL_DOCUMENTS = 946  # Tjong Kim Sang and De Meulder 2003, table 1
+ASSUMED = "documents of 15 sentences, CoNLL-2003's mean"
 
 
 def conll_lengths() -> np.ndarray:
@@ -139,6 +142,8 @@ def plan(
         source = f"{len(lengths):,} sentences given"
     else:
         segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
+    if config.in_documents and not isinstance(segments, DocumentSegments):
+        segments, source = _in_documents(segments, config.max_length), f"{source}; {ASSUMED}"
     batches = train_batches(config, segments, chips)
     return Workload(
         sentences=segments.num_sentences,
@@ -148,9 +153,16 @@ def plan(
         steps_per_epoch=batches.steps_per_epoch,
         fill=batches.fill(),
         evaluation_rows=math.ceil(config.eval_batch_size / chips) * chips,
-        tokens=len(segments.input_ids),
+        tokens=sum(batches.tokens_at(step) for step in range(batches.steps_per_epoch)),
         source=source,
     )
+
+
+def _in_documents(segments: Segments, limit: int) -> DocumentSegments:
+    """Sentences in documents of CoNLL-2003's mean size."""
+    count = segments.num_sentences
+    documents = np.arange(count) * CONLL_DOCUMENTS // CONLL_SENTENCES
+    return in_documents(segments, documents.tolist(), limit)
 
 
 @functools.cache

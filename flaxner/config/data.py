@@ -8,6 +8,8 @@ import math
 from flaxner.config.fields import setting
 
 WEIGHTINGS = ("none", "balanced", "sqrt")
+CONTEXTS = ("sentences", "document")
+CONTEXT_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,19 @@ class DataSettings:
     data_seed: int = setting(
         0, "of what is held out, folded and sampled, whatever --seed is", low=0
     )
+    context: str = setting(
+        "sentences",
+        "what a word sees: its sentence, or windows of --max-length filled with the consecutive "
+        "sentences of its document",
+        choices=CONTEXTS,
+    )
+    context_share: float = setting(
+        CONTEXT_SHARE,
+        "with --context document: share of the sentences that an epoch shows alone, so that the "
+        "model serves both",
+        low=0,
+        high=1,
+    )
     label_tokens: str = setting(
         "first",
         "tokens of a word that the loss counts: first, or all (later ones as I-); words are "
@@ -66,6 +81,11 @@ class DataSettings:
         """Those of these settings that are not at their default."""
         fields = [(field.name, field.default) for field in dataclasses.fields(DataSettings)]
         return {name: getattr(self, name) for name, plain in fields if getattr(self, name) != plain}
+
+    @property
+    def in_documents(self) -> bool:
+        """Whether words see the sentences around theirs."""
+        return self.context == "document"
 
     def check_data(self, validation_file: object) -> None:
         """Refuse settings that do not fit each other.
@@ -92,6 +112,15 @@ class DataSettings:
             raise ValueError(f"fold must be at most cross_validation: {self.fold} > {folds}")
         if self.few_shot and self.train_fraction < 1:
             raise ValueError("--few-shot and --train-fraction exclude each other")
+        if self.few_shot and self.in_documents:
+            raise ValueError(
+                "--few-shot takes single sentences, which have no document around them: it and "
+                "--context document exclude each other"
+            )
+        if self.context_share != CONTEXT_SHARE and not self.in_documents:
+            raise ValueError(
+                f"--context-share is for --context document: {self.context_share} was given"
+            )
 
     def _check_types(self) -> None:
         renamed = renamings(self.map_types)

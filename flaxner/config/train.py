@@ -17,6 +17,7 @@ from flaxner.config.fields import setting as _setting
 from flaxner.config.recipes import RecipeSettings
 
 SPLITS = ("train", "validation", "test")
+SHORTEST_OF_DOCUMENTS = 128  # tokens of a window with document context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +171,12 @@ class TrainConfig(RecipeSettings, DataSettings):
         if self.row_length and self.row_length < self.max_length:
             raise ValueError(
                 f"row_length must be at least max_length: {self.row_length} < {self.max_length}"
+            )
+
+        if self.in_documents and self.max_length < SHORTEST_OF_DOCUMENTS:
+            raise ValueError(
+                f"--context document needs windows of at least {SHORTEST_OF_DOCUMENTS} tokens, in "
+                f"less there is hardly a second sentence: max_length is {self.max_length}"
             )
 
     @property

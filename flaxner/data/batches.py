@@ -50,6 +50,11 @@ class TrainBatches:
         """Steps of the whole run."""
         return math.ceil(self.steps_per_epoch * self.epochs - 1e-9)
 
+    @property
+    def described(self) -> str:
+        """What a step holds, for a message."""
+        return f"{self.batch_size} sentences"
+
     def at(self, step: int, part: Part = WHOLE) -> Rows:
         """The rows of step `step` (0 is the first) that belong to `part`.
 

@@ -1,8 +1,9 @@
 r"""Any word or tag as one column of a line that is split at white space, and back.
 
 What would break the line apart is written as `\u{HEX}`: white space and line ends of every kind,
-halves of surrogate pairs, an empty word (`\u{}`), the minus of a word `-X-` (conlleval's own mark
-of a border), and the backslash of a word that looks like such an escape. All else stands as it is.
+halves of surrogate pairs, an empty word (`\u{}`), the first minus of a word `-X-` (conlleval's own
+mark of a border) or `-DOCSTART-` (that of a document), and the backslash of a word that looks like
+such an escape. All else stands as it is.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import re
 # \s is less than what str.split() splits at, and that less than what breaks a line somewhere.
 _BREAKING = re.compile(r"[\s\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]*)\}")
-_BORDER = "-X-"
+DOCUMENT_MARK = "-DOCSTART-"
+_BORDERS = ("-X-", DOCUMENT_MARK)
 
 
 def escape(text: str) -> str:
     """A word or a tag as one column of a prediction file; what it is, the module says."""
     if not text:
         return "\\u{}"
-    if text == _BORDER:
+    if text in _BORDERS:
         return _escaped("-") + text[1:]
     text = _ESCAPE.sub(lambda found: _escaped("\\") + found[0][1:], text)
     return _BREAKING.sub(lambda found: _escaped(found[0]), text)

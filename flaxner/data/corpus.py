@@ -51,6 +51,7 @@ class Corpus:
       notes: what the reader chose or passed over, a sentence each.
       format: name of the reader.
       absent_types: types it was annotated with, though no sentence of it has them (any more).
+      unmarked: the sources in which nothing marks documents: each counts as one document.
     """
 
     sentences: list[Sentence]
@@ -60,12 +61,18 @@ class Corpus:
     notes: tuple[str, ...] = ()
     format: str = ""
     absent_types: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sentences)
 
     def __iter__(self) -> Iterator[Sentence]:
         return iter(self.sentences)
+
+    @property
+    def documents(self) -> list[int | None]:
+        """The document of each sentence."""
+        return [sentence.document for sentence in self.sentences]
 
     @property
     def words(self) -> int:
@@ -124,17 +131,21 @@ def read_dataset(
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:
-    """Several corpora as one, in their order; their documents stay apart."""
+    """Several corpora as one, in their order; their documents stay apart.
+
+    Sentences of a corpus that belong to no document it marks are one of their own.
+    """
     if len(corpora) == 1:
         return corpora[0]
     sentences: list[Sentence] = []
     notes: list[str] = []
     shift = 0
     for corpus in corpora:
-        numbers = [s.document for s in corpus if s.document is not None]
-        for words, tags, number in ((s.words, s.tags, s.document) for s in corpus):
-            sentences.append(Sentence(words, tags, None if number is None else number + shift))
-        shift += max(numbers, default=-1) + 1
+        highest = max((n for n in corpus.documents if n is not None), default=-1)
+        for s in corpus:
+            number = highest + 1 if s.document is None else s.document
+            sentences.append(Sentence(s.words, s.tags, number + shift))
+        shift += highest + 1 + (None in corpus.documents)
         notes += [f"{corpus.source}: {note}" for note in corpus.notes]
     schemes, formats = (
         " + ".join(dict.fromkeys(getattr(corpus, name) for corpus in corpora))
@@ -142,7 +153,8 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     )
     source = " + ".join(corpus.source for corpus in corpora)
     repaired = sum(corpus.repaired for corpus in corpora)
-    return Corpus(sentences, source, schemes, repaired, tuple(notes), formats)
+    unmarked = tuple(source for corpus in corpora for source in corpus.unmarked)
+    return Corpus(sentences, source, schemes, repaired, tuple(notes), formats, unmarked=unmarked)
 
 
 def is_file(source: str, split: str | None) -> bool:
@@ -164,6 +176,7 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
     counts: Counter[tuple[str, ...]] = Counter()
     types: set[str] = set()
+    documents: dict[object, int] = {}
     longest = (0, 0)  # words of the longest sentence, and its line
     for raw in raws:
         tags = patterns.get(raw.tags)
@@ -179,7 +192,10 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         if len(raw.words) > longest[0]:
             longest = (len(raw.words), raw.line)
         counts[raw.tags] += 1
-        sentences.append(Sentence(raw.words, tags, raw.document))
+        document = raw.document
+        if document is not None:
+            document = documents.setdefault(document, len(documents))
+        sentences.append(Sentence(raw.words, tags, document))
     if not sentences:
         why = "; ".join(notes.lines()) or "there is no sentence in it"
         raise BadCorpus(source, 1, f"the corpus is empty: {why}")
@@ -189,7 +205,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
             pairs[pair] += count
     scheme, repaired = detect_scheme(pairs)
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
-    return Corpus(sentences, source, scheme, repaired, said, format_name)
+    unmarked = () if documents else (source,)
+    return Corpus(sentences, source, scheme, repaired, said, format_name, unmarked=unmarked)
 
 
 def _check_limits(raw: Raw, source: str, types: int) -> None:

@@ -52,12 +52,29 @@ def plan_rows(lengths: np.ndarray, row_length: int) -> list[Row]:
     Raises:
       ValueError: a segment longer than a row.
     """
+    return best_fit(lengths, np.argsort(-lengths, kind="stable"), row_length)
+
+
+def best_fit(lengths: np.ndarray, order: np.ndarray, row_length: int) -> list[Row]:
+    """Put segments, one after the other, into the fullest row that has room for them.
+
+    Args:
+      lengths: tokens of each segment.
+      order: in which they come, indices into `lengths`.
+      row_length: tokens of a row.
+
+    Returns:
+      rows of indices into `lengths`, in the order in which they were begun.
+
+    Raises:
+      ValueError: a segment longer than a row.
+    """
     if len(lengths) and int(lengths.max()) > row_length:
         raise ValueError(f"a segment of {lengths.max()} tokens does not fit a row of {row_length}")
     rows: list[Row] = []
     open_rows: list[list[int]] = [[] for _ in range(row_length + 1)]  # by the room left
     rooms = 0  # bit r is set when some row has r tokens left: the best fit is one bit scan
-    for index in np.argsort(-lengths, kind="stable").tolist():
+    for index in order.tolist():
         length = int(lengths[index])
         fitting = rooms >> length
         if fitting:

@@ -145,7 +145,7 @@ def _tokens(encoding: Any, count: int, unknown: int) -> tuple[np.ndarray, np.nda
     return ids[order], word_ids[order]
 
 
-Window = tuple[int, int, int, int]  # first word, end word, first owned word, end of owned words
+Window = tuple[int, int, int, int]  # first item, end item, first owned item, end of owned items
 
 
 def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
@@ -153,7 +153,21 @@ def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
     if len(word_ids) <= capacity:
         return [(0, count, 0, count)]
     sizes = np.minimum(np.bincount(word_ids, minlength=count), capacity)
-    ends = np.concatenate([[0], np.cumsum(sizes)])
+    return cut(np.concatenate([[0], np.cumsum(sizes)]), capacity, capacity // 4)
+
+
+def cut(ends: np.ndarray, capacity: int, overlap: int) -> list[Window]:
+    """Windows over items in a row: words, or whole sentences.
+
+    Each window is as long as it may be. An item of two windows is owned by the one that shows
+    more on the side where it shows less: the border lies nearest to the middle of the overlap.
+
+    Args:
+      ends: tokens before each item, and of all; no item is larger than `capacity`.
+      capacity: tokens of a window, at most.
+      overlap: tokens that a window repeats of the one before, at most.
+    """
+    count = len(ends) - 1
     spans = []
     first = 0
     while True:
@@ -161,8 +175,8 @@ def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
         spans.append((first, last))
         if last == count:
             break
-        # Step back a quarter for context, but never so far that the next word does not fit.
-        back = max(ends[last] - capacity // 4, ends[last + 1] - capacity)
+        # Step back for context, but never so far that the next item does not fit.
+        back = max(ends[last] - overlap, ends[last + 1] - capacity)
         first = max(first + 1, int(np.searchsorted(ends, back, side="left")))
     borders = [0]
     for (_, last), (following, _) in itertools.pairwise(spans):

@@ -13,6 +13,7 @@ import numpy as np
 
 from flaxner.config.data import DataSettings, renamings
 from flaxner.data.corpus import Corpus, Sentence, entity_counts
+from flaxner.data.documents import document_numbers
 from flaxner.data.tags import OUTSIDE
 
 # Numbers of the random streams, so that no two choices share one.
@@ -36,7 +37,8 @@ def select(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, C
     if settings.held_out or settings.cross_validation:
         selected = _with_validation(selected, settings)
     if settings.train_fraction < 1:
-        selected["train"] = fraction(selected["train"], settings.train_fraction, settings.data_seed)
+        taken = fraction_of_documents if settings.in_documents else fraction
+        selected["train"] = taken(selected["train"], settings.train_fraction, settings.data_seed)
     elif settings.few_shot:
         selected["train"] = few_shot(selected["train"], settings.few_shot, settings.data_seed)
     kept = selected["train"]
@@ -86,16 +88,19 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
         raise ValueError(f"{flag} is for corpora without a validation split: there is {there}")
     share = settings.held_out
     shares = [1 / folds] * folds if folds else [share, 1 - share]
-    part = divide(train.sentences, shares, seed)
+    part = divide(train.sentences, shares, seed, whole_documents=settings.in_documents)
     if len(set(part.tolist())) < len(shares):
         many = f"{len({sentence.words for sentence in train})} different sentences"
+        if settings.in_documents:
+            many = f"{len(_documents(train.sentences))} documents, which stay whole"
         raise ValueError(f"{flag} cannot divide {train.source}: it has {many}")
     if folds and not settings.fold:
         return dict(corpora)
     held = part == max(settings.fold - 1, 0)
     name = f"fold {settings.fold} of {folds}" if folds else "held out"
     count = f"{held.sum():,} of {len(train):,}"
-    note = f"{count} sentences are for validation ({name}, data seed {seed})"
+    whole = "in whole documents, " if settings.in_documents else ""
+    note = f"{count} sentences are for validation ({name}, {whole}data seed {seed})"
     divided = {
         "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
         "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
@@ -112,21 +117,26 @@ def _order(count: int, seed: int, stream: int) -> list[int]:
     return np.random.Generator(np.random.Philox(key=[seed, stream])).permutation(count).tolist()
 
 
-def divide(sentences: Sequence[Sentence], shares: Sequence[float], seed: int) -> np.ndarray:
+def divide(
+    sentences: Sequence[Sentence],
+    shares: Sequence[float],
+    seed: int,
+    *,
+    whole_documents: bool = False,
+) -> np.ndarray:
     """The part of each sentence, so that every part has its share of every type.
 
-    Equal sentences come into one part, so that none is trained on and validated on. Rare types
-    are divided first (the iterative stratification of Sechidis et al. 2011).
+    Equal sentences come into one part, so that none is trained on and validated on; or all of a
+    document does. Rare types are divided first (the iterative stratification of Sechidis et al.
+    2011).
 
     Args:
       sentences: of the corpus.
       shares: of each part; they sum to 1.
       seed: of the order in which sentences are taken.
+      whole_documents: documents are divided, whatever sentences they share.
     """
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for index, sentence in enumerate(sentences):
-        groups.setdefault(sentence.words, []).append(index)
-    members = list(groups.values())
+    members = _documents(sentences) if whole_documents else _equal(sentences)
     types = [entity_counts([sentences[i] for i in group]) for group in members]
     totals: Counter[str] = Counter()
     for counts in types:
@@ -150,12 +160,39 @@ def divide(sentences: Sequence[Sentence], shares: Sequence[float], seed: int) ->
     return part_of
 
 
+def _equal(sentences: Sequence[Sentence]) -> list[list[int]]:
+    """Sentences of the same words, together."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, sentence in enumerate(sentences):
+        groups.setdefault(sentence.words, []).append(index)
+    return list(groups.values())
+
+
+def _documents(sentences: Sequence[Sentence]) -> list[list[int]]:
+    """Sentences of one document, together."""
+    numbers = document_numbers([sentence.document for sentence in sentences])
+    borders = np.flatnonzero(np.diff(numbers)) + 1
+    return [part.tolist() for part in np.split(np.arange(len(sentences)), borders)]
+
+
 def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
     """A share of the sentences; a smaller share of the same seed is a part of a larger one."""
     count = max(1, round(share * len(corpus)))
     chosen = np.sort(_order(len(corpus), seed, FRACTION)[:count])
     what = f"{count:,} of {len(corpus):,} sentences are used"
     note = f"{what} ({share:g} of them, data seed {seed})"
+    return _subset(corpus, chosen, corpus.source, (*corpus.notes, note))
+
+
+def fraction_of_documents(corpus: Corpus, share: float, seed: int) -> Corpus:
+    """Documents that have about a share of the sentences; a smaller share is a part of a larger."""
+    documents = _documents(corpus.sentences)
+    order = _order(len(documents), seed, FRACTION)
+    before = np.cumsum([0, *(len(documents[i]) for i in order)])
+    count = max(1, int(np.abs(before - share * len(corpus)).argmin()))
+    chosen = np.sort(np.concatenate([documents[i] for i in order[:count]]))
+    what = f"{count:,} of {len(documents):,} documents are used, {len(chosen):,} sentences"
+    note = f"{what} ({share:g} of {len(corpus):,}, data seed {seed})"
     return _subset(corpus, chosen, corpus.source, (*corpus.notes, note))
 
 

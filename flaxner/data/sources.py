@@ -76,4 +76,5 @@ def embedded_corpus(split: str) -> Corpus:
     from flaxner.data import embedded as sample
 
     sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
-    return Corpus(sentences, f"{EMBEDDED} ({split})", "IOB2", 0)
+    source = f"{EMBEDDED} ({split})"
+    return Corpus(sentences, source, "IOB2", 0, unmarked=(source,))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from flaxner.config.data import CONTEXT_SHARE
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.segments import Segments
@@ -155,7 +156,8 @@ def _prepared(
     per_epoch = -(-len(corpora["train"]) // HEAD_SETTINGS["batch_size"])
     config = config.replace(
         max_length=length, row_length=length, resume=False, save_every=0,
-        eval_every=EVALUATED_EPOCHS * per_epoch, decoder="softmax", **HEAD_SETTINGS,
+        eval_every=EVALUATED_EPOCHS * per_epoch, decoder="softmax", context="sentences",
+        context_share=CONTEXT_SHARE, **HEAD_SETTINGS,
     )  # fmt: skip
     model: Any = None
     return Prepared(

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.config.data import CONTEXTS
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.documents import unmarked_notes
 from flaxner.data.readers import ReadOptions
 from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import OUTSIDE, to_iob2
 from flaxner.data.type_names import match_names
 from flaxner.evaluation.metrics import NerReport, score
-from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.predictions import Predicted, predicted, write_predictions
 from flaxner.files import Kind, check_folder, write_folder, write_json
 from flaxner.inference.opening import open_pipeline
 from flaxner.runs.paths import refuse_runs
@@ -66,6 +68,7 @@ def evaluate(
     split: str = "test",
     decoder: str | None = None,
     max_length: int | None = None,
+    context: str | None = None,
     output_dir: str | Path | None = None,
     options: ReadOptions | None = None,
     same_types: Mapping[str, str] | None = None,
@@ -81,6 +84,7 @@ def evaluate(
         model that has one, else "argmax".
       max_length: tokens of the windows that longer sentences are read in; those of training if
         None, or all that the model takes where its config.json does not tell.
+      context: what a word sees, "sentences" or "document"; what it saw in training if None.
       output_dir: where results.json and predictions.conll go.
       options: how the corpus is read where guessing is not wanted.
       same_types: type of the model -> type of the corpus that is the same; if None equal names
@@ -95,6 +99,8 @@ def evaluate(
         raise ValueError(
             "give either a file (--file) or a dataset with a split (--dataset, --split)"
         )
+    if context not in (None, *CONTEXTS):
+        raise ValueError(f"the context must be one of {', '.join(CONTEXTS)}: got {context!r}")
     if output_dir is not None:
         refuse_runs(output_dir)
         check_folder(output_dir, EVALUATION)
@@ -109,32 +115,38 @@ def evaluate(
         notes.append(
             "read with the model's CRF: --decoder argmax scores what torch's pipeline sees"
         )
+    context = context or ner.context
+    documents = None
+    if context == "document":
+        documents = [sentence.document for sentence in sentences]
+        notes += unmarked_notes(corpus.unmarked)
     begin = time.perf_counter()
     raw = ner.predict_words(
-        [sentence.words for sentence in sentences], decoder=decoder, max_length=max_length
+        [sentence.words for sentence in sentences],
+        documents=documents,
+        decoder=decoder,
+        max_length=max_length,
     )
     seconds = time.perf_counter() - begin
-    predicted = [[renamed[tag] for tag in tags] for tags in raw]
+    found = [[renamed[tag] for tag in tags] for tags in raw]
     if ner.scheme != "IOB2":  # the corpus is, and words with the right tag are counted
-        predicted = [list(to_iob2(tags)) for tags in predicted]
+        found = [list(to_iob2(tags)) for tags in found]
     gold = [list(sentence.tags or ()) for sentence in sentences]
-    report = score(gold, predicted, words_in_corpus=corpus.words)
+    report = score(gold, found, words_in_corpus=corpus.words)
     if output_dir is not None:
         about = {
             "corpus": corpus.source,
             "decoder": decoder,
             "max_length": max_length or ner.window,
+            "context": context,
             "scheme": ner.scheme,
             "notes": notes,
         }
         measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
-        rows = [
-            Predicted(sentence.words, tuple(a), tuple(b))
-            for sentence, a, b in zip(sentences, gold, predicted, strict=True)
-        ]
+        rows = predicted(sentences, found, in_documents=documents is not None)
         results = {**about, **report.to_dict(), **measured}
         notes = [*notes, *_write(Path(output_dir), results, rows)]
-    return Evaluation(report, notes, predicted, seconds)
+    return Evaluation(report, notes, found, seconds)
 
 
 def _tagged(corpus: Corpus) -> list[Sentence]:

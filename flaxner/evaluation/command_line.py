@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from flaxner.config.command_line import Parser, add_settings, path
+from flaxner.config.data import CONTEXTS
 from flaxner.data.readers import READING, ReadOptions
 
 
@@ -20,6 +21,9 @@ def add_arguments(parser: Parser) -> None:
         help="how words are read (default: crf of a model that has one, else argmax)",
     )
     parser.add_argument("--max-length", type=int, help="of a window (default: that of training)")
+    parser.add_argument(
+        "--context", choices=CONTEXTS, help="what a word sees (default: what it saw in training)"
+    )
     parser.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
     parser.add_argument(
         "--same-type",

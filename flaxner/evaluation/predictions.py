@@ -1,5 +1,6 @@
 r"""Prediction files: word, annotated tag and predicted tag a line, a blank line after a sentence.
 
+Where a word sees its document, a line -DOCSTART- O O and a blank line stand before each document.
 conlleval and its ports read them; what would break a line apart is escaped as
 `data.column_text` has it.
 """
@@ -11,19 +12,37 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flaxner.data.column_text import escape, unescape
+from flaxner.data.column_text import DOCUMENT_MARK, escape, unescape
+from flaxner.data.corpus import Sentence
+from flaxner.data.documents import document_numbers
 from flaxner.files import write_text
 
+MARK = (DOCUMENT_MARK, "O", "O")
 _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """A sentence with gold and predicted tags (IOB2)."""
+    """A sentence with gold and predicted tags (IOB2), and the number of its document, if told."""
 
     words: tuple[str, ...]
     gold: tuple[str, ...]
     tags: tuple[str, ...]
+    document: int | None = None
+
+
+def predicted(
+    sentences: Iterable[Sentence], tags: Iterable[Sequence[str]], *, in_documents: bool
+) -> list[Predicted]:
+    """Sentences that have words, with their gold tags, if any, and these; documents numbered."""
+    rows = [(s, t) for s, t in zip(sentences, tags, strict=True) if s.words]
+    numbers: list[int | None] = [None] * len(rows)
+    if in_documents:
+        numbers = list(document_numbers([s.document for s, _ in rows]).tolist())
+    return [
+        Predicted(s.words, s.tags or (), tuple(t), number)
+        for (s, t), number in zip(rows, numbers, strict=True)
+    ]
 
 
 def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
@@ -33,8 +52,12 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
       what a reader of the file must know, one sentence or none.
     """
     blocks, changed = [], ""
+    document: int | None = None
     for sentence in sentences:
         lines = []
+        if sentence.words and sentence.document != document:
+            document = sentence.document
+            blocks.append(f"{DOCUMENT_MARK} O O\n")
         for row in zip(sentence.words, sentence.gold, sentence.tags, strict=True):
             columns = [escape(text) for text in row]
             lines.append(" ".join(columns) + "\n")
@@ -67,12 +90,17 @@ def read_predictions(path: str | Path) -> list[Predicted]:
         raise ValueError(f"{path} is no UTF-8: {error}") from error
     sentences: list[Predicted] = []
     rows: list[tuple[str, str, str]] = []
+    document: int | None = None
     for number, line in enumerate([*text.split("\n"), ""], 1):
-        if line:
+        if line == " ".join(MARK) and not rows:
+            rows.append(MARK)
+        elif line:
             rows.append(_row(f"{path}:{number}", line, first=not rows))
+        elif len(rows) == 1 and rows[0] is MARK:  # no word is: that of a sentence is escaped
+            document, rows = 0 if document is None else document + 1, []
         elif rows:
             words, gold, tags = zip(*rows, strict=True)
-            sentences.append(Predicted(words, gold, tags))
+            sentences.append(Predicted(words, gold, tags, document))
             rows = []
     return sentences
 

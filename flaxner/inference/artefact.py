@@ -17,6 +17,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from flaxner.config.data import CONTEXTS
 from flaxner.files import Kind, check_folder, read_json, write_folder, write_json
 from flaxner.inference.exported_checks import (
     check_about,
@@ -59,6 +60,7 @@ class Artefact(NamedTuple):
       scheme: of the labels; None: nothing tells.
       window: tokens of a window in training.
       scores: of a CRF, if it has one.
+      context: of a word in training, "sentences" or "document".
     """
 
     forward: Callable[..., jax.Array]
@@ -68,6 +70,7 @@ class Artefact(NamedTuple):
     scheme: str | None
     window: int
     scores: crf.Scores | None = None
+    context: str = CONTEXTS[0]
 
 
 def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
@@ -94,6 +97,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         "limit": classifier.limit,
         "scheme": classifier.scheme,
         "window": classifier.window,
+        "context": classifier.context,
         "weights": weights,
         "platforms": list(PLATFORMS),
     }
@@ -158,7 +162,9 @@ def read_artefact(path: str | Path) -> Artefact:
     check_program(program, params, len(labels), path / PROGRAM)
     window = about.get("window", limit)
     scores = crf.read(path, len(labels)) if about["version"] == WITH_CRF else None
-    return Artefact(program.call, params, labels, limit, about.get("scheme"), window, scores)
+    context = about.get("context", CONTEXTS[0])
+    scheme = about.get("scheme")
+    return Artefact(program.call, params, labels, limit, scheme, window, scores, context)
 
 
 def _require_flatbuffers() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from flaxner.config.data import CONTEXTS
 from flaxner.data.tag_rules import CHOICES, table_scheme
 from flaxner.data.tags import label_names
 from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fast
@@ -40,6 +41,8 @@ class Classifier:
       name: where it came from, for messages.
       scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
       window: tokens of a window in training; None where config.json does not say.
+      context: "document" if windows held the sentences of a document in training, else
+        "sentences".
       fields: content of config.json; nothing of a model in memory.
       folder: of the model; None of a model in memory.
       crf: the scores of its CRF, if it has one.
@@ -53,6 +56,7 @@ class Classifier:
     name: str
     scheme: str | None
     window: int | None
+    context: str
     fields: Mapping[str, Any]
     folder: Path | None
     crf: Scores | None = None
@@ -117,6 +121,7 @@ def load_classifier(
         read.name,
         scheme,
         window,
+        ours.get("context", CONTEXTS[0]),
         read.fields,
         read.folder,
         Scores.of(read.params) if read.model.crf else None,

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.export
 
+from flaxner.config.data import CONTEXTS
 from flaxner.data.tag_rules import CHOICES
 
 # Calls that a program may make of what is linked into XLA: they describe shapes and shardings.
@@ -36,6 +37,9 @@ def check_about(about: Mapping[str, Any], path: Path) -> None:
     scheme = about.get("scheme")
     if scheme is not None and scheme not in CHOICES:
         raise ValueError(f"scheme in {path} must be one of {', '.join(CHOICES)}: {scheme!r}")
+    context = about.get("context", CONTEXTS[0])
+    if context not in CONTEXTS:
+        raise ValueError(f"context in {path} must be one of {', '.join(CONTEXTS)}: {context!r}")
     files = about.get("files", {})
     if not isinstance(files, dict) or any(
         not isinstance(row, dict) or Path(name).name != name for name, row in files.items()

@@ -60,4 +60,5 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
         scheme=artefact.scheme,
         window=artefact.window,
         crf=artefact.scores,
+        context=artefact.context,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flaxner.config.data import CONTEXTS
 from flaxner.devices.compilation_cache import use_default_cache
 from flaxner.inference import arguments
 from flaxner.inference.aggregation import Entity
@@ -41,6 +42,7 @@ class NerPipeline(TransformersFace):
       options: what holds where a call says nothing else.
       classifier: the model itself; None where only its exported program is there.
       texts, words: what reads texts and sentences and makes answers of the logits.
+      context: what a word saw in training: its sentence, "sentences", or the "document" around.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class NerPipeline(TransformersFace):
         scheme: str | None = None,
         window: int | None = None,
         crf: Scores | None = None,
+        context: str = CONTEXTS[0],
         task: str = TASKS[1],
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier, self.task = options or Options(), classifier, task
+        self.context = context
         self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window, crf)
         self.texts = TextTagger(tokenizer, predictor, self.words)
         self.texts.reader(self.options)
@@ -132,6 +136,7 @@ class NerPipeline(TransformersFace):
         self,
         sentences: Iterable[Sequence[str]],
         *,
+        documents: Iterable[Hashable] | None = None,
         decoder: str | None = None,
         max_length: int | None = None,
     ) -> list[list[str]]:
@@ -139,6 +144,9 @@ class NerPipeline(TransformersFace):
 
         Args:
           sentences: lists of words, as a corpus has them.
+          documents: what names the document of each sentence: consecutive equal ones belong
+            together, and a word sees those around its own, as with `--context document` in
+            training. None: each sentence is read alone.
           decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag;
             "crf" the likeliest legal sequences by the scores of the model's CRF. None: the CRF
             if the model has one, else "viterbi".
@@ -146,20 +154,26 @@ class NerPipeline(TransformersFace):
             if None, or all that the model takes where its config.json does not tell.
 
         Raises:
-          ValueError: no list of words, no such decoder, or a window that is too long.
+          ValueError: no list of words, no such decoder, a window that is too long, or more or
+            fewer documents than sentences.
         """
-        return list(self.stream_words(sentences, decoder=decoder, max_length=max_length))
+        return list(
+            self.stream_words(
+                sentences, documents=documents, decoder=decoder, max_length=max_length
+            )
+        )
 
     def stream_words(
         self,
         sentences: Iterable[Sequence[str]],
         *,
+        documents: Iterable[Hashable] | None = None,
         decoder: str | None = None,
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
-        """As `predict_words`, one sentence at a time, in constant memory."""
+        """As `predict_words`, one sentence at a time, in memory for one document or 1,024."""
         Options().changed({"decoder": decoder})
-        return self.words.tags(sentences, decoder=decoder, max_length=max_length)
+        return self.words.tags(sentences, documents, decoder=decoder, max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
         """The words the tokenizer sees in a text, as strategy "word" counts them.
@@ -286,5 +300,6 @@ def _opened(classifier: Classifier, device: Any, options: Options, task: str) ->
         scheme=classifier.scheme,
         window=classifier.window,
         crf=classifier.crf,
+        context=classifier.context,
         task=task,
     )

@@ -7,11 +7,12 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flaxner.data.column_text import escape
+from flaxner.config.data import CONTEXTS
+from flaxner.data.column_text import DOCUMENT_MARK, escape
 from flaxner.terminal import json_line, shown
 
 if TYPE_CHECKING:
@@ -36,28 +37,59 @@ def print_answers(arguments: argparse.Namespace) -> None:
         decoder=arguments.decoder,
     )
     typed = arguments.file in (None, "-") and arguments.texts == ["-"] and sys.stdin.isatty()
-    for group in _groups(itertools.chain([first], texts), 1 if typed else FIRST_GROUP, typed):
-        _print_group(ner, group, arguments.format, arguments.decoder)
+    marked = arguments.format == "conll"
+    for group in _groups(itertools.chain([first], texts), typed, marked):
+        if marked:
+            _print_conll(ner, group, arguments.decoder)
+        else:
+            _print_group(ner, group, arguments.format)
+        sys.stdout.flush()
 
 
-def _print_group(ner: NerPipeline, texts: list[str], form: str, decoder: str | None) -> None:
-    if form == "conll":
-        words = [ner.split_words(text) for text in texts]
-        for pair in zip(words, ner.predict_words(words, decoder=decoder), strict=True):
-            lines = as_conll(*pair)
-            print(shown(lines) if sys.stdout.isatty() else lines)
-    else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        for text, entities in zip(texts, ner(texts), strict=True):
-            line = as_json(text, entities) if form == "jsonl" else ""
-            print(line or as_pretty(text, entities, colour=colour))
-    sys.stdout.flush()
+def _print_group(ner: NerPipeline, texts: list[str], form: str) -> None:
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for text, entities in zip(texts, ner(texts), strict=True):
+        line = as_json(text, entities) if form == "jsonl" else ""
+        print(line or as_pretty(text, entities, colour=colour))
 
 
-def _groups(texts: Iterator[str], size: int, typed: bool) -> Iterator[list[str]]:
-    while group := list(itertools.islice(texts, size)):
+def _print_conll(ner: NerPipeline, lines: list[str], decoder: str | None) -> None:
+    """Words and tags; the texts of a marked document are read together if training did so."""
+    words = [None if _is_mark(line) else ner.split_words(line) for line in lines]
+    numbers = list(itertools.accumulate(map(_is_mark, lines)))  # 0: before any mark
+    texts = [own for own in words if own is not None]
+    together: list[Hashable] | None = None
+    if ner.context == CONTEXTS[1] and numbers[-1]:
+        pairs = enumerate(zip(numbers, words, strict=True))
+        together = [n or ("alone", i) for i, (n, own) in pairs if own is not None]
+    tags = iter(ner.predict_words(texts, documents=together, decoder=decoder))
+    for own in words:
+        block = f"{DOCUMENT_MARK} O\n" if own is None else as_conll(own, next(tags))
+        print(shown(block) if sys.stdout.isatty() else block)
+
+
+def _is_mark(line: str) -> bool:
+    return line.startswith(DOCUMENT_MARK)
+
+
+def _groups(texts: Iterable[str], typed: bool, marked: bool) -> Iterator[list[str]]:
+    """Texts that are answered together; what is typed, at once.
+
+    A document that a line marks, if such lines are looked for, stays whole.
+    """
+    size, group, within = FIRST_GROUP, list[str](), False
+    for text in texts:
+        begins = marked and _is_mark(text)
+        if begins and len(group) >= size:
+            yield group
+            size, group = GROUP, []
+        within = within or begins
+        group.append(text)
+        if typed or (len(group) >= size and not within):
+            yield group
+            size, group = GROUP, []
+    if group:
         yield group
-        size = size if typed else GROUP
 
 
 OUTPUT_FORMATS = ("jsonl", "conll", "pretty")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from flaxner.data import embedded as sample
 from flaxner.data.corpus import Sentence
+from flaxner.data.documents import in_documents
 from flaxner.data.segments import align
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
 from flaxner.data.tokenizer import length_limit
@@ -22,6 +24,7 @@ from flaxner.inference.units import Decoding, read_words
 from flaxner.models.crf import Scores
 
 ANSWERED_AT_ONCE = 1024  # sentences read, packed and answered together
+ENDED: Any = object()  # of sentences or documents, where the others go on
 PROBE = 128  # sentences that a model of unknown scheme is judged by
 
 
@@ -106,6 +109,7 @@ class WordTagger:
     def tags(
         self,
         sentences: Iterable[Sequence[str]],
+        documents: Iterable[Hashable] | None = None,
         *,
         decoder: str | None = None,
         max_length: int | None = None,
@@ -114,26 +118,29 @@ class WordTagger:
 
         Args:
           sentences: lists of words.
+          documents: what names the document of each sentence; None: each is read alone.
           decoder: one of `aggregation.DECODERS`; None: the first that the model has.
           max_length: tokens of a window; `window` if None.
 
         Raises:
-          ValueError: no list of words, a decoder that the model has not, or a window that it
-            cannot read.
+          ValueError: no list of words, a decoder that the model has not, a window that it cannot
+            read, or more or fewer documents than sentences.
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
         limit, decoding = self.checked_window(max_length), self.decoding(decoder)
 
+        together = documents is not None
+
         def read(chunk: list[Sentence]) -> Part:
-            return self.part(chunk, decoding, limit=limit)
+            return self.part(chunk, decoding, limit=limit, together=together)
 
         valid = (Sentence(tuple(checked(words, split=True))) for words in sentences)
-        return overlapped(
-            chunks(valid, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE),
-            read,
-            functools.partial(submit, self.predictor),
-        )
+        if documents is None:
+            parts = chunks(valid, ANSWERED_AT_ONCE, ANSWERED_AT_ONCE)
+        else:
+            parts = _whole_documents(valid, documents)
+        return overlapped(parts, read, functools.partial(submit, self.predictor))
 
     def checked_window(self, max_length: int | None) -> int:
         """Tokens of a window: `window` if None.
@@ -149,15 +156,25 @@ class WordTagger:
             )
         return limit
 
-    def part(self, sentences: list[Sentence], decoding: Decoding | None, *, limit: int) -> Part:
+    def part(
+        self,
+        sentences: list[Sentence],
+        decoding: Decoding | None,
+        *,
+        limit: int,
+        together: bool = False,
+    ) -> Part:
         """Sentences read for the model, with what makes tags of its logits.
 
         Args:
-          sentences: their words.
+          sentences: their words, and with `together` their documents.
           decoding: see `decoding`.
           limit: tokens of a window.
+          together: a word sees the sentences of its document, not its own alone.
         """
         segments = align(sentences, self.tokenizer, None, limit)
+        if together:
+            segments = in_documents(segments, [s.document for s in sentences], limit)
         borders = np.cumsum([0, *(len(sentence.words) for sentence in sentences)], dtype=np.int64)
 
         def answer(logits_TC: np.ndarray) -> list[list[str]]:
@@ -169,3 +186,35 @@ class WordTagger:
             return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
 
         return Part(segments.input_ids, segments.starts, answer)
+
+
+def _whole_documents(
+    sentences: Iterable[Sentence], documents: Iterable[Hashable]
+) -> Iterator[list[Sentence]]:
+    """Sentences with the number of their document, ANSWERED_AT_ONCE or more; none is divided.
+
+    Where they fail midway, those before come first and the failure then.
+    """
+    chunk: list[Sentence] = []
+    number, before = -1, ENDED
+    try:
+        pairs = itertools.zip_longest(sentences, documents, fillvalue=ENDED)
+        for count, (sentence, name) in enumerate(pairs):
+            if not isinstance(sentence, Sentence) or name is ENDED:
+                longer = "sentences" if name is ENDED else "documents"
+                raise ValueError(
+                    f"documents must name one for each sentence: {count} of each, then {longer} "
+                    "alone"
+                )
+            if name != before:
+                number, before = number + 1, name
+                if len(chunk) >= ANSWERED_AT_ONCE:
+                    yield chunk
+                    chunk = []
+            chunk.append(dataclasses.replace(sentence, document=number))
+    except Exception:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk

@@ -12,11 +12,12 @@ import numpy as np
 
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
-from flaxner.data.batches import TrainBatches
 from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments, align
 from flaxner.data.tags import OUTSIDE, tags_to_spans
 from flaxner.runs.folder import RunFolder
+from flaxner.training.preparation import with_context
+from flaxner.training.program import train_batches
 
 UNBOUNDED = 1 << 30  # tokens: no sentence becomes windows
 LONG = 5  # words; shorter sentences are repeated by chance
@@ -58,6 +59,7 @@ class Plan:
       steps, steps_per_epoch: of the optimizer.
       tokens: real ones, over the whole run.
       fill: share of real tokens in the rows; `unpacked`: with one segment a row.
+      step: what one holds, in words.
       windowed: sentences over the limit.
       seconds: of the run, if known; `measured_by`: the earlier run it is taken from.
     """
@@ -67,6 +69,7 @@ class Plan:
     tokens: int
     fill: float
     unpacked: float
+    step: str
     windowed: int
     seconds: float | None = None
     measured_by: str = ""
@@ -161,15 +164,9 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
     """
     windowed = int((whole.lengths > config.max_length).sum())
     segments = align(train.sentences, tokenizer, None, config.max_length) if windowed else whole
+    segments = with_context(segments, train, config)
     devices = jax.device_count()
-    batches = TrainBatches(
-        segments,
-        config.batch_size,
-        config.row_length,
-        config.epochs,
-        config.seed,
-        multiple=devices * config.accumulate,
-    )
+    batches = train_batches(config, segments, devices)
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
     speed, measured_by = _speed(config, devices)
     return Plan(
@@ -178,23 +175,27 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
         tokens=tokens,
         fill=batches.fill(),
         unpacked=float(segments.lengths.sum()) / (len(segments) * config.row_length),
+        step=batches.described,
         windowed=windowed,
         seconds=tokens / speed if speed else None,
         measured_by=measured_by,
     )
 
 
-SHAPING = ("model", "precision", "batch_size", "max_length", "row_length", "accumulate")
+SHAPING = (
+    *("model", "precision", "batch_size", "max_length", "row_length", "accumulate"),
+    *("context", "context_share"),
+)
 
 
 def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
     """Tokens per second of the run in the output folder, if it was like this one; else 0."""
     run = RunFolder(config.output_dir)
     try:
-        results, settings = run.finished(), load_settings(run.config)
+        results, settings = run.finished(), TrainConfig(**load_settings(run.config))
         train = (results or {}).get("train", {})
         machine = (train.get("devices"), train.get("device_kind"))
-        same = all(settings.get(name) == getattr(config, name) for name in SHAPING)
+        same = all(getattr(settings, name) == getattr(config, name) for name in SHAPING)
         if same and machine == (devices, jax.devices()[0].device_kind):
             return float(train["tokens_per_second"]), str(run.path)
     except (ValueError, OSError, KeyError, TypeError):

@@ -19,7 +19,7 @@ from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.inspection import measures as inspection
 from flaxner.models.scratch import tokenizer_of
-from flaxner.training.preparation import resolve
+from flaxner.training.preparation import document_warnings, resolve
 
 BAR = 30  # characters of the longest bar
 FORMS = 10  # ambiguous forms that are shown
@@ -35,7 +35,7 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
     report = Report(terminal.console(console))
     config = resolve(config)
     corpora = select(read_sources(config), config)
-    report.corpora(corpora)
+    report.corpora(config, corpora)
     report.types(corpora)
     report.tokens(config, corpora)
     report.repeated(corpora)
@@ -66,7 +66,7 @@ class Report:
         self.say(f"\n{title}")
         self.console.print(table)
 
-    def corpora(self, corpora: Mapping[str, Corpus]) -> None:
+    def corpora(self, config: TrainConfig, corpora: Mapping[str, Corpus]) -> None:
         """Sentences, words, entities, scheme and repairs of every split, and the readers' notes."""
         rows = [
             (
@@ -81,6 +81,8 @@ class Report:
         ]
         for split, corpus in corpora.items():
             self.say("; ".join((f"{split}: {corpus.source}", *corpus.notes)))
+        for line in document_warnings(config, corpora):
+            self.say(f"note: {line}")
         columns = ("split", "sentences", "words", "entities", "repaired", " scheme")
         self.table("Corpora (repaired: tags illegal in their scheme)", columns, rows)
 
@@ -137,7 +139,7 @@ class Report:
                 "and become windows"
             )
         self.say(
-            f"\nTraining: {plan.steps:,} steps of {config.batch_size} sentences "
+            f"\nTraining: {plan.steps:,} steps of {plan.step} "
             f"({plan.steps_per_epoch:,} an epoch, {config.epochs:g} epochs), "
             f"{plan.tokens:,} tokens; rows of {config.row_length} are filled {plan.fill:.0%} "
             f"({plan.unpacked:.0%} without packing)"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner import hub
+from flaxner.config.data import CONTEXTS
 from flaxner.data.tags import LabelScheme
 from flaxner.files import read_json
 from flaxner.models import checks, crf
@@ -21,8 +22,9 @@ def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What config.json says to our own pipeline, or nothing.
 
     Returns:
-      "scheme" of the labels, "max_length": tokens of a window in training, "decoder": "crf"
-      where the scores of one are beside.
+      "scheme" of the labels, "max_length": tokens of a window in training, "context":
+      "document" where windows hold the sentences of a document, "decoder": "crf" where the scores
+      of one are beside.
 
     Raises:
       ValueError: a block of another form.
@@ -33,6 +35,11 @@ def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         raise ValueError(
             f'the config.json of {name} must say {{"scheme": ..., "max_length": NUMBER}} in '
             f"{OURS!r}: it says {ours!r}"
+        )
+    if ours.get("context", CONTEXTS[0]) not in CONTEXTS:
+        raise ValueError(
+            f"the context in the config.json of {name} must be one of {', '.join(CONTEXTS)}: it "
+            f"is {ours['context']!r}"
         )
     return ours
 
@@ -64,6 +71,7 @@ def hub_config(
     fields: Mapping[str, Any],
     dtype: str = "float32",
     max_length: int | None = None,
+    context: str | None = None,
 ) -> dict[str, Any]:
     """The config.json of a token classifier.
 
@@ -73,6 +81,7 @@ def hub_config(
       fields: config.json of the model that training began with, or nothing.
       dtype: of the weights.
       max_length: tokens of a window in training; what `fields` say of it if None.
+      context: of a word in training, one of CONTEXTS; what `fields` say of it if None.
 
     Raises:
       ValueError: `fields` have a block of ours that is none.
@@ -85,6 +94,10 @@ def hub_config(
         ours["decoder"] = crf.NAME
     if max_length is not None:
         ours["max_length"] = max_length
+    if context is not None:
+        ours["context"] = context
+    if ours.get("context") == CONTEXTS[0]:
+        del ours["context"]
     return {
         **{name: value for name, value in fields.items() if name not in STALE_FIELDS},
         **model.config.to_hf(),

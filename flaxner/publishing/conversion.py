@@ -184,7 +184,8 @@ class Extras:
                 self.saved.tokenizer,
                 self.saved.scheme,
                 self.config.max_length,
-                scored=self.results is not None,
+                # Both graphs read sentences alone, which a model of documents was not scored on.
+                scored=self.results is not None and not self.config.in_documents,
             )
             self.notes.append(str(cost))
             (draft / "README.md").write_text(self.card(cost), "utf-8")

@@ -82,6 +82,7 @@ def model_card(
         versions=[f"{package} {_version(package)}" for package in VERSIONS],
         files=bool(config.train_file),
         max_length=config.max_length,
+        in_documents=config.in_documents,
     )
 
 
@@ -141,6 +142,8 @@ def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, 
     rows += list(config.recipe.items())
     for name, value in config.departures.items():  # what of its corpus it was trained on, and how
         rows.append((name, " ".join(value) if isinstance(value, tuple) else value))
+    if config.in_documents:
+        rows.append(("sentences shown alone", f"{config.context_share:.0%}"))
     rows += [(name, train[name]) for name in ("steps", "best_step") if name in train]
     numbers = [name for name in ("seconds", "tokens_per_second") if name in train]
     rows += [(name, f"{train[name]:,.0f}") for name in numbers]

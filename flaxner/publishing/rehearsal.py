@@ -13,7 +13,12 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus
 from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
-from flaxner.evaluation.predictions import Predicted, read_predictions, write_predictions
+from flaxner.evaluation.predictions import (
+    Predicted,
+    predicted,
+    read_predictions,
+    write_predictions,
+)
 from flaxner.models.config_json import hub_config, read_config
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import save_model_files
@@ -51,8 +56,10 @@ def rehearse(
         return
     with folder as name:
         try:
-            predictions = _predictions(Path(name), corpora)
-            written = hub_config(model, scheme, fields, max_length=config.max_length)
+            predictions = _predictions(Path(name), corpora, config.in_documents)
+            written = hub_config(
+                model, scheme, fields, max_length=config.max_length, context=config.context
+            )
             _model_files(Path(name), tokenizer, written, scheme)
             results = _results(scheme, predictions, crf=model.crf)
             model_card(config, scheme, model.encoder, results, predictions=predictions)
@@ -62,12 +69,14 @@ def rehearse(
             ) from error
 
 
-def _predictions(folder: Path, corpora: Mapping[str, Corpus]) -> dict[str, list[Predicted]]:
+def _predictions(
+    folder: Path, corpora: Mapping[str, Corpus], in_documents: bool
+) -> dict[str, list[Predicted]]:
     predictions = {}
     for split, corpus in corpora.items():
         if split == "train":
             continue
-        rows = [Predicted(s.words, s.tags or (), s.tags or ()) for s in corpus if s.words]
+        rows = predicted(corpus, (s.tags or () for s in corpus), in_documents=in_documents)
         file = folder / f"{split}.conll"
         write_predictions(file, rows)
         for before, after in zip(rows, read_predictions(file), strict=True):

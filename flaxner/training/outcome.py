@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
-from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.predictions import predicted, write_predictions
 from flaxner.evaluation.table import score_table
 from flaxner.models.crf import NAME as CRF
 from flaxner.publishing.history import write_history
@@ -28,6 +28,7 @@ OF_TORCH = (
     *(f"overall_{name}" for name in ("precision", "recall", "f1", "accuracy")),
     "per_type",
 )
+ALONE = "sentences_alone"  # scores of a model with document context that sees a sentence at a time
 
 
 def compiled(
@@ -60,6 +61,7 @@ def train_results(
         "processes": jax.process_count(),
         "device_kind": jax.devices()[0].device_kind,
         "precision": prepared.config.precision,
+        "context": prepared.config.context,
     }
 
 
@@ -77,6 +79,8 @@ def finish(
             if of_crf is not None:  # torch's plain pipeline knows nothing of it
                 plain = judge.read(split, found, None)[0].to_dict()
                 results[split] |= {"decoder": CRF, "argmax": {k: plain[k] for k in OF_TORCH}}
+            if judge.prepared.config.in_documents:
+                results[split][ALONE] = judge.score_alone(split, params, of_crf)
             corpus = judge.prepared.corpora[split]
             console.print(score_table(f"{split} ({corpus.source})", results[split]))
             if of_crf is not None:
@@ -99,13 +103,11 @@ def write(
     if not processes.is_main():
         return []
     said: list[str] = []
-    predictions: dict[str, list[Predicted]] = {}
-    for split, predicted in tags.items():
-        corpus = prepared.corpora[split]
-        predictions[split] = [
-            Predicted(sentence.words, sentence.tags or (), tuple(row))
-            for sentence, row in zip(corpus, predicted, strict=True)
-        ]
+    config = prepared.config
+    predictions = {
+        split: predicted(prepared.corpora[split], rows, in_documents=config.in_documents)
+        for split, rows in tags.items()
+    }
 
     def tagged(draft: Path) -> None:
         for split, sentences in predictions.items():
@@ -119,9 +121,10 @@ def write(
         prepared.scheme,
         prepared.tokenizer,
         fields=prepared.fields,
-        max_length=prepared.config.max_length,
+        max_length=config.max_length,
+        context=config.context,
         card=model_card(
-            prepared.config,
+            config,
             prepared.scheme,
             prepared.model.encoder,
             results,

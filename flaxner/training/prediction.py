@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from flaxner.data.batches import evaluation_batches
 from flaxner.data.corpus import Corpus
+from flaxner.data.documents import DocumentSegments
 from flaxner.data.segments import Segments
 from flaxner.data.tag_rules import rules
 from flaxner.devices.mesh import place_batch, to_host
@@ -127,12 +128,23 @@ class Judge:
         found = self.predict(split, params, advance)
         return self.read(split, found, self.scores(params))
 
+    def score_alone(self, split: str, params: Any, scores: Scores | None) -> dict[str, float]:
+        """Overall scores of a split in documents whose sentences are read one at a time."""
+        segments = self.prepared.segments[split]
+        assert isinstance(segments, DocumentSegments)
+        found = self._predict(segments.plain, params, lambda done: None)
+        report = self.read(split, found, scores)[0].to_dict()
+        return {name: value for name, value in report.items() if name.startswith("overall_")}
+
     def predict(self, split: str, params: Any, advance: Advance = lambda done: None) -> np.ndarray:
         """What `read` makes tags of, see `predict_labels`."""
+        return self._predict(self.prepared.segments[split], params, advance)
+
+    def _predict(self, segments: Segments, params: Any, advance: Advance) -> np.ndarray:
         return predict_labels(
             self.steps,
             params,
-            self.prepared.segments[split],
+            segments,
             self.mesh,
             row_length=self.prepared.config.row_length,
             num_rows=self.rows,

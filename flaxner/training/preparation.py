@@ -11,6 +11,7 @@ import jax
 from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
+from flaxner.data.documents import in_documents, unmarked_notes
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
@@ -105,18 +106,26 @@ def prepare(config: TrainConfig) -> Prepared:
     _check_fit(config, model, tokenizer)
     later = scheme.inside if config.label_tokens == "all" else None
     where = (config.max_length, config.segment_cache, later)
-    segments = {
-        split: align_cached(corpus.sentences, tokenizer, scheme, *where)
-        for split, corpus in corpora.items()
-    }
+    segments = {}
+    for split, corpus in corpora.items():
+        plain = align_cached(corpus.sentences, tokenizer, scheme, *where)
+        segments[split] = with_context(plain, corpus, config)
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
         *_length_warnings(config, model, tokenizer),
         *([SPACED] if spaced else []),
+        *document_warnings(config, corpora),
     )
     return Prepared(
         config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
     )
+
+
+def with_context(segments: Segments, corpus: Corpus, config: TrainConfig) -> Segments:
+    """Tokenised sentences as the settings show them: each alone, or in windows of its document."""
+    if not config.in_documents:
+        return segments
+    return in_documents(segments, corpus.documents, config.max_length)
 
 
 def sources(config: TrainConfig) -> list[str]:
@@ -191,6 +200,12 @@ def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
             f"max_length must be at most the model's {positions} positions: {config.max_length}"
         )
     check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
+
+
+def document_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
+    """Where windows may join what does not belong together."""
+    named = dict.fromkeys(name for corpus in corpora.values() for name in corpus.unmarked)
+    return unmarked_notes(list(named)) if config.in_documents else []
 
 
 def _length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterator[str]:

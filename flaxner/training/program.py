@@ -15,6 +15,8 @@ from flaxner.config.recipes import CRF
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.chains import sentence_borders
+from flaxner.data.document_batches import DocumentBatches
+from flaxner.data.documents import DocumentSegments
 from flaxner.data.packing import Rows
 from flaxner.data.segments import Segments
 from flaxner.data.tag_rules import rules
@@ -113,15 +115,24 @@ def train_batches(config: TrainConfig, segments: Segments, devices: int) -> Trai
     """The training batches that the settings name, for so many devices.
 
     Row counts are multiples of devices x `accumulate`: every device has whole rows in every part.
+
+    Args:
+      config: the settings.
+      segments: the training corpus, in windows of documents where the settings say so.
+      devices: that the batches are spread over.
     """
-    return TrainBatches(
-        segments,
-        config.batch_size,
-        config.packed_length,
-        config.epochs,
-        config.seed,
-        multiple=devices * config.accumulate,
-    )
+    shape = (config.batch_size, config.packed_length, config.epochs, config.seed)
+    multiple = devices * config.accumulate
+    if isinstance(segments, DocumentSegments):
+        return DocumentBatches(
+            segments.joined,
+            *shape,
+            multiple,
+            documents=segments,
+            window=config.max_length,
+            share=config.context_share,
+        )
+    return TrainBatches(segments, *shape, multiple)
 
 
 def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:

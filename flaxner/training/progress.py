@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from flaxner.data.batches import TrainBatches
+from flaxner.data.documents import DocumentSegments
 from flaxner.training.preparation import Prepared
 
 QUIET_SECONDS = 30.0  # between two plain lines where the output is no terminal
@@ -81,9 +82,11 @@ def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Con
         notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
         if corpus.repaired:
             notes += f", {corpus.repaired:,} tags repaired"
-        windowed = prepared.segments[split].windowed
-        if windowed:
-            notes += f", {windowed:,} sentences over {config.max_length} tokens in windows"
+        segments = prepared.segments[split]
+        if isinstance(segments, DocumentSegments):
+            notes += f", {segments.described()}"
+        if segments.windowed:
+            notes += f", {segments.windowed:,} sentences over {config.max_length} tokens in windows"
         notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
@@ -101,7 +104,7 @@ def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Con
         f"{config.model} on {mesh.size} x {kind}"
         + (f" of {many} processes" if many > 1 else "")
         + f", {config.precision}: "
-        f"{batches.num_steps:,} steps of {config.batch_size} sentences, "
+        f"{batches.num_steps:,} steps of {batches.described}, "
         f"rows of {config.row_length} filled {batches.fill():.0%}",
         highlight=False,
     )

@@ -119,6 +119,7 @@ class Trainer:
             prepared.scheme,
             prepared.fields,
             max_length=self.config.max_length,
+            context=self.config.context,
         )
         self.run.write_model(lambda draft: save_model_files(draft, prepared.tokenizer, hub_fields))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.column_text import DOCUMENT_MARK
 from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
@@ -21,7 +22,7 @@ from flaxner.data.readers.source import (
 from flaxner.data.readers.tag_column import ENTITIES, Choice, Tally, choose, given, kind_of
 from flaxner.data.tags import OUTSIDE, parse_tag
 
-DOCUMENT = "-DOCSTART-"
+DOCUMENT = DOCUMENT_MARK
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
 SKIP = "\n"  # stands for the tag of a row that holds no word
 SAMPLE_ROWS = 2000

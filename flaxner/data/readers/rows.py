@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.source import (
+    DOCUMENT_COLUMNS,
     EMPTIED,
     EMPTY_WORD,
     BadCorpus,
     Notes,
     Raw,
     ReadOptions,
+    document_name,
     excerpt,
 )
 from flaxner.data.readers.tag_column import (
@@ -69,21 +71,27 @@ def read_rows(
     word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
     sentence_at = _sentence_column(source, header, options)
     names = {key: as_tags(table) for key, table in (tag_names or {}).items()}
-    tag_at, choice = _tag_column(source, header, rows, (word_at, sentence_at), options, names)
+    document_at = _document_column(header)
+    others = (word_at, sentence_at, document_at)
+    tag_at, choice = _tag_column(source, header, rows, others, options, names)
     notes.choices += [choice.why, *bare_note(header[tag_at], tag_names or {})]
     words: list[str] = []
     tags: list[str] = []
     begun, current, blank = 1, None, False
+    document: int | str | None = None
     for line, row in rows():
         if row and len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
             message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
             raise BadCorpus(source, line, message)
         key = _key(row[sentence_at]) if row and sentence_at is not None else ""
-        # A cell left empty goes on with the sentence above.
-        if words and (not row or (key and key != current)):
-            yield Raw(tuple(words), tuple(tags), None, begun)
+        own = document_name(row[document_at]) if row and document_at is not None else None
+        # A cell left empty goes on with the sentence, or the document, above.
+        other = own is not None and own != document
+        if words and (not row or (key and key != current) or other):
+            yield Raw(tuple(words), tuple(tags), document, begun)
             words, tags = [], []
+        document = own if other else document
         if not row:
             blank = True
             continue
@@ -98,7 +106,13 @@ def read_rows(
             there = excerpt(", ".join(header), 200)
             message = f"nothing divides the sentences; --sentence-column names one of {there}"
             raise BadCorpus(source, 1, message)
-        yield Raw(tuple(words), tuple(tags), None, begun)
+        yield Raw(tuple(words), tuple(tags), document, begun)
+
+
+def _document_column(header: Sequence[str]) -> int | None:
+    """The column that tells the document, if its name is a usual one."""
+    lower = [name.strip().lower() for name in header]
+    return next((lower.index(name) for name in DOCUMENT_COLUMNS if name in lower), None)
 
 
 def _sentence_column(source: Path | str, header: Sequence[str], options: ReadOptions) -> int | None:
@@ -112,7 +126,7 @@ def _tag_column(
     source: Path | str,
     header: Sequence[str],
     rows: NumberedRows,
-    others: tuple[int, int | None],
+    others: tuple[int | None, ...],
     options: ReadOptions,
     names: Mapping[str, Sequence[str]],
 ) -> tuple[int, Choice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flaxner.data.readers import streams
 from flaxner.data.tags import Span
@@ -18,6 +18,8 @@ POLICIES = ("error", "widen", "drop")
 NAMED = 5  # places that a count names
 # Stands for a word that is empty in the file, so that words and tags keep their places.
 EMPTY_WORD = "_"
+# Names of a column that tells the document of a sentence, the likelier first.
+DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc_key")
 EMPTIED = f"words are empty and O: each is kept as {EMPTY_WORD!r}"
 
 
@@ -35,13 +37,13 @@ class Raw(NamedTuple):
     Attributes:
       words: the words.
       tags: one a word.
-      document: number of the document, if the file tells.
+      document: number or name of the document, if the file tells.
       line: where the sentence begins.
     """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
-    document: int | None
+    document: int | str | None
     line: int
 
 
@@ -185,12 +187,20 @@ def _decode(path: Path, number: int, data: bytes, end: bytes, limit: int) -> lis
     return lines
 
 
+def document_name(value: Any) -> int | str | None:
+    """What a cell says of the document; nothing if it is empty or holds no number or text."""
+    if isinstance(value, float) and value.is_integer():  # pandas' number beside an empty cell
+        value = int(value)
+    return value if type(value) is int or (isinstance(value, str) and value.strip()) else None
+
+
 def excerpt(text: str, length: int = 60) -> str:
     """A text for a message, quoted and cut."""
     return repr(text if len(text) <= length else text[:length] + "…")
 
 
 __all__ = [
+    "DOCUMENT_COLUMNS",
     "LINE_LIMIT",
     "POLICIES",
     "READING",
@@ -200,6 +210,7 @@ __all__ = [
     "Raw",
     "ReadOptions",
     "Span",
+    "document_name",
     "excerpt",
     "local_file",
     "read_chunks",

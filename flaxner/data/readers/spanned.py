@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxner.data.readers.source import BadCorpus, ReadOptions, excerpt
+from flaxner.data.readers.source import (
+    DOCUMENT_COLUMNS,
+    BadCorpus,
+    ReadOptions,
+    document_name,
+    excerpt,
+)
 from flaxner.data.readers.spans import Offsets
 
 # Names that tools and published corpora give their columns, the likelier first.
@@ -44,7 +50,7 @@ class Annotated:
       text: the text.
       regions: what is marked.
       offsets: the words, where the tool has divided the text.
-      document: number of the document, if the file tells.
+      document: number or name of the document, if the file tells.
       name: how a message calls it, such as "task 7"; empty: by its line.
       marks_reviewed: whether the tool tells texts without entities from those nobody looked at.
     """
@@ -53,7 +59,7 @@ class Annotated:
     text: str
     regions: tuple[Region, ...]
     offsets: Offsets | None = None
-    document: int | None = None
+    document: int | str | None = None
     name: str = ""
     marks_reviewed: bool = False
 
@@ -99,10 +105,10 @@ def annotated(
     return Annotated(line, text, regions, offsets, document_of(record))
 
 
-def document_of(record: Record) -> int | None:
-    """The number of the document that a record belongs to, if it tells."""
-    document = record.get("document_id", record.get("doc_id"))
-    return document if type(document) is int else None
+def document_of(record: Record) -> int | str | None:
+    """The number or name of the document that a record belongs to, if it tells."""
+    found = (record[name] for name in DOCUMENT_COLUMNS if name in record)
+    return document_name(next(found, None))
 
 
 def read_regions(source: Path | str, line: int, column: str, items: Any) -> tuple[Region, ...]:
