@@ -1,4 +1,9 @@
-"""What every test gets: 8 fake CPU devices, float32 matmuls, a persistent compilation cache."""
+"""What every test gets: 8 fake CPU devices, and programs that are compiled quickly and once.
+
+Compiling is most of what the suite costs. All its processes share one cache on disk, and machine
+code is generated without LLVM's optimisations: the program is the same down to XLA's own. Modules
+that compare numbers in the last places are marked `real_program` and compile as users do.
+"""
 
 import os
 from pathlib import Path
@@ -8,6 +13,10 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# In the environment, so that commands that tests start have them too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import importlib.util
@@ -18,8 +27,22 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
-jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+@pytest.fixture(scope="module", autouse=True)
+def machine_code(request):
+    """Optimised for the modules marked `real_program`, and none of another module's is reused."""
+    real = request.node.get_closest_marker("real_program") is not None
+    if real:
+        _optimise(True)
+    yield
+    if real:
+        _optimise(False)
+
+
+def _optimise(wanted):
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", not wanted)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not wanted))
 
 
 @pytest.fixture(scope="session")

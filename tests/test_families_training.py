@@ -21,6 +21,8 @@ from tests.families import each_family, each_network
 from tests.tiny import random_segments
 from tests.wordpiece import tiny_tokenizer
 
+pytestmark = pytest.mark.real_program
+
 STEPS, HALF = 20, 10
 
 

@@ -284,7 +284,7 @@ def test_a_poor_terminal_and_no_home(whole):
     done = command(
         "predict.py", "--model", whole, "Ünal met Meier .", PYTHONIOENCODING="ascii",
         PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE="/dev/null/cache",
-        PYTHONPYCACHEPREFIX="/dev/null/x",
+        PYTHONPYCACHEPREFIX="/dev/null/x", JAX_COMPILATION_CACHE_DIR="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == "Ünal met Meier ."

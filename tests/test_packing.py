@@ -21,6 +21,8 @@ from tests.families import each_network
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
 
+pytestmark = pytest.mark.real_program
+
 LENGTHS = st.lists(st.integers(3, 40), max_size=60)
 
 

@@ -18,6 +18,8 @@ from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_ste
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 
+pytestmark = pytest.mark.real_program
+
 STEPS = 20
 
 

@@ -19,6 +19,8 @@ from tests.tiny import SIZES, random_segments, tiny_config
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.real_program
+
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 

@@ -109,12 +109,8 @@ class Model:
 
     def init(self, seed: int) -> Params:
         """Fresh parameters, float32, drawn from the seed; the scores of a CRF are 0."""
-
-        @jax.jit
-        def draw(seed: jax.Array) -> Params:
-            return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
-
-        return draw(np.uint32(seed)) | (crf.zeros(self.config.num_labels) if self.crf else {})
+        drawn = _drawn(self, np.uint32(seed))
+        return drawn | (crf.zeros(self.config.num_labels) if self.crf else {})
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """The NNX module that holds these parameters."""
@@ -157,6 +153,11 @@ class Model:
             position_ids=network.packed_positions(input_ids_BL, position_ids_BL),
             all_layers=True,
         )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _drawn(model: Model, seed: jax.Array) -> Params:
+    return flat_params(model.build(nnx.Rngs(jax.random.key(seed))))
 
 
 def flat_params(model: nnx.Module) -> Params:

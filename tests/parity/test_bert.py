@@ -20,6 +20,8 @@ torch = pytest.importorskip("torch")
 from transformers import BertForTokenClassification  # noqa: E402
 from transformers.activations import ACT2FN  # noqa: E402
 
+pytestmark = pytest.mark.real_program
+
 
 def test_attention_block_equals_torch():
     theirs, ours, params = FAMILIES["bert"].pair()

@@ -18,6 +18,8 @@ torch = pytest.importorskip("torch")
 
 from transformers import AutoConfig, AutoModelForTokenClassification  # noqa: E402
 
+pytestmark = pytest.mark.real_program
+
 SIZES = {
     "vocab_size": 99,
     "hidden_size": 32,

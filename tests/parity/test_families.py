@@ -16,6 +16,8 @@ from tests.families import apply, each_family, each_network, each_variant, torch
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.real_program
+
 
 @each_variant
 def test_logits_equal_torch(family, changes):
