@@ -11,6 +11,7 @@ from flaxner.config.command_line import Parser
 # subcommand -> (its module: add_arguments(parser), run(arguments) -> exit code; one line of help)
 SUBCOMMANDS = {
     "pipeline": ("flaxner.benchmark.pipeline", "texts a second, time to the first answer"),
+    "serve": ("flaxner.benchmark.serve", "requests a second over HTTP, and how long they take"),
     "train": ("flaxner.benchmark.train", "training steps a second, memory, compile time"),
     "quality": ("flaxner.benchmark.quality", "F1 at equal settings, seed by seed"),
 }

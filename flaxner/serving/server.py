@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -39,8 +40,21 @@ class Server(uvicorn.Server):
         self._service.end()
 
 
-def serve(settings: Settings) -> None:
+def our_service(settings: Settings) -> Service:
+    """The service of the models that the settings name.
+
+    Raises:
+      ValueError: a model that cannot be read.
+    """
+    return Service(settings, open_models(settings))
+
+
+def serve(settings: Settings, make: Callable[[Settings], Service] = our_service) -> None:
     """Serve until a signal comes.
+
+    Args:
+      settings: of the server.
+      make: what answers.
 
     Raises:
       ValueError: a model that cannot be read, or an address that cannot be listened at.
@@ -50,7 +64,7 @@ def serve(settings: Settings) -> None:
     with listener:
         set_up()
         check_devices()
-        service = Service(settings, open_models(settings))
+        service = make(settings)
         server = Server(_config(settings, service), service)
         failures: list[BaseException] = []
 

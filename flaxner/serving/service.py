@@ -81,7 +81,8 @@ class Service:
 
     def _full(self) -> int:
         """Characters of a pass that fills the devices."""
-        devices = next(iter(self.models.values())).predictor.devices
+        pipelines = list(self.models.values())
+        devices = pipelines[0].predictor.devices if pipelines else jax.devices()
         tokens = TOKENS_PER_DEVICE.get(devices[0].platform, TOKENS_PER_DEVICE["gpu"])
         return CHARACTERS_PER_TOKEN * tokens * len(devices)
 
@@ -141,7 +142,7 @@ class Service:
         self.metrics.texts.labels(name).inc(len(texts))
         answers = await self._answers(lambda done: TextJob(model, options, texts, done))
         found = [[_plain(e) for e in row if e["score"] >= form.threshold] for row in answers]
-        return _json({"model": name, "entities": found[0] if single else found})
+        return as_json({"model": name, "entities": found[0] if single else found})
 
     async def tags(self, body: bytes, note: Callable[..., None]) -> bytes:
         """The answer to POST /ner/words, JSON; see `entities`."""
@@ -157,7 +158,7 @@ class Service:
         note(model=name, texts=sentences)
         self.metrics.texts.labels(name).inc(len(sentences))
         tags = await self._answers(lambda done: WordJob(model, decoder, limit, sentences, done))
-        return _json({"model": name, "tags": tags[0] if single else tags})
+        return as_json({"model": name, "tags": tags[0] if single else tags})
 
     def _model(self, name: str | None) -> tuple[str, NerPipeline]:
         name = next(iter(self.models)) if name is None else name
@@ -211,5 +212,6 @@ def _plain(entity: dict[str, Any]) -> dict[str, Any]:
     return {**entity, "score": float(entity["score"])}
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """A value as the body of an answer."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")

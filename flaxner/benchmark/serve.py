@@ -1,0 +1,182 @@
+"""`benchmark.py serve`: requests a second and how long they take, ours and torch's, in turns."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.config.command_line import path
+
+STRATEGY = "simple"  # the same entities from both
+JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
+START = 180.0  # seconds that a server may take to be ready
+TIMEOUT = 120.0  # seconds that an answer may take: slow is measured, not refused
+HEADERS = {"Content-Type": "application/json"}
+# What wrk runs: a request for each text in turn, and its figures as JSON at the end.
+LUA = """
+local bodies = {}
+for line in io.lines(%(bodies)s) do bodies[#bodies + 1] = line end
+local place = 0
+local headers = {["Content-Type"] = "application/json"}
+request = function()
+  place = place %% #bodies + 1
+  return wrk.format("POST", "/ner", headers, bodies[place])
+end
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '\\n{"requests": %%d, "seconds": %%f, "p50_ms": %%f, "p95_ms": %%f, ' ..
+    '"p99_ms": %%f, "errors": %%d}\\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3,
+    latency:percentile(95) / 1e3, latency:percentile(99) / 1e3,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `benchmark.py serve`."""
+    add = parser.add_argument
+    add("--model", type=path, required=True, help="folder or Hub name of a token classifier")
+    add("--file", type=path, required=True, help="corpus; its words, joined by spaces, are sent")
+    add("--texts", type=int, default=500, help="so many of them (default: 500)")
+    add("--connections", type=int, nargs="+", default=[1, 16, 64], metavar="N")
+    add("--seconds", type=int, default=8, help="of each measurement (default: 8)")
+    add("--turns", type=int, default=1, help="turns of every contender (default: 1)")
+    add("--against", nargs="*", default=["torch"], choices=("torch", "torch-2"),
+        help="torch: one thread calls the pipeline; torch-2: two do")  # fmt: skip
+    add("--wait-ms", type=float, default=2.0, help="of our server")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print one JSON object a figure; the exit code.
+
+    Raises:
+      ValueError: wrk is not there, the file does not fit, or a server does not start.
+    """
+    from flaxner.benchmark.machine import device_name
+    from flaxner.data.corpus import read_corpus
+
+    if shutil.which("wrk") is None:
+        raise ValueError("the load comes from wrk, which is not here: apt-get install wrk")
+    sentences = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
+    kinds = {"short": sentences[: arguments.texts], "mixed": mixed(sentences)[: arguments.texts]}
+    device = device_name()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = {
+            name: stack.enter_context(_server(name, command, folder))
+            for name, command in _commands(arguments).items()
+        }
+        for kind, texts in kinds.items():
+            same = _same_answers(ports, texts[:50])
+            script = _script(folder, kind, texts)
+            for connections, turn in itertools.product(
+                arguments.connections, range(arguments.turns)
+            ):
+                for name, port in ports.items():
+                    made = _measured(port, script, connections, arguments.seconds)
+                    figure = {"contender": name, "texts": kind, "connections": connections}
+                    figure |= {"turn": turn, **made, "same_entities": same, "device": device}
+                    print(json.dumps(figure), flush=True)
+    return 0
+
+
+def mixed(sentences: Sequence[str]) -> list[str]:
+    """Texts of one, two and eight sentences, by turns."""
+    rest = iter(sentences)
+    texts: list[str] = []
+    for count in itertools.cycle(JOINED):
+        if not (some := list(itertools.islice(rest, count))):
+            return texts
+        texts.append(" ".join(some))
+    return texts
+
+
+def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Contender -> the command of its server, but for the port."""
+    model = ["--model", arguments.model]
+    ours = ["-m", "flaxner", "serve", "--strategy", STRATEGY, "--wait-ms", str(arguments.wait_ms)]
+    commands = {"flaxner": [*ours, "--timeout", str(TIMEOUT), *model]}
+    for name in arguments.against:
+        workers = name.removeprefix("torch").lstrip("-") or "1"
+        theirs = ["-m", "flaxner.benchmark.torch_server", "--workers", workers]
+        commands[name] = [*theirs, *model]
+    return commands
+
+
+@contextlib.contextmanager
+def _server(name: str, command: Sequence[str], folder: Path) -> Iterator[int]:
+    """Start a server, wait until it is ready, and give its port; it ends at the end."""
+    from flaxner.serving.server import listen
+
+    with listen("127.0.0.1", 0) as probe:
+        port = probe.getsockname()[1]
+    log = folder / f"{name}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--port", str(port)], stdout=file, stderr=file
+        )
+    try:
+        end = time.monotonic() + START
+        while not _is_ready(port):
+            if process.poll() is not None or time.monotonic() > end:
+                last = log.read_text("utf-8").strip().splitlines()[-1:]
+                raise ValueError(f"the server of {name} did not start: {''.join(last)}")
+            time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _same_answers(ports: dict[str, int], texts: Sequence[str]) -> bool:
+    """Whether all servers find the same entities."""
+    found = []
+    for port in ports.values():
+        body = json.dumps({"text": list(texts)}).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/ner", body, HEADERS)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            rows = json.load(answer)["entities"]
+        found.append([[(e["entity_group"], e["start"], e["end"]) for e in row] for row in rows])
+    return all(one == found[0] for one in found)
+
+
+def _script(folder: Path, kind: str, texts: Sequence[str]) -> Path:
+    bodies, script = folder / f"{kind}.jsonl", folder / f"{kind}.lua"
+    bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    script.write_text(LUA % {"bodies": json.dumps(str(bodies))}, "utf-8")
+    return script
+
+
+def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """What wrk measures; a second before does not count."""
+    url = f"http://127.0.0.1:{port}"
+    command = ["wrk", "-t1", f"-c{connections}", "--timeout", "60s", "-s", str(script)]
+    subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
+    done = subprocess.run(
+        [*command, f"-d{seconds}s", url], check=True, capture_output=True, text=True
+    )
+    made = json.loads(done.stdout.strip().splitlines()[-1])
+    rate = made.pop("requests") / made.pop("seconds")
+    return {"requests_per_second": round(rate, 1), **{k: round(v, 2) for k, v in made.items()}}
