@@ -62,6 +62,7 @@ def add_settings(
         options["help"] = field.metadata["help"] + f" (default: {field.default})"
         if field.metadata.get("many"):
             options |= {"nargs": "+", "metavar": field.metadata["many"]}
+            options["choices"] = field.metadata.get("choices")
         elif kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:

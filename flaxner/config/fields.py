@@ -111,8 +111,10 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
         )
     if high is not None and not value <= high:
         raise ValueError(f"{field.name} must be at most {high}: got {value}")
-    if "choices" in meta and value not in meta["choices"]:
-        raise ValueError(f"{field.name} must be one of {', '.join(meta['choices'])}: got {value!r}")
+    for item in value if isinstance(value, tuple) else (value,):
+        if "choices" in meta and item not in meta["choices"]:
+            known = ", ".join(meta["choices"])
+            raise ValueError(f"{field.name} must be one of {known}: got {item!r}")
     if "pattern" in meta and not re.fullmatch(meta["pattern"][0], value):
         raise ValueError(f"{field.name} must be {meta['pattern'][1]}: got {value!r}")
 

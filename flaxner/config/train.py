@@ -134,6 +134,12 @@ class TrainConfig(RecipeSettings, DataSettings):
         "folder of large corpora, tokenised; empty: none",
         path="as it is",
     )
+    report_to: tuple[str, ...] = _setting(
+        (),
+        "trackers that hear of the run: tensorboard, wandb, mlflow, trackio",
+        many="TRACKER",
+        choices=("tensorboard", "wandb", "mlflow", "trackio"),
+    )
     license: str | None = _setting(
         None,
         "licence of the model, for its card: the Hub's name of it",
@@ -225,6 +231,7 @@ NOT_FINGERPRINTED = frozenset(
         "eval_batch_size",
         "compilation_cache",
         "segment_cache",
+        "report_to",
         "license",
         "language",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.files import write_json
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import RunPaths
+from flaxner.tracking.to_tensorboard import write_events
 
 
 def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
@@ -63,7 +63,7 @@ def repeatable(config: TrainConfig) -> TrainConfig:
     plain = {
         field.name: field.default
         for field in dataclasses.fields(config)
-        if field.name in ("overwrite", "resume", "compilation_cache", "segment_cache")
+        if field.name in ("overwrite", "resume", "compilation_cache", "segment_cache", "report_to")
     }
     named = {
         field.name: _named(getattr(config, field.name))
@@ -79,20 +79,3 @@ def _named(source: Any) -> Any:
     if isinstance(source, tuple):
         return tuple(_named(part) for part in source)
     return Path(source).name if source is not None and Path(source).is_absolute() else source
-
-
-def write_events(folder: Path, metrics: Path) -> bool:
-    """metrics.jsonl as TensorBoard events; False where tensorboardX is not installed."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return False
-    writer = SummaryWriter(logdir=str(folder))
-    for line in metrics.read_text("utf-8").splitlines():
-        values = json.loads(line)
-        step, group = values.pop("step"), values.pop("split", "train")
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                writer.add_scalar(f"{group}/{name}", value, step)
-    writer.close()
-    return True

@@ -166,7 +166,8 @@ class RunFolder(RunPaths):
         """Let other runs write here."""
         if self._claimed:
             with contextlib.suppress(OSError):
-                add_to_record(self.path, RUN, [self.metrics.name])
+                events = [f"{self.events.name}/{path.name}" for path in self.event_files()]
+                add_to_record(self.path, RUN, [self.metrics.name, *events])
             self._claimed = False
         if self._lock is not None:
             self._lock.release()
@@ -216,6 +217,12 @@ class RunFolder(RunPaths):
     def write_predictions(self, fill: Callable[[Path], object]) -> list[str]:
         """Write predictions/, in the main process; gives what is kept there, in sentences."""
         return write_folder(self.predictions, TAGGED, fill)
+
+    def write_trackers(self, content: dict[str, Any]) -> None:
+        """Write trackers.json, in the main process."""
+        self._make_way(self.trackers)
+        write_json(self.trackers, content)
+        add_to_record(self.path, RUN, [self.trackers.name])
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Write results.json, in the main process; once it is there, the run has ended."""

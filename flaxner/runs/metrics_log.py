@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,12 +14,19 @@ from flaxner.files import write_bytes
 class MetricsLog:
     """metrics.jsonl: one JSON object a line, flushed at once."""
 
-    def __init__(self, path: Path | None, *, keep_lines: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        keep_lines: int = 0,
+        also: Callable[[Mapping[str, Any]], object] = lambda _: None,
+    ) -> None:
         """Open for appending after the first `keep_lines` lines; later ones are cut off.
 
         Without a path lines are counted only. `lost` says how many of the lines to keep are
-        no longer there.
+        no longer there. `also` is told every line that was written.
         """
+        self._also = also
         self._file: IO[str] | None = None
         self.lines, self.lost = keep_lines, 0
         if path is None:
@@ -35,6 +43,7 @@ class MetricsLog:
         if self._file is not None:
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
+            self._also(values)
 
     def sync(self) -> None:
         """Return when all lines are on the disk, to survive the machine."""

@@ -13,7 +13,7 @@ RUN = "a run of flaxner"
 LOCK, HOLDER = ".lock", ".lock-holder"
 # What a run writes; its folds (of a cross-validation) are folders of runs themselves.
 CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "results.json", "predictions",
-           "hub")  # fmt: skip
+           "trackers.json", "tensorboard", "hub")  # fmt: skip
 FOLDS = "fold-[0-9]*"
 HEADING = "# flaxner: repeat this run with"
 RESOLVED = {"model", "output_dir", "epochs", "batch_size", "learning_rate", "seed"}
@@ -30,8 +30,14 @@ class RunPaths:
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.predictions = self.path / "predictions"
+        self.trackers = self.path / "trackers.json"  # what the run is called there
+        self.events = self.path / "tensorboard"
         self.hub = self.path / "hub"
         self.restart = self.config  # the settings that continue it: a fold's are the whole's
+
+    def event_files(self) -> list[Path]:
+        """TensorBoard's files, by their names."""
+        return sorted(self.events.glob("events.out.tfevents.*"))
 
     def folds(self) -> list[Path]:
         """The folders of a cross-validation's folds."""

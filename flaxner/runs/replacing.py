@@ -19,7 +19,7 @@ from flaxner.files.records import (
 from flaxner.runs.paths import FOLDS, HOLDER, LOCK, RunPaths
 from flaxner.runs.steps import is_a_step
 
-FILES = ("config.toml", "metrics.jsonl", "results.json")
+FILES = ("config.toml", "metrics.jsonl", "results.json", "trackers.json")
 
 
 def set_aside(run: RunPaths, aside: Path | None = None) -> None:
@@ -43,6 +43,7 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
         _move_part(part, _written(part, card, before=record is None), aside)
     steps = list(run.checkpoints.iterdir()) if run.checkpoints.is_dir() else []
     _move_part(run.checkpoints, [path.name for path in steps if is_a_step(path)], aside)
+    _move_part(run.events, [path.name for path in run.event_files()], aside)
     if {path.name for path in run.path.iterdir()} <= {LOCK, HOLDER, RECORD, aside.name}:
         (run.path / RECORD).unlink(missing_ok=True)
     elif record is not None:  # what else is there does not keep the next run from its folder
@@ -87,7 +88,7 @@ def _move(folder: Path, names: tuple[str, ...] | list[str], aside: Path) -> None
 def forget_replaced(run: RunPaths) -> list[str]:
     """Delete what `set_aside` moved where it is unchanged; what stays, in sentences."""
     said = []
-    parts = (run.model, run.predictions, run.hub, run.checkpoints)
+    parts = (run.model, run.predictions, run.hub, run.checkpoints, run.events)
     folders = [run.path, *(Path(os.path.realpath(p)) for p in parts if p.is_symlink())]
     for aside in [path for folder in folders for path in sorted(folder.glob(f"{ASIDE}-*"))]:
         left = [name for name in remove_ours(aside) if Path(name).name not in (LOCK, HOLDER)]

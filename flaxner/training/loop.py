@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +58,7 @@ class Loop:
       judge: scores parameters on the splits.
       fingerprint: of settings and corpora, kept with every state.
       progress: what has been done; that of a checkpoint if the run is resumed.
+      report: is told every line of metrics.jsonl, in the main process.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Loop:
         self.judge = Judge(prepared, self.program.steps, self.program.mesh)
         self.fingerprint = fingerprint(prepared, self.batches)
         self.progress = Progress()
+        self.report: Callable[[Mapping[str, Any]], object] = lambda _: None
         self._vote = processes.StopVote(
             self.program.mesh, lambda: interruption.requested is not None
         )
@@ -92,7 +94,7 @@ class Loop:
         eval_every = config.eval_every or self.batches.steps_per_epoch
         save_every = config.save_every or eval_every
         path = self.run.metrics if processes.is_main() else None
-        log = MetricsLog(path, keep_lines=self.progress.logged_lines)
+        log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
         if log.lost:
             lost = f"{path} has lost {log.lost} lines of the steps before {first}"
             self.console.print(lost, highlight=False, markup=False)

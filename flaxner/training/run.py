@@ -18,6 +18,7 @@ from flaxner.devices.lost_process import is_of_others, say_on_loss
 from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
+from flaxner.tracking.tracker import check_trackers
 from flaxner.training.cross_validation import cross_validate
 from flaxner.training.preparation import Prepared, prepare, sources
 from flaxner.training.stopping import (
@@ -72,6 +73,7 @@ def _train(
         try:
             say_on_loss(lambda: go_on(run))
             run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
+            check_trackers(config.report_to)
             prepared = prepare(config)
             processes.on_main(lambda: _rehearse(prepared))
             trainer = Trainer(prepared, run, console, interruption)

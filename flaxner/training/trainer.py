@@ -23,6 +23,9 @@ from flaxner.training.loop import Loop
 from flaxner.training.preparation import Prepared
 from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
+from flaxner.training.told import open_trackers
+
+REPORT = "report.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +71,24 @@ class Trainer:
             state = self.loop.initial_state()
             if newest is not None:
                 state = checkpoints.restore(newest, state)
+            return self._train(state, checkpoints, resumed=newest is not None)
+
+    def _train(self, state: TrainState, checkpoints: Checkpoints, *, resumed: bool) -> TrainResult:
+        """Steps from this state to the end of the run; trackers hear of them."""
+        trackers = open_trackers(
+            self.config, self.run, lambda line: self._say([line]), resumed=resumed
+        )
+        self.loop.report, ended = trackers.metrics, False
+        try:
             state = self.loop.train(state, checkpoints)
             params = self._best_params(state, checkpoints)
             del state
-            return self._finish(params)
+            result = self._finish(params)
+            trackers.finish(self.batches.num_steps, result.results, [self.run.path / REPORT])
+            ended = True
+        finally:
+            trackers.close(ended=ended)
+        return result
 
     def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> Any:
         """The parameters to export: of the best step, or of the last if that one is lost."""

@@ -1,0 +1,1 @@
+"""Experiment trackers: what a run tells them while it goes, and at its end."""

@@ -1,0 +1,70 @@
+"""TensorBoard: event files in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxner.tracking.reported import grouped
+from flaxner.tracking.tracker import Session, Table
+
+
+class TensorBoard:
+    """Events; a session adds a file to those before, which TensorBoard reads as one run."""
+
+    def __init__(self, session: Session) -> None:
+        from tensorboardX import SummaryWriter
+
+        # A run that begins again hides the events of one that ended before its first checkpoint.
+        purge = None if session.resumed else 0
+        self._writer = SummaryWriter(logdir=str(session.events), purge_step=purge)
+        if not session.resumed:
+            settings = Table(("setting", "value"), list(session.settings.items()))
+            self._writer.add_text("settings", _markdown(settings), 0)
+        self._step = 0
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """As `Tracker.metrics`."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+        self._step = step
+
+    def table(self, name: str, table: Table) -> None:
+        """As text, in Markdown."""
+        self._writer.add_text(name, _markdown(table), self._step)
+
+    def artefact(self, path: Path) -> None:
+        """TensorBoard keeps no files: it says where the file is."""
+        self._writer.add_text("files", f"`{path}`", self._step)
+
+    def close(self, *, ended: bool) -> None:
+        """As `Tracker.close`."""
+        self._writer.close()
+
+
+def _markdown(table: Table) -> str:
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) and abs(value) >= 0.01 else str(value)
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def write_events(folder: Path, metrics: Path) -> bool:
+    """metrics.jsonl as TensorBoard events; False where tensorboardX is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return False
+    writer = SummaryWriter(logdir=str(folder))
+    for line in metrics.read_text("utf-8").splitlines():
+        step, values = grouped(json.loads(line))
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+    writer.close()
+    return True

@@ -1,0 +1,140 @@
+"""All trackers of a run, each on a thread of its own: none of them holds training up or ends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner.tracking.reported import grouped, key
+from flaxner.tracking.tracker import Session, Table, Tracker, open_tracker
+
+WAITING = 10_000  # lines that a tracker may be behind
+PATIENCE = 120.0  # seconds that trackers have at the end
+COLUMNS = ("type", "precision", "recall", "f1", "entities")
+
+Say = Callable[[str], None]
+Act = Callable[[Tracker], None]
+
+
+class _Line:
+    """One tracker and its thread; what fails is said once, and nothing is told to it again."""
+
+    def __init__(self, name: str, session: Session, say: Say) -> None:
+        self.name, self._say, self.failed = name, say, False
+        self._acts: queue.Queue[Act | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(
+            target=self._work, args=(session,), name=f"flaxner-{name}", daemon=True
+        )
+        self._thread.start()
+
+    def tell(self, act: Act) -> None:
+        """Have something told to the tracker, later."""
+        self._put(act)
+
+    def end(self, act: Act) -> None:
+        """Tell the last."""
+        self._put(act)
+        self._put(None)
+
+    def _put(self, act: Act | None) -> None:
+        if self.failed:
+            return
+        try:
+            self._acts.put_nowait(act)
+        except queue.Full:
+            self._fail(f"it is {WAITING:,} lines behind")
+
+    def wait(self, until: float) -> None:
+        """Until all is told, or time is up."""
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive() and not self.failed:
+            self._fail("it does not answer")
+
+    def _work(self, session: Session) -> None:
+        try:
+            tracker = open_tracker(self.name, session)
+            while not self.failed and (act := self._acts.get()) is not None:
+                act(tracker)
+        except BaseException as error:  # some end the process by SystemExit
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            self._fail(lines[0])
+
+    def _fail(self, reason: str) -> None:
+        if not self.failed:
+            self.failed = True
+            self._say(f"{self.name} hears no more of this run: {reason}")
+
+
+class Trackers:
+    """What a run reports to; none if there are no names.
+
+    Args:
+      names: of the trackers.
+      session: the run.
+      known: trackers that earlier sessions of the run have reported to.
+      before: the lines of metrics.jsonl that earlier sessions have written.
+      say: where failures are said.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        session: Session,
+        known: Iterable[str] = (),
+        before: Sequence[Mapping[str, Any]] = (),
+        say: Say = print,
+    ) -> None:
+        self._told = {key(line) for line in before}
+        self._lines = []
+        for name in names:
+            resumed = name in known
+            line = _Line(name, dataclasses.replace(session, resumed=resumed), say)
+            self._lines.append(line)
+            if not resumed:
+                for old in before:
+                    self._report(line, old)
+
+    def metrics(self, line: Mapping[str, Any]) -> None:
+        """Report a line of metrics.jsonl, unless an earlier session has."""
+        if key(line) not in self._told:
+            for tracker in self._lines:
+                self._report(tracker, line)
+
+    def _report(self, line: _Line, values: Mapping[str, Any]) -> None:
+        step, numbers = grouped(values)
+        line.tell(lambda tracker: tracker.metrics(step, numbers))
+
+    def finish(self, step: int, results: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """The run has ended: its scores, tables per type, and files."""
+        for split in ("validation", "test"):
+            if split in results:
+                self._finish_split(step, split, results[split])
+        for path in files:
+            if path.is_file():
+                for line in self._lines:
+                    line.tell(lambda tracker, path=path: tracker.artefact(path))  # type: ignore[misc]
+
+    def _finish_split(self, step: int, split: str, scores: Mapping[str, Any]) -> None:
+        names = ("precision", "recall", "f1", "accuracy")
+        best = {f"best/{split}_{name}": scores[f"overall_{name}"] for name in names}
+        rows = [
+            (kind, row["precision"], row["recall"], row["f1"], row["support"])
+            for kind, row in scores["per_type"].items()
+        ]
+        table = Table(COLUMNS, rows)
+        for line in self._lines:
+            line.tell(lambda tracker: tracker.metrics(step, best))
+            line.tell(lambda tracker: tracker.table(f"types/{split}", table))
+
+    def close(self, *, ended: bool) -> None:
+        """Wait until everything is told; not for ever."""
+        for line in self._lines:
+            line.end(lambda tracker: tracker.close(ended=ended))
+        until = time.monotonic() + PATIENCE
+        for line in self._lines:
+            line.wait(until)

@@ -1,0 +1,57 @@
+"""The trackers of a run: opened when it begins, told its lines and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from flaxner.config.train import TrainConfig
+from flaxner.devices import processes
+from flaxner.runs.folder import RunFolder
+from flaxner.tracking.reported import lines_of
+from flaxner.tracking.tracker import Session
+from flaxner.tracking.trackers import Trackers
+
+
+def open_trackers(
+    config: TrainConfig, run: RunFolder, say: Callable[[str], None], *, resumed: bool
+) -> Trackers:
+    """The trackers that the settings name, in the main process; in others none.
+
+    trackers.json keeps what the run is called there, for the sessions that follow.
+
+    Args:
+      config: settings.
+      run: the folder of the run, claimed; metrics.jsonl as earlier sessions left it.
+      say: where failures are said.
+      resumed: whether this session goes on from a checkpoint.
+    """
+    names = config.report_to if processes.is_main() else ()
+    session = Session("", "", None, {}, run.events)
+    if not names:
+        return Trackers((), session)
+    id_, known = _known(run) if resumed else ("", [])
+    id_ = id_ or uuid.uuid4().hex[:16]
+    run.write_trackers({"id": id_, "trackers": sorted({*known, *names})})
+    folder = Path(config.output_dir).resolve()
+    session = dataclasses.replace(
+        session,
+        name=f"{folder.name}-{id_[:6]}",
+        id=id_,
+        group=folder.parent.name if config.fold else None,
+        settings=dataclasses.asdict(config),
+    )
+    before = lines_of(run.metrics) if resumed else []
+    return Trackers(names, session, known, before, say)
+
+
+def _known(run: RunFolder) -> tuple[str, list[str]]:
+    """The id of the run, and the trackers that have heard of it."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(run.trackers.read_text("utf-8"))
+        return str(content["id"]), [str(name) for name in content["trackers"]]
+    return "", []
