@@ -1,13 +1,19 @@
 """The settings of recipes: each does what its paper, or torch, says it does."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL
 from flaxner.models.layers.config import EncoderConfig
+from flaxner.models.pretrained import load_pretrained
+from flaxner.publishing.conversion import SavedRun
+from flaxner.runs.checkpoint import Checkpoints
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import (
     SCHEDULES,
@@ -16,8 +22,12 @@ from flaxner.training.optimizer import (
     make_optimizer,
     optimizer_of,
 )
+from flaxner.training.preparation import prepare
+from flaxner.training.program import program_of_run
 from flaxner.training.rates import peak_rates
-from tests.compare import scaled_close
+from flaxner.training.run import train
+from tests.compare import assert_close, scaled_close
+from tests.conll import QUICK, sentences, write_conll
 from tests.families import each_family
 
 
@@ -140,3 +150,101 @@ def test_dropout_is_set_by_its_name_or_refused(family):
             assert name == "head_dropout"
             with pytest.raises(ValueError, match="has no head_dropout of its own"):
                 config.with_dropout({name: 0.35})
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return {
+        "train_file": str(write_conll(folder / "train.conll", sentences(48))),
+        "validation_file": str(write_conll(folder / "dev.conll", sentences(16, shift=1))),
+        **QUICK,
+        "epochs": 1.0,
+        "eval_every": 2,
+        "save_every": 1,
+        "keep": 10,
+    }
+
+
+def start(settings, folder, **changes):
+    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
+    return train(config, console=Console(quiet=True))
+
+
+def cut(folder, step):
+    """A run as if it had been stopped after a step."""
+    for name in ("results.json", "hub", "predictions"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (folder / "checkpoints").iterdir():
+        if int(path.name) > step:
+            shutil.rmtree(path)
+
+
+def states(settings, folder, steps):
+    """The state at the start of a run and after some steps."""
+    prepared = prepare(TrainConfig(**{**settings, "output_dir": str(folder)}))
+    program, _ = program_of_run(prepared)
+    like = program.init(prepared.params)
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    found = [like, *(checkpoints.restore(step, like) for step in steps)]
+    checkpoints.close()
+    return found
+
+
+def host(params):
+    return {path: np.asarray(value) for path, value in params.items()}
+
+
+@pytest.mark.parametrize("change", [{"ema": 0.9}, {"average_last": 2}], ids=str)
+def test_a_mean_of_the_weights_is_evaluated_published_and_resumed(corpus, change, tmp_path):
+    settings, whole = {**corpus, **change}, tmp_path / "whole"
+    result = start(settings, whole, select="last")
+    every = states(settings, whole, range(1, 7))
+    raw = [host(state.params) for state in every]
+    if "ema" in change:
+        mean = raw[0]
+        for step, params in enumerate(raw[1:]):
+            kept = np.float32(min(0.9, (1 + step) / (10 + step)))
+            mean = {k: kept * mean[k] + (1 - kept) * params[k] for k in mean}
+    else:
+        mean = {k: (raw[4][k] + raw[6][k]) / np.float32(2) for k in raw[0]}
+        assert_close("exact", host(every[2].published), raw[2])  # one evaluation: its own weights
+    published = load_pretrained(result.hub_dir).params
+    scaled_close("packing", published, mean)
+    assert_close("exact", SavedRun.open(whole).params(6), published)
+    assert any((published[k] != raw[6][k]).any() for k in published)
+    for step in (3,):
+        again = tmp_path / f"cut-{step}"
+        shutil.copytree(whole, again)
+        cut(again, step)
+        resumed = start(settings, again, select="last", resume=True)
+        assert_close("exact", load_pretrained(resumed.hub_dir).params, published)
+        lines = [(run / "metrics.jsonl").read_text() for run in (whole, again)]
+        assert lines[0] == lines[1]
+
+
+def test_training_ends_where_nothing_is_gained(corpus, tmp_path):
+    """The first evaluation is a gain, with a rate of 0 no other is."""
+    folder, still = tmp_path / "run", {**corpus, "learning_rate": 0.0, "early_stopping": 2}
+    longer = {**still, "epochs": 3.0}
+    train_results = start(longer, folder).results["train"]
+    assert (train_results["steps"], train_results["planned_steps"]) == (6, 18)
+    assert train_results["best_step"] == 2
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines if line.get("split")] == [2, 4, 6]
+    assert start(longer, folder, resume=True).results["train"]["steps"] == 6
+    cut(folder, 6)  # killed between its last step and its results
+    again = start(longer, folder, resume=True).results["train"]
+    assert (again["steps"], again["best_step"]) == (6, 2)
+
+
+def test_what_does_not_fit_is_told(corpus, tmp_path):
+    with pytest.raises(ValueError, match="--early-stopping needs a validation corpus"):
+        start({**corpus, "validation_file": None}, tmp_path / "a", early_stopping=1)
+    with pytest.raises(ValueError, match="--ema and --average-last exclude each other"):
+        settings(ema=0.9, average_last=2)
+    with pytest.raises(ValueError, match="--decoder crf and --label-smoothing exclude each other"):
+        settings(decoder="crf", label_smoothing=0.1)
+    with pytest.raises(ValueError, match="layer_decay must be above 0: got 0"):
+        settings(layer_decay=0.0)

@@ -57,6 +57,27 @@ class RecipeSettings:
         0.0, "share of the loss that all labels have alike (experimental)", low=0, high=0.9
     )
 
+    ema: float = setting(
+        0.0,
+        "publish a running mean of the weights, of which a step leaves this share, 0.999 say; "
+        "0: the weights themselves (experimental)",
+        low=0,
+        high=0.999999,
+    )
+    average_last: int = setting(
+        0,
+        "publish the mean of the weights at the last evaluations, so many; 0: the weights "
+        "themselves (experimental)",
+        low=0,
+        high=20,
+    )
+    early_stopping: int = setting(
+        0,
+        "end when so many evaluations have brought no better validation F1; 0: never "
+        "(experimental)",
+        low=0,
+    )
+
     @property
     def recipe(self) -> dict[str, object]:
         """Those of these settings that are not at their default, and the CRF's rate with it."""
@@ -73,6 +94,8 @@ class RecipeSettings:
         Raises:
           ValueError: the two that do not, and why.
         """
+        if self.ema and self.average_last:
+            raise ValueError("--ema and --average-last exclude each other: set one of them")
         if self.decoder != CRF:
             return
         other = {

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from flaxner.config.data import CONTEXT_SHARE
+from flaxner.config.recipes import RecipeSettings
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.segments import Segments
@@ -30,6 +31,7 @@ from flaxner.training.stopping import Interruption
 # A head over fixed vectors has other needs than a whole BERT: a high rate, more epochs, and, as
 # its steps are tiny, larger batches.
 HEAD_SETTINGS: dict[str, Any] = {"epochs": 20.0, "batch_size": 256, "weight_decay": 0.0}
+PLAIN: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(RecipeSettings)}
 EVALUATED_EPOCHS = 2  # a head is scored on the validation split after so many
 
 
@@ -156,8 +158,8 @@ def _prepared(
     per_epoch = -(-len(corpora["train"]) // HEAD_SETTINGS["batch_size"])
     config = config.replace(
         max_length=length, row_length=length, resume=False, save_every=0,
-        eval_every=EVALUATED_EPOCHS * per_epoch, decoder="softmax", context="sentences",
-        context_share=CONTEXT_SHARE, **HEAD_SETTINGS,
+        eval_every=EVALUATED_EPOCHS * per_epoch, context="sentences",
+        context_share=CONTEXT_SHARE, **PLAIN, **HEAD_SETTINGS,
     )  # fmt: skip
     model: Any = None
     return Prepared(

@@ -45,16 +45,15 @@ class Checkpoints(StepFolders):
         self.wait()
         self.prune()
         step = self._saving = int(state.step)
+        weights, rest = _divided(state, state.published)
         self._make_way(step)
         try:
             self._files.save(
                 self.path_of(step),
                 args=ocp.args.Composite(
                     **{
-                        PARTS[0]: ocp.args.StandardSave(state.params),
-                        PARTS[1]: ocp.args.StandardSave(
-                            {"step": state.step, "opt_state": state.opt_state}
-                        ),
+                        PARTS[0]: ocp.args.StandardSave(weights),
+                        PARTS[1]: ocp.args.StandardSave(rest),
                     }
                 ),
                 force=True,
@@ -110,19 +109,18 @@ class Checkpoints(StepFolders):
         """
         self.verify(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        wanted = _divided(abstract, abstract.params)
         weights, rest = self._parts(step)
         loaded = self._files.restore(
             self.path_of(step),
             args=ocp.args.Composite(
                 **{
-                    weights: ocp.args.StandardRestore(abstract.params),
-                    rest: ocp.args.StandardRestore(
-                        {"step": abstract.step, "opt_state": abstract.opt_state}
-                    ),
+                    weights: ocp.args.StandardRestore(wanted[0]),
+                    rest: ocp.args.StandardRestore(wanted[1]),
                 }
             ),
         )
-        return TrainState(loaded[rest]["step"], loaded[weights], loaded[rest]["opt_state"])
+        return _joined(loaded[weights], loaded[rest], averaged=like.average is not None)
 
     def restore_params(
         self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
@@ -151,6 +149,23 @@ class Checkpoints(StepFolders):
             self.prune()
         finally:
             self._files.close()
+
+
+def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:
+    """The two PARTS of a checkpoint: the weights to publish, and what training needs beside."""
+    rest = {"step": state.step, "opt_state": state.opt_state}
+    if state.average is not None:
+        kept = {name: value for name, value in state.average.items() if name != "mean"}
+        rest |= {"params": state.params, **({"average": kept} if kept else {})}
+    return published, rest
+
+
+def _joined(published: Any, rest: Mapping[str, Any], *, averaged: bool) -> TrainState:
+    """The state of two PARTS."""
+    if not averaged:
+        return TrainState(rest["step"], published, rest["opt_state"])
+    average = {"mean": published, **rest.get("average", {})}
+    return TrainState(rest["step"], rest["params"], rest["opt_state"], average)
 
 
 def _reason(error: BaseException) -> str:

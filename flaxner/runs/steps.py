@@ -38,6 +38,8 @@ class Progress(NamedTuple):
       evaluated: step of the last evaluation, 0 before the first.
       logged_lines: lines of metrics.jsonl that this state had written.
       seconds: training time behind this state, over all sessions.
+      top_score: highest validation F1 of all evaluations.
+      without_gain: evaluations since that one.
       compiled: [program, rows, row length, times]: what sessions behind this state compiled.
     """
 
@@ -46,6 +48,8 @@ class Progress(NamedTuple):
     evaluated: int = 0
     logged_lines: int = 0
     seconds: float = 0.0
+    top_score: float = -1.0
+    without_gain: int = 0
     compiled: tuple[tuple[str, int, int, int], ...] = ()
 
 

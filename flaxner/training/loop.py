@@ -75,6 +75,12 @@ class Loop:
             self.program.mesh, lambda: interruption.requested is not None
         )
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether so many evaluations brought no gain that training ends before its last step."""
+        patience = self.config.early_stopping
+        return bool(patience) and self.progress.without_gain >= patience
+
     def initial_state(self) -> TrainState:
         """Step 0."""
         return self.program.init(self.prepared.params)
@@ -110,7 +116,10 @@ class Loop:
             contextlib.closing(feed(self.batches, self.program, first, total)) as ready,
         ):
             if first and evaluates(first) and self.progress.evaluated < first:
-                self._evaluate(first, state, log, bar)  # the last session had no time for it
+                # the last session had no time for it
+                state, _ = self._evaluate(first, state, log, bar)
+            if self.ended_early:
+                return state
             late: tuple[int, int, Any] | None = None
             for step, batch, count in ready:
                 state, metrics = self.program.steps.train(state, batch)
@@ -123,10 +132,14 @@ class Loop:
                     self._record(log, bar, *late)
                     late = None
                     if evaluate and not stop:
-                        stop = not self._evaluate(step + 1, state, log, bar)
+                        state, done = self._evaluate(step + 1, state, log, bar)
+                        stop = not done
                     self._save(step + 1, state, log, keeper)
                 if stop:
                     self._stop(keeper)
+                if self.ended_early:
+                    bar.say(f"no gain in {self.progress.without_gain} evaluations: training ends")
+                    break
         self._update()
         return state
 
@@ -171,17 +184,29 @@ class Loop:
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
             log.write(step=step, tokens=tokens, **values)
 
-    def _evaluate(self, step: int, state: TrainState, log: MetricsLog, bar: TrainProgress) -> bool:
-        """Score the validation split, and note the best step; False if a stop cut it short."""
+    def _evaluate(
+        self, step: int, state: TrainState, log: MetricsLog, bar: TrainProgress
+    ) -> tuple[TrainState, bool]:
+        """Score the validation split, and note the best step.
+
+        Returns:
+          the state after it, and True; the state as it was, and False, if a stop cut it short.
+        """
+        before, state = state, self.program.steps.evaluated(state)
         if "validation" not in self.prepared.corpora:
             self.progress = self.progress._replace(best_step=step, evaluated=step)
-            return True
+            return state, True
         try:
-            scores, _ = self.judge.score("validation", state.params, self._check_vote)
+            scores, _ = self.judge.score("validation", state.published, self._check_vote)
         except EvaluationCut:
-            return False
+            return before, False
         improved = scores.overall_f1 > self.progress.best_score
-        self.progress = self.progress._replace(evaluated=step)
+        gain = scores.overall_f1 > self.progress.top_score
+        self.progress = self.progress._replace(
+            evaluated=step,
+            top_score=max(scores.overall_f1, self.progress.top_score),
+            without_gain=0 if gain else self.progress.without_gain + 1,
+        )
         if improved or self.config.select == "last":
             self.progress = self.progress._replace(best_step=step, best_score=scores.overall_f1)
         names = ("precision", "recall", "f1", "accuracy")
@@ -193,7 +218,7 @@ class Loop:
             f"(precision {scores.overall_precision:.4f}, recall {scores.overall_recall:.4f})"
             + (" · best so far" if improved else "")
         )
-        return True
+        return state, True
 
     def _check_vote(self, words_done: int) -> None:
         if self._vote():

@@ -45,12 +45,14 @@ def compiled(
 
 
 def train_results(
-    prepared: Prepared, batches: TrainBatches, mesh: Mesh, progress: Progress
+    prepared: Prepared, batches: TrainBatches, mesh: Mesh, progress: Progress, steps: int
 ) -> dict[str, Any]:
-    """The "train" part of results.json."""
-    tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
+    """The "train" part of results.json, after so many steps; planned_steps where they are fewer."""
+    tokens = sum(batches.tokens_at(step) for step in range(steps))
+    planned = {} if steps == batches.num_steps else {"planned_steps": batches.num_steps}
     return {
-        "steps": batches.num_steps,
+        "steps": steps,
+        **planned,
         "best_step": progress.best_step,
         "seconds": round(progress.seconds, 3),
         "tokens_per_second": round(tokens / max(progress.seconds, 1e-9), 1),

@@ -73,6 +73,11 @@ def prepare(config: TrainConfig) -> Prepared:
     # The model's settings are read first: a mistyped name should not cost a corpus download.
     fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
     corpora = load_corpora(config)
+    if config.early_stopping and "validation" not in corpora:
+        raise ValueError(
+            "--early-stopping needs a validation corpus: give one, or --held-out 0.1 holds a part "
+            "of the training corpus out"
+        )
     scheme = label_scheme(corpora, fields)
     compute = Compute.on(
         jax.default_backend(),

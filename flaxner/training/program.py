@@ -23,6 +23,7 @@ from flaxner.data.tag_rules import rules
 from flaxner.devices.mesh import batch_sharding, make_mesh, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
+from flaxner.training.averaging import Averaging
 from flaxner.training.crf import Crf
 from flaxner.training.loss import Decoder, Softmax, label_weights
 from flaxner.training.optimizer import optimizer_of
@@ -40,6 +41,7 @@ class Program:
       optimizer: takes `scale`, see `make_optimizer`.
       steps: the training and the prediction step, compiled at their first call of a shape.
       decoder: the loss.
+      averaging: the mean of the weights that is published.
     """
 
     model: Network
@@ -47,6 +49,7 @@ class Program:
     optimizer: optax.GradientTransformationExtraArgs
     steps: Steps
     decoder: Decoder
+    averaging: Averaging
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the training step takes, of packed rows."""
@@ -54,11 +57,12 @@ class Program:
 
     def init(self, params: Params) -> TrainState:
         """Step 0 from host arrays, on the devices."""
-        return init_state(params, self.optimizer, self.mesh, self.model.frozen)
+        kept = (self.model.frozen, self.averaging)
+        return init_state(params, self.optimizer, self.mesh, *kept)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of a state, for compiling without one."""
-        shapes = state_shapes(self.model, self.optimizer)
+        shapes = state_shapes(self.model, self.optimizer, self.averaging)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,
@@ -98,7 +102,7 @@ def make_program(
     """
     mesh = make_mesh(config.fsdp, devices)
     schedule, optimizer = optimizer_of(config, num_steps, model)
-    decoder = decoder or Softmax()
+    decoder, averaging = decoder or Softmax(), Averaging.of(config)
     steps = make_steps(
         model,
         decoder,
@@ -107,8 +111,9 @@ def make_program(
         mesh,
         seed=config.seed,
         accumulate=config.accumulate,
+        averaging=averaging,
     )
-    return Program(model, mesh, optimizer, steps, decoder)
+    return Program(model, mesh, optimizer, steps, decoder, averaging)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:

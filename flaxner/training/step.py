@@ -16,11 +16,13 @@ from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
+from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
 
 Batch = Mapping[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
 TRAIN_INPUTS = (*INPUTS, "labels")
+NO_AVERAGE = Averaging()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Steps:
         positions, whatever their weights. Without a labelled position loss and norm are 0.
       predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), as the decoder has
         it; whole on every process; padding has some, too.
+      evaluated: state -> the state whose `published` weights are to be evaluated.
       traces: one entry per compilation, (name, rows, row length).
     """
 
     train: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
     predict: Callable[[Params, Batch], jax.Array]
+    evaluated: Callable[[TrainState], TrainState]
     traces: list[tuple[str, int, int]]
 
 
@@ -50,6 +54,7 @@ def init_state(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     frozen: Collection[str] = (),
+    averaging: Averaging = NO_AVERAGE,
 ) -> TrainState:
     """Step 0: parameters placed by the sharding rules, optimizer state zero beside them.
 
@@ -59,7 +64,9 @@ def init_state(
     _, trained = _divided(params, frozen)
     shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained))
     opt_state = jax.jit(optimizer.init, out_shardings=shardings)(trained)
-    return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state)
+    placed = tree_shardings(mesh, jax.eval_shape(averaging.init, params))
+    average = jax.jit(averaging.init, out_shardings=placed)(params)
+    return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state, average)
 
 
 def make_steps(
@@ -71,6 +78,7 @@ def make_steps(
     *,
     seed: int,
     accumulate: int = 1,
+    averaging: Averaging = NO_AVERAGE,
 ) -> Steps:
     """Build the training and prediction steps for a model on a mesh.
 
@@ -83,6 +91,7 @@ def make_steps(
       seed: root of the dropout keys; that of a step is fold_in(root, step).
       accumulate: parts a batch's rows are computed in, one after the other. The gradient is
         that of the whole batch: sums are accumulated and divided once by the global count.
+      averaging: which mean of the weights is kept.
     """
     traces: list[tuple[str, int, int]] = []
 
@@ -111,7 +120,8 @@ def make_steps(
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "words": jnp.sum(batch["labels"] != IGNORED_LABEL),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        average = averaging.after_step(state.average, params, state.step)
+        return TrainState(state.step + 1, params, opt_state, average), metrics
 
     def predict(params: Params, batch: Batch) -> jax.Array:
         rows, length = batch["input_ids"].shape
@@ -119,7 +129,7 @@ def make_steps(
         return decoder.predict(model.apply(params, *(batch[name] for name in INPUTS)))
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
-    placed = tree_shardings(mesh, state_shapes(model, optimizer))
+    placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging))
     options = compiler_options(mesh)
     return Steps(
         train=jax.jit(
@@ -135,15 +145,21 @@ def make_steps(
             out_shardings=whole,
             compiler_options=options,
         ),
+        evaluated=jax.jit(averaging.at_evaluation, out_shardings=placed, compiler_options=options)
+        if averaging.last
+        else averaging.at_evaluation,
         traces=traces,
     )
 
 
-def state_shapes(model: Network, optimizer: optax.GradientTransformation) -> TrainState:
+def state_shapes(
+    model: Network, optimizer: optax.GradientTransformation, averaging: Averaging = NO_AVERAGE
+) -> TrainState:
     """Shape and dtype of everything in a run's state."""
     _, trained = _divided(model.shapes, model.frozen)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    return TrainState(step, model.shapes, jax.eval_shape(optimizer.init, trained))
+    average = jax.eval_shape(averaging.init, model.shapes)
+    return TrainState(step, model.shapes, jax.eval_shape(optimizer.init, trained), average)
 
 
 def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:

@@ -62,7 +62,7 @@ class Trainer:
         with contextlib.closing(checkpoints):
             newest = self._find(checkpoints) if self.config.resume else None
             results = self.run.finished()
-            at_end = newest == self.batches.num_steps
+            at_end = newest == self.batches.num_steps or (newest and self.loop.ended_early)
             if at_end and results is not None and self.run.hub.is_dir():
                 self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
                 self._say(self.run.ended())
@@ -81,10 +81,10 @@ class Trainer:
         self.loop.report, ended = trackers.metrics, False
         try:
             state = self.loop.train(state, checkpoints)
-            params = self._best_params(state, checkpoints)
+            params, steps = self._best_params(state, checkpoints), int(state.step)
             del state
-            result = self._finish(params)
-            trackers.finish(self.batches.num_steps, result.results, [self.run.path / REPORT])
+            result = self._finish(params, steps)
+            trackers.finish(steps, result.results, [self.run.path / REPORT])
             ended = True
         finally:
             trackers.close(ended=ended)
@@ -92,15 +92,15 @@ class Trainer:
 
     def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> Any:
         """The parameters to export: of the best step, or of the last if that one is lost."""
-        best, last = self.loop.progress.best_step, self.batches.num_steps
+        best, last = self.loop.progress.best_step, int(state.step)
         if 0 <= best < last:
             checkpoints.wait()
             if self._is_kept(best, checkpoints):
-                return checkpoints.restore(best, state).params
+                return checkpoints.restore(best, state).published
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
             self._say([f"the model of step {last}, the last, is the one that is exported"])
-        return state.params
+        return state.published
 
     def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
         reason = checkpoints.damage(best)
@@ -140,12 +140,13 @@ class Trainer:
         )
         self.run.write_model(lambda draft: save_model_files(draft, prepared.tokenizer, hub_fields))
 
-    def _finish(self, params: Any) -> TrainResult:
+    def _finish(self, params: Any, steps: int) -> TrainResult:
         program, progress = self.loop.program, self.loop.progress
         results, tags = outcome.finish(self.loop.judge, self.run, self.console, params)
         compiled = outcome.compiled(progress.compiled, program.steps.traces)
         progress = progress._replace(compiled=compiled)
-        train = outcome.train_results(self.prepared, self.batches, program.mesh, progress)
+        mesh = program.mesh
+        train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
         results["train"] = train
         kept = outcome.write(self.prepared, self.run, to_host(params, program.mesh), results, tags)
         self._say([*kept, *self.run.ended()])
