@@ -303,7 +303,7 @@ def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkey
     ner(["first"])  # compiles
     with (
         logged() as lines,
-        running(folder, models={"tiny": ner}, queue=2, timeout=2.0) as server,
+        running(folder, models={"tiny": ner}, queue=2, timeout=3.0) as server,
         ThreadPoolExecutor(4) as pool,
     ):
         slow = Slow(ner, monkeypatch)
@@ -334,9 +334,9 @@ def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkey
         wait_for(lambda: len(waiting) == 1)  # its place is free
         late = first.result()
         assert late.status == 503
-        assert "longer than the 2 s that this server allows" in late.content["error"]
+        assert "longer than the 3 s that this server allows" in late.content["error"]
         assert second.result().status == 503
-        assert len(waiting) == 0
+        wait_for(lambda: len(waiting) == 0)
         slow.go.set()
         wait_for(lambda: waiting._flying == 0)
         assert ask("fourth").status == 200
