@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flaxner.aot.workload import plan
 from flaxner.config.data import DataSettings
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.data.chains import CONTINUES, ENDS, STARTS, sentence_borders, word_chains
 from flaxner.data.corpus import Corpus, Sentence, join, read_corpus
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import document_numbers, document_windows, in_documents
@@ -256,6 +258,24 @@ def test_packed_equals_unpacked(kind):
     scaled_close("packing", gradient_a, gradient_b)
 
 
+@settings(max_examples=30, deadline=None)
+@given(documents=CORPORA)
+def test_chains_of_a_crf_are_sentences_in_windows_too(documents):
+    """Each sentence begins and ends once, and its words follow each other, whatever is around."""
+    plain, numbers = corpus_of(documents)
+    sizes = [len(words_of(plain, index)) for index in range(len(plain))]
+    made = in_documents(plain, numbers, 60)
+    rows = fill_rows(made, plan_rows(made.lengths, 90), 90)
+    _, links = word_chains(rows, sentence_borders(sizes), 90)
+    some = [size for size in sizes if size]
+    for mark, count in (
+        (STARTS, len(some)),
+        (ENDS, len(some)),
+        (CONTINUES, sum(sizes) - len(some)),
+    ):
+        assert int((links & mark > 0).sum()) == count
+
+
 def test_a_word_sees_its_window_and_no_other_document():
     documents = [(9, 5, 7), (6, 8)]
     plain, numbers = corpus_of(documents)
@@ -357,6 +377,15 @@ def test_documents_are_held_out_folded_and_sampled_whole():
 def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{"dataset": "x", "context": "document", **changes})
+
+
+def test_preflight_plans_windows_of_documents():
+    """Without a corpus, in documents of CoNLL-2003's mean size, and that is said."""
+    config = TrainConfig(dataset="x", context="document", max_length=512, batch_size=64)
+    made, plain = plan(config, 8), plan(config.replace(context="sentences"), 8)
+    assert made.source.endswith("; documents of 15 sentences, CoNLL-2003's mean")
+    assert (made.length, made.steps, made.sentences) == (512, plain.steps, plain.sentences)
+    assert 0.9 * plain.tokens < made.tokens < plain.tokens  # less [CLS] and [SEP]
 
 
 # Prediction files

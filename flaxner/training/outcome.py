@@ -87,6 +87,8 @@ def finish(
             console.print(score_table(f"{split} ({corpus.source})", results[split]))
             if of_crf is not None:
                 console.print(f"without the CRF, as torch reads it: F1 {plain['overall_f1']:.4f}")
+            if alone := results[split].get(ALONE):
+                console.print(f"a sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
     return results, tags
 
 
