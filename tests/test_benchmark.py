@@ -98,3 +98,40 @@ def test_peak_memory_is_not_that_of_the_process_before():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 50 < float(ran.stdout) < 900
     assert len(ballast) == 1_000_000_000
+
+
+def test_texts_of_a_server_are_mixed():
+    from flaxner.benchmark.serve import mixed
+
+    texts = mixed([str(i) for i in range(14)])
+    assert texts == ["0", "1", "2 3", "4 5 6 7 8 9 10 11", "12", "13"]
+
+
+@pytest.mark.slow
+def test_servers_in_turns(tmp_path, capsys):
+    """Ours and torch's give the same entities, and figures of all that were asked for."""
+    import shutil
+
+    from flaxner.benchmark.serve import add_arguments, run
+    from flaxner.config.command_line import Parser
+    from tests.test_pipeline import make_folder
+
+    pytest.importorskip("fastapi")
+    pytest.importorskip("torch")
+    if shutil.which("wrk") is None:
+        pytest.skip("the load comes from wrk, which is not here")
+    parser = Parser(prog="serve")
+    add_arguments(parser)
+    folder = make_folder(tmp_path / "hub")
+    corpus = write_conll(tmp_path / "test.conll", sentences(24))
+    given = ["--model", str(folder), "--file", str(corpus), "--connections", "1", "8"]
+    assert run(parser.parse_args([*given, "--seconds", "1"])) == 0
+    made = figures(capsys.readouterr().out)
+    assert [(m["texts"], m["connections"], m["contender"]) for m in made] == [
+        (kind, connections, name)
+        for kind in ("short", "mixed")
+        for connections in (1, 8)
+        for name in ("flaxner", "torch")
+    ]
+    assert all(m["same_entities"] and m["errors"] == 0 for m in made)
+    assert all(0 < m["p50_ms"] <= m["p95_ms"] <= m["p99_ms"] for m in made)

@@ -1,5 +1,6 @@
 """The server: what it answers, refuses and shares, and how it ends."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,14 +19,16 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
+from flaxner.commands.serve import main as serve_main
 from flaxner.commands.serve import settings as parse_settings
 from flaxner.inference.aggregation import STRATEGIES
 from flaxner.inference.parts import submit_together
 from flaxner.inference.pipeline import pipeline
 from flaxner.serving.queue import Busy, JobQueue
 from flaxner.serving.server import listen
+from flaxner.serving.service import open_models
 from flaxner.serving.settings import Settings, named
-from tests.servers import logged, running
+from tests.servers import Client, logged, running
 from tests.test_pipeline import ODD, SCORES, make_folder
 from tests.wordpiece import TEXTS
 
@@ -292,8 +295,8 @@ class Slow:
         monkeypatch.setattr(ner.predictor, "submit", held)
 
 
-def wait_for(condition):
-    end = time.monotonic() + 10
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -547,3 +550,96 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         assert end.value.code == 2
         assert sentence in capsys.readouterr().err
     assert parse_settings(["--model", "x"]) == Settings({"x": "x"})
+
+
+def test_several_models_and_exported_ones(folder, ner, tmp_path):
+    path = ner.export(tmp_path / "served")
+    settings = Settings({"one": str(folder), "two": str(path)}, device="cpu")
+    with pytest.raises(ValueError, match=r"is computed as it was exported: leave out --device"):
+        open_models(settings)
+    models = open_models(dataclasses.replace(settings, device=None))
+    with running(folder, models=models) as server:
+        client = server.client()
+        for name in (None, "one", "two"):
+            answer = client.ask("/ner", {"text": TEXTS[0]} | ({"model": name} if name else {}))
+            assert answer.content["model"] == (name or "one")
+            assert_same(answer.content["entities"], ner(TEXTS[0], aggregation_strategy="word"))
+        page = client.ask("/").raw.decode()
+        assert "<option>one</option><option>two</option>" in page
+        client.close()
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "flaxner.serving.server", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "uvicorn"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert serve_main(["--model", "/nowhere"]) == 2
+    sentence = "serve.py: a server needs uvicorn: pip install 'flaxner[serve]'\n"
+    assert capsys.readouterr().err == sentence
+
+
+def test_a_model_that_is_not_there_is_named(capsys):
+    assert serve_main(["--model", "/nowhere", "--port", "0"]) == 2
+    assert capsys.readouterr().err == "serve.py: there is no model folder '/nowhere'\n"
+
+
+def resident(process):
+    """Megabytes of memory that a process has."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat(folder, tmp_path):
+    """SOAK_SECONDS of requests of all kinds, clients that leave among them."""
+    seconds = float(os.environ.get("SOAK_SECONDS", "180"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(SCRIPTS / "serve.py"), "--model", str(folder)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], stderr=log)
+    end = time.monotonic() + seconds
+    counts = {}
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        client = Client(port)
+        while time.monotonic() < end:
+            text = " ".join(TEXTS[i] for i in rng.integers(4, size=rng.integers(1, 30)))
+            kind = rng.integers(10)
+            if kind == 0:
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    body = json.dumps({"text": [text] * 20}).encode()
+                    connection.sendall(
+                        b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                    )
+                status = "left"
+            elif kind == 1:
+                status = client.ask("/ner", rng.bytes(50)).status
+            elif kind == 2:
+                status = client.ask("/ner/words", {"words": text.split()}).status
+            else:
+                strategy = STRATEGIES[rng.integers(6)]
+                status = client.ask("/ner", {"text": text, "strategy": strategy}).status
+            counts[status] = counts.get(status, 0) + 1
+        client.close()
+
+    try:
+        wait_for(lambda: '"ready"' in (tmp_path / "log").read_text(), seconds=90)
+        end = time.monotonic() + seconds
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds / 4)
+        early = resident(process.pid)
+        for thread in threads:
+            thread.join()
+        late = resident(process.pid)
+        print(f"{counts}; {early:.0f} MB after a quarter, {late:.0f} MB at the end")
+        assert set(counts) <= {200, 422, 429, "left"}
+        assert late < 1.03 * early + 10
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0

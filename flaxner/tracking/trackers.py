@@ -15,6 +15,7 @@ from flaxner.tracking.tracker import Session, Table, Tracker, open_tracker
 
 WAITING = 10_000  # lines that a tracker may be behind
 PATIENCE = 120.0  # seconds that trackers have at the end
+SOON = 3.0  # seconds before a person is told what the run waits for
 COLUMNS = ("type", "precision", "recall", "f1", "entities")
 
 Say = Callable[[str], None]
@@ -49,10 +50,16 @@ class _Line:
         except queue.Full:
             self._fail(f"it is {WAITING:,} lines behind")
 
-    def wait(self, until: float) -> None:
-        """Until all is told, or time is up."""
-        self._thread.join(max(0.0, until - time.monotonic()))
-        if self._thread.is_alive() and not self.failed:
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has not been told all yet."""
+        return self._thread.is_alive() and not self.failed
+
+    def wait(self, until: float, *, last: bool = True) -> None:
+        """Until all is told, or time is up: if this is the `last` wait, it hears no more."""
+        if not self.failed:
+            self._thread.join(max(0.0, until - time.monotonic()))
+        if self.is_busy and last:
             self._fail("it does not answer")
 
     def _work(self, session: Session) -> None:
@@ -90,7 +97,8 @@ class Trackers:
         say: Say = print,
     ) -> None:
         self._told = {key(line) for line in before}
-        self._lines = []
+        self._lines: list[_Line] = []
+        self._say = say
         for name in names:
             resumed = name in known
             line = _Line(name, dataclasses.replace(session, resumed=resumed), say)
@@ -135,6 +143,11 @@ class Trackers:
         """Wait until everything is told; not for ever."""
         for line in self._lines:
             line.end(lambda tracker: tracker.close(ended=ended))
-        until = time.monotonic() + PATIENCE
+        begin = time.monotonic()
         for line in self._lines:
-            line.wait(until)
+            line.wait(min(begin + PATIENCE, begin + SOON), last=False)
+        behind = [line.name for line in self._lines if line.is_busy]
+        if behind:
+            self._say(f"waiting for {' and '.join(behind)}, {PATIENCE:g} s at most")
+        for line in self._lines:
+            line.wait(begin + PATIENCE)
