@@ -261,7 +261,8 @@ def kinds(monkeypatch):
 
 
 def test_one_that_fails_or_hangs_is_said_once_and_stops_nothing(kinds, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "SOON", 0.2)
+    monkeypatch.setattr(module, "PATIENCE", 0.4)
     said = []
     begin = time.monotonic()
     trackers = Trackers(["wandb", "trackio", "tensorboard"], SESSION, say=said.append)
@@ -273,6 +274,7 @@ def test_one_that_fails_or_hangs_is_said_once_and_stops_nothing(kinds, monkeypat
     assert time.monotonic() - begin < 5
     assert said == [
         "trackio hears no more of this run: the disk is full",
+        "waiting for tensorboard, 0.4 s at most",
         "tensorboard hears no more of this run: it does not answer",
     ]
     healthy = next(tracker for tracker in Recorder.made if type(tracker) is Recorder)
@@ -301,6 +303,7 @@ def test_a_tracker_that_comes_later_hears_of_all_before(kinds):
 
 
 def test_one_that_is_far_behind_is_let_go(kinds, monkeypatch):
+    monkeypatch.setattr(module, "SOON", 0.1)
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     monkeypatch.setattr(module, "WAITING", 5)
     said = []

@@ -145,7 +145,7 @@ class Trackers:
             line.end(lambda tracker: tracker.close(ended=ended))
         begin = time.monotonic()
         for line in self._lines:
-            line.wait(min(begin + PATIENCE, begin + SOON), last=False)
+            line.wait(begin + SOON, last=False)
         behind = [line.name for line in self._lines if line.is_busy]
         if behind:
             self._say(f"waiting for {' and '.join(behind)}, {PATIENCE:g} s at most")
