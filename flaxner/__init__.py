@@ -29,6 +29,7 @@ _HOMES = {
     "pipeline": "flaxner.inference.pipeline",
     "push_to_hub": "flaxner.publishing.push",
     "preflight": "flaxner.aot.preflight",
+    "render": "flaxner.inference.rendering",
     "read_corpus": "flaxner.data.corpus",
     "train": "flaxner.training.run",
 }

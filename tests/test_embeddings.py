@@ -19,8 +19,8 @@ from flaxner.embeddings import separation as compare
 from flaxner.embeddings import static
 from flaxner.embeddings.contextual import ContextualEncoder, parse_layers
 from flaxner.embeddings.occurrences import ambiguous, find_all, of_words
-from flaxner.embeddings.seen_unseen import split_scores, surfaces
 from flaxner.embeddings.settings import parse_settings
+from flaxner.evaluation.seen_unseen import split_scores, surfaces
 from flaxner.models.network import Model
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll

@@ -33,6 +33,8 @@ COMMANDS = {
     "predict": Command("flaxner.commands.predict", "entities of texts, one JSON object a line"),
     "serve": Command("flaxner.commands.serve", "models over HTTP, and a page to try them"),
     "compare": Command("flaxner.commands.compare", "do two runs differ, or only by chance"),
+    "report": Command("flaxner.commands.report", "a run's page: curves, scores, every error"),
+    "audit": Command("flaxner.commands.audit", "which labels of a corpus are wrong"),
     "convert": Command("flaxner.commands.convert", "a run's checkpoint -> PyTorch folder -> Hub"),
     "export": Command("flaxner.commands.export", "a model as a program that needs no model code"),
     "preflight": Command("flaxner.commands.preflight", "will a run fit an accelerator, how fast"),

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; dark enough for white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-USUAL = {"LOC": "#0072B2", "PER": "#D55E00", "ORG": "#009E73", "MISC": "#CC79A7"}
+from flaxner.templates.colours import COLOURS, USUAL
+
 GREY = "#6B6B6B"  # of words that are no name
 MARKERS = "osD^vPX"
 STATIC_COLOUR, CONTEXT_COLOUR = "#E69F00", "#0072B2"

@@ -11,9 +11,9 @@ from rich.console import Console
 from flaxner.data.corpus import Corpus
 from flaxner.embeddings.contextual import ContextualEncoder
 from flaxner.embeddings.heads import Head, contextual_table, static_table, train_head
-from flaxner.embeddings.seen_unseen import split_scores, surfaces
 from flaxner.embeddings.static import StaticVectors
 from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.evaluation.seen_unseen import split_scores, surfaces
 from flaxner.runs.paths import RunPaths
 from flaxner.training.prediction import Tags
 from flaxner.training.preparation import Prepared

@@ -25,12 +25,23 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
         gold, predicted = tags_to_spans(sentence.gold), tags_to_spans(sentence.tags)
         exact = {span[:2]: span.type for span in predicted}
         for span in gold:
-            overlaps = any(_overlap(span, other) for other in predicted)
+            overlaps = any(overlap(span, other) for other in predicted)
             counts[span.type, exact.get(span[:2], BOUNDARY if overlaps else MISSED)] += 1
         for span in predicted:
-            if not any(_overlap(span, other) for other in gold):
+            if not any(overlap(span, other) for other in gold):
                 counts[SPURIOUS, span.type] += 1
     return counts
+
+
+def confusion_table(
+    counts: Counter[tuple[str, str]],
+) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """The columns (predicted), and the rows (annotated) with their counts; the last is SPURIOUS."""
+    types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, SPURIOUS})
+    columns = [*types, BOUNDARY, MISSED]
+    if not types:
+        return columns, []
+    return columns, [(kind, [counts[kind, c] for c in columns]) for kind in [*types, SPURIOUS]]
 
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
@@ -50,5 +61,6 @@ def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
     return (new + rest)[:limit]
 
 
-def _overlap(a: Span, b: Span) -> bool:
+def overlap(a: Span, b: Span) -> bool:
+    """Whether two spans share a word."""
     return a.start < b.end and b.start < a.end

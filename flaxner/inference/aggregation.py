@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import parse_tag
+from flaxner.inference.rendering import Entities
 from flaxner.inference.tokens import Reading, Tokens
 from flaxner.inference.units import Decoding, Units, make_units
 from flaxner.inference.vocabulary import WORDWISE, Vocabulary
@@ -42,6 +44,7 @@ class Aggregator:
         self.vocabulary = Vocabulary(tokenizer)
         self.labels = LabelTable(labels)
         self._plain = LabelTable([_plain(name) for name in labels])
+        self._types = tuple(sorted({kind for _, kind in label_parts(labels).values() if kind}))
 
     def __call__(
         self,
@@ -50,7 +53,8 @@ class Aggregator:
         strategy: str = "none",
         ignore: Collection[str] = ("O",),
         decoding: Decoding | None = None,
-    ) -> list[list[Entity]]:
+        temperature: float | None = None,
+    ) -> list[Entities]:
         """The entities of every text.
 
         Args:
@@ -59,19 +63,20 @@ class Aggregator:
           strategy: one of STRATEGIES.
           ignore: labels (strategy "none") or types to leave out.
           decoding: of strategy "word"; None: each word's likeliest label.
+          temperature: that the logits are divided by for the scores, and for nothing else.
         """
-        units = make_units(reading, logits_TC, strategy, self.vocabulary, decoding)
+        units = make_units(reading, logits_TC, strategy, self.vocabulary, decoding, temperature)
         if strategy == "none":
             by_sequence = self._single(reading, units, ignore)
         else:
             by_sequence = self._grouped(reading, units, strategy, ignore)
-        answers: list[list[Entity]] = [[] for _ in reading.texts]
+        answers = [Entities((), text, self._types) for text in reading.texts]
         windows = np.bincount(reading.tokens.owners, minlength=len(answers)).tolist()
         for owner, entities in zip(reading.tokens.owners.tolist(), by_sequence, strict=True):
             answers[owner].extend(entities)
         for text, count in enumerate(windows):
             if count > 1:
-                answers[text] = without_overlaps(answers[text])
+                answers[text][:] = without_overlaps(answers[text])
         return answers
 
     def _single(

@@ -61,6 +61,7 @@ class Artefact(NamedTuple):
       window: tokens of a window in training.
       scores: of a CRF, if it has one.
       context: of a word in training, "sentences" or "document".
+      temperature: that calibrates the scores; None: it is not known.
     """
 
     forward: Callable[..., jax.Array]
@@ -71,6 +72,7 @@ class Artefact(NamedTuple):
     window: int
     scores: crf.Scores | None = None
     context: str = CONTEXTS[0]
+    temperature: float | None = None
 
 
 def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
@@ -98,6 +100,7 @@ def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Pa
         "scheme": classifier.scheme,
         "window": classifier.window,
         "context": classifier.context,
+        "temperature": classifier.temperature,
         "weights": weights,
         "platforms": list(PLATFORMS),
     }
@@ -162,9 +165,9 @@ def read_artefact(path: str | Path) -> Artefact:
     check_program(program, params, len(labels), path / PROGRAM)
     window = about.get("window", limit)
     scores = crf.read(path, len(labels)) if about["version"] == WITH_CRF else None
-    context = about.get("context", CONTEXTS[0])
+    context, heat = about.get("context", CONTEXTS[0]), about.get("temperature")
     scheme = about.get("scheme")
-    return Artefact(program.call, params, labels, limit, scheme, window, scores, context)
+    return Artefact(program.call, params, labels, limit, scheme, window, scores, context, heat)
 
 
 def _require_flatbuffers() -> None:

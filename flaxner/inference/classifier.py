@@ -43,6 +43,7 @@ class Classifier:
       window: tokens of a window in training; None where config.json does not say.
       context: "document" if windows held the sentences of a document in training, else
         "sentences".
+      temperature: that calibrates the scores; None where config.json does not say.
       fields: content of config.json; nothing of a model in memory.
       folder: of the model; None of a model in memory.
       crf: the scores of its CRF, if it has one.
@@ -60,6 +61,7 @@ class Classifier:
     fields: Mapping[str, Any]
     folder: Path | None
     crf: Scores | None = None
+    temperature: float | None = None
 
     def forward(self, params: Params, *inputs: jax.Array) -> jax.Array:
         """(params, input_ids, segment_ids, position_ids) -> logits_BLC, float32.
@@ -125,6 +127,7 @@ def load_classifier(
         read.fields,
         read.folder,
         Scores.of(read.params) if read.model.crf else None,
+        None if (heat := ours.get("temperature")) is None else float(heat),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,9 @@ def check_about(about: Mapping[str, Any], path: Path) -> None:
     context = about.get("context", CONTEXTS[0])
     if context not in CONTEXTS:
         raise ValueError(f"context in {path} must be one of {', '.join(CONTEXTS)}: {context!r}")
+    heat = about.get("temperature")
+    if heat is not None and not (type(heat) is float and 0 < heat < math.inf):
+        raise ValueError(f"temperature in {path} must be a number above 0: {heat!r}")
     files = about.get("files", {})
     if not isinstance(files, dict) or any(
         not isinstance(row, dict) or Path(name).name != name for name, row in files.items()

@@ -61,4 +61,5 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
         window=artefact.window,
         crf=artefact.scores,
         context=artefact.context,
+        temperature=artefact.temperature,
     )

@@ -9,7 +9,7 @@ from flaxner.inference.aggregation import DECODERS, STRATEGIES
 
 
 class Options(NamedTuple):
-    """What a call may say; `transformers`' names and meanings, `truncation` and `decoder` ours.
+    """What a call may say; `transformers`' names and meanings; the rest is ours.
 
     Attributes:
       aggregation_strategy: "none", "simple", "first", "average", "max" as there, or "word":
@@ -22,6 +22,8 @@ class Options(NamedTuple):
         these that the model has.
       is_split_into_words: texts are lists of words.
       delimiter: joins such words; `start` and `end` count in the joined text.
+      calibrated: scores as the temperature in config.json makes them: of the entities with 0.8
+        about four in five are right, as on the validation split. The entities stay the same.
     """
 
     aggregation_strategy: str = "none"
@@ -31,6 +33,7 @@ class Options(NamedTuple):
     decoder: str | None = None
     is_split_into_words: bool = False
     delimiter: str = " "
+    calibrated: bool = False
 
     def changed(self, given: Mapping[str, Any]) -> Options:
         """These options with those of a call.
@@ -71,6 +74,7 @@ KINDS: dict[str, tuple[type, str]] = {
     "decoder": (str, "a string"),
     "is_split_into_words": (bool, "True or False"),
     "delimiter": (str, "a string"),
+    "calibrated": (bool, "True or False"),
 }
 
 

@@ -15,6 +15,7 @@ from flaxner.inference.artefact import is_artefact, write_artefact
 from flaxner.inference.face import TransformersFace
 from flaxner.inference.options import Options, kind
 from flaxner.inference.predictor import Predictor, find_devices, refuse_fork
+from flaxner.inference.rendering import ManyEntities
 from flaxner.inference.streaming import Answers, counted
 from flaxner.inference.texts import TextTagger
 from flaxner.inference.tokens import Text
@@ -57,14 +58,16 @@ class NerPipeline(TransformersFace):
         window: int | None = None,
         crf: Scores | None = None,
         context: str = CONTEXTS[0],
+        temperature: float | None = None,
         task: str = TASKS[1],
     ) -> None:
         self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self.classifier, self.task = options or Options(), classifier, task
         self.context = context
         self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window, crf)
-        self.texts = TextTagger(tokenizer, predictor, self.words)
+        self.texts = TextTagger(tokenizer, predictor, self.words, temperature)
         self.texts.reader(self.options)
+        self.texts.heat(self.options)
 
     @property
     def scheme(self) -> str:
@@ -92,7 +95,8 @@ class NerPipeline(TransformersFace):
         Returns:
           A list of entities for one text, a list of such lists for a list of texts (and, as in
           `transformers`, for one list of words), an iterator of such lists for a data set or an
-          iterator, with the length of what has one.
+          iterator, with the length of what has one. In a notebook the lists show themselves as
+          coloured texts.
 
         Raises:
           ValueError: no text, no such option, or a value that it cannot have.
@@ -107,7 +111,7 @@ class NerPipeline(TransformersFace):
                 raise ValueError("at least one text is needed: the list is empty")
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
-            return list(self.texts.entities(inputs, options))
+            return ManyEntities(self.texts.entities(inputs, options))
         texts = _many(inputs)
         if texts is None:
             raise ValueError(
@@ -301,5 +305,6 @@ def _opened(classifier: Classifier, device: Any, options: Options, task: str) ->
         window=classifier.window,
         crf=classifier.crf,
         context=classifier.context,
+        temperature=classifier.temperature,
         task=task,
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.inference.aggregation import Aggregator, Entity
+from flaxner.inference.aggregation import Aggregator
 from flaxner.inference.options import Options, checked
 from flaxner.inference.parts import Part, submit
 from flaxner.inference.predictor import Predictor, refuse_fork
+from flaxner.inference.rendering import Entities
 from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.tokens import Reader, Text
 from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
@@ -27,10 +28,17 @@ class TextTagger:
       tokenizer: a fast tokenizer of `transformers`.
       predictor: the model on its devices.
       words: the tags of words: strategy "word" reads windows and knows legal tags as it does.
+      temperature: that calibrates the scores; None: it is not known.
     """
 
-    def __init__(self, tokenizer: Any, predictor: Predictor, words: WordTagger) -> None:
-        self.predictor, self._words = predictor, words
+    def __init__(
+        self,
+        tokenizer: Any,
+        predictor: Predictor,
+        words: WordTagger,
+        temperature: float | None = None,
+    ) -> None:
+        self.predictor, self._words, self._temperature = predictor, words, temperature
         self._aggregate = Aggregator(tokenizer, words.labels)
         self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
         self._said = False
@@ -46,9 +54,22 @@ class TextTagger:
         limit = self._words.window if ours and options.stride is None else self._words.limit
         return self._reader(limit, truncation=options.truncation, stride=options.stride)
 
+    def heat(self, options: Options) -> float | None:
+        """The temperature of a call's scores; None: none was asked for.
+
+        Raises:
+          ValueError: calibrated scores of a model that was not calibrated.
+        """
+        if options.calibrated and self._temperature is None:
+            raise ValueError(
+                "calibrated=True needs a temperature in the model's config.json, as training with "
+                "a validation split and without a CRF writes it: this model has none"
+            )
+        return self._temperature if options.calibrated else None
+
     def entities(
         self, texts: Iterable[Text], options: Options, first_chunk: int = ANSWERED_AT_ONCE
-    ) -> Iterator[list[Entity]]:
+    ) -> Iterator[Entities]:
         """The entities of each text.
 
         Args:
@@ -68,6 +89,7 @@ class TextTagger:
             return self.part(chunk, options)
 
         self.reader(options)  # a stride that does not fit is said before the first text
+        self.heat(options)
         valid = (checked(text, split=split) for text in texts)
         return overlapped(
             chunks(valid, first_chunk, ANSWERED_AT_ONCE),
@@ -83,8 +105,9 @@ class TextTagger:
           options: of all of them.
 
         Raises:
-          ValueError: a stride that leaves no room.
+          ValueError: a stride that leaves no room, or scores that cannot be calibrated.
         """
+        heat = self.heat(options)
         reader, split = self.reader(options), options.is_split_into_words
         by_words = options.aggregation_strategy == "word"
         decoding = self._words.decoding(options.decoder) if by_words else None
@@ -92,13 +115,14 @@ class TextTagger:
         if reading.longest:
             self._say_windows(reading.longest, reader.limit)
 
-        def answer(logits_TC: np.ndarray) -> list[list[Entity]]:
+        def answer(logits_TC: np.ndarray) -> list[Entities]:
             return self._aggregate(
                 reading,
                 logits_TC[reading.tokens.source],
                 options.aggregation_strategy,
                 options.ignore_labels,
                 decoding,
+                heat,
             )
 
         return Part(reading.input_ids, reading.starts, answer)

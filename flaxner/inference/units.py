@@ -48,6 +48,7 @@ def make_units(
     strategy: str,
     vocabulary: Vocabulary,
     decoding: Decoding | None = None,
+    temperature: float | None = None,
 ) -> Units:
     """The units of a strategy, each with its label.
 
@@ -57,13 +58,16 @@ def make_units(
       strategy: one of `aggregation.STRATEGIES`.
       vocabulary: of the tokenizer.
       decoding: of strategy "word"; None: each word's likeliest label.
+      temperature: that the logits are divided by for the scores; None: they are as they are.
+        Labels and words are decided on without it.
     """
     tokens = reading.tokens
     size = len(tokens.input_ids)
     if strategy in ("none", "simple"):
         probs_TC = softmax(logits_TC)
         labels, every = probs_TC.argmax(axis=-1), np.arange(size)
-        return Units(every, every + 1, labels, probs_TC[every, labels], tokens.borders)
+        sure_TC = _warm(logits_TC, probs_TC, temperature)
+        return Units(every, every + 1, labels, sure_TC[every, labels], tokens.borders)
     first = tokens.first
     if strategy == "word":
         first[1:] |= np.diff(tokens.words) != 0
@@ -73,23 +77,39 @@ def make_units(
     ends = np.append(begins[1:], size)
     borders = np.searchsorted(begins, tokens.borders)
     if strategy == "word":
-        return Units(begins, ends, *read_words(logits_TC[begins], borders, decoding), borders)
-    rows_UC = _rows(softmax(logits_TC), begins, ends, strategy)
-    labels = rows_UC.argmax(axis=-1)
-    return Units(begins, ends, labels, rows_UC[np.arange(len(begins)), labels], borders)
+        labels, scores = read_words(logits_TC[begins], borders, decoding)
+        if temperature is not None:
+            warm_UC = softmax(logits_TC[begins] / np.float32(temperature))
+            scores = warm_UC[np.arange(len(labels)), labels]
+        return Units(begins, ends, labels, scores, borders)
+    probs_TC = softmax(logits_TC)
+    speaking = begins if strategy != "max" else _surest(probs_TC, begins, ends)
+
+    def rows(source_TC: np.ndarray) -> np.ndarray:
+        """The probabilities that speak for each word: its first token's, the surest's, the mean."""
+        if strategy == "average" and len(source_TC):
+            counts = (ends - begins).astype(source_TC.dtype)[:, None]
+            return np.add.reduceat(source_TC, begins, axis=0) / counts
+        return source_TC[speaking]
+
+    labels = rows(probs_TC).argmax(axis=-1)
+    sure_UC = rows(_warm(logits_TC, probs_TC, temperature))
+    return Units(begins, ends, labels, sure_UC[np.arange(len(begins)), labels], borders)
 
 
-def _rows(probs_TC: np.ndarray, begins: np.ndarray, ends: np.ndarray, strategy: str) -> np.ndarray:
-    """The probabilities that speak for each word: its first token's, the surest's, the mean."""
-    if strategy == "max" and len(probs_TC):
-        best_T = probs_TC.max(axis=-1)
-        top = np.maximum.reduceat(best_T, begins)
-        hits = np.flatnonzero(best_T == np.repeat(top, ends - begins))
-        return probs_TC[hits[np.searchsorted(hits, begins)]]
-    if strategy == "average" and len(probs_TC):
-        counts = (ends - begins).astype(probs_TC.dtype)[:, None]
-        return np.add.reduceat(probs_TC, begins, axis=0) / counts
-    return probs_TC[begins]
+def _warm(logits_TC: np.ndarray, probs_TC: np.ndarray, temperature: float | None) -> np.ndarray:
+    """The probabilities that scores are taken from."""
+    return probs_TC if temperature is None else softmax(logits_TC / np.float32(temperature))
+
+
+def _surest(probs_TC: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Of each word the first of its tokens whose likeliest label is most probable."""
+    if not len(probs_TC):
+        return begins
+    best_T = probs_TC.max(axis=-1)
+    top = np.maximum.reduceat(best_T, begins)
+    hits = np.flatnonzero(best_T == np.repeat(top, ends - begins))
+    return hits[np.searchsorted(hits, begins)]
 
 
 def softmax(logits_TC: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     Returns:
       "scheme" of the labels, "max_length": tokens of a window in training, "context":
       "document" where windows hold the sentences of a document, "decoder": "crf" where the scores
-      of one are beside.
+      of one are beside, "temperature" that calibrates the scores.
 
     Raises:
       ValueError: a block of another form.
@@ -40,6 +41,12 @@ def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         raise ValueError(
             f"the context in the config.json of {name} must be one of {', '.join(CONTEXTS)}: it "
             f"is {ours['context']!r}"
+        )
+    heat = ours.get("temperature", 1.0)
+    if isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 < heat < math.inf:
+        raise ValueError(
+            f"the config.json of {name} must say in {OURS!r} a temperature above 0: it says "
+            f"{heat!r}"
         )
     return ours
 
@@ -72,6 +79,7 @@ def hub_config(
     dtype: str = "float32",
     max_length: int | None = None,
     context: str | None = None,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """The config.json of a token classifier.
 
@@ -82,6 +90,7 @@ def hub_config(
       dtype: of the weights.
       max_length: tokens of a window in training; what `fields` say of it if None.
       context: of a word in training, one of CONTEXTS; what `fields` say of it if None.
+      temperature: that calibrates the scores of these very weights; None: it is not known.
 
     Raises:
       ValueError: `fields` have a block of ours that is none.
@@ -90,6 +99,7 @@ def hub_config(
 
     ours = {**our_block(fields, "the model to start from"), "scheme": "IOB2"}
     ours.pop("decoder", None)
+    ours.pop("temperature", None)  # of the model that training began with
     if model.crf:
         ours["decoder"] = crf.NAME
     if max_length is not None:
@@ -98,6 +108,8 @@ def hub_config(
         ours["context"] = context
     if ours.get("context") == CONTEXTS[0]:
         del ours["context"]
+    if temperature is not None:
+        ours["temperature"] = temperature
     return {
         **{name: value for name, value in fields.items() if name not in STALE_FIELDS},
         **model.config.to_hf(),

@@ -106,6 +106,7 @@ def convert(
         saved.scheme,
         saved.tokenizer,
         fields=saved.fields,
+        temperature=(results or {}).get("calibration", {}).get("temperature"),
         card=extras.card(),
         dtype=dtype,
         more=extras.write,

@@ -12,7 +12,13 @@ from flaxner import templates
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.tags import LabelScheme, tags_to_spans
-from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion, examples
+from flaxner.evaluation.mistakes import (
+    BOUNDARY,
+    SPURIOUS,
+    confusion,
+    confusion_table,
+    examples,
+)
 from flaxner.evaluation.predictions import Predicted
 from flaxner.models.layers.encoder import Encoder
 from flaxner.publishing.card_metadata import card_metadata
@@ -79,7 +85,7 @@ def model_card(
         scored=scored,
         mistakes=judged and _mistakes(judged, predictions[judged]),
         settings=_settings(config, results["train"]),
-        versions=[f"{package} {_version(package)}" for package in VERSIONS],
+        versions=[f"{package} {version}" for package, version in versions().items()],
         files=bool(config.train_file),
         max_length=config.max_length,
         in_documents=config.in_documents,
@@ -114,16 +120,13 @@ def _widget(sentences: Sequence[Predicted]) -> list[str]:
 
 def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
     """The confusion between types, and sentences with errors, of one split."""
-    counts = confusion(sentences)
-    types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, SPURIOUS})
-    columns = [*types, BOUNDARY, MISSED]
-    rows = [(kind, [(c, counts[kind, c]) for c in columns]) for kind in [*types, SPURIOUS]]
+    columns, rows = confusion_table(confusion(sentences))
     return {
         "split": split,
         "boundary": BOUNDARY,
         "spurious": SPURIOUS,
         "columns": columns,
-        "rows": rows if types else [],
+        "rows": [(kind, list(zip(columns, row, strict=True))) for kind, row in rows],
         "examples": [
             (" ".join(s.words), _entities(s.words, s.gold), _entities(s.words, s.tags))
             for s in examples(sentences, SHOWN_ERRORS)
@@ -152,6 +155,11 @@ def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, 
     if "devices" in train:
         rows.append(("hardware", f"{train['devices']} x {train['device_kind']}"))
     return rows
+
+
+def versions() -> dict[str, str]:
+    """The packages that a run depends on most, and which of them are installed."""
+    return {package: _version(package) for package in VERSIONS}
 
 
 def _version(package: str) -> str:

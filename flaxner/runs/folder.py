@@ -224,6 +224,12 @@ class RunFolder(RunPaths):
         write_json(self.trackers, content)
         add_to_record(self.path, RUN, [self.trackers.name])
 
+    def write_report(self, page: str) -> None:
+        """Write report.html, in the main process; one that was edited is set aside."""
+        self._make_way(self.report)
+        write_text(self.report, page)
+        add_to_record(self.path, RUN, [self.report.name])
+
     def write_results(self, results: dict[str, Any]) -> None:
         """Write results.json, in the main process; once it is there, the run has ended."""
         self._make_way(self.results)

@@ -13,7 +13,7 @@ RUN = "a run of flaxner"
 LOCK, HOLDER = ".lock", ".lock-holder"
 # What a run writes; its folds (of a cross-validation) are folders of runs themselves.
 CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "results.json", "predictions",
-           "trackers.json", "tensorboard", "hub")  # fmt: skip
+           "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
 FOLDS = "fold-[0-9]*"
 HEADING = "# flaxner: repeat this run with"
 RESOLVED = {"model", "output_dir", "epochs", "batch_size", "learning_rate", "seed"}
@@ -32,6 +32,7 @@ class RunPaths:
         self.predictions = self.path / "predictions"
         self.trackers = self.path / "trackers.json"  # what the run is called there
         self.events = self.path / "tensorboard"
+        self.report = self.path / "report.html"
         self.hub = self.path / "hub"
         self.restart = self.config  # the settings that continue it: a fold's are the whole's
 

@@ -19,7 +19,7 @@ from flaxner.files.records import (
 from flaxner.runs.paths import FOLDS, HOLDER, LOCK, RunPaths
 from flaxner.runs.steps import is_a_step
 
-FILES = ("config.toml", "metrics.jsonl", "results.json", "trackers.json")
+FILES = ("config.toml", "metrics.jsonl", "results.json", "trackers.json", "report.html")
 
 
 def set_aside(run: RunPaths, aside: Path | None = None) -> None:

@@ -53,6 +53,7 @@ def _environment(kind: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     if kind == "markdown":
         environment.filters |= {"raw": Verbatim, "code": _code, "quoted": _quoted}
     return environment

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,18 @@ from rich.console import Console
 
 from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
+from flaxner.evaluation import calibration
+from flaxner.evaluation.calibration import Found, fit_temperature
 from flaxner.evaluation.predictions import predicted, write_predictions
+from flaxner.evaluation.seen_unseen import surfaces
 from flaxner.evaluation.table import score_table
+from flaxner.evaluation.word_scores import SUFFIX, WordScores, write_scores
 from flaxner.models.crf import NAME as CRF
 from flaxner.publishing.history import write_history
 from flaxner.publishing.hub_folder import export_folder
-from flaxner.publishing.model_card import model_card
+from flaxner.publishing.model_card import model_card, versions
+from flaxner.reporting.page import page
+from flaxner.reporting.record import RunRecord, read_metrics
 from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
 from flaxner.training.prediction import Judge, Tags
@@ -64,19 +72,40 @@ def train_results(
         "device_kind": jax.devices()[0].device_kind,
         "precision": prepared.config.precision,
         "context": prepared.config.context,
+        "versions": versions(),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the best model says of a split.
+
+    Attributes:
+      tags: a tag for each word.
+      logits: float32 (W, C).
+      sure: the probability of each word's tag, float32 (W,).
+    """
+
+    tags: Tags
+    logits: np.ndarray
+    sure: np.ndarray
+
+    @property
+    def scores(self) -> WordScores:
+        """How sure it is, as files and pages have it."""
+        return WordScores(self.sure, self.logits)
 
 
 def finish(
     judge: Judge, run: RunFolder, console: Console, params: dict[str, np.ndarray] | Any
-) -> tuple[dict[str, Any], dict[str, Tags]]:
+) -> tuple[dict[str, Any], dict[str, Answers]]:
     """Score the best model on validation and test; show the tables."""
     results: dict[str, Any] = {}
-    tags: dict[str, Tags] = {}
+    answers: dict[str, Answers] = {}
     for split in ("validation", "test"):
         if split in judge.prepared.corpora:
             found, of_crf = judge.predict(split, params), judge.scores(params)
-            scores, tags[split] = judge.read(split, found, of_crf)
+            scores, tags = judge.read(split, found, of_crf)
             results[split] = scores.to_dict()
             if of_crf is not None:  # torch's plain pipeline knows nothing of it
                 plain = judge.read(split, found, None)[0].to_dict()
@@ -89,7 +118,36 @@ def finish(
                 console.print(f"without the CRF, as torch reads it: F1 {plain['overall_f1']:.4f}")
             if alone := results[split].get(ALONE):
                 console.print(f"a sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
-    return results, tags
+            logits_WC = judge.logits(split, params, found)
+            answers[split] = Answers(tags, logits_WC, judge.sure(split, logits_WC, of_crf))
+    results["calibration"] = _calibration(judge.prepared, answers)
+    return results, answers
+
+
+def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str, Any]:
+    """The "calibration" part of results.json; the temperature is fitted on validation.
+
+    A CRF's scores are marginals of its own, which no temperature of the logits mends.
+    """
+    found = {
+        split: Found.of(
+            [sentence.tags or () for sentence in prepared.corpora[split]],
+            answer.tags,
+            prepared.scheme.label2id,
+        )
+        for split, answer in answers.items()
+    }
+    heat = None
+    if "validation" in found and prepared.config.decoder != CRF:
+        heat = fit_temperature(found["validation"], answers["validation"].logits)
+    return {
+        "temperature": heat,
+        "fitted_on": None if heat is None else "validation",
+        **{
+            split: calibration.summary(found[split], answer.sure, answer.logits, heat)
+            for split, answer in answers.items()
+        },
+    }
 
 
 def write(
@@ -97,9 +155,9 @@ def write(
     run: RunFolder,
     params: dict[str, np.ndarray],
     results: dict[str, Any],
-    tags: dict[str, Tags],
+    answers: dict[str, Answers],
 ) -> list[str]:
-    """Predictions, Hub folder and, last, results.json: once it is there, the run has ended.
+    """Predictions, Hub folder, page and, last, results.json: once that is there, the run has ended.
 
     Returns:
       what a reader of these files must know, one sentence each.
@@ -109,13 +167,14 @@ def write(
     said: list[str] = []
     config = prepared.config
     predictions = {
-        split: predicted(prepared.corpora[split], rows, in_documents=config.in_documents)
-        for split, rows in tags.items()
+        split: predicted(prepared.corpora[split], answer.tags, in_documents=config.in_documents)
+        for split, answer in answers.items()
     }
 
     def tagged(draft: Path) -> None:
         for split, sentences in predictions.items():
             said.extend(write_predictions(draft / f"{split}.conll", sentences))
+            said.extend(write_scores(draft / f"{split}{SUFFIX}", answers[split].scores))
 
     said += run.write_predictions(tagged)
     export_folder(
@@ -127,6 +186,7 @@ def write(
         fields=prepared.fields,
         max_length=config.max_length,
         context=config.context,
+        temperature=results["calibration"]["temperature"],
         card=model_card(
             config,
             prepared.scheme,
@@ -137,5 +197,28 @@ def write(
         more=lambda draft: write_history(draft, run, results),
         say=said.append,
     )
+    said += write_page(
+        run,
+        lambda: RunRecord(
+            run.path,
+            prepared.config,
+            read_metrics(run.metrics),
+            results,
+            predictions,
+            {split: answer.scores for split, answer in answers.items()},
+            prepared.scheme,
+            surfaces(prepared.corpora["train"].sentences),
+        ),
+    )
     run.write_results(results)
     return said
+
+
+def write_page(run: RunFolder, record: Callable[[], RunRecord]) -> list[str]:
+    """Write report.html; a fault in it is one sentence and never the end of a run."""
+    try:
+        run.write_report(page([record()]))
+    except Exception as error:  # whatever it is, the model is trained and its scores are known
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [f"{run.report} could not be written ({reason}); scripts/report.py tries again"]
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,19 @@ def predict_labels(
     Raises:
       RuntimeError: a word was predicted twice or never; this is a fault of ours.
     """
+    program = functools.partial(steps.predict, params)
+    return _each_word(program, segments, mesh, row_length, num_rows, advance)
+
+
+def _each_word(
+    program: Callable[[Any], jax.Array],
+    segments: Segments,
+    mesh: Mesh,
+    row_length: int,
+    num_rows: int,
+    advance: Advance,
+) -> np.ndarray:
+    """What a program says of every word of a corpus; see `predict_labels`."""
     told = np.zeros(segments.num_words, bool)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     pending: list[tuple[np.ndarray, jax.Array]] = []
@@ -75,7 +89,7 @@ def predict_labels(
         own = num_rows // part.count
         mine = slice(part.index * own, (part.index + 1) * own)
         batch = place_batch({name: getattr(rows, name)[mine] for name in INPUTS}, mesh)
-        pending.append((rows.words, steps.predict(params, batch)))
+        pending.append((rows.words, program(batch)))
         if len(pending) > 1:  # the device works on this batch while the last one is read
             scored += collect()
     while pending:
@@ -163,7 +177,33 @@ class Judge:
         corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
         labels = found
         if found.ndim == 2:
-            borders = np.cumsum([0, *(len(sentence.words) for sentence in corpus)])
-            decoding = None if scores is None else Decoding(rules(tags, "IOB2"), scores)
-            labels, _ = read_words(found, borders, decoding)
+            labels, _ = self._read_words(split, found, scores)
         return score_labels(labels, corpus, tags)
+
+    def logits(self, split: str, params: Any, found: np.ndarray) -> np.ndarray:
+        """The logits of every word, float32 (W, C), in corpus order, the same in every process.
+
+        Args:
+          split: of the run.
+          params: path -> array.
+          found: what was predicted of the split: the logits themselves, as a CRF reads them, or
+            labels.
+        """
+        if found.ndim == 1:
+            program = functools.partial(self.steps.logits, params)
+            segments, row_length = self.prepared.segments[split], self.prepared.config.row_length
+            found = _each_word(program, segments, self.mesh, row_length, self.rows, lambda n: None)
+        return found.astype(np.float32).reshape(-1, len(self.prepared.scheme))
+
+    def sure(self, split: str, logits_WC: np.ndarray, scores: Scores | None) -> np.ndarray:
+        """The probability of each word's label, float32 (W,), as a pipeline tells it."""
+        return self._read_words(split, logits_WC, scores)[1].astype(np.float32)
+
+    def _read_words(
+        self, split: str, logits_WC: np.ndarray, scores: Scores | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of words and their probabilities; with the scores of a CRF, by it."""
+        corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
+        borders = np.cumsum([0, *(len(sentence.words) for sentence in corpus)])
+        decoding = None if scores is None else Decoding(rules(tags, "IOB2"), scores)
+        return read_words(logits_WC, borders, decoding)

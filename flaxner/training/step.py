@@ -27,7 +27,7 @@ NO_AVERAGE = Averaging()
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The two compiled programs of a run and what they were traced with.
+    """The compiled programs of a run and what they were traced with.
 
     Attributes:
       train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has
@@ -40,12 +40,14 @@ class Steps:
       predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), as the decoder has
         it; whole on every process; padding has some, too.
       evaluated: state -> the state whose `published` weights are to be evaluated.
+      logits: (params, batch) -> the logits behind them (B, L, C), float32, whole likewise.
       traces: one entry per compilation, (name, rows, row length).
     """
 
     train: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
     predict: Callable[[Params, Batch], jax.Array]
     evaluated: Callable[[TrainState], TrainState]
+    logits: Callable[[Params, Batch], jax.Array]
     traces: list[tuple[str, int, int]]
 
 
@@ -128,6 +130,11 @@ def make_steps(
         traces.append(("predict", rows, length))
         return decoder.predict(model.apply(params, *(batch[name] for name in INPUTS)))
 
+    def logits(params: Params, batch: Batch) -> jax.Array:
+        rows, length = batch["input_ids"].shape
+        traces.append(("logits", rows, length))
+        return model.apply(params, *(batch[name] for name in INPUTS)).astype(jnp.float32)
+
     spread, whole = batch_sharding(mesh), replicated(mesh)
     placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging))
     options = compiler_options(mesh)
@@ -148,6 +155,12 @@ def make_steps(
         evaluated=jax.jit(averaging.at_evaluation, out_shardings=placed, compiler_options=options)
         if averaging.last
         else averaging.at_evaluation,
+        logits=jax.jit(
+            logits,
+            in_shardings=(placed.params, spread),
+            out_shardings=whole,
+            compiler_options=options,
+        ),
         traces=traces,
     )
 

@@ -142,13 +142,14 @@ class Trainer:
 
     def _finish(self, params: Any, steps: int) -> TrainResult:
         program, progress = self.loop.program, self.loop.progress
-        results, tags = outcome.finish(self.loop.judge, self.run, self.console, params)
+        results, answers = outcome.finish(self.loop.judge, self.run, self.console, params)
         compiled = outcome.compiled(progress.compiled, program.steps.traces)
         progress = progress._replace(compiled=compiled)
         mesh = program.mesh
         train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
         results["train"] = train
-        kept = outcome.write(self.prepared, self.run, to_host(params, program.mesh), results, tags)
+        host = to_host(params, program.mesh)
+        kept = outcome.write(self.prepared, self.run, host, results, answers)
         self._say([*kept, *self.run.ended()])
         processes.barrier("flaxner: the run has ended")
         self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)

@@ -1,0 +1,39 @@
+"""Confident learning (Northcutt et al. 2021) through cleanlab; the only door to it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from flaxner.audit.held_out import HeldOut
+from flaxner.data.tags import LabelScheme
+
+Word = tuple[int, int]  # number of the sentence, from 0, and of the word in it
+
+
+def require_cleanlab() -> None:
+    """Ask for cleanlab before anything is read.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        import cleanlab.token_classification.filter  # noqa: F401
+    except ImportError as error:
+        raise ValueError("an audit needs cleanlab: pip install 'flaxner[audit]'") from error
+
+
+def doubted_words(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[Word]:
+    """The words whose label cleanlab takes for wrong, the likeliest error first."""
+    from cleanlab.token_classification.filter import find_label_issues
+
+    labels = [scheme.encode(sentence.tags).tolist() for sentence in sentences]
+    probs = [np.asarray(sentence.probs, np.float64) for sentence in sentences]
+    if len({label for row in labels for label in row}) < 2:
+        return []
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints advice
+        found = find_label_issues(labels, probs, n_jobs=1)
+    return [(int(sentence), int(word)) for sentence, word in found]

@@ -1,0 +1,115 @@
+"""Suspicions about annotations, and what people decided of them, as JSON Lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxner.data.tags import Span
+
+ACCEPT, REJECT = "accept", "reject"
+KINDS = ("dropped", "invented", "type", "border")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """An annotation that may be wrong.
+
+    Attributes:
+      source: the file or data set.
+      sentence: its number there, from 1.
+      words: of the sentence.
+      given: the annotated entities in question; none where one seems to be missing.
+      suggested: what may be meant instead; none where nothing seems to be there.
+      score: how likely the suggestion is, against what is given, 0 to 1.
+      kind: one of KINDS: what the annotation may have done.
+      reason: why, in words.
+    """
+
+    source: str
+    sentence: int
+    words: tuple[str, ...]
+    given: tuple[Span, ...]
+    suggested: tuple[Span, ...]
+    score: float
+    kind: str
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a line of findings.jsonl has it; spans are (first word, word after the last, type)."""
+        return {
+            **dataclasses.asdict(self),
+            "words": list(self.words),
+            "given": [list(span) for span in self.given],
+            "suggested": [list(span) for span in self.suggested],
+            "score": round(self.score, 4),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """A suggestion that somebody accepted; `line` says where it stands, for messages."""
+
+    source: str
+    sentence: int
+    words: tuple[str, ...]
+    given: tuple[Span, ...]
+    suggested: tuple[Span, ...]
+    line: str
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """One JSON object a line, the most suspicious first."""
+    with path.open("w", encoding="utf-8") as file:
+        for finding in findings:
+            file.write(json.dumps(finding.to_dict(), ensure_ascii=False) + "\n")
+
+
+def read_decisions(path: str | Path) -> list[Decision]:
+    """The accepted ones of a file of decisions: lines of findings with "decision" added.
+
+    Raises:
+      ValueError: a line that is no decision, or none at all.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ValueError(f"cannot read {path}: {reason}") from error
+    made, decided = [], 0
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            decision = _decision(f"{path}, line {number}", line)
+            decided += 1
+            made += [decision] if decision is not None else []
+    if not decided:
+        raise ValueError(f"{path} has no decision: the page of an audit writes such files")
+    return made
+
+
+def _decision(place: str, line: str) -> Decision | None:
+    try:
+        row = json.loads(line)
+        verdict = row["decision"]
+        if verdict not in (ACCEPT, REJECT):
+            raise ValueError(f"a decision is {ACCEPT} or {REJECT}: got {verdict!r}")
+        words = tuple(map(str, row["words"]))
+        given, suggested = (_spans(row, name, len(words)) for name in ("given", "suggested"))
+        if verdict == REJECT:
+            return None
+        return Decision(str(row["source"]), int(row["sentence"]), words, given, suggested, place)
+    except KeyError as error:
+        raise ValueError(f"{place}: a decision must have {error.args[0]!r}") from error
+    except (TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise ValueError(f"{place}: no decision: {error}") from error
+
+
+def _spans(row: Mapping[str, Any], name: str, words: int) -> tuple[Span, ...]:
+    spans = tuple(Span(int(start), int(end), str(kind)) for start, end, kind in row[name])
+    for span in spans:
+        if not 0 <= span.start < span.end <= words:
+            raise ValueError(f"the entity {list(span)} of {name!r} leaves the {words} words")
+    return spans

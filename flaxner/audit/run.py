@@ -1,0 +1,120 @@
+"""An audit, from a run to a folder with suspicions, a page, and files for annotation tools."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxner import templates
+from flaxner.audit.confident import require_cleanlab
+from flaxner.audit.evidence import find
+from flaxner.audit.exports import corrected, write_doccano, write_label_studio
+from flaxner.audit.findings import KINDS, Finding, write_findings
+from flaxner.audit.held_out import HeldOut, read_held_out
+from flaxner.data.tags import Span, tags_to_spans
+from flaxner.files import Kind, check_folder, write_folder
+from flaxner.runs.paths import refuse_runs
+from flaxner.templates.colours import page_colours
+from flaxner.terminal import shown
+
+FINDINGS, PAGE, DOCCANO, LABEL_STUDIO = (
+    "findings.jsonl",
+    "audit.html",
+    "doccano.jsonl",
+    "label_studio.json",
+)
+AUDIT = Kind("an audit", FINDINGS, (FINDINGS, PAGE, DOCCANO, LABEL_STUDIO))
+MARK = "<!-- an audit of flaxner -->"
+
+
+def audit(folder: str | Path, output_dir: str | Path, limit: int) -> list[str]:
+    """Look for wrong annotations in what a run has held out.
+
+    Args:
+      folder: the run, a cross-validation best.
+      output_dir: where findings.jsonl, audit.html, doccano.jsonl and label_studio.json go.
+      limit: suspicions that are written, the likeliest errors.
+
+    Returns:
+      what was found, in lines.
+
+    Raises:
+      ValueError: see `read_held_out`; cleanlab is absent, or the folder is somebody else's.
+    """
+    require_cleanlab()
+    target = Path(output_dir)
+    refuse_runs(target)
+    check_folder(target, AUDIT)
+    sentences, scheme = read_held_out(folder)
+    findings = find(sentences, scheme)
+    kept = findings[:limit]
+    by_place = {(s.source, s.number): s for s in sentences}
+    given = [tags_to_spans(by_place[f.source, f.sentence].tags) for f in kept]
+
+    def fill(draft: Path) -> None:
+        write_findings(draft / FINDINGS, kept)
+        write_doccano(draft / DOCCANO, kept, given)
+        write_label_studio(draft / LABEL_STUDIO, kept, given)
+        (draft / PAGE).write_text(page(str(folder), kept, given), "utf-8")
+
+    notes = write_folder(target, AUDIT, fill)
+    return [*_told(sentences, findings, limit), *notes, str(target / PAGE)]
+
+
+def _told(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int) -> list[str]:
+    entities = sum(len(tags_to_spans(sentence.tags)) for sentence in sentences)
+    likely = [finding for finding in findings if finding.score >= 0.5]
+    counts = Counter(finding.kind for finding in likely)
+    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
+    lines = [
+        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} annotations "
+        f"are likelier wrong than right" + (f" ({kinds})" if kinds else "")
+    ]
+    if len(findings) > limit:
+        lines.append(
+            f"the first {limit:,} of {len(findings):,} suspicions are written (--limit writes more)"
+        )
+    return lines
+
+
+def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]) -> str:
+    """The page to go through suspicions, and to decide.
+
+    Args:
+      name: of what was audited.
+      findings: the likeliest error first.
+      given: all annotated entities of each one's sentence.
+    """
+    items = [_item(*pair) for pair in zip(findings, given, strict=True)]
+    rows = [finding.to_dict() for finding in findings]
+    spans = [span for own in given for span in own] + [s for f in findings for s in f.suggested]
+    kinds = {span.type for span in spans}
+    return templates.html(
+        "audit.html.jinja",
+        mark=MARK,
+        name=name,
+        items=items,
+        rows=rows,
+        kinds=[kind for kind in KINDS if any(f.kind == kind for f in findings)],
+        types=sorted(map(shown, kinds)),
+        colours=page_colours(map(shown, kinds)),
+    )
+
+
+def _item(finding: Finding, given: Sequence[Span]) -> dict[str, object]:
+    """What the page shows of a suspicion: words w, annotated a and suggested f, kind k, score s."""
+    after = corrected(given, finding)
+
+    def drawn(spans: Sequence[Span], doubted: Sequence[Span]) -> list[list[object]]:
+        return [[s.start, s.end, shown(s.type), None, s not in doubted] for s in spans]
+
+    return {
+        "w": [shown(word) for word in finding.words],
+        "a": drawn(given, finding.given),
+        "f": drawn(after, finding.suggested),
+        "k": finding.kind,
+        "s": round(finding.score, 3),
+        "r": shown(finding.reason),
+        "p": f"{shown(finding.source)}, sentence {finding.sentence:,}",
+    }

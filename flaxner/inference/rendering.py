@@ -1,0 +1,111 @@
+"""Entities as coloured HTML: for notebooks, and for whoever builds a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flaxner import templates
+from flaxner.templates.colours import page_colours
+
+Part = tuple[str, str | None, float | None]  # a stretch of text; type and score if an entity
+
+
+def render(text: str, entities: Iterable[Mapping[str, Any]], *, types: Sequence[str] = ()) -> str:
+    """The text as HTML, its entities coloured by type, with their scores.
+
+    Whatever characters text and types hold are shown as they are. It looks right on light and on
+    dark ground.
+
+    Args:
+      text: that the offsets of the entities count in.
+      entities: as a pipeline of ours or of `transformers` gives them: `start`, `end`, and
+        `entity_group` or `entity`; `score` if there is one.
+      types: all there are, so that a type has one colour in many texts.
+
+    Raises:
+      ValueError: an entity that is none, lies outside the text, or overlaps another.
+    """
+    return _html([_parts(text, entities)], types)
+
+
+def _html(texts: Sequence[Sequence[Part]], types: Sequence[str]) -> str:
+    there = {kind for parts in texts for _, kind, _ in parts if kind is not None}
+    by_type = page_colours({*types, *map(_type, there)})
+    colours = {kind: by_type[_type(kind)] for kind in there}
+    return templates.html("entities.html.jinja", texts=texts, colours=colours)
+
+
+def _parts(text: str, entities: Iterable[Mapping[str, Any]]) -> list[Part]:
+    """The stretches of a text, with and without a type, in order."""
+    parts: list[Part] = []
+    place = 0
+    for start, end, kind, score in sorted(map(_taken_apart, entities), key=lambda item: item[:2]):
+        if not 0 <= start <= end <= len(text):
+            raise ValueError(
+                f"the entity {start}-{end} lies outside the text, which has {len(text)} characters"
+            )
+        if start < place:
+            raise ValueError(f"the entity {start}-{end} overlaps the one that ends at {place}")
+        parts += [(text[place:start], None, None), (text[start:end], kind, score)]
+        place = end
+    parts.append((text[place:], None, None))
+    return [part for part in parts if part[0]]
+
+
+def _taken_apart(entity: Mapping[str, Any]) -> tuple[int, int, str, float | None]:
+    try:
+        kind = entity["entity_group"] if "entity_group" in entity else entity["entity"]
+        score = entity.get("score")
+        shown = None if score is None else float(score)
+        return int(entity["start"]), int(entity["end"]), str(kind), shown
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"an entity must have start, end, and entity_group or entity: got {entity!r}"[:300]
+        ) from error
+
+
+def _type(label: str) -> str:
+    """B-PER, as a single token has it, is drawn in the colour of PER."""
+    return label[2:] if label[:2] in ("B-", "I-") and label[2:] else label
+
+
+class Entities(list[dict[str, Any]]):
+    """The entities of a text: a list that a notebook shows as the coloured text.
+
+    Attributes:
+      text: that they were found in.
+      types: that the model knows.
+    """
+
+    def __init__(
+        self, items: Iterable[dict[str, Any]] = (), text: str = "", types: Sequence[str] = ()
+    ) -> None:
+        super().__init__(items)
+        self.text, self.types = text, types
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows; None of a list that was changed so that it fits no text."""
+        try:
+            return render(self.text, self, types=self.types)
+        except ValueError:
+            return None
+
+
+MOST_SHOWN = 100  # texts that a notebook shows of many
+
+
+class ManyEntities(list[Entities]):
+    """The entities of several texts, which a notebook shows as coloured texts."""
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of the first texts, and how many there are."""
+        shown = self[:MOST_SHOWN]
+        try:
+            texts = [_parts(entities.text, entities) for entities in shown]
+        except (ValueError, AttributeError):
+            return None
+        types = [kind for entities in shown for kind in entities.types]
+        rest = len(self) - len(shown)
+        more = f"<p>{rest:,} more texts</p>" if rest else ""
+        return _html(texts, types) + more

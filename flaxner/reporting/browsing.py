@@ -1,0 +1,103 @@
+"""Errors as a page holds them to be browsed: compact, harmless, and not more than fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from flaxner.data.tags import Span
+from flaxner.reporting.judged import KINDS, Error, Judged, Surfaces, errors
+from flaxner.terminal import shown
+
+LONG, AROUND = 120, 40  # words of a sentence that is cut, and those that stay on each side
+BUDGET = 3 << 20  # bytes of all errors of a page
+
+
+def browsable(
+    sentences: Sequence[Judged], known: Surfaces | None, budget: int = BUDGET
+) -> dict[str, Any]:
+    """The sentences with errors, those of which the model was surest first.
+
+    Args:
+      sentences: of a split.
+      known: the names in the training corpus; None: not known.
+      budget: bytes; what does not fit is left out, the least sure first, and counted.
+
+    Returns:
+      "kinds" and "types" to choose from, "items" as `_item` makes them, and how many "errors" and
+      "sentences" there are and how many are "left_out".
+    """
+    found = [(sentence, list(errors(sentence))) for sentence in sentences]
+    wrong = [(sentence, own) for sentence, own in found if own]
+    items = [
+        _item(sentence, part, known)
+        for sentence, own in wrong
+        for part in ([own] if len(sentence.words) <= LONG else [[error] for error in own])
+    ]
+    items.sort(key=lambda item: -max(error["s"] or 0 for error in item["e"]))
+    kept, size = [], 0
+    for item in items:
+        size += len(json.dumps(item, ensure_ascii=False).encode())
+        if size > budget:
+            break
+        kept.append(item)
+    types = {span.type for sentence, _ in wrong for span in (*sentence.gold, *sentence.found)}
+    return {
+        "kinds": list(KINDS),
+        "types": sorted(map(shown, types)),
+        "known": known is not None,
+        "items": kept,
+        "errors": sum(len(own) for _, own in wrong),
+        "sentences": len(wrong),
+        "left_out": sum(len(item["e"]) for item in items[len(kept) :]),
+    }
+
+
+def _item(sentence: Judged, wrong: Sequence[Error], known: Surfaces | None) -> dict[str, Any]:
+    """A sentence, or what stands around an error of a long one.
+
+    Its keys are short, for there are many: n number, w words, a annotated and f found entities
+    (first word, end, type, and score of what was found), c words cut off before, e errors: k
+    kinds (numbers of KINDS), g and f the numbers of the entities or -1, s how sure the model was,
+    o whether the name was seen in training.
+    """
+    begin, end = 0, len(sentence.words)
+    if end > LONG:
+        places = [at for e in wrong for span in (e.gold, e.found) if span for at in span[:2]]
+        begin, end = max(0, min(places) - AROUND), min(end, max(places) + AROUND)
+
+    def inside(spans: Sequence[Span]) -> list[Span]:
+        return [span for span in spans if begin <= span.start and span.end <= end]
+
+    gold, found = inside(sentence.gold), inside(sentence.found)
+    return {
+        "n": sentence.number,
+        "c": begin,
+        "m": len(sentence.words) - end,
+        "w": [shown(word) for word in sentence.words[begin:end]],
+        "a": [[s.start - begin, s.end - begin, shown(s.type)] for s in gold],
+        "f": [
+            [s.start - begin, s.end - begin, shown(s.type), _rounded(sentence.score(s))]
+            for s in found
+        ],
+        "e": [
+            {
+                "k": [KINDS.index(kind) for kind in error.kinds],
+                "g": -1 if error.gold is None else gold.index(error.gold),
+                "f": -1 if error.found is None else found.index(error.found),
+                "s": _rounded(sentence.score(error.span)),
+                "o": _seen(sentence, error, known),
+            }
+            for error in wrong
+        ],
+    }
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 3)
+
+
+def _seen(sentence: Judged, error: Error, known: Surfaces | None) -> bool | None:
+    """Whether training has the annotated name, or the one that was found where there is none."""
+    return None if known is None else sentence.surface(error.gold or error.span) in known

@@ -1,0 +1,111 @@
+"""Points -> the geometry of small charts; the templates draw them as SVG.
+
+The charts of a page are lines, bars and dots with two axes. Drawn as SVG in the page itself they
+need neither a script nor a network, take their colours from the page, light or dark, and can be
+read aloud and printed; a chart library would be the largest part of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH, HEIGHT = 560, 250
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
+MOST_POINTS = 300  # of a line; of longer ones neighbours are averaged
+Points = Sequence[tuple[float, float]]
+
+
+def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) -> dict[str, Any]:
+    """Lines over one pair of axes.
+
+    Args:
+      lines: a name, and (x, y) in the order of x.
+      from_zero: whether the vertical axis begins at 0 whatever the points are.
+    """
+    drawn = [(name, _thinned(points)) for name, points in lines if points]
+    xs = [x for _, points in drawn for x, _ in points]
+    ys = [y for _, points in drawn for _, y in points]
+    if not xs:
+        return {}
+    x_axis = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    y_axis = Axis(0.0 if from_zero else min(ys), max(ys), HEIGHT - BOTTOM, TOP)
+    return {
+        **_frame(x_axis, y_axis),
+        "lines": [
+            (name, " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in points))
+            for name, points in drawn
+        ],
+        "ends": [(x_axis.at(points[-1][0]), y_axis.at(points[-1][1])) for _, points in drawn],
+    }
+
+
+def dot_chart(dots: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
+    """Dots (x, y, weight) in the unit square, their areas as their weights."""
+    x_axis = Axis(0.0, 1.0, LEFT, WIDTH - RIGHT)
+    y_axis = Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    most = max((weight for *_, weight in dots), default=1)
+    return {
+        **_frame(x_axis, y_axis),
+        "dots": [
+            (x_axis.at(x), y_axis.at(y), 3 + 9 * math.sqrt(weight / most), x, y, weight)
+            for x, y, weight in dots
+        ],
+        "diagonal": (x_axis.at(0), y_axis.at(0), x_axis.at(1), y_axis.at(1)),
+    }
+
+
+class Axis:
+    """A stretch of numbers on a stretch of the drawing.
+
+    Args:
+      low, high: the numbers to be shown.
+      begin, end: where they lie.
+    """
+
+    def __init__(self, low: float, high: float, begin: float, end: float) -> None:
+        if high <= low:
+            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+        self.low, self.high, self.begin, self.end = low, high, begin, end
+
+    def at(self, value: float) -> float:
+        """Where a number lies."""
+        return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
+
+    def ticks(self, count: int = 5) -> list[tuple[float, str]]:
+        """Where round numbers lie, and how they are written."""
+        rough = (self.high - self.low) / count
+        size = 10.0 ** math.floor(math.log10(rough))
+        step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        numbers = [k * step for k in range(first, last + 1)]
+        form = ".0e" if 0 < step < 1e-3 else f",.{digits}f"
+        if form == ".0e":
+            return [(self.at(n), f"{n:.1e}" if n else "0") for n in numbers]
+        return [(self.at(n), format(n, form)) for n in numbers]
+
+
+def _frame(x_axis: Axis, y_axis: Axis) -> dict[str, Any]:
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+        "x_ticks": x_axis.ticks(),
+        "y_ticks": y_axis.ticks(),
+    }
+
+
+def _thinned(points: Points) -> list[tuple[float, float]]:
+    """At most MOST_POINTS points, each the mean of its neighbours; the last stays as it is."""
+    every = -(-len(points) // MOST_POINTS)
+    if every <= 1:
+        return list(points)
+    groups = [points[i : i + every] for i in range(0, len(points) - 1, every)]
+    means = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+    return [*means, points[-1]]

@@ -1,0 +1,95 @@
+"""Sentences as a model read them: what is annotated, what was found, how sure it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from flaxner.data.tags import Span, tags_to_spans
+from flaxner.evaluation.calibration import span_score
+from flaxner.evaluation.mistakes import MISSED, overlap
+from flaxner.evaluation.predictions import Predicted
+
+SPURIOUS, TYPE, BORDER = "spurious", "wrong type", "wrong border"
+KINDS = (MISSED, SPURIOUS, TYPE, BORDER)
+Surfaces = set[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A sentence with its entities.
+
+    Attributes:
+      number: of the sentence in its split, from 1.
+      words: its words.
+      gold: the annotated entities.
+      found: the model's.
+      scores: how sure it was of each word's label; None: not known.
+    """
+
+    number: int
+    words: tuple[str, ...]
+    gold: list[Span]
+    found: list[Span]
+    scores: Sequence[float] | None
+
+    def surface(self, span: Span) -> tuple[str, ...]:
+        """The words of an entity."""
+        return self.words[span.start : span.end]
+
+    def score(self, span: Span) -> float | None:
+        """How sure the model was of what it said of these words."""
+        return None if self.scores is None else span_score(span, self.scores)
+
+
+@dataclasses.dataclass(frozen=True)
+class Error:
+    """An entity that was missed or found wrongly.
+
+    Attributes:
+      kinds: one of KINDS, or both TYPE and BORDER.
+      gold: the annotated entity; None: there is none.
+      found: the model's; None: there is none.
+    """
+
+    kinds: tuple[str, ...]
+    gold: Span | None
+    found: Span | None
+
+    @property
+    def span(self) -> Span:
+        """What the model said, or what it missed."""
+        span = self.found or self.gold
+        assert span is not None
+        return span
+
+
+def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Judged]:
+    """The sentences of a prediction file, with the scores of their words (W,) if known."""
+    judged, place = [], 0
+    for number, sentence in enumerate(sentences, 1):
+        end = place + len(sentence.words)
+        own = None if scores is None else scores[place:end].tolist()
+        spans = tags_to_spans(sentence.gold), tags_to_spans(sentence.tags)
+        judged.append(Judged(number, sentence.words, *spans, own))
+        place = end
+    return judged
+
+
+def errors(sentence: Judged) -> Iterator[Error]:
+    """Every pair of entities that overlap and differ, every missed and every spurious one."""
+    right = set(sentence.gold) & set(sentence.found)
+    gold = [span for span in sentence.gold if span not in right]
+    found = [span for span in sentence.found if span not in right]
+    for span in gold:
+        others = [other for other in found if overlap(span, other)]
+        for other in others:
+            kinds = ((TYPE, span.type != other.type), (BORDER, span[:2] != other[:2]))
+            yield Error(tuple(kind for kind, differs in kinds if differs), span, other)
+        if not others:
+            yield Error((MISSED,), span, None)
+    for span in found:
+        if not any(overlap(span, other) for other in gold):
+            yield Error((SPURIOUS,), None, span)

@@ -1,0 +1,122 @@
+"""Runs -> one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxner import templates
+from flaxner.files import write_text
+from flaxner.reporting.browsing import BUDGET
+from flaxner.reporting.charts import dot_chart, line_chart
+from flaxner.reporting.record import RunRecord, read_runs
+from flaxner.reporting.structure import structure
+from flaxner.runs.folder import RunFolder
+from flaxner.templates.colours import ON_PAGES, page_colours
+
+MARK = "<!-- a report of flaxner -->"
+
+
+def page(records: Sequence[RunRecord]) -> str:
+    """The page of a run, or of several side by side."""
+    runs = [structure(record, BUDGET // len(records)) for record in records]
+    splits = [split for run in runs for split in run["splits"]]
+    types = {row["name"] for split in splits for row in split["groups"]["type"]}
+    types |= {kind for split in splits for kind in split["errors"]["types"]}
+    return templates.html(
+        "report.html.jinja",
+        mark=MARK,
+        runs=runs,
+        curves=_curves(runs),
+        reliability=[
+            [[dot_chart(_dots(row)) for row in split["calibration"]] for split in run["splits"]]
+            for run in runs
+        ],
+        compared=_compared(runs) if len(runs) > 1 else [],
+        colours=page_colours(types),
+        line_colours=ON_PAGES if len(runs) > 1 else ["var(--accent)"],
+    )
+
+
+def _curves(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """A chart for each curve, every run a line in it."""
+    titles = dict.fromkeys(title for run in runs for title in run["curves"])
+    charts = []
+    for title in titles:
+        lines = [(run["name"], run["curves"].get(title, [])) for run in runs]
+        charts.append((title, line_chart(lines, from_zero=title in ("loss", "learning rate"))))
+    return charts
+
+
+def _dots(row: Mapping[str, Any]) -> list[tuple[float, float, int]]:
+    return [(part["score"], part["right"], part["entities"]) for part in row["bins"]]
+
+
+def _compared(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """F1 of every group, run by run, for each split that any of them has."""
+    tables = []
+    for split in ("test", "validation"):
+        by_run: list[dict[str, Any]] = [
+            next((s["groups"] for s in run["splits"] if s["name"] == split), {}) for run in runs
+        ]
+        if not any(by_run):
+            continue
+        keys = dict.fromkeys(
+            (title, row["name"])
+            for groups in by_run
+            for title, rows in groups.items()
+            for row in rows
+        )
+        found = [
+            {(title, row["name"]): row for title, rows in groups.items() for row in rows}
+            for groups in by_run
+        ]
+        rows = [(title, name, [own.get((title, name)) for own in found]) for title, name in keys]
+        tables.append({"split": split, "rows": rows})
+    return tables
+
+
+def write_reports(folders: Sequence[str | Path], output: str | Path | None = None) -> Path:
+    """The page of finished or unfinished runs, from their folders.
+
+    Args:
+      folders: of runs; a cross-validation stands for its folds.
+      output: the file; OUT/report.html of a single run if None, else report.html here.
+
+    Returns:
+      the file.
+
+    Raises:
+      ValueError: no run, one that is being written to, or an output file that is no page of ours.
+    """
+    records = [record for folder in folders for record in read_runs(folder)]
+    if output is None and len(folders) == 1:
+        run = RunFolder(folders[0])
+        made = page(records)
+        run.lock()
+        try:
+            run.write_report(made)
+        finally:
+            run.release()
+        return run.report
+    path = Path(output or "report.html")
+    check_output(path)
+    write_text(path, page(records))
+    return path
+
+
+def check_output(path: Path, mark: str = MARK) -> None:
+    """Refuse to write over what is no page of ours.
+
+    Raises:
+      ValueError: a folder, or another file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file for the page")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} for the page {path.name}")
+    if path.exists():
+        with path.open("rb") as file:
+            if mark.encode() not in file.read(200):
+                raise ValueError(f"{path} is no page of flaxner: name another file")

@@ -1,0 +1,148 @@
+"""A run -> one structure of numbers and texts, as JSON has them, that a template shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flaxner.config.train import TrainConfig
+from flaxner.evaluation.calibration import Found, expected_error, reliability
+from flaxner.evaluation.mistakes import BOUNDARY, SPURIOUS, confusion, confusion_table
+from flaxner.evaluation.predictions import Predicted
+from flaxner.evaluation.word_scores import WordScores
+from flaxner.reporting.browsing import browsable
+from flaxner.reporting.judged import KINDS, errors, judge
+from flaxner.reporting.measures import grouped_scores
+from flaxner.reporting.record import RunRecord
+
+CURVES = (("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"))
+
+
+def structure(record: RunRecord, budget: int) -> dict[str, Any]:
+    """What a page says of a run.
+
+    Args:
+      record: the run.
+      budget: bytes of the errors that the page holds.
+    """
+    results = record.results
+    splits = [split for split in ("test", "validation") if record.predictions.get(split)]
+    return {
+        "name": str(record.path),
+        "notes": list(record.notes),
+        "scores": {
+            split: {
+                name: results[split][f"overall_{name}"] for name in ("precision", "recall", "f1")
+            }
+            for split in ("validation", "test")
+            if "overall_f1" in results.get(split, {})
+        },
+        "curves": curves(record.metrics),
+        "splits": [_split(record, split, budget // max(1, len(splits))) for split in splits],
+        "temperature": results.get("calibration", {}).get("temperature"),
+        "facts": facts(results),
+        "settings": settings(record.config),
+        "commands": commands(record),
+    }
+
+
+def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Title -> (step, value), of what metrics.jsonl tells."""
+    steps = [row for row in metrics if "split" not in row]
+    made = {
+        title: [(row["step"], row[name]) for row in steps if name in row] for name, title in CURVES
+    }
+    evaluated = [row for row in metrics if row.get("split") == "validation" and "f1" in row]
+    made["validation F1"] = [(row["step"], row["f1"]) for row in evaluated]
+    return {title: points for title, points in made.items() if points}
+
+
+def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
+    sentences, scores = record.predictions[split], record.scores.get(split)
+    judged = judge(sentences, None if scores is None else scores.scores)
+    columns, rows = confusion_table(confusion(sentences))
+    counts = dict.fromkeys(KINDS, 0)
+    for sentence in judged:
+        for error in errors(sentence):
+            for kind in error.kinds:
+                counts[kind] += 1
+    return {
+        "name": split,
+        "sentences": len(sentences),
+        "groups": grouped_scores(judged, record.known),
+        "confusion": {"columns": columns, "rows": rows, "border": BOUNDARY, "spurious": SPURIOUS},
+        "kinds": counts,
+        "errors": browsable(judged, record.known, budget),
+        "calibration": calibrated(record, sentences, scores),
+    }
+
+
+def calibrated(
+    record: RunRecord, sentences: Sequence[Predicted], scores: WordScores | None
+) -> list[dict[str, Any]]:
+    """The reliability of the scores as they are and, where it is known, with the temperature."""
+    if scores is None or record.scheme is None:
+        return []
+    gold, predicted = [s.gold for s in sentences], [s.tags for s in sentences]
+    found = Found.of(gold, predicted, record.scheme.label2id)
+    heat = record.results.get("calibration", {}).get("temperature")
+    if not len(found):
+        return []
+    sets = [("as they are", found.plain_scores(scores.scores))]
+    if heat is not None and scores.logits is not None:
+        sets.append(("calibrated", found.scores(scores.logits, heat)))
+    rows = []
+    for title, sure in sets:
+        bins = reliability(sure, found.right)
+        error = expected_error(bins)
+        rows.append({"title": title, "error": error, "bins": [part._asdict() for part in bins]})
+    return rows
+
+
+def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the run went, for the table."""
+    train = results.get("train", {})
+    shown = {
+        "steps": "{:,}",
+        "best_step": "{:,}",
+        "seconds": "{:,.0f}",
+        "tokens_per_second": "{:,.0f}",
+        "fill": "{:.1%}",
+        "compilations": "{}",
+        "devices": "{}",
+        "device_kind": "{}",
+        "processes": "{}",
+        "precision": "{}",
+    }
+    rows = [(name, form.format(train[name])) for name, form in shown.items() if name in train]
+    versions = train.get("versions", {})
+    return [*rows, *((f"{package} version", str(value)) for package, value in versions.items())]
+
+
+def settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
+    """Every setting of the run: its name, its value, whether it is another than the default."""
+    rows = []
+    for field in dataclasses.fields(config):
+        if field.metadata.get("of_process") or field.name in ("resume", "overwrite"):
+            continue
+        value = getattr(config, field.name)
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        rows.append((field.name, "not set" if value is None else text, value != field.default))
+    return rows
+
+
+def commands(record: RunRecord) -> list[tuple[str, str]]:
+    """What to type to do it again, to publish it, to use it."""
+    path = record.path
+    lines = {
+        "repeat": ("train.py", "--config", path / "config.toml", "--output-dir", f"{path}-again"),
+        "convert and compare with PyTorch": ("convert_and_push.py", path, "--verify"),
+        "serve": ("serve.py", "--model", path / "hub"),
+        "find entities": ("predict.py", "--model", path / "hub", "A text."),
+    }
+    return [
+        (what, shlex.join(["python", f"scripts/{script}", *map(str, rest)]))
+        for what, (script, *rest) in lines.items()
+    ]

@@ -1,0 +1,8 @@
+"""Which labels of a corpus are wrong: `python scripts/audit.py --help`."""
+
+import sys
+
+from flaxner.commands.audit import main
+
+if __name__ == "__main__":
+    sys.exit(main())

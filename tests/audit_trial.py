@@ -1,0 +1,110 @@
+"""How many planted errors an audit finds: `python -m tests.audit_trial --help`.
+
+5% of the entities of a corpus are made wrong; a cross-validation of flaxner learns from it; the
+suspicions of the audit are compared with the ranking of cleanlab alone and with the model's plain
+loss, both word by word, neighbouring words counting as one suspicion.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from flaxner import TrainConfig, read_corpus, train
+from flaxner.audit.confident import doubted_words
+from flaxner.audit.evidence import rank
+from flaxner.audit.held_out import read_held_out
+from flaxner.data import embedded
+from tests.conll import write_conll
+from tests.planting import measure, plant
+
+
+def sentences_of(corpus, limit):
+    if corpus == "embedded":
+        return list(itertools.islice(embedded.generate("train"), limit))
+    read = read_corpus(Path(corpus))
+    return [(s.words, s.tags) for s in read.sentences[:limit] if s.words]
+
+
+def words_ranked(order):
+    """(sentence, word) in an order -> suspicions; a neighbour of an earlier word is none."""
+    seen, made = set(), []
+    for sentence, word in order:
+        if not {(sentence, word - 1), (sentence, word), (sentence, word + 1)} & seen:
+            made.append((sentence + 1, word, word + 1))
+        seen.add((sentence, word))
+    return made
+
+
+def by_loss(held, scheme):
+    """Every word, that with the least probable label first."""
+    places, probs = [], []
+    for i, sentence in enumerate(held):
+        labels = scheme.encode(sentence.tags)
+        probs += sentence.probs[np.arange(len(labels)), labels].tolist()
+        places += [(i, word) for word in range(len(labels))]
+    return [places[at] for at in np.argsort(probs, kind="stable")]
+
+
+def spanned(finding):
+    spans = (*finding.given, *finding.suggested)
+    return finding.sentence, min(s.start for s in spans), max(s.end for s in spans)
+
+
+def trial(folder, planted):
+    """One line of measures for each ranking."""
+    held, scheme = read_held_out(folder)
+    loss = by_loss(held, scheme)
+    doubted = doubted_words(held, scheme)
+    flagged = set(doubted)
+    cleanlab = [*doubted, *(place for place in loss if place not in flagged)]
+    begin = time.perf_counter()
+    findings = rank(held, scheme, flagged)
+    rankings = {
+        "flaxner": [spanned(finding) for finding in findings],
+        "cleanlab": words_ranked(cleanlab),
+        "loss": words_ranked(loss),
+    }
+    rows = {name: measure(ranked, planted) for name, ranked in rankings.items()}
+    found = Counter(kind for s, a, b, kind in planted
+                    if any(x[0] == s and x[1] < b and a < x[2]
+                           for x in rankings["flaxner"][: len(planted)]))  # fmt: skip
+    return {"planted": len(planted), "suspicions": len(findings), **rows, "found": found,
+            "seconds": round(time.perf_counter() - begin, 2)}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", help="embedded, or a corpus file")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--model", default="flaxner:tiny")
+    parser.add_argument("--limit", type=int, default=None, help="sentences")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--epochs", type=float, default=6)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    made, planted = plant(sentences_of(given.corpus, given.limit), given.share, given.seed)
+    given.output_dir.mkdir(parents=True, exist_ok=True)
+    file = write_conll(given.output_dir / "planted.conll", made)
+    run = given.output_dir / "run"
+    if not (run / "results.json").is_file():
+        config = TrainConfig(
+            model=given.model, train_file=str(file), output_dir=str(run), select="last",
+            cross_validation=given.folds, epochs=given.epochs, max_length=given.max_length,
+            learning_rate=given.learning_rate, keep=1, overwrite=run.exists(),
+        )  # fmt: skip
+        train(config, console=Console(stderr=True))
+    about = {"corpus": given.corpus, "sentences": len(made), "model": given.model}
+    print(json.dumps({**about, **trial(run, planted)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Chromium without a window, for the tests of pages; they are skipped where there is none."""
+
+import contextlib
+import shutil
+
+import pytest
+
+
+@contextlib.contextmanager
+def opened(path, **options):
+    """A page of a browser that shows a file, and what the browser had to say or to fetch."""
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        except sync.Error as error:
+            pytest.skip(f"no Chromium: {error.message.splitlines()[0]}")
+        page = browser.new_context(**options).new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on(
+            "request",
+            lambda r: said.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
+        )
+        page.goto(path.as_uri())
+        yield page, said
+        browser.close()

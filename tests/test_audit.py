@@ -1,0 +1,362 @@
+"""Wrong labels: planted ones are found again, decided ones are put back and nothing else."""
+
+import difflib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flaxner.audit.correcting import correct
+from flaxner.audit.evidence import Occurrences, rank
+from flaxner.audit.exports import write_doccano, write_label_studio
+from flaxner.audit.findings import Decision, Finding, read_decisions, write_findings
+from flaxner.audit.held_out import HeldOut, read_held_out
+from flaxner.audit.run import AUDIT, audit
+from flaxner.config.train import TrainConfig
+from flaxner.data import embedded
+from flaxner.data.corpus import read_corpus
+from flaxner.data.readers import ReadOptions
+from flaxner.data.tags import LabelScheme, Span, spans_to_tags, tags_to_spans
+from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.word_scores import WordScores, write_scores
+from tests.conll import sentences, write_conll
+from tests.planting import measure, plant
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "audit.py"
+
+
+def held_out(made, truth, scheme, *, sure=0.9, slips=0.1, seed=0):
+    """What a model that knows the truth, but for slips, would say of a corpus."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number, ((words, tags), (_, right)) in enumerate(zip(made, truth, strict=True), 1):
+        labels = scheme.encode(right)
+        wrong = rng.random(len(labels)) < slips
+        labels = np.where(wrong, rng.integers(0, len(scheme), len(labels)), labels)
+        probs = np.full((len(labels), len(scheme)), (1 - sure) / (len(scheme) - 1), np.float32)
+        probs[np.arange(len(labels)), labels] = sure
+        predicted = tuple(scheme.decode(labels))
+        found.append(HeldOut("x.conll", number, tuple(words), tuple(tags), predicted, probs))
+    return found
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A generated corpus, the same with 5% of its entities wrong, and which."""
+    truth = [(words, tags) for words, tags in embedded.generate("test")]
+    made, wrong = plant(truth, 0.05)
+    types = {span.type for _, tags in truth for span in tags_to_spans(tags)}
+    return (
+        held_out(made, truth, LabelScheme.from_types(types)),
+        wrong,
+        LabelScheme.from_types(types),
+    )
+
+
+def spanned(finding):
+    spans = (*finding.given, *finding.suggested)
+    return finding.sentence, min(s.start for s in spans), max(s.end for s in spans)
+
+
+def test_planting_is_what_it_says(planted):
+    held, wrong, _ = planted
+    truth = [tuple(tags) for _, tags in embedded.generate("test")]
+    changed = [i for i, sentence in enumerate(held, 1) if sentence.tags != truth[i - 1]]
+    assert sorted(i for i, *_ in wrong) == changed
+    entities = sum(len(tags_to_spans(tags)) for tags in truth)
+    assert len(wrong) == round(0.05 * entities)
+    assert {kind for *_, kind in wrong} == {"dropped", "type", "border", "invented"}
+
+
+def test_planted_errors_are_found_again(planted):
+    """A model that has every tenth word wrong: the corpus itself tells what it cannot."""
+    held, wrong, scheme = planted
+    findings = rank(held, scheme, set())
+    ours = measure([spanned(finding) for finding in findings], wrong)
+    loss = np.concatenate([s.probs[range(len(s.tags)), scheme.encode(s.tags)] for s in held])
+    places = [(s.number, word, word + 1) for s in held for word in range(len(s.words))]
+    theirs = measure([places[at] for at in np.argsort(loss, kind="stable")], wrong)
+    assert ours["precision"] > 0.6 > 0.3 > theirs["precision"]
+    scores = [finding.score for finding in findings]
+    assert scores == sorted(scores, reverse=True)
+    by_kind = {kind: [f for f in findings[: len(wrong)] if f.kind == kind] for *_, kind in wrong}
+    assert all(by_kind.values())
+    for finding in findings:
+        tags = held[finding.sentence - 1].tags
+        assert set(finding.given) <= set(tags_to_spans(tags))
+        rest = [s for s in tags_to_spans(tags) if s not in finding.given]
+        spans_to_tags([*rest, *finding.suggested], len(tags))  # raises where entities overlap
+
+
+def test_confident_learning_moves_up(planted):
+    held, _, scheme = planted
+    plain = rank(held, scheme, set())
+    last = plain[-1]
+    doubted = {(last.sentence - 1, (*last.given, *last.suggested)[0].start)}
+    moved = next(f for f in rank(held, scheme, doubted) if spanned(f) == spanned(last))
+    assert moved.score > last.score
+    assert "confident learning" in moved.reason
+
+
+def test_cleanlab_doubts_planted_words(planted):
+    pytest.importorskip("cleanlab")
+    from flaxner.audit.confident import doubted_words
+
+    held, wrong, scheme = planted
+    doubted = doubted_words(held, scheme)
+    hit = {i for i, a, b, _ in wrong if any(s == i - 1 and a <= w < b for s, w in doubted)}
+    assert len(hit) > 0.8 * len(wrong)
+
+
+def test_the_same_words_in_alike_contexts_weigh_more():
+    def sentence(text, tags):
+        words = tuple(text.split())
+        return HeldOut("x", 1, words, tuple(tags.split()), tuple(tags.split()), np.zeros((0, 0)))
+
+    held = [
+        sentence("in Jordan today", "O B-LOC O"),
+        sentence("in Jordan now", "O B-LOC O"),
+        sentence("Jordan scored today", "B-PER O O"),
+        sentence("River Jordan", "B-LOC I-LOC"),
+        sentence("in Jordan today", "O O O"),
+    ]
+    seen = Occurrences(held, [tags_to_spans(s.tags) for s in held])
+    assert seen.votes(4, 1, 2) == {"LOC": 3 + 2, "PER": 1, None: 1}
+
+
+SPAN = Span(1, 2, "LOC")
+FINDING = Finding("x", 1, ("A", "B"), (SPAN,), (), 0.75, "invented", "because")
+
+
+def test_decisions_are_read_and_wrong_ones_named(tmp_path):
+    write_findings(tmp_path / "f.jsonl", [FINDING])
+    row = json.loads((tmp_path / "f.jsonl").read_text())
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({**row, "decision": "accept"}) + "\n")
+    assert read_decisions(path) == [Decision("x", 1, ("A", "B"), (SPAN,), (), f"{path}, line 1")]
+    path.write_text(json.dumps({**row, "decision": "reject"}) + "\n")
+    assert read_decisions(path) == []
+    for text, message in [
+        ("", "has no decision"),
+        (json.dumps(row), "must have 'decision'"),
+        (json.dumps({**row, "decision": "maybe"}), "accept or reject"),
+        (json.dumps({**row, "decision": "accept", "given": [[1, 9, "X"]]}), "leaves the 2 words"),
+        ("[1]", "line 1: no decision"),
+        ("{", "line 1: no decision"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_decisions(path)
+
+
+CONLL = """-DOCSTART- -X- O O
+
+U.N. NNP I-NP I-ORG
+official NN I-NP O
+Ann NNP I-NP I-PER
+Bob NNP I-NP B-PER
+
+Berlin NNP I-NP I-LOC
+"""
+FILES = {  # text, sentence, given, suggested, the lines that change
+    "conll2003, IOB1": (CONLL, 1, [Span(3, 4, "PER")], [], ["Bob NNP I-NP O"]),
+    "IOB1, neighbours become one": (
+        *(CONLL, 1, [Span(2, 3, "PER"), Span(3, 4, "PER")], [Span(2, 4, "PER")]),
+        ["Bob NNP I-NP I-PER"],
+    ),
+    "tabs, CRLF, no line end": (
+        *("a\tO\r\nb\tB-X\r\n\r\nc\tB-X\r\nd\tI-X", 2, [Span(0, 2, "X")], [Span(0, 1, "X")]),
+        ["d\tO"],
+    ),
+    "BIOES": (
+        *("a S-X\nb O\nc B-X\nd E-X\n", 1, [Span(0, 1, "X")], [Span(0, 2, "X")]),
+        ["a B-X", "b E-X"],
+    ),
+    "tags first": ("O a\nB-X b\nI-X c\n", 1, [Span(1, 3, "X")], [], ["O b", "O c"]),
+    "comments, and words twice": (
+        *("# text\na O\nB-X O\nO B-X\nB-X B-X\n", 1, [Span(3, 4, "X")], []),
+        ["B-X O"],
+    ),
+    "a type that was never inside": (
+        *("a B-X\nb O\n\nc B-Y\nd I-Y\n", 1, [Span(0, 1, "X")], [Span(0, 2, "X")]),
+        ["b I-X"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_what_was_decided_changes(tmp_path, name):
+    text, number, given, suggested, lines = FILES[name]
+    file, output = tmp_path / "in.conll", tmp_path / "out.conll"
+    file.write_bytes(text.encode())
+    words = read_corpus(file).sentences[number - 1].words
+    decision = Decision(str(file), number, words, tuple(given), tuple(suggested), "here")
+    done = correct(file, [decision], output)
+    assert done.words == len(lines)
+    changes = [
+        line.rstrip("\r\n")
+        for line in difflib.ndiff(
+            text.splitlines(True), output.read_bytes().decode().splitlines(True)
+        )
+        if line.startswith("+ ")
+    ]
+    assert changes == [f"+ {line}" for line in lines]
+    assert file.read_bytes() == text.encode()
+
+
+def test_types_without_a_prefix_are_written_so(tmp_path):
+    file, options = tmp_path / "in.tsv", ReadOptions(scheme="IO")
+    rest = "b\tO\nb\tO\nb\tO\n\nc\tplace\nd\tO\n"
+    file.write_text(f"a\tperson\nb\tO\n{rest}")
+    decision = Decision(str(file), 1, ("a", *"bbbb"), (), (Span(1, 2, "place"),), "here")
+    correct(file, [decision], tmp_path / "out.tsv", options)
+    assert (tmp_path / "out.tsv").read_text() == f"a\tperson\nb\tplace\n{rest}"
+
+
+def test_what_cannot_be_applied_is_refused(tmp_path):
+    file, out = tmp_path / "in.conll", tmp_path / "out.conll"
+    file.write_text("a B-X\nb I-X\nc O\n")
+
+    def decision(given, suggested, *, words=("a", "b", "c"), number=1, source=file):
+        return Decision(
+            str(source), number, words, tuple(given), tuple(suggested), "d.jsonl, line 1"
+        )
+
+    whole = Span(0, 2, "X")
+    for decisions, message in [
+        ([decision([], [Span(1, 3, "X")])], "overlaps another"),
+        ([decision([Span(0, 1, "X")], [])], "has no entity"),
+        ([decision([whole], []), decision([whole], [])], "another decision has changed it"),
+        ([decision([whole], [], words=("a",))], "is another one"),
+        ([decision([whole], [], number=7)], "is another one"),
+        ([decision([whole], [], source="other")], "no accepted decision is about"),
+        ([], "no accepted decision is about"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            correct(file, decisions, out)
+    other = tmp_path / "in.jsonl"
+    other.write_text('{"tokens": ["a"], "ner_tags": ["B-X"]}\n')
+    with pytest.raises(ValueError, match="annotation tool"):
+        correct(other, [decision([], [], words=("a",), source=other)], out)
+    io = tmp_path / "io.conll"
+    io.write_text("a I-X\nb O\n\nc I-Y\n")
+    touching = decision([], [Span(1, 2, "X")], words=("a", "b"), source=io)
+    with pytest.raises(ValueError, match="would be read otherwise"):
+        correct(io, [touching], out)
+    assert not out.exists()
+    out.write_text("mine")
+    with pytest.raises(ValueError, match="exists"):
+        correct(file, [decision([whole], [])], out)
+
+
+def test_annotation_tools_get_the_suggestion(tmp_path):
+    words = ("😀", "Ann", "in", "New", "York")
+    given = [Span(1, 2, "LOC"), Span(3, 4, "LOC")]
+    finding = Finding("x", 7, words, (given[0],), (Span(1, 2, "PER"),), 0.9, "type", "because")
+    write_doccano(tmp_path / "doccano.jsonl", [finding], [given])
+    read = read_corpus(tmp_path / "doccano.jsonl").sentences[0]
+    assert read.tags == ("O", "B-PER", "O", "B-LOC", "O")
+    write_label_studio(tmp_path / "tasks.json", [finding], [given])
+    read = read_corpus(tmp_path / "tasks.json").sentences[0]
+    assert (read.words, read.tags) == (words, ("O", "B-LOC", "O", "B-LOC", "O"))
+    (task,) = json.loads((tmp_path / "tasks.json").read_text())
+    regions = task["predictions"][0]["result"]
+    assert [r["value"]["labels"] for r in regions] == [["PER"], ["LOC"]]
+    assert regions[0]["value"]["start"] == 3, "an emoji counts as two"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What a run that has ended leaves, as an audit reads it; its validation has two faults."""
+    folder = tmp_path / "run"
+    for part in ("model", "predictions", "checkpoints"):
+        (folder / part).mkdir(parents=True)
+    truth = [*sentences(40, shift=1), (["<script>", "x"], ["O", "O"])]
+    made = [(list(words), list(tags)) for words, tags in truth]
+    made[0][1][:2] = ["O", "O"]
+    made[5][1][6] = "B-ORG"
+    files = {f"{split}_file": str(write_conll(tmp_path / f"{split}.conll", rows))
+             for split, rows in (("train", truth), ("validation", made))}  # fmt: skip
+    config = TrainConfig(model="flaxner:tiny", output_dir=str(folder), **files)
+    (folder / "config.toml").write_text(config.to_toml())
+    scheme = LabelScheme.from_types(["PER", "LOC", "ORG"])
+    fields = {"model_type": "bert", "id2label": {str(k): v for k, v in scheme.id2label.items()}}
+    (folder / "model" / "config.json").write_text(json.dumps(fields))
+    (folder / "results.json").write_text('{"train": {"best_step": 1}, "validation": {}}')
+    held = held_out(made, truth, scheme, slips=0)
+    rows = [Predicted(s.words, s.tags, s.predicted) for s in held]
+    write_predictions(folder / "predictions" / "validation.conll", rows)
+    logits = np.log(np.concatenate([s.probs for s in held]))
+    scores = WordScores(logits.max(1), logits)
+    write_scores(folder / "predictions" / "validation.safetensors", scores)
+    return folder
+
+
+def test_held_out_sentences_know_their_place(run):
+    held, scheme = read_held_out(run)
+    corpus = read_corpus(run.parent / "validation.conll")
+    assert [(s.words, s.tags) for s in held] == [(s.words, s.tags) for s in corpus]
+    assert [s.number for s in held] == list(range(1, 42))
+    assert held[0].probs.max(1) == pytest.approx(0.9)
+    assert set(scheme.types) == {"PER", "LOC", "ORG"}
+    text = (run.parent / "validation.conll").read_text()
+    (run.parent / "validation.conll").write_text(text.replace("Google", "Gogle"))
+    with pytest.raises(ValueError, match="has changed since"):
+        read_held_out(run)
+
+
+def test_from_a_run_to_a_corrected_file(run, tmp_path):
+    """As a user types it; the page's decisions are those of findings.jsonl with one key more."""
+    pytest.importorskip("cleanlab")
+    lines = audit(run, tmp_path / "found", 10)
+    assert "are likelier wrong than right" in lines[0]
+    made = (tmp_path / "found" / "audit.html").read_text()
+    assert made.count("<script") == 4
+    assert "\\u003cscript\\u003e" not in made, "only suspicions are on the page"
+    rows = [json.loads(line) for line in (tmp_path / "found" / "findings.jsonl").open()]
+    assert {(row["sentence"], row["kind"]) for row in rows[:2]} == {(1, "dropped"), (6, "type")}
+    decided = tmp_path / "decisions.jsonl"
+    decided.write_text("".join(json.dumps({**r, "decision": "accept"}) + "\n" for r in rows[:2]))
+    file = run.parent / "validation.conll"
+    command = [sys.executable, str(SCRIPT), "--apply", decided, "--file", file]
+    command += ["--output-file", tmp_path / "right.conll"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 decisions: 3 tags of 2 sentences changed")
+    truth = write_conll(
+        tmp_path / "truth.conll", [*sentences(40, shift=1), (["<script>", "x"], ["O", "O"])]
+    )
+    assert (tmp_path / "right.conll").read_text() == truth.read_text()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert again.stderr.startswith("audit.py: ")
+    assert "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name a run, or give --apply, --file and --output-file together"),
+        (["--apply", "x"], "name a run, or give"),
+        (["run", "--apply", "x"], "a run is audited alone"),
+        (["--no-such"], "unknown argument '--no-such'"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(flags, message, capsys):
+    from flaxner.commands.audit import main
+
+    with pytest.raises(SystemExit) as end:
+        main(flags)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_folder_of_an_audit_is_its_own(tmp_path):
+    from flaxner.files import check_folder
+
+    (tmp_path / "findings.jsonl").write_text("mine")
+    with pytest.raises(ValueError, match="not written by flaxner"):
+        check_folder(tmp_path, AUDIT)

@@ -1,0 +1,316 @@
+"""The page of a run: its numbers by hand, its size, what it holds, and that it stops no run."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from flaxner import TrainConfig, pipeline, train
+from flaxner.data.tags import tags_to_spans
+from flaxner.evaluation.metrics import score
+from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.files.records import is_ours, read_record
+from flaxner.publishing.conversion import convert
+from flaxner.reporting.browsing import browsable
+from flaxner.reporting.charts import MOST_POINTS, Axis, line_chart
+from flaxner.reporting.judged import BORDER, MISSED, SPURIOUS, TYPE, errors, judge
+from flaxner.reporting.measures import grouped_scores
+from flaxner.reporting.page import check_output, page, write_reports
+from flaxner.reporting.record import RunRecord, read_metrics, read_runs
+from flaxner.runs.folder import RunFolder
+from flaxner.training import outcome
+from tests.conll import QUICK, sentences, write_conll
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "report.py"
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+def predicted(text, gold, tags):
+    words = tuple(text.split())
+    return Predicted(words, tuple(gold.split()), tuple(tags.split()))
+
+
+def test_every_kind_of_error_by_hand():
+    rows = [
+        predicted("Ann met Bob", "B-P O B-P", "B-P O O"),  # missed
+        predicted("He left", "O O", "O B-L"),  # spurious
+        predicted("New York", "B-L I-L", "B-P I-P"),  # type
+        predicted("the New York", "O B-L I-L", "B-L I-L I-L"),  # border
+        predicted("New York", "B-L I-L", "B-P O"),  # both
+        predicted("Ann Bob", "B-P B-P", "B-P I-P"),  # one for two
+    ]
+    kinds = [[error.kinds for error in errors(sentence)] for sentence in judge(rows, None)]
+    both = (TYPE, BORDER)
+    assert kinds == [
+        *([[(MISSED,)], [(SPURIOUS,)], [(TYPE,)], [(BORDER,)], [both]]),
+        [(BORDER,), (BORDER,)],
+    ]
+
+
+def random_predictions(count, rng):
+    tags = ("O", "O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    rows = []
+    for _ in range(count):
+        size = int(rng.integers(1, 50))
+        gold = rng.choice(tags, size)
+        wrong = rng.random(size) < 0.2
+        given = np.where(wrong, rng.choice(tags, size), gold)
+        words = rng.choice(["Ann", "Bob", "of", "York"], size)
+        rows.append(Predicted(tuple(words.tolist()), tuple(gold.tolist()), tuple(given.tolist())))
+    return rows
+
+
+def test_scores_are_seqevals_and_intervals_hold_them():
+    rows = random_predictions(120, np.random.default_rng(1))
+    groups = grouped_scores(judge(rows, None), {("Ann",)})
+    gold, tags = [list(r.gold) for r in rows], [list(r.tags) for r in rows]
+    report = score(gold, tags, words_in_corpus=sum(map(len, gold)))
+    (whole,) = groups["all"]
+    for name in ("precision", "recall", "f1"):
+        assert whole[name] == pytest.approx(getattr(report, f"overall_{name}"))
+    by_type = {row["name"]: row for row in groups["type"]}
+    for kind, row in report.per_type.items():
+        for name in ("precision", "recall", "f1"):
+            assert by_type[kind][name] == pytest.approx(row[name])
+        assert by_type[kind]["annotated"] == row["support"]
+    for title, parts in groups.items():
+        assert sum(row["annotated"] for row in parts) == whole["annotated"], title
+        assert sum(row["found"] for row in parts) == whole["found"], title
+        assert all(row["low"] <= row["f1"] <= row["high"] for row in parts), title
+    assert [row["name"] for row in groups["seen in training"]] == ["seen", "not seen"]
+    names = [row["name"] for row in groups["words of the sentence"]]
+    assert names == ["1 to 10", "11 to 20", "21 to 40", "over 40"]
+    again = grouped_scores(judge(rows, None), {("Ann",)})
+    assert again == groups, "the same numbers whenever it is asked"
+
+
+def test_an_interval_is_as_wide_as_theory_says():
+    """Half of 400 one-word sentences right: F1 is their share, the interval the binomial's."""
+    right = predicted("a", "B-P", "B-P")
+    wrong = predicted("a", "B-P", "B-L")
+    (row,) = grouped_scores(judge([right, wrong] * 200, None), None)["all"]
+    assert row["f1"] == 0.5
+    assert row["low"] == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)
+    assert row["high"] == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)
+
+
+def test_a_split_without_entities_is_no_fault():
+    groups = grouped_scores(judge([predicted("a b", "O O", "O O")], None), set())
+    assert groups["all"] == groups["type"] == []
+
+
+def test_long_sentences_are_cut_around_their_errors():
+    size = 1000
+    gold = ["O"] * size
+    gold[5], gold[700] = "B-P", "B-P"
+    row = Predicted(tuple(f"w{i}" for i in range(size)), tuple(gold), ("O",) * size)
+    made = browsable(judge([row], np.linspace(0, 1, size)), set())
+    assert [(item["c"], len(item["w"]), item["m"]) for item in made["items"]] == [
+        (660, 81, 259),
+        (0, 46, 954),
+    ]
+    assert all(item["w"][item["a"][0][0]] in ("w5", "w700") for item in made["items"])
+
+
+def test_what_does_not_fit_is_counted():
+    rows = random_predictions(50, np.random.default_rng(0))
+    whole = browsable(judge(rows, None), None)
+    some = browsable(judge(rows, None), None, budget=4000)
+    kept = sum(len(item["e"]) for item in some["items"])
+    assert kept + some["left_out"] == some["errors"] == whole["errors"]
+    assert whole["left_out"] == 0 < kept < whole["errors"]
+
+
+def test_axes_have_round_numbers():
+    assert [text for _, text in Axis(0, 1, 0, 100).ticks()] == [
+        "0.0",
+        "0.2",
+        "0.4",
+        "0.6",
+        "0.8",
+        "1.0",
+    ]
+    assert [text for _, text in Axis(0, 1251, 0, 100).ticks()] == ["0", "500", "1,000"]
+    assert [text for _, text in Axis(0, 5e-5, 0, 1).ticks()][:2] == ["0", "1.0e-05"]
+    assert Axis(3, 3, 0, 100).at(3) == 50, "one value is no fault"
+    (_, points), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
+    assert len(points.split()) <= MOST_POINTS + 1
+    assert line_chart([("x", [])]) == {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run whose words and path are hostile; its errors are many, for it learns little."""
+    root = tmp_path_factory.mktemp("corpus")
+    test = [*sentences(40, shift=2), ([HOSTILE, "[red]", "\u202eBerlin"], ["B-PER", "O", "B-LOC"])]
+    files = {
+        "train_file": write_conll(root / "train.conll", sentences(48)),
+        "validation_file": write_conll(root / "dev.conll", sentences(40, shift=1)),
+        "test_file": write_conll(root / "test.conll", test),
+    }
+    paths = {name: str(path) for name, path in files.items()}
+    config = TrainConfig(**{**QUICK, **paths, "epochs": 2.0, "output_dir": str(root / "a <b> run")})
+    train(config, console=Console(quiet=True))
+    return root / "a <b> run"
+
+
+def held(made):
+    """The errors of every split that a page holds."""
+    found = re.findall(r'<script type="application/json">(.*?)</script>', made, re.DOTALL)
+    return [json.loads(text) for text in found]
+
+
+def test_a_run_leaves_a_page_that_is_its_own(folder):
+    made = (folder / "report.html").read_text("utf-8")
+    assert is_ours(folder, "report.html", read_record(folder))
+    results = json.loads((folder / "results.json").read_text("utf-8"))
+    assert f"{100 * results['test']['overall_f1']:.2f}" in made
+    for what in ("Learning curves", "Can the scores be believed", "wrong border", "jax version"):
+        assert what in made
+    assert "http" not in made.replace("http-equiv", ""), "nothing is loaded from elsewhere"
+    rows = read_predictions(folder / "predictions" / "test.conll")
+    wrong = sum(tags_to_spans(r.gold) != tags_to_spans(r.tags) for r in rows)
+    test, validation = held(made)
+    assert len(test["items"]) == test["sentences"] == wrong > 5
+    assert validation["known"]
+    assert all(error["s"] is not None for item in test["items"] for error in item["e"])
+
+
+def test_nothing_on_the_page_acts(folder):
+    made = (folder / "report.html").read_text("utf-8")
+    assert made.count("<script") == 4, "two of errors, one of colours, one that acts"
+    assert not {"\x1b", "\u202e"} & set(made)
+    assert html.escape("a <b> run") in made
+    assert "a <b> run" not in made
+    words = {word for data in held(made) for item in data["items"] for word in item["w"]}
+    assert {HOSTILE, "[red]", "\\u202eBerlin"} <= words
+
+
+def test_every_command_on_the_page_names_a_script(folder):
+    made = html.unescape((folder / "report.html").read_text("utf-8"))
+    named = set(re.findall(r"python (scripts/\w+\.py)", made))
+    assert len(named) == 4
+    assert all((SCRIPT.parent.parent / name).is_file() for name in named)
+
+
+def test_the_script_writes_the_same_page_again(folder, tmp_path):
+    kept = (folder / "report.html").read_text("utf-8")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{folder / 'report.html'}\n"
+    assert (folder / "report.html").read_text("utf-8") == kept
+    assert is_ours(folder, "report.html", read_record(folder))
+    wrong = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr == f"report.py: {tmp_path} is no run: name the output folder of train.py\n"
+
+
+def test_runs_side_by_side(folder, tmp_path):
+    path = write_reports([folder, folder], tmp_path / "both.html")
+    made = path.read_text("utf-8")
+    assert "2 runs side by side" in made
+    assert "F1 on test, run by run" in made
+    assert len(held(made)) == 4
+    check_output(path)
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    with pytest.raises(ValueError, match="no page of flaxner"):
+        write_reports([folder, folder], tmp_path / "mine.html")
+
+
+def test_an_old_run_and_one_that_has_not_ended_have_pages(folder, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    (old / "predictions" / "test.safetensors").unlink()
+    results = json.loads((old / "results.json").read_text())
+    del results["calibration"], results["train"]["versions"]
+    (old / "results.json").write_text(json.dumps(results))
+    (record,) = read_runs(old)
+    assert "how sure the model was of test is not known" in record.notes[0]
+    assert held(page([record]))[0]["items"][0]["e"][0]["s"] is None
+    for name in ("results.json", "predictions"):
+        shutil.rmtree(old / name) if (old / name).is_dir() else (old / name).unlink()
+    with (old / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "lo')
+    (record,) = read_runs(old)
+    made = page([record])
+    assert "the run has not ended" in made
+    assert "validation F1" in made
+
+
+def test_metrics_that_are_none_are_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": "x"}\n{"step": 3}\n')
+    with pytest.raises(ValueError, match="line 2"):
+        read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_a_fault_in_the_page_is_one_sentence(folder, monkeypatch):
+    """What the end of a run calls: whatever happens there, it goes on."""
+    monkeypatch.setattr(outcome, "page", lambda records: 1 / 0)
+    (record,) = read_runs(folder)
+    (said,) = outcome.write_page(RunFolder(folder), lambda: record)
+    assert "report.html could not be written (ZeroDivisionError: " in said
+
+
+def test_an_edited_page_is_kept_and_overwrite_takes_the_page_along(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    (copy / "report.html").write_text("mine")
+    write_reports([copy])
+    assert (copy / "report.html.before-1").read_text() == "mine"
+    run = RunFolder(copy)
+    run.check(overwrite=True, resume=False)
+    run.claim(overwrite=True)
+    assert not (copy / "report.html").exists()
+    run.ended()
+    run.release()
+    assert not list(copy.glob(".replaced*/report.html"))
+
+
+def test_the_temperature_goes_where_it_is_used(folder):
+    results = json.loads((folder / "results.json").read_text())
+    heat = results["calibration"]["temperature"]
+    assert heat > 0
+    assert (
+        json.loads((folder / "hub" / "config.json").read_text())["flaxner"]["temperature"] == heat
+    )
+    assert convert(folder).folder == folder / "hub"
+    assert (
+        json.loads((folder / "hub" / "config.json").read_text())["flaxner"]["temperature"] == heat
+    )
+    other = convert(folder, step=6, output_dir=folder.parent / "six")
+    if not other.scored:
+        assert "temperature" not in (other.folder / "config.json").read_text()
+    text = "Angela Merkel met Chen in Berlin ."
+    words = {"aggregation_strategy": "word", "decoder": "argmax"}
+    assert pipeline("ner", model=folder / "hub", calibrated=True, **words)(text) is not None
+
+
+def test_a_page_of_conll_2003s_size_is_small():
+    """3,453 sentences of 46,435 words; a model that has every seventh word wrong."""
+    rng = np.random.default_rng(0)
+    tags = np.asarray(["O"] * 16 + ["B-PER", "I-PER", "B-LOC", "B-ORG", "I-ORG", "B-MISC"])
+    rows = []
+    for _ in range(3453):
+        size = int(rng.integers(1, 26))
+        gold = rng.choice(tags, size)
+        given = np.where(rng.random(size) < 1 / 7, rng.choice(tags, size), gold)
+        words = ["".join(chr(97 + c) for c in rng.integers(0, 26, 6)) for _ in range(size)]
+        rows.append(Predicted(tuple(words), tuple(gold.tolist()), tuple(given.tolist())))
+    config = TrainConfig(dataset="x", output_dir="runs/x")
+    predictions = {"test": rows, "validation": rows}
+    record = RunRecord(Path("runs/x"), config, [], {}, predictions, {}, None, {("a",)})
+    made = page([record])
+    assert len(made.encode()) < 5_000_000
+    data = held(made)[0]
+    assert data["sentences"] > 1500

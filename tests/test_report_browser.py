@@ -1,0 +1,92 @@
+"""The pages in a real browser: nothing to complain about, filters that filter."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flaxner import TrainConfig
+from flaxner.evaluation.predictions import Predicted
+from flaxner.evaluation.word_scores import WordScores
+from flaxner.reporting.page import page
+from flaxner.reporting.record import RunRecord
+from tests.browser import opened
+from tests.test_report import HOSTILE
+
+pytestmark = pytest.mark.slow
+ROWS = [  # words, annotated, found
+    ("Ann left", "B-PER O", "O O"),
+    (f"{HOSTILE} left", "O O", "B-PER O"),
+    ("in Berlin", "O B-LOC", "O B-PER"),
+    ("New York City", "B-LOC I-LOC I-LOC", "B-LOC I-LOC O"),
+    ("all right", "O O", "O O"),
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    rows = [Predicted(tuple(w.split()), tuple(g.split()), tuple(f.split())) for w, g, f in ROWS]
+    words = sum(len(row.words) for row in rows)
+    scores = {"test": WordScores(np.linspace(0.1, 0.9, words), None)}
+    metrics = [{"step": i, "loss": 1 / (i + 1)} for i in range(50)]
+    config = TrainConfig(dataset="x", output_dir="runs/x")
+    record = RunRecord(
+        Path("runs/x"), config, metrics, {}, {"test": rows}, scores, None, {("Ann",)}
+    )
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page([record]), "utf-8")
+    return path
+
+
+def test_filters_show_what_they_say(file):
+    with opened(file) as (shown, said):
+        box = shown.locator(".errors")
+        told = box.locator(".told")
+
+        def sentences():
+            texts = box.locator(".item .row:nth-child(2) .text").all_inner_texts()
+            return ["".join(text.split()) for text in texts]
+
+        assert told.inner_text() == "4 errors in 4 sentences"
+        assert len(sentences()) == 4
+        for kind, word in [
+            ("missed", "Ann"),
+            ("spurious", "</script>"),
+            ("wrong type", "Berlin"),
+            ("wrong border", "NewYork"),
+        ]:
+            box.locator("[name=kind]").select_option(kind)
+            assert len(sentences()) == 1
+            assert word in sentences()[0]
+        box.locator("[name=kind]").select_option("")
+        box.locator("[name=type]").select_option("LOC")
+        assert told.inner_text() == "2 errors in 2 sentences"
+        box.locator("[name=type]").select_option("")
+        box.locator("[name=seen]").select_option("seen")
+        assert sentences() == ["AnnPERleft"]
+        box.locator("[name=seen]").select_option("not seen")
+        assert told.inner_text() == "3 errors in 3 sentences"
+        box.locator("[name=seen]").select_option("")
+        box.locator("[name=search]").fill("york")
+        assert told.inner_text() == "1 error in 1 sentence"
+        box.locator("[name=search]").fill("no such word")
+        assert sentences() == []
+        box.locator("[name=search]").fill("")
+        orders = {}
+        for order in ("surest", "unsure", "place"):
+            box.locator("[name=order]").select_option(order)
+            orders[order] = sentences()
+        assert orders["surest"] == orders["unsure"][::-1]
+        assert orders["place"][0].startswith("Ann")
+        assert said == [], "no error, and nothing is fetched"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it(file, scheme, tmp_path):
+    screen = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    with opened(file, **screen) as (shown, said):
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+        ground = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(18, 24, 30)") == (scheme == "dark")
+        assert shown.screenshot(full_page=True)
+        assert said == []
