@@ -1,27 +1,9 @@
-"""Files from and to the Hub; nothing about models. The door to `huggingface_hub`."""
+"""Files from and to the Hub; nothing about models. The lazy door to `huggingface_hub`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import (
-    HfApi,
-    RepoFolder,
-    hf_hub_download,
-    snapshot_download,
-)
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 # What a model folder needs; pickles are never fetched.
 MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
@@ -36,11 +18,14 @@ def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
     if Path(source).is_dir():
         return Path(source)
     _refuse_lost_path(source, "model")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
     try:
         return Path(
             snapshot_download(str(source), revision=revision, allow_patterns=list(MODEL_FILES))
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (OSError, HFValidationError) as error:  # its other errors are of OSError's kind
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
@@ -56,14 +41,19 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
             raise ValueError(f"{folder} is no model folder: it has no {name}")
         return folder / name
     _refuse_lost_path(source, "model")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
     try:
         return Path(hf_hub_download(str(source), name, revision=revision))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (OSError, HFValidationError) as error:  # its other errors are of OSError's kind
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:
     """A folder of a data set's repository at a revision, cached; failures are the library's own."""
+    from huggingface_hub import snapshot_download
+
     where: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
     return Path(snapshot_download(name, allow_patterns=[f"{folder}/*"], **where)) / folder
 
@@ -73,6 +63,9 @@ def dataset_folders(name: str, revision: str) -> list[str]:
 
     Failures are the library's own.
     """
+    from huggingface_hub import HfApi, RepoFolder, snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     try:
         entries = HfApi().list_repo_tree(name, revision=revision, repo_type="dataset")
         return sorted(entry.path for entry in entries if isinstance(entry, RepoFolder))
@@ -83,6 +76,8 @@ def dataset_folders(name: str, revision: str) -> list[str]:
 
 def dataset_file(name: str, path: str, revision: str | None = None) -> Path:
     """A file of a data set's repository; failures are the library's own."""
+    from huggingface_hub import hf_hub_download
+
     return Path(hf_hub_download(name, path, repo_type="dataset", revision=revision))
 
 
@@ -95,20 +90,22 @@ def _refuse_lost_path(source: str | Path, kind: str) -> None:
         raise ValueError(f"there is no {kind} folder {text!r}")
 
 
-# Error class of huggingface_hub -> what it means to a user, most special first.
-REASONS: Sequence[tuple[type[Exception], str]] = (
-    (GatedRepoError, "it is gated: accept its terms on its page and log in with `hf auth login`"),
-    (RepositoryNotFoundError, "the Hub has none of that name, or it is private: check the name"),
-    (RevisionNotFoundError, "it has no such revision"),
-    (OfflineModeIsEnabled, "HF_HUB_OFFLINE is set and it is not in the local cache"),
-    (LocalEntryNotFoundError, "the Hub could not be reached and it is not in the local cache"),
-    (EntryNotFoundError, "it has no such file"),
-    (HFValidationError, "that is no folder here and no valid Hub name"),
-)
+# Error class of huggingface_hub -> what it means to a user, most special first. By their names, for
+# the library takes half a second to import, and a local folder has no use for it.
+REASONS = {
+    "GatedRepoError": "it is gated: accept its terms on its page and log in with `hf auth login`",
+    "RepositoryNotFoundError": "the Hub has none of that name, or it is private: check the name",
+    "RevisionNotFoundError": "it has no such revision",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set and it is not in the local cache",
+    "LocalEntryNotFoundError": "the Hub could not be reached and it is not in the local cache",
+    "EntryNotFoundError": "it has no such file",
+    "HFValidationError": "that is no folder here and no valid Hub name",
+}
 
 
 def _reason(name: str, kind: str, error: Exception) -> str:
-    for cls, reason in REASONS:
-        if isinstance(error, cls):
+    kinds = {cls.__name__ for cls in type(error).__mro__}
+    for known, reason in REASONS.items():
+        if known in kinds:
             return f"cannot get the {kind} {name!r}: {reason}"
     return f"cannot get the {kind} {name!r}: {str(error).splitlines()[0]}"

@@ -17,6 +17,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# Graphs and tokenizers that pipelines keep; the suites run with either engine: FLAXNER_ENGINE=onnx.
+os.environ.setdefault(
+    "FLAXNER_CACHE", str(Path(__file__).resolve().parent.parent / ".cache" / "flaxner")
+)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import importlib.util

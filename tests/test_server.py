@@ -237,14 +237,14 @@ def test_what_is_no_http_ends_the_connection_alone(server, client, raw):
 def test_requests_share_passes(server, ner, monkeypatch):
     """Those that come together are one pass, whatever their strategies; each has its own answer."""
     batches = []
-    forward = ner.predictor._forward
+    forward = ner.predictor.engine._forward
 
     def counted(params, input_ids, segment_ids, position_ids):
         batches.append(int(segment_ids.max(axis=1).sum()))
         time.sleep(0.02)  # a model that takes its time, so that others come meanwhile
         return forward(params, input_ids, segment_ids, position_ids)
 
-    monkeypatch.setattr(ner.predictor, "_forward", counted)
+    monkeypatch.setattr(ner.predictor.engine, "_forward", counted)
     asked = [
         ("/ner", {"text": TEXTS[i % 4], "strategy": STRATEGIES[i % 6]}) if i % 7 else
         ("/ner/words", {"words": WORDS[i % 4]}) for i in range(48)

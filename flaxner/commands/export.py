@@ -18,6 +18,18 @@ def parser(prog: str = "export.py") -> Parser:
     )
     flags.add_argument("--weights", choices=("float32", "bfloat16", "int8"), default="float32")
     flags.add_argument(
+        "--engine",
+        choices=("jax", "onnx"),
+        default="jax",
+        help="what will run it: JAX anywhere, or ONNX Runtime on CPUs",
+    )
+    flags.add_argument(
+        "--max-f1-loss",
+        type=float,
+        metavar="X",
+        help="write nothing if F1 on the corpus falls by more, 0.005 say",
+    )
+    flags.add_argument(
         "--file", type=path, help="corpus file: F1 before and after is measured on it"
     )
     flags.add_argument("--dataset", type=path, help="the same of a corpus on the Hub")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_file
 from flaxner.data.readers.hub_data import read_splits
+from flaxner.data.sentence import Sentence
 from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
 
 MOST_TYPES = 5_000
@@ -22,21 +23,6 @@ SUFFIXES = frozenset(
 )
 
 UNDIVIDED = 1000  # words of a sentence from which on it may be several
-
-
-@dataclasses.dataclass(frozen=True)
-class Sentence:
-    """Words and their IOB2 tags, if known.
-
-    Attributes:
-      words: the words, as published.
-      tags: one a word, or None.
-      document: number of the document within the corpus, if the corpus tells.
-    """
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...] | None = None
-    document: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,7 +107,7 @@ def evaluate(
     source, of = (str(dataset), split) if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     sentences = _tagged(corpus)
-    ner = open_pipeline(model)
+    ner = open_pipeline(model, engine="jax")  # as training scored it
     decoder = decoder or ("crf" if ner.has_crf else "argmax")
     renamed, notes = match_types(ner.labels, corpus, same_types)
     notes = [*corpus.notes, *notes]

@@ -7,7 +7,6 @@ not read. Nothing in it is a pickle.
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,142 +16,66 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.config.data import CONTEXTS
-from flaxner.files import Kind, check_folder, read_json, write_folder, write_json
-from flaxner.inference.exported_checks import (
-    check_about,
-    check_files,
-    check_program,
-    fingerprints,
-)
-from flaxner.models import crf
+from flaxner.inference.exported_checks import check_program
+from flaxner.inference.exports import PROGRAMS, WEIGHTS
 from flaxner.models.tensors import read_tensor_file, write_tensors
-from flaxner.runs.paths import refuse_runs
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.network import Model
 
-PROGRAM, WEIGHTS, ABOUT = "forward.stablehlo", "weights.safetensors", "flaxner.json"
+PROGRAM = PROGRAMS["jax"]
 WEIGHT_FORMATS = ("float32", "bfloat16", "int8")
 PLATFORMS = ("cpu", "cuda", "tpu")
 SCALE = "/scale_of_int8"
-VERSION, WITH_CRF = 1, 2  # an earlier flaxner refuses what it would decode without the CRF
 Params = dict[str, Any]
 
 
-def is_artefact(path: str | Path) -> bool:
-    """Whether a folder was written by `write_artefact`."""
-    return (Path(path) / ABOUT).is_file()
-
-
-EXPORT = Kind("an exported pipeline", ABOUT, (ABOUT, PROGRAM, WEIGHTS), known=is_artefact)
-
-
 class Artefact(NamedTuple):
-    """What an exported folder holds.
+    """What an exported folder holds for JAX.
 
     Attributes:
       forward: (params, input_ids, segment_ids, position_ids) -> logits.
       params: path -> stored array.
-      labels: names of the labels.
-      limit: tokens of the longest segment.
-      scheme: of the labels; None: nothing tells.
-      window: tokens of a window in training.
-      scores: of a CRF, if it has one.
-      context: of a word in training, "sentences" or "document".
-      temperature: that calibrates the scores; None: it is not known.
     """
 
     forward: Callable[..., jax.Array]
     params: Params
-    labels: tuple[str, ...]
-    limit: int
-    scheme: str | None
-    window: int
-    scores: crf.Scores | None = None
-    context: str = CONTEXTS[0]
-    temperature: float | None = None
 
 
-def write_artefact(path: str | Path, classifier: Classifier, weights: str) -> Path:
-    """Write a classifier as a folder for serving; it exists whole or not at all.
+def make_artefact(classifier: Classifier, weights: str) -> Callable[[Path], None]:
+    """A classifier's program and weights, as what writes them into a folder.
 
     Args:
-      path: the folder; what flaxner wrote there is replaced, all else stays.
       classifier: what to write.
       weights: stored as "float32", "bfloat16" or "int8" (matrices with one float32 scale for
         each output; the arithmetic stays float32).
 
     Raises:
-      ValueError: no such format, or a folder that is in use.
+      ValueError: no such format.
     """
-    path = Path(path)
-    check_artefact(path)
     if weights not in WEIGHT_FORMATS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}: got {weights!r}")
     stored = compress(classifier.params, weights)
     program = _lower(classifier.model, stored)
-    about = {
-        "version": VERSION if classifier.crf is None else WITH_CRF,
-        "labels": list(classifier.labels),
-        "limit": classifier.limit,
-        "scheme": classifier.scheme,
-        "window": classifier.window,
-        "context": classifier.context,
-        "temperature": classifier.temperature,
-        "weights": weights,
-        "platforms": list(PLATFORMS),
-    }
 
     def fill(draft: Path) -> None:
-        classifier.tokenizer.save_pretrained(str(draft))
         (draft / PROGRAM).write_bytes(program)
         write_tensors(draft / WEIGHTS, stored)
-        if classifier.crf is not None:
-            crf.write(draft, classifier.crf)
-        write_json(draft / ABOUT, about | {"files": fingerprints(draft)})
 
-    for text in write_folder(path, EXPORT, fill):
-        warnings.warn(text, stacklevel=2)
-    return path
+    return fill
 
 
-def check_artefact(path: str | Path) -> None:
-    """Refuse a folder where no export can be put.
+def read_artefact(path: Path, labels: int) -> Artefact:
+    """Read a folder with a program of JAX, of which `exports.read_about` has been asked.
 
-    Raises:
-      ValueError: it is in use, belongs to a run, or files that are not ours are in the way.
-    """
-    folder = Path(path)
-    refuse_runs(folder)
-    shown = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
-    if shown and not is_artefact(folder):
-        raise ValueError(f"{folder} is in use and no export of ours: name another folder")
-    check_folder(folder, EXPORT)
-
-
-def folder_bytes(path: str | Path) -> int:
-    """Size of the files of a folder."""
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
-
-
-def read_artefact(path: str | Path) -> Artefact:
-    """Read a folder that `write_artefact` made.
+    Args:
+      path: the folder.
+      labels: width of the logits.
 
     Raises:
-      ValueError: no such folder, another version of the format, a file that is not the one that
-        was written, or a program that does more than a classifier's.
+      ValueError: a damaged program, or one that does more than a classifier's.
     """
-    path = Path(path)
-    if not is_artefact(path):
-        raise ValueError(f"{path} is no exported pipeline: it has no {ABOUT}")
-    about = read_json(path / ABOUT)
-    if about.get("version") not in (VERSION, WITH_CRF):
-        known = f"{VERSION} and {WITH_CRF}"
-        raise ValueError(f"{path} has format {about.get('version')!r}; this reads {known}")
-    check_about(about, path / ABOUT)
-    check_files(path, about.get("files", {}))  # version 0.1.0 wrote none
     _require_flatbuffers()
     try:
         program = jax.export.deserialize(bytearray((path / PROGRAM).read_bytes()))
@@ -161,13 +84,8 @@ def read_artefact(path: str | Path) -> Artefact:
     except Exception as error:  # flatbuffers and MLIR raise whatever the damage leads to
         raise ValueError(f"{path / PROGRAM} is no whole program of jax.export") from error
     params = read_tensor_file(path / WEIGHTS)
-    labels, limit = tuple(about["labels"]), about["limit"]
-    check_program(program, params, len(labels), path / PROGRAM)
-    window = about.get("window", limit)
-    scores = crf.read(path, len(labels)) if about["version"] == WITH_CRF else None
-    context, heat = about.get("context", CONTEXTS[0]), about.get("temperature")
-    scheme = about.get("scheme")
-    return Artefact(program.call, params, labels, limit, scheme, window, scores, context, heat)
+    check_program(program, params, labels, path / PROGRAM)
+    return Artefact(program.call, params)
 
 
 def _require_flatbuffers() -> None:

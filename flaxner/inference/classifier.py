@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from flaxner.config.data import CONTEXTS
-from flaxner.data.tag_rules import CHOICES, table_scheme
-from flaxner.data.tags import label_names
-from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, require_fast
 from flaxner.devices.environment import check_devices
+from flaxner.inference.facts import label_table, read_facts
+from flaxner.inference.fitting import fitting_tokenizer
 from flaxner.inference.precision import AUTO, dtype_name, file_dtype
-from flaxner.models.config_json import check_head, our_block, read_config
+from flaxner.models.config_json import check_head, read_config
 from flaxner.models.crf import Scores, without
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
@@ -101,33 +99,31 @@ def load_classifier(
     read = _read(source, labels, revision)
     compute = _compute(dtype_name(dtype), read)
     model = dataclasses.replace(read.model, compute=compute, crf=False)
-    names = _label_names(labels, read, model.config.num_labels)
-    tokenizer = _fitting_tokenizer(tokenizer, read)
-    limit, ours = model.config.positions, our_block(read.fields, read.name)
-    window = ours.get("max_length")
-    if window is not None and window > limit:
-        raise ValueError(
-            f"the config.json of {read.name} says that the model was trained in windows of "
-            f"{window} tokens, and it can read {limit} at once: they belong to different models"
-        )
-    if scheme is None:
-        scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
-    if scheme is not None and scheme not in CHOICES:
-        raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
+    limit = model.config.positions
+    facts = read_facts(
+        read.fields,
+        read.name,
+        model.config.num_labels,
+        limit,
+        labels=labels,
+        scheme=scheme,
+        in_memory=read.folder is None,
+    )
+    tokenizer = fitting_tokenizer(tokenizer, read.folder, model.config.vocab_size, read.name)
     return Classifier(
         model,
         without(read.params),
         tokenizer,
-        names,
+        facts.labels,
         limit,
         read.name,
-        scheme,
-        window,
-        ours.get("context", CONTEXTS[0]),
+        facts.scheme,
+        facts.window,
+        facts.context,
         read.fields,
         read.folder,
         Scores.of(read.params) if read.model.crf else None,
-        None if (heat := ours.get("temperature")) is None else float(heat),
+        facts.temperature,
     )
 
 
@@ -161,7 +157,7 @@ def _read(
             )
         fields = read_config(source, revision=revision)
         check_head(fields, str(source))
-        _table(fields, labels, str(source))
+        label_table(fields, labels, str(source))
         # The weights must fit the file's own table: a wrong number of names is said of the names.
         told = labels is None or isinstance(fields.get("id2label"), Mapping)
         count = None if told else len(labels or ())
@@ -173,41 +169,3 @@ def _read(
             f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
         )
     return _Read(source.model, source.params, source.fields, source.folder, name)
-
-
-def _label_names(
-    given: Sequence[str] | Mapping[Any, str] | None, read: _Read, count: int
-) -> tuple[str, ...]:
-    """The names of a model's labels, by number."""
-    if given is None and read.folder is None:
-        return tuple(f"LABEL_{i}" for i in range(count))
-    names = _table(read.fields, given, read.name)
-    if len(names) != count:
-        raise ValueError(f"{read.name} has {count} labels and {len(names)} names for them")
-    return names
-
-
-def _table(
-    fields: Mapping[str, Any], given: Sequence[str] | Mapping[Any, str] | None, name: str
-) -> tuple[str, ...]:
-    """The names that the caller gives, or config.json."""
-    if given is not None:
-        listed = isinstance(given, Sequence) and not isinstance(given, str)
-        return label_names(dict(enumerate(given)) if listed else given)
-    if not fields.get("id2label"):
-        raise ValueError(f"the config.json of {name} has no id2label: name its labels")
-    try:
-        return label_names(fields["id2label"])
-    except ValueError as error:
-        raise ValueError(f"the config.json of {name} does not name its labels: {error}") from error
-
-
-def _fitting_tokenizer(tokenizer: Any, read: _Read) -> Any:
-    """The tokenizer that is given, or that of the model's folder; it must fit the vocabulary."""
-    if tokenizer is None and read.folder is None:
-        raise ValueError("a model given as an object needs a tokenizer beside it")
-    if tokenizer is None or isinstance(tokenizer, str | os.PathLike):
-        tokenizer = load_tokenizer(str(tokenizer or read.folder))
-    require_fast(tokenizer, read.name)
-    check_vocabulary(tokenizer, read.model.config.vocab_size, read.name)
-    return tokenizer

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import jax.export
+from typing import TYPE_CHECKING, Any
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.tag_rules import CHOICES
+from flaxner.files.kept import file_digest
+
+if TYPE_CHECKING:
+    import jax.export
 
 # Calls that a program may make of what is linked into XLA: they describe shapes and shardings.
 # The others can take an address and follow it, as those do that call back into Python.
@@ -54,7 +55,7 @@ def check_about(about: Mapping[str, Any], path: Path) -> None:
 def fingerprints(folder: Path) -> dict[str, dict[str, Any]]:
     """name -> size and SHA-256 of the files of a folder."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {file.name: {"size": file.stat().st_size, "sha256": _digest(file)} for file in files}
+    return {file.name: {"size": file.stat().st_size, "sha256": file_digest(file)} for file in files}
 
 
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -67,13 +68,8 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{folder} is not whole: it lacks {name}")
-        if path.stat().st_size != row.get("size") or _digest(path) != row.get("sha256"):
+        if path.stat().st_size != row.get("size") or file_digest(path) != row.get("sha256"):
             raise ValueError(f"{path} is not the file that was exported: copy the folder again")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_program(
@@ -90,6 +86,8 @@ def check_program(
     Raises:
       ValueError: it calls what is not harmless, or takes or gives other arrays.
     """
+    import jax
+
     text = program.mlir_module()
     calls = len(re.findall(r"custom_call\b", text))
     names = re.findall(r"stablehlo\.custom_call @([\w.]+)\(", text)

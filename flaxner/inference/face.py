@@ -8,13 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-
-from flaxner.models.transformers_config import transformers_config
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
+    from flaxner.inference.engines import Asked
     from flaxner.inference.predictor import Predictor
 
 
@@ -34,8 +32,8 @@ class Device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     @classmethod
-    def of(cls, device: jax.Device) -> Device:
-        """A device of JAX."""
+    def of(cls, device: Any) -> Device:
+        """A device of JAX, or of another engine that describes it so."""
         kind = {"gpu": "cuda"}.get(device.platform, device.platform)
         return cls(kind, None if kind == "cpu" else device.id)
 
@@ -63,10 +61,14 @@ class TransformersFace:
     """The attributes and methods of `transformers`' Pipeline; mixed into `NerPipeline`."""
 
     task: str
-    tokenizer: Any
     labels: tuple[str, ...]
     predictor: Predictor
-    classifier: Classifier | None
+    _source: Asked | None
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The model itself."""
+        raise NotImplementedError
 
     @functools.cached_property
     def model(self) -> ServedModel:
@@ -77,6 +79,8 @@ class TransformersFace:
             from flaxner.inference.saving import config_fields
 
             fields = config_fields(self.classifier)
+        from flaxner.models.transformers_config import transformers_config
+
         return ServedModel(transformers_config(fields), self.dtype, self.device)
 
     @property
@@ -86,9 +90,12 @@ class TransformersFace:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the computation; that of an exported program is float32."""
-        name = "float32" if self.classifier is None else self.classifier.model.compute.dtype
-        return jax.numpy.dtype(name)
+        """Of the computation; that of an exported program, and of ONNX Runtime, is float32."""
+        if self._source is not None or self.classifier is None:
+            return np.dtype("float32")
+        import jax
+
+        return jax.numpy.dtype(self.classifier.model.compute.dtype)
 
     @property
     def torch_dtype(self) -> np.dtype:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from flaxner.data.tokenizer import load_tokenizer
-from flaxner.devices.compilation_cache import use_default_cache
-from flaxner.devices.environment import check_devices
-from flaxner.inference.artefact import is_artefact, read_artefact
+from flaxner.config.data import CONTEXTS
+from flaxner.data.kept_tokenizer import open_tokenizer
+from flaxner.inference.exports import PROGRAMS, WITH_CRF, is_artefact, read_about
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import NerPipeline, pipeline
 from flaxner.inference.predictor import Predictor, refuse_fork
+from flaxner.models import crf
 
 
-def open_pipeline(model: Any, **options: Any) -> NerPipeline:
+def open_pipeline(model: Any, *, engine: str | None = None, **options: Any) -> NerPipeline:
     """The pipeline of a model folder, a Hub name or an exported folder.
 
     Args:
       model: the folder or name, or a pipeline, which is returned as it is.
+      engine: of a model, as `pipeline` takes it; an export has its own.
       **options: see `Options`.
 
     Raises:
@@ -30,7 +29,7 @@ def open_pipeline(model: Any, **options: Any) -> NerPipeline:
         return model
     if isinstance(model, str | Path) and is_artefact(model):
         return load_exported(model, **options)
-    return pipeline("ner", model=model, **options)
+    return pipeline("ner", model=model, engine=engine, **options)
 
 
 def load_exported(path: str | Path, **options: Any) -> NerPipeline:
@@ -44,22 +43,41 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
       ValueError: no such folder, another version of the format, or no such option.
     """
     chosen = Options().changed(options)
-    check_devices()
     refuse_fork()
-    use_default_cache()
-    artefact = read_artefact(path)
-    predictor = Predictor(
-        artefact.forward, artefact.params, len(artefact.labels), artefact.limit, jax.devices()[:1]
-    )
-    tokenizer = load_tokenizer(path)
+    folder = Path(path)
+    about = read_about(folder)
+    predictor = _with_onnx(folder, about) if about["engine"] == "onnx" else _with_jax(folder, about)
     return NerPipeline(
-        tokenizer,
-        artefact.labels,
+        open_tokenizer(path),
+        about["labels"],
         predictor,
         chosen,
-        scheme=artefact.scheme,
-        window=artefact.window,
-        crf=artefact.scores,
-        context=artefact.context,
-        temperature=artefact.temperature,
+        scheme=about.get("scheme"),
+        window=about.get("window", about["limit"]),
+        crf=crf.read(folder, len(about["labels"])) if about["version"] == WITH_CRF else None,
+        context=about.get("context", CONTEXTS[0]),
+        temperature=about.get("temperature"),
     )
+
+
+def _with_onnx(folder: Path, about: dict[str, Any]) -> Predictor:
+    from flaxner.inference.onnx_engine import OnnxEngine
+
+    labels = len(about["labels"])
+    return Predictor(OnnxEngine(folder / PROGRAMS["onnx"], labels), labels, about["limit"])
+
+
+def _with_jax(folder: Path, about: dict[str, Any]) -> Predictor:
+    import jax
+
+    from flaxner.devices.compilation_cache import use_default_cache
+    from flaxner.devices.environment import check_devices
+    from flaxner.inference.artefact import read_artefact
+    from flaxner.inference.jax_engine import JaxEngine
+
+    check_devices()
+    use_default_cache()
+    labels = len(about["labels"])
+    artefact = read_artefact(folder, labels)
+    engine = JaxEngine(artefact.forward, artefact.params, jax.devices()[:1])
+    return Predictor(engine, labels, about["limit"])

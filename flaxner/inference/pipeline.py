@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxner.config.data import CONTEXTS
-from flaxner.devices.compilation_cache import use_default_cache
+from flaxner.data.kept_tokenizer import KeptTokenizer
 from flaxner.inference import arguments
 from flaxner.inference.aggregation import Entity
-from flaxner.inference.artefact import is_artefact, write_artefact
+from flaxner.inference.engines import Asked, choose
+from flaxner.inference.exports import is_artefact
 from flaxner.inference.face import TransformersFace
 from flaxner.inference.options import Options, kind
-from flaxner.inference.predictor import Predictor, find_devices, refuse_fork
+from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.inference.rendering import ManyEntities
-from flaxner.inference.streaming import Answers, counted
+from flaxner.inference.streaming import Answers, counted, length_of, many
 from flaxner.inference.texts import TextTagger
 from flaxner.inference.tokens import Text
 from flaxner.inference.words import WordTagger
@@ -33,15 +34,13 @@ class NerPipeline(TransformersFace):
     """Named entity recognition over texts; made by `pipeline`. Safe to use from many threads.
 
     It may be pickled, for worker processes that are spawned. One that was forked refuses to
-    compute: JAX does not live on in a fork.
+    compute: neither JAX nor ONNX Runtime lives on in a fork.
 
     Attributes:
       task: as the caller named it, "ner" or "token-classification".
-      tokenizer: a fast tokenizer of `transformers`.
       labels: names of the labels.
       predictor: the model on its devices.
       options: what holds where a call says nothing else.
-      classifier: the model itself; None where only its exported program is there.
       texts, words: what reads texts and sentences and makes answers of the logits.
       context: what a word saw in training: its sentence, "sentences", or the "document" around.
     """
@@ -60,14 +59,29 @@ class NerPipeline(TransformersFace):
         context: str = CONTEXTS[0],
         temperature: float | None = None,
         task: str = TASKS[1],
+        source: Asked | None = None,
     ) -> None:
-        self.tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
-        self.options, self.classifier, self.task = options or Options(), classifier, task
+        self._tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
+        self.options, self._classifier, self.task = options or Options(), classifier, task
+        self._source = source
         self.context = context
         self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window, crf)
         self.texts = TextTagger(tokenizer, predictor, self.words, temperature)
         self.texts.reader(self.options)
         self.texts.heat(self.options)
+
+    @property
+    def tokenizer(self) -> Any:
+        """A fast tokenizer of `transformers`, loaded now if answers did without; changes count."""
+        kept = isinstance(self._tokenizer, KeptTokenizer)
+        return self._tokenizer.whole() if kept else self._tokenizer
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The model itself, read now where only its graph was; None of an exported program."""
+        if self._classifier is None and self._source is not None:
+            self._classifier = self._source.load()
+        return self._classifier
 
     @property
     def scheme(self) -> str:
@@ -112,13 +126,13 @@ class NerPipeline(TransformersFace):
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
             return ManyEntities(self.texts.entities(inputs, options))
-        texts = _many(inputs)
+        texts = many(inputs)
         if texts is None:
             raise ValueError(
                 "the input must be a text, a list of texts, a data set or an iterator: got "
                 f"{kind(inputs)}"
             )
-        return Answers(self.texts.entities(texts, options, FIRST_CHUNK), _length(inputs))
+        return Answers(self.texts.entities(texts, options, FIRST_CHUNK), length_of(inputs))
 
     def stream(
         self, texts: Iterable[Text], *, progress: bool = False, **given: Any
@@ -130,11 +144,11 @@ class NerPipeline(TransformersFace):
           progress: show a bar on standard error.
           **given: see `Options`.
         """
-        every = None if isinstance(texts, str) else _many(texts)
+        every = None if isinstance(texts, str) else many(texts)
         if every is None:
             raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
         answers = self.texts.entities(every, self.options.changed(given), FIRST_CHUNK)
-        return counted(answers, "texts", total=_length(texts)) if progress else answers
+        return counted(answers, "texts", total=length_of(texts)) if progress else answers
 
     def predict_words(
         self,
@@ -186,20 +200,26 @@ class NerPipeline(TransformersFace):
         """
         return self.texts.reader(Options()).words(text)
 
-    def export(self, path: str | Path, *, weights: str = "float32") -> Path:
+    def export(self, path: str | Path, *, weights: str = "float32", engine: str = "jax") -> Path:
         """Write a folder that `flaxner.load_exported` runs without the model's code.
 
         Args:
           path: the folder.
           weights: stored as "float32", "bfloat16" or "int8".
+          engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16 and whose int8 is one
+            of products, too.
 
         Raises:
           ValueError: no such format, a folder in use, or a pipeline that is an export itself.
         """
+        from flaxner.inference.exports import write_export
+
         if self.classifier is None:
             raise ValueError("this pipeline is an export itself: copy its folder")
-        known = dataclasses.replace(self.classifier, scheme=self.scheme, window=self.window)
-        return write_artefact(path, known, weights)
+        known = dataclasses.replace(
+            self.classifier, scheme=self.scheme, window=self.window, tokenizer=self.tokenizer
+        )
+        return write_export(path, known, weights, engine)
 
     def warmup(self) -> None:
         """Compile all shapes now instead of at the first text that needs them."""
@@ -207,28 +227,23 @@ class NerPipeline(TransformersFace):
 
     def __reduce__(self) -> Any:
         """The model, and how it is used, for another process."""
+        from flaxner.inference import openers
+
+        if self._source is not None:
+            source = self._source._replace(tokenizer=self.tokenizer)
+            return openers.with_onnx, (source, self.options, self.task, True)
         if self.classifier is None:
             raise TypeError("an exported pipeline is not pickled: call load_exported there")
         # A definition that has been used holds graphs of NNX; its settings are enough.
         model = dataclasses.replace(self.classifier.model)
-        plain = dataclasses.replace(self.classifier, model=model)
+        plain = dataclasses.replace(self.classifier, model=model, tokenizer=self.tokenizer)
         every = len(self.predictor.devices) > 1
-        return _opened, (plain, None if every else str(self.device), self.options, self.task)
-
-
-def _many(inputs: Any) -> Iterable[Any] | None:
-    """The items of an iterator or of a data set that knows only its length; else None."""
-    if isinstance(inputs, bytes | Mapping):
-        return None
-    if isinstance(inputs, Iterable):
-        return inputs
-    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):  # torch's map-style Dataset
-        return (inputs[index] for index in range(len(inputs)))
-    return None
-
-
-def _length(inputs: Any) -> int | None:
-    return len(inputs) if hasattr(inputs, "__len__") else None
+        return openers.with_jax, (
+            plain,
+            None if every else str(self.device),
+            self.options,
+            self.task,
+        )
 
 
 def pipeline(
@@ -242,6 +257,8 @@ def pipeline(
     dtype: Any = None,
     id2label: Mapping[Any, str] | Sequence[str] | None = None,
     scheme: str | None = None,
+    engine: str | None = None,
+    weights: str = "float32",
     **others: Any,
 ) -> NerPipeline:
     """A pipeline for named entity recognition, as `transformers.pipeline("ner", ...)`.
@@ -260,6 +277,11 @@ def pipeline(
       scheme: of the labels, "IOB2" say, for legal tag sequences; "any" makes all legal. If None
         what config.json says (as that of our models does) or the labels show; where they leave
         IOB1 and IOB2 open, what the model's answers to some sentences show.
+      engine: what computes the forward pass: "jax"; "onnx", which is ONNX Runtime on the CPU, on
+        the same packed rows; "auto" (the default, or what FLAXNER_ENGINE names): ONNX Runtime
+        where it is installed and JAX would compute on one CPU, in float32. Its graph is made at
+        the first opening and kept on disk.
+      weights: "float32", or "int8": ONNX Runtime with weights and products in 8 bits.
       **others: see `Options`; and arguments of `transformers.pipeline`, which are accepted where
         they would change nothing.
 
@@ -277,34 +299,10 @@ def pipeline(
     chosen = Options().changed({k: v for k, v in others.items() if k not in theirs})
     precision = arguments.settled(model, config, dtype, theirs)
     refuse_fork()
-    from flaxner.inference.classifier import load_classifier
+    from flaxner.inference import openers  # which makes what stands above
 
-    classifier = load_classifier(
-        model, tokenizer, labels=id2label, dtype=precision, revision=revision, scheme=scheme
-    )
-    return _opened(classifier, device, chosen, task or TASKS[1])
-
-
-def _opened(classifier: Classifier, device: Any, options: Options, task: str) -> NerPipeline:
-    """A classifier on its devices."""
-    use_default_cache()
-    predictor = Predictor(
-        classifier.forward,
-        classifier.params,
-        len(classifier.labels),
-        classifier.limit,
-        find_devices(device),
-    )
-    return NerPipeline(
-        classifier.tokenizer,
-        classifier.labels,
-        predictor,
-        options,
-        classifier,
-        scheme=classifier.scheme,
-        window=classifier.window,
-        crf=classifier.crf,
-        context=classifier.context,
-        temperature=classifier.temperature,
-        task=task,
-    )
+    asked = Asked(model, tokenizer, id2label, precision, revision, scheme, weights)
+    chosen_engine = choose(engine, asked, device)
+    if chosen_engine == "jax":
+        return openers.with_jax(asked.load(), device, chosen, task or TASKS[1])
+    return openers.with_onnx(asked, chosen, task or TASKS[1], chosen_engine == "onnx", device)

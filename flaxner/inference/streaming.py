@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,6 +89,22 @@ class _Source:
             raise self._failure
 
 
+def many(inputs: Any) -> Iterable[Any] | None:
+    """The items of an iterator or of a data set that knows only its length; else None."""
+    if isinstance(inputs, bytes | Mapping):
+        return None
+    if isinstance(inputs, Iterable):
+        return inputs
+    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):  # torch's map-style Dataset
+        return (inputs[index] for index in range(len(inputs)))
+    return None
+
+
+def length_of(inputs: Any) -> int | None:
+    """How many items there are; None: nothing tells."""
+    return len(inputs) if hasattr(inputs, "__len__") else None
+
+
 class Answers(Iterator[T]):
     """Answers as they come, which know their number where it is known.
 
@@ -120,6 +127,15 @@ class Answers(Iterator[T]):
 
 def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator[T]:
     """The items as they come, counted by a bar on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn("{task.completed:,}"), TextColumn(name), TimeElapsedColumn())
     bars = (BarColumn(), TimeRemainingColumn()) if total is not None else ()
     with Progress(*columns, *bars, console=Console(stderr=True), transient=True) as bar:

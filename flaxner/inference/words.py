@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from flaxner.data import embedded as sample
-from flaxner.data.corpus import Sentence
 from flaxner.data.documents import in_documents
 from flaxner.data.segments import align
+from flaxner.data.sentence import Sentence
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
 from flaxner.data.tokenizer import length_limit
 from flaxner.inference.options import checked

@@ -14,11 +14,12 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flaxner.models.layers.config import EncoderConfig
+if TYPE_CHECKING:
+    from flaxner.models.layers.config import EncoderConfig
 
 # What a whole number of config.json may be, by the end of its name: smallest, largest. The
 # largest are far above any model there is, and so small that nothing takes minutes or the memory.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flaxner import hub
 from flaxner.config.data import CONTEXTS
 from flaxner.data.tags import LabelScheme
 from flaxner.files import read_json
-from flaxner.models import checks, crf
+from flaxner.models import crf
 from flaxner.models.crf import OURS
-from flaxner.models.encoders import encoder_of
-from flaxner.models.network import Model
+
+if TYPE_CHECKING:
+    from flaxner.models.network import Model
 
 HEAD = "ForTokenClassification"
 
@@ -122,6 +123,15 @@ def hub_config(
     }
 
 
+def read_plain_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder, unchecked: for who knows its content by a digest.
+
+    Raises:
+      ValueError: not there, or no JSON.
+    """
+    return read_json(hub.fetch_file(folder, "config.json"))
+
+
 def read_config(source: str | Path, *, revision: str | None = None) -> dict[str, Any]:
     """The config.json of a folder or Hub model, known to be of a supported type.
 
@@ -129,6 +139,9 @@ def read_config(source: str | Path, *, revision: str | None = None) -> dict[str,
       ValueError: not there, no JSON, a model_type flaxner has no encoder for, or a value that is
         of another kind or out of its bounds.
     """
+    from flaxner.models import checks
+    from flaxner.models.encoders import encoder_of
+
     path = hub.fetch_file(source, "config.json", revision=revision)
     fields = read_json(path)
     encoder = encoder_of(fields.get("model_type"), str(source))

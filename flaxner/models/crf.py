@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
-from flaxner.models import checks
 from flaxner.models.tensors import read_tensor_file, write_tensors
+
+if TYPE_CHECKING:
+    import jax
 
 FILE = "crf.safetensors"
 NAME = "crf"  # of the decoder, in settings and in our block of config.json
@@ -60,6 +61,8 @@ def is_named(fields: Mapping[str, Any], source: str) -> bool:
 
 def shapes(num_labels: int) -> dict[str, jax.ShapeDtypeStruct]:
     """path -> shape and dtype of the scores."""
+    import jax
+
     sizes = ((num_labels, num_labels), (num_labels,), (num_labels,))
     return {
         PREFIX + name: jax.ShapeDtypeStruct(size, np.float32)
@@ -98,6 +101,8 @@ def read(folder: Path, num_labels: int) -> Scores:
     there = {name: tensor.shape for name, tensor in found.items()}
     if there != wanted:
         raise ValueError(f"{path} must hold the scores of {num_labels} labels: it has {there}")
+    from flaxner.models import checks
+
     for name, tensor in found.items():
         if (fault := checks.fault(name, tensor)) is not None:
             raise ValueError(f"{path} holds no scores of a CRF: {fault}")

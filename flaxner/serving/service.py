@@ -9,11 +9,10 @@ from typing import Any
 
 import jax
 
-from flaxner.inference.artefact import is_artefact
+from flaxner.inference.exports import is_artefact
 from flaxner.inference.opening import load_exported
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import NerPipeline, pipeline
-from flaxner.inference.predictor import TOKENS_PER_DEVICE
 from flaxner.serving.batcher import Batcher
 from flaxner.serving.errors import Refused
 from flaxner.serving.forms import (
@@ -82,9 +81,7 @@ class Service:
     def _full(self) -> int:
         """Characters of a pass that fills the devices."""
         pipelines = list(self.models.values())
-        devices = pipelines[0].predictor.devices if pipelines else jax.devices()
-        tokens = TOKENS_PER_DEVICE.get(devices[0].platform, TOKENS_PER_DEVICE["gpu"])
-        return CHARACTERS_PER_TOKEN * tokens * len(devices)
+        return CHARACTERS_PER_TOKEN * (pipelines[0].predictor.engine.capacity if pipelines else 1)
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@ from flaxner.models.bert.network import BertForTokenClassification
 from flaxner.models.bert.sizes import KNOWN, TINY
 from flaxner.models.bert.weights import NAMES
 from flaxner.models.layers.encoder import Encoder
+from flaxner.models.layers.post_norm_graph import post_norm_graph
 
 ENCODER = Encoder(
     BertConfig,
@@ -17,4 +18,5 @@ ENCODER = Encoder(
     "wordpiece",
     "BERT",
     CITATION,
+    post_norm_graph,
 )

@@ -2,6 +2,7 @@
 
 from flaxner.models.deberta.citation import CITATION
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
+from flaxner.models.deberta.graph import deberta_graph
 from flaxner.models.deberta.network import DebertaForTokenClassification
 from flaxner.models.deberta.sizes import KNOWN, KNOWN_V2, TINY, TINY_V2
 from flaxner.models.deberta.weights import NAMES
@@ -17,6 +18,7 @@ ENCODER = Encoder(
     "byte_bpe",
     "DeBERTa",
     CITATION,
+    deberta_graph,
 )
 ENCODER_V2 = Encoder(
     DebertaV2Config,
@@ -28,4 +30,5 @@ ENCODER_V2 = Encoder(
     "deberta_unigram",
     "DeBERTa",
     CITATION,
+    deberta_graph,
 )

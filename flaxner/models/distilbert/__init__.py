@@ -6,6 +6,7 @@ from flaxner.models.distilbert.network import DistilBertForTokenClassification
 from flaxner.models.distilbert.sizes import KNOWN, TINY
 from flaxner.models.distilbert.weights import NAMES
 from flaxner.models.layers.encoder import Encoder
+from flaxner.models.layers.post_norm_graph import post_norm_graph
 
 ENCODER = Encoder(
     DistilBertConfig,
@@ -17,4 +18,5 @@ ENCODER = Encoder(
     "wordpiece",
     "DistilBERT",
     CITATION,
+    post_norm_graph,
 )

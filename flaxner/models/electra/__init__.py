@@ -6,6 +6,7 @@ from flaxner.models.electra.network import ElectraForTokenClassification
 from flaxner.models.electra.sizes import KNOWN, TINY
 from flaxner.models.electra.weights import NAMES
 from flaxner.models.layers.encoder import Encoder
+from flaxner.models.layers.post_norm_graph import post_norm_graph
 
 ENCODER = Encoder(
     ElectraConfig,
@@ -17,4 +18,5 @@ ENCODER = Encoder(
     "wordpiece",
     "ELECTRA",
     CITATION,
+    post_norm_graph,
 )

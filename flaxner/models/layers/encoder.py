@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from flaxner.models.layers.config import EncoderConfig
+from flaxner.models.layers.graph import Graph
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.tensors import WeightNames
 
@@ -23,6 +24,8 @@ class Encoder(NamedTuple):
       tokenizer: kind of the tokenizer that the tiny model trains, a key of `scratch.TOKENIZERS`.
       title: what its authors call it.
       citation: their paper, in BibTeX.
+      graph: (`layers.graph.Graph`, settings) -> logits, as ONNX Runtime computes them; None: the
+        family has none.
     """
 
     config: type[EncoderConfig]
@@ -34,3 +37,4 @@ class Encoder(NamedTuple):
     tokenizer: str
     title: str
     citation: str
+    graph: Callable[[Graph, Any], str] | None = None

@@ -3,6 +3,7 @@
 from flaxner.models.layers.encoder import Encoder
 from flaxner.models.modernbert.citation import CITATION
 from flaxner.models.modernbert.config import ModernBertConfig
+from flaxner.models.modernbert.graph import modernbert_graph
 from flaxner.models.modernbert.network import ModernBertForTokenClassification
 from flaxner.models.modernbert.sizes import KNOWN, TINY
 from flaxner.models.modernbert.weights import NAMES
@@ -17,4 +18,5 @@ ENCODER = Encoder(
     "byte_bpe",
     "ModernBERT",
     CITATION,
+    modernbert_graph,
 )

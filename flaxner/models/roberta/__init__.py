@@ -3,6 +3,7 @@
 from flaxner.models.layers.encoder import Encoder
 from flaxner.models.roberta import citation, sizes
 from flaxner.models.roberta.config import CamembertConfig, RobertaConfig, XLMRobertaConfig
+from flaxner.models.roberta.graph import roberta_graph
 from flaxner.models.roberta.network import RobertaForTokenClassification
 from flaxner.models.roberta.weights import NAMES
 
@@ -16,6 +17,7 @@ ROBERTA = Encoder(
     "byte_bpe",
     "RoBERTa",
     citation.ROBERTA,
+    roberta_graph,
 )
 XLM_ROBERTA = ROBERTA._replace(
     config=XLMRobertaConfig,

@@ -1,0 +1,110 @@
+"""Folders of derived files, kept under a digest of what they were made from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+SEAL = "kept.json"  # name -> size and SHA-256 of every file beside it
+CHUNK = 1 << 22
+
+
+def cache_folder(name: str) -> Path | None:
+    """Where derived files of a kind are kept; None: nowhere, for FLAXNER_CACHE is empty.
+
+    Beside the compiled programs: in the folder that FLAXNER_CACHE names, or in ~/.cache/flaxner.
+    """
+    named = os.environ.get("FLAXNER_CACHE")
+    if named == "":
+        return None
+    return Path(os.path.expanduser(named or "~/.cache/flaxner")) / name
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:
+    """A digest of facts, and of the names and contents of files."""
+    digest = hashlib.sha256(repr(tuple(facts)).encode())
+    for path in files:
+        digest.update(repr((path.name, file_digest(path))).encode())
+    return digest.hexdigest()
+
+
+def find(place: Path | None, key: str) -> Path | None:
+    """The folder under a key, known to be whole; one that is not is deleted."""
+    if place is None:
+        return None
+    folder = place / key
+    if not folder.is_dir():
+        return None
+    if _is_whole(folder):
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # lately used
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path:
+    """Make the folder under a key; it is there whole or not at all.
+
+    Args:
+      place: the folder of all of a kind; the longest unused of them go where they grow too large.
+      key: of `key_of`.
+      fill: writes the files into the folder it is given.
+      most: bytes of all folders.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".making-") as made:
+        draft = Path(made) / key
+        draft.mkdir()
+        fill(draft)
+        files = {p.name: [p.stat().st_size, file_digest(p)] for p in sorted(draft.iterdir())}
+        (draft / SEAL).write_text(json.dumps(files), "utf-8")
+        with contextlib.suppress(OSError):  # another process was quicker
+            os.rename(draft, place / key)
+    _drop_oldest(place, most, key)
+    return place / key
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        files = json.loads((folder / SEAL).read_text("utf-8"))
+        return all(
+            Path(name).name == name
+            and (folder / name).stat().st_size == size
+            and file_digest(folder / name) == digest
+            for name, (size, digest) in files.items()
+        )
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
+
+
+def _drop_oldest(place: Path, most: int, newest: str) -> None:
+    """Delete folders of ours, the longest unused first, until at most so many bytes are left."""
+    ours = [
+        p for p in place.iterdir() if re.fullmatch("[0-9a-f]{64}", p.name) and not p.is_symlink()
+    ]
+    with contextlib.suppress(OSError):
+        ages = sorted((p.stat().st_mtime, p) for p in ours if (p / SEAL).is_file())
+        sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for _, p in ages}
+        total = sum(sizes.values())
+        for _, path in ages:
+            if total > most and path.name != newest:
+                shutil.rmtree(path, ignore_errors=True)
+                total -= sizes[path]

@@ -1,0 +1,101 @@
+"""What a model folder says of its labels and windows; nothing of the model's computation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flaxner.config.data import CONTEXTS
+from flaxner.data.tag_rules import CHOICES, table_scheme
+from flaxner.data.tags import label_names
+from flaxner.models.config_json import our_block
+
+Labels = Sequence[str] | Mapping[Any, str] | None
+
+
+class Facts(NamedTuple):
+    """What a pipeline knows of its labels.
+
+    Attributes:
+      labels: names, by number.
+      scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
+      window: tokens of a window in training; None where config.json does not say.
+      context: what a word saw in training, one of `config.data.CONTEXTS`.
+      temperature: that calibrates the scores; None where config.json does not say.
+    """
+
+    labels: tuple[str, ...]
+    scheme: str | None
+    window: int | None
+    context: str
+    temperature: float | None
+
+
+def read_facts(
+    fields: Mapping[str, Any],
+    name: str,
+    count: int,
+    limit: int,
+    *,
+    labels: Labels = None,
+    scheme: str | None = None,
+    in_memory: bool = False,
+) -> Facts:
+    """The facts of a model.
+
+    Args:
+      fields: content of config.json; nothing of a model in memory.
+      name: where it came from, for messages.
+      count: width of the logits.
+      limit: tokens that the model can read at once.
+      labels: names of the labels; those of config.json if None.
+      scheme: of the labels; what config.json or the labels themselves say if None.
+      in_memory: the model has no folder: labels without names get numbers.
+
+    Raises:
+      ValueError: no names, too many or too few, a scheme there is not, or a window that the model
+        cannot read.
+    """
+    names = _label_names(fields, labels, name, count, in_memory)
+    ours = our_block(fields, name)
+    window = ours.get("max_length")
+    if window is not None and window > limit:
+        raise ValueError(
+            f"the config.json of {name} says that the model was trained in windows of "
+            f"{window} tokens, and it can read {limit} at once: they belong to different models"
+        )
+    if scheme is None:
+        scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
+    if scheme is not None and scheme not in CHOICES:
+        raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
+    heat = ours.get("temperature")
+    context = ours.get("context", CONTEXTS[0])
+    return Facts(names, scheme, window, context, None if heat is None else float(heat))
+
+
+def _label_names(
+    fields: Mapping[str, Any], given: Labels, name: str, count: int, in_memory: bool
+) -> tuple[str, ...]:
+    if given is None and in_memory:
+        return tuple(f"LABEL_{i}" for i in range(count))
+    names = label_table(fields, given, name)
+    if len(names) != count:
+        raise ValueError(f"{name} has {count} labels and {len(names)} names for them")
+    return names
+
+
+def label_table(fields: Mapping[str, Any], given: Labels, name: str) -> tuple[str, ...]:
+    """The names that the caller gives, or config.json.
+
+    Raises:
+      ValueError: neither does, or they are no names.
+    """
+    if given is not None:
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        return label_names(dict(enumerate(given)) if listed else given)
+    if not fields.get("id2label"):
+        raise ValueError(f"the config.json of {name} has no id2label: name its labels")
+    try:
+        return label_names(fields["id2label"])
+    except ValueError as error:
+        raise ValueError(f"the config.json of {name} does not name its labels: {error}") from error

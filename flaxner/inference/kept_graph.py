@@ -1,0 +1,138 @@
+"""The ONNX graph of a model: made once, kept on disk under a digest of what it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import flaxner
+from flaxner.files import kept, read_json, write_json
+
+if TYPE_CHECKING:
+    from flaxner.inference.classifier import Classifier
+
+FORMAT = 1  # to be raised when a family's graph becomes another
+WEIGHTS = ("float32", "int8")
+PROGRAM, ARRAYS, ABOUT = "forward.onnx", "weights.safetensors", "graph.json"
+MOST_BYTES = 8 << 30  # of all kept graphs; the longest unused go first
+KIND = "onnx"  # the folder of kept graphs
+
+
+class GraphFacts(NamedTuple):
+    """What opening a model needs to know of it, without its definition.
+
+    Attributes:
+      num_labels: width of the logits.
+      limit: tokens that the model can read at once.
+      vocab_size: rows of the token table.
+    """
+
+    num_labels: int
+    limit: int
+    vocab_size: int
+
+
+def can_be_made() -> bool:
+    """Whether the package that writes graphs is there."""
+    return importlib.util.find_spec("onnx") is not None
+
+
+def require_maker() -> None:
+    """Refuse to go on where no graph can be written.
+
+    Raises:
+      ValueError: says how it can.
+    """
+    if not can_be_made():
+        raise ValueError(
+            "a graph for ONNX Runtime is made by the package onnx, which is not installed: "
+            "pip install 'flaxner[onnxruntime]'"
+        )
+
+
+def check(classifier: Classifier, weights: str) -> None:
+    """Refuse what no graph can be made of.
+
+    Raises:
+      ValueError: no such format, a family without a graph, or no package to write it.
+    """
+    require_maker()
+    if weights not in WEIGHTS:
+        raise ValueError(
+            f"weights for ONNX Runtime must be one of {', '.join(WEIGHTS)}: got {weights!r}"
+        )
+    encoder = classifier.model.encoder
+    if encoder.graph is None:
+        raise ValueError(f"{encoder.title} has no graph for ONNX Runtime: use engine='jax'")
+
+
+def write_graph(folder: Path, classifier: Classifier, weights: str) -> GraphFacts:
+    """Write a classifier's forward pass: forward.onnx and weights.safetensors.
+
+    Args:
+      folder: where to.
+      classifier: what to write.
+      weights: stored as "float32", or as "int8", in which products are of 8-bit numbers.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    from flaxner.models.layers.graph import Graph
+
+    check(classifier, weights)
+    encoder, config = classifier.model.encoder, classifier.model.config
+    assert encoder.graph is not None
+    graph = Graph(classifier.params, int8=weights == "int8")
+    logits = encoder.graph(graph, config)
+    graph.write(logits, config.num_labels, folder / PROGRAM, folder / ARRAYS)
+    return GraphFacts(config.num_labels, config.positions, config.vocab_size)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder that its logits depend on."""
+    patterns = ("*.safetensors*", "flax_model*.msgpack*")
+    return [folder / "config.json", *sorted(p for one in patterns for p in folder.glob(one))]
+
+
+def key_of_folder(folder: Path, weights: str) -> str:
+    """The key of a model folder's graph: a digest of its files and of our version."""
+    return kept.key_of((FORMAT, flaxner.__version__, weights), model_files(folder))
+
+
+def find_graph(key: str) -> tuple[Path, GraphFacts] | None:
+    """The kept graph under a key; a damaged one is deleted and is as good as none."""
+    folder = kept.find(kept.cache_folder(KIND), key)
+    return None if folder is None else (folder, GraphFacts(**read_json(folder / ABOUT)))
+
+
+@contextlib.contextmanager
+def made_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple[Path, GraphFacts]]:
+    """A graph made now: kept, or in a folder that goes with the context where nothing can be.
+
+    Raises:
+      ValueError: as `write_graph`.
+    """
+
+    def fill(draft: Path) -> None:
+        facts = write_graph(draft, classifier, weights)
+        write_json(draft / ABOUT, facts._asdict())
+
+    place, folder = kept.cache_folder(KIND), None
+    if place is not None:
+        with contextlib.suppress(OSError):  # a full disk, a folder of another's
+            folder = kept.keep(place, key, fill, MOST_BYTES)
+    passing = None if folder is not None else Path(tempfile.mkdtemp(prefix="flaxner-"))
+    try:
+        if passing is not None:
+            fill(passing)
+        at = folder or passing
+        assert at is not None
+        yield at, GraphFacts(**read_json(at / ABOUT))
+    finally:
+        if passing is not None:
+            shutil.rmtree(passing, ignore_errors=True)

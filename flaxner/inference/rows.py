@@ -1,0 +1,119 @@
+"""Segments -> packed rows, in a few fixed shapes or in the shapes that cost least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from flaxner.data.packing import plan_rows
+
+ROW_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
+PACKED_LENGTH = 128  # rows that short segments are packed into
+SHORT_ROW = 64  # tokens of the rows that short segments share where any length will do
+# Attention makes a token of a row of so many positions cost twice what its products do.
+ATTENTION_DOUBLES = 1024
+
+
+class PackedBatch(NamedTuple):
+    """Packed rows, and where their logits belong.
+
+    Attributes:
+      inputs: input_ids, segment_ids, position_ids, (B, L) int32 each.
+      places: positions of the flat input that the rows hold.
+      cells: the cell of (B, L), counted flat, of each of them.
+    """
+
+    inputs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    places: np.ndarray
+    cells: np.ndarray
+
+
+def make_batches(
+    input_ids: np.ndarray,
+    starts: np.ndarray,
+    *,
+    limit: int,
+    devices: int,
+    tokens_per_device: int,
+) -> Iterator[PackedBatch]:
+    """Pack segments into rows of few lengths, and rows into batches of two sizes.
+
+    Segments of up to PACKED_LENGTH tokens share rows; a longer one shares the shortest row
+    that holds it with others of its kind. A request that fits one row of 32 or 64 gets that.
+    """
+    lengths = np.diff(starts)
+    row_lengths = [n for n in ROW_LENGTHS if n < limit] + [limit]
+    total = int(lengths.sum())
+    floor = next((n for n in row_lengths if n >= min(total, PACKED_LENGTH)), limit)
+    kinds = np.searchsorted(row_lengths, np.maximum(lengths, floor))
+    for kind in np.unique(kinds):
+        L = row_lengths[kind]
+        members = np.flatnonzero(kinds == kind)
+        rows = [[int(members[i]) for i in row] for row in plan_rows(lengths[members], L)]
+        full = max(1, tokens_per_device // L)
+        for size, group in _row_groups(rows, devices, full):
+            yield _fill(input_ids, starts, group, (size, L))
+
+
+def _row_groups(
+    rows: list[list[int]], devices: int, full: int
+) -> Iterator[tuple[int, list[list[int]]]]:
+    """Rows in batches of `full` a device; a short rest in batches of one a device."""
+    place = 0
+    while place < len(rows):
+        left = len(rows) - place
+        size = devices * (1 if left <= devices * (full // 2) else full)
+        yield size, rows[place : place + size]
+        place += size
+
+
+def _fill(
+    input_ids: np.ndarray, starts: np.ndarray, rows: list[list[int]], shape: tuple[int, int]
+) -> PackedBatch:
+    segments = np.asarray([index for row in rows for index in row], np.int64)
+    row_sizes = [len(row) for row in rows]
+    lengths = starts[segments + 1] - starts[segments]
+    firsts = np.concatenate([[0], np.cumsum(row_sizes)[:-1]])  # first segment of each row
+    row_of = np.repeat(np.arange(len(rows)), row_sizes)
+    before = np.cumsum(lengths) - lengths
+    columns = before - before[firsts][row_of]
+    numbers = np.arange(len(segments)) - firsts[row_of] + 1
+    position = np.arange(lengths.sum()) - np.repeat(before, lengths)
+    cells = np.repeat(row_of * shape[1] + columns, lengths) + position
+    places = np.repeat(starts[segments], lengths) + position
+    arrays = np.zeros((3, shape[0] * shape[1]), np.int32)
+    arrays[0, cells] = input_ids[places]
+    arrays[1, cells] = np.repeat(numbers, lengths)
+    arrays[2, cells] = position
+    ids, numbered, positions = arrays.reshape(3, *shape)
+    return PackedBatch((ids, numbered, positions), places, cells)
+
+
+def fitted_batches(
+    input_ids: np.ndarray, starts: np.ndarray, *, tokens: int
+) -> Iterator[PackedBatch]:
+    """Pack segments into batches of rows of any length, for programs that take any shape.
+
+    Segments of about the same length go together, up to so many tokens; in a batch they share
+    rows where that costs less than rows of their own. A request of one short row is that row,
+    without padding.
+    """
+    lengths = np.diff(starts)
+    if int(lengths.sum()) <= SHORT_ROW:
+        yield _fill(input_ids, starts, [list(range(len(lengths)))], (1, int(lengths.sum())))
+        return
+    order = np.argsort(lengths, kind="stable")
+    part = (np.cumsum(lengths[order]) - 1) // tokens
+    for group in np.split(order, np.flatnonzero(np.diff(part)) + 1):
+        longest = int(lengths[group].max())
+        plans = [plan_rows(lengths[group], room) for room in {longest, max(longest, SHORT_ROW)}]
+        rows = [[[int(group[i]) for i in row] for row in plan] for plan in plans]
+        sized = [(max(int(lengths[row].sum()) for row in plan), plan) for plan in rows]
+        width, best = min(sized, key=lambda item: _cost(len(item[1]), item[0]))
+        yield _fill(input_ids, starts, best, (len(best), width))
+
+
+def _cost(rows: int, length: int) -> float:
+    return rows * length * (1 + length / ATTENTION_DOUBLES)

@@ -1,0 +1,82 @@
+"""The ONNX graph of every family: the logits of the JAX program on packed rows."""
+
+import numpy as np
+import pytest
+
+from tests.compare import assert_close
+from tests.families import LEADS, each_network, each_variant
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from flaxner.models.layers.graph import Graph
+
+
+def random_params(model, seed=0):
+    """Every parameter away from its trivial value."""
+    rng = np.random.default_rng(seed)
+    return {
+        path: rng.normal(1.0 if path.endswith("scale") else 0.0, 0.2, leaf.shape).astype(np.float32)
+        for path, leaf in model.shapes.items()
+    }
+
+
+def packed(model, lengths_of_rows, length, seed=1):
+    """Rows of several segments and some padding; a token of padding within a text, too."""
+    rng = np.random.default_rng(seed)
+    shape = (len(lengths_of_rows), length)
+    ids, segments, positions = (np.zeros(shape, np.int32) for _ in range(3))
+    for row, lengths in enumerate(lengths_of_rows):
+        place = 0
+        for number, size in enumerate(lengths, 1):
+            here = slice(place, place + size)
+            ids[row, here] = rng.integers(0, model.config.vocab_size, size)
+            segments[row, here], positions[row, here] = number, np.arange(size)
+            place += size
+    pad = getattr(model.config, "pad_token_id", None)
+    if pad is not None:
+        ids[0, 2] = ids[0, 7] = ids[-1, 3] = pad
+    return ids, segments, positions
+
+
+def run(folder, model, params, rows, **options):
+    import onnxruntime
+
+    graph = Graph(params, **options)
+    logits = model.encoder.graph(graph, model.config)
+    files = folder / "forward.onnx", folder / "weights.safetensors"
+    graph.write(logits, model.config.num_labels, *files)
+    session = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
+    names = ("input_ids", "segment_ids", "position_ids")
+    return session.run(None, dict(zip(names, rows, strict=True)))[0]
+
+
+def check(folder, family, changes):
+    labels = changes.get("labels", 5)
+    changes = {name: value for name, value in changes.items() if name != "labels"}
+    model = family.model(None, labels, **changes)
+    params = random_params(model)
+    for lengths, length in (([[5, 9, 4], [17]], 19), ([[11]], 11)):
+        rows = packed(model, lengths, length)
+        expected = np.asarray(model.apply(params, *rows))
+        got = run(folder, model, params, rows)
+        real = rows[1] > 0
+        assert_close("logits", got[real], expected[real])
+
+
+@each_network
+def test_a_graph_gives_the_logits_of_the_program(tmp_path, family):
+    check(tmp_path, family, {})
+
+
+@pytest.mark.slow
+@each_variant
+def test_and_so_with_every_setting(tmp_path, family, changes):
+    check(tmp_path, family, changes)
+
+
+def test_every_family_has_a_graph():
+    from flaxner.models.encoders import ENCODERS
+
+    assert [name for name, encoder in ENCODERS.items() if encoder.graph is None] == []
+    assert LEADS
