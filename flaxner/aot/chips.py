@@ -1,4 +1,4 @@
-"""TPU chips and their published figures; names of topologies and slices."""
+"""TPU chips and their published figures; names of topologies and slices, of GPUs too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 import math
 import re
 
-GIB = 2**30
+from flaxner.aot.gpus import ALIASES as GPU_ALIASES
+from flaxner.aot.gpus import GIB, GPUS, Gpu, GpuTopology, parse_gpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Chip:
     sizes_in_cores: bool
     options: tuple[tuple[str, str], ...]
     source: str
+    note: str = ""
+
+    def rate(self, precision: str) -> float:
+        """Operations a second of matrix products; one of float32 is six of bfloat16."""
+        return self.flops / 6 if precision == "float32" else self.flops
 
 
 _MEGACORE = (("chip_config_name", "megacore"),)
@@ -118,12 +124,20 @@ class Topology:
         return a, b, c
 
 
-def parse_topology(text: str) -> Topology:
-    """`v5e:2x4`, `2*v5e:16x16` (two slices), or an accelerator name, `v5litepod-8`, `v4-8`.
+AnyChip = Chip | Gpu
+AnyTopology = Topology | GpuTopology
+
+
+def parse_topology(text: str) -> AnyTopology:
+    """`v5e:2x4`, `2*v5e:16x16` (two slices), an accelerator name, `v5litepod-8`, `v4-8`, or GPUs.
+
+    Those are `h100`, `h100:8`, `2*h100:8` (two nodes).
 
     Raises:
       ValueError: not so; the known chips and examples are named.
     """
+    if (gpus := parse_gpus(text)) is not None:
+        return gpus
     match = re.fullmatch(
         r"(?:(?P<slices>\d+)\*)?(?P<chip>[a-z0-9]+)(?::(?P<shape>\d+(?:x\d+)*)|-(?P<size>\d+))",
         text.strip().lower(),
@@ -157,5 +171,7 @@ def known_topologies() -> str:
     """A sentence for who typed another."""
     return (
         f"known chips: {', '.join(CHIPS)}; examples: v5e:1x1, v5e:2x4, v6e:4x4 (two axes), "
-        f"v4:2x2x1, v5p:2x2x2 (three axes), 2*v5e:2x4 (two slices), v5litepod-8, v4-8, v6e-8"
+        f"v4:2x2x1, v5p:2x2x2 (three axes), 2*v5e:2x4 (two slices), v5litepod-8, v4-8, v6e-8; "
+        f"known GPUs: {', '.join([*GPUS, *GPU_ALIASES])}; examples: l4, h100:8, "
+        f"2*h100:8 (two nodes)"
     )

@@ -23,7 +23,7 @@ def parser(prog: str = "preflight.py") -> Parser:
     """The flags."""
     parser = Parser(
         prog=prog,
-        description="Compile a run for a TPU topology, without a TPU: memory, bounds, cost.",
+        description="Compile a run for TPUs or GPUs that are not there: memory, bounds, cost.",
     )
     parser.add_argument("--topology", required=True, help=known_topologies())
     source = parser.add_mutually_exclusive_group()

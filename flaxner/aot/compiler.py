@@ -14,14 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxner.aot.chips import Topology
-from flaxner.aot.costs import Collective, read_program
+from flaxner.aot import libtpu, nvidia
+from flaxner.aot.chips import AnyTopology
+from flaxner.aot.costs import Collective, Kernels, read_program
 from flaxner.aot.counts import matmul_flops
-from flaxner.aot.libtpu import libtpu_version, out_of_memory, topology_devices
+from flaxner.aot.gpus import GpuTopology
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
 from flaxner.data.tag_rules import ANY, rules
+from flaxner.devices.compiler_options import compiler_options
 from flaxner.files import write_json
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
@@ -29,7 +31,7 @@ from flaxner.models.network import Model
 from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 
-VERSION = 4  # of what is kept on disk
+VERSION = 5  # of what is kept on disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Compiled:
       flops: of the matrix products, loops counted.
       parts: part of the model -> bytes and cycles.
       collectives: operations between chips.
+      kernels: how many there are, and how the collectives lie between them.
       raw: the compiler's own `cost_analysis`, in which a loop's body counts once.
       seconds: that compiling took, when it was done.
     """
@@ -60,6 +63,7 @@ class Compiled:
     flops: float
     parts: dict[str, Cost]
     collectives: list[Collective]
+    kernels: Kernels
     raw: dict[str, float]
     seconds: float
 
@@ -81,7 +85,9 @@ class Compiled:
         """Read what `dataclasses.asdict` wrote."""
         parts = {name: Cost(**cost) for name, cost in fields["parts"].items()}
         collectives = [Collective(**each) for each in fields["collectives"]]
-        return cls(**{**fields, "parts": parts, "collectives": collectives})
+        kernels = Kernels(**fields["kernels"])
+        read = {"parts": parts, "collectives": collectives, "kernels": kernels}
+        return cls(**{**fields, **read})
 
 
 class Compiler:
@@ -95,26 +101,28 @@ class Compiler:
       cache: folder of earlier results, keyed by program and compiler; None: keep nothing.
 
     Raises:
-      ValueError: no libtpu, or a topology that it does not know.
+      ValueError: no compiler for such chips, or a topology that it does not know.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         sizes: EncoderConfig,
-        topology: Topology,
+        topology: AnyTopology,
         work: Workload,
         cache: Path | None,
     ) -> None:
         self.topology, self.cache = topology, cache
         precision = "bfloat16" if config.precision == "auto" else config.precision
+        self.precision = precision
         layout = {"scan_layers": config.scan_layers, "remat": config.remat}
         compute = Compute.on(topology.platform, precision, **layout)
         self.model = Model(sizes, compute, crf=config.decoder == "crf")
         names = tuple(map(str, range(sizes.num_labels)))  # what is legal costs nothing
         decoder = Crf(rules(names, ANY), np.zeros(0, np.int8), 0) if self.model.crf else None
+        devices, self.version, self.room = _door(topology)
         self.program = make_program(
-            config, self.model, work.steps, decoder=decoder, devices=topology_devices(topology)
+            config, self.model, work.steps, decoder=decoder, devices=devices
         )
         self.state = self.program.abstract_state()
 
@@ -146,7 +154,8 @@ class Compiler:
     def _kept(self, program: str) -> Path | None:
         if self.cache is None:
             return None
-        key = f"{VERSION} {jax.__version__} {libtpu_version()} {self.topology.name} {program}"
+        told = f"{self.topology.name} {self.room} {compiler_options(self.program.mesh)}"
+        key = f"{VERSION} {jax.__version__} {self.version} {told} {program}"
         return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
     def _compile_now(self, lowered: Any, flops: float) -> Compiled:
@@ -154,15 +163,15 @@ class Compiler:
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
-            asked, available = out_of_memory(error)
+            asked, available = libtpu.out_of_memory(error)
             wait = time.monotonic() - begin
-            return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], {}, wait)
+            return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], Kernels(), {}, wait)
         seconds = time.monotonic() - begin
         memory, raw = compiled.memory_analysis(), compiled.cost_analysis() or {}
         program = read_program(compiled.as_text(), self.program.mesh.size)
-        return Compiled(
+        made = Compiled(
             fits=True,
-            available=None,
+            available=self.room,
             arguments=memory.argument_size_in_bytes,
             outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
             temporaries=memory.temp_size_in_bytes,
@@ -170,9 +179,18 @@ class Compiler:
             flops=flops,
             parts=program.parts,
             collectives=program.collectives,
+            kernels=program.kernels,
             raw={name: raw[name] for name in ("flops", "bytes accessed") if name in raw},
             seconds=seconds,
         )
+        return dataclasses.replace(made, fits=self.room is None or made.memory <= self.room)
+
+
+def _door(topology: AnyTopology) -> tuple[list[Any], str, int | None]:
+    """Devices to compile for, the compiler's version, and bytes that it does not check itself."""
+    if isinstance(topology, GpuTopology):
+        return nvidia.topology_devices(topology), nvidia.version(), nvidia.room(topology)
+    return libtpu.topology_devices(topology), libtpu.version(), None
 
 
 def _read(kept: Path | None) -> Compiled | None:

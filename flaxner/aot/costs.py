@@ -36,6 +36,27 @@ class Collective:
 
 
 @dataclasses.dataclass(frozen=True)
+class Kernels:
+    """What is started one after the other, in the order of the compiled program.
+
+    Attributes:
+      count: of all, loops counted, collectives left out.
+      small: that move less than SMALL bytes.
+      reduced: bytes of collectives between chips.
+      early: of these, what begins before the last matrix product of the backward pass.
+    """
+
+    count: int = 0
+    small: int = 0
+    reduced: float = 0.0
+    early: float = 0.0
+
+
+SMALL = 64 * 2**10
+_BACKWARD = re.compile(r'op_name="[^"]*transpose\([^"]*dot_general')
+
+
+@dataclasses.dataclass(frozen=True)
 class ProgramCost:
     """What a program does in one run, per chip.
 
@@ -43,11 +64,13 @@ class ProgramCost:
       parts: part of the model -> cost.
       collectives: in program order.
       loops: trip counts of its loops.
+      kernels: how many, and how the collectives lie between them.
     """
 
     parts: dict[str, Cost]
     collectives: list[Collective]
     loops: list[int]
+    kernels: Kernels
 
     @property
     def total(self) -> Cost:
@@ -72,10 +95,14 @@ class _Reader:
         self.collectives: list[Collective] = []
         self.channels: set[str] = set()
         self.loops: list[int] = []
+        self.count = self.small = 0
+        self.late = 0.0  # bytes of collectives that no product of the backward pass follows, so far
 
     def read(self) -> ProgramCost:
         self._walk(self.entry, 1)
-        return ProgramCost(dict(self.parts), self.collectives, self.loops)
+        reduced = sum(each.bytes * each.times for each in self.collectives)
+        kernels = Kernels(self.count, self.small, reduced, reduced - self.late)
+        return ProgramCost(dict(self.parts), self.collectives, self.loops, kernels)
 
     def _walk(self, name: str, times: int) -> None:
         computation = self.computations[name]
@@ -93,7 +120,12 @@ class _Reader:
             elif each.op not in _FREE and not each.op.endswith("-done"):
                 self._fused_collectives(each, times)
                 part = part_of(each.rest) or self._neighbour(each, computation) or "other"
-                self.parts[part].add(cost_of(each, computation, self.computations), times)
+                cost = cost_of(each, computation, self.computations)
+                self.parts[part].add(cost, times)
+                self.count += times
+                self.small += times * (cost.all_bytes < SMALL)
+                if _BACKWARD.search(each.rest):
+                    self.late = 0.0
 
     def _trips(self, loop: Instruction) -> int:
         """How often a loop runs: stated, or the bound that its condition compares with."""
@@ -113,6 +145,7 @@ class _Reader:
             moved /= 2  # operands and results stand in the type
         group = _group_size(each.rest, self.devices)
         self.collectives.append(Collective(kind, moved, group, times))
+        self.late += moved * times
         # Local traffic: the operand is read from and the result written to HBM.
         local = sum(bytes_ for bytes_, hbm in each.arrays if hbm)
         self.parts["collectives"].add(Cost(2 * local, 2 * moved), times)

@@ -57,7 +57,7 @@ def topology_devices(topology: Topology) -> list[Any]:
     return devices
 
 
-def libtpu_version() -> str:
+def version() -> str:
     """Of the installed compiler; results of another are not reused."""
     from importlib import metadata
 

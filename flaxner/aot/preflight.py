@@ -1,4 +1,4 @@
-"""Know before you rent: a run's steps compiled for a TPU topology, without a TPU."""
+"""Know before you rent: a run's steps compiled for TPUs or GPUs that are not there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def preflight(
 
     Args:
       config: the settings.
-      topology: `v5e:2x4`, `2*v5e:16x16` for two slices, or an accelerator name such as `v4-8`.
+      topology: `v5e:2x4`, `2*v5e:16x16` for two slices, or an accelerator name such as `v4-8`;
+        `h100:8` for GPUs, `2*h100:8` for two nodes of them.
       model_config: a config.json; that of `config.model` if None, where its sizes are built in.
       labels: width of the classification head; the corpus' if it is read, else 9, if None.
       lengths: tokens of each sentence of the training corpus; CoNLL-2003's, modelled, if None.
@@ -43,7 +44,8 @@ def preflight(
       cache: folder in which results are kept, None for none.
 
     Raises:
-      ValueError: no libtpu, an unknown topology or model, settings that do not fit.
+      ValueError: no compiler for such chips, an unknown topology or model, or settings that do
+        not fit.
     """
     check_devices()
     chips = parse_topology(topology)

@@ -25,7 +25,7 @@ def lines(report: PreflightReport) -> list[str]:
 
 def _head(report: PreflightReport) -> list[str]:
     work, chip = report.work, report.topology.chip
-    return [
+    head = [
         f"{report.config.model} on {report.topology.name}: {report.topology.chips} x {chip.title}",
         _line("model", f"{report.parameters:,} parameters"),
         _line(
@@ -35,11 +35,17 @@ def _head(report: PreflightReport) -> list[str]:
         ),
         _line("lengths", work.source),
     ]
+    return [*head, _line("note", chip.note)] if chip.note else head
 
 
 def _memory(report: PreflightReport) -> list[str]:
     train, hbm = report.train, report.topology.chip.hbm_bytes
-    if not train.fits:
+    if report.topology.platform == "gpu" and not train.fits:
+        verdict = (
+            f"does NOT fit: {_gib(train.memory)} GiB needed, {_gib(train.available or hbm)} "
+            f"available: {_gib(train.memory - (train.available or hbm))} over"
+        )
+    elif not train.fits:
         room = train.available or hbm
         verdict = (
             f"does NOT fit: {_gib(train.temporaries)} GiB asked for beside or with the "
@@ -54,26 +60,61 @@ def _memory(report: PreflightReport) -> list[str]:
         f"parameters {_gib(report.params_bytes)}, optimizer {_gib(report.optimizer_bytes)}, "
         f"temporaries {_gib(train.temporaries)}, program {_gib(train.code)} GiB"
     )
-    return [_line("memory", verdict), _line("", parts)]
+    out = [_line("memory", verdict), _line("", parts)]
+    if report.topology.platform == "gpu":
+        share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are for arrays"
+        out.append(_line("", f"{share}; XLA_PYTHON_CLIENT_MEM_FRACTION gives another share"))
+    return out
 
 
 def _between_slices(report: PreflightReport, bounds: Roofline) -> str:
     if report.topology.slices == 1:
         return ""
+    if report.topology.platform == "gpu":
+        rate = (
+            f"{bounds.network * 1e3:.2f}" if bounds.network else "not counted (no rate published)"
+        )
+        return f", between nodes {rate}"
     if bounds.network:
         return f", between slices {bounds.network * 1e3:.2f}"
     return ", between slices not counted (the compiler makes host transfers of it)"
 
 
+def _share(report: PreflightReport) -> str:
+    """What the parts take: of the compiler's cycles where it estimates them, else of the bytes."""
+    parts, whole = report.train.parts, report.train.cost
+    by_cycles = whole.cycles > 0
+    taken = {name: part.cycles if by_cycles else part.hbm_bytes for name, part in parts.items()}
+    total = (whole.cycles if by_cycles else whole.hbm_bytes) or 1.0
+    ordered = sorted(taken.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {n / total:.0%}" for name, n in ordered if n / total >= 0.005)
+
+
+def _kernels(report: PreflightReport) -> list[str]:
+    """Of GPUs, which are told of each kernel alone."""
+    if report.topology.platform != "gpu":
+        return []
+    kernels = report.train.kernels
+    text = f"{kernels.count:,} a step, {kernels.small:,} of them for less than 64 KiB"
+    out = [_line("kernels", text)]
+    if kernels.reduced:
+        share = kernels.early / kernels.reduced
+        out.append(
+            _line("overlap", f"{share:.0%} of the reduced bytes begin within the backward pass")
+        )
+    text = "which matrix kernels are fastest, hence real times: they are chosen by trial on a GPU"
+    return [*out, _line("not known", text)]
+
+
 def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     train, cost = report.train, report.train.cost
-    chip = report.topology.chip
+    rate, chip = report.rate, report.topology.chip
     lines = [
         _line(
             "a chip's step",
             f"{train.flops / 1e12:.3f} TFLOP in matrix products, {cost.hbm_bytes / 1e9:.2f} GB "
             f"of HBM traffic: {train.flops / cost.hbm_bytes:.0f} FLOP/byte "
-            f"({chip.flops / chip.hbm_rate:.0f} are needed to be compute-bound)",
+            f"({rate / chip.hbm_rate:.0f} are needed to be compute-bound)",
         ),
         _line(
             "least time",
@@ -86,17 +127,8 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     if bounds.estimate is not None:
         text = f"{bounds.estimate * 1e3:.2f} ms a step with the links on top"
         lines.append(_line("compiler's guess", text))
-    whole = cost.cycles or 1.0
-    lines.append(
-        _line(
-            "share of it",
-            ", ".join(
-                f"{name} {part.cycles / whole:.0%}"
-                for name, part in sorted(train.parts.items(), key=lambda item: -item[1].cycles)
-                if part.cycles / whole >= 0.005
-            ),
-        )
-    )
+    name = "share of it" if cost.cycles else "share of bytes"
+    lines.append(_line(name, _share(report)))
     kinds: dict[str, list[float]] = {}
     for each in train.collectives:
         kinds.setdefault(each.kind, []).append(link_bytes(each))
@@ -104,6 +136,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
         f"{len(sent)} {kind}, {sum(sent) / 1e6:.1f} MB sent a chip" for kind, sent in kinds.items()
     )
     lines.append(_line("collectives", collectives or "none"))
+    lines += _kernels(report)
     run = (
         f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second: "
         f"at least {_time(report.hours or 0.0)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.aot.chips import Topology
+from flaxner.aot.chips import AnyTopology
 from flaxner.aot.compiler import Compiled, Compiler
 from flaxner.aot.counts import bytes_on_a_chip
 from flaxner.aot.libtpu import without_jax_cache
@@ -41,7 +41,7 @@ class PreflightReport:
     """
 
     config: TrainConfig
-    topology: Topology
+    topology: AnyTopology
     work: Workload
     parameters: int
     params_bytes: int
@@ -51,6 +51,12 @@ class PreflightReport:
     bounds: Roofline | None
     largest: Largest | None
     price: float | None
+
+    @property
+    def rate(self) -> float:
+        """Peak operations a second of a chip, in the precision of the products."""
+        precision = self.config.precision
+        return self.topology.chip.rate("bfloat16" if precision == "auto" else precision)
 
     @property
     def hours(self) -> float | None:
@@ -105,7 +111,7 @@ class PreflightReport:
 
 def make_report(
     config: TrainConfig,
-    topology: Topology,
+    topology: AnyTopology,
     model_config: str | Path | None,
     labels: int,
     lengths: Sequence[int] | None,
@@ -137,7 +143,10 @@ def make_report(
         if guess is not None:
             known[rows] = guess.result()
         largest = largest_rows(compiler, known, work, multiple) if search else None
-    bounds = roofline(topology, train.flops, train.cost, train.collectives) if train.fits else None
+    bounds = None
+    if train.fits:
+        found = (train.flops, train.cost, train.collectives)
+        bounds = roofline(topology, *found, precision=compiler.precision)
     return PreflightReport(
         config=config,
         topology=topology,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from flaxner.aot.chips import Topology
+from flaxner.aot.chips import AnyTopology
 from flaxner.aot.costs import Collective
 from flaxner.aot.traffic import Cost
 
@@ -54,16 +54,20 @@ class Roofline:
 
 
 def roofline(
-    topology: Topology, flops: float, cost: Cost, collectives: Sequence[Collective]
+    topology: AnyTopology,
+    flops: float,
+    cost: Cost,
+    collectives: Sequence[Collective],
+    precision: str = "bfloat16",
 ) -> Roofline:
-    """The bounds of a program on a chip of a topology."""
+    """The bounds of a program on a chip of a topology, its products being of a precision."""
     chip = topology.chip
     inside = sum(link_bytes(each, topology.chips_per_slice) for each in collectives)
     across = 0.0
     if topology.slices > 1 and chip.dcn_rate:
         across = sum(_across(each, topology) for each in collectives) / chip.dcn_rate
     return Roofline(
-        compute=flops / chip.flops,
+        compute=flops / chip.rate(precision),
         memory=cost.hbm_bytes / chip.hbm_rate,
         interconnect=inside / chip.ici_rate,
         network=across,
@@ -90,7 +94,7 @@ def link_bytes(each: Collective, most: int | None = None) -> float:
     return n
 
 
-def _across(each: Collective, topology: Topology) -> float:
+def _across(each: Collective, topology: AnyTopology) -> float:
     """Bytes a chip sends to other slices: of its share, after the slice has reduced its own."""
     if each.group <= topology.chips_per_slice:
         return 0.0

@@ -1,0 +1,75 @@
+"""The door to NVIDIA's compiler: devices that are not there, its version, the memory they have."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import Any
+
+from flaxner.aot.gpus import GpuTopology, target_config
+
+WHEELS = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc", "nvidia-nvvm")
+SHARE = 0.75  # of a GPU's memory that JAX takes for arrays, unless it is told another
+SHARE_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+# Bytes beside them, of the driver, libraries and collectives: assumed, not measured.
+BESIDE = 2**30
+
+
+def topology_devices(topology: GpuTopology) -> list[Any]:
+    """Devices to compile for.
+
+    Raises:
+      ValueError: the compiler is not installed, or does not take such a GPU.
+    """
+    absent = [name for name in WHEELS if _version(name) is None]
+    if absent:
+        raise ValueError(
+            f"preflight for GPUs needs NVIDIA's compiler, of which {', '.join(absent)} is not "
+            "installed: pip install 'flaxner[preflight-gpu]'"
+        )
+    # Else the plug-in looks for a driver, and is not there without one.
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    from jax.experimental import topologies
+
+    try:
+        described = topologies.get_topology_desc(
+            "",
+            "cuda",
+            target_config=target_config(topology.chip),
+            topology=f"{topology.slices}x1x{topology.chips_per_slice}",
+        )
+    except Exception as error:  # the plug-in's errors have no type of their own
+        reason = str(error).split("\n")[0][:200]
+        raise ValueError(f"NVIDIA's compiler does not take {topology.name} ({reason})") from error
+    return list(described.devices)
+
+
+def version() -> str:
+    """Of the installed compiler; results of another are not reused."""
+    return " ".join(f"{name} {_version(name)}" for name in WHEELS)
+
+
+def room(topology: GpuTopology) -> int:
+    """Bytes of a GPU that arrays and temporaries may take.
+
+    The compiler does not refuse a program that is too large, so its sizes are compared with this.
+
+    Raises:
+      ValueError: the share of memory that the environment asks for is none.
+    """
+    text = os.environ.get(SHARE_VARIABLE, "")
+    try:
+        share = float(text or SHARE)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError(f"{SHARE_VARIABLE} must be above 0 and at most 1: got {text!r}")
+    whole = topology.chip.hbm_bytes
+    return min(int(share * whole), whole - BESIDE)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

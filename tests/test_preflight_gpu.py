@@ -1,0 +1,147 @@
+"""Preflight for GPUs: names, sizes, memory; a step as compiled, where NVIDIA's compiler is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaxner.aot import nvidia
+from flaxner.aot.chips import CHIPS, parse_topology
+from flaxner.aot.command_line import main
+from flaxner.aot.costs import read_program
+from flaxner.aot.gpus import GPUS, target_config
+
+ROOT = Path(__file__).resolve().parent.parent
+ABSENT = [name for name in nvidia.WHEELS if nvidia._version(name) is None]
+compiler = pytest.mark.skipif(bool(ABSENT), reason=f"no {', '.join(ABSENT)}")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "chips", "nodes"),
+    [
+        ("l4", "l4:1", 1, 1),
+        ("A100", "a100-80:1", 1, 1),
+        ("a100-40:4", "a100-40:4", 4, 1),
+        ("h100:8", "h100:8", 8, 1),
+        ("2*h100:8", "2*h100:8", 16, 2),
+        ("h100-pcie:2", "h100-pcie:2", 2, 1),
+    ],
+)
+def test_gpus_are_read(text, name, chips, nodes):
+    topology = parse_topology(text)
+    assert (topology.name, topology.chips, topology.slices) == (name, chips, nodes)
+    assert topology.platform == "gpu"
+
+
+@pytest.mark.parametrize("text", ["h100:9", "h100:0", "0*h100:8"])
+def test_so_many_gpus_are_in_no_node(text, capsys):
+    assert main(["--topology", text, "--model", "flaxner:tiny"]) == 2
+    error = capsys.readouterr().err
+    assert "a node has 1 to 8 GPUs" in error
+    assert error.count("\n") == 1
+
+
+def test_peaks_agree_with_the_sizes():
+    """A float32 unit multiplies and adds in a cycle; TF32 has half of bfloat16's rate."""
+    for gpu in GPUS.values():
+        peak = 2 * gpu.cores * gpu.fpus * gpu.clock_ghz * 1e9
+        assert gpu.float32 == pytest.approx(peak, rel=0.03), gpu.name
+        if gpu.tf32 is not None:
+            assert gpu.tf32 == pytest.approx(gpu.flops / 2, rel=0.01), gpu.name
+        assert gpu.rate("float32") == gpu.float32 < gpu.rate("bfloat16") == gpu.flops
+        assert f"core_count: {gpu.cores}\n" in target_config(gpu)
+    assert CHIPS["v5e"].rate("float32") == pytest.approx(197e12 / 6)
+
+
+def test_jax_takes_a_share_of_the_memory(monkeypatch):
+    topology = parse_topology("h100")
+    whole = topology.chip.hbm_bytes
+    monkeypatch.delenv(nvidia.SHARE_VARIABLE, raising=False)
+    assert nvidia.room(topology) == int(0.75 * whole)
+    monkeypatch.setenv(nvidia.SHARE_VARIABLE, "1.0")
+    assert nvidia.room(topology) == whole - nvidia.BESIDE
+    monkeypatch.setenv(nvidia.SHARE_VARIABLE, "much")
+    with pytest.raises(ValueError, match="must be above 0 and at most 1: got 'much'"):
+        nvidia.room(topology)
+
+
+def test_without_the_compiler_the_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(nvidia, "_version", lambda name: None)
+    assert main(["--topology", "h100", "--model", "flaxner:tiny"]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'flaxner[preflight-gpu]'" in error
+    assert error.count("\n") == 1
+
+
+SCHEDULED = """
+%sum (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %s = f32[] add(%a, %b)
+}
+
+ENTRY %main (x: f32[64,1024]) -> f32[64,1024] {
+  %x = f32[64,1024]{1,0} parameter(0)
+  %one = f32[64,1024]{1,0} negate(%x), metadata={op_name="jit(f)/transpose(jvp(a))/dot_general"}
+  %r1 = f32[64,1024]{1,0} all-reduce-start(%one), replica_groups={{0,1}}, to_apply=%sum
+  %two = f32[64]{0} slice(%x), metadata={op_name="jit(f)/transpose(jvp(a))/dot_general"}
+  %r2 = f32[256]{0} all-reduce-start(%two), replica_groups={{0,1}}, to_apply=%sum
+  %three = f32[64]{0} slice(%x), metadata={op_name="jit(f)/transpose(jvp(a))/mul"}
+  ROOT %out = f32[64,1024]{1,0} all-reduce-done(%r1)
+}
+"""
+
+
+def test_kernels_are_counted_and_what_begins_in_the_backward_pass():
+    kernels = read_program(SCHEDULED, 2).kernels
+    assert (kernels.count, kernels.small) == (3, 2)
+    assert (kernels.reduced, kernels.early) == (4 * (64 * 1024 + 256), 4 * 64 * 1024)
+
+
+def run_script(tmp_path, topology, *flags, code=0, **environment):
+    """The script's JSON for a tiny BERT, and the assembly of its kernels."""
+    sizes = {"model_type": "bert", "vocab_size": 2048, "hidden_size": 128, "num_hidden_layers": 2}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**sizes, "num_attention_heads": 2, "intermediate_size": 256}))
+    command = [sys.executable, "scripts/preflight.py", "--topology", topology, "--json"]
+    command += ["--model-config", str(path), "--cache", "", "--no-search", *flags]
+    flags = f"--xla_dump_to={tmp_path / 'dump'}"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment}
+    made = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
+    )
+    assert made.returncode == code, made.stderr[-2000:]
+    assembly = "\n".join(file.read_text() for file in (tmp_path / "dump").glob("*.ptx"))
+    return json.loads(made.stdout), assembly
+
+
+@compiler
+@pytest.mark.slow
+def test_a_step_for_two_gpus(tmp_path):
+    made, assembly = run_script(tmp_path, "h100:2")
+    assert made["chips"] == 2
+    assert made["fits"]
+    collectives = made["train"]["collectives"]
+    assert {each["kind"] for each in collectives} == {"all-reduce"}
+    assert all(each["group"] == 2 for each in collectives)
+    # Every gradient once, in float32, but those of key biases, which have none; and a few numbers.
+    moved = sum(each["bytes"] for each in collectives)
+    assert 0 <= moved - 4 * (made["parameters"] - 2 * 128) < 64
+    assert 100 < made["train"]["kernels"]["count"] < 400
+    # Nothing is summed in an order of chance, and what is float32 (the head) is not TF32.
+    assert "mma" in assembly
+    assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
+    assert ".tf32" not in assembly
+
+
+@compiler
+@pytest.mark.slow
+def test_a_gpu_that_is_too_small(tmp_path):
+    share = {nvidia.SHARE_VARIABLE: "0.0001"}
+    made, _ = run_script(tmp_path, "t4", code=1, **share)
+    assert not made["fits"]
+    assert made["train"]["memory"] > made["memory"]["available_to_the_compiler"]
