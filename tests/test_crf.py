@@ -141,6 +141,19 @@ def test_without_scores_and_rules_it_is_the_softmax():
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
+def test_a_share_of_the_loss_is_the_heads_own():
+    sizes = [4, 2, 9]
+    labels = np.random.default_rng(0).integers(0, C, sum(sizes)).astype(np.int32)
+    rows = one_sentence_rows(sizes, labels)
+    logits = np.random.default_rng(1).normal(size=(3, 9, C)).astype(np.float32)
+    borders, scores = sentence_borders(sizes), random_scores()
+    alone, words = loss_of(Crf(FREE, borders, 16), scores, logits, rows)
+    shared, count = loss_of(Crf(FREE, borders, 16, 0.3), scores, logits, rows)
+    head, _ = Softmax().loss(jnp.asarray(logits), jnp.asarray(rows.labels))
+    assert words == count
+    np.testing.assert_allclose(shared, 0.7 * alone + 0.3 * head, rtol=1e-5)
+
+
 def chained_segments(rng, pieces):
     """Segments that own the words of several sentences, or parts of one.
 

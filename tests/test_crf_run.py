@@ -127,6 +127,22 @@ def test_a_resumed_run_is_the_same_run(finished, settings, tmp_path):
         start(settings, folder, resume=True, crf_learning_rate=0.5)
 
 
+def test_windows_of_documents_hold_a_chain_for_each_sentence(settings, tmp_path):
+    text = write_conll(tmp_path / "plain.conll", sentences(48)).read_text()
+    blocks = text.strip().split("\n\n")
+    documents = ("\n\n".join(["-DOCSTART- O", *blocks[i : i + 12]]) for i in range(0, 48, 12))
+    (tmp_path / "train.conll").write_text("\n\n".join(documents) + "\n")
+    file = str(tmp_path / "train.conll")
+    made = start(
+        settings, tmp_path / "run", train_file=file, validation_file=file, context="document",
+        max_length=128, accumulate=1,
+    )  # fmt: skip
+    told = made.results["validation"]
+    assert told["words_scored"] == told["words_in_corpus"]
+    assert {"argmax", "sentences_alone"} <= told.keys()
+    assert evaluate(made.hub_dir, file=file).report.overall_f1 == told["overall_f1"]
+
+
 def test_training_goes_on_from_its_scores_or_leaves_them(finished, settings, tmp_path):
     base = str(finished.hub_dir)
     short = {"model": base, "epochs": 0.1, "learning_rate": 0.0, "crf_learning_rate": 0.0}

@@ -15,6 +15,7 @@ from flaxner.data.readers import READING
 SETTINGS = (
     *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
     *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+    *("decoder", "ema", "average_last"),
     *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
 )
 

@@ -22,6 +22,13 @@ class RecipeSettings:
     crf_learning_rate: float = setting(
         1e-2, "peak of the learning rate of the CRF's transitions, starts and ends", low=0
     )
+    crf_head_share: float = setting(
+        0.5,
+        "share of the CRF's loss that is each word's own cross-entropy, so that torch, which knows "
+        "no CRF, reads the model well, too; 0: the CRF alone",
+        low=0,
+        high=0.99,
+    )
     schedule: str = setting(
         "linear",
         "of the learning rate after the warm-up: linear or cosine to 0, or constant "
@@ -80,12 +87,12 @@ class RecipeSettings:
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Those of these settings that are not at their default, and the CRF's rate with it."""
+        """Those of these settings that are not at their default, and the CRF's with it."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(RecipeSettings)
             if getattr(self, field.name) != field.default
-            or (field.name == "crf_learning_rate" and self.decoder == CRF)
+            or (field.name.startswith("crf_") and self.decoder == CRF)
         }
 
     def check_recipe(self, label_tokens: str, class_weights: tuple[str, ...]) -> None:

@@ -186,7 +186,8 @@ class Extras:
                 self.saved.scheme,
                 self.config.max_length,
                 # Both graphs read sentences alone, which a model of documents was not scored on.
-                scored=self.results is not None and not self.config.in_documents,
+                scored=self.results is not None
+                and not (self.config.in_documents or self.saved.model.crf),
             )
             self.notes.append(str(cost))
             (draft / "README.md").write_text(self.card(cost), "utf-8")

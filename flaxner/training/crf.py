@@ -27,15 +27,21 @@ class Crf:
     no part in it, in training as in decoding (Wei et al. 2021). At scores of 0, and where
     everything is legal, it is the softmax's cross-entropy.
 
+    The scores can take over from the head what they share with it, how frequent each label is
+    above all, and their sum would be as good. Programs that know no CRF read the head alone: a
+    share of the loss is the head's own cross-entropy, so that it is a good classifier, too.
+
     Attributes:
       rules: what is legal.
       borders: where sentences begin and end in the training corpus, see `data.chains`.
       width: most words of a row.
+      head_share: of the loss that is the head's cross-entropy.
     """
 
     rules: Rules
     borders: np.ndarray
     width: int
+    head_share: float = 0.0
 
     inputs: ClassVar[tuple[str, ...]] = ("labels", "places", "links")
 
@@ -48,20 +54,25 @@ class Crf:
     def batch_loss(
         self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        """Sum of -log p over the chains, and the number of words."""
+        """Sum of -log p over the chains, a share of it the head's; and the number of words."""
         places_BW, links_BW = batch["places"], batch["links"]
         labels_BL = batch["labels"]
         there_BW = places_BW < labels_BL.shape[1]
         # Log probabilities instead of logits: the loss is the same, and less of it is lost where
         # sums of large numbers are subtracted.
         scores_BWC = jax.nn.log_softmax(_at(logits_BLC.astype(jnp.float32), places_BW))
+        gold_BW = _at(labels_BL, places_BW)
         total = negative_log_likelihood(
             self.legal(Scores.of(params)),
             scores_BWC,
-            _at(labels_BL, places_BW),
+            gold_BW,
             jnp.where(there_BW, links_BW, 0),
             there_BW,
         )
+        if self.head_share:
+            chosen_BWC = jax.nn.one_hot(gold_BW, scores_BWC.shape[-1], dtype=jnp.float32)
+            own = -jnp.sum(scores_BWC * chosen_BWC, where=there_BW[..., None])
+            total = (1.0 - self.head_share) * total + self.head_share * own
         return total, jnp.sum(there_BW)
 
     def legal(self, scores: Scores) -> Scores:

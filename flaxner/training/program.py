@@ -162,6 +162,7 @@ def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:
     config, scheme = prepared.config, prepared.scheme
     if config.decoder == CRF:
         sizes = [len(sentence.words) for sentence in prepared.corpora["train"]]
-        return Crf(rules(scheme.tags, "IOB2"), sentence_borders(sizes), batches.most_words)
+        legal, borders = rules(scheme.tags, "IOB2"), sentence_borders(sizes)
+        return Crf(legal, borders, batches.most_words, config.crf_head_share)
     weights = label_weights(config.class_weights, scheme, batches.segments.labels)
     return Softmax(weights, config.label_smoothing)
