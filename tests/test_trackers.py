@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flaxner.config.command_line import parse_train_config
 from flaxner.config.train import TrainConfig
+from flaxner.runs.folder import RunFolder
 from flaxner.tracking import trackers as module
 from flaxner.tracking.reported import lines_of
 from flaxner.tracking.tracker import KNOWN, Session, check_trackers
@@ -19,6 +20,7 @@ from flaxner.tracking.trackers import Trackers
 from flaxner.training.loop import Loop
 from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
+from flaxner.training.told import close_trackers, open_trackers
 from tests.conll import sentences, write_conll
 
 STEPS = 12
@@ -328,3 +330,23 @@ def test_what_is_not_there_is_said_before_training(monkeypatch, capsys):
     assert "report_to = [" in config.to_toml()
     with pytest.raises(ValueError, match="report_to must be one of tensorboard, wandb, mlflow"):
         dataclasses.replace(config, report_to=("comet",))
+
+
+def test_one_that_could_not_be_opened_hears_of_everything_next_time(monkeypatch, tmp_path):
+    def closed(name, session):
+        if name == "wandb":
+            raise RuntimeError("there is no API key")
+        return Recorder(session)
+
+    monkeypatch.setattr(module, "open_tracker", closed)
+    run, said = RunFolder(tmp_path / "run"), []
+    config = TrainConfig(
+        dataset="flaxner:embedded", output_dir=str(run.path), report_to=("wandb", "mlflow")
+    )
+    run.lock()
+    run.claim(overwrite=False)
+    trackers = open_trackers(config, run, said.append, resumed=False)
+    close_trackers(trackers, run, ended=False)
+    run.release()
+    assert said == ["wandb hears no more of this run: there is no API key"]
+    assert json.loads(run.trackers.read_text())["trackers"] == ["mlflow"]

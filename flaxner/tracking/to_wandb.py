@@ -18,7 +18,7 @@ class WeightsAndBiases:
     def __init__(self, session: Session) -> None:
         import wandb
 
-        if os.environ.get("WANDB_MODE") not in OFFLINE and not wandb.api.api_key:
+        if os.environ.get("WANDB_MODE") not in OFFLINE and not wandb.login(prompt=False):
             # wandb would ask for a key, in the midst of training
             raise RuntimeError("there is no API key: run `wandb login`, or set WANDB_MODE=offline")
         self._wandb: Any = wandb

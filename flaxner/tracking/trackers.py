@@ -26,7 +26,7 @@ class _Line:
     """One tracker and its thread; what fails is said once, and nothing is told to it again."""
 
     def __init__(self, name: str, session: Session, say: Say) -> None:
-        self.name, self._say, self.failed = name, say, False
+        self.name, self._say, self.failed, self.opened = name, say, False, False
         self._acts: queue.Queue[Act | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(
             target=self._work, args=(session,), name=f"flaxner-{name}", daemon=True
@@ -65,6 +65,7 @@ class _Line:
     def _work(self, session: Session) -> None:
         try:
             tracker = open_tracker(self.name, session)
+            self.opened = True
             while not self.failed and (act := self._acts.get()) is not None:
                 act(tracker)
         except BaseException as error:  # some end the process by SystemExit
@@ -106,6 +107,11 @@ class Trackers:
             if not resumed:
                 for old in before:
                     self._report(line, old)
+
+    @property
+    def unopened(self) -> set[str]:
+        """Trackers that have heard of nothing, since they could not be opened."""
+        return {line.name for line in self._lines if not line.opened}
 
     def metrics(self, line: Mapping[str, Any]) -> None:
         """Report a line of metrics.jsonl, unless an earlier session has."""

@@ -49,6 +49,15 @@ def open_trackers(
     return Trackers(names, session, known, before, say)
 
 
+def close_trackers(trackers: Trackers, run: RunFolder, *, ended: bool) -> None:
+    """Wait for the trackers; those that could not be opened hear of everything next time."""
+    trackers.close(ended=ended)
+    if trackers.unopened:
+        id_, known = _known(run)
+        left = sorted(set(known) - trackers.unopened)
+        run.write_trackers({"id": id_, "trackers": left})
+
+
 def _known(run: RunFolder) -> tuple[str, list[str]]:
     """The id of the run, and the trackers that have heard of it."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -23,7 +23,7 @@ from flaxner.training.loop import Loop
 from flaxner.training.preparation import Prepared
 from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
-from flaxner.training.told import open_trackers
+from flaxner.training.told import close_trackers, open_trackers
 
 REPORT = "report.html"
 
@@ -87,7 +87,7 @@ class Trainer:
             trackers.finish(steps, result.results, [self.run.path / REPORT])
             ended = True
         finally:
-            trackers.close(ended=ended)
+            close_trackers(trackers, self.run, ended=ended)
         return result
 
     def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> Any:
