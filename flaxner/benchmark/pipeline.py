@@ -1,24 +1,16 @@
-"""`benchmark.py pipeline`: texts a second, our pipeline and torch's, in turns."""
+"""`benchmark.py pipeline`: texts a second, time of one answer, first answer; side by side."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from flaxner.config.command_line import path
 
-STRATEGY = {"aggregation_strategy": "simple"}
-# What a new process does until its first answer, imports included.
-FIRST = {
-    "flaxner": "from flaxner import pipeline; p = pipeline('ner', model={model!r}, **{options})",
-    "torch": "from transformers import pipeline; "
-    "p = pipeline('ner', model={model!r}, trust_remote_code=False, **{options})",
-}
+ENGINES = ("jax", "onnx", "onnx-int8")
+BLOCK = 10  # answers of a contender in a row, where answers are timed one at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,82 +24,99 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=int, default=0, help="so many of them (default: all)")
     parser.add_argument("--turns", type=int, default=1, help="turns of every contender")
     parser.add_argument(
+        "--engines", nargs="*", choices=ENGINES, default=["jax"], help="our contenders"
+    )
+    parser.add_argument(
         "--batch-sizes", type=int, nargs="*", default=[1, 8, 32], help="of torch's pipeline"
+    )
+    parser.add_argument(
+        "--onnx-runtime",
+        action="store_true",
+        help="ONNX Runtime's bare forward pass of torch's graph, float32 and int8, as contenders",
+    )
+    parser.add_argument(
+        "--one-at-a-time", type=int, default=0, metavar="N", help="also time so many single answers"
     )
     parser.add_argument("--first-answer", action="store_true", help="also from process start")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print one JSON object a contender; the exit code.
+    """Measure and print one JSON object a figure; the exit code.
 
     Raises:
-      ValueError: file or model do not fit, or torch's answers are not ours.
+      ValueError: file or model do not fit, or a package is missing.
     """
-    from flaxner.benchmark.machine import device_name
+    from flaxner.benchmark.answers import BARE, make_contenders
+    from flaxner.benchmark.first_answer import first_answers
     from flaxner.data.corpus import read_corpus
-    from flaxner.inference.pipeline import pipeline
 
     texts = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
     texts = texts[: arguments.texts] if arguments.texts else texts
-    ours = pipeline("ner", model=arguments.model, **STRATEGY)
-    contenders: dict[str, Callable[[], Any]] = {"flaxner": lambda: ours(texts, truncation=True)}
-    contenders |= _torch(arguments, texts)
+    contenders = make_contenders(arguments, texts)
+    first, *_ = contenders
     best = dict.fromkeys(contenders, float("inf"))
-    answers = {}
-    contenders["flaxner"]()  # compiles
+    answers: dict[str, Any] = {}
+    for contender in contenders.values():
+        contender.many()  # compiles
     for _ in range(arguments.turns):
-        for name, call in contenders.items():
+        for name, contender in contenders.items():
             begin = time.perf_counter()
-            answers[name] = call()
+            answers[name] = contender.many()
             best[name] = min(best[name], time.perf_counter() - begin)
-    spans = {name: _spans(answer) for name, answer in answers.items()}
     for name, seconds in best.items():
+        same = None if name.startswith(BARE) else spans(answers[name]) == spans(answers[first])
         figure = {
             "contender": name,
             "texts_per_second": round(len(texts) / seconds, 1),
             "texts": len(texts),
-            "flaxner_is_faster": round(seconds / best["flaxner"], 2),
-            "same_entities": spans[name] == spans["flaxner"],
-            "device": device_name(),
+            f"{first}_is_faster": round(seconds / best[first], 2),
+            "same_entities": same,
         }
-        print(json.dumps(figure), flush=True)
+        _print(figure)
+    if arguments.one_at_a_time:
+        for figure in one_at_a_time(contenders, arguments.one_at_a_time, len(texts)):
+            _print(figure)
     if arguments.first_answer:
-        _first_answers(arguments.model, texts[0])
+        for figure in first_answers(arguments.model, texts[0], arguments.engines):
+            _print(figure)
     return 0
 
 
-def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Callable[[], Any]]:
-    """Torch's pipeline at several batch sizes, and at the largest with the texts sorted."""
-    from transformers import pipeline
+def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[dict[str, Any]]:
+    """Percentiles of the time of one answer, contenders in turns of BLOCK answers.
 
-    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
-    theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    largest = max(arguments.batch_sizes, default=1)
+    Args:
+      contenders: name -> what answers text number i by `one(i)`; None where it cannot.
+      count: answers of each.
+      texts: number of texts.
+    """
+    import numpy as np
 
-    def ordered() -> list[Any]:
-        answers = theirs([texts[i] for i in order], batch_size=largest)
-        by_place = dict(zip(order, answers, strict=True))
-        return [by_place[i] for i in range(len(texts))]
+    taken: dict[str, list[float]] = {name: [] for name, c in contenders.items() if c.one}
+    for number in range(min(3, texts)):
+        for name in taken:
+            contenders[name].one(number)
+    for begin in range(0, count, BLOCK):
+        for name, seconds in taken.items():
+            time.sleep(0.02)  # threads of the one before may still spin
+            for number in range(begin, min(begin + BLOCK, count)):
+                start = time.perf_counter()
+                contenders[name].one(number % texts)
+                seconds.append(time.perf_counter() - start)
+    figures = []
+    for name, seconds in taken.items():
+        parts = np.percentile(np.asarray(seconds) * 1000, (50, 95, 99))
+        timed = dict(zip(("p50_ms", "p95_ms", "p99_ms"), parts.round(2).tolist(), strict=True))
+        figures.append({"contender": name, "answers": len(seconds), **timed})
+    return figures
 
-    calls = {
-        f"torch, batch {size}": lambda size=size: theirs(texts, batch_size=size)
-        for size in arguments.batch_sizes
-    }
-    return {**calls, f"torch, batch {largest}, sorted": ordered}
 
-
-def _spans(answers: list[Any]) -> list[Any]:
+def spans(answers: list[Any]) -> list[Any]:
+    """What was found, without scores."""
     return [[(e["entity_group"], e["start"], e["end"]) for e in answer] for answer in answers]
 
 
-def _first_answers(model: str, text: str) -> None:
-    for name, code in FIRST.items():
-        program = code.format(model=model, options=STRATEGY) + f"; p({text!r})"
-        seconds = []
-        for _ in range(3):
-            begin = time.perf_counter()
-            subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-            seconds.append(time.perf_counter() - begin)
-        figure = {"contender": name, "seconds_to_first_answer": round(min(seconds), 2)}
-        print(json.dumps(figure), flush=True)
+def _print(figure: dict[str, Any]) -> None:
+    from flaxner.benchmark.machine import device_name
+
+    print(json.dumps({**figure, "device": device_name()}), flush=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flaxner import templates
-from flaxner.templates.colours import page_colours
-
 Part = tuple[str, str | None, float | None]  # a stretch of text; type and score if an entity
 
 
@@ -31,6 +28,9 @@ def render(text: str, entities: Iterable[Mapping[str, Any]], *, types: Sequence[
 
 def _html(texts: Sequence[Sequence[Part]], types: Sequence[str]) -> str:
     there = {kind for parts in texts for _, kind, _ in parts if kind is not None}
+    from flaxner import templates  # an answer that nobody looks at needs none
+    from flaxner.templates.colours import page_colours
+
     by_type = page_colours({*types, *map(_type, there)})
     colours = {kind: by_type[_type(kind)] for kind in there}
     return templates.html("entities.html.jinja", texts=texts, colours=colours)

@@ -1,0 +1,140 @@
+"""The contenders of `benchmark.py pipeline`: our engines, torch's pipeline, ONNX Runtime alone."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STRATEGY = {"aggregation_strategy": "simple"}
+BARE = "ONNX Runtime"  # begins the names of bare forward passes
+SORTED = 32  # texts of their batches, sorted by length
+
+
+class Contender(NamedTuple):
+    """A way to answer texts.
+
+    Attributes:
+      many: answers all of them.
+      one: answers text number i; None: it is not timed so.
+    """
+
+    many: Callable[[], Any]
+    one: Callable[[int], Any] | None
+
+
+def make_contenders(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
+    """The contenders that the flags name, ours first.
+
+    Args:
+      arguments: of `benchmark.py pipeline`.
+      texts: to be answered.
+
+    Raises:
+      ValueError: the model cannot be read, or a package is missing.
+    """
+    made = {}
+    for engine in arguments.engines:
+        name = "flaxner" if engine == "jax" else f"flaxner, {engine}"
+        made[name] = _ours(arguments.model, engine, texts)
+    if arguments.batch_sizes:
+        made |= _torch(arguments, texts)
+    if arguments.onnx_runtime:
+        made |= _bare(Path(arguments.model), texts)
+    if not made:
+        raise ValueError("name a contender: --engines, --batch-sizes or --onnx-runtime")
+    return made
+
+
+def _ours(model: Any, engine: str, texts: list[str]) -> Contender:
+    from flaxner.inference.pipeline import pipeline
+
+    kind, _, int8 = engine.partition("-")
+    ner = pipeline("ner", model=model, engine=kind, weights=int8 or "float32", **STRATEGY)
+    return Contender(
+        lambda: ner(texts, truncation=True), lambda number: ner(texts[number], truncation=True)
+    )
+
+
+def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
+    """Torch's pipeline at several batch sizes, and at the largest with the texts sorted."""
+    from transformers import pipeline
+
+    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
+    theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    largest = max(arguments.batch_sizes)
+
+    def ordered() -> list[Any]:
+        answers = theirs([texts[i] for i in order], batch_size=largest)
+        by_place = dict(zip(order, answers, strict=True))
+        return [by_place[i] for i in range(len(texts))]
+
+    def one(number: int) -> Any:
+        return theirs(texts[number])
+
+    def many(size: int) -> Any:
+        return theirs(texts, batch_size=size)
+
+    calls = {
+        f"torch, batch {size}": Contender(
+            functools.partial(many, size), one if index == 0 else None
+        )
+        for index, size in enumerate(arguments.batch_sizes)
+    }
+    return {**calls, f"torch, batch {largest}, sorted": Contender(ordered, None)}
+
+
+def _bare(model: Path, texts: list[str]) -> dict[str, Contender]:
+    """Forward pass and argmax alone, on tokens that are ready: no reading, no answers."""
+    from flaxner.data.tokenizer import load_tokenizer
+    from flaxner.models.config_json import read_config
+    from flaxner.publishing.onnx import write_onnx, write_quantized
+
+    if not model.is_dir():
+        raise ValueError(f"--onnx-runtime needs a model folder: got {model}")
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "model"
+        shutil.copytree(model, copy, ignore=shutil.ignore_patterns("onnx"))
+        positions = read_config(copy).get("max_position_embeddings", 512)
+        file = write_onnx(copy, positions)
+        sessions = {"float32": _session(file), "int8": _session(write_quantized(file))}
+    tokenizer = load_tokenizer(model)
+    read = tokenizer(texts, truncation=True)["input_ids"]
+    return {f"{BARE}, {kind}": _runs(session, read) for kind, session in sessions.items()}
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _runs(session: Any, read: list[list[int]]) -> Contender:
+    names = {item.name for item in session.get_inputs()}
+    order = sorted(range(len(read)), key=lambda i: len(read[i]))
+    batches = [order[i : i + SORTED] for i in range(0, len(order), SORTED)]
+    feeds = [_feed([read[i] for i in batch], names) for batch in batches]
+    singles = [_feed([ids], names) for ids in read]
+    return Contender(
+        lambda: [session.run(None, feed)[0].argmax(-1) for feed in feeds],
+        lambda number: session.run(None, singles[number])[0].argmax(-1),
+    )
+
+
+def _feed(rows: list[list[int]], names: set[str]) -> dict[str, np.ndarray]:
+    longest = max(map(len, rows))
+    ids = np.zeros((len(rows), longest), np.int64)
+    mask = np.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)], mask[place, : len(row)] = row, 1
+    every = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: value for name, value in every.items() if name in names}
