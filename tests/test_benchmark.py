@@ -135,3 +135,26 @@ def test_servers_in_turns(tmp_path, capsys):
     ]
     assert all(m["same_entities"] and m["errors"] == 0 for m in made)
     assert all(0 < m["p50_ms"] <= m["p95_ms"] <= m["p99_ms"] for m in made)
+
+
+def test_engines_in_turns(tmp_path, capsys):
+    """Both engines give the same entities; answers one at a time, and bare forward passes."""
+    from flaxner.benchmark.pipeline import add_arguments, run
+    from flaxner.config.command_line import Parser
+    from tests.test_pipeline import make_folder
+
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    parser = Parser(prog="pipeline")
+    add_arguments(parser)
+    folder = make_folder(tmp_path / "hub")
+    corpus = write_conll(tmp_path / "test.conll", sentences(12))
+    given = ["--model", str(folder), "--file", str(corpus), "--batch-sizes"]
+    more = ["--engines", "jax", "onnx", "--one-at-a-time", "12"]
+    assert run(parser.parse_args([*given, *more])) == 0
+    made = figures(capsys.readouterr().out)
+    assert [m["contender"] for m in made] == ["flaxner", "flaxner, onnx"] * 2
+    assert all(m["same_entities"] and m["texts"] == 12 for m in made[:2])
+    assert all(m["answers"] == 12 and 0 < m["p50_ms"] <= m["p99_ms"] for m in made[2:])
+    with pytest.raises(ValueError, match="name a contender"):
+        run(parser.parse_args([*given, "--engines"]))
