@@ -29,7 +29,7 @@ from flaxner.serving.server import listen
 from flaxner.serving.service import open_models
 from flaxner.serving.settings import Settings, named
 from tests.servers import Client, logged, running
-from tests.test_pipeline import ODD, SCORES, make_folder
+from tests.test_pipeline import ODD, SCORES, edited, make_folder
 from tests.wordpiece import TEXTS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -119,6 +119,7 @@ REFUSED = [
     ({"text": "a", "stride": 8}, 422, None),  # of strategy "word": allowed
     ({"text": "a", "stride": 8, "strategy": "none"}, 422, "stride needs an aggregation_strategy"),
     ({"text": "a", "stride": 99}, 422, "stride must be at least 0 and less than"),
+    ({"text": "a", "calibrated": True}, 422, "calibrated=True needs a temperature in the model's"),
     ({"text": "a", "model": "other"}, 422, "there is no model 'other'; there are tiny"),
     ({"text": ["a"] * 41}, 422, "a request may have 40 texts: this one has 41; send several"),
     ({"text": "a" * 5000}, 413, "a request may have 4,000 bytes: send less at once"),
@@ -509,7 +510,9 @@ def test_sigterm_finishes_what_was_taken(folder, tmp_path):
             b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
-        time.sleep(0.05)
+        client = Client(port)
+        asked = b'flaxner_texts_total{model="tiny"} 300.0'
+        wait_for(lambda: asked in client.ask("/metrics").raw, seconds=30)
         process.send_signal(signal.SIGTERM)
         reply = b""
         while chunk := connection.recv(2**16):
@@ -567,6 +570,16 @@ def test_several_models_and_exported_ones(folder, ner, tmp_path):
         page = client.ask("/").raw.decode()
         assert "<option>one</option><option>two</option>" in page
         client.close()
+
+
+def test_calibrated_scores(folder, tmp_path):
+    path = edited(folder, tmp_path / "hub", lambda fields: fields["flaxner"].update(temperature=2))
+    ner = pipeline("ner", model=path, device="cpu")
+    with running(path, models={"tiny": ner}) as server:
+        answer = server.client().ask("/ner", {"text": TEXTS[0], "calibrated": True})
+    expected = ner(TEXTS[0], aggregation_strategy="word", calibrated=True)
+    assert_same(answer.content["entities"], expected)
+    assert expected != ner(TEXTS[0], aggregation_strategy="word")
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch, capsys):

@@ -23,6 +23,7 @@ STRATEGY = "simple"  # the same entities from both
 JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
 START = 180.0  # seconds that a server may take to be ready
 TIMEOUT = 120.0  # seconds that an answer may take: slow is measured, not refused
+COMPARED = 20  # texts whose entities must be the same
 HEADERS = {"Content-Type": "application/json"}
 # What wrk runs: a request for each text in turn, and its figures as JSON at the end.
 LUA = """
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
             for name, command in _commands(arguments).items()
         }
         for kind, texts in kinds.items():
-            same = _same_answers(ports, texts[:50])
+            same = _same_answers(ports, texts[:COMPARED])
             script = _script(folder, kind, texts)
             for connections, turn in itertools.product(
                 arguments.connections, range(arguments.turns)
@@ -153,11 +154,14 @@ def _is_ready(port: int) -> bool:
 def _same_answers(ports: dict[str, int], texts: Sequence[str]) -> bool:
     """Whether all servers find the same entities."""
     found = []
-    for port in ports.values():
+    for name, port in ports.items():
         body = json.dumps({"text": list(texts)}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/ner", body, HEADERS)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            rows = json.load(answer)["entities"]
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                rows = json.load(answer)["entities"]
+        except OSError as error:
+            raise ValueError(f"the server of {name} does not answer: {error}") from error
         found.append([[(e["entity_group"], e["start"], e["end"]) for e in row] for row in rows])
     return all(one == found[0] for one in found)
 

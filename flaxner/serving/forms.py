@@ -51,6 +51,9 @@ class NerForm(Form):
     )  # fmt: skip
     ignore_labels: list[str] = Field(["O"], description="Labels or types to leave out.")
     stride: int | None = Field(None, ge=0, le=2**31, description="As the pipeline has it.")
+    calibrated: bool = Field(
+        False, description="Scores as the model's temperature makes them, if it has one."
+    )
     truncation: bool = Field(False, description="As the pipeline has it.")
 
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from flaxner import templates
 from flaxner.data.tags import OUTSIDE
 from flaxner.inference.aggregation import STRATEGIES
+from flaxner.templates.colours import page_colours
 
 if TYPE_CHECKING:
     from flaxner.inference.pipeline import NerPipeline
     from flaxner.serving.service import Service
 
-# Okabe and Ito's colours, told apart by colour-blind eyes; by turns, a type each.
-PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999")
 EXAMPLE = "Angela Merkel met Barack Obama in Berlin on Tuesday ."
 
 
@@ -40,6 +39,5 @@ def page(service: Service, nonce: str) -> str:
 
 def _colours(model: NerPipeline) -> dict[str, str]:
     """Type, as the answers name it -> its colour."""
-    types = dict.fromkeys(name.split("-", 1)[-1] for name in model.labels)
-    shown = [kind for kind in types if kind != OUTSIDE]
-    return {kind: PALETTE[place % len(PALETTE)] for place, kind in enumerate(shown)}
+    types = {name.split("-", 1)[-1] for name in model.labels}
+    return page_colours(types - {OUTSIDE})

@@ -133,6 +133,7 @@ class Service:
             texts, single = asked_texts(form.text, self.settings)
             options = self._options(form)
             model.texts.reader(options)  # a stride or decoder that does not fit
+            model.texts.heat(options)
         except ValueError as error:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=texts)
@@ -170,6 +171,7 @@ class Service:
             "ignore_labels": tuple(form.ignore_labels),
             "stride": form.stride,
             "truncation": form.truncation,
+            "calibrated": form.calibrated,
         }
         return self._defaults.changed(given)
 

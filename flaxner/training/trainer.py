@@ -25,8 +25,6 @@ from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
 from flaxner.training.told import close_trackers, open_trackers
 
-REPORT = "report.html"
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
@@ -84,7 +82,7 @@ class Trainer:
             params, steps = self._best_params(state, checkpoints), int(state.step)
             del state
             result = self._finish(params, steps)
-            trackers.finish(steps, result.results, [self.run.path / REPORT])
+            trackers.finish(steps, result.results, [self.run.report])
             ended = True
         finally:
             close_trackers(trackers, self.run, ended=ended)
