@@ -1,0 +1,87 @@
+"""What the README shows, run as it is written, where it stands: only the model is a small one."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conll import sentences, write_conll
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [line for line in re.findall(r"`python (scripts/[^`]+)`", README) if " " in line]
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+# What a placeholder stands for; the rest is run to the letter.
+STANDS_FOR = {"M": "runs/mine/hub", "RUN": "runs/mine", "A": "runs/mine", "B": "runs/mine"}
+ELSEWHERE = {
+    "serve.py": "runs until it is stopped: tests/test_server.py",
+    "--push-to-hub": "needs the Hub: here with --dry-run",
+}
+NEEDS = {"preflight.py": "libtpu", "audit.py": "cleanlab", "export.py": "flatbuffers"}
+
+
+def run(command, folder):
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A newcomer's folder: three corpora, and what the README's lines of Python make of them."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    for name, count in (("train", 64), ("dev", 16), ("test", 16)):
+        write_conll(folder / f"{name}.conll", sentences(count))
+    train, torch = BLOCKS
+    run(
+        [sys.executable, "-c", train.replace("google-bert/bert-base-cased", "flaxner:tiny")], folder
+    )
+    shown = 'print(ner("Angela Merkel spoke in Berlin."))'
+    assert "[" in run([sys.executable, "-c", f"{torch}\n{shown}"], folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_python(folder):
+    assert (folder / "runs" / "mine" / "results.json").is_file()
+    assert (folder / "runs" / "mine" / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command, folder):
+    script, *words = shlex.split(command)
+    name = Path(script).name
+    if name in ELSEWHERE:
+        pytest.skip(ELSEWHERE[name])
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    words = [STANDS_FOR.get(word, word) for word in words]
+    if "--push-to-hub" in words:
+        words.append("--dry-run")
+    run([sys.executable, ROOT / script, *words], folder)
+
+
+def test_every_command_is_there():
+    for script in re.findall(r"scripts/(\w+\.py)", README):
+        assert (ROOT / "scripts" / script).is_file() or script == "NAME.py"
+    for flag in re.findall(r"(--[a-z][\w-]+)", README):
+        assert any(flag in text for text in _flags()), f"no command has {flag}"
+
+
+def _flags():
+    from flaxner.commands import COMMANDS as commands
+
+    for command in commands.values():
+        yield {
+            flag for action in command.load().parser()._actions for flag in action.option_strings
+        }
+    yield {"--help", "--version"}
