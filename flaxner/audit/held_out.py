@@ -18,6 +18,7 @@ from flaxner.data.sources import EMBEDDED, embedded_corpus, read_options, read_s
 from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.reporting.record import RunRecord, read_runs
+from flaxner.runs.folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
     """The held-out sentences of a run, in the order of their sources.
 
     Of a cross-validation every sentence of the training corpus once, by the model of the fold
-    that had left it out; of another run those of its validation and test splits.
+    that had left it out; of another run those of its validation and test splits, of several seeds
+    by the model that was published.
 
     Raises:
       ValueError: no run that has ended, no probabilities, or corpora that have changed since.
@@ -55,6 +57,8 @@ def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
     schemes = {record.scheme for record in records}
     if len(schemes) > 1 or None in schemes:
         raise ValueError(f"the models of {folder} must have one label table: train again")
+    if len(records) > 1 and not records[0].config.cross_validation:
+        records = [_published(RunFolder(folder), records)]  # every seed says them again
     for record in records:
         found += _of_record(record)
     if not found:
@@ -62,6 +66,14 @@ def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
     order = {name: i for i, name in enumerate(dict.fromkeys(item.source for item in found))}
     found.sort(key=lambda item: (order[item.source], item.number))
     return found, schemes.pop()  # type: ignore[return-value]
+
+
+def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
+    """The run of the seed that was published."""
+    results = whole.finished()
+    if results is None:
+        raise ValueError(f"the run in {whole.path} has not ended: --resume it first")
+    return next(record for record in seeds if record.config.seed == results["best_seed"])
 
 
 def _of_record(record: RunRecord) -> list[HeldOut]:

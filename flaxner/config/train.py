@@ -108,6 +108,12 @@ class TrainConfig(RecipeSettings, DataSettings):
     seed: int = _setting(
         0, "of the order, the new head's weights and dropout", low=0, high=2**32 - 1
     )
+    seeds: int = _setting(
+        1,
+        "train so many times, with --seed, --seed + 1, ..., each in OUTPUT_DIR/seed-S; report mean "
+        "and standard deviation, and export the best by validation F1",
+        low=1,
+    )
     precision: str = _setting(
         "auto",
         "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU; tf32: float32 whose "
@@ -174,15 +180,23 @@ class TrainConfig(RecipeSettings, DataSettings):
         self.check_recipe(self.label_tokens, self.class_weights)
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other")
+        self._check_seeds()
         if self.row_length and self.row_length < self.max_length:
             raise ValueError(
                 f"row_length must be at least max_length: {self.row_length} < {self.max_length}"
             )
-
         if self.in_documents and self.max_length < SHORTEST_OF_DOCUMENTS:
             raise ValueError(
                 f"--context document needs windows of at least {SHORTEST_OF_DOCUMENTS} tokens, in "
                 f"less there is hardly a second sentence: max_length is {self.max_length}"
+            )
+
+    def _check_seeds(self) -> None:
+        if self.seeds > 1 and self.cross_validation:
+            raise ValueError("--seeds and --cross-validation exclude each other")
+        if self.seed + self.seeds > 2**32:
+            raise ValueError(
+                f"seeds must all be below 2**32: {self.seeds} from {self.seed} on are not"
             )
 
     @property
@@ -228,6 +242,7 @@ NOT_FINGERPRINTED = frozenset(
         "log_every",
         "keep",
         "save_every",
+        "seeds",
         "eval_batch_size",
         "compilation_cache",
         "segment_cache",

@@ -43,7 +43,8 @@ def read_system(name: str | Path, split: str = "test") -> System:
     file = RunPaths(place).predictions / f"{split}.conll"
     if is_run(place) and file.is_file():
         return System([read_predictions(file)], [_seed(place)])
-    runs = sorted(folder for folder in place.iterdir() if folder.is_dir() and is_run(folder))
+    inside = (p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
+    runs = sorted(folder for folder in inside if is_run(folder))
     if not runs:
         own = f"{name} has no predictions/{split}.conll"
         raise ValueError(f"{own}: has the run ended?" if is_run(place) else f"{name} is no run")

@@ -39,6 +39,7 @@ def model_card(
     name: str | None = None,
     onnx: bool = False,
     quantized: str | None = None,
+    seeds: Mapping[str, Any] | None = None,
 ) -> str:
     """README.md of a Hub folder.
 
@@ -51,6 +52,7 @@ def model_card(
       name: USER/NAME; the output folder's name if None.
       onnx: the folder has an ONNX file.
       quantized: what int8 costs, if the folder has a quantised ONNX file.
+      seeds: results.json of the run with several seeds of which this is the best.
     """
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
@@ -82,6 +84,7 @@ def model_card(
         headline=last and {"split": last, "f1": scored[last]["overall_f1"]},
         onnx=onnx,
         quantized=quantized,
+        seeds=seeds and _over_seeds(seeds, list(scored)),
         scored=scored,
         mistakes=judged and _mistakes(judged, predictions[judged]),
         settings=_settings(config, results["train"]),
@@ -108,6 +111,18 @@ def _hub_name(source: str | None) -> str | None:
 def _shown(source: str) -> str:
     """A source as the card names it; of a path here only the last part."""
     return source if ":" in source or _hub_name(source) else Path(source).name
+
+
+def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+    """F1 of each seed, the mean and the standard deviation, by split."""
+    f1 = [summary[split]["overall_f1"] for split in splits]
+    return {
+        "best": summary["best_seed"],
+        "chosen": "validation" in splits,
+        "splits": splits,
+        "rows": [(s, [of["seeds"][i] for of in f1]) for i, s in enumerate(summary["seeds"])],
+        "mean": [f"{of['mean']:.4f} ± {of['std']:.4f}" for of in f1],
+    }
 
 
 def _widget(sentences: Sequence[Predicted]) -> list[str]:

@@ -81,7 +81,7 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
     """The page of finished or unfinished runs, from their folders.
 
     Args:
-      folders: of runs; a cross-validation stands for its folds.
+      folders: of runs; a cross-validation stands for its folds, several seeds for each.
       output: the file; OUT/report.html of a single run if None, else report.html here.
 
     Returns:

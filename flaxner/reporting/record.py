@@ -74,7 +74,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def read_runs(folder: str | Path) -> list[RunRecord]:
-    """The run in a folder; of a cross-validation its folds.
+    """The run in a folder; of a cross-validation its folds, of several seeds each one's.
 
     Raises:
       ValueError: no run, or files in it that no run wrote.
@@ -82,9 +82,9 @@ def read_runs(folder: str | Path) -> list[RunRecord]:
     run = RunFolder(folder)
     if not run.path.is_dir() or not is_run(run.path) or not run.config.is_file():
         raise ValueError(f"{folder} is no run: name the output folder of train.py")
-    folds = run.folds()
-    if folds:
-        return [_read(RunFolder(fold)) for fold in folds if RunFolder(fold).config.is_file()]
+    members = [RunFolder(path) for path in run.members()]
+    if members:
+        return [_read(member) for member in members if member.config.is_file()]
     return [_read(run)]
 
 

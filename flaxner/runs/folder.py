@@ -126,7 +126,7 @@ class RunFolder(RunPaths):
         """No run starts from what it is about to replace."""
         here = Path(os.path.realpath(self.path))
         parts = [Path(os.path.realpath(self.path / name)) for name in CONTENT]
-        parts += [Path(os.path.realpath(path)) for path in self.folds()]
+        parts += [Path(os.path.realpath(path)) for path in self.members()]
         for source in reading:
             real = Path(os.path.realpath(source))
             if not real.exists():

@@ -11,10 +11,10 @@ from flaxner.files.records import read_record
 
 RUN = "a run of flaxner"
 LOCK, HOLDER = ".lock", ".lock-holder"
-# What a run writes; its folds (of a cross-validation) are folders of runs themselves.
+# What a run writes; its folds (of a cross-validation) or seeds are folders of runs themselves.
 CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "results.json", "predictions",
            "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
-FOLDS = "fold-[0-9]*"
+FOLDS, SEEDS = "fold-[0-9]*", "seed-[0-9]*"
 HEADING = "# flaxner: repeat this run with"
 RESOLVED = {"model", "output_dir", "epochs", "batch_size", "learning_rate", "seed"}
 
@@ -40,9 +40,19 @@ class RunPaths:
         """TensorBoard's files, by their names."""
         return sorted(self.events.glob("events.out.tfevents.*"))
 
-    def folds(self) -> list[Path]:
-        """The folders of a cross-validation's folds."""
-        return sorted(path for path in self.path.glob(FOLDS) if is_run(path))
+    def members(self) -> list[Path]:
+        """The folders of a cross-validation's folds, or of the runs with several seeds."""
+        patterns = (FOLDS, SEEDS) if self._names_seeds() else (FOLDS,)
+        found = (path for pattern in patterns for path in self.path.glob(pattern))
+        return sorted(path for path in found if is_run(path))
+
+    def _names_seeds(self) -> bool:
+        """Whether the settings ask for several seeds: else what is called seed-1 is not ours."""
+        try:
+            seeds = tomllib.loads(self.config.read_text("utf-8")).get("seeds")
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(seeds, int) and seeds > 1
 
 
 def is_run(folder: str | Path) -> bool:

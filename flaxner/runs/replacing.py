@@ -16,7 +16,7 @@ from flaxner.files.records import (
     remove_ours,
     write_record,
 )
-from flaxner.runs.paths import FOLDS, HOLDER, LOCK, RunPaths
+from flaxner.runs.paths import FOLDS, HOLDER, LOCK, SEEDS, RunPaths
 from flaxner.runs.steps import is_a_step
 
 FILES = ("config.toml", "metrics.jsonl", "results.json", "trackers.json", "report.html")
@@ -32,8 +32,8 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
       aside: where to; a new folder in the run's if None.
     """
     aside = free_name(run.path / ASIDE) if aside is None else aside
-    for fold in run.folds():
-        set_aside(RunPaths(fold), None if fold.is_symlink() else aside / fold.name)
+    for member in run.members():
+        set_aside(RunPaths(member), None if member.is_symlink() else aside / member.name)
     record = read_record(run.path)
     if record is not None:  # first of all, so that what is moved stays ours
         write_record(aside, record)
@@ -98,18 +98,18 @@ def forget_replaced(run: RunPaths) -> list[str]:
                 f"{aside} keeps what was replaced and flaxner cannot be sure to have written: "
                 f"{', '.join(left[:5])}{more}"
             )
-    for fold in run.path.glob(FOLDS):
-        said += forget_replaced(RunPaths(fold)) if fold.is_symlink() else []
-        _remove_left(fold)
+    for member in (path for pattern in (FOLDS, SEEDS) for path in run.path.glob(pattern)):
+        said += forget_replaced(RunPaths(member)) if member.is_symlink() else []
+        _remove_left(member)
     return said
 
 
-def _remove_left(fold: Path) -> None:
-    """Delete the folder of a fold in which only its lock is left."""
-    if fold.is_symlink() or not fold.is_dir():
+def _remove_left(member: Path) -> None:
+    """Delete the folder of a fold or seed in which only its lock is left."""
+    if member.is_symlink() or not member.is_dir():
         return
-    left = list(fold.iterdir())
+    left = list(member.iterdir())
     if {path.name for path in left} <= {LOCK, HOLDER}:
         for path in left:
             path.unlink()
-        fold.rmdir()
+        member.rmdir()

@@ -20,7 +20,9 @@ from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.tracking.tracker import check_trackers
 from flaxner.training.cross_validation import cross_validate
+from flaxner.training.members import refuse_others
 from flaxner.training.preparation import Prepared, prepare, sources
+from flaxner.training.seeds import train_seeds
 from flaxner.training.stopping import (
     Interruption,
     NotFinite,
@@ -33,7 +35,7 @@ from flaxner.training.trainer import Trainer, TrainResult
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train, evaluate and export; with `cross_validation`, once for every fold.
+    """Train, evaluate and export; with `cross_validation` or `seeds`, once for every one of them.
 
     Args:
       config: the settings.
@@ -54,12 +56,15 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     processes.start(config.coordinator, config.num_processes, config.process_id)
     check_devices()
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
-    if config.cross_validation and not config.fold:
-        hub, results = cross_validate(
-            config, console, lambda fold, run, begin: _train(fold, run, console, begin).results
+    several = cross_validate if config.cross_validation and not config.fold else train_seeds
+    if several is cross_validate or config.seeds > 1:
+        hub, results = several(
+            config, console, lambda one, run, begin: _train(one, run, console, begin).results
         )
         return TrainResult(Path(config.output_dir), hub, results)
-    return _train(config, RunFolder(config.output_dir), console)
+    run = RunFolder(config.output_dir)
+    refuse_others(config, run)
+    return _train(config, run, console)
 
 
 def _train(

@@ -1,0 +1,167 @@
+"""Several seeds in one run: each is its single run, and the whole goes on where it stopped."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import statistics
+
+import pytest
+from rich.console import Console
+
+from flaxner.audit.held_out import read_held_out
+from flaxner.commands import console
+from flaxner.config.train import TrainConfig
+from flaxner.evaluation.comparison import read_system
+from flaxner.reporting.record import read_runs
+from flaxner.training.loop import Loop
+from flaxner.training.run import train
+from flaxner.training.stopping import RunStopped
+from tests.conll import QUICK, sentences, write_conll
+
+SEEDS = {"seed": 3, "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
+    return {
+        **{f"{k}_file": str(write_conll(folder / f"{k}.conll", v)) for k, v in files.items()},
+        **QUICK,
+        "epochs": 2.0,
+    }
+
+
+def start(settings, folder, **changes):
+    """The result, and what was printed."""
+    console = Console(file=io.StringIO(), width=500)
+    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
+    return train(config, console=console), console.file.getvalue()
+
+
+def weights(folder):
+    return (folder / "hub" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def seeds(settings, tmp_path_factory):
+    return start(settings, tmp_path_factory.mktemp("runs") / "seeds", **SEEDS)
+
+
+def test_the_whole_tells_mean_deviation_and_each_seed(seeds):
+    result, told = seeds
+    out = result.output_dir
+    summary = json.loads((out / "results.json").read_text())
+    assert summary == result.results
+    assert summary["seeds"] == [3, 4]
+    own = [json.loads((out / f"seed-{s}" / "results.json").read_text()) for s in (3, 4)]
+    for split in ("validation", "test"):
+        scores = [one[split]["overall_f1"] for one in own]
+        f1 = summary[split]["overall_f1"]
+        assert f1["seeds"] == scores
+        assert f1["mean"] == pytest.approx(statistics.fmean(scores))
+        assert f1["std"] == pytest.approx(statistics.stdev(scores))
+        assert f"{split}, mean of 2 seeds: " in told
+        assert f"{f1['mean']:.4f} ± {f1['std']:.4f}" in told
+    validation = summary["validation"]["overall_f1"]["seeds"]
+    best = summary["best_seed"]
+    assert validation[summary["seeds"].index(best)] == max(validation)
+    assert result.hub_dir == out / "hub"
+    assert weights(out) == weights(out / f"seed-{best}")
+    assert weights(out / "seed-3") != weights(out / "seed-4")
+    card = (out / "hub" / "README.md").read_text("utf-8")
+    assert "### Over 2 seeds" in card
+    assert f"This model is that of seed {best}, chosen as the best on validation" in card
+    test = summary["test"]["overall_f1"]
+    assert (
+        f"| **mean** | {validation_mean(summary)} | {test['mean']:.4f} ± {test['std']:.4f} |"
+        in card
+    )
+    assert f"| 3 | {validation[0]:.4f} | {test['seeds'][0]:.4f} |" in card
+
+
+def validation_mean(summary):
+    f1 = summary["validation"]["overall_f1"]
+    return f"{f1['mean']:.4f} ± {f1['std']:.4f}"
+
+
+def test_stopped_in_the_middle_of_a_seed_it_goes_on_to_the_same_bits(
+    seeds, settings, tmp_path, monkeypatch
+):
+    out, save, sent = tmp_path / "out", Loop._save, []
+
+    def stopped(self, step, *args):
+        save(self, step, *args)
+        if self.run.path.name == "seed-4" and not sent:
+            sent.append(step)  # the first of two epochs
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "_save", stopped)
+        with pytest.raises(RunStopped, match=r"out/config\.toml --resume") as error:
+            start(settings, out, **SEEDS)
+    assert error.value.code == 75
+    assert not (out / "results.json").exists()
+    assert not (out / "hub").exists()
+    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+        start(settings, out, **SEEDS)
+    result, told = start(settings, out, **SEEDS, resume=True)
+    assert told.count("has ended: nothing is left to do") == 1
+    assert "resuming from step " in told
+    for folder in ("seed-3", "seed-4", "."):
+        assert weights(out / folder) == weights(seeds[0].output_dir / folder)
+    for split in ("validation", "test"):
+        assert result.results[split] == seeds[0].results[split]
+
+
+@pytest.mark.slow
+def test_a_seed_is_its_single_run(seeds, settings, tmp_path):
+    start(settings, tmp_path / "one", seed=4)
+    assert weights(tmp_path / "one") == weights(seeds[0].output_dir / "seed-4")
+
+
+def test_it_is_continued_as_what_it_is(seeds, settings, tmp_path):
+    out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
+    for changes in ({}, {"seed": 4, "seeds": 2}, {"seed": 4}):
+        with pytest.raises(ValueError, match="holds seed-3, which the settings do not name"):
+            start(settings, out, **changes, resume=True)
+    with pytest.raises(ValueError, match="is a single run"):
+        start(settings, out / "seed-3", **SEEDS, resume=True)
+
+
+@pytest.mark.slow
+def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
+    out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
+    result, told = start(settings, out, seed=3, seeds=3, resume=True)
+    assert told.count("has ended: nothing is left to do") == 2
+    assert result.results["seeds"] == [3, 4, 5]
+    start(settings, out, epochs=0.5, overwrite=True)  # one run in their place
+    assert not list(out.glob("seed-*"))
+
+
+def test_compare_reads_it(seeds, capsys):
+    out = seeds[0].output_dir
+    assert read_system(out).seeds == [3, 4]
+    assert console.main(["compare", str(out), str(out), "--resamples", "100"]) == 0
+    assert "cannot be told apart" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_report_shows_every_seed_and_an_audit_reads_the_published_one(seeds):
+    out = seeds[0].output_dir
+    assert [record.config.seed for record in read_runs(out)] == [3, 4]
+    assert len(read_held_out(out)[0]) == 12 + 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1: got 0"),
+        ({"seed": 2**32 - 1, "seeds": 2}, r"seeds must all be below 2\*\*32: 2 from 4294967295"),
+        ({"seeds": 2, "cross_validation": 3}, "--seeds and --cross-validation exclude each other"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(train_file="x", **changes)
