@@ -246,5 +246,7 @@ def test_what_does_not_fit_is_told(corpus, tmp_path):
         settings(ema=0.9, average_last=2)
     with pytest.raises(ValueError, match="--decoder crf and --label-smoothing exclude each other"):
         settings(decoder="crf", label_smoothing=0.1)
+    with pytest.raises(ValueError, match="--crf-learning-rate is of --decoder crf alone"):
+        settings(crf_learning_rate=0.5)
     with pytest.raises(ValueError, match="layer_decay must be above 0: got 0"):
         settings(layer_decay=0.0)

@@ -104,6 +104,9 @@ class RecipeSettings:
         if self.ema and self.average_last:
             raise ValueError("--ema and --average-last exclude each other: set one of them")
         if self.decoder != CRF:
+            for name in [name for name in self.recipe if name.startswith("crf_")]:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} is of --decoder crf alone: the decoder is {self.decoder}")
             return
         other = {
             "--label-tokens all": label_tokens == "all",
