@@ -216,6 +216,31 @@ def test_types_without_a_prefix_are_written_so(tmp_path):
     assert (tmp_path / "out.tsv").read_text() == f"a\tperson\nb\tplace\n{rest}"
 
 
+RECORD = (
+    '{"id": 7,  "tokens": ["a", "b\\"]", "c"],"ner_tags" :["B-X", "I-X",\t"O"], "n": [1, 2, 3]}'
+)
+JSON = {
+    "tags": (RECORD, RECORD.replace('"I-X",\t"O"', '"O",\t"O"')),
+    "a tag that is new": (
+        RECORD.replace('"I-X"', '"O"'),
+        RECORD.replace('"I-X"', '"O"').replace('"B-X", "O"', '"B-X", "I-X"'),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json_lines_are_corrected_in_place(tmp_path, name):
+    before, after = JSON[name]
+    rest = '{"tokens": ["d"], "ner_tags": ["O"], "n": [1]}\r\n'
+    file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    file.write_bytes(f"{rest}{before}\n{rest}".encode())
+    sides = [tags_to_spans(json.loads(text)["ner_tags"]) for text in (before, after)]
+    words = ("a", 'b"]', "c")
+    done = correct(file, [Decision(str(file), 2, words, *map(tuple, sides), "here")], out)
+    assert done.words == 1
+    assert out.read_bytes() == f"{rest}{after}\n{rest}".encode()
+
+
 def test_what_cannot_be_applied_is_refused(tmp_path):
     file, out = tmp_path / "in.conll", tmp_path / "out.conll"
     file.write_text("a B-X\nb I-X\nc O\n")
@@ -238,9 +263,9 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             correct(file, decisions, out)
     other = tmp_path / "in.jsonl"
-    other.write_text('{"tokens": ["a"], "ner_tags": ["B-X"]}\n')
+    other.write_text('{"text": "a b", "label": [[0, 1, "X"]]}\n')
     with pytest.raises(ValueError, match="annotation tool"):
-        correct(other, [decision([], [], words=("a",), source=other)], out)
+        correct(other, [decision([], [], words=("a", "b"), source=other)], out)
     io = tmp_path / "io.conll"
     io.write_text("a I-X\nb O\n\nc I-Y\n")
     touching = decision([], [Span(1, 2, "X")], words=("a", "b"), source=io)

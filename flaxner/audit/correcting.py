@@ -1,27 +1,31 @@
 """Decisions -> the corrected corpus, in its own format: nothing else in the file is changed.
 
-Column files only: a word a line, its tag in one cell of it. The cells of the words whose tags were
-decided are replaced and every other byte stays. The result is read again before it is written: it
-must hold the words of before, and exactly the decided tags.
+Column files (a word a line) and JSON Lines (a record with a list of tags a line) only. The cells of
+the words whose tags were decided are replaced and every other byte stays. The result is read again
+before it is written: it must hold the words of before, and exactly the decided tags.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import json
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from flaxner.audit.cells import TagCells, columns, lists
 from flaxner.audit.findings import Decision
 from flaxner.data.corpus import Corpus, read_corpus
-from flaxner.data.readers import Notes, Raw, ReadOptions, read_file
-from flaxner.data.readers.source import EMPTY_WORD
-from flaxner.data.tags import SCHEMES, Span, spans_to_tags, tags_to_spans
+from flaxner.data.readers import Notes, ReadOptions, read_file
+from flaxner.data.tags import Span, tags_to_spans
 from flaxner.files import write_bytes
 
-FIELD = re.compile(r"[^ \t]+")
+# Reader -> where its cells are, and how a tag is spelt in one.
+FORMATS: dict[str, tuple[Callable[..., Any], Callable[[str], str]]] = {
+    "conll": (columns, str),
+    "json": (lists, lambda tag: json.dumps(tag, ensure_ascii=False)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +71,10 @@ def correct(
         raise ValueError(f"no accepted decision is about {path}; they are about: {sources}")
     notes = Notes()
     name, raws = read_file(path, options, notes)
-    if name != "conll":
+    if name not in FORMATS:
         raise ValueError(
-            f"{path} is no column file but {name}: its corrections go through an annotation tool, "
-            "by doccano.jsonl or label_studio.json of the audit"
+            f"{path} is no column file and no JSON Lines but {name}: its corrections go through an "
+            "annotation tool, by doccano.jsonl or label_studio.json of the audit"
         )
     before, corpus = list(raws), read_corpus(path, options=options)
     wanted = _wanted(corpus, own)
@@ -79,7 +83,7 @@ def correct(
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is compressed or no UTF-8: unpack it first") from error
-    cells = _Cells(path, lines, before)
+    cells = TagCells(path, lines, before, *FORMATS[name])
     words = 0
     for number, spans in wanted.items():
         words += cells.retag(number, tags_to_spans(corpus.sentences[number].tags or ()), spans,
@@ -118,87 +122,6 @@ def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Spa
             spans.append(span)
         spans.sort()
     return wanted
-
-
-class _Cells:
-    """Where the tags of a column file stand in its lines.
-
-    Args:
-      path: for messages.
-      lines: of the file, changed in place.
-      raws: its sentences, as the reader gives them.
-    """
-
-    def __init__(self, path: Path, lines: list[str], raws: Sequence[Raw]) -> None:
-        self._path, self._lines, self._raws = path, lines, raws
-        self._column, self._written = self._learnt()
-
-    def _rows(self, number: int) -> list[tuple[int, list[re.Match[str]]]]:
-        """The line and the fields of each word of a sentence."""
-        raw = self._raws[number]
-        rows, line = [], raw.line - 1
-        for word in raw.words:
-            while True:
-                if line >= len(self._lines):
-                    raise ValueError(f"{self._path}: the words of sentence {number + 1} are lost")
-                fields = self._fields(self._lines[line])
-                line += 1
-                if any(field[0] == word for field in fields) or word == EMPTY_WORD:
-                    rows.append((line - 1, fields))
-                    break
-        return rows
-
-    @staticmethod
-    def _fields(line: str) -> list[re.Match[str]]:
-        form = re.compile(r"[^\t\r]+") if "\t" in line else FIELD
-        return list(form.finditer(line.rstrip("\r")))
-
-    def _learnt(self) -> tuple[int, Mapping[str, str]]:
-        """The column, from the end, whose cells say the tags, and how each tag is written."""
-        votes: Counter[int] = Counter()
-        seen: dict[int, dict[str, Counter[str]]] = {}
-        for number, raw in enumerate(self._raws):
-            for tag, (_, fields) in zip(raw.tags, self._rows(number), strict=True):
-                for column in range(1, len(fields) + 1):
-                    cell = fields[-column][0]
-                    votes[column] += cell == tag or (tag != "O" and tag[2:] == cell)
-                    seen.setdefault(column, {}).setdefault(tag, Counter())[cell] += 1
-        column, hits = votes.most_common(1)[0]
-        written = {tag: counts.most_common(1)[0][0] for tag, counts in seen[column].items()}
-        ambiguous = any(len(counts) > 1 for counts in seen[column].values())
-        if ambiguous or not hits:
-            raise ValueError(
-                f"{self._path}: its tags cannot be put back, for they do not stand in a column of "
-                "their own: correct it by an annotation tool"
-            )
-        return column, written
-
-    def retag(self, number: int, old: list[Span], new: list[Span], scheme: str) -> int:
-        """Write the tags of a sentence; how many words have another one now."""
-        size = len(self._raws[number].words)
-        if scheme not in SCHEMES:
-            raise ValueError(f"{self._path}: tags of the scheme {scheme} cannot be written")
-        before, after = (spans_to_tags(spans, size, scheme) for spans in (old, new))
-        changed = 0
-        for (line, fields), was, shall in zip(self._rows(number), before, after, strict=True):
-            if was != shall:
-                cell = fields[-self._column]
-                text = self._lines[line]
-                self._lines[line] = text[: cell.start()] + self._cell(shall) + text[cell.end() :]
-                changed += 1
-        return changed
-
-    def _cell(self, tag: str) -> str:
-        """A tag as the file writes it."""
-        if tag in self._written:
-            return self._written[tag]
-        if all(tag == cell for tag, cell in self._written.items()):
-            return tag
-        kind = tag[2:]
-        for known, cell in self._written.items():  # person for B-person and I-person
-            if known[2:] == kind and cell == kind:
-                return kind
-        raise ValueError(f"{self._path} has no {tag} anywhere, so how it writes one is not known")
 
 
 def _verify(

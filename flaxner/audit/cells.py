@@ -1,0 +1,161 @@
+"""Where the tags of a corpus file stand in its lines, so that one can be replaced by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxner.data.readers import Raw
+from flaxner.data.readers.source import EMPTY_WORD
+from flaxner.data.tags import SCHEMES, Span, spans_to_tags
+
+FIELD = re.compile(r"[^ \t\r]+")
+TABBED = re.compile(r"[^\t\r]+")
+LIST = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*\[')
+DECODER = json.JSONDecoder()
+
+
+class Cell(NamedTuple):
+    """A piece of a line."""
+
+    line: int
+    start: int
+    end: int
+    text: str
+
+
+# Where -> a cell for each word of a sentence: a column counted from the end, or a key of a record.
+Candidates = dict[int | str, list[Cell]]
+
+
+def columns(lines: Sequence[str], raw: Raw) -> Candidates:
+    """The cells of a sentence in a column file.
+
+    Raises:
+      ValueError: its words are not in the lines.
+    """
+    found: dict[int, list[Cell]] = defaultdict(list)
+    number, width = raw.line - 1, 1 << 30
+    for word in raw.words:
+        while True:
+            if number >= len(lines):
+                raise ValueError(f"the words of the sentence at line {raw.line} are lost")
+            line = lines[number]
+            fields = list((TABBED if "\t" in line else FIELD).finditer(line))
+            number += 1
+            if word == EMPTY_WORD or any(field[0] == word for field in fields):
+                break
+        width = min(width, len(fields))
+        for column, field in enumerate(reversed(fields), 1):
+            found[column].append(Cell(number - 1, field.start(), field.end(), field[0]))
+    return {column: cells for column, cells in found.items() if column <= width}
+
+
+def lists(lines: Sequence[str], raw: Raw) -> Candidates:
+    """The items of the lists of a record in a JSON Lines file, a record a line."""
+    line = lines[raw.line - 1]
+    json.loads(line)  # else the record goes on in the next line
+    found: Candidates = {}
+    for head in LIST.finditer(line):
+        cells, at = [], head.end()
+        while True:
+            at += len(line[at:]) - len(line[at:].lstrip(" \t\r,"))
+            if line[at] in "][{":
+                break
+            end = DECODER.raw_decode(line, at)[1]
+            cells.append(Cell(raw.line - 1, at, end, line[at:end]))
+            at = end
+        if line[at] == "]" and len(cells) == len(raw.words):
+            found[head[1]] = cells
+    return found
+
+
+class TagCells:
+    """The tags of a file.
+
+    Args:
+      path: for messages.
+      lines: of the file, changed in place.
+      raws: its sentences, as the reader gives them.
+      find: `columns` or `lists`.
+      spell: how a tag is written where every known one is written so.
+
+    Raises:
+      ValueError: no place whose cells say the tags, and nothing else.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        lines: list[str],
+        raws: Sequence[Raw],
+        find: Callable[[Sequence[str], Raw], Candidates],
+        spell: Callable[[str], str],
+    ) -> None:
+        self._path, self._lines, self._raws = path, lines, raws
+        self._find, self._spell = find, spell
+        self._place, self._written = self._learnt()
+
+    def _learnt(self) -> tuple[int | str, Mapping[str, str]]:
+        """Where the tags stand, and how each is written."""
+        votes: Counter[int | str] = Counter()
+        seen: dict[int | str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        everywhere: set[int | str] | None = None
+        for raw in self._raws:
+            found = self._candidates(raw)
+            everywhere = set(found) if everywhere is None else everywhere & set(found)
+            for place, cells in found.items():
+                for tag, cell in zip(raw.tags, cells, strict=True):
+                    votes[place] += cell.text in (self._spell(tag), self._spell(tag[2:]))
+                    seen[place][tag].add(cell.text)
+        single = [
+            place
+            for place in everywhere or ()
+            if all(len(texts) == 1 for texts in seen[place].values())
+            and (votes[place] or len(set.union(*seen[place].values())) == len(seen[place]) > 1)
+        ]
+        if not single:
+            raise ValueError(
+                f"{self._path}: its tags cannot be put back, for nothing in it says them and "
+                "nothing else: correct it by an annotation tool"
+            )
+        best = max(single, key=lambda place: votes[place])
+        return best, {tag: next(iter(texts)) for tag, texts in seen[best].items()}
+
+    def _candidates(self, raw: Raw) -> Candidates:
+        try:
+            return self._find(self._lines, raw)
+        except (ValueError, IndexError) as error:
+            raise ValueError(
+                f"{self._path}, line {raw.line}: tags cannot be put back there ({error})"
+            ) from error
+
+    def retag(self, number: int, old: Sequence[Span], new: Sequence[Span], scheme: str) -> int:
+        """Write the tags of a sentence, counted from 0; how many words have another one now."""
+        raw = self._raws[number]
+        if scheme not in SCHEMES:
+            raise ValueError(f"{self._path}: tags of the scheme {scheme} cannot be written")
+        before, after = (spans_to_tags(spans, len(raw.words), scheme) for spans in (old, new))
+        cells = self._candidates(raw)[self._place]
+        changed = 0
+        for cell, was, shall in reversed(list(zip(cells, before, after, strict=True))):
+            if was != shall:  # from the end on, so that what is before keeps its place
+                line = self._lines[cell.line]
+                self._lines[cell.line] = line[: cell.start] + self._cell(shall) + line[cell.end :]
+                changed += 1
+        return changed
+
+    def _cell(self, tag: str) -> str:
+        """A tag as the file writes it."""
+        if tag in self._written:
+            return self._written[tag]
+        if all(text == self._spell(known) for known, text in self._written.items()):
+            return self._spell(tag)
+        for known, text in self._written.items():  # person for B-person and I-person
+            if known[2:] == tag[2:] and text == self._spell(tag[2:]):
+                return text
+        raise ValueError(f"{self._path} has no {tag} anywhere, so how it writes one is not known")
