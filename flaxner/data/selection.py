@@ -92,7 +92,12 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     if len(set(part.tolist())) < len(shares):
         many = f"{len({sentence.words for sentence in train})} different sentences"
         if settings.in_documents:
-            many = f"{len(_documents(train.sentences))} documents, which stay whole"
+            count = len(_documents(train.sentences))
+            many = (
+                f"{count} document{'s' * (count > 1)}, and --context document keeps documents whole"
+            )
+            if train.unmarked:
+                many += " (nothing marks documents in it)"
         raise ValueError(f"{flag} cannot divide {train.source}: it has {many}")
     if folds and not settings.fold:
         return dict(corpora)
