@@ -92,10 +92,9 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     if len(set(part.tolist())) < len(shares):
         many = f"{len({sentence.words for sentence in train})} different sentences"
         if settings.in_documents:
-            count = len(_documents(train.sentences))
-            many = (
-                f"{count} document{'s' * (count > 1)}, and --context document keeps documents whole"
-            )
+            number = len(_documents(train.sentences))
+            kept = "and --context document keeps documents whole"
+            many = f"{number} document{'s' * (number > 1)}, {kept}"
             if train.unmarked:
                 many += " (nothing marks documents in it)"
         raise ValueError(f"{flag} cannot divide {train.source}: it has {many}")
