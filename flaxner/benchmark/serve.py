@@ -23,6 +23,9 @@ STRATEGY = "simple"  # the same entities from both
 JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
 START = 180.0  # seconds that a server may take to be ready
 TIMEOUT = 120.0  # seconds that an answer may take: slow is measured, not refused
+SETTLED = 1.0  # seconds after the load, for what is still on its way
+CPU, PASSES = "process_cpu_seconds_total", "flaxner_passes_total"
+REQUESTS = 'flaxner_requests_total{route="/ner",status="200"}'
 COMPARED = 20  # texts whose entities must be the same
 HEADERS = {"Content-Type": "application/json"}
 # What wrk runs: a request for each text in turn, and its figures as JSON at the end.
@@ -178,9 +181,27 @@ def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[s
     url = f"http://127.0.0.1:{port}"
     command = ["wrk", "-t1", f"-c{connections}", "--timeout", "60s", "-s", str(script)]
     subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
+    before = _counted(port)
     done = subprocess.run(
         [*command, f"-d{seconds}s", url], check=True, capture_output=True, text=True
     )
+    time.sleep(SETTLED)  # requests that wrk left are counted, too
+    after = _counted(port)
     made = json.loads(done.stdout.strip().splitlines()[-1])
     rate = made.pop("requests") / made.pop("seconds")
-    return {"requests_per_second": round(rate, 1), **{k: round(v, 2) for k, v in made.items()}}
+    spent = {name: after[name] - before[name] for name in after}
+    requests = max(1.0, spent[REQUESTS])
+    return {
+        "requests_per_second": round(rate, 1),
+        **{name: round(value, 2) for name, value in made.items()},
+        "cpu_ms_per_request": round(1000 * spent[CPU] / requests, 3),
+        "requests_per_pass": round(requests / spent[PASSES], 2) if spent[PASSES] else 1.0,
+    }
+
+
+def _counted(port: int) -> dict[str, float]:
+    """What the server's own figures say: CPU seconds, requests, passes of the model."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT) as answer:
+        lines = answer.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(values.get(name, 0)) for name in (CPU, REQUESTS, PASSES)}
