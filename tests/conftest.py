@@ -2,7 +2,8 @@
 
 Compiling is most of what the suite costs. All its processes share one cache on disk, and machine
 code is generated without LLVM's optimisations: the program is the same down to XLA's own. Modules
-that compare numbers in the last places are marked `real_program` and compile as users do.
+that compare with torch in the last places are marked `real_program` and compile as users do, and
+so do all when the slow tests run.
 """
 
 import os
@@ -32,14 +33,36 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def pytest_configure(config):
+    """The long run, `-m slow`, tests what users run."""
+    # Once more for JAX itself: a plugin may have imported it before its environment was set.
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _optimise("not slow" not in config.option.markexpr)
+
+
+# The files that take longest start first: the last one to end is then a short one.
+LONG = (
+    *("families_training", "step", "families", "training", "nothing_lost", "faults", "packing"),
+    *("data_options", "preflight", "families_road", "processes", "crf_run", "document_run"),
+    *("publishing", "embeddings", "concurrency", "loss_options", "pipeline", "hostile"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    order = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def machine_code(request):
     """Optimised for the modules marked `real_program`, and none of another module's is reused."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     real = request.node.get_closest_marker("real_program") is not None
-    if real:
+    if real and before:
         _optimise(True)
     yield
-    if real:
+    if real and before:
         _optimise(False)
 
 

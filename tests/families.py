@@ -15,6 +15,7 @@ import pytest
 
 from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.compute import Compute
+from flaxner.models.modernbert.config import FULL, SLIDING
 from flaxner.models.network import Model
 from flaxner.models.tensors import WeightNames, from_hf
 from tests.tiny import SIZES
@@ -124,6 +125,23 @@ def apply(model: Model, params: Fields, inputs: Mapping[str, np.ndarray], **more
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
     return model.apply(params, ids, mask, positions, inputs.get("token_type_ids"), **more)
+
+
+def packed_beside_alone(model: Model, params: Fields, sizes: tuple[int, int]) -> tuple[Any, Any]:
+    """The logits of two segments packed into a row, and those of each in a row of its own."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(1, model.config.vocab_size, (1, sum(sizes))).astype(np.int32)
+    marks = np.repeat([1, 2], sizes)[None].astype(np.int32)
+    places = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])[None]
+    packed = model.apply(params, ids, marks, places)
+    alone = []
+    for number in (1, 2):  # as long as the packed row, so that all is compiled once
+        own = marks[0] == number
+        row = np.zeros((3, *ids.shape), np.int32)
+        for line, values in zip(row, (ids, np.ones_like(ids), places), strict=True):
+            line[0, : own.sum()] = values[0, own]
+        alone.append(model.apply(params, *row)[:, : own.sum()])
+    return np.asarray(packed), np.concatenate(alone, axis=1)
 
 
 def torch_inputs(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -249,7 +267,7 @@ DEBERTA_VARIANTS = {
     "plain": {},
     "deep": {"num_hidden_layers": 5},
     "c2p alone": {"pos_att_type": ["c2p"]},
-    "p2c alone, few distances": {"pos_att_type": ["p2c"], "max_relative_positions": 6},
+    "p2c alone, few distances": {"pos_att_type": "p2c", "max_relative_positions": 6},
     "positions, types": {"position_biased_input": True, "type_vocab_size": 2},
     "no relative attention": {"relative_attention": False},
 }
@@ -257,9 +275,13 @@ DEBERTA_V2_VARIANTS = {
     "plain": {},
     "deep": {"num_hidden_layers": 5},
     "own projections": {"share_att_key": False},
+    "c2p alone": {"share_att_key": False, "pos_att_type": ["c2p"]},
     "no buckets": {"position_buckets": -1, "max_relative_positions": 9},
+    "no norm of the table": {"position_buckets": -1, "norm_rel_ebd": "none"},
     "convolution": {"conv_kernel_size": 3, "conv_act": "gelu"},
+    "wide convolution": {"conv_kernel_size": 5},
     "narrow embeddings": {"embedding_size": 20, "type_vocab_size": 2},
+    "no relative attention": {"relative_attention": False},
 }
 
 
@@ -286,6 +308,14 @@ MODERN_VARIANTS = {
     "plain": {},
     "deep": {"num_hidden_layers": 7},
     "biases": dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True),
+    "other kinds of layers": {
+        "layer_types": [FULL, SLIDING, FULL, FULL],
+        "rope_parameters": {
+            FULL: {"rope_type": "default", "rope_theta": 1000.0},
+            SLIDING: {"rope_type": "default", "rope_theta": 50.0},
+        },
+    },
+    "old names": {"global_attn_every_n_layers": 2, "global_rope_theta": 300.0},
     "activations": {"hidden_activation": "silu", "classifier_activation": "tanh"},
 }
 

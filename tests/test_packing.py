@@ -21,8 +21,6 @@ from tests.families import each_network
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
 
-pytestmark = pytest.mark.real_program
-
 LENGTHS = st.lists(st.integers(3, 40), max_size=60)
 
 
@@ -109,7 +107,7 @@ def by_word(rows, logits):
 @settings(max_examples=8, deadline=None)
 @given(
     lengths=st.lists(st.integers(3, 20), min_size=1, max_size=9),
-    row_length=st.sampled_from([20, 31, 48]),
+    row_length=st.sampled_from([31, 48]),
     seed=st.integers(0, 1000),
 )
 def test_packed_equals_unpacked(family, lengths, row_length, seed):
@@ -119,7 +117,7 @@ def test_packed_equals_unpacked(family, lengths, row_length, seed):
     params = model.init(seed)
     # As many rows in every example: one compilation for each row length.
     packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length, 9)
-    single = fill_rows(segments, [[i] for i in range(len(segments))], 20, 9)
+    single = fill_rows(segments, [[i] for i in range(len(segments))], 31, 9)
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
     loss_b, logits_b, gradient_b = loss_and_gradient(model, params, single)
     assert_close("packing", by_word(packed, logits_a), by_word(single, logits_b))
@@ -142,8 +140,8 @@ def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
     segments = align(corpus, tokenizer, LabelScheme.from_types(["PER"]), max_length)
     model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=3, initializer_range=0.2))
     params = model.init(seed)
-    packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24, 32)
-    # As many rows in every example: one compilation of each operation.
+    # As many rows in every example: one compilation.
+    packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24, 48)
     single = fill_rows(segments, [[i] for i in range(len(segments))], 24, 48)
     assert sorted(packed.words[packed.words >= 0].tolist()) == list(range(sum(sizes)))
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
@@ -180,8 +178,8 @@ def test_no_gradient_between_segments(family):
 @each_network
 def test_empty_rows_give_no_nan(family):
     segments = random_segments(np.random.default_rng(0), [5])
-    model = family.model()
-    rows = fill_rows(segments, [[0]], 16, 3)
+    model = family.model(initializer_range=0.2)
+    rows = fill_rows(segments, [[0]], 31, 9)  # compiled above
     loss, logits, gradient = loss_and_gradient(model, model.init(0), rows)
     assert np.isfinite(loss)
     assert np.isfinite(logits).all()

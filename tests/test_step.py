@@ -18,25 +18,23 @@ from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_ste
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 
-pytestmark = pytest.mark.real_program
-
 STEPS = 20
 
 
 @functools.cache
-def run(devices=1, fsdp=1, accumulate=1, steps=STEPS, compute=None, **config):
+def run(devices=1, fsdp=1, accumulate=1, compute=None, **config):
     """Parameters and metrics after some steps on so many devices."""
     model = Model(tiny_config(initializer_range=0.1, **config), compute or Compute())
     mesh = make_mesh(fsdp, jax.devices()[:devices])
     lengths = np.random.default_rng(3).integers(3, 20, 64)
     segments = random_segments(np.random.default_rng(4), lengths)
     batches = TrainBatches(segments, 16, 24, 5, 0, multiple=devices * accumulate)
-    schedule = linear_schedule(1e-3, steps, 0.1)
+    schedule = linear_schedule(1e-3, STEPS, 0.1)
     optimizer = make_optimizer(schedule)
     made = make_steps(model, Softmax(), optimizer, schedule, mesh, seed=0, accumulate=accumulate)
     state = init_state(model.init(0), optimizer, mesh)
     history = []
-    for step in range(steps):
+    for step in range(STEPS):
         rows = batches.at(step)
         batch = place_batch({n: getattr(rows, n) for n in (*INPUTS, "labels")}, mesh)
         state, metrics = made.train(state, batch)
@@ -60,7 +58,7 @@ def test_eight_devices_equal_one(devices, fsdp):
 
 
 def test_fsdp_shards_parameters_and_moments():
-    state, _, _ = run(8, fsdp=4, steps=1)
+    state, _, _ = run(8, 4)
     path = "layers/0/intermediate/kernel"
     kernel = state.params[path]
     assert kernel.addressable_shards[0].data.size == kernel.size // 4
@@ -104,16 +102,16 @@ def test_training_lowers_the_loss_and_reports():
 
 
 def test_dropout_differs_by_step_and_repeats_by_seed():
-    first, a, _ = run(steps=4)
-    again, b, _ = run.__wrapped__(steps=4)
+    first, a, _ = run()
+    again, b, _ = run.__wrapped__()
     assert_close("exact", host(first.params), host(again.params))
     assert a[0]["loss"] == b[0]["loss"]
-    quiet = run(1, steps=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)[1]
+    quiet = run(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)[1]
     assert quiet[0]["loss"] != a[0]["loss"]
 
 
 def test_predict_labels_every_position():
-    state, _, made = run(1, steps=1)
+    state, _, made = run()
     segments = random_segments(np.random.default_rng(0), [9, 5])
     from flaxner.training.prediction import predict_labels
 

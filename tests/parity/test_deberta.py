@@ -1,156 +1,91 @@
 """What is DeBERTa's own: disentangled attention, relative positions, the convolution."""
 
 import dataclasses
+import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
 from flaxner.models.deberta.distances import by_columns, log_buckets, relative_rows
 from flaxner.models.deberta.relative import RelativeTable
+from flaxner.models.layers.blocks import norm
 from flaxner.models.layers.compute import Compute
-from flaxner.models.network import Model
-from flaxner.models.tensors import from_hf
 from tests.compare import assert_close, scaled_close
+from tests.families import FAMILIES, packed_beside_alone
 
 torch = pytest.importorskip("torch")
 
-from transformers import AutoConfig, AutoModelForTokenClassification  # noqa: E402
-
 pytestmark = pytest.mark.real_program
-
-SIZES = {
-    "vocab_size": 99,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "type_vocab_size": 0,
-    "relative_attention": True,
-    "position_biased_input": False,
-    "pos_att_type": ["p2c", "c2p"],
-    "num_labels": 5,
-}
-V3 = {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True}
-VARIANTS = {
-    ("deberta", "plain"): {},
-    ("deberta", "c2p alone"): {"pos_att_type": ["c2p"]},
-    ("deberta", "p2c alone, few distances"): {"pos_att_type": "p2c", "max_relative_positions": 6},
-    ("deberta", "positions, types"): {"position_biased_input": True, "type_vocab_size": 2},
-    ("deberta", "no relative attention"): {"relative_attention": False},
-    ("deberta-v2", "version 3"): V3,
-    ("deberta-v2", "own projections"): V3 | {"share_att_key": False},
-    ("deberta-v2", "no buckets"): {"share_att_key": True, "max_relative_positions": 9},
-    ("deberta-v2", "c2p alone"): V3 | {"share_att_key": False, "pos_att_type": ["c2p"]},
-    ("deberta-v2", "convolution"): V3 | {"conv_kernel_size": 3, "conv_act": "gelu"},
-    ("deberta-v2", "wide convolution"): V3 | {"conv_kernel_size": 5},
-    ("deberta-v2", "narrow embeddings"): V3 | {"embedding_size": 20, "type_vocab_size": 2},
-    ("deberta-v2", "no relative attention"): {"relative_attention": False},
-}
-
-
-def pair(kind, **changes):
-    """The same random model in torch and here, its weights away from trivial values."""
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**SIZES, **changes})
-    theirs = AutoModelForTokenClassification.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.mul_(3)
-            if parameter.ndim == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-    ours = Model.from_fields(config.to_dict())
-    tensors = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    shapes = {path: leaf.shape for path, leaf in ours.shapes.items()}
-    return theirs, ours, from_hf(tensors, ours.rules, shapes, source="torch")
-
-
-@pytest.mark.parametrize(("kind", "name"), VARIANTS)
-def test_every_layer_equals_torch(kind, name):
-    theirs, ours, params = pair(kind, **VARIANTS[kind, name])
-    ids = np.random.default_rng(0).integers(1, 99, (2, 30)).astype(np.int32)
-    mask = np.ones_like(ids)
-    mask[1, 17:] = 0
-    with torch.no_grad():
-        there = theirs(torch.tensor(ids), torch.tensor(mask), output_hidden_states=True)
-    states = ours.bind(params).encode(ids, mask, all_layers=True)
-    here = mask == 1
-    for state, expected in zip(states, there.hidden_states, strict=True):
-        assert_close("logits", np.asarray(state)[here], expected.numpy()[here])
-    logits = ours.bind(params)(ids, mask)
-    assert_close("logits", np.asarray(logits)[here], there.logits.numpy()[here])
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("deberta", "plain"), ("deberta-v2", "wide convolution")]
+    ("kind", "changes"), [("deberta", {}), ("deberta-v2", {"conv_kernel_size": 5})]
 )
-def test_a_packed_row_gives_what_its_segments_give(kind, name):
+def test_a_packed_row_gives_what_its_segments_give(kind, changes):
     """Relative positions and the convolution end where the segment ends."""
-    _, ours, params = pair(kind, **VARIANTS[kind, name])
-    rng = np.random.default_rng(1)
-    one, two = (rng.integers(1, 99, (1, size)).astype(np.int32) for size in (13, 9))
-    row = np.concatenate([one, two], axis=1)
-    places = [np.arange(x.shape[1], dtype=np.int32)[None] for x in (one, two)]
-    marks = np.concatenate([np.full_like(one, 1), np.full_like(two, 2)], axis=1)
-    packed = ours.apply(params, row, marks, np.concatenate(places, axis=1))
-    alone = [
-        ours.apply(params, x, np.ones_like(x), p) for x, p in zip((one, two), places, strict=True)
-    ]
-    assert_close("logits", np.asarray(packed), np.concatenate(alone, axis=1))
+    _, ours, params = FAMILIES[kind].pair(initializer_range=0.06, **changes)
+    assert_close("logits", *packed_beside_alone(ours, params, (13, 9)))
 
 
 def test_the_first_layer_alone_convolves_when_layers_are_scanned():
-    _, ours, params = pair("deberta-v2", **VARIANTS["deberta-v2", "convolution"])
+    _, ours, params = FAMILIES["deberta-v2"].pair(num_hidden_layers=3, conv_kernel_size=3)
     ids = np.random.default_rng(2).integers(1, 99, (1, 12)).astype(np.int32)
     scanned = dataclasses.replace(ours, compute=Compute(scan_layers=True, remat=True))
     places = np.arange(12, dtype=np.int32)[None]
-    key = jax.random.key(1)
-    expected, got = (
-        np.asarray(m.apply(params, ids, np.ones_like(ids), places, dropout_key=key))
-        for m in (ours, scanned)
-    )
-    assert_close("logits", got, expected)
 
+    @functools.partial(jax.jit, static_argnums=0)
+    def logits(model, params):
+        return model.apply(params, ids, np.ones_like(ids), places)
 
-def gradients(ours, params, key=None):
-    """Of a sum that tells all logits apart."""
-    rng = np.random.default_rng(4)
-    ids = rng.integers(1, 99, (2, 12)).astype(np.int32)
-    weights = rng.normal(size=(2, 12, 5)).astype(np.float32)
-    places = np.tile(np.arange(12, dtype=np.int32), (2, 1))
-
-    def total(params):
-        return (ours.apply(params, ids, np.ones_like(ids), places, dropout_key=key) * weights).sum()
-
-    return jax.device_get(jax.grad(total)(params))
+    assert_close("logits", np.asarray(logits(scanned, params)), np.asarray(logits(ours, params)))
 
 
 def test_what_softmax_takes_no_notice_of_gets_no_gradient():
     """Biases that add one number to all scores of a query: noise there, and Adam learns it."""
-    _, ours, params = pair("deberta-v2", **VARIANTS["deberta-v2", "c2p alone"])
-    found = gradients(ours, params)
-    silent = {path for path, gradient in found.items() if not gradient.any()}
-    projections = ("projections/key/bias", "projections/relative_key/bias")
-    keys = {f"layers/{i}/attention/{name}" for i in range(3) for name in projections}
-    assert silent == {*keys, "relative_norm/bias"}
+    changes = {"share_att_key": False, "pos_att_type": ["c2p"], "num_hidden_layers": 1}
+    _, ours, params = FAMILIES["deberta-v2"].pair(**changes)
+    rng = np.random.default_rng(4)
+    ids, weights = rng.integers(1, 99, (2, 12)).astype(np.int32), rng.normal(size=(2, 12, 5))
+
+    def total(params):
+        return (ours.apply(params, ids, np.ones_like(ids), np.zeros_like(ids)) * weights).sum()
+
+    gradient = jax.jit(jax.grad(total))(params)
+    silent = {path for path, values in gradient.items() if not np.asarray(values).any()}
+    projections = "layers/0/attention/projections"
+    assert silent == {
+        "relative_norm/bias", f"{projections}/key/bias", f"{projections}/relative_key/bias"
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("kinds", [["c2p"], ["c2p", "p2c"]])
-def test_under_dropout_every_bias_has_its_true_gradient(kinds, monkeypatch):
-    """What dropout zeroes of the norm's bias differs by distance: softmax does take notice."""
-    changes = V3 | {"pos_att_type": kinds, "share_att_key": False, "hidden_dropout_prob": 0.4}
-    _, ours, params = pair("deberta-v2", **changes)
-    found = gradients(ours, params, jax.random.key(2))
+def test_under_dropout_the_norm_of_relative_positions_has_its_true_gradient():
+    """What dropout zeroes of its bias differs by distance: softmax does take notice."""
+    rng, D, L = np.random.default_rng(5), 8, 6
+    table_RD, query_LD, weights_LL = (
+        rng.normal(size=size).astype(np.float32) for size in ((10, D), (L, D), (L, L))
+    )
+    bias_D, rows_E = jnp.linspace(-1.0, 2.0, D), relative_rows(L, 5, -1, -1)
 
     def plain(table_RD, norm, rows_E):
         return RelativeTable(norm(table_RD), norm(table_RD), None, rows_E)
 
-    monkeypatch.setattr(RelativeTable, "of", plain)
-    expected = gradients(ours, params, jax.random.key(2))
-    assert np.abs(expected["relative_norm/bias"]).max() > 0.01
-    scaled_close("packing", found, expected)
+    def gradient(make):
+        def total(bias_D):
+            layer = norm(D, 1e-7, Compute(), nnx.Rngs(0))
+            layer.bias = nnx.Param(bias_D)
+            _, keys_ED = make(table_RD, layer, rows_E).by_distance(0.4, jax.random.key(2))
+            probs_LL = jax.nn.softmax(by_columns(query_LD @ keys_ED.T))
+            return (weights_LL * probs_LL).sum()
+
+        return np.asarray(jax.grad(total)(bias_D))
+
+    expected = gradient(plain)
+    assert np.abs(expected).max() > 0.1
+    scaled_close("packing", gradient(RelativeTable.of), expected)
 
 
 @pytest.mark.parametrize(("buckets", "far"), [(256, 512), (32, 512), (8, 64), (256, 1024)])
@@ -177,13 +112,13 @@ def test_scores_by_distance_are_laid_as_a_matrix():
 
 def test_no_array_is_gathered_by_query_and_key():
     """`transformers` gathers B x H x L x L items, forward and backward; here lines are shifted."""
-    _, ours, params = pair("deberta-v2", **V3)
+    ours = FAMILIES["deberta-v2"].model()
     ids = np.ones((2, 24), np.int32)
 
     def total(params):
         return ours.apply(params, ids, ids, np.zeros_like(ids)).sum()
 
-    text = jax.jit(jax.grad(total)).lower(params).as_text()
+    text = jax.jit(jax.grad(total)).lower(ours.shapes).as_text()
     gathers = [line for line in text.splitlines() if "stablehlo.gather" in line]
     assert gathers
     assert not [line for line in gathers if "x24x24x" in line.split("->")[-1]]
