@@ -150,7 +150,7 @@ def test_predict_keeps_documents(finished, tmp_path, capsys):
     lines = [texts[0], "-DOCSTART-", *texts[1:5], "", "-DOCSTART- -X- O", *texts[5:]]
     file = tmp_path / "texts"
     file.write_text("\n".join(lines) + "\n")
-    given = {"texts": [], "file": str(file), "model": ner, "format": "conll"}
+    given = {"texts": [], "file": str(file), "model": ner, "format": "conll", "engine": None}
     print_answers(argparse.Namespace(**given, aggregation_strategy="word", decoder="viterbi"))
     (tmp_path / "out.conll").write_text(capsys.readouterr().out)
     made = read_corpus(tmp_path / "out.conll")

@@ -34,7 +34,7 @@ def ner(folder):
 
 def answers(capsys, folder, form, *texts):
     given = {"texts": list(texts), "file": None, "model": str(folder), "format": form}
-    call = {"aggregation_strategy": "word", "decoder": "viterbi"}
+    call = {"aggregation_strategy": "word", "decoder": "viterbi", "engine": None}
     print_answers(argparse.Namespace(**given, **call))
     return capsys.readouterr().out
 

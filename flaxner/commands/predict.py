@@ -24,6 +24,11 @@ def parser(prog: str = "predict.py") -> Parser:
         choices=("crf", "viterbi", "argmax"),
         help="how words are read (default: crf of a model that has one, else viterbi)",
     )
+    flags.add_argument(
+        "--engine",
+        choices=("auto", "jax", "onnx"),
+        help="what computes: JAX, or ONNX Runtime on the CPU; an exported folder has its own",
+    )
     return flags
 
 

@@ -35,6 +35,7 @@ def print_answers(arguments: argparse.Namespace) -> None:
         arguments.model,
         aggregation_strategy=arguments.aggregation_strategy,
         decoder=arguments.decoder,
+        engine=arguments.engine,
     )
     typed = arguments.file in (None, "-") and arguments.texts == ["-"] and sys.stdin.isatty()
     marked = arguments.format == "conll"

@@ -9,7 +9,7 @@ import numpy as np
 
 from flaxner.data.packing import plan_rows
 
-ROW_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
+ROW_LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
 PACKED_LENGTH = 128  # rows that short segments are packed into
 SHORT_ROW = 64  # tokens of the rows that short segments share where any length will do
 # Attention makes a token of a row of so many positions cost twice what its products do.
@@ -41,7 +41,7 @@ def make_batches(
     """Pack segments into rows of few lengths, and rows into batches of two sizes.
 
     Segments of up to PACKED_LENGTH tokens share rows; a longer one shares the shortest row
-    that holds it with others of its kind. A request that fits one row of 32 or 64 gets that.
+    that holds it with others of its kind. A request that fits one row of 16, 32 or 64 gets that.
     """
     lengths = np.diff(starts)
     row_lengths = [n for n in ROW_LENGTHS if n < limit] + [limit]
