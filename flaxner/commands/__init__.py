@@ -35,6 +35,7 @@ COMMANDS = {
     "compare": Command("flaxner.commands.compare", "do two runs differ, or only by chance"),
     "report": Command("flaxner.commands.report", "a run's page: curves, scores, every error"),
     "audit": Command("flaxner.commands.audit", "which labels of a corpus are wrong"),
+    "sweep": Command("flaxner.commands.sweep", "the settings that train best, by Optuna"),
     "convert": Command("flaxner.commands.convert", "a run's checkpoint -> PyTorch folder -> Hub"),
     "export": Command("flaxner.commands.export", "a model as a program that needs no model code"),
     "preflight": Command("flaxner.commands.preflight", "will a run fit an accelerator, how fast"),

@@ -31,6 +31,7 @@ from flaxner.training.stopping import (
     all_finite,
     go_on,
 )
+from flaxner.training.watching import Watch, nobody
 
 
 class Keeper(Protocol):
@@ -59,6 +60,7 @@ class Loop:
       fingerprint: of settings and corpora, kept with every state.
       progress: what has been done; that of a checkpoint if the run is resumed.
       report: is told every line of metrics.jsonl, in the main process.
+      watch: is told every evaluation, and may end the run.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Loop:
         self.judge = Judge(prepared, self.program.steps, self.program.mesh)
         self.fingerprint = fingerprint(prepared, self.batches)
         self.progress = Progress()
+        self.watch: Watch = nobody
         self.report: Callable[[Mapping[str, Any]], object] = lambda _: None
         self._vote = processes.StopVote(
             self.program.mesh, lambda: interruption.requested is not None
@@ -218,6 +221,7 @@ class Loop:
             f"(precision {scores.overall_precision:.4f}, recall {scores.overall_recall:.4f})"
             + (" · best so far" if improved else "")
         )
+        self.watch(step, epoch, scores.overall_f1)
         return state, True
 
     def _check_vote(self, words_done: int) -> None:

@@ -32,14 +32,18 @@ from flaxner.training.stopping import (
     go_on,
 )
 from flaxner.training.trainer import Trainer, TrainResult
+from flaxner.training.watching import Watch, nobody
 
 
-def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
+def train(
+    config: TrainConfig, *, console: Console | None = None, watch: Watch = nobody
+) -> TrainResult:
     """Train, evaluate and export; with `cross_validation` or `seeds`, once for every one of them.
 
     Args:
       config: the settings.
       console: where progress and tables go; standard output if None.
+      watch: is told of every evaluation, and may end the run by what it raises.
 
     Returns:
       paths and scores.
@@ -59,12 +63,12 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     several = cross_validate if config.cross_validation and not config.fold else train_seeds
     if several is cross_validate or config.seeds > 1:
         hub, results = several(
-            config, console, lambda one, run, begin: _train(one, run, console, begin).results
+            config, console, lambda one, run, begin: _train(one, run, console, begin, watch).results
         )
         return TrainResult(Path(config.output_dir), hub, results)
     run = RunFolder(config.output_dir)
     refuse_others(config, run)
-    return _train(config, run, console)
+    return _train(config, run, console, watch=watch)
 
 
 def _train(
@@ -72,6 +76,7 @@ def _train(
     run: RunFolder,
     console: Console,
     begin: Callable[[], None] = lambda: None,
+    watch: Watch = nobody,
 ) -> TrainResult:
     """One model; `begin` is called when all is read and checked, before a file is written."""
     with Interruption(lambda text: console.print(text, highlight=False)) as interruption:
@@ -82,6 +87,7 @@ def _train(
             prepared = prepare(config)
             processes.on_main(lambda: _rehearse(prepared))
             trainer = Trainer(prepared, run, console, interruption)
+            trainer.loop.watch = watch
             begin()
             run.lock()
             return trainer.run_all()

@@ -1,0 +1,94 @@
+"""Which settings train best, looked for by Optuna."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shlex
+from collections.abc import Sequence
+
+from flaxner.config.command_line import Parser, path
+from flaxner.config.files import preset_names
+
+
+def parser(prog: str = "sweep.py") -> Parser:
+    """The flags."""
+    flags = Parser(
+        prog=prog,
+        description="Look for the settings that train best: Optuna proposes, validation F1 "
+        "decides; trials that are worse than most end early.",
+    )
+    flags.add_argument(
+        "space",
+        metavar="SPACE.toml",
+        type=path,
+        help="settings of the runs, and a table [space]: learning_rate = {low = 1e-5, high = 1e-3, "
+        "log = true}, batch_size = [16, 32]",
+    )
+    flags.add_argument("--trials", type=_positive, default=20, help="in all (default: 20)")
+    flags.add_argument("--preset", choices=preset_names(), help="what the settings are laid over")
+    flags.add_argument(
+        "--output-dir", type=path, default="runs/sweep", help="(default: runs/sweep)"
+    )
+    flags.add_argument("--seed", type=_natural, default=0, help="of the proposals (default: 0)")
+    flags.add_argument(
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="end trials early that are worse than most (default: yes)",
+    )
+    flags.add_argument("--resume", action="store_true", help="continue the sweep in the folder")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "sweep.py") -> int:
+    """Sweep, and say what was best."""
+    flags = parser(prog)
+    given = flags.parse_args(arguments)
+
+    def work() -> None:
+        from flaxner import terminal
+        from flaxner.sweep.space import read_space
+
+        space = read_space(given.space, given.preset)
+        if importlib.util.find_spec("optuna") is None:
+            raise ValueError("a sweep needs Optuna: pip install 'flaxner[sweep]'")
+        from flaxner.sweep.study import output_of, sweep
+
+        console = terminal.console()
+        best = sweep(
+            space,
+            given.output_dir,
+            trials=given.trials,
+            seed=given.seed,
+            prune=given.prune,
+            resume=given.resume,
+            console=console,
+            command=_again(given),
+        )
+        for line in output_of(best):
+            console.print(line, soft_wrap=True)
+
+    return flags.run(work)
+
+
+def _again(given: argparse.Namespace) -> str:
+    """The command without --resume, as its user gives it once more."""
+    words = ["python", "scripts/sweep.py", given.space, "--trials", str(given.trials)]
+    words += ["--output-dir", given.output_dir]
+    words += ["--preset", given.preset] if given.preset else []
+    words += ["--seed", str(given.seed)] if given.seed else []
+    words += [] if given.prune else ["--no-prune"]
+    return shlex.join(words)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1: got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0: got {text!r}")
+    return int(text)

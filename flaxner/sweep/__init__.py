@@ -1,0 +1,1 @@
+"""Sweeps: which settings train best, looked for by Optuna."""

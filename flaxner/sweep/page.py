@@ -1,0 +1,87 @@
+"""The page of a sweep: its trials in a table, and Optuna's own plots."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import optuna
+
+from flaxner import templates
+from flaxner.sweep.folder import SweepFolder
+
+COMPLETE = optuna.trial.TrialState.COMPLETE
+
+
+def page(study: optuna.Study, folder: SweepFolder) -> str:
+    """sweep.html, which needs nothing but itself.
+
+    Args:
+      study: with a trial at least that has ended with a score.
+      folder: of the sweep.
+    """
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    best, names = study.best_trial, list(study.user_attrs["sweep"]["space"])
+    order = sorted(trials, key=lambda t: (t.state != COMPLETE, -(t.value or 0.0), t.number))
+    rows = [
+        {
+            "number": trial.number,
+            "state": trial.state.name.lower(),
+            "f1": trial.value if trial.state == COMPLETE else None,
+            "last": trial.intermediate_values.get(trial.last_step or -1),
+            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "values": [_shown(trial.params.get(name)) for name in names],
+            "why": trial.user_attrs.get("why", ""),
+        }
+        for trial in order
+    ]
+    figures = list(_figures(study))
+    return templates.html(
+        "sweep.html.jinja",
+        title=folder.path.name,
+        best=best,
+        best_values=[(name, _shown(best.params[name])) for name in names],
+        best_folder=folder.trial(best.number).path.name,
+        names=names,
+        rows=rows,
+        figures=figures,
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _figures(study: optuna.Study) -> Iterator[tuple[str, str]]:
+    """(title, PNG in base64) of Optuna's plots; none without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    importance = optuna.importance.PedAnovaImportanceEvaluator()
+    wanted: list[tuple[str, Callable[[], Any]]] = [
+        ("F1, trial by trial", lambda: plots.plot_optimization_history(study)),
+        ("What matters", lambda: plots.plot_param_importances(study, evaluator=importance)),
+        ("Each setting by itself", lambda: plots.plot_slice(study)),
+        ("All settings together", lambda: plots.plot_parallel_coordinate(study)),
+        (
+            "Validation F1 on the way (1,000 is one pass)",
+            lambda: plots.plot_intermediate_values(study),
+        ),
+    ]
+    for title, plot in wanted:
+        try:
+            axes = plot()
+        except (ValueError, RuntimeError, ZeroDivisionError):
+            continue  # too few trials for it, or all alike
+        figure = getattr(axes, "flat", [axes])[0].figure
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        pyplot.close(figure)
+        yield title, base64.b64encode(buffer.getvalue()).decode()

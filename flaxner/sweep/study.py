@@ -1,0 +1,266 @@
+"""The trials of a sweep: Optuna proposes settings, a run says what they are worth.
+
+TPE (Bergstra et al. 2011) proposes; the median rule ends a trial whose validation F1 is below the
+median of the others' after as many passes. What a trial is given depends on the sweep's seed, its
+number and the trials before it alone, so a sweep that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from rich.console import Console
+
+from flaxner.config.train import TrainConfig
+from flaxner.devices import processes
+from flaxner.sweep.folder import SweepFolder
+from flaxner.sweep.page import page
+from flaxner.sweep.space import Choice, Space
+from flaxner.training.preparation import prepare
+from flaxner.training.run import train
+from flaxner.training.stopping import RunStopped
+
+STARTUP = 8  # trials drawn at random before TPE learns from them
+PRUNES_AFTER = 4  # trials that have ended before one is cut short
+WHY = "why"  # user attribute of a trial that failed
+States = optuna.trial.TrialState
+
+
+class Sweep:
+    """A sweep in a folder.
+
+    Args of the constructor:
+      space: what to look through.
+      folder: where.
+      seed: of the proposals.
+      prune: end trials early that are worse than most.
+      console: where progress goes.
+      command: how the user continues it.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        folder: SweepFolder,
+        *,
+        seed: int = 0,
+        prune: bool = True,
+        console: Console,
+        command: str = "",
+    ) -> None:
+        self.space, self.folder, self.seed, self.prune = space, folder, seed, prune
+        self.console = console
+        self._command = command or (
+            f"python scripts/sweep.py SPACE.toml --output-dir {shlex.quote(str(folder.path))}"
+        )
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def run(self, trials: int, *, resume: bool = False) -> dict[str, Any]:
+        """Train until so many trials have ended, those of earlier sessions counted.
+
+        Returns:
+          "best_trial", its "f1" and "values", "hub_dir", "best_toml" and "page".
+
+        Raises:
+          ValueError: corpora, model or folder do not fit; no trial could be trained to its end.
+          RunStopped: a signal came; the folder goes on with `resume`.
+        """
+        if processes.expects_others(os.environ):
+            raise ValueError("a sweep runs in one process: start it without a launcher of several")
+        self.folder.open(resume=resume)
+        try:
+            study = self._study()
+            if not _ended(study):
+                self._check()
+            self._tidy(study)
+            while len(_ended(study)) < trials:
+                self._trial(study, trials)
+                self._tidy(study)
+            return self._finish(study)
+        except KeyboardInterrupt as error:
+            raise RunStopped(f"stopped; go on with: {self._again()}") from error
+        finally:
+            self.folder.close()
+
+    def _study(self) -> optuna.Study:
+        """The study in the journal, or a new one."""
+        backend = JournalFileBackend(str(self.folder.journal))
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNES_AFTER)
+        study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name="flaxner",
+            direction="maximize",
+            pruner=pruner if self.prune else optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+        now = json.loads(json.dumps(self.space.described() | {"seed": self.seed}))
+        there = study.user_attrs.get("sweep")
+        if there is None:
+            study.set_user_attr("sweep", now)
+        elif there != now:
+            raise ValueError(f"cannot resume {self.folder.path}: {_difference(there, now)}")
+        return study
+
+    def _check(self) -> None:
+        """What no trial could be trained with is found before the first."""
+        prepared = prepare(self._config(self.space.first(), 0))
+        if "validation" not in prepared.corpora:
+            raise ValueError(
+                "a sweep compares trials by their validation F1: give validation_file or held_out"
+            )
+        for line in prepared.warnings:
+            self.console.print(line)
+
+    def _config(self, values: Mapping[str, Any], number: int) -> TrainConfig:
+        """The settings of a trial; a test file is left for the end, when all is chosen."""
+        run = self.folder.trial(number)
+        changes = {"output_dir": str(run.path), "test_file": None}
+        return self.space.config(values, **changes, resume=run.config.is_file())
+
+    def _trial(self, study: optuna.Study, trials: int) -> None:
+        """Begin a trial, or continue the one that was stopped."""
+        running = study.get_trials(deepcopy=False, states=(States.RUNNING,))
+        number = running[0].number if running else len(study.get_trials(deepcopy=False))
+        entropy = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=int(entropy))
+        trial = optuna.Trial(study, running[0]._trial_id) if running else study.ask()
+        values = {name: _suggest(trial, name, d) for name, d in self.space.dimensions.items()}
+        shown = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+        self.console.print(f"trial {number} ({len(_ended(study)) + 1} of {trials}): {shown}")
+        try:
+            config = self._config(values, number)
+            result = train(config, console=Console(quiet=True), watch=self._watch(trial))
+        except optuna.TrialPruned:
+            study.tell(trial, state=States.PRUNED)
+            self.console.print("  below the median: ended early")
+        except RunStopped as stop:
+            reason = str(stop).split(";")[0]
+            again = f"{reason} in trial {number}; go on with: {self._again()}"
+            raise RunStopped(again, stop.code, at_once=stop.at_once) from stop
+        except ValueError as error:  # settings that do not fit each other; a loss without end
+            trial.set_user_attr(WHY, str(error))
+            study.tell(trial, state=States.FAIL)
+            self.console.print(f"  failed: {error}")
+        else:
+            f1 = result.results["validation"]["overall_f1"]
+            study.tell(trial, f1)
+            best = study.best_trial.number == number
+            self.console.print(f"  F1 {f1:.4f}" + (" · best so far" if best else ""))
+
+    def _watch(self, trial: optuna.Trial) -> Any:
+        """Tells Optuna of every evaluation, and the run if it is to end."""
+        known = trial.storage.get_trial(trial._trial_id).intermediate_values
+
+        def hear(step: int, epoch: float, f1: float) -> None:
+            passes = round(1000 * epoch)  # comparable, whatever the batch size
+            if passes not in known:  # a session before this one may have told it
+                trial.report(f1, passes)
+            self.console.print(f"  epoch {epoch:.2f} · validation F1 {f1:.4f}")
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        return hear
+
+    def _again(self) -> str:
+        return f"{self._command} --resume"
+
+    def _tidy(self, study: optuna.Study) -> None:
+        """Keep the weights of the best trial alone."""
+        ended = _ended(study)
+        scored = [trial for trial in ended if trial.state == States.COMPLETE]
+        best = study.best_trial if scored else None
+        for trial in ended:
+            if best is None or trial.number != best.number:
+                self.folder.drop_weights(trial.number)
+        if best is not None:
+            output = {"output_dir": str(self.folder.path / "best")}
+            self.folder.write(self.folder.best, self.space.config(best.params, **output).to_toml())
+
+    def _finish(self, study: optuna.Study) -> dict[str, Any]:
+        ended = _ended(study)
+        if not any(trial.state == States.COMPLETE for trial in ended):
+            why = next((t.user_attrs[WHY] for t in reversed(ended) if WHY in t.user_attrs), "")
+            raise ValueError(f"none of {len(ended)} trials could be trained to its end: {why}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.folder.write(self.folder.page, page(study, self.folder))
+        best = study.best_trial
+        return {
+            "best_trial": best.number,
+            "f1": best.value,
+            "values": best.params,
+            "hub_dir": self.folder.trial(best.number).hub,
+            "best_toml": self.folder.best,
+            "page": self.folder.page,
+        }
+
+
+def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: Any) -> Any:
+    if isinstance(dimension, Choice):
+        return trial.suggest_categorical(name, dimension.values)
+    low, high, log, step = dimension.low, dimension.high, dimension.log, dimension.step
+    if dimension.whole:
+        return trial.suggest_int(name, int(low), int(high), log=log, step=int(step or 1))
+    return trial.suggest_float(name, low, high, log=log, step=step)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing in which two descriptions of a sweep differ."""
+    if there.get("seed") != now["seed"]:
+        return f"the seed differs: {there.get('seed')} there, {now['seed']} now"
+    for part in ("space", "settings"):
+        for name in {**there[part], **now[part]}:
+            old, new = there[part].get(name), now[part].get(name)
+            if old != new:
+                return f"{name} differs: {old!r} there, {new!r} now"
+    return "the space differs"
+
+
+def output_of(best: Mapping[str, Any]) -> list[str]:
+    """What a user does next, in lines."""
+    values = ", ".join(f"{name} {_short(value)}" for name, value in best["values"].items())
+    return [
+        f"best: trial {best['best_trial']}, validation F1 {best['f1']:.4f}: {values}",
+        f"its model: {best['hub_dir']}; all trials: {best['page']}",
+        f"train with it: python scripts/train.py --config {shlex.quote(str(best['best_toml']))}",
+    ]
+
+
+def sweep(
+    space: Space,
+    output_dir: str | Path,
+    *,
+    trials: int = 20,
+    seed: int = 0,
+    prune: bool = True,
+    resume: bool = False,
+    console: Console | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Look through a space; see `Sweep`."""
+    found = Sweep(
+        space,
+        SweepFolder(output_dir),
+        seed=seed,
+        prune=prune,
+        console=console or Console(quiet=True),
+        command=command,
+    )
+    return found.run(trials, resume=resume)

@@ -1,0 +1,8 @@
+"""The settings that train best, looked for by Optuna: `python scripts/sweep.py --help`."""
+
+import sys
+
+from flaxner.commands.sweep import main
+
+if __name__ == "__main__":
+    sys.exit(main())
