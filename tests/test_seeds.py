@@ -54,6 +54,7 @@ def test_the_whole_tells_mean_deviation_and_each_seed(seeds):
     result, told = seeds
     out = result.output_dir
     summary = json.loads((out / "results.json").read_text())
+    assert "runs side by side" in (out / "report.html").read_text()
     assert summary == result.results
     assert summary["seeds"] == [3, 4]
     own = [json.loads((out / f"seed-{s}" / "results.json").read_text()) for s in (3, 4)]

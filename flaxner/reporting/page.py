@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,24 @@ def _compared(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows = [(title, name, [own.get((title, name)) for own in found]) for title, name in keys]
         tables.append({"split": split, "rows": rows})
     return tables
+
+
+def write_page(run: RunFolder, records: Callable[[], Sequence[RunRecord]]) -> list[str]:
+    """Write the page of a run that ends; a fault in it is one sentence and never its end.
+
+    Args:
+      run: the folder, whose lock is held.
+      records: makes what the page is about.
+
+    Returns:
+      the sentence, or nothing.
+    """
+    try:
+        run.write_report(page(records()))
+    except Exception as error:  # whatever it is, the model is trained and its scores are known
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [f"{run.report} could not be written ({reason}); scripts/report.py tries again"]
+    return []
 
 
 def write_reports(folders: Sequence[str | Path], output: str | Path | None = None) -> Path:

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
+from flaxner.reporting.page import write_page
+from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
 from flaxner.training.preparation import sources
@@ -75,10 +77,12 @@ class Whole:
         return results
 
     def end(self, summary: dict[str, Any]) -> list[str]:
-        """Write results.json; gives what is kept of a run that was replaced, in sentences."""
+        """Write the page and results.json; gives what is to be said of the folder, in sentences."""
+        said = []
         if processes.is_main():
+            said = write_page(self.run, lambda: read_runs(self.run.path))
             self.run.write_results(summary)
-        return self.run.ended()
+        return [*said, *self.run.ended()]
 
 
 def refuse_others(config: TrainConfig, run: RunFolder, members: Sequence[Member] = ()) -> None:

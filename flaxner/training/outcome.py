@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from flaxner.models.crf import NAME as CRF
 from flaxner.publishing.history import write_history
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.publishing.model_card import model_card, versions
-from flaxner.reporting.page import page
+from flaxner.reporting.page import write_page
 from flaxner.reporting.record import RunRecord, read_metrics
 from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
@@ -199,26 +199,18 @@ def write(
     )
     said += write_page(
         run,
-        lambda: RunRecord(
-            run.path,
-            prepared.config,
-            read_metrics(run.metrics),
-            results,
-            predictions,
-            {split: answer.scores for split, answer in answers.items()},
-            prepared.scheme,
-            surfaces(prepared.corpora["train"].sentences),
-        ),
+        lambda: [
+            RunRecord(
+                run.path,
+                config,
+                read_metrics(run.metrics),
+                results,
+                predictions,
+                {split: answer.scores for split, answer in answers.items()},
+                prepared.scheme,
+                surfaces(prepared.corpora["train"].sentences),
+            )
+        ],
     )
     run.write_results(results)
     return said
-
-
-def write_page(run: RunFolder, record: Callable[[], RunRecord]) -> list[str]:
-    """Write report.html; a fault in it is one sentence and never the end of a run."""
-    try:
-        run.write_report(page([record()]))
-    except Exception as error:  # whatever it is, the model is trained and its scores are known
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [f"{run.report} could not be written ({reason}); scripts/report.py tries again"]
-    return []
