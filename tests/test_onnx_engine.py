@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -264,3 +265,19 @@ def test_a_changed_tokenizer_is_read_anew(tmp_path, monkeypatch):
     fields = json.loads(settings.read_text())
     settings.write_text(json.dumps(fields | {"model_max_length": 33}))
     assert (before == 33, open_tokenizer(folder).model_max_length) == (False, 33)
+
+
+def test_onnx_runtime_keeps_what_it_sees_to_itself(tmp_path):
+    """Imported plainly it writes a database of usage into the user's cache, and sends it."""
+    code = (
+        "from flaxner.inference.onnx_runtime import onnxruntime; import os, sys; onnxruntime(); "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | home
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
+    assert done.stderr == ""
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]

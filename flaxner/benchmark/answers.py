@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxner.inference.onnx_runtime import onnxruntime
+
 STRATEGY = {"aggregation_strategy": "simple"}
 BARE = "ONNX Runtime"  # begins the names of bare forward passes
 SORTED = 32  # texts of their batches, sorted by length
@@ -111,11 +113,10 @@ def _bare(model: Path, texts: list[str]) -> dict[str, Contender]:
 
 
 def _session(file: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def _runs(session: Any, read: list[list[int]]) -> Contender:

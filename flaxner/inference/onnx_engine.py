@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.inference.rows import PackedBatch, fitted_batches
 
 PACKAGE = "onnxruntime"
@@ -69,14 +70,13 @@ class OnnxEngine:
 
     def __init__(self, program: Path, labels: int) -> None:
         require()
-        import onnxruntime
-
+        runtime = onnxruntime()
         self.devices = (HostDevice(),)
-        options = onnxruntime.SessionOptions()
+        options = runtime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = cores()
         try:
-            self._session = onnxruntime.InferenceSession(
+            self._session = runtime.InferenceSession(
                 str(program), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # of many kinds, with C++ behind them

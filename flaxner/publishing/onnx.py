@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxner.inference.onnx_runtime import onnxruntime
+
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 ONNX = "onnx/model.onnx"
 QUANTIZED = "onnx/model_quantized.onnx"
@@ -81,6 +83,7 @@ def write_quantized(file: Path) -> Path:
     Returns:
       the file.
     """
+    onnxruntime()  # before a part of it is imported
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = file.with_name(Path(QUANTIZED).name)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from flaxner.data.tokenizer import load_tokenizer
+from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.models import crf
 from flaxner.models.network import Model
 
@@ -152,9 +153,7 @@ def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
 
 def in_onnx_runtime(file: Path) -> Callable[[PaddedBatch], np.ndarray]:
     """The logits of an ONNX graph."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = {item.name for item in session.get_inputs()}
 
     def answer(batch: PaddedBatch) -> np.ndarray:
