@@ -10,6 +10,7 @@ import pytest
 from flaxner.config.command_line import parse_train_config
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import read_corpus
 from flaxner.data.sources import read_sources
 from flaxner.training.preparation import load_corpora
 from tests.conll import sentences, write_conll
@@ -96,3 +97,12 @@ def test_evaluate_takes_the_flags_of_the_readers(files):
     )
     assert done.returncode == 2
     assert done.stderr.endswith("there is no column 'nope'; there are tokens, ner_tags\n")
+
+
+def test_the_embedded_corpus_is_read_wherever_a_data_set_is():
+    """`evaluate.py --dataset flaxner:embedded --split test` on a model of the quick start."""
+    trained = read_sources(TrainConfig(dataset="flaxner:embedded"))
+    for split, corpus in trained.items():
+        assert read_corpus("flaxner:embedded", split).sentences == corpus.sentences
+    with pytest.raises(ValueError, match="flaxner:embedded has no split 'dev'; it has train, val"):
+        read_corpus("flaxner:embedded", "dev")

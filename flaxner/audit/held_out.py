@@ -14,7 +14,7 @@ from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, read_corpus
 from flaxner.data.selection import retyped
-from flaxner.data.sources import EMBEDDED, embedded_corpus, read_options, read_sources
+from flaxner.data.sources import read_options, read_sources
 from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.reporting.record import RunRecord, read_runs
@@ -103,10 +103,7 @@ def _sources(config: TrainConfig, split: str) -> list[Corpus]:
     if each(config.dataset) and (split == "train" or not files):
         alone = config.replace(train_file=None, validation_file=None, test_file=None)
         for name in each(config.dataset):
-            if name == EMBEDDED:
-                corpora.append(embedded_corpus(split))
-            else:
-                corpora.append(read_sources(alone.replace(dataset=name))[split])
+            corpora.append(read_sources(alone.replace(dataset=name))[split])
     renamed = renamings(config.map_types)
     if renamed or config.drop_types:
         corpora = [retyped(corpus, renamed, config.drop_types) for corpus in corpora]

@@ -12,6 +12,7 @@ from flaxner.data.readers.hub_data import read_splits
 from flaxner.data.sentence import Sentence
 from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
 
+EMBEDDED = "flaxner:embedded"  # the name of the corpus that the package generates
 MOST_TYPES = 5_000
 LONGEST_WORD = 10_000  # characters
 SUFFIXES = frozenset(
@@ -84,7 +85,7 @@ def read_corpus(
     """Read a corpus: a file of any format of `READERS`, or a split of a data set.
 
     Args:
-      source: a file, a folder of `datasets`, or a name on the Hub.
+      source: a file, a folder of `datasets`, a name on the Hub, or EMBEDDED.
       split: of a data set.
       options: what is not to be guessed.
 
@@ -104,16 +105,28 @@ def read_corpus(
 def read_dataset(
     name: str, splits: Sequence[str], options: ReadOptions | None = None
 ) -> dict[str, Corpus]:
-    """Those of the splits that a data set of the Hub, or a folder of `datasets`, has.
+    """Those of the splits that a data set of the Hub, a folder of `datasets` or EMBEDDED has.
 
     Raises:
       ValueError: it cannot be read, or has none of them.
     """
+    if name == EMBEDDED:
+        return {split: _embedded(split) for split in splits}
     found = read_splits(name, options or ReadOptions(), splits)
     return {
         split: assemble(raws, f"{name} ({split})", notes, "datasets")
         for split, (raws, notes) in found.items()
     }
+
+
+def _embedded(split: str) -> Corpus:
+    from flaxner.data import embedded as sample
+
+    if split not in sample.SIZES:
+        raise ValueError(f"{EMBEDDED} has no split {split!r}; it has {', '.join(sample.SIZES)}")
+    sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
+    source = f"{EMBEDDED} ({split})"
+    return Corpus(sentences, source, "IOB2", 0, unmarked=(source,))
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:

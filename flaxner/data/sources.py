@@ -7,10 +7,9 @@ from pathlib import Path
 
 from flaxner.config.fields import Several, each
 from flaxner.config.train import SPLITS, TrainConfig
-from flaxner.data.corpus import Corpus, Sentence, join, read_corpus, read_dataset
+from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset
 from flaxner.data.readers import READING, ReadOptions
 
-EMBEDDED = "flaxner:embedded"
 OF_DATA_SETS = ("dataset_config", "dataset_revision")  # one for all data sets, or one for each
 
 
@@ -25,7 +24,7 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     options = read_options(config)
     parts: dict[str, list[Corpus]] = {}
     for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
-        for split, corpus in _data_set(name, own).items():
+        for split, corpus in read_dataset(name, SPLITS, own).items():
             parts.setdefault(split, []).append(corpus)
     for split in SPLITS:
         files = each(getattr(config, f"{split}_file"))
@@ -63,18 +62,3 @@ def _spread(name: str, value: Several, count: int) -> list[str | None]:
             f"{len(given)} for {count} data sets"
         )
     return [item or None for item in (given * count if len(given) == 1 else given)]
-
-
-def _data_set(name: str, options: ReadOptions) -> dict[str, Corpus]:
-    if name == EMBEDDED:
-        return {split: embedded_corpus(split) for split in SPLITS}
-    return read_dataset(name, SPLITS, options)
-
-
-def embedded_corpus(split: str) -> Corpus:
-    """A split of the corpus that the package generates."""
-    from flaxner.data import embedded as sample
-
-    sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
-    source = f"{EMBEDDED} ({split})"
-    return Corpus(sentences, source, "IOB2", 0, unmarked=(source,))
