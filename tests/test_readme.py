@@ -19,6 +19,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # What a placeholder stands for; the rest is run to the letter.
 STANDS_FOR = {"M": "runs/mine/hub", "RUN": "runs/mine", "A": "runs/mine", "B": "runs/mine"}
 ELSEWHERE = {
+    "sweep.py": "trains twenty times: tests/test_sweep.py",
     "serve.py": "runs until it is stopped: tests/test_server.py",
     "--push-to-hub": "needs the Hub: here with --dry-run",
 }
