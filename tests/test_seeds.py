@@ -14,6 +14,7 @@ from flaxner.audit.held_out import read_held_out
 from flaxner.commands import console
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.comparison import read_system
+from flaxner.publishing.saved_run import SavedRun
 from flaxner.reporting.record import read_runs
 from flaxner.training.loop import Loop
 from flaxner.training.run import train
@@ -153,6 +154,13 @@ def test_a_report_shows_every_seed_and_an_audit_reads_the_published_one(seeds):
     out = seeds[0].output_dir
     assert [record.config.seed for record in read_runs(out)] == [3, 4]
     assert len(read_held_out(out)[0]) == 12 + 12
+
+
+def test_a_conversion_is_of_one_seed(seeds):
+    out, best = seeds[0].output_dir, seeds[0].results["best_seed"]
+    with pytest.raises(ValueError, match=f"holds 2 runs: name one, such as .*/seed-{best}$"):
+        SavedRun.open(out)
+    assert SavedRun.open(out / f"seed-{best}").best_step is not None
 
 
 @pytest.mark.parametrize(

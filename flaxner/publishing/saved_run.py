@@ -50,6 +50,11 @@ class SavedRun:
           ValueError: it is no run, or has no checkpoint.
         """
         run = RunFolder(folder)
+        members = run.members()
+        if members:
+            best = (run.finished() or {}).get("best_seed")
+            named = members[0] if best is None else run.path / f"seed-{best}"
+            raise ValueError(f"{folder} holds {len(members)} runs: name one, such as {named}")
         if not (run.model / "config.json").is_file():
             raise ValueError(f"{folder} is no run folder: it has no model/config.json")
         fields = read_config(run.model)
