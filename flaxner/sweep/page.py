@@ -12,6 +12,7 @@ import optuna
 from flaxner import templates
 from flaxner.sweep.folder import SweepFolder
 
+SIZE = (9.5, 4.2)  # inches, of a plot
 COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
@@ -81,6 +82,7 @@ def _figures(study: optuna.Study) -> Iterator[tuple[str, str]]:
         except (ValueError, RuntimeError, ZeroDivisionError):
             continue  # too few trials for it, or all alike
         figure = getattr(axes, "flat", [axes])[0].figure
+        figure.set_size_inches(*SIZE)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         pyplot.close(figure)
