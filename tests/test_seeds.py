@@ -16,6 +16,8 @@ from flaxner.config.train import TrainConfig
 from flaxner.evaluation.comparison import read_system
 from flaxner.publishing.saved_run import SavedRun
 from flaxner.reporting.record import read_runs
+from flaxner.runs.folder import RunFolder
+from flaxner.training import told
 from flaxner.training.loop import Loop
 from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
@@ -154,6 +156,16 @@ def test_a_report_shows_every_seed_and_an_audit_reads_the_published_one(seeds):
     out = seeds[0].output_dir
     assert [record.config.seed for record in read_runs(out)] == [3, 4]
     assert len(read_held_out(out)[0]) == 12 + 12
+
+
+def test_trackers_hear_of_seeds_as_a_group(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "five" / "seed-1")
+    run.path.mkdir(parents=True)
+    config = TrainConfig(train_file="x", output_dir=str(run.path), report_to=("wandb",))
+    monkeypatch.setattr(told, "Trackers", lambda names, session, *_: session)
+    assert told.open_trackers(config, run, print, resumed=False).group is None
+    run.restart = tmp_path / "five" / "config.toml"
+    assert told.open_trackers(config, run, print, resumed=False).group == "five"
 
 
 def test_a_conversion_is_of_one_seed(seeds):

@@ -38,11 +38,12 @@ def open_trackers(
     id_ = id_ or uuid.uuid4().hex[:16]
     run.write_trackers({"id": id_, "trackers": sorted({*known, *names})})
     folder = Path(config.output_dir).resolve()
+    one_of_many = config.fold or run.restart != run.config
     session = dataclasses.replace(
         session,
         name=f"{folder.name}-{id_[:6]}",
         id=id_,
-        group=folder.parent.name if config.fold else None,
+        group=folder.parent.name if one_of_many else None,
         settings=dataclasses.asdict(config),
     )
     before = lines_of(run.metrics) if resumed else []
