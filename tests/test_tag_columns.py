@@ -341,3 +341,43 @@ def test_a_file_without_blank_lines_is_said(tmp_path):
 def test_a_type_named_o_of_a_span_is_refused_with_its_line(tmp_path):
     with pytest.raises(ValueError, match=r"line 1: no type may be named O.* got 'B-O'"):
         read(tmp_path, "a.jsonl", records({"text": "a b", "label": [[2, 3, "O"]]}))
+
+
+SWAPPED = "Oda NNP B-PER B-NP\nleft VBD O B-VP\nTarvik NNP B-LOC B-NP\n\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        (("a.conll", CHUNKED), ("b.conll", SWAPPED), "column 3.* column 2"),
+        (
+            ("a.jsonl", records({"tokens": WORDS, "ner": ["B-PER", "O"], "chunks": CHUNKS})),
+            ("b.jsonl", records({"tokens": WORDS, "chunks": CHUNKS})),
+            "column ner.* column chunks",
+        ),
+    ],
+    ids=["columns", "records"],
+)
+def test_one_run_reads_one_column(tmp_path, train, test, told):
+    """Trained on entities and scored on chunks: each file for itself would be read so."""
+    flags = []
+    for flag, (name, content) in (("--train-file", train), ("--test-file", test)):
+        (tmp_path / name).write_text(content)
+        flags += [flag, str(tmp_path / name)]
+    with pytest.raises(ValueError, match=f"{told}: say which is meant with --tag-column"):
+        load_corpora(parse_train_config(flags))
+
+
+def test_files_of_other_layouts_are_read_each_in_its_own(tmp_path):
+    four, two = tmp_path / "four.conll", tmp_path / "two.conll"
+    four.write_text(CHUNKED)
+    two.write_text("Oda B-PER\nleft O\n\n")
+    swapped = tmp_path / "swapped.conll"
+    swapped.write_text(SWAPPED)
+    flags = ["--train-file", str(four), "--test-file", str(two)]
+    assert load_corpora(parse_train_config(flags))["test"].types == ("PER",)
+    mixed = [*flags[:2], "--train-file", str(swapped), "--test-file", str(swapped)]
+    assert load_corpora(parse_train_config(mixed))["test"].types == ("LOC", "PER")
+    named = [*flags[:2], "--test-file", str(swapped), "--tag-column", "-2"]
+    with pytest.raises(ValueError, match="has the type 'LOC'"):  # as it was told, read and refused
+        load_corpora(parse_train_config(named))

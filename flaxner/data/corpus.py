@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_file
 from flaxner.data.readers.hub_data import read_splits
+from flaxner.data.readers.source import Guessed
 from flaxner.data.sentence import Sentence
 from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
 
@@ -39,6 +40,7 @@ class Corpus:
       format: name of the reader.
       absent_types: types it was annotated with, though no sentence of it has them (any more).
       unmarked: the sources in which nothing marks documents: each counts as one document.
+      guessed: the column of the tags, if the reader chose it.
     """
 
     sentences: list[Sentence]
@@ -49,6 +51,7 @@ class Corpus:
     format: str = ""
     absent_types: tuple[str, ...] = ()
     unmarked: tuple[str, ...] = ()
+    guessed: Guessed | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -205,7 +208,9 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     scheme, repaired = detect_scheme(pairs)
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     unmarked = () if documents else (source,)
-    return Corpus(sentences, source, scheme, repaired, said, format_name, unmarked=unmarked)
+    return Corpus(
+        sentences, source, scheme, repaired, said, format_name, (), unmarked, notes.guessed
+    )
 
 
 def _check_limits(raw: Raw, source: str, types: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flaxner.config.fields import Several, each
@@ -34,7 +35,29 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     if "train" not in parts:
         names = " and ".join(each(config.dataset))
         raise ValueError(f"{names} has no training split; it has {', '.join(parts)}")
+    _check_read_alike(parts)
     return {split: join(parts[split]) for split in SPLITS if split in parts}
+
+
+def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
+    """Refuse to score on another column than was trained on, where the files have both.
+
+    Raises:
+      ValueError: which files and columns, and how to say which is meant.
+    """
+    for split in SPLITS:
+        for corpus in parts.get(split, ()) if split != "train" else ():
+            if corpus.guessed is None:
+                continue
+            trained = [(c.source, c.guessed) for c in parts["train"] if c.guessed is not None]
+            others = [(s, g) for s, g in trained if corpus.guessed.contradicts(g)]
+            if others and all(g.column != corpus.guessed.column for _, g in trained):
+                source, guessed = others[0]
+                raise ValueError(
+                    f"the tags of {source} would be read from column {guessed.column}, those of "
+                    f"{corpus.source} from column {corpus.guessed.column}: say which is meant with "
+                    "--tag-column"
+                )
 
 
 def read_options(config: TrainConfig) -> ReadOptions:

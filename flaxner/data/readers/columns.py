@@ -13,6 +13,7 @@ from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
     BadCorpus,
+    Guessed,
     Notes,
     Raw,
     ReadOptions,
@@ -182,6 +183,7 @@ def _layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout, Cho
         choice = given(path, layout.tag, tally, options.scheme)
     else:
         layout, choice = _tag_column(path, rows[0], layout, tally, options)
+        notes.guessed = Guessed(frozenset(range(width)), layout.tag)
     notes.choices.append(choice.why)
     return layout, choice
 

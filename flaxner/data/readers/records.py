@@ -14,6 +14,7 @@ from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
     BadCorpus,
+    Guessed,
     Notes,
     Raw,
     ReadOptions,
@@ -73,7 +74,7 @@ def read_records(
         )
         return
     names = {column: as_tags(table) for column, table in tables.items()}
-    choice = _choice(source, records, options, names)
+    choice = _choice(source, records, options, names, notes)
     if choice is not None:
         notes.choices += [choice.why, *bare_note(choice.column, tables)]
     items = _items(source, records(), options, notes, choice, names)
@@ -145,7 +146,7 @@ def _as_rows(
 
 
 def _choice(
-    source: Path | str, records: Records, options: ReadOptions, names: TagNames
+    source: Path | str, records: Records, options: ReadOptions, names: TagNames, notes: Notes
 ) -> Choice | None:
     """The column of the tags by all records; None where none of them tells."""
     tally = Tally()
@@ -167,7 +168,10 @@ def _choice(
     if options.tag_column is not None:
         return tag_column.given(source, options.tag_column, tally, options.scheme)
     choice = tag_column.choose(source, tally, options.scheme)
-    return None if choice.column is None else choice
+    if choice.column is None:
+        return None
+    notes.guessed = Guessed(frozenset(tally.counts) | tally.ids, choice.column)
+    return choice
 
 
 def _word_column(record: Record, options: ReadOptions) -> str | None:

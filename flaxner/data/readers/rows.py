@@ -12,6 +12,7 @@ from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
     BadCorpus,
+    Guessed,
     Notes,
     Raw,
     ReadOptions,
@@ -74,6 +75,8 @@ def read_rows(
     document_at = _document_column(header)
     others = (word_at, sentence_at, document_at)
     tag_at, choice = _tag_column(source, header, rows, others, options, names)
+    if options.tag_column is None:
+        notes.guessed = Guessed(frozenset(header), header[tag_at])
     notes.choices += [choice.why, *bare_note(header[tag_at], tag_names or {})]
     words: list[str] = []
     tags: list[str] = []

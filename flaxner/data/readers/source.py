@@ -79,11 +79,40 @@ class ReadOptions:
 READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
 
 
+class Guessed(NamedTuple):
+    """The column of the tags, where the user has not named it.
+
+    Attributes:
+      among: the columns of the file.
+      column: its number or name.
+    """
+
+    among: frozenset[int | str]
+    column: int | str
+
+    def contradicts(self, other: Guessed) -> bool:
+        """Whether one file was read in a column that the other has, and was not read in.
+
+        Numbers mean the same only where there are as many columns.
+        """
+        if self.column == other.column:
+            return False
+        if isinstance(self.column, int) or isinstance(other.column, int):
+            return self.among == other.among
+        return self.column in other.among or other.column in self.among
+
+
 class Notes:
-    """What a reader has to tell about a file: choices made, and counts of faults passed over."""
+    """What a reader has to tell about a file: choices made, and counts of faults passed over.
+
+    Attributes:
+      choices: a sentence each.
+      guessed: the column of the tags, if the reader chose it.
+    """
 
     def __init__(self) -> None:
         self.choices: list[str] = []
+        self.guessed: Guessed | None = None
         self.counts: dict[str, int] = {}
         self.places: dict[str, list[str]] = {}
 
