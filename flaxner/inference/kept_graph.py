@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import flaxner
 from flaxner.files import kept, read_json, write_json
+from flaxner.terminal import shown
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -124,8 +126,12 @@ def made_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple
 
     place, folder = kept.cache_folder(KIND), None
     if place is not None:
-        with contextlib.suppress(OSError):  # a full disk, a folder of another's
+        try:
             folder = kept.keep(place, key, fill, MOST_BYTES)
+        except OSError as error:  # a full disk, a folder of another's
+            reason = error.strerror or str(error)
+            say = f"note: the model's graph is not kept: cannot write {place} ({reason})"
+            print(shown(say), file=sys.stderr)
     passing = None if folder is not None else Path(tempfile.mkdtemp(prefix="flaxner-"))
     try:
         if passing is not None:
