@@ -17,7 +17,7 @@ from flaxner.training.run import train
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.conll import sentences, write_conll
-from tests.families import each_family, each_network
+from tests.families import LEADS, each_family
 from tests.tiny import random_segments
 from tests.wordpiece import tiny_tokenizer
 
@@ -59,7 +59,17 @@ def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
 
 
-@each_network
+# The networks that differ most in the quick suite (test_step.py and others train BERT), all in -m slow.
+QUICK_ONES = ("roberta", "deberta-v2", "modernbert")
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, id=name, marks=() if name in QUICK_ONES else pytest.mark.slow)
+        for name, family in LEADS.items()
+    ],
+)
 def test_resumed_and_on_eight_devices(family, tmp_path):
     """Dropout on: the masks, too, are those of one device and of a run never interrupted."""
     one = Run(family)

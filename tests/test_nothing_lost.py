@@ -389,6 +389,7 @@ def test_a_finished_run_is_pruned_of_nothing_foreign(settings, run):
 # -- cross-validation, comparison, caches ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cross_validation_leaves_what_is_not_its_own(settings, tmp_path):
     changes = {"validation_file": None, "cross_validation": 2, "epochs": 1.0}
     out = tmp_path / "out"

@@ -196,7 +196,9 @@ def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
 
 
-@pytest.mark.parametrize("change", [{"ema": 0.9}, {"average_last": 2}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"ema": 0.9}, pytest.param({"average_last": 2}, marks=pytest.mark.slow)], ids=str
+)
 def test_a_mean_of_the_weights_is_evaluated_published_and_resumed(corpus, change, tmp_path):
     settings, whole = {**corpus, **change}, tmp_path / "whole"
     result = start(settings, whole, select="last")

@@ -1,5 +1,6 @@
 """The server: what it answers, refuses and shares, and how it ends."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -228,9 +229,11 @@ def test_many_hostile_bodies_are_refused(server):
 )
 def test_what_is_no_http_ends_the_connection_alone(server, client, raw):
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
-        reply = connection.recv(4096)
+        reply = b""
+        with contextlib.suppress(OSError):  # the server may have hung up by now
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            reply = connection.recv(4096)
     assert not reply or b" 500 " not in reply.split(b"\r\n")[0]
     assert client.ask("/healthz").status == 200
 

@@ -46,7 +46,14 @@ def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
 
 
-@pytest.mark.parametrize(("devices", "fsdp"), [(8, 1), (8, 4), (2, 2)])
+SHARDINGS = [
+    (8, 4),
+    pytest.param(8, 1, marks=pytest.mark.slow),
+    pytest.param(2, 2, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("devices", "fsdp"), SHARDINGS)
 def test_eight_devices_equal_one(devices, fsdp):
     """Dropout on: the masks, too, are those of one device."""
     one, one_history, _ = run()

@@ -19,6 +19,7 @@ from flaxner.publishing.hub_folder import export_folder
 from tests.tiny import tiny_config
 from tests.tokenizers_of_kinds import KINDS, TEXTS, tokenizer_of_kind
 
+pytestmark = pytest.mark.real_program
 SCHEME = LabelScheme.from_types(["LOC", "ORG", "PER"])
 ODD = ("Ann", "(", "U.S.", "​", "東京", "👍🏽", ",", "a-b", "é́", "'s")
 
