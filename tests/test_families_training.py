@@ -59,7 +59,7 @@ def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
 
 
-# The networks that differ most in the quick suite (test_step.py and others train BERT), all in -m slow.
+# In the quick suite the networks that differ most (test_step.py trains BERT); all with -m slow.
 QUICK_ONES = ("roberta", "deberta-v2", "modernbert")
 
 
