@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import flaxner
 from flaxner.files import kept, read_json, write_json
-from flaxner.terminal import shown
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -129,6 +128,8 @@ def made_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple
         try:
             folder = kept.keep(place, key, fill, MOST_BYTES)
         except OSError as error:  # a full disk, a folder of another's
+            from flaxner.terminal import shown  # Rich, which an answer does not need
+
             reason = error.strerror or str(error)
             say = f"note: the model's graph is not kept: cannot write {place} ({reason})"
             print(shown(say), file=sys.stderr)
