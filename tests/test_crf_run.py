@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.classifier_scores import evaluate
@@ -17,9 +16,9 @@ from flaxner.models import crf
 from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.runs.checkpoint import Checkpoints
-from flaxner.training.run import train
 from tests.compare import assert_close
 from tests.conll import QUICK, sentences, write_conll
+from tests.runs import start
 
 TEXT = "Angela Merkel met Barack Obama in New York ."
 
@@ -37,11 +36,6 @@ def settings(tmp_path_factory):
         "epochs": 3.0,
         "accumulate": 2,
     }
-
-
-def start(settings, folder, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=Console(quiet=True))
 
 
 @pytest.fixture(scope="module")

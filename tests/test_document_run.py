@@ -28,11 +28,11 @@ from flaxner.publishing.conversion import SavedRun
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import linear_schedule, make_optimizer
-from flaxner.training.run import train
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
 from tests.families import FAMILIES
+from tests.runs import start
 from tests.tiny import random_segments, tiny_config
 
 SCHEME = LabelScheme(("O", "B-x", "I-x"))  # of the model before training: its head is drawn anew
@@ -63,11 +63,6 @@ def settings(tmp_path_factory):
     paths = {name: str(path) for name, path in files.items()} | {"model": str(folder / "start")}
     return {**QUICK, **paths, "context": "document", "max_length": 128, "batch_size": 24,
             "epochs": 8.0, "eval_every": 24, "save_every": 13, "learning_rate": 1e-2}  # fmt: skip
-
-
-def start(settings, folder, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=Console(quiet=True))
 
 
 @pytest.fixture(scope="module")

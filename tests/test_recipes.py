@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL
@@ -25,10 +24,10 @@ from flaxner.training.optimizer import (
 from flaxner.training.preparation import prepare
 from flaxner.training.program import program_of_run
 from flaxner.training.rates import peak_rates
-from flaxner.training.run import train
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
 from tests.families import each_family
+from tests.runs import start
 
 
 def settings(**changes):
@@ -164,11 +163,6 @@ def corpus(tmp_path_factory):
         "save_every": 1,
         "keep": 10,
     }
-
-
-def start(settings, folder, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=Console(quiet=True))
 
 
 def cut(folder, step):

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from flaxner.config.command_line import parse_train_config
-from flaxner.config.train import TrainConfig
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.training.run import train
 from tests.compare import assert_close
 from tests.conll import QUICK, sentences, write_conll
+from tests.runs import start
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,6 @@ def settings(tmp_path_factory):
         **QUICK,
         "epochs": 3.0,
     }
-
-
-def start(settings, folder, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=Console(quiet=True))
 
 
 @pytest.fixture(scope="module")
