@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import IGNORED_LABEL, align, windows
-from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer, require_fast
 from tests.wordpiece import tiny_tokenizer
 

@@ -18,8 +18,9 @@ from flaxner.audit.run import AUDIT, audit
 from flaxner.config.train import TrainConfig
 from flaxner.data import embedded
 from flaxner.data.corpus import read_corpus
+from flaxner.data.labels import LabelScheme
 from flaxner.data.readers import ReadOptions
-from flaxner.data.tags import LabelScheme, Span, spans_to_tags, tags_to_spans
+from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.word_scores import WordScores, write_scores
 from tests.conll import sentences, write_conll

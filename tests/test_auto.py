@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flaxner
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.calibration import (
     Found,
     expected_error,

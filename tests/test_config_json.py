@@ -2,7 +2,7 @@
 
 import pytest
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.models.config_json import OURS, hub_config, our_block
 from flaxner.models.network import Model
 from tests.tiny import tiny_config

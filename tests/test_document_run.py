@@ -13,7 +13,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import read_corpus
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import in_documents
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.evaluation.classifier_scores import evaluate

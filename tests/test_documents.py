@@ -18,11 +18,11 @@ from flaxner.data.chains import CONTINUES, ENDS, STARTS, sentence_borders, word_
 from flaxner.data.corpus import Corpus, Sentence, join, read_corpus
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import document_numbers, document_windows, in_documents
+from flaxner.data.labels import LabelScheme
 from flaxner.data.packing import fill_rows, plan_rows
 from flaxner.data.readers import ReadOptions
 from flaxner.data.segments import IGNORED_LABEL, align
 from flaxner.data.selection import divide, fraction_of_documents, select
-from flaxner.data.tags import LabelScheme
 from flaxner.devices.processes import Part
 from flaxner.evaluation.predictions import Predicted, read_predictions, write_predictions
 from tests.compare import assert_close, scaled_close

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.opening import load_exported
-from flaxner.inference.pipeline import NerPipeline, pipeline
+from flaxner.inference.pipeline import pipeline
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import read_tensor_file
 from flaxner.publishing.hub_folder import export_folder
@@ -193,7 +194,7 @@ def test_auto_is_the_dtype_of_the_file(folder, ours, tmp_path):
 
 
 def _scheme():
-    from flaxner.data.tags import LabelScheme
+    from flaxner.data.labels import LabelScheme
 
     return LabelScheme(TAGS)
 

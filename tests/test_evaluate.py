@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import read_corpus
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.data.type_names import broad_name, match_names
 from flaxner.evaluation.classifier_scores import evaluate, match_types

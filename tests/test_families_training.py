@@ -7,7 +7,7 @@ from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.runs.checkpoint import Checkpoints, Progress

@@ -15,8 +15,8 @@ from flaxner.config.command_line import parse_train_config
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
-from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.inspection import measures as inspection
 from flaxner.inspection.report import inspect

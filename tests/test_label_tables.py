@@ -3,7 +3,7 @@
 import pytest
 
 from flaxner.data.corpus import read_corpus
-from flaxner.data.tags import label_names
+from flaxner.data.labels import label_names
 from flaxner.inference.pipeline import pipeline
 from flaxner.training.preparation import label_scheme
 from tests.conll import write_conll

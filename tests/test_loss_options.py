@@ -8,9 +8,9 @@ import pytest
 
 from flaxner.data.batches import TrainBatches
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import IGNORED_LABEL, align
-from flaxner.data.tags import LabelScheme
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax, label_weights

@@ -3,7 +3,7 @@
 import pytest
 
 from flaxner.config.train import TrainConfig
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS

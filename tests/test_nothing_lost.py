@@ -10,7 +10,7 @@ from rich.console import Console
 from flaxner.config.train import TrainConfig
 from flaxner.data import segment_cache
 from flaxner.data.corpus import Sentence
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.files.records import RECORD
 from flaxner.inference.pipeline import pipeline

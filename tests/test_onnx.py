@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flaxner.config.command_line import Parser
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing import quantization
 from flaxner.publishing.quantization import measure

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from flaxner.data.batches import evaluation_batches
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.packing import choose_row_counts, fill_rows, plan_rows
 from flaxner.data.segments import align
-from flaxner.data.tags import LabelScheme
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax
 from tests.compare import assert_close, scaled_close

@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tag_rules import rules
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder
@@ -159,13 +160,14 @@ def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
     for entity in ours(text, aggregation_strategy="word"):
         assert entity["text"] == text[entity["start"] : entity["end"]]
     scheme = LabelScheme(TAGS)
+    starts, follows, _ = rules(scheme.tags, "IOB2")
     tags = ours.predict_words([text.split() for text in TEXTS])
     illegal = 0
     for decoder in ("viterbi", "argmax"):
         for row in ours.predict_words([t.split() for t in TEXTS], decoder=decoder):
             ids = scheme.encode(row)
-            bad = not scheme.legal_starts[ids[0]]
-            bad |= not scheme.legal_transitions[ids[:-1], ids[1:]].all()
+            bad = not starts[ids[0]]
+            bad |= not follows[ids[:-1], ids[1:]].all()
             assert not (bad and decoder == "viterbi")
             illegal += bad
     assert illegal, "argmax breaks a rule somewhere, or this test shows nothing"

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from flaxner.data.corpus import read_corpus
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.hub_folder import export_folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX

@@ -5,7 +5,8 @@ import collections
 import pytest
 
 from flaxner.data import embedded as sample
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tag_rules import rules
 from flaxner.evaluation.metrics import score
 
 
@@ -30,13 +31,14 @@ def test_sizes_and_tags(corpus):
     assert len(corpus["train"]) >= 3000
     assert min(len(corpus["validation"]), len(corpus["test"])) >= 500
     scheme = LabelScheme.from_types(["PER", "ORG", "LOC", "MISC"])
+    starts, follows, _ = rules(scheme.tags, "IOB2")
     for sentences in corpus.values():
         assert {kind for _, kind in entities(sentences)} == set(scheme.types)
         for words, tags in sentences:
             assert len(words) == len(tags)
             labels = scheme.encode(tags)
-            assert scheme.legal_starts[labels[0]]
-            assert scheme.legal_transitions[labels[:-1], labels[1:]].all()
+            assert starts[labels[0]]
+            assert follows[labels[:-1], labels[1:]].all()
             assert all(word and not set(word) & set("{}<> ") for word in words)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from flaxner.data import segment_cache
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segment_cache import align_cached
-from flaxner.data.tags import LabelScheme
 from tests.wordpiece import tiny_tokenizer
 
 SCHEME = LabelScheme.from_types(["LOC", "PER"])

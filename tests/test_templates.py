@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from flaxner import templates
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import model_card
 from tests.test_model_card import REPORT, TRAIN, TrainConfig

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
-from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import give_prefix_space, load_tokenizer, words_backend
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.tokens import Reader, apart

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flaxner.audit.held_out import HeldOut
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 
 Word = tuple[int, int]  # number of the sentence, from 0, and of the word in it
 

@@ -21,7 +21,8 @@ import numpy as np
 from flaxner.audit.confident import Word, doubted_words
 from flaxner.audit.findings import Finding
 from flaxner.audit.held_out import HeldOut
-from flaxner.data.tags import LabelScheme, Span, spans_to_tags, tags_to_spans
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 
 WEIGHT = 1.0  # of the corpus' odds beside the model's
 FLOOR = 0.5  # occurrences that either reading counts as anyway

@@ -13,9 +13,9 @@ from flaxner.config.data import renamings
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, read_corpus
+from flaxner.data.labels import LabelScheme
 from flaxner.data.selection import retyped
 from flaxner.data.sources import read_options, read_sources
-from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.runs.folder import RunFolder

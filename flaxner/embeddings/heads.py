@@ -15,8 +15,8 @@ from flaxner.config.data import CONTEXT_SHARE
 from flaxner.config.recipes import RecipeSettings
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import Segments
-from flaxner.data.tags import LabelScheme
 from flaxner.embeddings.contextual import ContextualEncoder
 from flaxner.embeddings.static import StaticVectors
 from flaxner.models.vectors import FIRST, TABLE, UNKNOWN, StaticConfig, StaticModel

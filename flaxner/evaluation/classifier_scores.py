@@ -95,15 +95,7 @@ def evaluate(
         may be paired in several ways; or the output folder is a run's, or holds files of these
         names that no evaluation wrote.
     """
-    if (file is None) == (dataset is None):
-        raise ValueError(
-            "give either a file (--file) or a dataset with a split (--dataset, --split)"
-        )
-    if context not in (None, *CONTEXTS):
-        raise ValueError(f"the context must be one of {', '.join(CONTEXTS)}: got {context!r}")
-    if output_dir is not None:
-        refuse_runs(output_dir)
-        check_folder(output_dir, EVALUATION)
+    _check(file, dataset, context, output_dir)
     source, of = (str(dataset), split) if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     sentences = _tagged(corpus)
@@ -128,25 +120,44 @@ def evaluate(
         max_length=max_length,
     )
     seconds = time.perf_counter() - begin
-    found = [[renamed[tag] for tag in tags] for tags in raw]
+    tags = [[renamed[tag] for tag in row] for row in raw]
     if ner.scheme != "IOB2":  # the corpus is, and words with the right tag are counted
-        found = [list(to_iob2(tags)) for tags in found]
+        tags = [list(to_iob2(row)) for row in tags]
     gold = [list(sentence.tags or ()) for sentence in sentences]
-    report = score(gold, found, words_in_corpus=corpus.words)
+    report = score(gold, tags, words_in_corpus=corpus.words)
     if output_dir is not None:
-        about = {
+        results = {
             "corpus": corpus.source,
             "decoder": decoder,
             "max_length": max_length or ner.window,
             "context": context,
             "scheme": ner.scheme,
             "notes": notes,
+            **report.to_dict(),
+            "seconds": seconds,
+            "words_per_second": corpus.words / seconds,
         }
-        measured = {"seconds": seconds, "words_per_second": corpus.words / seconds}
-        rows = predicted(sentences, found, in_documents=documents is not None)
-        results = {**about, **report.to_dict(), **measured}
+        rows = predicted(sentences, tags, in_documents=documents is not None)
         notes = [*notes, *_write(Path(output_dir), results, rows)]
-    return Evaluation(report, notes, found, seconds)
+    return Evaluation(report, notes, tags, seconds)
+
+
+def _check(
+    file: str | Path | None,
+    dataset: str | None,
+    context: str | None,
+    output_dir: str | Path | None,
+) -> None:
+    """Refuse what cannot be done before anything is read."""
+    if (file is None) == (dataset is None):
+        raise ValueError(
+            "give either a file (--file) or a dataset with a split (--dataset, --split)"
+        )
+    if context not in (None, *CONTEXTS):
+        raise ValueError(f"the context must be one of {', '.join(CONTEXTS)}: got {context!r}")
+    if output_dir is not None:
+        refuse_runs(output_dir)
+        check_folder(output_dir, EVALUATION)
 
 
 def _tagged(corpus: Corpus) -> list[Sentence]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxner.config.data import CONTEXTS
+from flaxner.data.labels import label_names
 from flaxner.data.tag_rules import CHOICES, table_scheme
-from flaxner.data.tags import label_names
 from flaxner.models.config_json import our_block
 
 Labels = Sequence[str] | Mapping[Any, str] | None

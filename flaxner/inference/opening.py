@@ -8,8 +8,9 @@ from typing import Any
 from flaxner.config.data import CONTEXTS
 from flaxner.data.kept_tokenizer import open_tokenizer
 from flaxner.inference.exports import PROGRAMS, WITH_CRF, is_artefact, read_about
+from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.options import Options
-from flaxner.inference.pipeline import NerPipeline, pipeline
+from flaxner.inference.pipeline import pipeline
 from flaxner.inference.predictor import Predictor, refuse_fork
 from flaxner.models import crf
 

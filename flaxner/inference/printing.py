@@ -16,7 +16,7 @@ from flaxner.data.column_text import DOCUMENT_MARK, escape
 from flaxner.terminal import json_line, shown
 
 if TYPE_CHECKING:
-    from flaxner.inference.pipeline import NerPipeline
+    from flaxner.inference.ner_pipeline import NerPipeline
 
 FIRST_GROUP, GROUP = 32, 1024  # texts answered together
 

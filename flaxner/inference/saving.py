@@ -14,7 +14,7 @@ from flaxner.inference.classifier import Classifier
 from flaxner.inference.precision import file_dtype
 from flaxner.models import crf
 from flaxner.models import tensors as weights_lib
-from flaxner.runs.folder import HUB
+from flaxner.runs.kinds import HUB
 from flaxner.runs.paths import refuse_runs
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaxner import hub
 from flaxner.config.data import CONTEXTS
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.files import read_json
 from flaxner.models import crf
 from flaxner.models.crf import OURS

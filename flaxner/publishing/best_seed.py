@@ -9,14 +9,15 @@ from typing import Any
 
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.files import write_folder
 from flaxner.files.records import read_record
 from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
 from flaxner.publishing.history import read_run_predictions
 from flaxner.publishing.model_card import model_card
-from flaxner.runs.folder import HUB, RunFolder
+from flaxner.runs.folder import RunFolder
+from flaxner.runs.kinds import HUB
 
 
 def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,8 @@ from flaxner.publishing.model_card import model_card
 from flaxner.publishing.onnx import PACKAGES, write_onnx, write_quantized
 from flaxner.publishing.quantization import Quantized, measure
 from flaxner.publishing.saved_run import SavedRun
-from flaxner.runs.folder import HUB, RunFolder
+from flaxner.runs.folder import RunFolder
+from flaxner.runs.kinds import HUB
 from flaxner.runs.paths import refuse_runs
 
 ONNX_WEIGHTS = ("float32", "int8")

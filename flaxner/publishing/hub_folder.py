@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.data.tokenizer import length_limit
 from flaxner.files import write_folder, write_json
 from flaxner.files.records import read_record
@@ -21,7 +21,7 @@ from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import hub_config, our_block
 from flaxner.models.network import Model
 from flaxner.publishing.upload import REPLACED
-from flaxner.runs.folder import HUB
+from flaxner.runs.kinds import HUB
 
 DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
 

@@ -11,7 +11,8 @@ from typing import Any
 from flaxner import templates
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
-from flaxner.data.tags import LabelScheme, tags_to_spans
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tags import tags_to_spans
 from flaxner.evaluation.mistakes import (
     BOUNDARY,
     SPURIOUS,

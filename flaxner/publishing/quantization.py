@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
-from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.metrics import score
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing.verification import in_onnx_runtime

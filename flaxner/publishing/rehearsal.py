@@ -11,7 +11,7 @@ from typing import Any
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.evaluation.predictions import (
     Predicted,

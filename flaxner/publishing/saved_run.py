@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxner.data.tags import LabelScheme
+from flaxner.data.labels import LabelScheme
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config

@@ -10,9 +10,9 @@ from typing import Any
 
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
+from flaxner.data.labels import LabelScheme
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
-from flaxner.data.tags import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.seen_unseen import surfaces
 from flaxner.evaluation.word_scores import SUFFIX, WordScores, read_scores

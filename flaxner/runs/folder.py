@@ -1,55 +1,24 @@
-"""The folder of a run: who may write there, and what becomes of what was there before."""
+"""The folder of a run: what is written there, and what becomes of what was there before."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.devices.processes import on_main
-from flaxner.files import Kind, check_folder, make_folder, write_folder, write_json, write_text
+from flaxner.files import write_folder, write_json, write_text
 from flaxner.files.atomic import free_name, sweep_parts
 from flaxner.files.records import add_to_record, is_ours, read_record
-from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RUN, RunPaths, is_run, refuse_inside_runs
+from flaxner.runs.custody import RunLock, refuse_occupied
+from flaxner.runs.kinds import START, TAGGED
+from flaxner.runs.paths import RUN, RunPaths, is_run
 from flaxner.runs.replacing import forget_replaced, set_aside
-from flaxner.runs.steps import is_a_step
-
-
-def holds_our_model(folder: Path) -> bool:
-    """Whether a folder is a model's that flaxner wrote: its config.json has a block of ours."""
-    try:
-        return "flaxner" in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
-
-
-def holds_a_model(folder: Path) -> bool:
-    """Whether a folder is a model's, as the Hub has them."""
-    try:
-        return "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
-
-
-HUB = Kind(
-    "a model folder",
-    seal="config.json",
-    names=("config.json", "model.safetensors", "tokenizer_config.json", "README.md"),
-    card="README.md",
-    remedy=" (convert_and_push.py --new-card replaces it)",
-    known=holds_our_model,
-    clone=holds_a_model,
-)
-START = Kind("the model of a run", "config.json", ("config.json",), known=holds_our_model)
-TAGGED = Kind("the predictions of a run", "", (), known=lambda folder: is_run(folder.parent))
 
 
 def _says(path: Path, settings: TrainConfig) -> bool:
@@ -66,8 +35,11 @@ class RunFolder(RunPaths):
     Methods that read or write it may be called in every process of a run; the main one acts.
     """
 
-    _lock: FileLock | None = None
     _claimed = False
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._lock = RunLock(self.path)
 
     def check(self, *, overwrite: bool, resume: bool, reading: Iterable[str | Path] = ()) -> None:
         """Refuse a folder that is not this run's to write, before anything is computed.
@@ -80,61 +52,8 @@ class RunFolder(RunPaths):
         Raises:
           ValueError: occupied, being written to, or read by this very run.
         """
-        on_main(lambda: self._check(overwrite, resume, tuple(reading)))
-
-    def _check(self, overwrite: bool, resume: bool, reading: tuple[str | Path, ...]) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"the output folder {self.path} is a file")
-        self._refuse_reading(reading)
-        refuse_inside_runs(self.path)
-        names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        # Hidden files and what a file system has at its top are nobody's output.
-        shown = [n for n in names if not n.startswith(".") and n != "lost+found"]
-        if LOCK in names:
-            self._take()
-            self.release()
-        if not shown:
-            return
-        shown = [name for name in shown if not self._is_free(name)]
-        if not shown:
-            return
-        if not is_run(self.path):
-            first = next((name for name in shown if name in CONTENT), shown[0])
-            raise ValueError(
-                f"{self.path} holds {first!r}, which no run wrote: name another --output-dir"
-            )
-        if not (overwrite or resume):
-            raise ValueError(
-                f"the output folder {self.path} is in use: continue that run with --resume, "
-                f"replace it with --overwrite, or name another --output-dir"
-            )
-        check_folder(self.hub, HUB)
-
-    def _is_free(self, name: str) -> bool:
-        """Whether a part is an empty folder, or a link to where nothing is in a run's way."""
-        path = self.path / name
-        if name not in CONTENT or is_run(self.path) or (path.exists() and not path.is_dir()):
-            return False
-        if not path.is_symlink():
-            return not any(path.iterdir())
-        if path == self.checkpoints:
-            return not path.is_dir() or not any(is_a_step(step) for step in path.iterdir())
-        kinds = {self.hub: HUB, self.model: START, self.predictions: TAGGED}
-        return path in kinds and not any((path / name).exists() for name in kinds[path].names)
-
-    def _refuse_reading(self, reading: tuple[str | Path, ...]) -> None:
-        """No run starts from what it is about to replace."""
-        here = Path(os.path.realpath(self.path))
-        parts = [Path(os.path.realpath(self.path / name)) for name in CONTENT]
-        parts += [Path(os.path.realpath(path)) for path in self.members()]
-        for source in reading:
-            real = Path(os.path.realpath(source))
-            if not real.exists():
-                continue
-            if real == here or any(real.is_relative_to(part) for part in parts):
-                raise ValueError(
-                    f"the run would write over {source}, which it reads: name another --output-dir"
-                )
+        sources = tuple(reading)
+        on_main(lambda: refuse_occupied(self, overwrite=overwrite, resume=resume, reading=sources))
 
     def lock(self) -> None:
         """Be the only run that writes here, until released or the process ends, however it does.
@@ -142,25 +61,7 @@ class RunFolder(RunPaths):
         Raises:
           ValueError: another run is.
         """
-        on_main(self._take)
-
-    def _take(self) -> None:
-        make_folder(self.path)
-        lock = FileLock(self.path / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            holder = ""
-            with contextlib.suppress(OSError):
-                holder = f" ({(self.path / HOLDER).read_text('utf-8').strip()})"
-            raise ValueError(
-                f"another run is writing to {self.path}{holder}: "
-                "wait for it or name another --output-dir"
-            ) from error
-        except NotImplementedError:
-            pass  # A file system without locks, as some network ones: go on without one.
-        self._lock = lock
-        write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
+        on_main(self._lock.take)
 
     def release(self) -> None:
         """Let other runs write here."""
@@ -169,9 +70,7 @@ class RunFolder(RunPaths):
                 events = [f"{self.events.name}/{path.name}" for path in self.event_files()]
                 add_to_record(self.path, RUN, [self.metrics.name, *events])
             self._claimed = False
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._lock.release()
 
     def claim(self, *, overwrite: bool) -> None:
         """Make the folder this run's; call with the lock held.

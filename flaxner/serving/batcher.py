@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.parts import submit_together
-from flaxner.inference.pipeline import NerPipeline
 from flaxner.serving.jobs import Job
 from flaxner.serving.queue import JobQueue, Taken
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from flaxner.data.corpus import Sentence
+from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.options import Options
 from flaxner.inference.parts import Part
-from flaxner.inference.pipeline import NerPipeline
 
 
 class Job:

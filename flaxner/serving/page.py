@@ -10,7 +10,7 @@ from flaxner.inference.aggregation import STRATEGIES
 from flaxner.templates.colours import page_colours
 
 if TYPE_CHECKING:
-    from flaxner.inference.pipeline import NerPipeline
+    from flaxner.inference.ner_pipeline import NerPipeline
     from flaxner.serving.service import Service
 
 EXAMPLE = "Angela Merkel met Barack Obama in Berlin on Tuesday ."

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 
 from flaxner.inference.exports import is_artefact
+from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.opening import load_exported
 from flaxner.inference.options import Options
-from flaxner.inference.pipeline import NerPipeline, pipeline
+from flaxner.inference.pipeline import pipeline
 from flaxner.serving.batcher import Batcher
 from flaxner.serving.errors import Refused
 from flaxner.serving.forms import (

@@ -12,9 +12,10 @@ import numpy as np
 import optax
 
 from flaxner.config.data import WEIGHTINGS, weights_of_types
+from flaxner.data.labels import LabelScheme
 from flaxner.data.packing import Rows
 from flaxner.data.segments import IGNORED_LABEL
-from flaxner.data.tags import OUTSIDE, LabelScheme
+from flaxner.data.tags import OUTSIDE
 
 
 class Decoder(Protocol):

@@ -12,11 +12,11 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
 from flaxner.data.documents import in_documents, unmarked_notes
+from flaxner.data.labels import LabelScheme
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
-from flaxner.data.tags import LabelScheme
 from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config

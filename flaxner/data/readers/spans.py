@@ -6,7 +6,7 @@ import functools
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from flaxner.data.readers.offsets import COUNTINGS, INVISIBLE, in_characters, others
@@ -89,25 +89,7 @@ def tag_text(
         return BadCorpus(path, line, f"{name}: {message}" if name else message)
 
     offsets = word_offsets(text) if offsets is None else offsets
-    word_at = _word_at(len(text), offsets)
-    fitted: dict[Span, Span] = {}
-    for span in spans:
-        start, end, kind = span
-        if not 0 <= start < end <= len(text):
-            what = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
-            raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
-        found = _words_within(word_at, start, end)
-        if found is None:
-            notes.count("spans without a word were dropped")
-            continue
-        if not _whole(text, offsets, start, end, found):
-            if policy == "error":
-                hint = "" if counted else _elsewhere(text, offsets, start, end)
-                raise bad(_cut(text, offsets, span, found, hint))
-            notes.count(f"spans that cut a word were {_done(policy)}")
-            if policy == "drop":
-                continue
-        fitted.setdefault(Span(found[0], found[1] + 1, kind), span)
+    fitted = _fitted(text, spans, offsets, policy, notes, counted, bad)
     kept, over = without_overlaps(fitted)
     if over and policy == "error":
         start, end, kind = fitted[over[0]]
@@ -119,9 +101,41 @@ def tag_text(
     return words, spans_to_tags(kept, len(words))
 
 
-def _cut(text: str, offsets: Offsets, span: Span, found: tuple[int, int], hint: str) -> str:
+def _fitted(
+    text: str,
+    spans: Sequence[Span],
+    offsets: Offsets,
+    policy: str,
+    notes: Notes,
+    counted: bool,
+    bad: Callable[[str], BadCorpus],
+) -> dict[Span, Span]:
+    """Span of words -> the span of characters that it stands for, the first one if several."""
+    word_at = _word_at(len(text), offsets)
+    fitted: dict[Span, Span] = {}
+    for span in spans:
+        start, end, kind = span
+        if not 0 <= start < end <= len(text):
+            what = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
+            raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
+        touched = _words_within(word_at, start, end)
+        if touched is None:
+            notes.count("spans without a word were dropped")
+            continue
+        if not _whole(text, offsets, start, end, touched):
+            if policy == "error":
+                hint = "" if counted else _elsewhere(text, offsets, start, end)
+                raise bad(_cut(text, offsets, span, touched, hint))
+            notes.count(f"spans that cut a word were {_done(policy)}")
+            if policy == "drop":
+                continue
+        fitted.setdefault(Span(touched[0], touched[1] + 1, kind), span)
+    return fitted
+
+
+def _cut(text: str, offsets: Offsets, span: Span, touched: tuple[int, int], hint: str) -> str:
     """What is wrong with a span that begins or ends within a word."""
-    (start, end, kind), (first, last) = span, found
+    (start, end, kind), (first, last) = span, touched
     where = excerpt(text[offsets[first][0] : offsets[last][1]])
     what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
     return what + (hint or "; --span-policy widen or drop allows it")
@@ -131,8 +145,8 @@ def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
     """Whether ranges of a text begin and end with words of it."""
     word_at = _word_at(len(text), offsets)
     for start, end in places:
-        found = _words_within(word_at, start, end) if 0 <= start < end <= len(text) else None
-        if found is None or not _whole(text, offsets, start, end, found):
+        touched = _words_within(word_at, start, end) if 0 <= start < end <= len(text) else None
+        if touched is None or not _whole(text, offsets, start, end, touched):
             return False
     return True
 
@@ -146,9 +160,9 @@ def _words_within(word_at: list[int], start: int, end: int) -> tuple[int, int] |
     return (word_at[start], word_at[end - 1]) if start < end else None
 
 
-def _whole(text: str, offsets: Offsets, start: int, end: int, found: tuple[int, int]) -> bool:
+def _whole(text: str, offsets: Offsets, start: int, end: int, touched: tuple[int, int]) -> bool:
     """Whether a range holds all of its words that can be seen."""
-    before, after = text[offsets[found[0]][0] : start], text[end : offsets[found[1]][1]]
+    before, after = text[offsets[touched[0]][0] : start], text[end : offsets[touched[1]][1]]
     return not (before + after).strip(INVISIBLE)
 
 
@@ -157,9 +171,9 @@ def _elsewhere(text: str, offsets: Offsets, start: int, end: int) -> str:
     for counting in others(text):
         places = in_characters(text, [(start, end)], counting)
         if places and fit(text, places, offsets):
-            found = excerpt(text[places[0][0] : places[0][1]])
+            piece = excerpt(text[places[0][0] : places[0][1]])
             return (
-                f"; counted in {COUNTINGS[counting]} it is {found}: "
+                f"; counted in {COUNTINGS[counting]} it is {piece}: "
                 f"--span-offsets {counting} reads it so"
             )
     return ""

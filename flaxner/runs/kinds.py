@@ -1,0 +1,38 @@
+"""The folders of a run that are written whole: how each is known, and what is ours in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flaxner.files import Kind
+from flaxner.runs.paths import is_run
+
+
+def _holds_our_model(folder: Path) -> bool:
+    """Whether a folder is a model's that flaxner wrote: its config.json has a block of ours."""
+    try:
+        return "flaxner" in json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether a folder is a model's, as the Hub has them."""
+    try:
+        return "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+HUB = Kind(
+    "a model folder",
+    seal="config.json",
+    names=("config.json", "model.safetensors", "tokenizer_config.json", "README.md"),
+    card="README.md",
+    remedy=" (convert_and_push.py --new-card replaces it)",
+    known=_holds_our_model,
+    clone=_holds_a_model,
+)
+START = Kind("the model of a run", "config.json", ("config.json",), known=_holds_our_model)
+TAGGED = Kind("the predictions of a run", "", (), known=lambda folder: is_run(folder.parent))
