@@ -24,6 +24,7 @@ from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.word_scores import WordScores, write_scores
 from tests.conll import sentences, write_conll
+from tests.hostile import trees
 from tests.planting import measure, plant
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "audit.py"
@@ -360,6 +361,30 @@ def test_from_a_run_to_a_corrected_file(run, tmp_path):
     assert again.returncode == 2
     assert again.stderr.startswith("audit.py: ")
     assert "exists" in again.stderr
+
+
+def test_an_audit_beside_the_files_of_others(run, tmp_path):
+    pytest.importorskip("cleanlab")
+    out = tmp_path / "found"
+    trees.plant(out)
+    with trees.unchanged(out, run):
+        audit(run, out, 10)
+    with trees.unchanged(out / "src", out / ".env", run):
+        audit(run, out, 5)
+    (out / "audit.html").write_text("with my remarks")
+    for target, message in ((out, r"audit\.html is in the way"), (run, "name another folder")):
+        with trees.unchanged(tmp_path), pytest.raises(ValueError, match=message):
+            audit(run, target, 10)
+    findings = out / "findings.jsonl"
+    rows = [json.loads(line) for line in findings.open()][:2]
+    accepted = [json.dumps({**row, "decision": "accept"}) + "\n" for row in rows]
+    decisions = tmp_path / "decisions.jsonl"
+    decisions.write_text("".join(accepted))
+    file = run.parent / "validation.conll"
+    with trees.unchanged(tmp_path):
+        correct(file, read_decisions(decisions), tmp_path / "right.conll")
+        with pytest.raises(ValueError, match="exists"):
+            correct(file, read_decisions(decisions), file)
 
 
 @pytest.mark.parametrize(

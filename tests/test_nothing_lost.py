@@ -1,26 +1,38 @@
 """Every command that writes, with other people's files beside and inside its target."""
 
+import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from flaxner.commands import COMMANDS, console
 from flaxner.config.train import TrainConfig
 from flaxner.data import segment_cache
 from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
+from flaxner.embeddings.settings import check_output, parse_settings
 from flaxner.evaluation.classifier_scores import evaluate
+from flaxner.evaluation.comparison import read_system
+from flaxner.files import kept
 from flaxner.files.records import RECORD
 from flaxner.inference.pipeline import pipeline
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.publishing.push import convert_and_push
+from flaxner.reporting.record import read_runs
+from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import is_run
+from flaxner.runs.replacing import half_moved
+from flaxner.runs.steps import StepFolders
 from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
-from tests.hostile.trees import commit_all, nothing_lost, plant, tree, unchanged
+from tests.hostile.trees import all_files, commit_all, nothing_lost, plant, tree, unchanged
 from tests.wordpiece import tiny_tokenizer
 
 STEPS = 6
@@ -257,6 +269,111 @@ def test_what_is_overwritten_stays_until_the_new_run_has_ended(settings, run, mo
     assert not aside.exists()
 
 
+# Sets a run aside in copies of it, and dies as by `kill -9` at the first, second, ... change of a
+# name; it ends after the copy in which nothing was left to die at.
+KILLED = """
+import itertools, os, shutil, sys
+from pathlib import Path
+from flaxner.runs.folder import RunFolder
+
+def dying(function, left):
+    def call(*arguments, **options):
+        if next(left) == 0:
+            os._exit(9)
+        return function(*arguments, **options)
+    return call
+
+source = Path(sys.argv[1])
+for moment in itertools.count():
+    copy = source.with_name(f"{source.name}-{moment}")
+    shutil.copytree(source, copy, copy_function=os.link)  # nothing is written into a file
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(moment, -1)
+        for name in ("rename", "replace", "unlink", "rmdir"):
+            setattr(os, name, dying(getattr(os, name), left))
+        run = RunFolder(copy)
+        run.lock()
+        run.claim(overwrite=True)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+"""
+
+
+OF_OURS = (RECORD, ".lock", ".lock-holder")
+
+
+def content(folder):
+    """Name -> digest of all in a folder but what says whose it is."""
+    return {p.relative_to(folder): d for p, d in tree(folder).items() if p.name not in OF_OURS}
+
+
+def inodes(folder):
+    """The same files as the file system numbers them: links to a file have one number."""
+    return {p.lstat().st_ino for p in all_files(folder) if p.name not in OF_OURS}
+
+
+def refused_everywhere(run):
+    """The sentence with which every command refuses a run that lies in two places."""
+    said = set()
+    for act in (
+        lambda: RunFolder(run).check(overwrite=False, resume=False),
+        lambda: RunFolder(run).check(overwrite=False, resume=True),
+        lambda: convert(run),
+        lambda: read_runs(run),
+        lambda: read_system(run, "validation"),
+    ):
+        with pytest.raises(ValueError) as error:
+            act()
+        said.add(str(error.value))
+    (sentence,) = said
+    assert "train with --overwrite to replace it after all" in sentence
+    return sentence
+
+
+@pytest.mark.parametrize(
+    "kind", ["a run", pytest.param("folds", marks=pytest.mark.slow), "before records"]
+)
+def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
+    """Every next command says how to replace it after all and how to have it back; both work."""
+    own = run / "fold-1" if kind == "folds" else run
+    if kind == "folds":
+        shutil.copytree(run, tmp_path / "fold")
+        shutil.move(tmp_path / "fold", own)
+    elif kind == "before records":
+        as_before_records(run)
+    plant(run)
+    before, files, steps = content(run), inodes(run), SavedRun.open(own).steps
+    subprocess.run([sys.executable, "-c", KILLED, run], check=True, timeout=60)
+    copies = sorted(tmp_path.glob("run-*"), key=lambda path: int(path.name.split("-")[1]))
+    assert [moment for moment, copy in enumerate(copies) if not files <= inodes(copy)] == []
+    half = [copy for copy in copies if half_moved(copy) is not None]
+    assert len(half) > 10
+    assert len(copies) - len(half) < 10, "the other moments are before and after the moving"
+    for copy in [*half[::9], half[-1]]:
+        sentence = refused_everywhere(copy)
+        assert files <= inodes(copy)
+        again = shutil.copytree(copy, tmp_path / "again")
+        back = sentence.split("have it back by: ")[1].replace(str(copy), str(again))
+        subprocess.run(back, shell=True, check=True)
+        restored = content(again)
+        assert {name: restored.get(name) for name in before} == before
+        assert is_run(again / own.relative_to(run))
+        shutil.rmtree(again)
+    for copy in half:
+        completed = RunFolder(copy)
+        completed.check(overwrite=True, resume=False)
+        completed.lock()
+        completed.claim(overwrite=True)
+        completed.release()
+        assert half_moved(copy) is None
+        assert files <= inodes(copy)
+        (aside,) = copy.glob(".replaced-*")
+        assert StepFolders(aside / own.relative_to(run) / "checkpoints").steps() == steps
+    assert SavedRun.open(aside / own.relative_to(run)).steps == steps
+
+
 def as_before_records(run):
     """As the version before records left it."""
     for path in run.rglob(RECORD):
@@ -403,6 +520,121 @@ def test_cross_validation_leaves_what_is_not_its_own(settings, tmp_path):
         start(settings, out, **changes, overwrite=True, seed=1)
     assert not list(out.rglob(".replaced-*"))
     assert "folds" in json.loads((out / "results.json").read_text())
+
+
+SMALL_STUDY = {
+    "static": {"name": "v", "source": "x", "vocabulary": 2, "width": 2},
+    "contextual": {"name": "BERT", "layers": [1], "pooling": "mean", "of_layers": 1},
+    "occurrences_in": "2 sentences",
+    "corpus": "x",
+    "types": ["LOC", "PER"],
+    "words": [],
+    "separation": [
+        {"name": name, "silhouette": 0.0, "accuracy": 0.5, "majority": 0.5, "forms": {},
+         "occurrences": 2}
+        for name in ("v", "BERT")
+    ],
+    "taggers": [],
+    "frozen_note": "",
+    "seconds": 1.0,
+}  # fmt: skip
+
+
+def test_a_comparison_of_embeddings_replaces_its_own_alone(tmp_path):
+    pytest.importorskip("matplotlib")
+    from flaxner.embeddings.report import write_report
+
+    out, console = tmp_path / "out", Console(quiet=True)
+    flags = ["--output-dir", str(out), "--overwrite"]
+    plant(out, [".env"])
+    with unchanged(out):
+        check_output(parse_settings(flags))
+        write_report(out, SMALL_STUDY, console)
+    others = plant(out, ["bert/mine.txt", "figures/mine.png", "heads/0/mine.txt"])
+    with unchanged(out / ".env", *others):
+        check_output(parse_settings(flags))
+        write_report(out, SMALL_STUDY | {"seconds": 2.0}, console)
+    assert json.loads((out / "comparison.json").read_text())["seconds"] == 2.0
+    with unchanged(out), pytest.raises(ValueError, match="replace it with --overwrite"):
+        check_output(parse_settings(flags[:2]))
+    (out / "index.html").write_text("with my remarks")
+    with unchanged(out), pytest.raises(ValueError, match=r"index\.html is in the way"):
+        check_output(parse_settings(flags))
+    plant(out, ["src/main.py"])
+    with unchanged(out), pytest.raises(ValueError, match="'src', which no comparison wrote"):
+        check_output(parse_settings(flags))
+
+
+def test_what_is_kept_of_models_deletes_its_own_alone(tmp_path):
+    """Graphs and tokenizers: damaged ones, and the longest unused where they grow too large."""
+    plant(tmp_path, ["notes.txt", f"{'ab' * 32}/mine.txt", f"{'cd' * 32}.txt"])
+    keys = [kept.key_of([number]) for number in range(4)]
+    make = lambda draft: (draft / "graph").write_bytes(b"x" * 1000)  # noqa: E731
+    with unchanged(tmp_path):
+        for key in keys[:3]:
+            kept.keep(tmp_path, key, make, 10**6)
+    mine = plant(tmp_path / keys[0], ["mine.txt"]) + plant(tmp_path / keys[1], ["mine.txt"])
+    (tmp_path / keys[0] / "graph").write_bytes(b"y")
+    with nothing_lost(*mine, tmp_path / "notes.txt", tmp_path / f"{'ab' * 32}"):
+        assert kept.find(tmp_path, keys[0]) is None
+        assert kept.keep(tmp_path, keys[0], make, 10**6) == kept.find(tmp_path, keys[0])
+        kept.keep(tmp_path, keys[3], make, 1)
+    here = {path.name for path in tmp_path.iterdir()}
+    left = {f"{key}.left-1" for key in keys[:2]}
+    assert here == {"notes.txt", "ab" * 32, f"{'cd' * 32}.txt", keys[3], *left}
+    assert {path.read_text() for path in tmp_path.glob("*.left-1/*")} == {"mine: mine.txt\n"}
+
+
+# Every command: where a tree of other people's files is compared before and after it. What is
+# empty writes nothing but what it prints; those are called in `test_the_rest_writes_nothing`.
+COVERED = {
+    "train": "test_overwrite_deletes_a_run_and_nothing_else",
+    "evaluate": "test_evaluate_beside_others",
+    "convert": "test_convert_beside_others_and_again",
+    "export": "test_export_replaces_its_own_alone",
+    "embeddings": "test_a_comparison_of_embeddings_replaces_its_own_alone",
+    "report": "test_report.py: test_pages_lie_beside_the_files_of_others",
+    "audit": "test_audit.py: test_an_audit_beside_the_files_of_others",
+    "sweep": "test_sweep.py: test_a_sweep_leaves_what_others_put_into_its_folder",
+    "preflight": "test_preflight.py: test_the_folder_of_earlier_results_is_shared_with_others",
+    "predict": "",
+    "serve": "",
+    "compare": "",
+    "benchmark": "",
+    "env": "",
+    "completion": "",
+}
+
+
+def test_every_command_is_covered():
+    assert COVERED.keys() == COMMANDS.keys()
+    for where in filter(None, COVERED.values()):
+        file, _, name = where.rpartition(": ")
+        source = Path(__file__).with_name(file) if file else Path(__file__)
+        assert f"def {name}(" in source.read_text(), where
+
+
+def test_the_rest_writes_nothing(run, tmp_path, monkeypatch, capsys):
+    work = tmp_path / "work"
+    plant(work)
+    (work / "texts.txt").write_text("Angela Merkel met Barack Obama in Berlin .\n")
+    write_conll(work / "dev.conll", sentences(2))
+    monkeypatch.chdir(work)
+    before = tree(tmp_path)
+    lines = {
+        "predict": f"--model {run / 'hub'} --file texts.txt",
+        "compare": f"{run} {run} --split validation --resamples 100",
+        "benchmark": f"pipeline --model {run / 'hub'} --file dev.conll --texts 2 --batch-sizes 1",
+        "env": "",
+        "completion": "bash",
+    }
+    for name, line in lines.items():
+        needs = {"completion": "shtab", "benchmark": "torch"}.get(name)
+        if needs is not None and importlib.util.find_spec(needs) is None:
+            continue
+        assert console.main([name, *line.split()]) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out, name
+        assert tree(tmp_path) == before, name
 
 
 def test_the_segment_cache_deletes_its_own_alone(tmp_path, monkeypatch):

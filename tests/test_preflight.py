@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -36,6 +37,7 @@ from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.training.program import make_program
+from tests.hostile import trees
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -442,6 +444,41 @@ def test_what_does_not_fit_is_told_with_the_largest_that_does(tmp_path):
     assert largest["memory"] < memory["available_to_the_compiler"]
     again = run_script(tmp_path, "v5e:1x1", *flags, code=1, search=True, **sizes)
     assert again == made
+
+
+def test_the_folder_of_earlier_results_is_shared_with_others(tmp_path, monkeypatch):
+    """Only what a result of the same program was kept under is written, and it is read again."""
+    from flaxner.aot import compiler as module
+
+    made = []
+
+    def compiled(self, lowered, flops):
+        made.append(module.Compiled(True, 1, 2, 3, 4, 5, flops, {}, [], module.Kernels(), {}, 0.1))
+        return made[-1]
+
+    monkeypatch.setattr(module.Compiler, "_compile_now", compiled)
+    monkeypatch.setattr(module, "_door", lambda topology: (jax.devices()[:1], "x", None))
+    config, topology = TrainConfig(dataset="flaxner:embedded"), parse_topology("v5e:1x1")
+    work, kept = types.SimpleNamespace(steps=10), tmp_path / "kept"
+    trees.plant(kept)
+    for length, count in ((32, 1), (32, 1), (16, 2)):
+        with trees.unchanged(kept):
+            compiler = module.Compiler(config, tiny_sizes("bert"), topology, work, kept)
+            found = compiler.train(8, length)
+        assert found == made[-1]
+        assert len(made) == count
+    own = [path for path in kept.glob("*.json") if len(path.stem) == 40]
+    assert len(own) == 2
+    own[0].write_text("{damaged")
+    with trees.unchanged(*(path for path in trees.all_files(kept) if path != own[0])):
+        for length in (32, 16):
+            module.Compiler(config, tiny_sizes("bert"), topology, work, kept).train(8, length)
+    assert len(made) == 3
+    file = tmp_path / "a file"
+    file.write_text("mine")
+    with trees.unchanged(tmp_path):  # a folder that cannot be: nothing is kept, and all is answered
+        module.Compiler(config, tiny_sizes("bert"), topology, work, file).train(8, 32)
+    assert len(made) == 4
 
 
 def tiny_sizes(model_type):

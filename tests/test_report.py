@@ -16,7 +16,7 @@ from flaxner import TrainConfig, pipeline, train
 from flaxner.data.tags import tags_to_spans
 from flaxner.evaluation.metrics import score
 from flaxner.evaluation.predictions import Predicted, read_predictions
-from flaxner.files.records import is_ours, read_record
+from flaxner.files.records import RECORD, is_ours, read_record
 from flaxner.publishing.conversion import convert
 from flaxner.reporting.browsing import browsable
 from flaxner.reporting.charts import MOST_POINTS, Axis, line_chart
@@ -26,6 +26,7 @@ from flaxner.reporting.page import check_output, page, write_page, write_reports
 from flaxner.reporting.record import RunRecord, read_metrics, read_runs
 from flaxner.runs.folder import RunFolder
 from tests.conll import QUICK, sentences, write_conll
+from tests.hostile.trees import all_files, plant, unchanged
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "report.py"
 HOSTILE = "</script><script>alert(1)</script>"
@@ -274,6 +275,22 @@ def test_an_edited_page_is_kept_and_overwrite_takes_the_page_along(folder, tmp_p
     run.ended()
     run.release()
     assert not list(copy.glob(".replaced*/report.html"))
+
+
+def test_pages_lie_beside_the_files_of_others(folder, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / "run")
+    others = [*plant(copy), *plant(tmp_path)]
+    before = [path for path in all_files(tmp_path) if path != copy / "report.html"]
+    monkeypatch.chdir(tmp_path)
+    with unchanged(*(path for path in before if path.name not in (RECORD, ".lock-holder"))):
+        write_reports([copy])
+        write_reports([copy, copy], "pages.html")
+        write_reports([copy, copy])
+    (tmp_path / "report.html").write_text("mine")
+    with unchanged(tmp_path):
+        for target in (None, others[0], copy / "src"):
+            with pytest.raises(ValueError, match=r"name another file|name a file for the page"):
+                write_reports([copy, copy], target)
 
 
 def test_the_temperature_goes_where_it_is_used(folder):

@@ -12,6 +12,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.sweep.space import Choice, Range, read_space
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
+from tests.hostile.trees import nothing_lost, plant, unchanged
 
 RATE = "learning_rate = {low = 1e-5, high = 1e-2, log = true}\n"
 
@@ -171,6 +172,20 @@ def test_a_folder_of_another_is_refused(trained, tmp_path):
     with pytest.raises(ValueError, match=r"holds 'notes\.txt', which no sweep wrote"):
         sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_a_sweep_leaves_what_others_put_into_its_folder(trained, tmp_path):
+    from flaxner.sweep.study import sweep
+
+    space, out = read_space(space_file(tmp_path)), tmp_path / "out"
+    plant(out, [".env"])
+    with unchanged(out, tmp_path / "space.toml"):
+        sweep(space, out, trials=2)
+    others = plant(out, ["thesis.tex", "src/main.py", "trial-0/mine.txt", "trial-0/hub/mine.txt"])
+    (out / "best.toml").write_text("# my remarks\n")
+    with unchanged(*others), nothing_lost(out / "best.toml", *others):
+        sweep(space, out, trials=4, resume=True)
+    assert (out / "best.toml.before-1").read_text() == "# my remarks\n"
 
 
 def test_a_sweep_for_real(tmp_path, capsys):

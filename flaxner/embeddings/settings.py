@@ -13,6 +13,7 @@ from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.files import Kind, check_folder
 from flaxner.runs.paths import RunPaths, refuse_runs
+from flaxner.runs.replacing import refuse_half_moved
 
 # Settings of training that the comparison has too; the other flags are its own.
 SHARED = (
@@ -134,6 +135,8 @@ def _settings(given: dict) -> Settings:
 def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]:
     """Settings of the BERT run, and the run itself if --model is one that has ended."""
     run = RunPaths(shared.get("model", ""))
+    if "model" in shared:
+        refuse_half_moved(run.path)
     if "model" in shared and run.config.is_file():
         if not (run.results.is_file() and run.hub.is_dir()):
             raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")

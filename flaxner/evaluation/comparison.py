@@ -11,6 +11,7 @@ from rich.table import Table
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
 from flaxner.runs.paths import RunPaths, is_run
+from flaxner.runs.replacing import refuse_half_moved
 
 
 class System(NamedTuple):
@@ -40,6 +41,7 @@ def read_system(name: str | Path, split: str = "test") -> System:
         return System([read_predictions(place)], [None])
     if not place.is_dir():
         raise ValueError(f"{name} does not exist: name a run, a folder of runs or a file")
+    refuse_half_moved(place)
     file = RunPaths(place).predictions / f"{split}.conll"
     if is_run(place) and file.is_file():
         return System([read_predictions(file)], [_seed(place)])

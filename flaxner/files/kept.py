@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from flaxner.files.atomic import free_name
 
 SEAL = "kept.json"  # name -> size and SHA-256 of every file beside it
 CHUNK = 1 << 22
@@ -43,7 +44,7 @@ def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:
 
 
 def find(place: Path | None, key: str) -> Path | None:
-    """The folder under a key, known to be whole; one that is not is deleted."""
+    """The folder under a key, known to be whole; what we wrote into one that is not is deleted."""
     if place is None:
         return None
     folder = place / key
@@ -53,7 +54,7 @@ def find(place: Path | None, key: str) -> Path | None:
         with contextlib.suppress(OSError):
             os.utime(folder)  # lately used
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
+    _discard(folder)
     return None
 
 
@@ -86,7 +87,7 @@ def _is_whole(folder: Path) -> bool:
     try:
         files = json.loads((folder / SEAL).read_text("utf-8"))
         return all(
-            Path(name).name == name
+            _is_name(name)
             and (folder / name).stat().st_size == size
             and file_digest(folder / name) == digest
             for name, (size, digest) in files.items()
@@ -106,5 +107,28 @@ def _drop_oldest(place: Path, most: int, newest: str) -> None:
         total = sum(sizes.values())
         for _, path in ages:
             if total > most and path.name != newest:
-                shutil.rmtree(path, ignore_errors=True)
+                _discard(path)
                 total -= sizes[path]
+
+
+def _discard(folder: Path) -> None:
+    """Delete what we wrote into a folder; with anything else in it, it stays under another name."""
+    with contextlib.suppress(OSError):
+        for name in (*_listed(folder), SEAL):
+            (folder / name).unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError:
+            os.rename(folder, free_name(folder.with_name(f"{folder.name}.left")))
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names that a folder's seal lists, of files in the folder itself."""
+    try:
+        return [name for name in json.loads((folder / SEAL).read_text("utf-8")) if _is_name(name)]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name

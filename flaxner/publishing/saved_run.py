@@ -17,6 +17,7 @@ from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.replacing import refuse_half_moved
 from flaxner.runs.steps import StepFolders
 
 
@@ -50,6 +51,7 @@ class SavedRun:
           ValueError: it is no run, or has no checkpoint.
         """
         run = RunFolder(folder)
+        refuse_half_moved(run.path)
         members = run.members()
         if members:
             best = (run.finished() or {}).get("best_seed")

@@ -21,6 +21,7 @@ from flaxner.publishing.history import read_run_predictions
 from flaxner.reporting.judged import Surfaces
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import is_run
+from flaxner.runs.replacing import refuse_half_moved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +78,10 @@ def read_runs(folder: str | Path) -> list[RunRecord]:
     """The run in a folder; of a cross-validation its folds, of several seeds each one's.
 
     Raises:
-      ValueError: no run, or files in it that no run wrote.
+      ValueError: no run, or one that is half replaced, or files in it that no run wrote.
     """
     run = RunFolder(folder)
+    refuse_half_moved(run.path)
     if not run.path.is_dir() or not is_run(run.path) or not run.config.is_file():
         raise ValueError(f"{folder} is no run: name the output folder of train.py")
     members = [RunFolder(path) for path in run.members()]

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from flaxner.files import check_folder, make_folder, write_text
 from flaxner.runs.kinds import HUB, START, TAGGED
 from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RunPaths, is_run, refuse_inside_runs
+from flaxner.runs.replacing import half_moved, refuse_half_moved
 from flaxner.runs.steps import is_a_step
 
 
@@ -72,10 +73,12 @@ def refuse_occupied(
         lock = RunLock(run.path)
         lock.take()
         lock.release()
+    if not overwrite:
+        refuse_half_moved(run.path)
     shown = [name for name in shown if not _is_free(run, name)]
     if not shown:
         return
-    if not is_run(run.path):
+    if not is_run(run.path) and half_moved(run.path) is None:
         first = next((name for name in shown if name in CONTENT), shown[0])
         raise ValueError(
             f"{run.path} holds {first!r}, which no run wrote: name another --output-dir"

@@ -18,7 +18,7 @@ from flaxner.files.records import add_to_record, is_ours, read_record
 from flaxner.runs.custody import RunLock, refuse_occupied
 from flaxner.runs.kinds import START, TAGGED
 from flaxner.runs.paths import RUN, RunPaths, is_run
-from flaxner.runs.replacing import forget_replaced, set_aside
+from flaxner.runs.replacing import forget_replaced, half_moved, set_aside
 
 
 def _says(path: Path, settings: TrainConfig) -> bool:
@@ -81,7 +81,7 @@ class RunFolder(RunPaths):
 
     def _claim(self, overwrite: bool) -> None:
         sweep_parts(self.path)
-        if overwrite and is_run(self.path):
+        if overwrite and (is_run(self.path) or half_moved(self.path) is not None):
             set_aside(self)
         add_to_record(self.path, RUN, ())
         self._claimed = True

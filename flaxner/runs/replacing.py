@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
-from flaxner.files.atomic import free_name, make_folder
+from flaxner.files.atomic import free_name, make_folder, write_text
 from flaxner.files.owned import ASIDE
 from flaxner.files.records import (
     RECORD,
@@ -19,23 +21,29 @@ from flaxner.files.records import (
 from flaxner.runs.paths import FOLDS, HOLDER, LOCK, SEEDS, RunPaths
 from flaxner.runs.steps import is_a_step
 
-FILES = ("config.toml", "metrics.jsonl", "results.json", "trackers.json", "report.html")
+# config.toml goes last: it says whether there are several seeds.
+FILES = ("metrics.jsonl", "results.json", "trackers.json", "report.html")
+MOVING = ".flaxner-moving"  # in a run's folder, while it is set aside: the name of where to
 
 
 def set_aside(run: RunPaths, aside: Path | None = None) -> None:
     """Move what a run wrote into .replaced-N, in its folder and in those its links lead to.
 
-    What lies beside it stays where it is, and so does a model card that was edited.
+    What lies beside it stays where it is, and so does a model card that was edited. A move that was
+    killed midway is completed.
 
     Args:
       run: the run that is replaced.
       aside: where to; a new folder in the run's if None.
     """
-    aside = free_name(run.path / ASIDE) if aside is None else aside
+    if aside is None:
+        aside = half_moved(run.path) or free_name(run.path / ASIDE)
+        make_folder(aside)
+        write_text(run.path / MOVING, aside.name)
     for member in run.members():
         set_aside(RunPaths(member), None if member.is_symlink() else aside / member.name)
     record = read_record(run.path)
-    if record is not None:  # first of all, so that what is moved stays ours
+    if record is not None and not os.path.lexists(aside / RECORD):  # so that it stays ours
         write_record(aside, record)
     _move(run.path, FILES, aside)
     for part in (run.model, run.predictions, run.hub):
@@ -44,10 +52,47 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
     steps = list(run.checkpoints.iterdir()) if run.checkpoints.is_dir() else []
     _move_part(run.checkpoints, [path.name for path in steps if is_a_step(path)], aside)
     _move_part(run.events, [path.name for path in run.event_files()], aside)
-    if {path.name for path in run.path.iterdir()} <= {LOCK, HOLDER, RECORD, aside.name}:
+    _move(run.path, (run.config.name,), aside)
+    if {path.name for path in run.path.iterdir()} <= {LOCK, HOLDER, MOVING, RECORD, aside.name}:
         (run.path / RECORD).unlink(missing_ok=True)
     elif record is not None:  # what else is there does not keep the next run from its folder
         write_record(run.path, Record(record.kind, {}))
+    (run.path / MOVING).unlink(missing_ok=True)
+
+
+def half_moved(folder: str | Path) -> Path | None:
+    """Where a part of a run lies whose setting aside was cut short; None of any other."""
+    try:
+        name = (Path(folder) / MOVING).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    known = re.fullmatch(re.escape(ASIDE) + "-[0-9]+", name) and (Path(folder) / name).is_dir()
+    return Path(folder) / name if known else None
+
+
+def refuse_half_moved(folder: str | Path) -> None:
+    """Refuse a run that lies in two places, for it was killed while it was set aside.
+
+    Raises:
+      ValueError: it does; how to replace it after all, and how to have it back.
+    """
+    aside = half_moved(folder)
+    if aside is None:
+        return
+    run = RunPaths(folder)
+    parts = [aside, *(part for place in _elsewhere(run) for part in place.glob(f"{ASIDE}-*"))]
+    commands = [shlex.join(["cp", "-an", f"{part}/.", str(part.parent)]) for part in parts]
+    back = " && ".join([*commands, shlex.join(["rm", str(run.path / MOVING)])])
+    raise ValueError(
+        f"the run in {folder} is being replaced, or that was cut short: a part of it lies in "
+        f"{aside}; train with --overwrite to replace it after all, or have it back by: {back}"
+    )
+
+
+def _elsewhere(run: RunPaths) -> list[Path]:
+    """The folders on other disks that links of a run name."""
+    parts = (run.model, run.predictions, run.hub, run.checkpoints, run.events)
+    return [Path(os.path.realpath(part)) for part in parts if part.is_symlink()]
 
 
 def _written(folder: Path, card: str, *, before: bool) -> list[str]:
@@ -88,8 +133,7 @@ def _move(folder: Path, names: tuple[str, ...] | list[str], aside: Path) -> None
 def forget_replaced(run: RunPaths) -> list[str]:
     """Delete what `set_aside` moved where it is unchanged; what stays, in sentences."""
     said = []
-    parts = (run.model, run.predictions, run.hub, run.checkpoints, run.events)
-    folders = [run.path, *(Path(os.path.realpath(p)) for p in parts if p.is_symlink())]
+    folders = (run.path, *_elsewhere(run))
     for aside in [path for folder in folders for path in sorted(folder.glob(f"{ASIDE}-*"))]:
         left = [name for name in remove_ours(aside) if Path(name).name not in (LOCK, HOLDER)]
         if left:
