@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from flaxner.evaluation.metrics import entity_counts, f1
 from flaxner.evaluation.predictions import Predicted
-
-BATCH = 250  # resamplings held in memory at a time
+from flaxner.evaluation.resampling import BATCH, bootstrap, drawn_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +115,8 @@ def interval(
     """
     counts = counts.reshape(-1, *counts.shape[-2:])
     sentences = counts.shape[1]
-    return _bootstrap(lambda rows: _mean_f1(counts, rows), sentences, n_resamples, confidence, seed)
+    ends = bootstrap(lambda rows: _mean_f1(counts, rows), sentences, n_resamples, confidence, seed)
+    return float(ends[0]), float(ends[1])
 
 
 def _interval_of_difference(
@@ -125,42 +125,15 @@ def _interval_of_difference(
     def difference(rows: np.ndarray) -> np.ndarray:
         return _mean_f1(b, rows) - _mean_f1(a, rows)
 
-    return _bootstrap(difference, a.shape[1], n_resamples, confidence, seed)
-
-
-def _bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    sentences: int,
-    n_resamples: int,
-    confidence: float,
-    seed: int,
-) -> tuple[float, float]:
-    from scipy import stats
-
-    if sentences < 2:  # one sentence is every sample of itself
-        value = float(statistic(np.zeros((1, 1), np.int64))[0])
-        return value, value
-    result = stats.bootstrap(
-        (np.arange(sentences),),
-        lambda rows, axis: statistic(np.moveaxis(rows, axis, -1)),
-        n_resamples=n_resamples,
-        batch=BATCH,
-        vectorized=True,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = bootstrap(difference, a.shape[1], n_resamples, confidence, seed)
+    return float(low), float(high)
 
 
 def _mean_f1(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """F1, its mean over seeds, of the sentences whose numbers `rows` [..., sentences] holds."""
-    *shape, drawn = rows.shape
-    sentences = counts.shape[1]
-    flat = rows.reshape(-1, drawn) + sentences * np.arange(math.prod(shape))[:, None]
-    times = np.bincount(flat.ravel(), minlength=math.prod(shape) * sentences)
-    totals = np.tensordot(times.reshape(-1, sentences).astype(np.float64), counts, (1, 1))
-    return f1(totals).mean(-1).reshape(shape)
+    seeds, sentences, _ = counts.shape
+    totals = drawn_sums(counts.transpose(1, 0, 2).reshape(sentences, -1), rows)
+    return f1(totals.reshape(*rows.shape[:-1], seeds, 3)).mean(-1)
 
 
 def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> float:

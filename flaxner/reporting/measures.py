@@ -14,10 +14,10 @@ import numpy as np
 
 from flaxner.data.tags import Span
 from flaxner.evaluation.metrics import f1
+from flaxner.evaluation.resampling import bootstrap, drawn_sums
 from flaxner.reporting.judged import Judged, Surfaces
 
-DRAWS, AT_ONCE = 1000, 50
-SEED = 0
+DRAWS, CONFIDENCE, SEED = 1000, 0.95, 0
 LENGTHS = (1, 2, 3)
 SENTENCES = (10, 20, 40)
 Group = Callable[[Judged, Span], str]
@@ -42,21 +42,13 @@ def grouped_scores(
     titles["words of the entity"] = lambda s, e: _class(e.end - e.start, LENGTHS)
     titles["words of the sentence"] = lambda s, e: _class(len(s.words), SENTENCES)
     tallies = {title: _tally(sentences, group) for title, group in titles.items()}
-    counts_NM = np.concatenate(
-        [counts.reshape(len(counts), counts.size // max(1, len(counts)))
-         for _, counts in tallies.values()],
-        axis=1,
-    )  # fmt: skip
-    totals_BM = _resampled(counts_NM)
-    made, place = {}, 0
-    for title, (names, counts_NK3) in tallies.items():
-        end = place + 3 * len(names)
-        sums_K3 = counts_NK3.sum(axis=0)
-        drawn_BK = f1(totals_BM[:, place:end].reshape(DRAWS, len(names), 3))
-        low, high = np.percentile(drawn_BK, (2.5, 97.5), axis=0)
-        made[title] = [_row(*row) for row in zip(names, sums_K3, low, high, strict=True)]
-        place = end
-    return made
+    counts_NK3 = np.concatenate([counts for _, counts in tallies.values()], axis=1)
+    low_K, high_K = _intervals(counts_NK3)
+    sums_K3 = counts_NK3.sum(axis=0)
+    rows = map(
+        _row, (name for names, _ in tallies.values() for name in names), sums_K3, low_K, high_K
+    )
+    return {title: [next(rows) for _ in names] for title, (names, _) in tallies.items()}
 
 
 def _class(size: int, bounds: Sequence[int]) -> str:
@@ -96,16 +88,15 @@ def _natural(name: str) -> tuple[int, int, str]:
     return (1 if name.startswith("over ") else 0), 0, {"seen": "", "not seen": " "}.get(name, name)
 
 
-def _resampled(counts_NM: np.ndarray) -> np.ndarray:
-    """The sums of DRAWS resamples of the sentences (B, M)."""
-    size = len(counts_NM)
-    rng = np.random.default_rng(SEED)
-    parts = []
-    for _ in range(0, DRAWS, AT_ONCE):
-        drawn = rng.integers(0, size, (AT_ONCE, size))
-        weights_BN = np.stack([np.bincount(row, minlength=size) for row in drawn])
-        parts.append(weights_BN.astype(np.float32) @ counts_NM)
-    return np.concatenate(parts)
+def _intervals(counts_NK3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval of every group's F1, each (K,)."""
+    size, groups, _ = counts_NK3.shape
+    counts_NM = counts_NK3.reshape(size, 3 * groups)
+
+    def scores_KB(rows_BN: np.ndarray) -> np.ndarray:
+        return f1(drawn_sums(counts_NM, rows_BN).reshape(len(rows_BN), groups, 3)).T
+
+    return bootstrap(scores_KB, size, DRAWS, CONFIDENCE, SEED)
 
 
 def _row(name: str, sums: np.ndarray, low: float, high: float) -> dict[str, Any]:
