@@ -197,16 +197,6 @@ class DebertaForTokenClassification(TokenClassifier):
             rngs=rngs,
         )
 
-    def embed(
-        self,
-        input_ids_BL: Array,
-        position_ids_BL: Array,
-        token_type_ids_BL: Array,
-        key: Array | None,
-    ) -> Array:
-        """Embedded tokens x_BLD."""
-        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
-
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Context:
         """Attention bias, segments and the relative table, the same for every layer."""
         bias_B1LL = segment_bias(segment_ids_BL)

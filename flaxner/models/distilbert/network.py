@@ -67,13 +67,3 @@ class DistilBertForTokenClassification(TokenClassifier):
             scale=config.initializer_range,
             rngs=rngs,
         )
-
-    def embed(
-        self,
-        input_ids_BL: Array,
-        position_ids_BL: Array,
-        token_type_ids_BL: Array,
-        key: Array | None,
-    ) -> Array:
-        """Embedded tokens x_BLD; there are no token types."""
-        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)

@@ -140,13 +140,3 @@ class PostNormClassifier(TokenClassifier):
             scale=config.initializer_range,
             rngs=rngs,
         )
-
-    def embed(
-        self,
-        input_ids_BL: Array,
-        position_ids_BL: Array,
-        token_type_ids_BL: Array,
-        key: Array | None,
-    ) -> Array:
-        """Embedded tokens x_BLD."""
-        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)

@@ -28,17 +28,19 @@ Array = jax.Array
 class TokenClassifier(nnx.Module):
     """An encoder with a linear classifier on every position; the base of each family's network.
 
-    A subclass's constructor takes (config, *, rngs, compute=None) and sets `layers`, an
-    `nnx.List` of modules (x_BLD, context, key) -> x_BLD; `embed` gives the first x_BLD.
+    A subclass's constructor takes (config, *, rngs, compute=None) and sets `embeddings`, a module
+    of what `embed` takes, and `layers`, an `nnx.List` of modules (x_BLD, context, key) -> x_BLD.
 
     Attributes:
       config: the family's settings.
       compute: dtype and layout of the computation.
+      embeddings: give the first x_BLD; a family that has others overrides `embed`.
       layers: the blocks.
       classifier: the head's last linear layer, in float32.
       head_rate: dropout before it.
     """
 
+    embeddings: Any
     layers: Any
 
     def __init__(
@@ -63,7 +65,7 @@ class TokenClassifier(nnx.Module):
         key: Array | None,
     ) -> Array:
         """Embedded tokens x_BLD."""
-        raise NotImplementedError
+        return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Any:
         """What every layer needs besides x_BLD, computed once: the attention bias_B1LL."""
