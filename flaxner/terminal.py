@@ -32,7 +32,7 @@ HIDDEN = re.compile(
 
 def shown(text: object) -> str:
     """A text for a person: characters that act instead of being seen are written as escapes."""
-    return HIDDEN.sub(lambda found: _escaped(found[0]), str(text))
+    return HIDDEN.sub(lambda match: _escaped(match[0]), str(text))
 
 
 def _escaped(character: str) -> str:
@@ -46,7 +46,7 @@ def json_line(value: Any) -> str:
     It is ASCII where standard output has no Unicode.
     """
     line = json.dumps(value, ensure_ascii=not has_unicode(sys.stdout))
-    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def has_unicode(stream: Any) -> bool:

@@ -246,7 +246,7 @@ def test_a_corpus_of_the_users_own_replaces_another(base, given, chosen, left):
 
 
 def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
-    from flaxner.aot import command_line as preflight
+    from flaxner.commands import preflight
     from flaxner.embeddings.settings import parse_settings
 
     assert parse_settings(["--train-file", "t"]).config.dataset is None

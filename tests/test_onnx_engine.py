@@ -123,15 +123,15 @@ def test_auto_serves_one_cpu_and_says_so(folder, monkeypatch, cache, caplog):
     assert engine(device="cpu") == engine(device=-1) == "OnnxEngine"
     assert engine(dtype="bfloat16") == engine(engine="jax") == "JaxEngine"
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    from flaxner.inference.engines import Asked, choose
+    from flaxner.inference.engines import Request, choose
 
-    assert choose("auto", Asked(folder), None) == "jax"
-    assert choose("auto", Asked(folder), "cpu") == "auto"
+    assert choose("auto", Request(folder), None) == "jax"
+    assert choose("auto", Request(folder), "cpu") == "auto"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert choose("auto", Asked(folder), "cpu") == "jax"
+    assert choose("auto", Request(folder), "cpu") == "jax"
     with pytest.raises(ValueError, match=r"pip install 'flaxner\[onnxruntime\]'"):
-        choose("onnx", Asked(folder), None)
+        choose("onnx", Request(folder), None)
 
 
 def test_what_onnx_runtime_cannot_do_is_refused(folder, in_jax):

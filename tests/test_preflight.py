@@ -14,7 +14,6 @@ import pytest
 
 from flaxner.aot import libtpu as tpu_compiler
 from flaxner.aot.chips import CHIPS, parse_topology
-from flaxner.aot.command_line import main
 from flaxner.aot.corpus_lengths import measure_corpus
 from flaxner.aot.costs import Collective, read_program
 from flaxner.aot.counts import matmul_flops
@@ -31,6 +30,7 @@ from flaxner.aot.workload import (
     plan,
     segments_of,
 )
+from flaxner.commands.preflight import main
 from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
 from flaxner.models.encoders import ENCODERS

@@ -11,9 +11,9 @@ import pytest
 
 from flaxner.aot import nvidia
 from flaxner.aot.chips import CHIPS, parse_topology
-from flaxner.aot.command_line import main
 from flaxner.aot.costs import read_program
 from flaxner.aot.gpus import GPUS, target_config
+from flaxner.commands.preflight import main
 
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = [name for name in nvidia.WHEELS if nvidia._version(name) is None]

@@ -154,8 +154,8 @@ class Compiler:
     def _kept(self, program: str) -> Path | None:
         if self.cache is None:
             return None
-        told = f"{self.topology.name} {self.room} {compiler_options(self.program.mesh)}"
-        key = f"{VERSION} {jax.__version__} {self.version} {told} {program}"
+        target = f"{self.topology.name} {self.room} {compiler_options(self.program.mesh)}"
+        key = f"{VERSION} {jax.__version__} {self.version} {target} {program}"
         return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
     def _compile_now(self, lowered: Any, flops: float) -> Compiled:
@@ -163,13 +163,13 @@ class Compiler:
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
-            asked, available = libtpu.out_of_memory(error)
+            needed, available = libtpu.out_of_memory(error)
             wait = time.monotonic() - begin
-            return Compiled(False, available, 0, 0, asked, 0, flops, {}, [], Kernels(), {}, wait)
+            return Compiled(False, available, 0, 0, needed, 0, flops, {}, [], Kernels(), {}, wait)
         seconds = time.monotonic() - begin
         memory, raw = compiled.memory_analysis(), compiled.cost_analysis() or {}
         program = read_program(compiled.as_text(), self.program.mesh.size)
-        made = Compiled(
+        result = Compiled(
             fits=True,
             available=self.room,
             arguments=memory.argument_size_in_bytes,
@@ -183,7 +183,7 @@ class Compiler:
             raw={name: raw[name] for name in ("flops", "bytes accessed") if name in raw},
             seconds=seconds,
         )
-        return dataclasses.replace(made, fits=self.room is None or made.memory <= self.room)
+        return dataclasses.replace(result, fits=self.room is None or result.memory <= self.room)
 
 
 def _door(topology: AnyTopology) -> tuple[list[Any], str, int | None]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from flaxner.aot.chips import parse_topology
 from flaxner.config.train import TrainConfig
-from flaxner.devices.environment import check_devices
 
 if TYPE_CHECKING:
     from flaxner.aot.report import PreflightReport
@@ -47,6 +46,8 @@ def preflight(
       ValueError: no compiler for such chips, an unknown topology or model, or settings that do
         not fit.
     """
+    from flaxner.devices.environment import check_devices
+
     check_devices()
     chips = parse_topology(topology)
     if price is not None and not (price >= 0 and math.isfinite(price)):

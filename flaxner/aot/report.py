@@ -145,8 +145,8 @@ def make_report(
         largest = largest_rows(compiler, known, work, multiple) if search else None
     bounds = None
     if train.fits:
-        found = (train.flops, train.cost, train.collectives)
-        bounds = roofline(topology, *found, precision=compiler.precision)
+        figures = (train.flops, train.cost, train.collectives)
+        bounds = roofline(topology, *figures, precision=compiler.precision)
     return PreflightReport(
         config=config,
         topology=topology,

@@ -38,7 +38,7 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
     Raises:
       ValueError: its words are not in the lines.
     """
-    found: dict[int, list[Cell]] = defaultdict(list)
+    cells_of: dict[int, list[Cell]] = defaultdict(list)
     number, width = raw.line - 1, 1 << 30
     for word in raw.words:
         while True:
@@ -51,15 +51,15 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
                 break
         width = min(width, len(fields))
         for column, field in enumerate(reversed(fields), 1):
-            found[column].append(Cell(number - 1, field.start(), field.end(), field[0]))
-    return {column: cells for column, cells in found.items() if column <= width}
+            cells_of[column].append(Cell(number - 1, field.start(), field.end(), field[0]))
+    return {column: cells for column, cells in cells_of.items() if column <= width}
 
 
 def lists(lines: Sequence[str], raw: Raw) -> Candidates:
     """The items of the lists of a record in a JSON Lines file, a record a line."""
     line = lines[raw.line - 1]
     json.loads(line)  # else the record goes on in the next line
-    found: Candidates = {}
+    lists_of: Candidates = {}
     for head in LIST.finditer(line):
         cells, at = [], head.end()
         while True:
@@ -70,8 +70,8 @@ def lists(lines: Sequence[str], raw: Raw) -> Candidates:
             cells.append(Cell(raw.line - 1, at, end, line[at:end]))
             at = end
         if line[at] == "]" and len(cells) == len(raw.words):
-            found[head[1]] = cells
-    return found
+            lists_of[head[1]] = cells
+    return lists_of
 
 
 class TagCells:
@@ -106,9 +106,9 @@ class TagCells:
         seen: dict[int | str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         everywhere: set[int | str] | None = None
         for raw in self._raws:
-            found = self._candidates(raw)
-            everywhere = set(found) if everywhere is None else everywhere & set(found)
-            for place, cells in found.items():
+            candidates = self._candidates(raw)
+            everywhere = set(candidates) if everywhere is None else everywhere & set(candidates)
+            for place, cells in candidates.items():
                 for tag, cell in zip(raw.tags, cells, strict=True):
                     votes[place] += cell.text in (self._spell(tag), self._spell(tag[2:]))
                     seen[place][tag].add(cell.text)

@@ -35,5 +35,5 @@ def doubted_words(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[Wor
     if len({label for row in labels for label in row}) < 2:
         return []
     with contextlib.redirect_stdout(io.StringIO()):  # it prints advice
-        found = find_label_issues(labels, probs, n_jobs=1)
-    return [(int(sentence), int(word)) for sentence, word in found]
+        doubts = find_label_issues(labels, probs, n_jobs=1)
+    return [(int(sentence), int(word)) for sentence, word in doubts]

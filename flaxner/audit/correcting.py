@@ -88,9 +88,9 @@ def correct(
     for number, spans in wanted.items():
         words += cells.retag(number, tags_to_spans(corpus.sentences[number].tags or ()), spans,
                              corpus.scheme)  # fmt: skip
-    made = "\n".join(lines).encode("utf-8")
-    _verify(path, made, corpus, wanted, options)
-    write_bytes(target, made)
+    content = "\n".join(lines).encode("utf-8")
+    _verify(path, content, corpus, wanted, options)
+    write_bytes(target, content)
     return Corrected(len(wanted), words, len(own))
 
 

@@ -62,11 +62,11 @@ class Occurrences:
     def __init__(self, sentences: Sequence[HeldOut], spans: Sequence[Sequence[Span]]) -> None:
         self._words = [sentence.words for sentence in sentences]
         self._spans = spans
-        found = [tags_to_spans(sentence.predicted) for sentence in sentences]
+        predicted = [tags_to_spans(sentence.predicted) for sentence in sentences]
         self._sizes: dict[str, set[int]] = defaultdict(set)
         self._names = {
             words[span.start : span.end]
-            for words, own, others in zip(self._words, spans, found, strict=True)
+            for words, own, others in zip(self._words, spans, predicted, strict=True)
             for span in (*own, *others)
             if span.end - span.start <= LONGEST
         }
@@ -154,8 +154,8 @@ def _readings(
     index: int, sentence: HeldOut, given: list[Span], occurrences: Occurrences
 ) -> Iterator[Reading]:
     """The other readings of a sentence's words: the model's, and the usual one of each name."""
-    found = tags_to_spans(sentence.predicted)
-    yield from _differences(given, found)
+    predicted = tags_to_spans(sentence.predicted)
+    yield from _differences(given, predicted)
     for start, end in occurrences.in_words(sentence.words):
         counts = occurrences.votes(index, start, end)
         if not counts:

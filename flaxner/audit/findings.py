@@ -79,15 +79,15 @@ def read_decisions(path: str | Path) -> list[Decision]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ValueError(f"cannot read {path}: {reason}") from error
-    made, decided = [], 0
+    decisions, decided = [], 0
     for number, line in enumerate(lines, 1):
         if line.strip():
             decision = _decision(f"{path}, line {number}", line)
             decided += 1
-            made += [decision] if decision is not None else []
+            decisions += [decision] if decision is not None else []
     if not decided:
         raise ValueError(f"{path} has no decision: the page of an audit writes such files")
-    return made
+    return decisions
 
 
 def _decision(place: str, line: str) -> Decision | None:

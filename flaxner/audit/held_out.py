@@ -53,19 +53,19 @@ def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
       ValueError: no run that has ended, no probabilities, or corpora that have changed since.
     """
     records = read_runs(folder)
-    found: list[HeldOut] = []
+    sentences: list[HeldOut] = []
     schemes = {record.scheme for record in records}
     if len(schemes) > 1 or None in schemes:
         raise ValueError(f"the models of {folder} must have one label table: train again")
     if len(records) > 1 and not records[0].config.cross_validation:
         records = [_published(RunFolder(folder), records)]  # every seed says them again
     for record in records:
-        found += _of_record(record)
-    if not found:
+        sentences += _of_record(record)
+    if not sentences:
         raise ValueError(f"{folder} has held nothing out: give --cross-validation, or a split")
-    order = {name: i for i, name in enumerate(dict.fromkeys(item.source for item in found))}
-    found.sort(key=lambda item: (order[item.source], item.number))
-    return found, schemes.pop()  # type: ignore[return-value]
+    order = {name: i for i, name in enumerate(dict.fromkeys(item.source for item in sentences))}
+    sentences.sort(key=lambda item: (order[item.source], item.number))
+    return sentences, schemes.pop()  # type: ignore[return-value]
 
 
 def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
@@ -77,7 +77,7 @@ def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
 
 
 def _of_record(record: RunRecord) -> list[HeldOut]:
-    config, found = record.config, list[HeldOut]()
+    config, held_out = record.config, list[HeldOut]()
     if not record.predictions:
         raise ValueError(f"the run in {record.path} has not ended: --resume it first")
     for split, sentences in record.predictions.items():
@@ -91,8 +91,8 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
             )
         own = config.cross_validation or config.held_out
         home = "train" if split == "validation" and own else split
-        found += _placed(record, sentences, scores.logits, _sources(config, home))
-    return found
+        held_out += _placed(record, sentences, scores.logits, _sources(config, home))
+    return held_out
 
 
 def _sources(config: TrainConfig, split: str) -> list[Corpus]:
@@ -123,24 +123,24 @@ def _placed(
     places: dict[tuple[str, ...], deque[tuple[str, int, tuple[str, ...]]]] = {}
     for corpus in corpora:
         for number, own in enumerate(corpus, 1):
-            place = (corpus.source, number, own.tags or ())
-            places.setdefault(own.words, deque()).append(place)
-    found, begin = [], 0
+            own_place = (corpus.source, number, own.tags or ())
+            places.setdefault(own.words, deque()).append(own_place)
+    items, begin = [], 0
     for sentence in sentences:
         end = begin + len(sentence.words)
         queue = places.get(sentence.words, deque())
-        found_at = next((place for place in queue if place[2] == sentence.gold), None)
-        if found_at is None:
+        place = next((place for place in queue if place[2] == sentence.gold), None)
+        if place is None:
             raise ValueError(
                 f"the corpus of {record.path} has changed since: it has no sentence "
                 f"{' '.join(sentence.words)[:80]!r} with the tags of then"
             )
-        queue.remove(found_at)
-        source, number, tags = found_at
+        queue.remove(place)
+        source, number, tags = place
         probs = softmax(logits_WC[begin:end])
-        found.append(HeldOut(source, number, sentence.words, tags, sentence.tags, probs))
+        items.append(HeldOut(source, number, sentence.words, tags, sentence.tags, probs))
         begin = end
-    return found
+    return items
 
 
 def softmax(logits_WC: np.ndarray) -> np.ndarray:

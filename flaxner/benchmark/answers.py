@@ -41,17 +41,17 @@ def make_contenders(arguments: argparse.Namespace, texts: list[str]) -> dict[str
     Raises:
       ValueError: the model cannot be read, or a package is missing.
     """
-    made = {}
+    answerers = {}
     for engine in arguments.engines:
         name = "flaxner" if engine == "jax" else f"flaxner, {engine}"
-        made[name] = _ours(arguments.model, engine, texts)
+        answerers[name] = _ours(arguments.model, engine, texts)
     if arguments.batch_sizes:
-        made |= _torch(arguments, texts)
+        answerers |= _torch(arguments, texts)
     if arguments.onnx_runtime:
-        made |= _bare(Path(arguments.model), texts)
-    if not made:
+        answerers |= _bare(Path(arguments.model), texts)
+    if not answerers:
         raise ValueError("name a contender: --engines, --batch-sizes or --onnx-runtime")
-    return made
+    return answerers
 
 
 def _ours(model: Any, engine: str, texts: list[str]) -> Contender:

@@ -61,9 +61,9 @@ def first_answers(model: Any, text: str, engines: Iterable[str]) -> list[dict[st
 def _start(program: str) -> tuple[float, float, float]:
     """Seconds by the clock, CPU-seconds, and the largest memory in MB of a new process."""
     begin = time.perf_counter()
-    made = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     elapsed = time.perf_counter() - begin
-    used, peak = json.loads(made.stdout.splitlines()[-1])
+    used, peak = json.loads(process.stdout.splitlines()[-1])
     return elapsed, used, peak / 1024

@@ -91,9 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.connections, range(arguments.turns)
             ):
                 for name, port in ports.items():
-                    made = _measured(port, script, connections, arguments.seconds)
+                    figures = _measured(port, script, connections, arguments.seconds)
                     figure = {"contender": name, "texts": kind, "connections": connections}
-                    figure |= {"turn": turn, **made, "same_entities": same, "device": device}
+                    figure |= {"turn": turn, **figures, "same_entities": same, "device": device}
                     print(json.dumps(figure), flush=True)
     return 0
 
@@ -156,7 +156,7 @@ def _is_ready(port: int) -> bool:
 
 def _same_answers(ports: dict[str, int], texts: Sequence[str]) -> bool:
     """Whether all servers find the same entities."""
-    found = []
+    bodies = []
     for name, port in ports.items():
         body = json.dumps({"text": list(texts)}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/ner", body, HEADERS)
@@ -165,8 +165,8 @@ def _same_answers(ports: dict[str, int], texts: Sequence[str]) -> bool:
                 rows = json.load(answer)["entities"]
         except OSError as error:
             raise ValueError(f"the server of {name} does not answer: {error}") from error
-        found.append([[(e["entity_group"], e["start"], e["end"]) for e in row] for row in rows])
-    return all(one == found[0] for one in found)
+        bodies.append([[(e["entity_group"], e["start"], e["end"]) for e in row] for row in rows])
+    return all(one == bodies[0] for one in bodies)
 
 
 def _script(folder: Path, kind: str, texts: Sequence[str]) -> Path:
@@ -187,13 +187,13 @@ def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[s
     )
     time.sleep(SETTLED)  # requests that wrk left are counted, too
     after = _counted(port)
-    made = json.loads(done.stdout.strip().splitlines()[-1])
-    rate = made.pop("requests") / made.pop("seconds")
+    counts = json.loads(done.stdout.strip().splitlines()[-1])
+    rate = counts.pop("requests") / counts.pop("seconds")
     spent = {name: after[name] - before[name] for name in after}
     requests = max(1.0, spent[REQUESTS])
     return {
         "requests_per_second": round(rate, 1),
-        **{name: round(value, 2) for name, value in made.items()},
+        **{name: round(value, 2) for name, value in counts.items()},
         "cpu_ms_per_request": round(1000 * spent[CPU] / requests, 3),
         "requests_per_pass": round(requests / spent[PASSES], 2) if spent[PASSES] else 1.0,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flaxner.serving.forms import NerForm, asked_texts, read_form
+from flaxner.serving.forms import NerForm, read_form, read_texts
 from flaxner.serving.server import serve
 from flaxner.serving.service import Service, as_json
 from flaxner.serving.settings import Settings
@@ -40,12 +40,12 @@ class TorchService(Service):
 
     async def entities(self, body: bytes, note: Callable[..., None]) -> bytes:
         """As `Service.entities`, for texts alone."""
-        texts, single = asked_texts(read_form(NerForm, body).text, self.settings)
+        texts, single = read_texts(read_form(NerForm, body).text, self.settings)
         note(model=self._name, texts=texts)
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(self._pool, self._pipeline, list(texts))
-        found = [[{**e, "score": float(e["score"])} for e in row] for row in answers]
-        return as_json({"model": self._name, "entities": found[0] if single else found})
+        entities = [[{**e, "score": float(e["score"])} for e in row] for row in answers]
+        return as_json({"model": self._name, "entities": entities[0] if single else entities})
 
 
 def main() -> None:

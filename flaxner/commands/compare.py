@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "compare_runs.py") 
         )
         sentence = verdict(given.a, given.b, result)
         if given.json:
-            found = {"a": given.a, "b": given.b, **dataclasses.asdict(result)}
-            print(terminal.json_line({**found, "differ": result.differ, "verdict": sentence}))
+            figures = {"a": given.a, "b": given.b, **dataclasses.asdict(result)}
+            print(terminal.json_line({**figures, "differ": result.differ, "verdict": sentence}))
         else:
             table = comparison_table(given.a, given.b, result)
             terminal.console().print(table, sentence, sep="\n")

@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        told = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)}"
-        print(f"{PROGRAM}: unknown subcommand {name!a}; {told}", file=sys.stderr)
+        advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: unknown subcommand {name!a}; {advice}", file=sys.stderr)
         return 2
     return COMMANDS[name].load().main(words[1:], f"{PROGRAM} {name}")
 

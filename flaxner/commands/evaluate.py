@@ -4,19 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flaxner.config.command_line import Parser
-from flaxner.evaluation.command_line import add_arguments, run
+from flaxner.config.command_line import Parser, add_settings, path
+from flaxner.config.data import CONTEXTS
+from flaxner.data.readers import READING, ReadOptions
 
 
 def parser(prog: str = "evaluate.py") -> Parser:
     """The flags."""
     flags = Parser(prog=prog, description="Score any token classifier on any corpus.")
-    add_arguments(flags)
+    flags.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    flags.add_argument("--file", type=path, help="corpus file")
+    flags.add_argument("--dataset", type=path, help="corpus on the Hub")
+    flags.add_argument("--split", default="test", help="of the dataset (default: test)")
+    flags.add_argument(
+        "--decoder",
+        choices=("crf", "viterbi", "argmax"),
+        help="how words are read (default: crf of a model that has one, else argmax)",
+    )
+    flags.add_argument("--max-length", type=int, help="of a window (default: that of training)")
+    flags.add_argument(
+        "--context", choices=CONTEXTS, help="what a word sees (default: what it saw in training)"
+    )
+    flags.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
+    flags.add_argument(
+        "--same-type",
+        dest="same_types",
+        nargs="*",
+        metavar="MODEL=CORPUS",
+        help="types that are the same under other names (default: synonyms that leave no doubt)",
+    )
+    add_settings(flags, READING, several=False)
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     """Score, write what was asked for, print the table."""
     flags = parser(prog)
-    given = flags.parse_args(arguments)
-    return flags.run(lambda: run(flags, given))
+    given = vars(flags.parse_args(arguments))
+    if given["same_types"] is not None:
+        given["same_types"] = flags.pairs("--same-type", given["same_types"])
+    reading = {name: given.pop(name) for name in READING if name in given}
+
+    def work() -> None:
+        from flaxner import terminal
+        from flaxner.evaluation.classifier_scores import evaluate
+        from flaxner.evaluation.table import score_table
+
+        result = evaluate(**given, options=ReadOptions(**reading))
+        table = score_table(given["file"] or given["dataset"], result.report.to_dict())
+        terminal.console().print(table, *result.lines(), sep="\n", highlight=False)
+
+    return flags.run(work)

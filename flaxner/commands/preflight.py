@@ -2,18 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 
 # Before JAX is imported: this program compiles for chips, it never asks for one.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from flaxner.aot.command_line import main as compile_for
-from flaxner.aot.command_line import parser
+from flaxner.aot.chips import known_topologies
+from flaxner.aot.preflight import CACHE, preflight
+from flaxner.config.command_line import Parser, add_base, add_settings, over_base, path
+from flaxner.data.readers import READING
 
-__all__ = ["main", "parser"]
+SETTINGS = (
+    *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
+    *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+    *("decoder", "ema", "average_last"),
+    *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
+)
+
+
+def parser(prog: str = "preflight.py") -> Parser:
+    """The flags."""
+    flags = Parser(
+        prog=prog,
+        description="Compile a run for TPUs or GPUs that are not there: memory, bounds, cost.",
+    )
+    flags.add_argument("--topology", required=True, help=known_topologies())
+    add_base(flags)
+    flags.add_argument(
+        "--model-config", type=path, metavar="FILE", help="config.json of another BERT"
+    )
+    flags.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
+    flags.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
+    flags.add_argument("--no-search", action="store_true", help="skip the largest batch")
+    flags.add_argument(
+        "--cache", type=path, default=CACHE, help="folder of earlier results; empty: none"
+    )
+    flags.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_settings(flags, only=SETTINGS)
+    return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> int:
-    """Compile, and print the report; 1 if it does not fit."""
-    return compile_for(arguments, prog)
+    """Compile, and print the report; 1 if the run does not fit."""
+    flags = parser(prog)
+    given = flags.parse_args(arguments)
+    changes = {name: getattr(given, name) for name in SETTINGS if hasattr(given, name)}
+
+    def work() -> int:
+        config = over_base(given.preset, given.config, changes)
+        report = preflight(
+            config,
+            given.topology,
+            model_config=given.model_config,
+            labels=given.labels,
+            price=given.price_per_chip_hour,
+            search=not given.no_search,
+            read_corpus="dataset" in changes or config.train_file is not None,
+            cache=given.cache or None,
+        )
+        print(json.dumps(report.to_dict(), indent=2) if given.json else report)
+        return 0 if report.train.fits else 1
+
+    return flags.run(work)

@@ -7,8 +7,7 @@ import importlib.util
 import shlex
 from collections.abc import Sequence
 
-from flaxner.config.command_line import Parser, path
-from flaxner.config.files import preset_names
+from flaxner.config.command_line import Parser, add_preset, path
 
 
 def parser(prog: str = "sweep.py") -> Parser:
@@ -26,7 +25,7 @@ def parser(prog: str = "sweep.py") -> Parser:
         "log = true}, batch_size = [16, 32]",
     )
     flags.add_argument("--trials", type=_positive, default=20, help="in all (default: 20)")
-    flags.add_argument("--preset", choices=preset_names(), help="what the settings are laid over")
+    add_preset(flags, "what the settings are laid over")
     flags.add_argument(
         "--output-dir", type=path, default="runs/sweep", help="(default: runs/sweep)"
     )

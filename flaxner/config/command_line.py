@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from flaxner.config.fields import hint, kinds, local_path
@@ -26,9 +26,7 @@ def train_parser(prog: str = "train.py") -> Parser:
         prog=prog,
         description="Fine-tune BERT for named entity recognition; evaluate; export for PyTorch.",
     )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--preset", choices=preset_names(), help="a named set of settings")
-    source.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
+    add_base(parser)
     add_settings(parser)
     return parser
 
@@ -41,10 +39,31 @@ def parse_train_config(
     given = vars(parser.parse_args(arguments))
     preset, file = given.pop("preset", None), given.pop("config", None)
     try:
-        base = load_settings(file) if file else load_preset(preset or DEFAULT_PRESET)
-        return TrainConfig(**laid_over(base, given, chosen=bool(file or preset)))
+        return over_base(preset, file, given)
     except ValueError as error:
         parser.error(str(error))
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Add --preset and --config: what the other settings are laid over, see `over_base`."""
+    base = parser.add_mutually_exclusive_group()
+    add_preset(base, "a named set of settings")
+    base.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
+
+
+def add_preset(parser: argparse._ActionsContainer, help: str) -> None:
+    """Add --preset."""
+    parser.add_argument("--preset", choices=preset_names(), help=help)
+
+
+def over_base(preset: str | None, file: str | None, given: Mapping[str, Any]) -> TrainConfig:
+    """The given settings over those of a file or a preset; the default one if neither is named.
+
+    Raises:
+      ValueError: no such file or preset, or settings that are out of bounds.
+    """
+    base = load_settings(file) if file else load_preset(preset or DEFAULT_PRESET)
+    return TrainConfig(**laid_over(base, given, chosen=bool(file or preset)))
 
 
 def add_settings(

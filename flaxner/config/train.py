@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import tomli_w
-
 from flaxner.config.data import DataSettings
 from flaxner.config.fields import check, normal
 from flaxner.config.fields import setting as _setting
 from flaxner.config.recipes import RecipeSettings
+from flaxner.config.toml import as_toml
 
 SPLITS = ("train", "validation", "test")
 SHORTEST_OF_DOCUMENTS = 128  # tokens of a window with document context
@@ -210,16 +209,7 @@ class TrainConfig(RecipeSettings, DataSettings):
 
     def to_toml(self) -> str:
         """Every setting as TOML; one that is None stands as a comment."""
-        lines = ["# flaxner: repeat this run with  python scripts/train.py --config THIS_FILE"]
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if field.metadata.get("of_process"):
-                continue
-            if value is None:
-                lines.append(f"# {name} is not set")
-            else:
-                lines.append(tomli_w.dumps({name: value}).rstrip("\n"))
-        return "\n".join(lines) + "\n"
+        return as_toml(self)
 
 
 # Settings that may differ between a run and its continuation: where and how often, not what.

@@ -23,13 +23,13 @@ def escape(text: str) -> str:
         return "\\u{}"
     if text in _BORDERS:
         return _escaped("-") + text[1:]
-    text = _ESCAPE.sub(lambda found: _escaped("\\") + found[0][1:], text)
-    return _BREAKING.sub(lambda found: _escaped(found[0]), text)
+    text = _ESCAPE.sub(lambda match: _escaped("\\") + match[0][1:], text)
+    return _BREAKING.sub(lambda match: _escaped(match[0]), text)
 
 
 def unescape(column: str) -> str:
     """The word or tag that `escape` wrote."""
-    return _ESCAPE.sub(lambda found: _character(found[1], found[0]), column)
+    return _ESCAPE.sub(lambda match: _character(match[1], match[0]), column)
 
 
 def _character(digits: str, else_: str) -> str:

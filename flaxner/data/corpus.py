@@ -115,10 +115,10 @@ def read_dataset(
     """
     if name == EMBEDDED:
         return {split: _embedded(split) for split in splits}
-    found = read_splits(name, options or ReadOptions(), splits)
+    read = read_splits(name, options or ReadOptions(), splits)
     return {
         split: assemble(raws, f"{name} ({split})", notes, "datasets")
-        for split, (raws, notes) in found.items()
+        for split, (raws, notes) in read.items()
     }
 
 

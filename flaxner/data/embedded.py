@@ -75,8 +75,8 @@ def _pools(draw: _Draw, data: Data) -> dict[str, list[str]]:
     """All parts of names, listed and invented, each once."""
 
     def with_invented(section: str, count: int) -> list[str]:
-        made = {_invented(draw, data, f"{section}_endings") for _ in range(count)}
-        return draw.shuffled(sorted(made | set(data[section])))
+        invented = {_invented(draw, data, f"{section}_endings") for _ in range(count)}
+        return draw.shuffled(sorted(invented | set(data[section])))
 
     return {
         "first": draw.shuffled(data["first"]),
@@ -168,13 +168,13 @@ def _corpus(seed: int) -> dict[str, list[Tagged]]:
         draw = _Draw(f"flaxner {seed} {split}")
         unseen = 1.0 if split == "train" else UNSEEN
         writer = _Writer(draw, data, shares[split], shares["train"], unseen)
-        made: list[Tagged] = []
-        while len(made) < size:
+        sentences: list[Tagged] = []
+        while len(sentences) < size:
             words, tags = writer.sentence()
             if words not in seen:  # no sentence twice, in no split
                 seen.add(words)
-                made.append((words, tags))
-        corpus[split] = made
+                sentences.append((words, tags))
+        corpus[split] = sentences
     return corpus
 
 

@@ -78,11 +78,11 @@ def _key(
 def _read(path: Path) -> Segments | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+            fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
         os.utime(path)  # lately used
         for name in ("num_words", "num_sentences"):
-            found[name] = int(found[name])
-        return Segments(**found)
+            fields[name] = int(fields[name])
+        return Segments(**fields)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
 

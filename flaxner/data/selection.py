@@ -210,8 +210,8 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
     """
     mentions = [entity_counts([sentence]) for sentence in corpus]
     available: Counter[str] = Counter()
-    for found in mentions:
-        available.update(found)
+    for own in mentions:
+        available.update(own)
     wanted = {kind: min(k, n) for kind, n in available.items()}
     order = _order(len(corpus), seed, SHOTS)
     counts: Counter[str] = Counter()
@@ -222,9 +222,9 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
         counts.update(mentions[index])
 
     for index in order:
-        found = mentions[index]
-        lacking = any(counts[kind] < wanted[kind] for kind in found)
-        if lacking and all(counts[kind] + n <= 2 * k for kind, n in found.items()):
+        own = mentions[index]
+        lacking = any(counts[kind] < wanted[kind] for kind in own)
+        if lacking and all(counts[kind] + n <= 2 * k for kind, n in own.items()):
             take(index)
     taken = set(chosen)
     for kind in sorted(wanted, key=lambda kind: (available[kind], kind)):

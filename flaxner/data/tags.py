@@ -96,13 +96,13 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
       ValueError: a tag that is no tag.
     """
-    made, before = [], _BORDER
+    iob2, before = [], _BORDER
     for tag in tags:
         now = _parsed(tag)
         prefix = "B-" if _begins(before, now) else "I-"
-        made.append(OUTSIDE if now[0] == "O" else prefix + now[1])
+        iob2.append(OUTSIDE if now[0] == "O" else prefix + now[1])
         before = now
-    return tuple(made)
+    return tuple(iob2)
 
 
 def tags_to_spans(tags: Sequence[str]) -> list[Span]:

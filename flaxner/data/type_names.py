@@ -29,8 +29,8 @@ def conll_name(name: str) -> str:
 
 def broad_name(name: str) -> str:
     """The CoNLL name of a type, or of what it is a part of; else the name as it is."""
-    found = PARTS.get(spelling(name), conll_name(name))
-    return found if found in SYNONYMS else name
+    broad = PARTS.get(spelling(name), conll_name(name))
+    return broad if broad in SYNONYMS else name
 
 
 def match_names(

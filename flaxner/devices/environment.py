@@ -39,9 +39,9 @@ def _check_flags(flags: str) -> None:
     if KNOWN_FLAGS.fullmatch(flags):
         return
     trial = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, text=True)
-    found = re.search(r"^[EF]\d.*?flags\S*\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
-    if trial.returncode and found:  # what else may be wrong shows when a device is asked for
-        raise ValueError(f"XLA_FLAGS cannot be used: {found[1]}")
+    match = re.search(r"^[EF]\d.*?flags\S*\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
+    if trial.returncode and match:  # what else may be wrong shows when a device is asked for
+        raise ValueError(f"XLA_FLAGS cannot be used: {match[1]}")
 
 
 def first_line(error: BaseException) -> str:

@@ -139,12 +139,12 @@ def nearest_occurrences(
     """The occurrences of other forms that are nearest to one occurrence, each form once."""
     rows = np.asarray([o.row for o in candidates])
     near = unit(vectors[rows]) @ unit(vectors[query.row])
-    found: dict[str, tuple[Occurrence, float]] = {}
+    nearest: dict[str, tuple[Occurrence, float]] = {}
     for index in np.argsort(-near, kind="stable").tolist():
         other = candidates[index]
         same = other.form.lower() == query.form.lower() or other.sentence == query.sentence
-        if not same and other.form.lower() not in found:
-            found[other.form.lower()] = (other, float(near[index]))
-        if len(found) == count:
+        if not same and other.form.lower() not in nearest:
+            nearest[other.form.lower()] = (other, float(near[index]))
+        if len(nearest) == count:
             break
-    return list(found.values())
+    return list(nearest.values())

@@ -143,16 +143,16 @@ def _encoders(
         "max_length": prepared.config.max_length,
         "pooling": settings.pooling,
     }
-    made = [
+    encoders = [
         ContextualEncoder(before, prepared.model, prepared.params, prepared.tokenizer, **common)
     ]
     if bert is not None:
         loaded = load_pretrained(bert.hub)
         tokenizer = load_tokenizer(loaded.folder)
-        made.append(
+        encoders.append(
             ContextualEncoder("BERT, fine-tuned", loaded.model, loaded.params, tokenizer, **common)
         )
-    return made
+    return encoders
 
 
 def _limited(places: Mapping[str, list[Occurrence]]) -> dict[str, list[Occurrence]]:

@@ -98,13 +98,13 @@ def read_run_tags(run: RunPaths, corpus: Corpus) -> Tags:
       ValueError: none there, or of another corpus.
     """
     path = run.predictions / "test.conll"
-    found = iter(read_predictions(path))
+    predictions = iter(read_predictions(path))
     tags: Tags = []
     for sentence in corpus:
-        predicted = next(found, None) if sentence.words else Predicted((), (), ())
+        predicted = next(predictions, None) if sentence.words else Predicted((), (), ())
         if predicted is None or predicted.words != sentence.words:
             break
         tags.append(list(predicted.tags))
-    if len(tags) < len(corpus) or next(found, None) is not None:
+    if len(tags) < len(corpus) or next(predictions, None) is not None:
         raise ValueError(f"{path} holds other sentences than the test corpus {corpus.source}")
     return tags

@@ -64,8 +64,8 @@ def sealed_files(folder: Path) -> dict[str, dict[str, Any]] | None:
 def strangers(folder: Path) -> list[str]:
     """Files in a sealed folder that its manifest does not list."""
     known = {*(sealed_files(folder) or ()), NAME}
-    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
-    return sorted(set(found) - known)
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    return sorted(set(names) - known)
 
 
 def damage(folder: Path) -> str | None:

@@ -197,12 +197,12 @@ def _is_whole(target: Path) -> bool:
             return False  # whoever stands in it would not see the new one
     except OSError:
         return False
-    found = {
+    names = {
         path.relative_to(target).as_posix()
         for path in target.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
-    if found != {*record.files, RECORD}:
+    if names != {*record.files, RECORD}:
         return False
     return all(is_ours(target, name, record) for name in record.files)
 

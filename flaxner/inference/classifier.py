@@ -159,8 +159,8 @@ def _read(
         check_head(fields, str(source))
         label_table(fields, labels, str(source))
         # The weights must fit the file's own table: a wrong number of names is said of the names.
-        told = labels is None or isinstance(fields.get("id2label"), Mapping)
-        count = None if told else len(labels or ())
+        has_names = labels is None or isinstance(fields.get("id2label"), Mapping)
+        count = None if has_names else len(labels or ())
         source = load_pretrained(source, num_labels=count, revision=revision)
     name = str(source.folder)
     check_head(source.fields, name)

@@ -32,8 +32,8 @@ VARIABLE = "FLAXNER_ENGINE"  # what `engine` is where a call does not say
 MADE_UNASKED = 1 << 30
 
 
-class Asked(NamedTuple):
-    """A model as `pipeline` was asked for it; see there.
+class Request(NamedTuple):
+    """A model as `pipeline` is asked for it; see there.
 
     Attributes:
       model, tokenizer, labels, dtype, revision, scheme: as there, `labels` being id2label.
@@ -84,13 +84,13 @@ class Opened(NamedTuple):
     crf: Scores | None
 
 
-def choose(engine: str | None, asked: Asked, device: Any) -> str:
+def choose(engine: str | None, request: Request, device: Any) -> str:
     """The engine for a call: "jax", "onnx", or "auto" where ONNX Runtime may serve.
 
     Args:
       engine: one of ENGINES; that of the environment where it can do what is asked, or "auto", if
         None.
-      asked: the model.
+      request: the model.
       device: as `pipeline` takes it.
 
     Raises:
@@ -100,18 +100,18 @@ def choose(engine: str | None, asked: Asked, device: Any) -> str:
     if engine not in ENGINES:
         of = f" (of {VARIABLE})" if wished else ""
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}: got {engine!r}{of}")
-    if asked.weights not in kept_graph.WEIGHTS:
+    if request.weights not in kept_graph.WEIGHTS:
         known = ", ".join(kept_graph.WEIGHTS)
-        raise ValueError(f"weights must be one of {known}: got {asked.weights!r}")
+        raise ValueError(f"weights must be one of {known}: got {request.weights!r}")
     if engine == "jax":
-        if asked.weights != "float32":
+        if request.weights != "float32":
             raise ValueError("weights='int8' is computed by ONNX Runtime: say engine='onnx'")
         return engine
-    fault = _fault(asked, device)
-    if wished and engine == "onnx" and asked.weights == "float32":
+    fault = _fault(request, device)
+    if wished and engine == "onnx" and request.weights == "float32":
         # The environment speaks of all calls, and cannot know what each asks.
         return "auto" if fault is None and onnx_engine.is_installed() else "jax"
-    if engine == "onnx" or asked.weights != "float32":
+    if engine == "onnx" or request.weights != "float32":
         if fault is not None:
             raise ValueError(f"ONNX Runtime {fault}: say engine='jax'")
         onnx_engine.require()
@@ -120,12 +120,12 @@ def choose(engine: str | None, asked: Asked, device: Any) -> str:
     return "auto" if serves else "jax"
 
 
-def _fault(asked: Asked, device: Any) -> str | None:
+def _fault(request: Request, device: Any) -> str | None:
     """Why ONNX Runtime cannot serve a call; None: it can."""
-    if not isinstance(asked.model, str | Path):
+    if not isinstance(request.model, str | Path):
         return "needs a model folder or a Hub name, not a model in memory"
-    if asked.dtype not in ("float32", AUTO):
-        return f"computes in float32, not in {asked.dtype}"
+    if request.dtype not in ("float32", AUTO):
+        return f"computes in float32, not in {request.dtype}"
     platform = getattr(device, "platform", None) or str(device).partition(":")[0]
     if device is not None and device != -1 and platform != "cpu":
         return f"computes on the CPU, not on {device!r}"
@@ -147,33 +147,33 @@ def _cpu_alone(device: Any) -> bool:
     return not plugins and importlib.util.find_spec("libtpu") is None
 
 
-def open_onnx(asked: Asked, *, insist: bool) -> Opened | Classifier:
+def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:
     """A model of a folder or the Hub, computed by ONNX Runtime.
 
     Its graph is taken from the cache, or made and kept there.
 
     Args:
-      asked: the model.
+      request: the model.
       insist: else the classifier alone is returned where the graph cannot be had cheaply.
 
     Raises:
-      ValueError: as `Asked.load`; or, if insisted on, a model that ONNX Runtime cannot compute.
+      ValueError: as `Request.load`; or, if insisted on, a model that ONNX Runtime cannot compute.
     """
-    folder = hub.fetch_model(asked.model, revision=asked.revision)
-    asked = asked._replace(model=folder, revision=None)
+    folder = hub.fetch_model(request.model, revision=request.revision)
+    request = request._replace(model=folder, revision=None)
     fields = read_plain_config(folder)
-    if asked.dtype == AUTO and file_dtype(fields, folder) != "float32":
+    if request.dtype == AUTO and file_dtype(fields, folder) != "float32":
         if insist:
             raise ValueError(f"engine='onnx' computes in float32, not in that of {folder}")
-        return asked.load()
-    key = kept_graph.key_of_folder(folder, asked.weights)
-    found = kept_graph.find_graph(key)
-    if found is not None:
-        return _from_graph(asked, *found, fields)
-    classifier = asked.load()
+        return request.load()
+    key = kept_graph.key_of_folder(folder, request.weights)
+    graph = kept_graph.find_graph(key)
+    if graph is not None:
+        return _from_graph(request, *graph, fields)
+    classifier = request.load()
     if not insist and not _is_cheap(folder, classifier):
         return classifier
-    with kept_graph.made_graph(key, classifier, asked.weights) as (where, facts):
+    with kept_graph.new_graph(key, classifier, request.weights) as (where, facts):
         predictor = _predictor(where, facts)
         logger.info("the forward pass of %s is ONNX Runtime's; its graph is in %s", folder, where)
     known = Facts(
@@ -194,18 +194,18 @@ def _is_cheap(folder: Path, classifier: Classifier) -> bool:
 
 
 def _from_graph(
-    asked: Asked, where: Path, graph: kept_graph.GraphFacts, fields: Mapping[str, Any]
+    request: Request, where: Path, graph: kept_graph.GraphFacts, fields: Mapping[str, Any]
 ) -> Opened:
-    name = str(asked.model)
+    name = str(request.model)
     check_head(fields, name)
-    label_table(fields, asked.labels, name)
+    label_table(fields, request.labels, name)
     facts = read_facts(
-        fields, name, graph.num_labels, graph.limit, labels=asked.labels, scheme=asked.scheme
+        fields, name, graph.num_labels, graph.limit, labels=request.labels, scheme=request.scheme
     )
-    tokenizer = fitting_tokenizer(asked.tokenizer, asked.model, graph.vocab_size, name)
+    tokenizer = fitting_tokenizer(request.tokenizer, request.model, graph.vocab_size, name)
     predictor = _predictor(where, graph)
     logger.info("the forward pass of %s is ONNX Runtime's, kept in %s", name, where)
-    scores = crf.read(asked.model, graph.num_labels) if crf.is_named(fields, name) else None
+    scores = crf.read(request.model, graph.num_labels) if crf.is_named(fields, name) else None
     return Opened(tokenizer, facts, predictor, None, scores)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
-    from flaxner.inference.engines import Asked
+    from flaxner.inference.engines import Request
     from flaxner.inference.predictor import Predictor
 
 
@@ -63,7 +63,7 @@ class TransformersFace:
     task: str
     labels: tuple[str, ...]
     predictor: Predictor
-    _source: Asked | None
+    _source: Request | None
 
     @property
     def classifier(self) -> Classifier | None:

@@ -114,8 +114,8 @@ def find_devices(device: Any) -> list[jax.Device] | None:
         if isinstance(device, int):
             return [jax.devices()[device]]
         platform, _, number = str(device).partition(":")
-        found = jax.devices({"cuda": "gpu"}.get(platform, platform))
-        return [found[int(number)]] if number else found
+        devices = jax.devices({"cuda": "gpu"}.get(platform, platform))
+        return [devices[int(number)]] if number else devices
     except (IndexError, RuntimeError, ValueError) as error:
         known = ", ".join(str(d) for d in jax.devices())
         raise ValueError(f"there is no device {device!r}; there are {known}") from error

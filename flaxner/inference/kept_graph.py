@@ -112,7 +112,7 @@ def find_graph(key: str) -> tuple[Path, GraphFacts] | None:
 
 
 @contextlib.contextmanager
-def made_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple[Path, GraphFacts]]:
+def new_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple[Path, GraphFacts]]:
     """A graph made now: kept, or in a folder that goes with the context where nothing can be.
 
     Raises:

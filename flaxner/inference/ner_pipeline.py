@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flaxner.config.data import CONTEXTS
 from flaxner.data.kept_tokenizer import KeptTokenizer
 from flaxner.inference.aggregation import Entity
-from flaxner.inference.engines import Asked
+from flaxner.inference.engines import Request
 from flaxner.inference.face import TransformersFace
 from flaxner.inference.options import Options, kind
 from flaxner.inference.predictor import Predictor
@@ -57,7 +57,7 @@ class NerPipeline(TransformersFace):
         context: str = CONTEXTS[0],
         temperature: float | None = None,
         task: str = TASKS[1],
-        source: Asked | None = None,
+        source: Request | None = None,
     ) -> None:
         self._tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
         self.options, self._classifier, self.task = options or Options(), classifier, task

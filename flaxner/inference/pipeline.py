@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxner.inference import arguments
-from flaxner.inference.engines import Asked, Opened, choose, open_onnx
+from flaxner.inference.engines import Opened, Request, choose, open_onnx
 from flaxner.inference.exports import is_artefact
 from flaxner.inference.ner_pipeline import TASKS, NerPipeline
 from flaxner.inference.options import Options
@@ -70,18 +70,18 @@ def pipeline(
     chosen = Options().changed({k: v for k, v in others.items() if k not in theirs})
     precision = arguments.settled(model, config, dtype, theirs)
     refuse_fork()
-    asked = Asked(model, tokenizer, id2label, precision, revision, scheme, weights)
-    chosen_engine = choose(engine, asked, device)
+    request = Request(model, tokenizer, id2label, precision, revision, scheme, weights)
+    chosen_engine = choose(engine, request, device)
     if chosen_engine == "jax":
-        return with_jax(asked.load(), device, chosen, task or TASKS[1])
-    return with_onnx(asked, chosen, task or TASKS[1], chosen_engine == "onnx", device)
+        return with_jax(request.load(), device, chosen, task or TASKS[1])
+    return with_onnx(request, chosen, task or TASKS[1], chosen_engine == "onnx", device)
 
 
 def with_onnx(
-    asked: Asked, options: Options, task: str, insist: bool, device: Any = None
+    request: Request, options: Options, task: str, insist: bool, device: Any = None
 ) -> NerPipeline:
     """A model computed by ONNX Runtime; unless insisted on, by JAX where that cannot be."""
-    opened = open_onnx(asked, insist=insist)
+    opened = open_onnx(request, insist=insist)
     if not isinstance(opened, Opened):
         return with_jax(opened, device, options, task)
     return NerPipeline(
@@ -96,7 +96,7 @@ def with_onnx(
         context=opened.facts.context,
         temperature=opened.facts.temperature,
         task=task,
-        source=asked,
+        source=request,
     )
 
 

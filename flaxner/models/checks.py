@@ -95,8 +95,8 @@ def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> No
 
 
 def _bounds(name: str) -> tuple[int, int]:
-    found = ((low, high) for end, low, high in BOUNDS if name.endswith(end))
-    return next(found, (1 if name.endswith("size") else OTHER_SIZES[0], OTHER_SIZES[1]))
+    bounds = ((low, high) for end, low, high in BOUNDS if name.endswith(end))
+    return next(bounds, (1 if name.endswith("size") else OTHER_SIZES[0], OTHER_SIZES[1]))
 
 
 def _wrong(name: str, rule: str, value: Any, source: str) -> ValueError:

@@ -96,14 +96,14 @@ def read(folder: Path, num_labels: int) -> Scores:
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{folder} lacks {FILE}, the scores of the CRF that its config.json names")
-    found = read_tensor_file(path)
+    tensors = read_tensor_file(path)
     wanted = {name.removeprefix(PREFIX): leaf.shape for name, leaf in shapes(num_labels).items()}
-    there = {name: tensor.shape for name, tensor in found.items()}
+    there = {name: tensor.shape for name, tensor in tensors.items()}
     if there != wanted:
         raise ValueError(f"{path} must hold the scores of {num_labels} labels: it has {there}")
     from flaxner.models import checks
 
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if (fault := checks.fault(name, tensor)) is not None:
             raise ValueError(f"{path} holds no scores of a CRF: {fault}")
-    return Scores(*(np.asarray(found[name], np.float32) for name in Scores._fields))
+    return Scores(*(np.asarray(tensors[name], np.float32) for name in Scores._fields))

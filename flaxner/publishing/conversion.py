@@ -235,8 +235,8 @@ def _rounded(params: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]
 def _real_sentences(predictions: dict[str, list[Predicted]]) -> tuple[list[Any], str]:
     """Sentences to compare on, spread over the validation split, and what they are."""
     for split in ("validation", *predictions):
-        found = predictions.get(split)
-        if found:
-            chosen = found[:: -(-len(found) // agreement.SENTENCES)]
+        sentences = predictions.get(split)
+        if sentences:
+            chosen = sentences[:: -(-len(sentences) // agreement.SENTENCES)]
             return [list(s.words) for s in chosen], f"{len(chosen)} sentences of {split}"
     return list(agreement.TEXTS), f"{len(agreement.TEXTS)} texts"

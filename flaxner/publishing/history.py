@@ -25,14 +25,14 @@ def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
     """
     files = sorted(run.predictions.glob("*.conll")) if run.predictions.is_dir() else []
     results = run.finished() or {}
-    found = {}
+    predictions = {}
     for path in files:
-        found[path.stem] = read_predictions(path)
-        words = sum(len(sentence.words) for sentence in found[path.stem])
+        predictions[path.stem] = read_predictions(path)
+        words = sum(len(sentence.words) for sentence in predictions[path.stem])
         scored = results.get(path.stem, {}).get("words_scored", words)
         if words != scored:
             raise ValueError(f"{path} holds {words:,} words, and {scored:,} were scored")
-    return found
+    return predictions
 
 
 def write_history(folder: Path, run: RunPaths, results: Mapping[str, Any] | None) -> None:

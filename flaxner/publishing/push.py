@@ -28,24 +28,24 @@ def convert_and_push(
     Raises:
       ValueError: what `convert` and `push_to_hub` raise.
     """
-    made = convert(run_dir, name=push_to_hub, **conversion)
-    yield f"step {made.step} -> {made.folder}"
-    yield from made.notes
+    result = convert(run_dir, name=push_to_hub, **conversion)
+    yield f"step {result.step} -> {result.folder}"
+    yield from result.notes
     for who, difference in (
-        ("PyTorch", made.difference),
-        ("ONNX Runtime", made.onnx_difference),
+        ("PyTorch", result.difference),
+        ("ONNX Runtime", result.onnx_difference),
     ):
         if difference is not None:
             yield (
-                f"{who}'s logits equal ours on {made.compared_on}: "
+                f"{who}'s logits equal ours on {result.compared_on}: "
                 f"largest difference {difference:.1e}"
             )
     if dry_run:
-        yield describe(made.folder)
+        yield describe(result.folder)
     elif push_to_hub is not None:
-        if not made.scored and not force:
-            raise ValueError(_unscored(made.folder))
-        yield _push_scored(made.folder, push_to_hub, private, revision, force)
+        if not result.scored and not force:
+            raise ValueError(_unscored(result.folder))
+        yield _push_scored(result.folder, push_to_hub, private, revision, force)
 
 
 def push_to_hub(
@@ -73,12 +73,12 @@ def push_to_hub(
     """
     folder = Path(source)
     if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
-        made = convert(folder, name=name)
-        for text in made.notes:
+        result = convert(folder, name=name)
+        for text in result.notes:
             warnings.warn(text, stacklevel=2)
-        if not made.scored and not force:
-            raise ValueError(_unscored(made.folder))
-        folder = made.folder
+        if not result.scored and not force:
+            raise ValueError(_unscored(result.folder))
+        folder = result.folder
     return _push_scored(folder, name, private, revision, force)
 
 

@@ -143,9 +143,9 @@ def _persist(action: Callable[[], T], name: str) -> T:
         try:
             return action()
         except Exception as error:
-            passes, reason, asked = _failure(error)
+            passes, reason, pause = _failure(error)
             if passes and wait is not None:
-                time.sleep(min(max(wait, asked), LONGEST_WAIT))
+                time.sleep(min(max(wait, pause), LONGEST_WAIT))
                 continue
             if reason is None:
                 raise
@@ -175,8 +175,8 @@ def _failure(error: BaseException) -> tuple[bool, str | None, float]:
         if isinstance(cause, HfHubHTTPError):
             status = cause.response.status_code
             reason = REFUSALS.get(status, f"the Hub answers with status {status}")
-            asked = cause.response.headers.get("Retry-After", "")
-            return status in PASSING, reason, float(asked) if asked.isdigit() else 0.0
+            pause = cause.response.headers.get("Retry-After", "")
+            return status in PASSING, reason, float(pause) if pause.isdigit() else 0.0
         if isinstance(cause, OfflineModeIsEnabled):
             return False, "HF_HUB_OFFLINE is set", 0.0
         if isinstance(cause, HFValidationError):

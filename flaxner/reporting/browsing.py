@@ -28,8 +28,8 @@ def browsable(
       "kinds" and "types" to choose from, "items" as `_item` makes them, and how many "errors" and
       "sentences" there are and how many are "left_out".
     """
-    found = [(sentence, list(errors(sentence))) for sentence in sentences]
-    wrong = [(sentence, own) for sentence, own in found if own]
+    pairs = [(sentence, list(errors(sentence))) for sentence in sentences]
+    wrong = [(sentence, own) for sentence, own in pairs if own]
     items = [
         _item(sentence, part, known)
         for sentence, own in wrong
@@ -70,7 +70,7 @@ def _item(sentence: Judged, wrong: Sequence[Error], known: Surfaces | None) -> d
     def inside(spans: Sequence[Span]) -> list[Span]:
         return [span for span in spans if begin <= span.start and span.end <= end]
 
-    gold, found = inside(sentence.gold), inside(sentence.found)
+    gold, predicted = inside(sentence.gold), inside(sentence.found)
     return {
         "n": sentence.number,
         "c": begin,
@@ -79,13 +79,13 @@ def _item(sentence: Judged, wrong: Sequence[Error], known: Surfaces | None) -> d
         "a": [[s.start - begin, s.end - begin, shown(s.type)] for s in gold],
         "f": [
             [s.start - begin, s.end - begin, shown(s.type), _rounded(sentence.score(s))]
-            for s in found
+            for s in predicted
         ],
         "e": [
             {
                 "k": [KINDS.index(kind) for kind in error.kinds],
                 "g": -1 if error.gold is None else gold.index(error.gold),
-                "f": -1 if error.found is None else found.index(error.found),
+                "f": -1 if error.found is None else predicted.index(error.found),
                 "s": _rounded(sentence.score(error.span)),
                 "o": _seen(sentence, error, known),
             }

@@ -82,14 +82,14 @@ def errors(sentence: Judged) -> Iterator[Error]:
     """Every pair of entities that overlap and differ, every missed and every spurious one."""
     right = set(sentence.gold) & set(sentence.found)
     gold = [span for span in sentence.gold if span not in right]
-    found = [span for span in sentence.found if span not in right]
+    spurious = [span for span in sentence.found if span not in right]
     for span in gold:
-        others = [other for other in found if overlap(span, other)]
+        others = [other for other in spurious if overlap(span, other)]
         for other in others:
             kinds = ((TYPE, span.type != other.type), (BORDER, span[:2] != other[:2]))
             yield Error(tuple(kind for kind, differs in kinds if differs), span, other)
         if not others:
             yield Error((MISSED,), span, None)
-    for span in found:
+    for span in spurious:
         if not any(overlap(span, other) for other in gold):
             yield Error((SPURIOUS,), None, span)

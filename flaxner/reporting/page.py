@@ -68,11 +68,11 @@ def _compared(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             for title, rows in groups.items()
             for row in rows
         )
-        found = [
+        rows_of = [
             {(title, row["name"]): row for title, rows in groups.items() for row in rows}
             for groups in by_run
         ]
-        rows = [(title, name, [own.get((title, name)) for own in found]) for title, name in keys]
+        rows = [(title, name, [own.get((title, name)) for own in rows_of]) for title, name in keys]
         tables.append({"split": split, "rows": rows})
     return tables
 
@@ -111,10 +111,10 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
     records = [record for folder in folders for record in read_runs(folder)]
     if output is None and len(folders) == 1:
         run = RunFolder(folders[0])
-        made = page(records)
+        html = page(records)
         run.lock()
         try:
-            run.write_report(made)
+            run.write_report(html)
         finally:
             run.release()
         return run.report

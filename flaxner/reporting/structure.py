@@ -51,12 +51,12 @@ def structure(record: RunRecord, budget: int) -> dict[str, Any]:
 def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """Title -> (step, value), of what metrics.jsonl tells."""
     steps = [row for row in metrics if "split" not in row]
-    made = {
+    curves = {
         title: [(row["step"], row[name]) for row in steps if name in row] for name, title in CURVES
     }
     evaluated = [row for row in metrics if row.get("split") == "validation" and "f1" in row]
-    made["validation F1"] = [(row["step"], row["f1"]) for row in evaluated]
-    return {title: points for title, points in made.items() if points}
+    curves["validation F1"] = [(row["step"], row["f1"]) for row in evaluated]
+    return {title: points for title, points in curves.items() if points}
 
 
 def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
@@ -86,16 +86,16 @@ def calibrated(
     if scores is None or record.scheme is None:
         return []
     gold, predicted = [s.gold for s in sentences], [s.tags for s in sentences]
-    found = Found.of(gold, predicted, record.scheme.label2id)
+    entities = Found.of(gold, predicted, record.scheme.label2id)
     heat = record.results.get("calibration", {}).get("temperature")
-    if not len(found):
+    if not len(entities):
         return []
-    sets = [("as they are", found.plain_scores(scores.scores))]
+    sets = [("as they are", entities.plain_scores(scores.scores))]
     if heat is not None and scores.logits is not None:
-        sets.append(("calibrated", found.scores(scores.logits, heat)))
+        sets.append(("calibrated", entities.scores(scores.logits, heat)))
     rows = []
     for title, sure in sets:
-        bins = reliability(sure, found.right)
+        bins = reliability(sure, entities.right)
         error = expected_error(bins)
         rows.append({"title": title, "error": error, "bins": [part._asdict() for part in bins]})
     return rows

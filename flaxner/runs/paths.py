@@ -43,8 +43,8 @@ class RunPaths:
     def members(self) -> list[Path]:
         """The folders of a cross-validation's folds, or of the runs with several seeds."""
         patterns = (FOLDS, SEEDS) if self._names_seeds() else (FOLDS,)
-        found = (path for pattern in patterns for path in self.path.glob(pattern))
-        return sorted(path for path in found if is_run(path))
+        paths = (path for pattern in patterns for path in self.path.glob(pattern))
+        return sorted(path for path in paths if is_run(path))
 
     def _names_seeds(self) -> bool:
         """Whether the settings ask for several seeds: else what is called seed-1 is not ours."""

@@ -66,7 +66,7 @@ class WordsForm(Form):
     )
 
 
-class Asked(NamedTuple):
+class Inputs(NamedTuple):
     """The texts or sentences of a request; `single` if it was one and no list."""
 
     texts: Sequence[Any]
@@ -105,7 +105,7 @@ def _sentence(form: type[Form], error: ValidationError) -> str:
     return f"{name} must be {message}"
 
 
-def asked_texts(value: Any, settings: Settings) -> Asked:
+def read_texts(value: Any, settings: Settings) -> Inputs:
     """The texts of POST /ner.
 
     Raises:
@@ -116,10 +116,10 @@ def asked_texts(value: Any, settings: Settings) -> Asked:
         raise ValueError("text must be a string, or a list of at least one string")
     texts = [value] if single else value
     _check(texts, settings, split=False)
-    return Asked(texts, single)
+    return Inputs(texts, single)
 
 
-def asked_sentences(value: Any, settings: Settings) -> Asked:
+def read_sentences(value: Any, settings: Settings) -> Inputs:
     """The sentences of POST /ner/words.
 
     Raises:
@@ -130,7 +130,7 @@ def asked_sentences(value: Any, settings: Settings) -> Asked:
     single = not isinstance(value[0], list)
     sentences = [value] if single else value
     _check(sentences, settings, split=True)
-    return Asked(sentences, single)
+    return Inputs(sentences, single)
 
 
 def _check(texts: Sequence[Any], settings: Settings, *, split: bool) -> None:

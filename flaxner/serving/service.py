@@ -20,9 +20,9 @@ from flaxner.serving.forms import (
     UNPROCESSABLE,
     NerForm,
     WordsForm,
-    asked_sentences,
-    asked_texts,
     read_form,
+    read_sentences,
+    read_texts,
 )
 from flaxner.serving.jobs import Job, TextJob, WordJob
 from flaxner.serving.logs import log_event
@@ -131,7 +131,7 @@ class Service:
         try:
             form = read_form(NerForm, body)
             name, model = self._model(form.model)
-            texts, single = asked_texts(form.text, self.settings)
+            texts, single = read_texts(form.text, self.settings)
             options = self._options(form)
             model.texts.reader(options)  # a stride or decoder that does not fit
             model.texts.heat(options)
@@ -140,15 +140,15 @@ class Service:
         note(model=name, texts=texts)
         self.metrics.texts.labels(name).inc(len(texts))
         answers = await self._answers(lambda done: TextJob(model, options, texts, done))
-        found = [[_plain(e) for e in row if e["score"] >= form.threshold] for row in answers]
-        return as_json({"model": name, "entities": found[0] if single else found})
+        entities = [[_plain(e) for e in row if e["score"] >= form.threshold] for row in answers]
+        return as_json({"model": name, "entities": entities[0] if single else entities})
 
     async def tags(self, body: bytes, note: Callable[..., None]) -> bytes:
         """The answer to POST /ner/words, JSON; see `entities`."""
         try:
             form = read_form(WordsForm, body)
             name, model = self._model(form.model)
-            sentences, single = asked_sentences(form.words, self.settings)
+            sentences, single = read_sentences(form.words, self.settings)
             decoder = Options().changed({"decoder": form.decoder or self.settings.decoder}).decoder
             limit = model.words.checked_window(form.max_length)
             model.words.check_decoder(decoder)

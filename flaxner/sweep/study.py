@@ -255,7 +255,7 @@ def sweep(
     command: str = "",
 ) -> dict[str, Any]:
     """Look through a space; see `Sweep`."""
-    found = Sweep(
+    study = Sweep(
         space,
         SweepFolder(output_dir),
         seed=seed,
@@ -263,4 +263,4 @@ def sweep(
         console=console or Console(quiet=True),
         command=command,
     )
-    return found.run(trials, resume=resume)
+    return study.run(trials, resume=resume)

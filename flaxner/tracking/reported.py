@@ -19,13 +19,13 @@ def grouped(line: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
 def lines_of(metrics: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, of those before it is cut; half a line at its end is none."""
     lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
-    found = []
+    rows = []
     for line in lines:
         try:
-            found.append(json.loads(line))
+            rows.append(json.loads(line))
         except ValueError:
             break
-    return found
+    return rows
 
 
 def key(line: Mapping[str, Any]) -> tuple[int, str]:

@@ -24,8 +24,8 @@ class MLflow:
         self._client: Any = MlflowClient()
         self._metric = Metric
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "flaxner")
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        there = self._client.get_experiment_by_name(name)
+        experiment = there.experiment_id if there else self._client.create_experiment(name)
         runs = self._client.search_runs([experiment], f"tags.`{TAG}` = '{session.id}'")
         if runs:
             self._id = runs[0].info.run_id

@@ -38,8 +38,8 @@ class WeightsAndBiases:
 
     def table(self, name: str, table: Table) -> None:
         """As `Tracker.table`."""
-        made = self._wandb.Table(columns=list(table.columns), data=[list(r) for r in table.rows])
-        self._run.log({name: made})
+        figure = self._wandb.Table(columns=list(table.columns), data=[list(r) for r in table.rows])
+        self._run.log({name: figure})
 
     def artefact(self, path: Path) -> None:
         """A page is shown among the charts, too."""

@@ -58,8 +58,8 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
         raise BadCorpus(path, 1, "the corpus is empty")
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     if name is None:
-        found = (name for name, reader in READERS.items() if reader.detect(path, text))
-        name = next(found, "conll")
+        names = (name for name, reader in READERS.items() if reader.detect(path, text))
+        name = next(names, "conll")
     if name == "conll" and LABEL_STUDIO_COLUMNS.match(text):
         notes.choices.append(
             "in Label Studio's CoNLL export tasks that nobody annotated are sentences without "

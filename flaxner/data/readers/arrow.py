@@ -70,10 +70,10 @@ def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
     """The names of ClassLabel columns, which `datasets` writes into a table's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        found = {name: _names(feature) for name, feature in features.items()}
+        tables = {name: _names(feature) for name, feature in features.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return {name: names for name, names in found.items() if names}
+    return {name: names for name, names in tables.items() if names}
 
 
 def _names(feature: Any) -> list[str] | None:

@@ -186,8 +186,8 @@ def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
         for fields in map(split, lines):
             if len(fields) != width or fields[0].startswith("#"):
                 continue
-            for found, column in zip(kinds, (outer, inner), strict=True):
-                found.add((parse_tag(fields[column]) or ("", ""))[1])
+            for types, column in zip(kinds, (outer, inner), strict=True):
+                types.add((parse_tag(fields[column]) or ("", ""))[1])
             if fields[inner] != OUTSIDE:
                 rows += 1
                 within += fields[outer] != OUTSIDE

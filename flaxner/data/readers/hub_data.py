@@ -54,7 +54,7 @@ NAMES = ", ".join(KNOWN)
 KNOWN |= {sources[0].repository: sources for sources in KNOWN.values()}
 
 
-class Found(NamedTuple):
+class DataSet(NamedTuple):
     """A data set that was loaded: its splits, and where they are from (a folder: None)."""
 
     splits: Mapping[str, Any]
@@ -70,8 +70,8 @@ def read_splits(
       ValueError: no such data set, a script without a Parquet copy, no network.
     """
     path = Path(name)
-    found = _from_disk(path) if path.is_dir() else _from_hub(name, options)
-    splits = {SPLIT_NAMES.get(split, split): data for split, data in found.splits.items()}
+    data_set = _from_disk(path) if path.is_dir() else _from_hub(name, options)
+    splits = {SPLIT_NAMES.get(split, split): data for split, data in data_set.splits.items()}
     if not splits:
         raise BadCorpus(name, None, "the data set has no split")
     there = [split for split in wanted if split in splits]
@@ -81,10 +81,10 @@ def read_splits(
     read = {}
     for split in there:
         notes = Notes()
-        asked = Source(name, options.dataset_config, options.dataset_revision)
-        if found.source is not None and split == there[0] and found.source != asked:
-            notes.choices.append(f"it is read from {found.source}")
-        read[split] = _sentences(name, split, splits[split], options, notes, found.source), notes
+        literal = Source(name, options.dataset_config, options.dataset_revision)
+        if data_set.source is not None and split == there[0] and data_set.source != literal:
+            notes.choices.append(f"it is read from {data_set.source}")
+        read[split] = _sentences(name, split, splits[split], options, notes, data_set.source), notes
     return read
 
 
@@ -124,7 +124,7 @@ def _item_type(feature: Any) -> str:
     return str(getattr(getattr(feature, "feature", None), "dtype", ""))
 
 
-def _from_disk(path: Path) -> Found:
+def _from_disk(path: Path) -> DataSet:
     import datasets
 
     try:
@@ -132,10 +132,10 @@ def _from_disk(path: Path) -> Found:
         data = datasets.load_from_disk(str(path)) if marked else datasets.load_dataset(str(path))
     except Exception as error:  # whatever the library and its formats raise over a damaged folder
         raise BadCorpus(path, None, f"no folder of `datasets`: {_text(error)}") from None
-    return Found(dict(data) if isinstance(data, dict) else {"train": data}, None)
+    return DataSet(dict(data) if isinstance(data, dict) else {"train": data}, None)
 
 
-def _from_hub(name: str, options: ReadOptions) -> Found:
+def _from_hub(name: str, options: ReadOptions) -> DataSet:
     sources = list(KNOWN.get(name, (Source(name),)))
     if options.dataset_config is not None or options.dataset_revision is not None:
         first = sources[0]
@@ -144,7 +144,7 @@ def _from_hub(name: str, options: ReadOptions) -> Found:
     errors: list[tuple[Source, Exception]] = []
     for source in sources:
         try:
-            return Found(_load(name, source), source)
+            return DataSet(_load(name, source), source)
         except BadCorpus:
             raise
         except Exception as error:  # the library's, the client's, pyarrow's: all become a sentence

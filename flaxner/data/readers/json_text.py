@@ -110,8 +110,8 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _pieces(path: Path) -> Iterator[tuple[bool, str]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from flaxner.data.readers.label_studio_fields import UNPLACED, Fields, Marked, Task
 from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions
-from flaxner.data.readers.spanned import Annotated, Record, Region, short, whole_number
+from flaxner.data.readers.spanned import Annotated, Record, Region, whole_number
+from flaxner.data.readers.values import described
 
 # Of every row of JSON_MIN and CSV, beside the fields of the task and the answers.
 OF_ROWS = frozenset(
@@ -65,11 +66,11 @@ def read_tasks(
     for line, record in records:
         name = f"task {record['id']}" if "id" in record else f"the task of line {line}"
         try:
-            found = _chosen(source, line, name, record, options, notes)
+            regions = _chosen(source, line, name, record, options, notes)
         except Unreadable as error:
             notes.count(str(error), name)
             continue
-        tasks.append(Task(line, name, record["data"], found))
+        tasks.append(Task(line, name, record["data"], regions))
     yield from Fields(source, options, notes).texts(tasks)
 
 
@@ -126,11 +127,11 @@ def _row(
         for key, values in given.items()
         for value in (values if isinstance(values, list) else ())
     ]
-    found = _marked(source, line, name, results, options, notes)
+    regions = _marked(source, line, name, results, options, notes)
     data = {k: v for k, v in record.items() if k not in OF_ROWS and k not in columns}
     # A field that is called as an answer is gets this name in CSV; the answer keeps its own.
     hidden = {k.removeprefix("_data_") for k in data if k.startswith("_data_")}
-    return Task(line, name, {k: v for k, v in data.items() if k not in hidden}, found)
+    return Task(line, name, {k: v for k, v in data.items() if k not in hidden}, regions)
 
 
 def _is_marked(value: Any) -> bool:
@@ -155,7 +156,7 @@ def _chosen(
     if not given:
         raise Unreadable(UNANNOTATED)
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        what = f"{name}: annotations must be written out, not as numbers: got {short(given)}"
+        what = f"{name}: annotations must be written out, not as numbers: got {described(given)}"
         raise BadCorpus(source, line, what)
     done = [a for a in given if not (a.get("was_cancelled") or a.get("skipped"))]
     if not done:
@@ -182,9 +183,9 @@ def _marked(
 ) -> tuple[Marked, ...]:
     """The regions of an annotation that have a type and a place."""
     if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
-        what = f"{name}: the result of an annotation must be a list of objects: got {short(result)}"
-        raise BadCorpus(source, line, what)
-    found = []
+        what = f"{name}: the result of an annotation must be a list of objects"
+        raise BadCorpus(source, line, f"{what}: got {described(result)}")
+    regions = []
     for item in result:
         value, control = item.get("value"), str(item.get("from_name", ""))
         if not isinstance(value, dict) or not ("start" in value or "globalOffsets" in value):
@@ -208,8 +209,8 @@ def _marked(
         region = Region(start, end, labels[0], own if isinstance(own, str) else "")
         field = item.get("to_name")
         html = isinstance(value.get("start"), str) and whole_number(value["start"]) is None
-        found.append(Marked(str(field) if field else None, control, paragraph, html, region))
-    return tuple(found)
+        regions.append(Marked(str(field) if field else None, control, paragraph, html, region))
+    return tuple(regions)
 
 
 def _first_is_read(policy: str, name: str, notes: Notes) -> bool:
@@ -232,8 +233,8 @@ def _labels(value: Record) -> list[str] | None:
 def _is_answer(item: Record, value: Record) -> bool:
     """Whether a result is something said about a region, not the region."""
     kind = str(item.get("type", value.get("type", "labels"))).lower()
-    asked = value.keys() & {"choices", "rating", "number", "taxonomy", "datetime", "ranker"}
-    return not kind.endswith("labels") or bool(asked) or isinstance(value.get("text"), list)
+    questions = value.keys() & {"choices", "rating", "number", "taxonomy", "datetime", "ranker"}
+    return not kind.endswith("labels") or bool(questions) or isinstance(value.get("text"), list)
 
 
 def _place(value: Record) -> tuple[int, int, int | None]:

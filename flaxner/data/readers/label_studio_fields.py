@@ -106,7 +106,7 @@ class Fields:
         groups: dict[str, list[Marked]] = {}
         for marked in task.marked:
             groups.setdefault(marked.field or marked.control, []).append(marked)
-        found: dict[tuple[str, int], list[Region]] = {}
+        regions: dict[tuple[str, int], list[Region]] = {}
         for tag, group in groups.items():
             field, proven = self._field(task, tag, group)
             texts = _texts(task.data[field])
@@ -121,8 +121,8 @@ class Fields:
                 if at >= len(texts):
                     message = f"{task.name}: {field!r} has no paragraph {at}"
                     raise BadCorpus(self.source, task.line, message)
-                found.setdefault((field, at), []).append(marked.region)
-        return found
+                regions.setdefault((field, at), []).append(marked.region)
+        return regions
 
     def _field(self, task: Task, tag: str, group: Sequence[Marked]) -> tuple[str, bool]:
         """The field that regions of a tag lie in, and whether their own texts show it."""

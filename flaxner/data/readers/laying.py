@@ -96,8 +96,8 @@ class _Layer:
     def _by_own_text(self, item: Annotated) -> Annotated | Raw:
         places = [(r.start, r.end) for r in item.regions]
         own = [r.text for r in item.regions]
-        found = as_texts_say(item.text, places, own)
-        if found is None:
+        reading = as_texts_say(item.text, places, own)
+        if reading is None:
             if self.policy == "drop":
                 self.notes.count(
                     "texts are left out: a span of theirs is not what it says to be",
@@ -105,7 +105,7 @@ class _Layer:
                 )
                 return Raw((), (), None, item.line)
             raise BadCorpus(self.source, item.line, _of(item, _contradiction(item)))
-        counting, places = found
+        counting, places = reading
         if counting != CHARACTERS:
             self.won[counting] += 1
             self.notes.count(
@@ -121,9 +121,9 @@ class _Layer:
         places = [(r.start, r.end) for r in item.regions]
         read = {}
         for counting in others(item.text, likely=True) if places else ():
-            found = in_characters(item.text, places, counting)
-            if found != places:
-                read[counting] = found
+            ranges = in_characters(item.text, places, counting)
+            if ranges != places:
+                read[counting] = ranges
         if not read:
             return False
         self.undecided += 1

@@ -36,15 +36,15 @@ def others(text: str, likely: bool = False) -> list[str]:
         return []
     breaks = {"lf": "\r\n" in text, "crlf": re.search(r"(?<!\r)\n", text) is not None}
     wide = text != "" and max(text) > "\uffff"
-    found = []
+    names = []
     for name in LIKELY if likely else COUNTINGS:
         unit, _, kind = name.removeprefix("utf-").partition("-")
         if kind and not breaks[kind]:
             continue
         differs = {"16": wide, "8": not text.isascii(), CHARACTERS: kind != ""}
         if differs[unit]:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _widths(text: str, counting: str) -> Iterator[int]:
@@ -80,12 +80,12 @@ def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Pla
                 table += [begun, *[-1] * (width - 1)]
                 begun = at + 1
     table.append(len(text))
-    found = []
+    ranges = []
     for start, end in places:
         if not 0 <= start < end < len(table) or table[start] < 0 or table[end] < 0:
             return None
-        found.append((table[start], table[end]))
-    return found
+        ranges.append((table[start], table[end]))
+    return ranges
 
 
 def same(one: str, other: str) -> bool:
@@ -110,9 +110,9 @@ def as_texts_say(
       own: the text of every range, empty where it is not told.
     """
     for counting in (CHARACTERS, *others(text)):
-        found = in_characters(text, places, counting)
-        if found is not None and all(
-            not said or same(text[a:b], said) for (a, b), said in zip(found, own, strict=True)
+        ranges = in_characters(text, places, counting)
+        if ranges is not None and all(
+            not said or same(text[a:b], said) for (a, b), said in zip(ranges, own, strict=True)
         ):
-            return counting, found
+            return counting, ranges
     return None

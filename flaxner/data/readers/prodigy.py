@@ -66,13 +66,13 @@ def _left_out(record: Record) -> str:
     spans = record.get("spans")
     if record.get("answer") is None and not spans:
         return "records without an answer and without spans are left out: nobody looked at them"
-    view, asked = record.get("_view_id"), record.get("_is_binary")
-    if asked is None:
+    view, binary = record.get("_view_id"), record.get("_is_binary")
+    if binary is None:
         # Before Prodigy wrote this down: one suggestion with its score, in a view for answers.
         only = spans[0] if isinstance(spans, list) and len(spans) == 1 else None
         scored = isinstance(only, dict) and "score" in only
-        asked = view in BINARY_VIEWS or (view is None and scored)
-    if asked:
+        binary = view in BINARY_VIEWS or (view is None and scored)
+    if binary:
         return "records are left out: they answer yes or no to one span, not for the whole text"
     return ""
 

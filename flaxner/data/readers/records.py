@@ -160,10 +160,10 @@ def _choice(
         for column, values in record.items():
             if column == words or not isinstance(values, list) or len(values) != len(record[words]):
                 continue
-            found = named_ids(values, names[column]) if column in names else values
-            if all(isinstance(value, str) for value in found):
-                tally.add(column, found)
-            elif all(type(value) is int for value in found):
+            cells = named_ids(values, names[column]) if column in names else values
+            if all(isinstance(value, str) for value in cells):
+                tally.add(column, cells)
+            elif all(type(value) is int for value in cells):
                 tally.ids.add(column)
     if options.tag_column is not None:
         return tag_column.given(source, options.tag_column, tally, options.scheme)

@@ -181,8 +181,8 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
                 raise BadCorpus(path, 1, "the file must be UTF-8; it is UTF-16")
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
             end = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
-        head, found, tail = chunk.rpartition(end)
-        if not found:
+        head, mark, tail = chunk.rpartition(end)
+        if not mark:
             rest += tail
         else:
             lines = _decode(path, number, rest + head, end, limit)

@@ -12,10 +12,10 @@ from flaxner.data.readers.spanned import (
     Record,
     Region,
     read_regions,
-    short,
     token_offsets,
     whole_number,
 )
+from flaxner.data.readers.values import described
 from flaxner.data.tags import parse_tag, tag_fault
 
 UNKNOWN = "-"  # spaCy 2's tag of a word that nobody has looked at
@@ -69,7 +69,7 @@ def _training(
         for sentence in sentences if isinstance(sentences, list) else ():
             tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
             if not isinstance(tokens, list) or not all(isinstance(t, dict) for t in tokens):
-                raise BadCorpus(source, line, f"a sentence has tokens: got {short(sentence)}")
+                raise BadCorpus(source, line, f"a sentence has tokens: got {described(sentence)}")
             tokens = [t for t in tokens if str(t.get("orth", "")).strip()]
             words = tuple(str(t["orth"]) for t in tokens)
             tags = tuple(str(t.get("ner", UNKNOWN)) for t in tokens)

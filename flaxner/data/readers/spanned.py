@@ -12,9 +12,9 @@ from flaxner.data.readers.source import (
     BadCorpus,
     ReadOptions,
     document_name,
-    excerpt,
 )
 from flaxner.data.readers.spans import Offsets
+from flaxner.data.readers.values import described
 
 # Names that tools and published corpora give their columns, the likelier first.
 TEXT_COLUMNS = ("text", "sentence", "content", "data", "context")
@@ -97,7 +97,7 @@ def annotated(
         raise BadCorpus(source, line, message)
     text, items = record[text_column], record[spans_column]
     if not isinstance(text, str):
-        raise BadCorpus(source, line, f"{text_column!r} must be a text: got {short(text)}")
+        raise BadCorpus(source, line, f"{text_column!r} must be a text: got {described(text)}")
     if items is None:
         return None
     regions = read_regions(source, line, spans_column, items)
@@ -107,8 +107,8 @@ def annotated(
 
 def document_of(record: Record) -> int | str | None:
     """The number or name of the document that a record belongs to, if it tells."""
-    found = (record[name] for name in DOCUMENT_COLUMNS if name in record)
-    return document_name(next(found, None))
+    names = (record[name] for name in DOCUMENT_COLUMNS if name in record)
+    return document_name(next(names, None))
 
 
 def read_regions(source: Path | str, line: int, column: str, items: Any) -> tuple[Region, ...]:
@@ -120,7 +120,7 @@ def read_regions(source: Path | str, line: int, column: str, items: Any) -> tupl
     if isinstance(items, dict):  # a struct of lists, as `datasets` makes of a list of structs
         items = _rows(source, line, column, items)
     if not isinstance(items, list):
-        raise BadCorpus(source, line, f"{column!r} must be a list: got {short(items)}")
+        raise BadCorpus(source, line, f"{column!r} must be a list: got {described(items)}")
     return tuple(_region(source, line, item) for item in items)
 
 
@@ -138,7 +138,7 @@ def whole_number(value: Any) -> int | None:
 def _rows(source: Path | str, line: int, column: str, table: Record) -> list[Any]:
     lists = list(table.values())
     if not all(isinstance(v, list) and len(v) == len(lists[0]) for v in lists):
-        raise BadCorpus(source, line, f"{column!r} must be a list of spans: got {short(table)}")
+        raise BadCorpus(source, line, f"{column!r} must be a list of spans: got {described(table)}")
     return [dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
@@ -146,8 +146,8 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
     values: Sequence[Any]
     own = ""
     if isinstance(item, dict):
-        found = [next((item[k] for k in keys if k in item), None) for keys in (STARTS, ENDS, KINDS)]
-        values = found
+        cells = [next((item[k] for k in keys if k in item), None) for keys in (STARTS, ENDS, KINDS)]
+        values = cells
         own = item["text"] if isinstance(item.get("text"), str) else ""
     else:
         values = item if isinstance(item, list | tuple) else ()
@@ -155,7 +155,7 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
         start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
         if start is not None and end is not None and isinstance(kind, str) and kind.strip():
             return Region(start, end, kind, own)
-    raise BadCorpus(source, line, f"a span must be start, end and a type: got {short(item)}")
+    raise BadCorpus(source, line, f"a span must be start, end and a type: got {described(item)}")
 
 
 def token_offsets(tokens: Any, text: str) -> Offsets | None:
@@ -173,12 +173,3 @@ def token_offsets(tokens: Any, text: str) -> Offsets | None:
     fits = borders == sorted(borders) and borders[0] >= 0 and borders[-1] <= len(text)
     words = [(a, b) for a, b in offsets if text[a:b].strip()] if fits else []
     return words or None
-
-
-def short(value: Any) -> str:
-    """A value for a message, whatever its size."""
-    if isinstance(value, dict):
-        return f"an object with {', '.join(map(str, list(value)[:5]))}"[:80]
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return excerpt(str(value)[:61])

@@ -50,13 +50,13 @@ def local_file(path: Path) -> Path:
       Refused: a device, a pipe that nobody writes to or that does not end.
       OSError: not there, or not readable.
     """
-    found = path.stat()
-    key = (found.st_dev, found.st_ino)
-    if stat.S_ISREG(found.st_mode):
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if stat.S_ISREG(status.st_mode):
         return path
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise Refused("it is a folder, not a file")
-    if not stat.S_ISFIFO(found.st_mode):
+    if not stat.S_ISFIFO(status.st_mode):
         raise Refused("it is a device, not a file")
     if key not in _spooled:
         _spooled[key] = _spool(path)

@@ -283,8 +283,8 @@ def _contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
 
 def _some(values: Iterable[str], most: int = 4) -> str:
     """The first of some values, for a message."""
-    found = list(values)
-    return ", ".join(v[:40] for v in found[:most]) + (", ..." if len(found) > most else "")
+    first = list(values)
+    return ", ".join(v[:40] for v in first[:most]) + (", ..." if len(first) > most else "")
 
 
 def _called(column: Name | None) -> str:

@@ -128,10 +128,10 @@ class _Deberta:
         """Queries or keys of the distances, scaled, (H, K, E): by their own layer or the shared."""
         graph = self.graph
         layer = own if graph.has(f"{own}/kernel") else shared
-        made = self.relative_RD @ graph.param(f"{layer}/kernel")
+        product = self.relative_RD @ graph.param(f"{layer}/kernel")
         if graph.has(f"{layer}/bias"):
-            made = made + graph.param(f"{layer}/bias")
-        by_head = (made * np.float32(self.scale)).reshape(len(made), self.heads, -1)
+            product = product + graph.param(f"{layer}/bias")
+        by_head = (product * np.float32(self.scale)).reshape(len(product), self.heads, -1)
         table = graph.add(f"{own}/table", np.ascontiguousarray(by_head.transpose(1, 2, 0)))
         return graph.op("Gather", table, rows_E, axis=2)
 

@@ -1,0 +1,22 @@
+"""Settings as TOML: the config.toml of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tomli_w
+
+
+def as_toml(settings: Any) -> str:
+    """Every field of a dataclass of settings but those of the process; None stands as a comment."""
+    lines = ["# flaxner: repeat this run with  python scripts/train.py --config THIS_FILE"]
+    for field in dataclasses.fields(settings):
+        name, value = field.name, getattr(settings, field.name)
+        if field.metadata.get("of_process"):
+            continue
+        if value is None:
+            lines.append(f"# {name} is not set")
+        else:
+            lines.append(tomli_w.dumps({name: value}).rstrip("\n"))
+    return "\n".join(lines) + "\n"
