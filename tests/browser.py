@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+HOSTILE = "</script><script>alert(1)</script>"
+
 
 @contextlib.contextmanager
 def opened(path, **options):

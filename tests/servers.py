@@ -90,6 +90,21 @@ def running(folder, *, warm=True, models=None, **settings):
         listener.close()
 
 
+class Slow:
+    """Holds the devices of a pipeline until told; counts what reaches them."""
+
+    def __init__(self, ner, monkeypatch):
+        self.go, self.passes = threading.Event(), []
+        submit = ner.predictor.submit
+
+        def held(input_ids, starts):
+            self.passes.append(len(starts) - 1)
+            assert self.go.wait(20)
+            return submit(input_ids, starts)
+
+        monkeypatch.setattr(ner.predictor, "submit", held)
+
+
 @contextlib.contextmanager
 def logged():
     """What the server logs meanwhile, as JSON objects."""

@@ -7,8 +7,7 @@ import pytest
 from flaxner.audit.findings import Finding, read_decisions
 from flaxner.audit.run import page
 from flaxner.data.tags import Span
-from tests.browser import opened
-from tests.test_report import HOSTILE
+from tests.browser import HOSTILE, opened
 
 pytestmark = pytest.mark.slow
 FINDINGS = [

@@ -114,7 +114,7 @@ def test_servers_in_turns(tmp_path, capsys):
 
     from flaxner.benchmark.serve import add_arguments, run
     from flaxner.config.command_line import Parser
-    from tests.test_pipeline import make_folder
+    from tests.pipelines import make_folder
 
     pytest.importorskip("fastapi")
     pytest.importorskip("torch")
@@ -141,7 +141,7 @@ def test_engines_in_turns(tmp_path, capsys):
     """Both engines give the same entities; answers one at a time, and bare forward passes."""
     from flaxner.benchmark.pipeline import add_arguments, run
     from flaxner.config.command_line import Parser
-    from tests.test_pipeline import make_folder
+    from tests.pipelines import make_folder
 
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package)

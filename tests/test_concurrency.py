@@ -12,15 +12,9 @@ from pathlib import Path
 import pytest
 
 from flaxner.inference.pipeline import pipeline
-from tests.test_pipeline import make_folder
 from tests.wordpiece import TEXTS
 
 WORDS = [text.split() for text in TEXTS]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 @pytest.fixture(scope="module")

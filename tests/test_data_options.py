@@ -1,7 +1,6 @@
 """Options about data, end to end on tiny models: every one of them trains, is told and is kept."""
 
 import dataclasses
-import io
 import json
 import re
 import shutil
@@ -9,17 +8,15 @@ import statistics
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from flaxner.config.files import load_settings
-from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.tags import tags_to_spans
 from flaxner.data.tokenizer_training import train_wordpiece
-from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
+from tests.runs import start_and_read as start
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +29,6 @@ def settings(tmp_path_factory):
         **QUICK,
         "epochs": 2.0,
     }
-
-
-def start(settings, folder, **changes):
-    """The result, and what was printed."""
-    console = Console(file=io.StringIO(), width=500)
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=console), console.file.getvalue()
 
 
 @pytest.mark.slow

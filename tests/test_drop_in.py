@@ -13,30 +13,14 @@ from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import read_tensor_file
 from flaxner.publishing.hub_folder import export_folder
 from tests.hub_server import FakeHub
-from tests.test_pipeline import (
+from tests.pipelines import (
     SCORES,
     TAGS,
     edited,
     largest_difference,
-    make_folder,
     torch_pipeline,
 )
 from tests.wordpiece import TEXTS
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return pipeline("ner", model=folder)
-
-
-@pytest.fixture(scope="module")
-def theirs(folder):
-    return torch_pipeline(folder)
 
 
 class MapStyle:

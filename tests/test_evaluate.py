@@ -21,7 +21,7 @@ from flaxner.publishing.conversion import convert
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.training.run import train
 from tests.conll import QUICK, sentences, write_conll
-from tests.test_pipeline import edited, make_folder, torch_pipeline
+from tests.pipelines import edited, make_folder, torch_pipeline
 from tests.tiny import tiny_config
 from tests.wordpiece import TEXTS, tiny_tokenizer
 

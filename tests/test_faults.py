@@ -14,18 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from flaxner.config.train import TrainConfig
 from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
 from flaxner.terminal import UNWRITABLE
-from flaxner.training.run import train
 from flaxner.training.stopping import RESUMABLE, RunStopped
 from tests import chaos
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll
+from tests.runs import start
 
 EPOCHS = 4.0
 STEPS = 24
@@ -47,14 +45,6 @@ def settings(tmp_path_factory):
         "save_every": 2,
         "compilation_cache": "",
     }
-
-
-def start(settings, folder, *, lines=None, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    console = Console(quiet=True)
-    if lines is not None:
-        console = Console(file=lines, width=1000)
-    return train(config, console=console)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from flaxner.inference.printing import as_json, as_pretty
 from flaxner.models.pretrained import load_pretrained
 from tests.chaos import ROOT
 from tests.hostile import corpora, models
-from tests.test_pipeline import make_folder
+from tests.pipelines import make_folder
 
 TEXT = "Angela Merkel met Barack Obama in Berlin ."
 

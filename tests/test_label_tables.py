@@ -7,22 +7,16 @@ from flaxner.data.labels import label_names
 from flaxner.inference.pipeline import pipeline
 from flaxner.training.preparation import label_scheme
 from tests.conll import write_conll
-from tests.test_pipeline import (
+from tests.pipelines import (
     SCORES,
     TAGS,
     edited,
     largest_difference,
-    make_folder,
     torch_pipeline,
 )
 from tests.wordpiece import TEXTS
 
 NAMED = dict(enumerate(TAGS))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,6 @@ from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import parse_tag
 from flaxner.evaluation.classifier_scores import evaluate
 from tests.conll import sentences, write_conll
-from tests.test_pipeline import make_folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 def relabelled(folder, path, change):

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from flaxner.commands import COMMANDS, console
-from flaxner.config.train import TrainConfig
 from flaxner.data import segment_cache
 from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
@@ -29,10 +28,10 @@ from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import is_run
 from flaxner.runs.replacing import half_moved
 from flaxner.runs.steps import StepFolders
-from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, commit_all, nothing_lost, plant, tree, unchanged
+from tests.runs import start
 from tests.wordpiece import tiny_tokenizer
 
 STEPS = 6
@@ -47,12 +46,6 @@ def settings(tmp_path_factory):
         "epochs": 2.0,
         "save_every": 1,
     }
-
-
-def start(settings, folder, *, lines=None, **changes):
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    console = Console(quiet=True) if lines is None else Console(file=lines, width=1000)
-    return train(config, console=console)
 
 
 @pytest.fixture(scope="module")

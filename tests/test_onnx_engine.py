@@ -14,7 +14,7 @@ from flaxner.inference.opening import load_exported, open_pipeline
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.rows import fitted_batches
 from tests.conll import sentences, write_conll
-from tests.test_pipeline import ODD, SCORES, largest_difference, make_folder
+from tests.pipelines import ODD, SCORES, largest_difference, make_folder
 from tests.tokenizers_of_kinds import KINDS, tokenizer_of_kind
 from tests.wordpiece import TEXTS
 
@@ -24,11 +24,6 @@ pytest.importorskip("onnxruntime")
 EVERY = [*TEXTS, *ODD, "", " ".join(TEXTS * 4)]
 WORDS = [text.split() for text in TEXTS]
 HEAVY = ("jax", "flax", "transformers", "huggingface_hub", "torch", "onnx", "datasets", "rich")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """Our pipeline against `transformers`' own, on a tiny model; and what ours has beyond it."""
 
 import json
-import shutil
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -11,73 +9,8 @@ import pytest
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import rules
 from flaxner.inference.pipeline import pipeline
-from flaxner.models.network import Model
-from flaxner.publishing.hub_folder import export_folder
-from tests.tiny import tiny_config
-from tests.wordpiece import TEXTS, tiny_tokenizer
-
-TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-STRATEGIES = ("none", "simple", "first", "average", "max")
-SCORES = 1e-5  # largest difference of a score
-ODD = (
-    *("", "   ", "\n\t", "a\x00b", "[SEP] [MASK] x [UNK] [CLS]", "😀 Barack 👩‍👩‍👧 Obama"),
-    *("e\u0301cole", "北京 is in 中国。", "שלום ירושלים Berlin", "zero\u200bwidth \u200b"),
-    *("x" * 130 + " Berlin", "Ａｐｐｌｅ in Berlin", "Berlin." * 30, "naïve  café,Zürich"),
-)
-
-
-def make_folder(path, max_length=None, **changes):
-    """A folder with a tiny random model whose labels vary."""
-    config = tiny_config(initializer_range=0.35, **changes)
-    model = Model(config)
-    scheme, tokenizer = LabelScheme(TAGS), tiny_tokenizer()
-    return export_folder(path, model, model.init(3), scheme, tokenizer, max_length=max_length)
-
-
-def edited(folder, path, edit):
-    """A copy of a model folder whose config.json is changed."""
-    shutil.copytree(folder, path)
-    fields = json.loads((path / "config.json").read_text())
-    edit(fields)
-    (path / "config.json").write_text(json.dumps(fields))
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
-
-
-@pytest.fixture(scope="module")
-def ours(folder):
-    return pipeline("ner", model=folder)
-
-
-@pytest.fixture(scope="module")
-def theirs(folder):
-    return torch_pipeline(folder)
-
-
-def torch_pipeline(folder):
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("torch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return transformers.pipeline("ner", model=str(folder))
-
-
-def largest_difference(ours, theirs):
-    """Assert that answers are equal but for the scores; how far those are apart."""
-    worst = 0.0
-    for place, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
-        assert len(mine) == len(yours), place
-        for a, b in zip(mine, yours, strict=True):
-            assert list(a) == list(b)  # the order of keys, too
-            assert type(a["score"]) is type(b["score"])
-            worst = max(worst, abs(float(a["score"]) - float(b["score"])))
-            rest = [{k: v for k, v in entity.items() if k != "score"} for entity in (a, b)]
-            assert rest[0] == rest[1], place
-    return worst
+from tests.pipelines import ODD, SCORES, STRATEGIES, TAGS, edited, largest_difference, make_folder
+from tests.wordpiece import TEXTS
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -9,7 +9,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.hub_folder import export_folder
-from tests.test_pipeline import ODD, SCORES, STRATEGIES, largest_difference, torch_pipeline
+from tests.pipelines import ODD, SCORES, STRATEGIES, largest_difference, torch_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 TAGS = ("O", *(f"{p}-{t}" for t in ("LOC", "MISC", "ORG", "PER") for p in "BI"))

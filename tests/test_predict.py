@@ -6,30 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from flaxner.data.column_text import escape, unescape
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import print_answers
-from tests.test_pipeline import ODD, make_folder
+from tests.pipelines import ODD, make_folder
 from tests.wordpiece import TEXTS
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "predict.py"
 CHINESE = "北京 is in 中国。Obama访问了北京。"
 WORDS = ["北", "京", "is", "in", "中", "国", "。", "Obama", "访", "问", "了", "北", "京", "。"]
 ONE_LINE = [text for text in ODD if text.strip() and text == " ".join(text.splitlines())]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model that knows the ideographs; the labels of its words vary."""
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
-
-
-@pytest.fixture(scope="module")
-def ner(folder):
-    return pipeline("ner", model=folder)
 
 
 def answers(capsys, folder, form, *texts):
@@ -39,8 +26,8 @@ def answers(capsys, folder, form, *texts):
     return capsys.readouterr().out
 
 
-def test_ideographs_are_words(folder, ner):
-    assert ner.split_words(CHINESE) == WORDS
+def test_ideographs_are_words(folder, ours):
+    assert ours.split_words(CHINESE) == WORDS
     done = subprocess.run(
         [sys.executable, SCRIPT, "--model", folder, "--format", "conll", CHINESE],
         capture_output=True,
@@ -51,10 +38,10 @@ def test_ideographs_are_words(folder, ner):
     assert done.returncode == 0, done.stderr
     rows = [line.split(" ") for line in done.stdout.splitlines() if line]
     assert [word for word, _ in rows] == WORDS
-    assert [tag for _, tag in rows] == ner.predict_words([WORDS])[0]
+    assert [tag for _, tag in rows] == ours.predict_words([WORDS])[0]
 
 
-def test_both_formats_name_the_same_words(folder, ner, capsys):
+def test_both_formats_name_the_same_words(folder, ours, capsys):
     """Each entity of the JSON stands in the lines, where its word numbers say."""
     texts = [CHINESE, *TEXTS, *ONE_LINE]
     objects = [json.loads(line) for line in answers(capsys, folder, "jsonl", *texts).splitlines()]
@@ -65,8 +52,8 @@ def test_both_formats_name_the_same_words(folder, ner, capsys):
         rows = [line.split() for line in block.splitlines()]
         assert all(len(row) == 2 for row in rows), text
         words = [unescape(word) for word, _ in rows]
-        assert words == ner.split_words(text)
-        every = ner(text, aggregation_strategy="word", ignore_labels=[])
+        assert words == ours.split_words(text)
+        every = ours(text, aggregation_strategy="word", ignore_labels=[])
         assert sum(e["end_word"] - e["start_word"] for e in every) == len(words), text
         for entity in found["entities"]:
             place = slice(entity["start_word"], entity["end_word"])
@@ -77,11 +64,11 @@ def test_both_formats_name_the_same_words(folder, ner, capsys):
     assert entities >= len(texts)
 
 
-def test_a_line_holds_any_word(capsys, folder, ner):
+def test_a_line_holds_any_word(capsys, folder, ours):
     """What Python takes for a space, or a reader for the end of a line, is escaped."""
     text = "x\x1fy Berlin a\u00a0b"
     rows = [line.split() for line in answers(capsys, folder, "conll", text).splitlines() if line]
-    assert [unescape(word) for word, _ in rows] == ner.split_words(text)
+    assert [unescape(word) for word, _ in rows] == ours.split_words(text)
     for word in ("a b", "", "\u2028", "-X-", r"\u{20}", "北京"):
         assert unescape(escape(word)) == word
         assert len(f"{escape(word)} O".split()) == 2

@@ -25,11 +25,11 @@ from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.page import check_output, page, write_page, write_reports
 from flaxner.reporting.record import RunRecord, read_metrics, read_runs
 from flaxner.runs.folder import RunFolder
+from tests.browser import HOSTILE
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, plant, unchanged
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "report.py"
-HOSTILE = "</script><script>alert(1)</script>"
 
 
 def predicted(text, gold, tags):

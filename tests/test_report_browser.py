@@ -10,8 +10,7 @@ from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import WordScores
 from flaxner.reporting.page import page
 from flaxner.reporting.record import RunRecord
-from tests.browser import opened
-from tests.test_report import HOSTILE
+from tests.browser import HOSTILE, opened
 
 pytestmark = pytest.mark.slow
 ROWS = [  # words, annotated, found

@@ -13,7 +13,7 @@ from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX
 from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close
 from tests.families import apply, each_family, each_network, each_variant, torch_inputs
-from tests.test_weights import flax_tree, of_2018
+from tests.old_names import flax_tree, of_2018
 from tests.wordpiece import tiny_tokenizer
 
 torch = pytest.importorskip("torch")

@@ -29,17 +29,12 @@ from flaxner.serving.queue import Busy, JobQueue
 from flaxner.serving.server import listen
 from flaxner.serving.service import open_models
 from flaxner.serving.settings import Settings, named
-from tests.servers import Client, logged, running
-from tests.test_pipeline import ODD, SCORES, edited, make_folder
+from tests.pipelines import ODD, SCORES, edited
+from tests.servers import Client, Slow, logged, running
 from tests.wordpiece import TEXTS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 WORDS = [text.split() for text in TEXTS]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 @pytest.fixture(scope="module")
@@ -282,21 +277,6 @@ def test_parts_together_answer_as_each_alone(ner):
         expected = ner(texts, aggregation_strategy=chosen.aggregation_strategy)
         for mine, theirs in zip(call(), expected, strict=True):
             assert_same([{**e, "score": float(e["score"])} for e in mine], theirs)
-
-
-class Slow:
-    """Holds the devices of a pipeline until told; counts what reaches them."""
-
-    def __init__(self, ner, monkeypatch):
-        self.go, self.passes = threading.Event(), []
-        submit = ner.predictor.submit
-
-        def held(input_ids, starts):
-            self.passes.append(len(starts) - 1)
-            assert self.go.wait(20)
-            return submit(input_ids, starts)
-
-        monkeypatch.setattr(ner.predictor, "submit", held)
 
 
 def wait_for(condition, seconds=10):

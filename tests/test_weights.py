@@ -14,6 +14,7 @@ from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX, to_hf
 from tests.compare import assert_close
 from tests.families import FAMILIES, each_family
+from tests.old_names import flax_tree, of_2018
 from tests.tiny import tiny_config
 
 
@@ -56,25 +57,6 @@ def test_sharded(source):
         load_pretrained(folder)
 
 
-def flax_tree(tensors):
-    """The tensors under the names that transformers' former Flax classes gave them."""
-    tree = {}
-    for name, tensor in tensors.items():
-        *parents, leaf = name.split(".")
-        if leaf == "weight":
-            if tensor.ndim == 1:  # a layer norm's
-                leaf = "scale"
-            elif parents[-1].endswith("embeddings"):
-                leaf = "embedding"
-            else:
-                leaf, tensor = "kernel", tensor.T
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = np.ascontiguousarray(tensor)
-    return tree
-
-
 def test_flax_msgpack(source):
     from flax.serialization import to_bytes
 
@@ -84,15 +66,6 @@ def test_flax_msgpack(source):
     (folder / FLAX_MSGPACK).write_bytes(to_bytes(flax_tree(tensors))[:-999])
     with pytest.raises(ValueError, match="is no whole flax msgpack file"):
         load_pretrained(folder)
-
-
-def of_2018(tensors):
-    """Layer norms had a gamma and a beta."""
-    norms = {name.removesuffix(".weight") for name, t in tensors.items() if t.ndim == 1}
-    norms = {name for name in norms if f"{name}.weight" in tensors}
-    old = {f"{name}.weight": f"{name}.gamma" for name in norms}
-    old |= {f"{name}.bias": f"{name}.beta" for name in norms}
-    return {old.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 @each_family

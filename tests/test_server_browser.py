@@ -9,9 +9,8 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 from flaxner.inference.pipeline import pipeline
-from tests.servers import running
-from tests.test_pipeline import make_folder
-from tests.test_server import Slow
+from tests.pipelines import make_folder
+from tests.servers import Slow, running
 from tests.wordpiece import TEXTS
 
 pytestmark = pytest.mark.slow

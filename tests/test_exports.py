@@ -16,15 +16,10 @@ from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import as_pretty
 from flaxner.publishing.serving_export import export_model
 from tests.conll import sentences, write_conll
-from tests.test_pipeline import SCORES, largest_difference, make_folder
+from tests.pipelines import SCORES, largest_difference, make_folder
 from tests.wordpiece import TEXTS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model") / "hub")
 
 
 @pytest.fixture(scope="module")
