@@ -274,7 +274,9 @@ def test_a_closed_pipe_and_a_full_disk_are_sentences(monkeypatch):
     ],
 )
 def test_environments_that_cannot_be(whole, environment, sentence):
-    refused(command("predict.py", "--model", whole, TEXT, **environment), sentence)
+    # By JAX: ONNX Runtime answers without it where another test has left the model's graph.
+    words = ("predict.py", "--model", whole, TEXT)
+    refused(command(*words, FLAXNER_ENGINE="jax", **environment), sentence)
 
 
 @pytest.mark.parametrize(
