@@ -1,4 +1,4 @@
-"""What the README shows, run as it is written, where it stands: only the model is a small one."""
+"""What the README shows, and what torch does with it, run as it is written: but for the model."""
 
 import importlib.util
 import os
@@ -15,7 +15,9 @@ from tests.conll import sentences, write_conll
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [line for line in re.findall(r"`python (scripts/[^`]+)`", README) if " " in line]
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+[TRAIN] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PUBLISHING = (ROOT / "docs" / "publishing.md").read_text("utf-8")
+[TORCH] = re.findall(r"```python\n(.*?)```", PUBLISHING, re.DOTALL)
 # What a placeholder stands for; the rest is run to the letter.
 STANDS_FOR = {"M": "runs/mine/hub", "RUN": "runs/mine", "A": "runs/mine", "B": "runs/mine"}
 ELSEWHERE = {
@@ -41,12 +43,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
     for name, count in (("train", 64), ("dev", 16), ("test", 16)):
         write_conll(folder / f"{name}.conll", sentences(count))
-    train, torch = BLOCKS
-    run(
-        [sys.executable, "-c", train.replace("google-bert/bert-base-cased", "flaxner:tiny")], folder
-    )
+    train = TRAIN.replace("google-bert/bert-base-cased", "flaxner:tiny")
+    run([sys.executable, "-c", train], folder)
     shown = 'print(ner("Angela Merkel spoke in Berlin."))'
-    assert "[" in run([sys.executable, "-c", f"{torch}\n{shown}"], folder)
+    assert "[" in run([sys.executable, "-c", f"{TORCH}\n{shown}"], folder)
     return folder
 
 
