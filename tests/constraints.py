@@ -9,7 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("", "tpu", "cuda", "preflight", "embeddings", "serving", "serve", "tensorboard")
+EXTRAS = ("", "tpu", "cuda", "preflight", "embeddings", "export", "serve", "tensorboard")
 # Of the extras for chips, installed only where the chips are: made and versioned with JAX.
 WITH_JAX = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
 HEAD = """\

@@ -90,7 +90,7 @@ def read_artefact(path: Path, labels: int) -> Artefact:
 
 def _require_flatbuffers() -> None:
     if importlib.util.find_spec("flatbuffers") is None:
-        raise ValueError("exports need the package flatbuffers: pip install 'flaxner[serving]'")
+        raise ValueError("exports need the package flatbuffers: pip install 'flaxner[export]'")
 
 
 def compress(params: Mapping[str, Any], weights: str) -> Params:
