@@ -153,6 +153,9 @@ def test_where_two_are_plausible_the_user_is_asked(tmp_path, name):
 BARE = {
     "gum.conll": "Oda\tperson\nleft\tO\nfor\tO\nTarvik\tplace\n\n",
     "beside.conll": "Oda I-NP person\nleft I-VP O\nfor I-PP O\nTarvik I-NP place\n\n",
+    "dense.conll": "Oda person\nleft O\nfor O\nTarvik place\n\n" + "Oda person\n\n" * 2,
+    "dense_beside.conll": "Oda B-NP person\nleft B-VP O\nfor B-PP O\nTarvik B-NP place\n\n"
+    + "Oda B-NP person\n\n" * 2,
     "a.csv": "sid,word,tag\n1,Oda,person\n1,left,O\n1,for,O\n1,Tarvik,place\n",
     "a.jsonl": records(
         {"tokens": ["Oda", "left", "for", "Tarvik"], "ner": ["person", "O", "O", "place"]}

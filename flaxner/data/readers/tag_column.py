@@ -248,10 +248,22 @@ def kind_of(name: Name, counts: Counter[str]) -> str:
         return CHUNKED if 10 * chunked >= 9 * tagged or _rank(name) == 3 else ENTITIES
     mark, often = counts.most_common(1)[0]
     if mark != OUTSIDE:
-        return MARKED if 2 * (tagged - untyped) >= max(1, rows - often) else OTHER
+        if 2 * (tagged - untyped) >= max(1, rows - often):
+            return MARKED
+        return BARE if _is_dense(counts) else OTHER
     if not any(_is_type(value) for value in counts if value != OUTSIDE):
         return OUTSIDE_ONLY  # O, and slips such as 0 that reading names
     return BARE if len(counts) <= FEW else OTHER
+
+
+def _is_dense(counts: Counter[str]) -> bool:
+    """Whether most words are in entities, as in addresses: a type outnumbers O, which is there.
+
+    Parts of speech of one letter, of which O may be one, are no types.
+    """
+    rows, outside = counts.total(), counts[OUTSIDE]
+    named = sum(n for value, n in counts.items() if _is_type(value) and len(value) > 1)
+    return len(counts) <= FEW and 10 * outside >= rows and 2 * named >= rows - outside
 
 
 def _is_type(value: str) -> bool:
