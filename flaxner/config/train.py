@@ -113,6 +113,12 @@ class TrainConfig(RecipeSettings, DataSettings):
         "and standard deviation, and export the best by validation F1",
         low=1,
     )
+    seeds_at_once: int = _setting(
+        0,
+        "seeds that one compiled step trains together; 0: on GPUs and TPUs as many as fit, on CPUs "
+        "one after the other; 1: one after the other",
+        low=0,
+    )
     precision: str = _setting(
         "auto",
         "of the computation; auto: bfloat16 on TPU and GPU, float32 on CPU; tf32: float32 whose "
@@ -193,6 +199,10 @@ class TrainConfig(RecipeSettings, DataSettings):
     def _check_seeds(self) -> None:
         if self.seeds > 1 and self.cross_validation:
             raise ValueError("--seeds and --cross-validation exclude each other")
+        if self.seeds_at_once > 1 and self.seeds == 1:
+            raise ValueError(
+                f"--seeds-at-once {self.seeds_at_once} is of several seeds: give --seeds, too"
+            )
         if self.seed + self.seeds > 2**32:
             raise ValueError(
                 f"seeds must all be below 2**32: {self.seeds} from {self.seed} on are not"
@@ -233,6 +243,7 @@ NOT_FINGERPRINTED = frozenset(
         "keep",
         "save_every",
         "seeds",
+        "seeds_at_once",
         "eval_batch_size",
         "compilation_cache",
         "segment_cache",

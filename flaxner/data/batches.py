@@ -55,13 +55,19 @@ class TrainBatches:
         """What a step holds, for a message."""
         return f"{self.batch_size} sentences"
 
-    def at(self, step: int, part: Part = WHOLE) -> Rows:
+    def at(self, step: int, part: Part = WHOLE, total: int | None = None) -> Rows:
         """The rows of step `step` (0 is the first) that belong to `part`.
 
         Every part has the same number of rows, and the parts make the batch in order.
+
+        Args:
+          step: of the run.
+          part: which share of them.
+          total: rows over all parts, empty ones at the end; None: the plan's own.
         """
         rows = self._rows(step)
-        total = self._rounded(next(n for n in self.row_counts if n >= len(rows)))
+        if total is None:
+            total = self.rounded(next(n for n in self.row_counts if n >= len(rows)))
         own = total // part.count
         mine = rows[part.index * own : (part.index + 1) * own]
         return fill_rows(self.segments, mine, self.row_length, own)
@@ -73,21 +79,22 @@ class TrainBatches:
     def fill(self) -> float:
         """Share of real tokens in the first epoch's rows."""
         steps = range(min(self.steps_per_epoch, self.num_steps))
-        slots = sum(next(n for n in self.shapes if n >= self._needed[s]) for s in steps)
+        slots = sum(next(n for n in self.shapes if n >= self.needed[s]) for s in steps)
         return sum(self.tokens_at(s) for s in steps) / max(slots * self.row_length, 1)
 
     @property
     def shapes(self) -> tuple[int, ...]:
         """The row counts that steps come in, ascending."""
-        return tuple(sorted({self._rounded(n) for n in self.row_counts}))
+        return tuple(sorted({self.rounded(n) for n in self.row_counts}))
 
     @functools.cached_property
     def row_counts(self) -> tuple[int, ...]:
         """The chosen row counts before rounding; the same on any number of devices."""
-        return choose_row_counts(self._needed)
+        return choose_row_counts(self.needed)
 
     @functools.cached_property
-    def _needed(self) -> np.ndarray:
+    def needed(self) -> np.ndarray:
+        """Rows that each step fills, at least 1."""
         return np.asarray([max(len(self._rows(s)), 1) for s in range(self.num_steps)])
 
     @functools.cached_property
@@ -110,7 +117,8 @@ class TrainBatches:
         digest.update(repr(plan).encode())
         return digest.hexdigest()
 
-    def _rounded(self, rows: int) -> int:
+    def rounded(self, rows: int) -> int:
+        """So many rows, and as many more as make whole multiples."""
         return -(-rows // self.multiple) * self.multiple
 
     @functools.cached_property

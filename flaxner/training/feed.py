@@ -6,16 +6,29 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from flaxner.data.batches import TrainBatches
+from flaxner.data.packing import Rows
 from flaxner.devices.mesh import place_batch
-from flaxner.devices.processes import this_part
+from flaxner.devices.processes import Part, this_part
 from flaxner.training.program import Program
 
 AHEAD = 2  # batches
+
+
+class Plan(Protocol):
+    """What the batches of a run are: `TrainBatches`, or those of a seed among others."""
+
+    def at(self, step: int, part: Part, /) -> Rows:
+        """The rows of a step that belong to `part`."""
+
+    def tokens_at(self, step: int, /) -> int:
+        """Real tokens of a step, over all parts."""
+
+    def fill(self) -> float:
+        """Share of real tokens in the rows of the first epoch."""
 
 
 class PlacedBatch(NamedTuple):
@@ -33,7 +46,7 @@ class PlacedBatch(NamedTuple):
 
 
 def feed(
-    batches: TrainBatches, program: Program, first: int, total: int
+    batches: Plan, program: Program, first: int, total: int
 ) -> Generator[PlacedBatch, None, None]:
     """Yield the batches of steps first to total - 1.
 

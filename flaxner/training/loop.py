@@ -11,18 +11,20 @@ from typing import Any, Protocol
 import numpy as np
 from rich.console import Console
 
+from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import Progress
 from flaxner.training import outcome
-from flaxner.training.feed import feed
+from flaxner.training.feed import Plan, feed
 from flaxner.training.fingerprint import fingerprint
+from flaxner.training.lockstep import Held, Stepwise, run_alone
 from flaxner.training.prediction import Judge
 from flaxner.training.preparation import Prepared
-from flaxner.training.program import program_of_run
-from flaxner.training.progress import TrainProgress
+from flaxner.training.program import Program, program_of_run
+from flaxner.training.progress import Bar, TrainProgress
 from flaxner.training.stopping import (
     EvaluationCut,
     Interruption,
@@ -52,10 +54,14 @@ class Loop:
       run: metrics.jsonl is written there, and messages name it.
       console: for the progress bar.
       interruption: asks for a stop.
+      compute: the program and the plan of the run, where another run shares the program.
 
     Attributes:
       program: mesh and compiled steps.
       batches: the plan of the run.
+      feeding: the same batches as they are fed, in more rows perhaps.
+      held: the state in training.
+      bar: makes what shows progress.
       judge: scores parameters on the splits.
       fingerprint: of settings and corpora, kept with every state.
       progress: what has been done; that of a checkpoint if the run is resumed.
@@ -64,11 +70,19 @@ class Loop:
     """
 
     def __init__(
-        self, prepared: Prepared, run: RunFolder, console: Console, interruption: Interruption
+        self,
+        prepared: Prepared,
+        run: RunFolder,
+        console: Console,
+        interruption: Interruption,
+        compute: tuple[Program, TrainBatches] | None = None,
     ) -> None:
         self.prepared, self.run, self.console = prepared, run, console
         self.config, self.interruption = prepared.config, interruption
-        self.program, self.batches = program_of_run(prepared)
+        self.program, self.batches = compute or program_of_run(prepared)
+        self.feeding: Plan = self.batches
+        self.held = Held()
+        self.bar: Callable[[Console, int, int], Bar] = TrainProgress
         self.judge = Judge(prepared, self.program.steps, self.program.mesh)
         self.fingerprint = fingerprint(prepared, self.batches)
         self.progress = Progress()
@@ -95,19 +109,24 @@ class Loop:
           RunStopped: a stop was asked for; the state is kept.
           NotFinite: loss, gradient or parameters are not finite.
         """
-        with self.interruption.deferred():
-            return self._train(state, keeper)
+        self.held.state = state
+        del state
+        run_alone(self.stepwise(keeper), self.held, self.program.steps.train)
+        return self.held.state
 
-    def _train(self, state: TrainState, keeper: Keeper) -> TrainState:
-        config, total, first = self.config, self.batches.num_steps, int(state.step)
+    def stepwise(self, keeper: Keeper) -> Stepwise[None]:
+        """The same from the state in `held`, one step at a time: whoever drives this takes it.
+
+        Yields the batch of a step, and is sent its metrics when `held` has the state after it.
+        """
+        with self.interruption.deferred():
+            yield from self._stepwise(keeper)
+
+    def _stepwise(self, keeper: Keeper) -> Stepwise[None]:
+        config, total, first = self.config, self.batches.num_steps, int(self.held.state.step)
         eval_every = config.eval_every or self.batches.steps_per_epoch
         save_every = config.save_every or eval_every
-        path = self.run.metrics if processes.is_main() else None
-        log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
-        if log.lost:
-            lost = f"{path} has lost {log.lost} lines of the steps before {first}"
-            self.console.print(lost, highlight=False, markup=False)
-            self._rebuild(log)
+        log = self._log(first)
         self._begin = time.monotonic() - self.progress.seconds
 
         def evaluates(step: int) -> bool:
@@ -115,36 +134,43 @@ class Loop:
 
         with (
             contextlib.closing(log),
-            TrainProgress(self.console, total, first) as bar,
-            contextlib.closing(feed(self.batches, self.program, first, total)) as ready,
+            self.bar(self.console, total, first) as bar,
+            contextlib.closing(feed(self.feeding, self.program, first, total)) as ready,
         ):
             if first and evaluates(first) and self.progress.evaluated < first:
-                # the last session had no time for it
-                state, _ = self._evaluate(first, state, log, bar)
+                self._evaluate(first, log, bar)  # the last session had no time for it
             if self.ended_early:
-                return state
+                return
             late: tuple[int, int, Any] | None = None
-            for step, batch, count in ready:
-                state, metrics = self.program.steps.train(state, batch)
+            for placed in ready:
+                step, metrics = placed.step + 1, (yield placed)
                 stop = self._vote()
                 if late is not None:  # the device is busy with this step while we read the last
                     self._record(log, bar, *late)
-                late = (step + 1, count, metrics)
-                evaluate = evaluates(step + 1)
-                if evaluate or stop or (step + 1) % save_every == 0:
+                late = (step, placed.tokens, metrics)
+                evaluate = evaluates(step)
+                if evaluate or stop or step % save_every == 0:
                     self._record(log, bar, *late)
                     late = None
                     if evaluate and not stop:
-                        state, done = self._evaluate(step + 1, state, log, bar)
-                        stop = not done
-                    self._save(step + 1, state, log, keeper)
+                        stop = not self._evaluate(step, log, bar)
+                    self._save(step, log, keeper)
                 if stop:
                     self._stop(keeper)
                 if self.ended_early:
                     bar.say(f"no gain in {self.progress.without_gain} evaluations: training ends")
                     break
         self._update()
-        return state
+
+    def _log(self, first: int) -> MetricsLog:
+        """metrics.jsonl as far as the steps before `first` wrote it."""
+        path = self.run.metrics if processes.is_main() else None
+        log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
+        if log.lost:
+            lost = f"{path} has lost {log.lost} lines of the steps before {first}"
+            self.console.print(lost, highlight=False, markup=False)
+            self._rebuild(log)
+        return log
 
     def _rebuild(self, log: MetricsLog) -> None:
         """Of a log that is lost: the best evaluation, which the checkpoint knows."""
@@ -161,7 +187,8 @@ class Loop:
             **changes,
         )
 
-    def _save(self, step: int, state: TrainState, log: MetricsLog, keeper: Keeper) -> None:
+    def _save(self, step: int, log: MetricsLog, keeper: Keeper) -> None:
+        state = self.held.state
         if not bool(all_finite(state.params)):
             raise NotFinite(f"a parameter is not a finite number after step {step}")
         log.sync()
@@ -173,9 +200,7 @@ class Loop:
         name = self.interruption.requested or "another process was asked to stop"
         raise RunStopped(f"{name}: stopped{go_on(self.run)}")
 
-    def _record(
-        self, log: MetricsLog, bar: TrainProgress, step: int, tokens: int, metrics: Any
-    ) -> None:
+    def _record(self, log: MetricsLog, bar: Bar, step: int, tokens: int, metrics: Any) -> None:
         values = {name: np.asarray(value).item() for name, value in metrics.items()}
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
@@ -187,22 +212,23 @@ class Loop:
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
             log.write(step=step, tokens=tokens, **values)
 
-    def _evaluate(
-        self, step: int, state: TrainState, log: MetricsLog, bar: TrainProgress
-    ) -> tuple[TrainState, bool]:
+    def _evaluate(self, step: int, log: MetricsLog, bar: Bar) -> bool:
         """Score the validation split, and note the best step.
 
         Returns:
-          the state after it, and True; the state as it was, and False, if a stop cut it short.
+          whether it was done; if a stop cut it short, the state is as it was.
         """
-        before, state = state, self.program.steps.evaluated(state)
+        before = self.held.state
+        state = self.program.steps.evaluated(before)
         if "validation" not in self.prepared.corpora:
+            self._evaluated(before, state)
             self.progress = self.progress._replace(best_step=step, evaluated=step)
-            return state, True
+            return True
         try:
             scores, _ = self.judge.score("validation", state.published, self._check_vote)
         except EvaluationCut:
-            return before, False
+            return False
+        self._evaluated(before, state)
         improved = scores.overall_f1 > self.progress.best_score
         gain = scores.overall_f1 > self.progress.top_score
         self.progress = self.progress._replace(
@@ -222,7 +248,11 @@ class Loop:
             + (" · best so far" if improved else "")
         )
         self.watch(step, epoch, scores.overall_f1)
-        return state, True
+        return True
+
+    def _evaluated(self, before: TrainState, state: TrainState) -> None:
+        if state is not before:
+            self.held.state = state
 
     def _check_vote(self, words_done: int) -> None:
         if self._vote():

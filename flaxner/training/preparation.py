@@ -23,7 +23,7 @@ from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model, Params
-from flaxner.models.pretrained import load_pretrained
+from flaxner.models.pretrained import Pretrained, load_pretrained
 from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
 
 SPACED = (
@@ -93,16 +93,7 @@ def prepare(config: TrainConfig) -> Prepared:
         fields = scratch_fields(tokenizer)
         params = model.init(config.seed)
     else:
-        same_head = _same_labels(fields, scheme)
-        loaded = load_pretrained(
-            config.model,
-            num_labels=len(scheme),
-            new_head=not same_head,
-            seed=config.seed,
-            compute=compute,
-            revision=config.revision,
-            with_crf=config.decoder == "crf",
-        )
+        loaded = _pretrained(config, scheme, compute, new_head=not _same_labels(fields, scheme))
         tokenizer = load_tokenizer(loaded.folder)
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
     rates = {name: getattr(config, name) for name in EncoderConfig.DROPOUTS}
@@ -124,6 +115,38 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(
         config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
     )
+
+
+def _pretrained(
+    config: TrainConfig, scheme: LabelScheme, compute: Compute, *, new_head: bool
+) -> Pretrained:
+    """The model that the settings name, and what it lacks drawn from the seed."""
+    return load_pretrained(
+        config.model,
+        num_labels=len(scheme),
+        new_head=new_head,
+        seed=config.seed,
+        compute=compute,
+        revision=config.revision,
+        with_crf=config.decoder == "crf",
+    )
+
+
+def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
+    """What another seed begins with: all but the weights that are drawn from it.
+
+    Args:
+      prepared: of a run.
+      config: its settings, but for the seed, the output folder and what is not fingerprinted.
+    """
+    config, model = resolve(config), prepared.model
+    params = prepared.params
+    if config.model in SCRATCH:
+        params = model.init(config.seed)
+    elif prepared.fresh:
+        new_head = not _same_labels(prepared.fields, prepared.scheme)
+        params = _pretrained(config, prepared.scheme, model.compute, new_head=new_head).params
+    return dataclasses.replace(prepared, config=config, params=params)
 
 
 def with_context(segments: Segments, corpus: Corpus, config: TrainConfig) -> Segments:

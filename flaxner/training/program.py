@@ -51,6 +51,10 @@ class Program:
     decoder: Decoder
     averaging: Averaging
 
+    def of_seed(self, seed: int) -> Program:
+        """The program of another seed, which shares what is compiled."""
+        return dataclasses.replace(self, steps=self.steps.of_seed(seed))
+
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the training step takes, of packed rows."""
         return {name: getattr(rows, name) for name in INPUTS} | self.decoder.arrays(rows)
@@ -147,10 +151,15 @@ def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
       ValueError: `fsdp` does not divide the number of devices, or `class_weights` names a type
         that the corpus has not.
     """
-    batches = train_batches(prepared.config, prepared.segments["train"], jax.device_count())
+    batches = batches_of(prepared)
     decoder = decoder_of(prepared, batches)
     program = make_program(prepared.config, prepared.model, batches.num_steps, decoder=decoder)
     return program, batches
+
+
+def batches_of(prepared: Prepared) -> TrainBatches:
+    """The training batches of a prepared run on all devices."""
+    return train_batches(prepared.config, prepared.segments["train"], jax.device_count())
 
 
 def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -22,6 +25,16 @@ from flaxner.data.documents import DocumentSegments
 from flaxner.training.preparation import Prepared
 
 QUIET_SECONDS = 30.0  # between two plain lines where the output is no terminal
+
+
+class Bar(AbstractContextManager[Any], Protocol):
+    """What a loop tells of its progress: `TrainProgress`, or a seed's part of it."""
+
+    def update(self, step: int, tokens: int, loss: float) -> None:
+        """Step `step` is done; it had `tokens` real tokens."""
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
 
 
 class TrainProgress:
@@ -44,7 +57,7 @@ class TrainProgress:
         )
         self._task = self._bar.add_task("training", total=total, completed=done, note="compiling")
         self._begin = self._said = time.monotonic()
-        self._tokens, self._first = 0, done
+        self._tokens, self._first, self._begun = 0, done, False
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
@@ -70,9 +83,65 @@ class TrainProgress:
             left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
             self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
 
+    def begin_at(self, done: int) -> None:
+        """So many steps were done before, where that is known later; the fewest told counts."""
+        self._first = min(self._first, done) if self._begun else done
+        self._begun = True
+        self._bar.update(self._task, completed=self._first)
+
     def say(self, message: str) -> None:
         """A line above the bar."""
         self.console.print(message, highlight=False)
+
+
+class SharedProgress:
+    """One bar for several seeds that train at once. A context manager."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._bar = TrainProgress(console, total)
+
+    def __enter__(self) -> SharedProgress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.__exit__(kind, value, trace)
+
+    def part(self, title: str) -> Callable[[Console, int, int], Bar]:
+        """What makes the bar of one of them."""
+        return lambda console, total, done: _Part(self._bar, title, done)
+
+
+class _Part:
+    """A seed's part of a bar."""
+
+    def __init__(self, bar: TrainProgress, title: str, done: int) -> None:
+        self._bar, self._title = bar, title
+        bar.begin_at(done)
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def update(self, step: int, tokens: int, loss: float) -> None:
+        """See `TrainProgress`; the loss is that of the seed that told last."""
+        self._bar.update(step, tokens, loss)
+
+    def say(self, message: str) -> None:
+        """See `TrainProgress`."""
+        self._bar.say(f"{self._title}: {message}")
 
 
 def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Console) -> None:

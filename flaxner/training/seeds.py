@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -13,20 +14,24 @@ from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.publishing.best_seed import publish_seed
 from flaxner.runs.folder import RunFolder
-from flaxner.training.members import Member, TrainOne, Whole, mean_lines, summarise
+from flaxner.training.members import Member, Whole, mean_lines, summarise
+from flaxner.training.session import checked, stops_told, train_one
+from flaxner.training.shared import Shared
+from flaxner.training.stopping import Interruption
+from flaxner.training.together import Stacks, at_once, train_together
+from flaxner.training.watching import Watch
 
 
-def train_seeds(
-    config: TrainConfig, console: Console, train_one: TrainOne
-) -> tuple[Path, dict[str, Any]]:
+def train_seeds(config: TrainConfig, console: Console, watch: Watch) -> tuple[Path, dict[str, Any]]:
     """Train and score with every seed; one that has ended is not repeated on `--resume`.
 
-    Each is an ordinary run, the same as alone. `--resume` with more seeds adds the new ones.
+    Each is an ordinary run. One after the other they are the same as alone, to the last bit; in
+    one step, but for rounding. `--resume` with more seeds adds the new ones.
 
     Args:
       config: with several `seeds`.
       console: where progress goes.
-      train_one: trains one.
+      watch: is told of every evaluation of each.
 
     Returns:
       the Hub folder, with the model of the best seed, and the content of results.json.
@@ -37,7 +42,7 @@ def train_seeds(
     whole = Whole(config, [_member(config, i) for i in range(config.seeds)])
     whole.check()
     try:
-        results = whole.train_each(train_one, console)
+        results = _Training(whole, console, watch).results()
         seeds = [member.config.seed for member in whole.members]
         best = best_of(results)
         summary = {"seeds": seeds, "best_seed": seeds[best], **summarise(results, "seeds")}
@@ -51,11 +56,83 @@ def train_seeds(
     return whole.run.hub, summary
 
 
+class _Training:
+    """Trains the members of a whole, some of them at once."""
+
+    def __init__(self, whole: Whole, console: Console, watch: Watch) -> None:
+        self._whole, self._console, self._watch = whole, console, watch
+        self._shared = Shared()
+        self._stacks: Stacks | None = None
+
+    def results(self) -> list[Mapping[str, Any]]:
+        """results.json of each."""
+        if not any(self._is_open(member) for member in self._whole.members):
+            return [self._one(member) for member in self._whole.members]
+        size = self._size()
+        results: list[Mapping[str, Any]] = []
+        for group in in_groups(self._whole.members, size):
+            results += self._group(group)
+        return results
+
+    def _size(self) -> int:
+        """How many to train at once; says why."""
+
+        def say(text: str) -> None:
+            self._console.print(text, highlight=False)
+
+        run = self._whole.members[0].run
+        with Interruption(say) as interruption, stops_told(run, interruption):
+            size, why = at_once(self._whole.config, self._stacked)
+        say(why)
+        return size
+
+    def _is_open(self, member: Member) -> bool:
+        """Whether it has not ended, or is to be replaced."""
+        return not (self._whole.config.resume and processes.on_main(member.run.results.is_file))
+
+    def _group(self, members: Sequence[Member]) -> list[Mapping[str, Any]]:
+        """The results of some; those that have ended have no place in the step of the others."""
+        together = [member for member in members if self._is_open(member)]
+        if len(together) < 2:
+            return [self._one(member) for member in members]
+        made = {}
+        for member in members:
+            if member not in together:
+                made[member.title] = self._one(member)
+        named = ", ".join(str(member.config.seed) for member in together)
+        self._console.print(f"seeds {named} in one step", highlight=False)
+        trained = train_together(
+            together, self._stacked(), self._shared, self._console, self._watch, self._whole.begin
+        )
+        made |= dict(zip((member.title for member in together), trained, strict=True))
+        return [made[member.title] for member in members]
+
+    def _one(self, member: Member) -> Mapping[str, Any]:
+        title, config, run = member
+        self._console.print(f"{title}: {run.path}", highlight=False)
+        begin, shared = self._whole.begin, self._shared
+        made = train_one(config, run, self._console, self._watch, shared=shared, begin=begin)
+        return made.results
+
+    def _stacked(self) -> Stacks:
+        if self._stacks is None:
+            first, *_ = members = self._whole.members
+            prepared = checked(first.config, first.run, self._shared)
+            self._stacks = Stacks(prepared, [member.config.seed for member in members])
+        return self._stacks
+
+
+def in_groups(members: Sequence[Member], size: int) -> list[list[Member]]:
+    """At most so many in each, as even as can be; the same whichever have ended."""
+    parts = np.array_split(np.arange(len(members)), -(-len(members) // size))
+    return [[members[i] for i in part] for part in parts]
+
+
 def _member(config: TrainConfig, index: int) -> Member:
     """The run of a seed, counted from 0."""
     seed = config.seed + index
     folder = Path(config.output_dir) / f"seed-{seed}"
-    own = config.replace(seed=seed, seeds=1, output_dir=str(folder))
+    own = config.replace(seed=seed, seeds=1, seeds_at_once=0, output_dir=str(folder))
     return Member(f"seed {seed}, {index + 1} of {config.seeds}", own, RunFolder(folder))
 
 

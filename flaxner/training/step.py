@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -20,9 +21,37 @@ from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
 
 Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
 TRAIN_INPUTS = (*INPUTS, "labels")
 NO_AVERAGE = Averaging()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """The training step of a seed; those of other seeds share its compiled programs.
+
+    Attributes:
+      function: (state, batch, seed) -> (state, metrics); `seed` is a uint32 scalar.
+      program: the same, jitted.
+      seed: root of the dropout keys.
+    """
+
+    function: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+    program: Any
+    seed: int
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Take the step; the state's memory is reused."""
+        return self.program(state, batch, np.uint32(self.seed))
+
+    def trace(self, state: Any, batch: Any) -> Any:
+        """As `jax.jit`'s, of arrays or their shapes."""
+        return self.program.trace(state, batch, jax.ShapeDtypeStruct((), jnp.uint32))
+
+    def lower(self, state: Any, batch: Any) -> Any:
+        """As `jax.jit`'s, of arrays or their shapes."""
+        return self.trace(state, batch).lower()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +73,15 @@ class Steps:
       traces: one entry per compilation, (name, rows, row length).
     """
 
-    train: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    train: TrainStep
     predict: Callable[[Params, Batch], jax.Array]
     evaluated: Callable[[TrainState], TrainState]
     logits: Callable[[Params, Batch], jax.Array]
     traces: list[tuple[str, int, int]]
+
+    def of_seed(self, seed: int) -> Steps:
+        """The steps of another seed, by the same programs."""
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, seed=seed))
 
 
 def init_state(
@@ -90,14 +123,15 @@ def make_steps(
       optimizer: optax transformation that takes `scale`, see `make_optimizer`.
       schedule: learning rate by step, for the metrics.
       mesh: axes (data, fsdp).
-      seed: root of the dropout keys; that of a step is fold_in(root, step).
+      seed: root of the dropout keys; that of a step is fold_in(root, step). The programs take it
+        as an argument, see `Steps.of_seed`.
       accumulate: parts a batch's rows are computed in, one after the other. The gradient is
         that of the whole batch: sums are accumulated and divided once by the global count.
       averaging: which mean of the weights is kept.
     """
     traces: list[tuple[str, int, int]] = []
 
-    def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train(state: TrainState, batch: Batch, seed: jax.Array) -> tuple[TrainState, Metrics]:
         rows, length = batch["labels"].shape
         traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -139,12 +173,16 @@ def make_steps(
     placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging))
     options = compiler_options(mesh)
     return Steps(
-        train=jax.jit(
+        train=TrainStep(
             train,
-            in_shardings=(placed, spread),
-            out_shardings=(placed, whole),
-            donate_argnums=0,
-            compiler_options=options,
+            jax.jit(
+                train,
+                in_shardings=(placed, spread, whole),
+                out_shardings=(placed, whole),
+                donate_argnums=0,
+                compiler_options=options,
+            ),
+            seed,
         ),
         predict=jax.jit(
             predict,

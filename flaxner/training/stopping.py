@@ -51,7 +51,7 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
     if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
         return ValueError(
             f"the devices have too little memory: {first}; try a larger --accumulate, --remat, "
-            "--fsdp over more devices or a smaller --batch-size"
+            "--fsdp over more devices, a smaller --batch-size or fewer --seeds-at-once"
         )
     index, count = jax.process_index(), jax.process_count()
     if is_of_others(error, count):
@@ -91,7 +91,7 @@ class Interruption:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._received: int | None = None
-        self._deferred = False
+        self._deferred = 0  # how many loops are at work
         self._before: dict[int, object] = {}
 
     @property
@@ -102,11 +102,11 @@ class Interruption:
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Signals wait for the loop."""
-        self._deferred = True
+        self._deferred += 1
         try:
             yield
         finally:
-            self._deferred = False
+            self._deferred -= 1
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():

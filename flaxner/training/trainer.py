@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.devices.mesh import to_host
 from flaxner.models.config_json import hub_config
@@ -19,8 +20,10 @@ from flaxner.runs.folder import RunFolder
 from flaxner.runs.state import TrainState
 from flaxner.training import outcome
 from flaxner.training.fingerprint import refuse_another
+from flaxner.training.lockstep import Stepwise, run_alone
 from flaxner.training.loop import Loop
 from flaxner.training.preparation import Prepared
+from flaxner.training.program import Program
 from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
 from flaxner.training.told import close_trackers, open_trackers
@@ -42,19 +45,37 @@ class TrainResult:
 
 
 class Trainer:
-    """One run, from step 0 or from a checkpoint, to the exported model."""
+    """One run, from step 0 or from a checkpoint, to the exported model.
+
+    Args of the constructor: as those of `Loop`.
+
+    Attributes:
+      loop: of the steps.
+      title: what the run is called where several train at once; said before its scores.
+      at_once: how many seeds train in one step.
+    """
 
     def __init__(
-        self, prepared: Prepared, run: RunFolder, console: Console, interruption: Interruption
+        self,
+        prepared: Prepared,
+        run: RunFolder,
+        console: Console,
+        interruption: Interruption,
+        compute: tuple[Program, TrainBatches] | None = None,
     ) -> None:
         self.prepared, self.run, self.console = prepared, run, console
         self.config = prepared.config
-        self.loop = Loop(prepared, run, console, interruption)
+        self.loop = Loop(prepared, run, console, interruption, compute)
         self.batches = self.loop.batches
+        self.title, self.at_once = "", 1
 
     def run_all(self) -> TrainResult:
         """Train to the end, evaluate the best model, export it."""
         announce(self.prepared, self.batches, self.loop.program.mesh, self.console)
+        return run_alone(self.stepwise(), self.loop.held, self.loop.program.steps.train)
+
+    def stepwise(self) -> Stepwise[TrainResult]:
+        """The same, one step at a time; see `Loop.stepwise`."""
         self.run.claim(overwrite=self.config.overwrite)
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
@@ -66,21 +87,27 @@ class Trainer:
                 self._say(self.run.ended())
                 return TrainResult(self.run.path, self.run.hub, results)
             self._write_settings()
-            state = self.loop.initial_state()
-            if newest is not None:
-                state = checkpoints.restore(newest, state)
-            return self._train(state, checkpoints, resumed=newest is not None)
+            self._begin(newest, checkpoints)
+            return (yield from self._train(checkpoints, resumed=newest is not None))
 
-    def _train(self, state: TrainState, checkpoints: Checkpoints, *, resumed: bool) -> TrainResult:
-        """Steps from this state to the end of the run; trackers hear of them."""
+    def _begin(self, newest: int | None, checkpoints: Checkpoints) -> None:
+        """The state to go on from."""
+        state = self.loop.initial_state()
+        if newest is not None:
+            state = checkpoints.restore(newest, state)
+        self.loop.held.state = state
+
+    def _train(self, checkpoints: Checkpoints, *, resumed: bool) -> Stepwise[TrainResult]:
+        """Steps from the state in hand to the end of the run; trackers hear of them."""
         trackers = open_trackers(
             self.config, self.run, lambda line: self._say([line]), resumed=resumed
         )
         self.loop.report, ended = trackers.metrics, False
         try:
-            state = self.loop.train(state, checkpoints)
-            params, steps = self._best_params(state, checkpoints), int(state.step)
-            del state
+            yield from self.loop.stepwise(checkpoints)
+            yield None
+            params, steps = self._best_params(self.loop.held.state, checkpoints)
+            self.loop.held.release()
             result = self._finish(params, steps)
             trackers.finish(steps, result.results, [self.run.report])
             ended = True
@@ -88,17 +115,20 @@ class Trainer:
             close_trackers(trackers, self.run, ended=ended)
         return result
 
-    def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> Any:
-        """The parameters to export: of the best step, or of the last if that one is lost."""
+    def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> tuple[Any, int]:
+        """The parameters to export: of the best step, or of the last if that one is lost.
+
+        And how many steps were taken.
+        """
         best, last = self.loop.progress.best_step, int(state.step)
         if 0 <= best < last:
             checkpoints.wait()
             if self._is_kept(best, checkpoints):
-                return checkpoints.restore(best, state).published
+                return checkpoints.restore(best, state).published, last
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
             self._say([f"the model of step {last}, the last, is the one that is exported"])
-        return state.published
+        return state.published, last
 
     def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
         reason = checkpoints.damage(best)
@@ -140,11 +170,14 @@ class Trainer:
 
     def _finish(self, params: Any, steps: int) -> TrainResult:
         program, progress = self.loop.program, self.loop.progress
+        self._say([f"{self.title}: {self.run.path}"] if self.title else [])
         results, answers = outcome.finish(self.loop.judge, self.run, self.console, params)
         compiled = outcome.compiled(progress.compiled, program.steps.traces)
         progress = progress._replace(compiled=compiled)
         mesh = program.mesh
         train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
+        if self.at_once > 1:  # the seconds are those of all of them
+            train |= {"seeds_at_once": self.at_once, "fill": round(self.loop.feeding.fill(), 4)}
         results["train"] = train
         host = to_host(params, program.mesh)
         kept = outcome.write(self.prepared, self.run, host, results, answers)

@@ -1,0 +1,27 @@
+"""How much memory a device has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import jax
+
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use
+
+
+def memory_of(device: jax.Device) -> int | None:
+    """Bytes that arrays may take on a device; None where nobody says.
+
+    CPU devices of a process share its machine's memory.
+    """
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    sizes: list[int] = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError, ValueError):
+        sizes.append(int(CGROUP.read_text("ascii")))
+    shared = sum(other.platform == "cpu" for other in jax.local_devices())
+    return min(sizes) // max(shared, 1) if sizes else None

@@ -1,0 +1,118 @@
+"""A session of a run: everything checked, then trained, and what a failure on the way is called."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import jax
+from rich.console import Console
+
+from flaxner import terminal
+from flaxner.config.train import TrainConfig
+from flaxner.devices import processes
+from flaxner.devices.lost_process import is_of_others, say_on_loss
+from flaxner.publishing.rehearsal import rehearse
+from flaxner.runs.checkpoint import SaveError
+from flaxner.runs.folder import RunFolder
+from flaxner.tracking.tracker import check_trackers
+from flaxner.training.preparation import Prepared, sources
+from flaxner.training.shared import Shared
+from flaxner.training.stopping import (
+    Interruption,
+    NotFinite,
+    RunStopped,
+    advice,
+    device_failure,
+    go_on,
+)
+from flaxner.training.trainer import Trainer, TrainResult
+from flaxner.training.watching import Watch
+
+
+def train_one(
+    config: TrainConfig,
+    run: RunFolder,
+    console: Console,
+    watch: Watch,
+    *,
+    shared: Shared | None = None,
+    begin: Callable[[], None] = lambda: None,
+) -> TrainResult:
+    """One model.
+
+    Args:
+      config: the settings.
+      run: its folder.
+      console: where progress goes.
+      watch: is told of every evaluation.
+      shared: what other seeds have read and compiled.
+      begin: called when all is read and checked, before a file is written.
+
+    Raises:
+      ValueError, RunStopped: as `flaxner.train`.
+    """
+    shared = shared or Shared()
+    with (
+        Interruption(lambda text: console.print(text, highlight=False)) as interruption,
+        stops_told(run, interruption),
+    ):
+        try:
+            say_on_loss(lambda: go_on(run))
+            prepared = checked(config, run, shared)
+            compute = shared.compute(prepared)
+            trainer = Trainer(prepared, run, console, interruption, compute)
+            trainer.loop.watch = watch
+            begin()
+            run.lock()
+            return trainer.run_all()
+        finally:
+            run.release()
+
+
+def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
+    """What a run needs, when it may be written and everything fits.
+
+    Raises:
+      ValueError: the folder, the trackers, the corpora, the model or the settings do not.
+    """
+    run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
+    check_trackers(config.report_to)
+    is_first = shared.is_new
+    prepared = shared.prepared(config)
+    if is_first:  # of another seed there is nothing else to rehearse
+        processes.on_main(lambda: _rehearse(prepared))
+    return prepared
+
+
+@contextlib.contextmanager
+def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
+    """What ends a run before its end becomes a sentence: what is saved, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        name = interruption.requested or "KeyboardInterrupt"
+        raise RunStopped(f"{name}: stopped{go_on(run)}") from error
+    except NotFinite as error:
+        raise ValueError(f"{error}: {advice(run)}") from error
+    except SaveError as error:
+        if is_of_others(error, jax.process_count()):
+            raise device_failure(error, run) from error
+        raise RunStopped(f"{error}{go_on(run)}", terminal.UNWRITABLE) from error
+    except OSError as error:
+        place = error.filename or run.path
+        message = f"cannot write {place} ({error.strerror or error}){go_on(run)}"
+        raise RunStopped(message, terminal.UNWRITABLE) from error
+    except jax.errors.JaxRuntimeError as error:
+        raise device_failure(error, run) from error
+
+
+def _rehearse(prepared: Prepared) -> None:
+    rehearse(
+        prepared.config,
+        prepared.scheme,
+        prepared.tokenizer,
+        prepared.model,
+        prepared.fields,
+        prepared.corpora,
+    )

@@ -1,0 +1,200 @@
+"""Several seeds trained at once: how many, by which program, each in its own run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+from rich.console import Console
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.devices import processes
+from flaxner.devices.lost_process import say_on_loss
+from flaxner.devices.memory import memory_of
+from flaxner.training.crf import Crf
+from flaxner.training.lockstep import Stepwise, run_together
+from flaxner.training.members import Member
+from flaxner.training.preparation import Prepared
+from flaxner.training.program import Program, decoder_of, make_program, train_batches
+from flaxner.training.progress import SharedProgress, announce
+from flaxner.training.session import checked, stops_told
+from flaxner.training.shared import Shared
+from flaxner.training.stack import Stack, StackedPlan, StackedProgram
+from flaxner.training.stopping import Interruption, go_on
+from flaxner.training.trainer import Trainer, TrainResult
+from flaxner.training.watching import Watch
+
+USABLE = 0.95  # of the memory: the rest is for batches and what the allocator cannot use
+BESIDE = 2  # states of one seed beside the stack: in evaluation, in saving
+
+
+class Stacks:
+    """The stacked programs of the seeds of a run.
+
+    Args of the constructor:
+      prepared: of one of the seeds.
+      seeds: all of the run, those that have ended too, so that a run that goes on finds the same
+        shapes.
+    """
+
+    def __init__(self, prepared: Prepared, seeds: Sequence[int]) -> None:
+        self._batches = {
+            seed: train_batches(
+                prepared.config.replace(seed=seed),
+                prepared.segments["train"],
+                jax.device_count(),
+            )
+            for seed in seeds
+        }
+        every = list(self._batches.values())
+        self.plan = StackedPlan(every)
+        decoder = decoder_of(prepared, every[0])
+        if isinstance(decoder, Crf):
+            decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
+        config, model = prepared.config, prepared.model
+        self.program = make_program(config, model, every[0].num_steps, decoder=decoder)
+        self._length = config.packed_length
+        self._made: dict[int, StackedProgram] = {}
+
+    def of(self, size: int) -> StackedProgram:
+        """The program of so many seeds."""
+        if size not in self._made:
+            self._made[size] = StackedProgram(self.program, size)
+        return self._made[size]
+
+    def compute(self, seed: int) -> tuple[Program, TrainBatches]:
+        """What a seed evaluates with, and its batches."""
+        return self.program.of_seed(seed), self._batches[seed]
+
+    def needs(self, size: int) -> int:
+        """Bytes on a device for so many seeds: the largest step, and what is beside it."""
+        batch = self.program.abstract_batch(self.plan.shapes[-1], self._length, labelled=True)
+        used = self.of(size).compiled(batch).memory_analysis()
+        step = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
+        step += used.temp_size_in_bytes + used.generated_code_size_in_bytes
+        one = sum(
+            leaf.dtype.itemsize * _elements(leaf.sharding, leaf.shape)
+            for leaf in jax.tree.leaves(self.program.abstract_state())
+        )
+        return step + BESIDE * one
+
+    def fitting(self, wanted: int, room: int) -> tuple[int, int]:
+        """How many of so many seeds fit, at least 1, and bytes that those wanted need."""
+        size, asked = wanted, 0
+        while size > 1:
+            needed = self.needs(size)
+            asked = asked or needed
+            if needed <= room * USABLE:
+                break
+            size = max(min(size - 1, int(size * room * USABLE / needed)), 1)
+        return size, asked
+
+
+def _elements(sharding: NamedSharding, shape: tuple[int, ...]) -> int:
+    """Of an array, on one device."""
+    count = 1
+    for side in sharding.shard_shape(shape):
+        count *= side
+    return count
+
+
+def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str]:
+    """How many seeds to train in one step, and why, in a line.
+
+    Args:
+      config: with several `seeds`.
+      stacks: makes their programs, where memory is to be asked for.
+
+    Raises:
+      ValueError: more are asked for than fit; the number that fits is named.
+    """
+    given = min(config.seeds_at_once, config.seeds)
+    if given == 1:
+        return 1, "seeds one after the other, as --seeds-at-once 1 says"
+    if not given and jax.default_backend() == "cpu":
+        return 1, (
+            "seeds one after the other: one seed's step keeps a CPU's cores busy "
+            f"(--seeds-at-once {config.seeds} trains all in one step)"
+        )
+    wanted = given or config.seeds
+    room = processes.on_main(lambda: memory_of(jax.local_devices()[0]))
+    if room is None:
+        return wanted, f"{wanted} seeds in one step; how much memory a device has is not known"
+    size, needed = stacks().fitting(wanted, room)
+    sizes = f"{_gib(needed)} of {_gib(room)} GiB a device"
+    if size == wanted:
+        return size, f"{wanted} seeds in one step ({sizes})"
+    fit = f"{size} fit" if size > 1 else "one after the other they need less: 1 fits"
+    if given:
+        raise ValueError(
+            f"--seeds-at-once {given} does not fit: {sizes} would be taken; {fit}: "
+            f"--seeds-at-once {size}"
+        )
+    return size, f"{wanted} seeds in one step do not fit ({sizes}): {size} at a time"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f}"
+
+
+def train_together(
+    members: Sequence[Member],
+    stacks: Stacks,
+    shared: Shared,
+    console: Console,
+    watch: Watch,
+    begin: Callable[[], None],
+) -> list[Mapping[str, Any]]:
+    """Train several seeds in one step each; results.json of each.
+
+    Args:
+      members: their settings and folders.
+      stacks: their programs.
+      shared: what they have in common.
+      console: where progress goes.
+      watch: is told of every evaluation of each.
+      begin: called when all is read and checked, before a file is written.
+
+    Raises:
+      ValueError, RunStopped: as `flaxner.train`.
+    """
+    say_on_loss(lambda: go_on(members[0].run))
+    with (
+        Interruption(lambda text: console.print(text, highlight=False)) as interruption,
+        stops_told(members[0].run, interruption),
+    ):
+        try:
+            seeds = [member.config.seed for member in members]
+            prepared = [checked(member.config, member.run, shared) for member in members]
+            begin()
+            for member in members:
+                member.run.lock()
+            stack = Stack(stacks.of(len(members)), seeds)
+            trainers = []
+            for index, (member, ready) in enumerate(zip(members, prepared, strict=True)):
+                compute = stacks.compute(member.config.seed)
+                trainer = Trainer(ready, member.run, console, interruption, compute)
+                trainer.title, trainer.at_once = member.title, len(members)
+                trainer.loop.watch = watch
+                trainer.loop.feeding = stacks.plan.of(compute[1])
+                trainer.loop.held = stack.held(index)
+                trainers.append(trainer)
+            announce(prepared[0], trainers[0].batches, stacks.program.mesh, console)
+            with SharedProgress(console, trainers[0].batches.num_steps) as progress:
+                for trainer in trainers:
+                    trainer.loop.bar = progress.part(f"seed {trainer.config.seed}")
+                works = [_told(trainer, interruption) for trainer in trainers]
+                return [result.results for result in run_together(works, stack)]
+        finally:
+            for member in members:
+                member.run.release()
+
+
+def _told(trainer: Trainer, interruption: Interruption) -> Stepwise[TrainResult]:
+    """A seed's run, whose failures are told of it."""
+    with stops_told(trainer.run, interruption):
+        return (yield from trainer.stepwise())
