@@ -1,21 +1,32 @@
 """Seeds that train in one step: each is its single run to rounding, and goes on bit for bit."""
 
-import io
 import json
 import os
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
-from rich.console import Console
 from safetensors.numpy import load_file
 
 from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.devices.mesh import place_batch
+from flaxner.models.layers.compute import Compute
+from flaxner.models.network import Model
+from flaxner.training import together
+from flaxner.training.feed import PlacedBatch
+from flaxner.training.lockstep import run_together
 from flaxner.training.loop import Loop
-from flaxner.training.run import train
+from flaxner.training.program import make_program
+from flaxner.training.seeds import in_groups
+from flaxner.training.stack import Stack, StackedPlan, StackedProgram
 from flaxner.training.stopping import RunStopped
+from flaxner.training.together import Stacks, at_once
 from tests.conll import QUICK, sentences, write_conll
+from tests.runs import start_and_read as start
+from tests.tiny import random_segments, tiny_config
 
 SEEDS = {"seed": 3, "seeds": 2}
 TOGETHER = {**SEEDS, "seeds_at_once": 2}
@@ -35,13 +46,6 @@ def settings(tmp_path_factory):
     }
 
 
-def start(settings, folder, **changes):
-    """The result, and what was printed."""
-    console = Console(file=io.StringIO(), width=500)
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=console), console.file.getvalue()
-
-
 def weights(folder):
     return load_file(folder / "hub" / "model.safetensors")
 
@@ -59,13 +63,13 @@ def alone(settings, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def together(settings, tmp_path_factory):
+def stacked(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "together", **TOGETHER)
 
 
-def test_each_seed_is_its_single_run_to_rounding(alone, together):
+def test_each_seed_is_its_single_run_to_rounding(alone, stacked):
     for seed in ("seed-3", "seed-4"):
-        there, here = alone[0].output_dir / seed, together[0].output_dir / seed
+        there, here = alone[0].output_dir / seed, stacked[0].output_dir / seed
         assert furthest(there, here) < NEAR
         mine, its = (
             [json.loads(line) for line in (f / "metrics.jsonl").open()] for f in (here, there)
@@ -75,12 +79,12 @@ def test_each_seed_is_its_single_run_to_rounding(alone, together):
             values = [[line[name] for line in lines if name in line] for lines in (mine, its)]
             assert len(values[0]) == 6
             np.testing.assert_allclose(*values, rtol=1e-5)
-    assert furthest(together[0].output_dir / "seed-3", together[0].output_dir / "seed-4") > 0.01
-    assert "2 seeds in one step (" in together[1]
-    own = json.loads((together[0].output_dir / "seed-4" / "results.json").read_text())
+    assert furthest(stacked[0].output_dir / "seed-3", stacked[0].output_dir / "seed-4") > 0.01
+    assert "2 seeds in one step (" in stacked[1]
+    own = json.loads((stacked[0].output_dir / "seed-4" / "results.json").read_text())
     assert own["train"]["seeds_at_once"] == 2
     assert 0 < own["train"]["fill"] < 1
-    assert together[0].results["seeds"] == [3, 4]
+    assert stacked[0].results["seeds"] == [3, 4]
 
 
 def stopped_at(settings, folder, monkeypatch, name, **changes):
@@ -101,9 +105,9 @@ def stopped_at(settings, folder, monkeypatch, name, **changes):
     assert not list(folder.glob("**/results.json"))
 
 
-@pytest.mark.parametrize("name", ["seed-3", "seed-4"])
+@pytest.mark.parametrize("name", [pytest.param("seed-3", marks=pytest.mark.slow), "seed-4"])
 def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
-    name, together, settings, tmp_path, monkeypatch
+    name, stacked, settings, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
     stopped_at(settings, out, monkeypatch, name)
@@ -114,9 +118,173 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
     result, told = start(settings, out, **TOGETHER, resume=True)
     assert told.count("resuming from step ") == 2
     for folder in ("seed-3", "seed-4"):
-        assert furthest(out / folder, together[0].output_dir / folder) == 0
+        assert furthest(out / folder, stacked[0].output_dir / folder) == 0
     for split in ("validation", "test"):
-        assert result.results[split] == together[0].results[split]
+        assert result.results[split] == stacked[0].results[split]
     _, told = start(settings, out, **TOGETHER, resume=True)
     assert told.count("has ended: nothing is left to do") == 2
     assert "in one step" not in told
+
+
+@pytest.mark.slow
+def test_what_a_recipe_adds_is_that_of_the_single_runs(settings, tmp_path):
+    recipe = {"decoder": "crf", "average_last": 2, "early_stopping": 1, "epochs": 4.0}
+    one, _ = start(settings, tmp_path / "alone", **SEEDS, **recipe)
+    both, told = start(settings, tmp_path / "together", **TOGETHER, **recipe)
+    assert "training ends" in told
+    for seed in ("seed-3", "seed-4"):
+        assert furthest(one.output_dir / seed, both.output_dir / seed) < NEAR
+        parts = [
+            json.loads((run.output_dir / seed / "results.json").read_text())["train"]
+            for run in (one, both)
+        ]
+        assert parts[0]["steps"] == parts[1]["steps"]
+        assert parts[0]["best_step"] == parts[1]["best_step"]
+
+
+STEPS, PAIR = 2, (3, 4)
+
+
+@pytest.fixture(scope="module")
+def single():
+    """A program on one device, and batches of two seeds that need other numbers of rows."""
+    model = Model(tiny_config(num_hidden_layers=1), Compute())
+    segments = random_segments(np.random.default_rng(0), [5, 9, 30, 12, 7, 28, 14, 3] * 4)
+    batches = [TrainBatches(segments, 6, 32, 2.0, seed) for seed in PAIR]
+    config = TrainConfig(train_file="x", learning_rate=2e-3, warmup_ratio=0.0)
+    program = make_program(config, model, batches[0].num_steps, devices=jax.devices()[:1])
+    return program, StackedProgram(program, 2), batches
+
+
+def test_rows_that_another_seed_needs_change_nothing(single):
+    program, stacked, batches = single
+    plan = StackedPlan(batches)
+    each = [plan.of(own) for own in batches]
+    fed = [[own.at(step) for step in range(STEPS)] for own in each]
+    assert all(len(a.labels) == len(b.labels) for a, b in zip(*fed, strict=True))
+    plain = [[own.at(step) for step in range(STEPS)] for own in batches]
+    rows = [[len(made.labels) for made in own] for own in plain]
+    assert rows[0] != rows[1]
+    assert len(plan.shapes) <= 3
+    stack = Stack(stacked, PAIR)
+    states = [program.init(program.model.init(seed)) for seed in PAIR]
+    for index in range(2):
+        stack.held(index).state = states[index]
+    for step in range(STEPS):
+        for index, seed in enumerate(PAIR):
+            own = program.of_seed(seed).steps
+            batch = place_batch(program.arrays(plain[index][step]), program.mesh)
+            states[index], metrics = own.train(states[index], batch)
+            if index == 0:
+                first = float(metrics["loss"])
+        both = [place_batch(program.arrays(own[step]), program.mesh) for own in fed]
+        made = stack.train(both, [True, True])
+        assert float(made[0]["loss"]) == pytest.approx(first, rel=1e-5)
+        assert float(made[1]["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-5)
+    for index in range(2):
+        state = stack.get(index)
+        assert int(state.step) == STEPS
+        for path, value in states[index].params.items():
+            np.testing.assert_allclose(state.params[path], value, atol=NEAR, err_msg=path)
+
+
+def test_a_seed_that_stands_still_keeps_its_bits(single):
+    program, stacked, batches = single
+    each = [StackedPlan(batches).of(own) for own in batches]
+    stack = Stack(stacked, PAIR)
+    for index, seed in enumerate(PAIR):
+        stack.put(index, program.init(program.model.init(seed)))
+    before = stack.get(1)
+    batch = place_batch(program.arrays(each[0].at(0)), program.mesh)
+    stack.train([batch, batch], [True, False])
+    after = stack.get(1)
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    assert int(stack.get(0).step) == 1
+
+
+class Steps:
+    """A run of steps that are told; stops after one of them if asked to."""
+
+    def __init__(self, name, first, last, log, stop=None):
+        self.name, self.first, self.last, self.log, self.stop = name, first, last, log, stop
+
+    def work(self):
+        for step in range(self.first, self.last):
+            metrics = yield PlacedBatch(step, {"of": self.name}, 1)
+            self.log.append((self.name, step, metrics["of"]))
+            if step == self.stop:
+                raise RunStopped(f"{self.name} stopped")
+        yield None
+        self.log.append((self.name, "ends"))
+        return self.name
+
+
+class Told:
+    """A stack that gives each its own batch back."""
+
+    def train(self, batches, active):
+        assert len(batches) == len(active)
+        return [dict(batch) if on else None for batch, on in zip(batches, active, strict=True)]
+
+
+def test_those_behind_go_first_and_all_train_before_one_ends():
+    log = []
+    runs = [Steps("a", 2, 4, log), Steps("b", 0, 3, log), Steps("c", 4, 4, log)]
+    assert run_together([run.work() for run in runs], Told()) == ["a", "b", "c"]
+    assert log == [
+        *[("b", 0, "b"), ("b", 1, "b"), ("a", 2, "a"), ("b", 2, "b"), ("a", 3, "a")],
+        *[("a", "ends"), ("b", "ends"), ("c", "ends")],
+    ]
+
+
+def test_a_stop_waits_until_every_run_has_kept_its_state():
+    log = []
+    runs = [Steps("a", 0, 4, log, stop=2), Steps("b", 0, 4, log, stop=1), Steps("c", 3, 3, log)]
+    with pytest.raises(RunStopped, match="b stopped"):
+        run_together([run.work() for run in runs], Told())
+    assert log == [("a", 0, "a"), ("b", 0, "b"), ("a", 1, "a"), ("b", 1, "b"), ("a", 2, "a")]
+
+
+class Sizes:
+    """Stacks that need a GiB a seed, and two beside."""
+
+    needs = staticmethod(lambda size: (size + 2) << 30)
+    fitting = Stacks.fitting
+
+
+def test_how_many_train_at_once(monkeypatch):
+    def chosen(room, platform="gpu", **changes):
+        monkeypatch.setattr(together, "memory_of", lambda _: room and room << 30)
+        monkeypatch.setattr(jax, "default_backend", lambda: platform)
+        return at_once(TrainConfig(train_file="x", **{"seeds": 5, **changes}), Sizes)
+
+    assert chosen(80) == (5, "5 seeds in one step (7.00 of 80.00 GiB a device)")
+    assert chosen(80, "cpu")[0] == 1
+    assert chosen(80, "cpu", seeds_at_once=5)[0] == 5
+    assert chosen(80, seeds_at_once=9)[0] == 5
+    assert chosen(1, seeds_at_once=1)[0] == 1
+    assert chosen(None) == (5, "5 seeds in one step; how much memory a device has is not known")
+    size, why = chosen(6)
+    assert size == 3
+    assert why == "5 seeds in one step do not fit (7.00 of 6.00 GiB a device): 3 at a time"
+    with pytest.raises(ValueError, match=r"5 does not fit.*3 fit: --seeds-at-once 3$"):
+        chosen(6, seeds_at_once=5)
+    with pytest.raises(ValueError, match=r"1 fits: --seeds-at-once 1$"):
+        chosen(2, seeds_at_once=5)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "size", "sizes"), [(5, 5, [5]), (5, 3, [3, 2]), (7, 3, [3, 2, 2])]
+)
+def test_groups_are_even(seeds, size, sizes):
+    members = list(range(seeds))
+    groups = in_groups(members, size)
+    assert [len(group) for group in groups] == sizes
+    assert [member for group in groups for member in group] == members
+
+
+def test_one_run_has_nothing_to_train_at_once():
+    with pytest.raises(ValueError, match="--seeds-at-once 2 is of several seeds: give --seeds"):
+        TrainConfig(train_file="x", seeds_at_once=2)
+    with pytest.raises(ValueError, match="seeds_at_once must be at least 0: got -1"):
+        TrainConfig(train_file="x", seeds=2, seeds_at_once=-1)
