@@ -282,24 +282,29 @@ def test_environments_that_cannot_be(whole, environment, sentence):
 @pytest.mark.parametrize(
     ("engine", "lost"),
     [
-        ("jax", "compiled programs are not kept: cannot write /dev/null/cache"),
-        ("onnx", "the model's graph is not kept: cannot write /dev/null/cache/onnx"),
+        ("jax", "compiled programs are not kept: cannot write {}"),
+        ("onnx", "the model's graph is not kept: cannot write {}/onnx"),
     ],
 )
-def test_a_poor_terminal_and_no_home(whole, engine, lost):
+@pytest.mark.parametrize(
+    ("cache", "reason"),
+    [("/dev/null/cache", "Not a directory"), ("{}/\udcff/cache", "its path is not UTF-8")],
+)
+def test_a_poor_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reason):
     """ASCII, warnings as errors, nowhere to keep what was compiled: an answer all the same."""
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
+    cache = cache.format(tmp_path)
     done = command(
         "predict.py", "--model", whole, "Ünal met Meier .", PYTHONIOENCODING="ascii",
         FLAXNER_ENGINE=engine,
-        PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE="/dev/null/cache",
+        PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE=cache,
         PYTHONPYCACHEPREFIX="/dev/null/x", JAX_COMPILATION_CACHE_DIR="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == "Ünal met Meier ."
     assert done.stdout.isascii()
-    assert done.stderr == f"note: {lost} (Not a directory)\n"
+    assert done.stderr == f"note: {lost.format(terminal.shown(cache))} ({reason})\n"
 
 
 def test_the_line_about_torch_is_silent_and_no_other(caplog):

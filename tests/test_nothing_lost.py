@@ -427,6 +427,35 @@ def test_links_as_output_hub_and_checkpoints(settings, tmp_path):
     assert (out / "hub").is_symlink()
 
 
+def test_a_path_that_is_no_text_is_refused_before_anything_is_written(
+    settings, run, tmp_path, monkeypatch
+):
+    """Tokenizers and Orbax take text for paths; a relative one, or a link, may lead to another."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xfftext"))
+    odd.mkdir()
+    plant(odd)
+    shutil.copytree(run, odd / "run")
+    (tmp_path / "link").symlink_to(odd)
+    monkeypatch.chdir(odd)
+    ner = pipeline("ner", model="run/hub")
+    assert ner("Berlin") is not None
+    for act in (
+        lambda: start(settings, "out"),
+        lambda: start(settings, tmp_path / "link" / "out"),
+        lambda: convert(run, output_dir="hub"),
+        lambda: convert("run", output_dir=tmp_path / "hub"),
+        lambda: ner.export("exported"),
+        lambda: ner.save_pretrained("saved"),
+    ):
+        before = tree(tmp_path)
+        with pytest.raises(
+            ValueError, match=r"the name 'no\\udcfftext' in the path of .* is not UTF"
+        ):
+            act()
+        assert tree(tmp_path) == before
+    assert not (odd / "out").exists()
+
+
 def test_the_working_directory_as_output(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start(settings, ".")

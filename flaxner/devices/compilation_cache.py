@@ -27,11 +27,13 @@ def use_compilation_cache(folder: str) -> bool:
 @functools.cache
 def _is_writable(folder: str) -> bool:
     try:
+        os.path.abspath(folder).encode()
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeEncodeError) as error:  # JAX takes text for a path
+        told = error.strerror if isinstance(error, OSError) else "its path is not UTF-8"
+        reason = told or str(error)
         say = f"note: compiled programs are not kept: cannot write {folder} ({reason})"
         print(shown(say), file=sys.stderr)
         return False

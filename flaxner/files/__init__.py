@@ -1,7 +1,7 @@
 """Writing: files whole or not at all, folders in which nothing that is not ours is lost."""
 
 from flaxner.files.atomic import make_folder, write_bytes, write_json, write_text
-from flaxner.files.kinds import Kind, check_folder
+from flaxner.files.kinds import Kind, check_folder, refuse_odd_path
 from flaxner.files.owned import write_folder
 from flaxner.files.reading import read_json
 
@@ -10,6 +10,7 @@ __all__ = [
     "check_folder",
     "make_folder",
     "read_json",
+    "refuse_odd_path",
     "write_bytes",
     "write_folder",
     "write_json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -45,7 +46,7 @@ def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:
 
 def find(place: Path | None, key: str) -> Path | None:
     """The folder under a key, known to be whole; what we wrote into one that is not is deleted."""
-    if place is None:
+    if place is None or not _is_text(place):
         return None
     folder = place / key
     if not folder.is_dir():
@@ -70,6 +71,8 @@ def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path
     Raises:
       OSError: it cannot be written.
     """
+    if not _is_text(place):
+        raise OSError(errno.EILSEQ, "its path is not UTF-8", str(place))
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".making-") as made:
         draft = Path(made) / key
@@ -81,6 +84,15 @@ def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path
             os.rename(draft, place / key)
     _drop_oldest(place, most, key)
     return place / key
+
+
+def _is_text(place: Path) -> bool:
+    """Whether the libraries that read what is kept can be told where it is."""
+    try:
+        str(place.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_whole(folder: Path) -> bool:

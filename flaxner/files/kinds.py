@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from flaxner.files import manifest
 from flaxner.files.clones import committed
 from flaxner.files.records import is_ours, is_plain, read_record
+
+HALF = re.compile("[\ud800-\udfff]")  # what Python reads a byte as that is none of UTF-8
 
 
 def _never(folder: Path) -> bool:
@@ -29,6 +32,7 @@ class Kind:
       remedy: what replaces it all the same.
       known: whether a folder without record is one that an earlier version wrote.
       clone: whether a git clone is one of the kind, whose committed files are replaced.
+      plain: whether the folder's path must be text, for the libraries that write into it.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Kind:
     remedy: str = ""
     known: Callable[[Path], bool] = _never
     clone: Callable[[Path], bool] = _never
+    plain: bool = False
 
 
 class Plan(NamedTuple):
@@ -59,14 +64,33 @@ def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = Non
       names: the files to put there; those that the kind always has if None.
 
     Raises:
-      ValueError: it is a file, a folder of another kind, or holds files of these names that are
-        somebody else's or were changed.
+      ValueError: it is a file, a folder of another kind, holds files of these names that are
+        somebody else's or were changed, or has a path that the libraries cannot write to.
     """
     target = Path(os.path.realpath(path))
     if os.path.lexists(target) and not target.is_dir():
         raise ValueError(f"{path} is a file: name another folder")
+    if kind.plain:
+        refuse_odd_path(path)
     plan = plan_for(target, kind, {name: {} for name in names or kind.names}, new_card=False)
     refuse(target, kind, plan.refused)
+
+
+def refuse_odd_path(path: str | Path) -> None:
+    """Refuse a folder whose path, links followed, is no text: some libraries take no other.
+
+    Raises:
+      ValueError: it is not UTF-8; the part that is not is named.
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        str(real).encode()
+    except UnicodeEncodeError:
+        odd = next(part for part in real.parts if HALF.search(part))
+        raise ValueError(
+            f"the name {odd!r} in the path of {str(path)!r} is not UTF-8, and neither a model nor "
+            "a checkpoint can be written or read there: rename it, or name another folder"
+        ) from None
 
 
 def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:

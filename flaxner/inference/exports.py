@@ -27,8 +27,9 @@ def is_artefact(path: str | Path) -> bool:
 
 
 EXPORT = Kind(
-    "an exported pipeline", ABOUT, (ABOUT, *PROGRAMS.values(), WEIGHTS), known=is_artefact
-)
+    "an exported pipeline", ABOUT, (ABOUT, *PROGRAMS.values(), WEIGHTS), known=is_artefact,
+    plain=True,
+)  # fmt: skip
 
 
 def write_export(path: str | Path, classifier: Classifier, weights: str, engine: str) -> Path:

@@ -12,7 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from flaxner.devices import processes
-from flaxner.files import manifest, write_json
+from flaxner.files import manifest, refuse_odd_path, write_json
 from flaxner.runs.noise import hush
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
@@ -25,10 +25,12 @@ class SaveError(OSError):
 class Checkpoints(StepFolders):
     """The checkpoints of one run folder, written and read by Orbax.
 
-    All processes of a run make the same calls.
+    All processes of a run make the same calls. The constructor raises ValueError where the
+    folder's path is no text.
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
+        refuse_odd_path(folder)
         hush()  # Orbax reports each save at INFO and failures with tracebacks
         super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
         self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())

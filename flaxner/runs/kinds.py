@@ -33,6 +33,7 @@ HUB = Kind(
     remedy=" (convert_and_push.py --new-card replaces it)",
     known=_holds_our_model,
     clone=_holds_a_model,
+    plain=True,
 )
 START = Kind("the model of a run", "config.json", ("config.json",), known=_holds_our_model)
 TAGGED = Kind("the predictions of a run", "", (), known=lambda folder: is_run(folder.parent))
