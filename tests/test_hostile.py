@@ -22,6 +22,7 @@ from flaxner.inference.opening import open_pipeline
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import as_json, as_pretty
 from flaxner.models.pretrained import load_pretrained
+from tests import chaos
 from tests.chaos import ROOT
 from tests.hostile import corpora, models
 from tests.pipelines import make_folder
@@ -325,8 +326,31 @@ def test_failed_saves_leave_no_tracebacks(monkeypatch):
 
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    monkeypatch.setattr(warnings, "_warn_unawaited_coroutine", warnings._warn_unawaited_coroutine)
     noise.hush.__wrapped__()
     with warnings.catch_warnings():
         for error, passes in ((RuntimeError("Event loop is closed"), 0), (RuntimeError("x"), 1)):
             sys.unraisablehook(SimpleNamespace(exc_value=error, object=None))
             assert len(seen) == passes
+    for file, count in (("/site-packages/orbax/x.py", 0), ("/home/user/orbax.py", 1)):
+        made = {}
+        exec(compile("async def save(): pass", file, "exec"), made)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            made["save"]()
+        assert len(said) == count, file
+
+
+@pytest.mark.slow
+def test_few_file_descriptors_are_one_sentence(tmp_path):
+    """Orbax fails in the middle of a save; what it leaves half done is not to be read about."""
+    resource = pytest.importorskip("resource")
+    few = (20, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    done = subprocess.run(
+        chaos.command(tmp_path, "run", epochs=1), cwd=ROOT, env=chaos.environment(),
+        capture_output=True, text=True, check=False, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, few),
+    )  # fmt: skip
+    assert done.returncode == 74
+    assert "Too many open files; no checkpoint yet; start again with" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr

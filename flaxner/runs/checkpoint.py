@@ -17,6 +17,12 @@ from flaxner.runs.noise import hush
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
 
+# What the system says of a file that cannot be written, and TensorStore in many more words.
+SYSTEM = (
+    *("No space left on device", "Disk quota exceeded", "File too large"),
+    "Too many open files",
+)
+
 
 class SaveError(OSError):
     """A checkpoint could not be written; the earlier ones are as they were."""
@@ -178,7 +184,7 @@ def _reason(error: BaseException) -> str:
         seen.append(str(cause))
         cause = cause.__cause__ or cause.__context__
     text = "\n".join(seen)
-    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
+    for known in SYSTEM:
         if known.lower() in text.lower():
             return known
     if isinstance(error, OSError) and error.strerror:

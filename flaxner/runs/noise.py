@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 
@@ -14,8 +15,7 @@ def hush() -> None:
     """Silence Orbax's log of failures, its tasks that nobody asks, and their late ends; no more."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
-    abandoned = r"coroutine '(BasePyTree|run_sync).*' was never awaited"
-    warnings.filterwarnings("ignore", abandoned, RuntimeWarning)
+    _hush_abandoned()
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -23,6 +23,24 @@ def hush() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _hush_abandoned() -> None:
+    """No warning of a coroutine of Orbax that was never awaited; of all others as before.
+
+    What a failed save leaves half done is many, with other names in every version: they are known
+    by their files. Python asks for this function by its name whenever there is one to warn of.
+    """
+    warn = getattr(warnings, "_warn_unawaited_coroutine", None)
+    if warn is None:
+        return
+
+    def of_others(coroutine: Any) -> None:
+        code = getattr(coroutine, "cr_code", None)
+        if code is None or "orbax" not in Path(code.co_filename).parts:
+            warn(coroutine)
+
+    warnings._warn_unawaited_coroutine = of_others  # type: ignore[attr-defined]
 
 
 def _is_of_a_loop(unraisable: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,14 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
     try:
         import torch  # noqa: F401
         from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+        from transformers.utils.logging import disable_progress_bar
     except ImportError:
         from flaxner.inference.pipeline import pipeline as ours
 
         ner = ours("ner", model=str(folder), **FIRST)
         return ner, "flaxner.pipeline"
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     model = AutoModelForTokenClassification.from_pretrained(str(folder), trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     # transformers' overloads do not know the alias "ner" of its own documentation
