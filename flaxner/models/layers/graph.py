@@ -1,4 +1,4 @@
-"""ONNX graphs in the making, in the operators that ONNX Runtime has fused kernels for.
+"""Layers of ONNX graphs in the making, in the operators that ONNX Runtime has fused kernels for.
 
 A family's `graph.py` says with these parts what its `network.py` says in JAX: logits of packed
 rows, dropout off. No exporter stands between: fused nodes (com.microsoft's Attention,
@@ -11,27 +11,24 @@ Shapes: B rows, L positions, H heads, K head width, D features, F features out.
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flaxner.models.tensors import write_tensors
+from flaxner.models.layers.graph_nodes import FUSED, Nodes
 
-INPUTS = ("input_ids", "segment_ids", "position_ids")  # (B, L) int32, as `Model.apply` takes them
-OUTPUT = "logits"  # (B, L, C) float32
-FUSED = "com.microsoft"  # the domain of ONNX Runtime's own operators
-OPSETS = {"": 20, FUSED: 1}
-IR_VERSION = 10
-INLINE = 1024  # bytes; smaller arrays stand in the graph's file, where shapes are inferred
 BLOCKS = (128, 64, 32, 16)  # weights of an int8 kernel that share a scale: the first that divides
+ALIASES = {
+    "gelu_python": "gelu",
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh"),
+    "swish": "silu",
+}
+PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
-class Graph:
-    """Nodes and weights, added in the order of the computation.
+class Graph(Nodes):
+    """A graph of a model's parameters, layer by layer.
 
     Args:
       params: path -> float32 array, of the model.
@@ -40,9 +37,8 @@ class Graph:
     """
 
     def __init__(self, params: Mapping[str, Any], *, int8: bool = False) -> None:
+        super().__init__()
         self._params, self.int8 = params, int8
-        self.tensors: dict[str, np.ndarray] = {}
-        self._nodes: list[Any] = []
 
     def param(self, path: str) -> np.ndarray:
         """A parameter of the model, float32."""
@@ -51,43 +47,6 @@ class Graph:
     def has(self, path: str) -> bool:
         """Whether the model has this parameter."""
         return path in self._params
-
-    def add(self, name: str, value: Any) -> str:
-        """A stored array under a name of its own."""
-        value = np.asarray(value)
-        assert name not in self.tensors or np.array_equal(self.tensors[name], value), name
-        self.tensors[name] = value
-        return name
-
-    def ints(self, *values: int) -> str:
-        """A list of whole numbers: axes, shapes."""
-        return self.add("ints_" + "_".join(map(str, values)), np.asarray(values, np.int64))
-
-    @staticmethod
-    def int32(value: int) -> np.ndarray:
-        """A whole number of the inputs' kind."""
-        return np.asarray(value, np.int32)
-
-    def number(self, value: float) -> str:
-        """A float32."""
-        return self.add(f"number_{np.float32(value)!r}", np.float32(value))
-
-    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """A node of one output, whose name is returned."""
-        return self.ops(kind, 1, *inputs, domain=domain, **attributes)[0]
-
-    def ops(
-        self, kind: str, outputs: int, *inputs: str, domain: str = "", **attributes: Any
-    ) -> list[str]:
-        """A node of several outputs."""
-        from onnx import helper
-
-        names = [f"{kind}_{len(self._nodes)}_{number}" for number in range(outputs)]
-        node = helper.make_node(kind, list(inputs), names, domain=domain, **attributes)
-        self._nodes.append(node)
-        return names
-
-    # Layers.
 
     def embedding(self, path: str, rows_BL: str, add_D: np.ndarray | None = None) -> str:
         """Rows of a table, x_BLD; `add_D` is added to every row beforehand."""
@@ -179,8 +138,6 @@ class Graph:
             return self.op("Mul", x, self.op("Tanh", self.op("Softplus", x)))
         return {"linear": lambda: x}.get(name, lambda: self.op(PLAIN[name], x))()
 
-    # Attention.
-
     def pairs(self, name: str) -> tuple[str, str]:
         """An input (B, L) as the positions' own (B, 1, L, 1), and as their keys' (B, 1, 1, L)."""
         queries = self.op("Unsqueeze", name, self.ints(1, 3))
@@ -221,66 +178,3 @@ class Graph:
         own = {} if scale is None else {"scale": scale}
         given = (q_BLD, k_BLD, v_BLD, "", "", bias)
         return self.op("MultiHeadAttention", *given, domain=FUSED, num_heads=heads, **own)
-
-    # The end.
-
-    def write(self, logits_BLC: str, labels: int, program: Path, weights: Path) -> None:
-        """Write the graph, and its arrays as a safetensors file beside it.
-
-        Args:
-          logits_BLC: the result.
-          labels: C.
-          program: file of the graph.
-          weights: file of the arrays, in the same folder.
-        """
-        from onnx import TensorProto, helper, numpy_helper
-        from onnx.external_data_helper import set_external_data
-
-        large = {name: array for name, array in self.tensors.items() if array.nbytes > INLINE}
-        write_tensors(weights, large)
-        places = _places(weights)
-        constants = []
-        for name, array in self.tensors.items():
-            if name not in large:
-                constants.append(numpy_helper.from_array(array, name))
-                continue
-            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-            tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
-            tensor.raw_data = b""
-            begin, end = places[name]
-            set_external_data(tensor, weights.name, offset=begin, length=end - begin)
-            tensor.ClearField("raw_data")
-            constants.append(tensor)
-        self._nodes.append(helper.make_node("Identity", [logits_BLC], [OUTPUT]))
-        axes = ["rows", "length"]
-        graph = helper.make_graph(
-            self._nodes,
-            "flaxner",
-            [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in INPUTS],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*axes, labels])],
-            constants,
-        )
-        opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-        program.write_bytes(model.SerializeToString())
-
-
-ALIASES = {
-    "gelu_python": "gelu",
-    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh"),
-    "swish": "silu",
-}
-PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
-
-
-def _places(weights: Path) -> dict[str, tuple[int, int]]:
-    """name -> first byte and end byte of each array in a safetensors file."""
-    with weights.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-    begin = 8 + size
-    return {
-        name: (begin + row["data_offsets"][0], begin + row["data_offsets"][1])
-        for name, row in header.items()
-        if name != "__metadata__"
-    }

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxner.models.layers.graph import FUSED, Graph
+from flaxner.models.layers.graph import Graph
+from flaxner.models.layers.graph_nodes import FUSED
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 from flaxner.models.modernbert.network import rotations
 
