@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.column_text import DOCUMENT_MARK
+from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
 from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
-from flaxner.data.readers.tag_column import ENTITIES, Choice, Tally, choose, given, kind_of
+from flaxner.data.readers.tag_column import Choice, choose, given
 from flaxner.data.tags import OUTSIDE, parse_tag
 
 SAMPLE_ROWS = 2000

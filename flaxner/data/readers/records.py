@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers import prodigy, tag_column
+from flaxner.data.readers.column_kinds import Tally
 from flaxner.data.readers.exports import from_tools
 from flaxner.data.readers.laying import lay
 from flaxner.data.readers.rows import read_rows
@@ -28,7 +29,7 @@ from flaxner.data.readers.spanned import (
     document_of,
     named,
 )
-from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS, Choice, Tally
+from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS, Choice
 from flaxner.data.readers.values import (
     as_tags,
     bare_note,

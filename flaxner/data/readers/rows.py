@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.readers.column_kinds import Tally
 from flaxner.data.readers.source import (
     DOCUMENT_COLUMNS,
     EMPTIED,
@@ -23,7 +24,6 @@ from flaxner.data.readers.tag_column import (
     TAG_COLUMNS,
     WORD_COLUMNS,
     Choice,
-    Tally,
     choose,
     given,
     named,

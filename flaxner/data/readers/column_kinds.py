@@ -1,0 +1,156 @@
+"""What a column of a corpus holds, by its name and by every value that it has in the file."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+from flaxner.data.readers.source import excerpt
+from flaxner.data.tags import OUTSIDE, parse_tag
+
+# Names that published corpora give the columns of their tags, the likelier first.
+OF_ENTITIES = ("ner_tags", "ner", "ner_tag", "named_entities")
+OF_TAGS = ("tags", "tag", "labels", "label")
+OF_OTHERS = ("chunk", "pos", "upos", "xpos", "lemma", "dep", "deprel", "head", "morph")
+# Types of shallow parsing in English, German, French and Indian corpora.
+CHUNKS = frozenset(
+    (
+        *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP"),
+        *("QP", "NX", "NC", "VC", "PC", "VN", "AP", "ADP", "CP", "VG", "VGF", "VGNF", "VGINF"),
+        *("VGNN", "JJP", "RBP", "CCP", "BLK", "NEGP", "FRAGP"),
+    )
+)
+DISTINCT = 100_000  # values of a column that are counted: words, say, are no tags
+FEW = 200  # most types that a column of types without a prefix is taken to have
+
+# What a column holds.
+ENTITIES, BARE, MARKED, IDS = "entities", "types without a prefix", "other marks", "ids"
+OUTSIDE_ONLY, CHUNKED, SEGMENTS, OTHER = "O only", "chunks", "segments", "something else"
+
+Name = int | str  # a column's number, from 0, or its name
+
+
+class Tally:
+    """Counts of the values of every column of a file.
+
+    Attributes:
+      counts: column -> value -> rows.
+      ids: columns of numbers without names.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[Name, Counter[str]] = {}
+        self.ids: set[Name] = set()
+        self._digests: dict[Name, int] = {}
+        self._full: set[Name] = set()
+
+    def add(self, column: Name, values: Sequence[str], counts: Sequence[int] | None = None) -> None:
+        """Some more rows of a column, or different ones with the count of each."""
+        if column in self._full:
+            return
+        counter = self.counts.setdefault(column, Counter())
+        if counts is None:
+            counter.update(values)
+        else:
+            for value, count in zip(values, counts, strict=True):
+                counter[value] += count
+        self._digests[column] = hash((self._digests.get(column), tuple(values)))
+        if len(counter) > DISTINCT:
+            self._full.add(column)
+
+    def differing(self, columns: Iterable[Name]) -> list[Name]:
+        """The columns without those that are equal to an earlier one, row for row."""
+        return list({self._digests.get(c, c): c for c in reversed(list(columns))}.values())[::-1]
+
+
+@functools.cache
+def rank(name: Name) -> int:
+    """How likely a name is that of the entities' tags: 0 is the likeliest, 3 the least."""
+    if isinstance(name, int):
+        return 1
+    lower = name.strip().lower()
+    parts = set(lower.replace("-", "_").replace(" ", "_").split("_"))
+    if lower in OF_ENTITIES:
+        return 0
+    if parts & set(OF_OTHERS):
+        return 3
+    return 1 if lower in OF_TAGS or parts & {"ner", "entity", "entities"} else 2
+
+
+def kind_of(name: Name, counts: Counter[str]) -> str:
+    """What a column holds: one of the kinds above, by the values that are not O."""
+    rows, outside = counts.total(), counts[OUTSIDE]
+    types: Counter[str] = Counter()
+    untyped = 0
+    for value, count in counts.items():
+        parsed = parse_tag(value)
+        if parsed is not None and value != OUTSIDE:
+            types[parsed[1]] += count
+            untyped += count if len(value) == 1 else 0
+    tagged = types.total()
+    if rows == outside:
+        return OUTSIDE_ONLY
+    if 2 * tagged >= rows - outside:
+        if untyped == tagged and not outside:
+            return SEGMENTS
+        chunked = sum(n for kind, n in types.items() if kind.upper() in CHUNKS)
+        return CHUNKED if 10 * chunked >= 9 * tagged or rank(name) == 3 else ENTITIES
+    mark, often = counts.most_common(1)[0]
+    if mark != OUTSIDE:
+        if 2 * (tagged - untyped) >= max(1, rows - often):
+            return MARKED
+        return BARE if _is_dense(counts) else OTHER
+    if not any(is_type(value) for value in counts if value != OUTSIDE):
+        return OUTSIDE_ONLY  # O, and slips such as 0 that reading names
+    return BARE if len(counts) <= FEW else OTHER
+
+
+def _is_dense(counts: Counter[str]) -> bool:
+    """Whether most words are in entities, as in addresses: a type outnumbers O, which is there.
+
+    Parts of speech of one letter, of which O may be one, are no types.
+    """
+    rows, outside = counts.total(), counts[OUTSIDE]
+    named = sum(n for value, n in counts.items() if is_type(value) and len(value) > 1)
+    return len(counts) <= FEW and 10 * outside >= rows and 2 * named >= rows - outside
+
+
+def is_type(value: str) -> bool:
+    """Whether a value may be a type without a prefix."""
+    return value[:1].isalpha()
+
+
+def only_inside(counts: Mapping[str, int]) -> bool:
+    """Whether all values but O are I- and a type, as IO has them."""
+    tags = [value for value in counts if value != OUTSIDE]
+    return bool(tags) and all(v[:1] == "I" and len(v) > 2 and parse_tag(v) for v in tags)
+
+
+def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
+    """What a column holds, for a message."""
+    kind, counts = kinds[column], tally.counts.get(column, Counter())
+    if kind == IDS:
+        return "ids without names"
+    if kind in (OUTSIDE_ONLY, SEGMENTS):
+        return kind
+    if kind == MARKED:
+        tags = some(value for value, _ in counts.most_common() if parse_tag(value))
+        return f"{tags} and, instead of O, {excerpt(counts.most_common(1)[0][0], 20)}"
+    types: dict[Hashable, None] = {}
+    for value, _ in counts.most_common():
+        parsed = (OUTSIDE, value) if kind == BARE else parse_tag(value)
+        if value != OUTSIDE and parsed is not None:
+            types[parsed[1]] = None
+    return f"{kind} ({some(map(str, types))})"
+
+
+def some(values: Iterable[str], most: int = 4) -> str:
+    """The first of some values, for a message."""
+    first = list(values)
+    return ", ".join(v[:40] for v in first[:most]) + (", ..." if len(first) > most else "")
+
+
+def called(column: Name | None) -> str:
+    """A column, for a message."""
+    return f"column {column}" if isinstance(column, int) else excerpt(str(column), 40)
