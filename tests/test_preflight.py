@@ -28,6 +28,7 @@ from flaxner.aot.workload import (
     conll_lengths,
     model_sizes,
     plan,
+    rows_together,
     segments_of,
 )
 from flaxner.commands.preflight import main
@@ -380,6 +381,30 @@ def run_script(tmp_path, topology, *flags, code=0, search=False, **sizes_):
     made = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert made.returncode == code, made.stderr[-2000:]
     return json.loads(made.stdout)
+
+
+@pytest.mark.slow
+def test_several_seeds_at_once_are_compiled_beside_one(tmp_path):
+    made = run_script(tmp_path, "v5e:1x1", "--seeds", "3")
+    both = made["together"]
+    assert both["seeds"] == 3
+    assert both["rows"] >= made["workload"]["rows"]
+    assert both["train"]["fits"]
+    assert both["train"]["flops"] == pytest.approx(
+        3 * made["train"]["flops"] * both["rows"] / made["workload"]["rows"], rel=0.01
+    )
+    held = made["memory"]["parameters"] + made["memory"]["optimizer_state"]
+    assert 3 * held < both["train"]["arguments"] < 3 * made["train"]["arguments"] * 1.1
+    assert (
+        run_script(tmp_path, "v5e:1x1", "--seeds", "3", "--seeds-at-once", "1")["together"] is None
+    )
+
+
+def test_seeds_at_once_take_the_rows_of_the_fullest():
+    config = TrainConfig(dataset="x", seeds=3, seed=1)
+    lengths = np.random.default_rng(0).integers(4, 60, 200)
+    own = [plan(config.replace(seed=seed), 1, lengths).rows for seed in (1, 2, 3)]
+    assert rows_together(config, 1, lengths) == max(own)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from flaxner.training import together
 from flaxner.training.feed import PlacedBatch
 from flaxner.training.lockstep import run_together
 from flaxner.training.loop import Loop
+from flaxner.training.preparation import prepare, reseeded
 from flaxner.training.program import make_program
 from flaxner.training.seeds import in_groups
 from flaxner.training.stack import Stack, StackedPlan, StackedProgram
@@ -140,6 +141,20 @@ def test_what_a_recipe_adds_is_that_of_the_single_runs(settings, tmp_path):
         ]
         assert parts[0]["steps"] == parts[1]["steps"]
         assert parts[0]["best_step"] == parts[1]["best_step"]
+
+
+def test_another_seed_begins_as_its_single_run_does(stacked, settings, tmp_path):
+    frames = [(words, [tag.replace("PER", "HUM") for tag in tags]) for words, tags in sentences(24)]
+    renamed = str(write_conll(tmp_path / "train.conll", frames))
+    for model in ("flaxner:tiny", str(stacked[0].hub_dir)):  # the second gets a new head
+        config = TrainConfig(model=model, train_file=renamed, max_length=32, segment_cache="")
+        first, single = prepare(config), prepare(config.replace(seed=7))
+        other = reseeded(first, config.replace(seed=7))
+        assert other.config == single.config
+        drawn = [path for path in single.params if path.endswith("classifier/kernel")]
+        assert len(drawn) == 1
+        assert np.any(first.params[drawn[0]] != single.params[drawn[0]])
+        jax.tree.map(np.testing.assert_array_equal, other.params, single.params)
 
 
 STEPS, PAIR = 2, (3, 4)

@@ -30,6 +30,7 @@ from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model
 from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
+from flaxner.training.stack import StackedProgram
 
 VERSION = 5  # of what is kept on disk
 
@@ -112,7 +113,7 @@ class Compiler:
         work: Workload,
         cache: Path | None,
     ) -> None:
-        self.topology, self.cache = topology, cache
+        self.config, self.topology, self.cache = config, topology, cache
         precision = "bfloat16" if config.precision == "auto" else config.precision
         self.precision = precision
         layout = {"scan_layers": config.scan_layers, "remat": config.remat}
@@ -130,6 +131,11 @@ class Compiler:
         """The training step on so many rows over all chips."""
         batch = self.program.abstract_batch(rows, length, labelled=True)
         return self._compile(self.program.steps.train, self.state, batch)
+
+    def together(self, seeds: int, rows: int, length: int) -> Compiled:
+        """The training step of so many seeds at once, on so many rows each over all chips."""
+        batch = self.program.abstract_batch(rows, length, labelled=True)
+        return self._compile(StackedProgram(self.program, seeds), batch)
 
     def predict(self, rows: int, length: int) -> Compiled:
         """The evaluation step."""

@@ -1,19 +1,9 @@
-"""What can be counted without a compiler: bytes of arrays, operations of matrix products."""
+"""What can be counted without a compiler: operations of matrix products."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import jax
-
-
-def bytes_on_a_chip(tree: Any) -> int:
-    """Bytes that arrays of these shapes and shardings take on each chip, before padding."""
-    return sum(
-        leaf.dtype.itemsize * _product(leaf.sharding.shard_shape(leaf.shape))
-        for leaf in jax.tree.leaves(tree)
-    )
 
 
 def matmul_flops(jaxpr: Any) -> float:

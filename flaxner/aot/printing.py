@@ -8,7 +8,7 @@ from flaxner.aot.chips import GIB
 from flaxner.aot.roofline import Roofline, link_bytes
 
 if TYPE_CHECKING:
-    from flaxner.aot.report import PreflightReport
+    from flaxner.aot.report import PreflightReport, Together
 
 
 def lines(report: PreflightReport) -> list[str]:
@@ -16,6 +16,8 @@ def lines(report: PreflightReport) -> list[str]:
     out = [*_head(report), *_memory(report)]
     if report.bounds is not None:
         out += _bounds(report, report.bounds)
+    if report.together is not None:
+        out += _together(report, report.together)
     if report.largest is not None:
         out.append(_line("largest batch", report.largest.sentence(report.topology.chips)))
     times = f"train {report.train.seconds:.0f} s, evaluation {report.predict.seconds:.0f} s"
@@ -64,6 +66,30 @@ def _memory(report: PreflightReport) -> list[str]:
     if report.topology.platform == "gpu":
         share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are for arrays"
         out.append(_line("", f"{share}; XLA_PYTHON_CLIENT_MEM_FRACTION gives another share"))
+    return out
+
+
+def _together(report: PreflightReport, together: Together) -> list[str]:
+    """Several seeds in one step, beside a step of one."""
+    train, hbm = together.train, report.topology.chip.hbm_bytes
+    name = f"{together.seeds} seeds at once"
+    if together.bounds is None:
+        room = train.available or hbm
+        may = int(room // max(report.train.memory, 1)) if report.train.fits else 0
+        advice = f": --seeds-at-once {may} may" if may > 1 else ""
+        return [_line(name, f"do NOT fit in the {_gib(room)} GiB of a chip{advice}")]
+    fits = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip"
+    out = [_line(name, f"{fits}, {together.rows} rows of each seed")]
+    one = report.bounds
+    if one is not None:
+        pairs = [("bound", together.bounds.seconds, one.seconds)]
+        if together.bounds.estimate is not None and one.estimate is not None:
+            pairs.append(("compiler's guess", together.bounds.estimate, one.estimate))
+        said = ", ".join(
+            f"{what} {all_ * 1e3:.2f} ms a step, {all_ / single:.1f} times one seed's"
+            for what, all_, single in pairs
+        )
+        out.append(_line("", said))
     return out
 
 

@@ -12,14 +12,31 @@ import numpy as np
 
 from flaxner.aot.chips import AnyTopology
 from flaxner.aot.compiler import Compiled, Compiler
-from flaxner.aot.counts import bytes_on_a_chip
 from flaxner.aot.libtpu import without_jax_cache
 from flaxner.aot.printing import lines
 from flaxner.aot.roofline import Roofline, roofline
 from flaxner.aot.search import Largest, first_guess, largest_rows
-from flaxner.aot.workload import Workload, model_sizes, plan
+from flaxner.aot.workload import Workload, model_sizes, plan, rows_together
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import Segments
+from flaxner.devices.memory import bytes_on_a_device
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """The training step of several seeds at once.
+
+    Attributes:
+      seeds: how many.
+      rows: of each seed, over all chips.
+      train: the step as compiled.
+      bounds: its least times; None where it does not fit.
+    """
+
+    seeds: int
+    rows: int
+    train: Compiled
+    bounds: Roofline | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +55,7 @@ class PreflightReport:
       bounds: least times of the training step; None where it does not fit.
       largest: the largest batch that fits; None if it was not looked for.
       price: of a chip and hour.
+      together: the step of several seeds at once; None if the settings name one seed.
     """
 
     config: TrainConfig
@@ -51,6 +69,7 @@ class PreflightReport:
     bounds: Roofline | None
     largest: Largest | None
     price: float | None
+    together: Together | None = None
 
     @property
     def rate(self) -> float:
@@ -91,6 +110,7 @@ class PreflightReport:
             "hours_at_least": self.hours,
             "cost_at_least": self.cost,
             "largest": self.largest and dataclasses.asdict(self.largest),
+            "together": self.together and dataclasses.asdict(self.together),
         }
 
     def memory(self) -> dict[str, int | None]:
@@ -132,7 +152,7 @@ def make_report(
     work = plan(config, topology.chips, given, corpus)
     compiler = Compiler(config, sizes, topology, work, cache)
     multiple = topology.chips * config.accumulate
-    held = bytes_on_a_chip(compiler.state.params) + bytes_on_a_chip(compiler.state.opt_state)
+    held = bytes_on_a_device(compiler.state.params) + bytes_on_a_device(compiler.state.opt_state)
     # The compiler uses about one core: what is sure to be needed is compiled side by side.
     with without_jax_cache(), ThreadPoolExecutor(1) as beside:
         rows = first_guess(compiler, work, held, multiple) if search else work.rows
@@ -143,20 +163,37 @@ def make_report(
         if guess is not None:
             known[rows] = guess.result()
         largest = largest_rows(compiler, known, work, multiple) if search else None
-    bounds = None
-    if train.fits:
-        figures = (train.flops, train.cost, train.collectives)
-        bounds = roofline(topology, *figures, precision=compiler.precision)
+        together = None
+        if config.seeds > 1 and config.seeds_at_once != 1:
+            most = rows_together(config, topology.chips, given, corpus)
+            together = _together(compiler, most, work.length)
     return PreflightReport(
         config=config,
         topology=topology,
         work=work,
         parameters=sum(int(np.prod(leaf.shape)) for leaf in compiler.model.shapes.values()),
-        params_bytes=bytes_on_a_chip(compiler.state.params),
-        optimizer_bytes=bytes_on_a_chip(compiler.state.opt_state),
+        params_bytes=bytes_on_a_device(compiler.state.params),
+        optimizer_bytes=bytes_on_a_device(compiler.state.opt_state),
         train=train,
         predict=predict,
-        bounds=bounds,
+        bounds=_bounds(compiler, train),
         largest=largest,
         price=price,
+        together=together,
     )
+
+
+def _together(compiler: Compiler, rows: int, length: int) -> Together:
+    """The step of as many seeds as the settings want at once."""
+    config = compiler.config
+    seeds = min(config.seeds_at_once or config.seeds, config.seeds)
+    train = compiler.together(seeds, rows, length)
+    return Together(seeds, rows, train, _bounds(compiler, train))
+
+
+def _bounds(compiler: Compiler, train: Compiled) -> Roofline | None:
+    """Least times of a training step, if it fits."""
+    if not train.fits:
+        return None
+    figures = (train.flops, train.cost, train.collectives)
+    return roofline(compiler.topology, *figures, precision=compiler.precision)

@@ -20,6 +20,7 @@ from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
 from flaxner.training.program import train_batches
+from flaxner.training.stack import StackedPlan
 
 
 def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
@@ -135,15 +136,7 @@ def plan(
       lengths: tokens of each sentence, [CLS] and [SEP] included; CoNLL-2003's, modelled, if None.
       corpus: the training corpus and where it is from, instead of `lengths`.
     """
-    if corpus is not None:
-        segments, source = corpus
-    elif lengths is not None:
-        segments = segments_of(np.asarray(lengths, np.int64), config.max_length)
-        source = f"{len(lengths):,} sentences given"
-    else:
-        segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
-    if config.in_documents and not isinstance(segments, DocumentSegments):
-        segments, source = _in_documents(segments, config.max_length), f"{source}; {ASSUMED}"
+    segments, source = _planned(config, lengths, corpus)
     batches = train_batches(config, segments, chips)
     return Workload(
         sentences=segments.num_sentences,
@@ -156,6 +149,39 @@ def plan(
         tokens=sum(batches.tokens_at(step) for step in range(batches.steps_per_epoch)),
         source=source,
     )
+
+
+def rows_together(
+    config: TrainConfig,
+    chips: int,
+    lengths: np.ndarray | None = None,
+    corpus: tuple[Segments, str] | None = None,
+) -> int:
+    """Rows of each of the `seeds` in the largest step that all of them take at once.
+
+    Args:
+      config, chips, lengths, corpus: as of `plan`.
+    """
+    segments, _ = _planned(config, lengths, corpus)
+    seeds = range(config.seed, config.seed + config.seeds)
+    each = [config.replace(seed=seed, seeds=1, seeds_at_once=0) for seed in seeds]
+    return StackedPlan([train_batches(own, segments, chips) for own in each]).shapes[-1]
+
+
+def _planned(
+    config: TrainConfig, lengths: np.ndarray | None, corpus: tuple[Segments, str] | None
+) -> tuple[Segments, str]:
+    """What is planned over, and where it is from."""
+    if corpus is not None:
+        segments, source = corpus
+    elif lengths is not None:
+        segments = segments_of(np.asarray(lengths, np.int64), config.max_length)
+        source = f"{len(lengths):,} sentences given"
+    else:
+        segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
+    if config.in_documents and not isinstance(segments, DocumentSegments):
+        segments, source = _in_documents(segments, config.max_length), f"{source}; {ASSUMED}"
+    return segments, source
 
 
 def _in_documents(segments: Segments, limit: int) -> DocumentSegments:

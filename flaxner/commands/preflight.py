@@ -17,6 +17,7 @@ from flaxner.data.readers import READING
 SETTINGS = (
     *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
     *("scan_layers", "remat", "fsdp", "eval_batch_size", "seed", "max_grad_norm"),
+    *("seeds", "seeds_at_once"),
     *("decoder", "ema", "average_last"),
     *("train_file", "dataset", *READING, "train_fraction", "data_seed", "revision"),
 )

@@ -1,10 +1,12 @@
-"""How much memory a device has."""
+"""How much memory a device has, and how much arrays take."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -25,3 +27,11 @@ def memory_of(device: jax.Device) -> int | None:
         sizes.append(int(CGROUP.read_text("ascii")))
     shared = sum(other.platform == "cpu" for other in jax.local_devices())
     return min(sizes) // max(shared, 1) if sizes else None
+
+
+def bytes_on_a_device(tree: Any) -> int:
+    """Bytes that arrays of these shapes and shardings take on each device, before padding."""
+    return sum(
+        leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
+        for leaf in jax.tree.leaves(tree)
+    )

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding
 from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.devices.lost_process import say_on_loss
-from flaxner.devices.memory import memory_of
+from flaxner.devices.memory import bytes_on_a_device, memory_of
 from flaxner.training.crf import Crf
 from flaxner.training.lockstep import Stepwise, run_together
 from flaxner.training.members import Member
@@ -76,11 +75,7 @@ class Stacks:
         used = self.of(size).compiled(batch).memory_analysis()
         step = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
         step += used.temp_size_in_bytes + used.generated_code_size_in_bytes
-        one = sum(
-            leaf.dtype.itemsize * _elements(leaf.sharding, leaf.shape)
-            for leaf in jax.tree.leaves(self.program.abstract_state())
-        )
-        return step + BESIDE * one
+        return step + BESIDE * bytes_on_a_device(self.program.abstract_state())
 
     def fitting(self, wanted: int, room: int) -> tuple[int, int]:
         """How many of so many seeds fit, at least 1, and bytes that those wanted need."""
@@ -92,14 +87,6 @@ class Stacks:
                 break
             size = max(min(size - 1, int(size * room * USABLE / needed)), 1)
         return size, asked
-
-
-def _elements(sharding: NamedSharding, shape: tuple[int, ...]) -> int:
-    """Of an array, on one device."""
-    count = 1
-    for side in sharding.shard_shape(shape):
-        count *= side
-    return count
 
 
 def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str]:
