@@ -22,6 +22,7 @@ from flaxner.aot.gpus import GpuTopology
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import Workload
 from flaxner.config.train import TrainConfig
+from flaxner.data.segments import Segments
 from flaxner.data.tag_rules import ANY, rules
 from flaxner.devices.compiler_options import compiler_options
 from flaxner.files import write_json
@@ -100,6 +101,7 @@ class Compiler:
       topology: the chips.
       work: shapes and number of steps.
       cache: folder of earlier results, keyed by program and compiler; None: keep nothing.
+      corpus: what is trained on, tokenised, where it is at hand.
 
     Raises:
       ValueError: no compiler for such chips, or a topology that it does not know.
@@ -112,6 +114,7 @@ class Compiler:
         topology: AnyTopology,
         work: Workload,
         cache: Path | None,
+        corpus: Segments | None = None,
     ) -> None:
         self.config, self.topology, self.cache = config, topology, cache
         precision = "bfloat16" if config.precision == "auto" else config.precision
@@ -123,7 +126,7 @@ class Compiler:
         decoder = Crf(rules(names, ANY), np.zeros(0, np.int8), 0) if self.model.crf else None
         devices, self.version, self.room = _door(topology)
         self.program = make_program(
-            config, self.model, work.steps, decoder=decoder, devices=devices
+            config, self.model, work.steps, decoder=decoder, devices=devices, corpus=corpus
         )
         self.state = self.program.abstract_state()
 

@@ -150,7 +150,8 @@ def make_report(
         )
     given = None if lengths is None else np.asarray(lengths, np.int64)
     work = plan(config, topology.chips, given, corpus)
-    compiler = Compiler(config, sizes, topology, work, cache)
+    tokenised = corpus[0] if corpus is not None and vocabulary is not None else None
+    compiler = Compiler(config, sizes, topology, work, cache, tokenised)
     multiple = topology.chips * config.accumulate
     held = bytes_on_a_device(compiler.state.params) + bytes_on_a_device(compiler.state.opt_state)
     # The compiler uses about one core: what is sure to be needed is compiled side by side.

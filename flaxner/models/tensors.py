@@ -60,6 +60,7 @@ class WeightNames(NamedTuple):
       ignored: beginnings of names that a token classifier has no use for (other heads, buffers).
       head: beginnings of our paths that belong to the labels: another label set makes them anew.
       absent_in_encoder: further ones that a bare encoder lacks and training makes.
+      words: our path of the table of the vocabulary.
     """
 
     rules: Callable[[Any], list[Rule]]
@@ -67,6 +68,7 @@ class WeightNames(NamedTuple):
     ignored: tuple[str, ...]
     head: tuple[str, ...]
     absent_in_encoder: tuple[str, ...] = ()
+    words: str = "embeddings/word_embeddings/embedding"
 
 
 def expand(table: Iterable[Rule], layers: int) -> list[Rule]:

@@ -130,6 +130,15 @@ class Checkpoints(StepFolders):
         )
         return _joined(loaded[weights], loaded[rest], averaged=like.average is not None)
 
+    def saved_shape(self, step: int, *names: str) -> tuple[int, ...]:
+        """Of the array at these names in what training needs beside the weights."""
+        folder = self.path_of(step) / self._parts(step)[1]
+        with ocp.StandardCheckpointer() as reader:
+            leaf: Any = reader.metadata(folder).item_metadata.tree
+        for name in names:
+            leaf = leaf[name]
+        return tuple(leaf.shape)
+
     def restore_params(
         self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
     ) -> dict[str, Any]:

@@ -149,9 +149,7 @@ def optimizer_of(
     config: TrainConfig, steps: int, model: Network
 ) -> tuple[optax.Schedule, optax.GradientTransformationExtraArgs]:
     """The schedule and the optimizer that the settings of a run of so many steps name."""
-    shape = functools.cache(
-        lambda peak: SCHEDULES[config.schedule](peak, steps, config.warmup_ratio)
-    )
+    shape = functools.cache(functools.partial(_shape, config, steps))
     schedule = shape(config.learning_rate)
     peaks = peak_rates(config, model)
     optimizer = make_optimizer(
@@ -164,3 +162,15 @@ def optimizer_of(
         others={path: shape(peak) for path, peak in peaks.items()},
     )
     return schedule, optimizer
+
+
+def decay_of(config: TrainConfig, steps: int, model: Network, path: str) -> optax.Schedule:
+    """Updates made before -> the share of itself that a parameter with weight decay loses."""
+    peak = peak_rates(config, model).get(path, config.learning_rate)
+    schedule = _shape(config, steps, peak)
+    return lambda count: config.weight_decay * schedule(count)
+
+
+def _shape(config: TrainConfig, steps: int, peak: float) -> optax.Schedule:
+    """The schedule that the settings name, with this peak."""
+    return SCHEDULES[config.schedule](peak, steps, config.warmup_ratio)

@@ -21,14 +21,15 @@ from flaxner.data.packing import Rows
 from flaxner.data.segments import Segments
 from flaxner.data.tag_rules import rules
 from flaxner.devices.mesh import batch_sharding, make_mesh, tree_shardings
-from flaxner.models.network import Network, Params
+from flaxner.models.network import Model, Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.averaging import Averaging
 from flaxner.training.crf import Crf
 from flaxner.training.loss import Decoder, Softmax, label_weights
-from flaxner.training.optimizer import optimizer_of
+from flaxner.training.optimizer import decay_of, optimizer_of
 from flaxner.training.preparation import Prepared
 from flaxner.training.step import INPUTS, Steps, init_state, make_steps, state_shapes
+from flaxner.training.used_rows import UsedRows, used_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Program:
       steps: the training and the prediction step, compiled at their first call of a shape.
       decoder: the loss.
       averaging: the mean of the weights that is published.
+      used: the rows of the word table that the corpus reads; None: all are trained alike.
     """
 
     model: Network
@@ -50,6 +52,7 @@ class Program:
     steps: Steps
     decoder: Decoder
     averaging: Averaging
+    used: UsedRows | None = None
 
     def of_seed(self, seed: int) -> Program:
         """The program of another seed, which shares what is compiled."""
@@ -57,16 +60,18 @@ class Program:
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the training step takes, of packed rows."""
+        if self.used is not None:
+            self.used.check(rows.input_ids)
         return {name: getattr(rows, name) for name in INPUTS} | self.decoder.arrays(rows)
 
     def init(self, params: Params) -> TrainState:
         """Step 0 from host arrays, on the devices."""
-        kept = (self.model.frozen, self.averaging)
+        kept = (self.model.frozen, self.averaging, self.used)
         return init_state(params, self.optimizer, self.mesh, *kept)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of a state, for compiling without one."""
-        shapes = state_shapes(self.model, self.optimizer, self.averaging)
+        shapes = state_shapes(self.model, self.optimizer, self.averaging, self.used)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,
@@ -91,6 +96,7 @@ def make_program(
     *,
     decoder: Decoder | None = None,
     devices: Sequence[jax.Device] | None = None,
+    corpus: Segments | None = None,
 ) -> Program:
     """The program that the settings name.
 
@@ -100,6 +106,8 @@ def make_program(
       num_steps: of the whole run, over which the learning rate rises and falls.
       decoder: the loss; a softmax that counts all labels alike if None.
       devices: to run or compile on; all that this process sees if None.
+      corpus: the only one that the steps will train on, whose words alone are then trained; any
+        if None.
 
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
@@ -107,6 +115,7 @@ def make_program(
     mesh = make_mesh(config.fsdp, devices)
     schedule, optimizer = optimizer_of(config, num_steps, model)
     decoder, averaging = decoder or Softmax(), Averaging.of(config)
+    used = None if corpus is None else _used_rows(config, num_steps, model, corpus)
     steps = make_steps(
         model,
         decoder,
@@ -116,8 +125,20 @@ def make_program(
         seed=config.seed,
         accumulate=config.accumulate,
         averaging=averaging,
+        used=used,
     )
-    return Program(model, mesh, optimizer, steps, decoder, averaging)
+    return Program(model, mesh, optimizer, steps, decoder, averaging, used)
+
+
+def _used_rows(
+    config: TrainConfig, num_steps: int, model: Network, corpus: Segments
+) -> UsedRows | None:
+    """The rows of the word table that the corpus reads, where to train them alone pays."""
+    if not isinstance(model, Model):
+        return None
+    path = model.encoder.names.words
+    decay = decay_of(config, num_steps, model, path)
+    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids, decay)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:
@@ -153,7 +174,13 @@ def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
     """
     batches = batches_of(prepared)
     decoder = decoder_of(prepared, batches)
-    program = make_program(prepared.config, prepared.model, batches.num_steps, decoder=decoder)
+    program = make_program(
+        prepared.config,
+        prepared.model,
+        batches.num_steps,
+        decoder=decoder,
+        corpus=batches.segments,
+    )
     return program, batches
 
 

@@ -19,6 +19,7 @@ from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
+from flaxner.training.used_rows import UsedRows
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -90,15 +91,18 @@ def init_state(
     mesh: Mesh,
     frozen: Collection[str] = (),
     averaging: Averaging = NO_AVERAGE,
+    used: UsedRows | None = None,
 ) -> TrainState:
     """Step 0: parameters placed by the sharding rules, optimizer state zero beside them.
 
-    The parameters at the paths in `frozen` have no optimizer state.
+    The parameters at the paths in `frozen` have no optimizer state, nor have rows that are not
+    `used`.
     """
     params = place_tree(params, tree_shardings(mesh, params))
     _, trained = _divided(params, frozen)
-    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained))
-    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(trained)
+    init = _optimizer_init(optimizer, used)
+    shardings = tree_shardings(mesh, jax.eval_shape(init, trained))
+    opt_state = jax.jit(init, out_shardings=shardings)(trained)
     placed = tree_shardings(mesh, jax.eval_shape(averaging.init, params))
     average = jax.jit(averaging.init, out_shardings=placed)(params)
     return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state, average)
@@ -114,6 +118,7 @@ def make_steps(
     seed: int,
     accumulate: int = 1,
     averaging: Averaging = NO_AVERAGE,
+    used: UsedRows | None = None,
 ) -> Steps:
     """Build the training and prediction steps for a model on a mesh.
 
@@ -128,6 +133,7 @@ def make_steps(
       accumulate: parts a batch's rows are computed in, one after the other. The gradient is
         that of the whole batch: sums are accumulated and divided once by the global count.
       averaging: which mean of the weights is kept.
+      used: the rows of the word table that are trained; None: all.
     """
     traces: list[tuple[str, int, int]] = []
 
@@ -135,7 +141,9 @@ def make_steps(
         rows, length = batch["labels"].shape
         traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        fixed, trained = _divided(state.params, model.frozen)
+        fixed, whole_table = _divided(state.params, model.frozen)
+        trained = whole_table if used is None else used.divided(whole_table)
+        batch = batch if used is None else used.batch(batch)
 
         def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
             inputs = (batch[name] for name in INPUTS)
@@ -149,7 +157,10 @@ def make_steps(
         updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
         with jax.named_scope("optimizer"):
             norm = optax.tree.norm(grads) * scale
-            params = {**fixed, **optax.apply_updates(trained, updates)}
+            updated = optax.apply_updates(trained, updates)
+        if used is not None:
+            updated = used.joined(whole_table, updated, state.step)
+        params = {**fixed, **updated}
         metrics = {
             "loss": total * scale,
             "grad_norm": norm,
@@ -170,7 +181,7 @@ def make_steps(
         return model.apply(params, *(batch[name] for name in INPUTS)).astype(jnp.float32)
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
-    placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging))
+    placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging, used))
     options = compiler_options(mesh)
     return Steps(
         train=TrainStep(
@@ -203,14 +214,27 @@ def make_steps(
     )
 
 
+def _optimizer_init(
+    optimizer: optax.GradientTransformation, used: UsedRows | None
+) -> Callable[[Params], Any]:
+    """trained parameters -> the optimizer's state."""
+    if used is None:
+        return optimizer.init
+    return lambda trained: optimizer.init(used.divided(trained))
+
+
 def state_shapes(
-    model: Network, optimizer: optax.GradientTransformation, averaging: Averaging = NO_AVERAGE
+    model: Network,
+    optimizer: optax.GradientTransformation,
+    averaging: Averaging = NO_AVERAGE,
+    used: UsedRows | None = None,
 ) -> TrainState:
     """Shape and dtype of everything in a run's state."""
     _, trained = _divided(model.shapes, model.frozen)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     average = jax.eval_shape(averaging.init, model.shapes)
-    return TrainState(step, model.shapes, jax.eval_shape(optimizer.init, trained), average)
+    opt_state = jax.eval_shape(_optimizer_init(optimizer, used), trained)
+    return TrainState(step, model.shapes, opt_state, average)
 
 
 def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:

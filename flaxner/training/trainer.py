@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from flaxner.data.batches import TrainBatches
@@ -27,6 +28,7 @@ from flaxner.training.program import Program
 from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
 from flaxner.training.told import close_trackers, open_trackers
+from flaxner.training.used_rows import restored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Trainer:
         """The state to go on from."""
         state = self.loop.initial_state()
         if newest is not None:
-            state = checkpoints.restore(newest, state)
+            state = restored(checkpoints, newest, state, self.loop.program.used)
         self.loop.held.state = state
 
     def _train(self, checkpoints: Checkpoints, *, resumed: bool) -> Stepwise[TrainResult]:
@@ -124,7 +126,11 @@ class Trainer:
         if 0 <= best < last:
             checkpoints.wait()
             if self._is_kept(best, checkpoints):
-                return checkpoints.restore(best, state).published, last
+                shapes = {
+                    path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+                    for path, leaf in state.params.items()
+                }
+                return checkpoints.restore_params(best, shapes), last
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
             self._say([f"the model of step {last}, the last, is the one that is exported"])

@@ -46,4 +46,5 @@ NAMES = WeightNames(
     head=("classifier/",),
     # The masked language model has these, too, and hands them on.
     absent_in_encoder=("head_dense/", "head_norm/"),
+    words="embeddings/embedding",
 )
