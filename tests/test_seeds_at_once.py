@@ -260,32 +260,47 @@ def test_a_stop_waits_until_every_run_has_kept_its_state():
     assert log == [("a", 0, "a"), ("b", 0, "b"), ("a", 1, "a"), ("b", 1, "b"), ("a", 2, "a")]
 
 
-class Sizes:
-    """Stacks that need a GiB a seed, and two beside."""
+class Sizes(Stacks):
+    """A seed's state is 1 GiB, and 1 GiB more in a step; the compiler refuses more than 64."""
 
-    needs = staticmethod(lambda size: (size + 2) << 30)
-    fitting = Stacks.fitting
+    state = 1 << 30
+
+    def __init__(self):
+        self.tried = []
+
+    def needs(self, size):
+        self.tried.append(size)
+        return None if size > 64 else 2 * size << 30
 
 
 def test_how_many_train_at_once(monkeypatch):
-    def chosen(room, platform="gpu", **changes):
-        monkeypatch.setattr(together, "memory_of", lambda _: room and room << 30)
-        monkeypatch.setattr(jax, "default_backend", lambda: platform)
-        return at_once(TrainConfig(train_file="x", **{"seeds": 5, **changes}), Sizes)
+    sizes = Sizes()
 
-    assert chosen(80) == (5, "5 seeds in one step (7.00 of 80.00 GiB a device)")
+    def chosen(room, platform="gpu", **changes):
+        sizes.tried = []
+        monkeypatch.setattr(together, "memory_of", lambda _: room and int(room * 2**30))
+        monkeypatch.setattr(jax, "default_backend", lambda: platform)
+        return at_once(TrainConfig(train_file="x", **{"seeds": 5, **changes}), lambda: sizes)
+
+    assert chosen(80) == (5, "5 seeds in one step (12.00 of 80.00 GiB a device)")
     assert chosen(80, "cpu")[0] == 1
     assert chosen(80, "cpu", seeds_at_once=5)[0] == 5
     assert chosen(80, seeds_at_once=9)[0] == 5
     assert chosen(1, seeds_at_once=1)[0] == 1
+    assert sizes.tried == []
     assert chosen(None) == (5, "5 seeds in one step; how much memory a device has is not known")
-    size, why = chosen(6)
+    size, why = chosen(9.5)
     assert size == 3
-    assert why == "5 seeds in one step do not fit (7.00 of 6.00 GiB a device): 3 at a time"
-    with pytest.raises(ValueError, match=r"5 does not fit.*3 fit: --seeds-at-once 3$"):
-        chosen(6, seeds_at_once=5)
-    with pytest.raises(ValueError, match=r"1 fits: --seeds-at-once 1$"):
+    assert (
+        why == "5 seeds in one step do not fit (at least 12.00 of 9.50 GiB a device): 3 at a time"
+    )
+    with pytest.raises(ValueError, match=r"5 does not fit: it takes.*; --seeds-at-once 3 fits$"):
+        chosen(9.5, seeds_at_once=5)
+    with pytest.raises(ValueError, match=r"--seeds-at-once 1 fits$"):
         chosen(2, seeds_at_once=5)
+    assert sizes.tried == []  # the states alone are too large: nothing was compiled
+    assert chosen(80, seeds=70)[0] == 37
+    assert sizes.tried == [70, 52, 37]
 
 
 @pytest.mark.parametrize(

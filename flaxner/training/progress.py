@@ -144,8 +144,14 @@ class _Part:
         self._bar.say(f"{self._title}: {message}")
 
 
-def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Console) -> None:
-    """What is about to be trained, on what."""
+def announce(
+    prepared: Prepared,
+    batches: TrainBatches,
+    mesh: Mesh,
+    console: Console,
+    fill: float | None = None,
+) -> None:
+    """What is about to be trained, on what; `fill` is that of the rows, if not the plan's own."""
     config = prepared.config
     for split, corpus in prepared.corpora.items():
         notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
@@ -174,6 +180,6 @@ def announce(prepared: Prepared, batches: TrainBatches, mesh: Mesh, console: Con
         + (f" of {many} processes" if many > 1 else "")
         + f", {config.precision}: "
         f"{batches.num_steps:,} steps of {batches.described}, "
-        f"rows of {config.row_length} filled {batches.fill():.0%}",
+        f"rows of {config.row_length} filled {batches.fill() if fill is None else fill:.0%}",
         highlight=False,
     )

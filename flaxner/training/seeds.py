@@ -82,7 +82,13 @@ class _Training:
 
         run = self._whole.members[0].run
         with Interruption(say) as interruption, stops_told(run, interruption):
-            size, why = at_once(self._whole.config, self._stacked)
+
+            def stacks() -> Stacks:
+                made = self._stacked()
+                say("a step of several seeds is compiled, to see how many fit")
+                return made
+
+            size, why = at_once(self._whole.config, stacks)
         say(why)
         return size
 

@@ -69,23 +69,36 @@ class Stacks:
         """What a seed evaluates with, and its batches."""
         return self.program.of_seed(seed), self._batches[seed]
 
-    def needs(self, size: int) -> int:
-        """Bytes on a device for so many seeds: the largest step, and what is beside it."""
+    @property
+    def state(self) -> int:
+        """Bytes on a device of one seed's state."""
+        return bytes_on_a_device(self.program.abstract_state())
+
+    def needs(self, size: int) -> int | None:
+        """Bytes on a device of the largest step of so many seeds; None: the compiler refuses it."""
         batch = self.program.abstract_batch(self.plan.shapes[-1], self._length, labelled=True)
-        used = self.of(size).compiled(batch).memory_analysis()
+        try:
+            used = self.of(size).compiled(batch).memory_analysis()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return None
         step = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
-        step += used.temp_size_in_bytes + used.generated_code_size_in_bytes
-        return step + BESIDE * bytes_on_a_device(self.program.abstract_state())
+        return step + used.temp_size_in_bytes + used.generated_code_size_in_bytes
 
     def fitting(self, wanted: int, room: int) -> tuple[int, int]:
-        """How many of so many seeds fit, at least 1, and bytes that those wanted need."""
-        size, asked = wanted, 0
+        """How many of so many seeds fit, at least 1, and bytes that those wanted need, at least."""
+        usable, beside = int(room * USABLE), BESIDE * self.state
+        asked = wanted * self.state + beside
+        size = max(min(wanted, (usable - beside) // self.state), 1)  # before anything is compiled
         while size > 1:
             needed = self.needs(size)
-            asked = asked or needed
-            if needed <= room * USABLE:
+            total = beside + (room if needed is None else needed)
+            asked = max(asked, total)
+            if total <= usable:
                 break
-            size = max(min(size - 1, int(size * room * USABLE / needed)), 1)
+            fewer = int(size * usable / total) if needed is not None else size * 3 // 4
+            size = max(min(size - 1, fewer), 1)
         return size, asked
 
 
@@ -115,13 +128,12 @@ def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str
     sizes = f"{_gib(needed)} of {_gib(room)} GiB a device"
     if size == wanted:
         return size, f"{wanted} seeds in one step ({sizes})"
-    fit = f"{size} fit" if size > 1 else "one after the other they need less: 1 fits"
     if given:
         raise ValueError(
-            f"--seeds-at-once {given} does not fit: {sizes} would be taken; {fit}: "
-            f"--seeds-at-once {size}"
+            f"--seeds-at-once {given} does not fit: it takes at least {sizes}, of which "
+            f"{USABLE:.0%} can be used; --seeds-at-once {size} fits"
         )
-    return size, f"{wanted} seeds in one step do not fit ({sizes}): {size} at a time"
+    return size, f"{wanted} seeds in one step do not fit (at least {sizes}): {size} at a time"
 
 
 def _gib(size: int) -> str:
@@ -170,7 +182,8 @@ def train_together(
                 trainer.loop.feeding = stacks.plan.of(compute[1])
                 trainer.loop.held = stack.held(index)
                 trainers.append(trainer)
-            announce(prepared[0], trainers[0].batches, stacks.program.mesh, console)
+            fill = trainers[0].loop.feeding.fill()
+            announce(prepared[0], trainers[0].batches, stacks.program.mesh, console, fill)
             with SharedProgress(console, trainers[0].batches.num_steps) as progress:
                 for trainer in trainers:
                     trainer.loop.bar = progress.part(f"seed {trainer.config.seed}")
