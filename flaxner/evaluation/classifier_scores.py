@@ -113,16 +113,10 @@ def evaluate(
         documents = [sentence.document for sentence in sentences]
         notes += unmarked_notes(corpus.unmarked)
     begin = time.perf_counter()
-    raw = ner.predict_words(
-        [sentence.words for sentence in sentences],
-        documents=documents,
-        decoder=decoder,
-        max_length=max_length,
-    )
+    words = [sentence.words for sentence in sentences]
+    raw = ner.predict_words(words, documents=documents, decoder=decoder, max_length=max_length)
     seconds = time.perf_counter() - begin
-    tags = [[renamed[tag] for tag in row] for row in raw]
-    if ner.scheme != "IOB2":  # the corpus is, and words with the right tag are counted
-        tags = [list(to_iob2(row)) for row in tags]
+    tags = _as_the_corpus(raw, renamed, ner.scheme)
     gold = [list(sentence.tags or ()) for sentence in sentences]
     report = score(gold, tags, words_in_corpus=corpus.words)
     if output_dir is not None:
@@ -166,6 +160,14 @@ def _tagged(corpus: Corpus) -> list[Sentence]:
     if not sentences or any(sentence.tags is None for sentence in sentences):
         raise ValueError(f"{corpus.source} has no tagged sentence to score")
     return sentences
+
+
+def _as_the_corpus(
+    raw: Sequence[Sequence[str]], renamed: Mapping[str, str], scheme: str
+) -> list[list[str]]:
+    """A model's tags with the corpus' types and in its scheme, so that right ones are equal."""
+    tags = [[renamed[tag] for tag in row] for row in raw]
+    return tags if scheme == "IOB2" else [list(to_iob2(row)) for row in tags]
 
 
 def _write(folder: Path, results: Mapping[str, Any], rows: Sequence[Predicted]) -> list[str]:
