@@ -34,6 +34,7 @@ def rows_of(words):
 def test_hostile_words_and_types_survive_as_three_columns(tmp_path):
     made = [rows_of(HOSTILE), *(rows_of([word]) for word in HOSTILE)]
     notes = write_predictions(tmp_path / "x.conll", made)
+    assert not notes or notes[0].startswith("x.conll: ")  # not the draft's folder, which is gone
     assert read_predictions(tmp_path / "x.conll") == made
     text = (tmp_path / "x.conll").read_text("utf-8")
     lines = text.splitlines()  # at every line end that Unicode knows

@@ -71,7 +71,7 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     if not changed:
         return []
     return [
-        f"{path}: what white space or line ends in words or types would break apart is written "
+        f"{path.name}: what white space or line ends in words or types would break apart is written "
         f"as \\u{{...}} (first: {changed})"
     ]
 
