@@ -71,8 +71,8 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     if not changed:
         return []
     return [
-        f"{path.name}: what white space or line ends in words or types would break apart is written "
-        f"as \\u{{...}} (first: {changed})"
+        f"{path.name}: what white space or line ends in words or types would break apart is "
+        f"written as \\u{{...}} (first: {changed})"
     ]
 
 
