@@ -280,6 +280,16 @@ def test_environments_that_cannot_be(whole, environment, sentence):
     refused(command(*words, FLAXNER_ENGINE="jax", **environment), sentence)
 
 
+def test_to_read_a_run_asks_for_no_device():
+    """A conversion did, to count processes, before it could say that there is none."""
+    code = "from flaxner.devices import processes; print(processes.on_main(lambda: 7))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cuda"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("engine", "lost"),
     [

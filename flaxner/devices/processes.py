@@ -97,14 +97,22 @@ def _try_pod() -> None:
         print(f"one TPU machine on its own: {first_line(error)}")
 
 
+def _is_alone() -> bool:
+    """Whether there are no others: where none was looked for, JAX is not asked.
+
+    To count them it needs a device, which a command that only reads a run may not find.
+    """
+    return not jax.distributed.is_initialized() or jax.process_count() == 1
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes files and prints."""
-    return jax.process_index() == 0
+    return _is_alone() or jax.process_index() == 0
 
 
 def on_main(function: Callable[[], T]) -> T:
     """Call `function` in the main process; all get its result (JSON) or its error."""
-    if jax.process_count() == 1:
+    if _is_alone():
         return function()
     answer: dict[str, Any] = {}
     if is_main():
@@ -132,7 +140,7 @@ def _broadcast(value: Any) -> Any:
 
 def barrier(name: str) -> None:
     """Wait for all processes."""
-    if jax.process_count() > 1:
+    if not _is_alone():
         multihost_utils.sync_global_devices(name)
 
 
