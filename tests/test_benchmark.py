@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from flaxner.benchmark import first_answer
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups
 from flaxner.benchmark.train import main
 from flaxner.config.train import TrainConfig
@@ -97,6 +98,8 @@ def test_peak_memory_is_not_that_of_the_process_before():
     code = "from flaxner.benchmark.machine import peak_memory; print(peak_memory()['host_peak_mb'])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 50 < float(ran.stdout) < 900
+    _, _, peak_mb = first_answer._start("p = str" + first_answer.REPORT.format(text="x"))
+    assert 1 < peak_mb < 500
     assert len(ballast) == 1_000_000_000
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flaxner.benchmark.answers import STRATEGY
+from flaxner.benchmark.machine import peak_bytes
 
 STARTS = 3  # of each, after one that fills caches; the quickest counts
 OURS = (
@@ -21,8 +22,9 @@ TORCH = (
     "p = pipeline('ner', model={model!r}, trust_remote_code=False, **{options})"
 )
 REPORT = (
-    "; p({text!r}); import json, resource; u = resource.getrusage(resource.RUSAGE_SELF); "
-    "print(json.dumps([u.ru_utime + u.ru_stime, u.ru_maxrss]))"
+    "; p({text!r}); import json, os, resource; u = resource.getrusage(resource.RUSAGE_SELF); "
+    "s = '/proc/self/status'; s = open(s).read() if os.path.exists(s) else ''; "
+    "print(json.dumps([u.ru_utime + u.ru_stime, s, u.ru_maxrss]))"
 )
 
 
@@ -65,5 +67,5 @@ def _start(program: str) -> tuple[float, float, float]:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     elapsed = time.perf_counter() - begin
-    used, peak = json.loads(process.stdout.splitlines()[-1])
-    return elapsed, used, peak / 1024
+    used, *memory = json.loads(process.stdout.splitlines()[-1])
+    return elapsed, used, peak_bytes(*memory) / 2**20

@@ -70,11 +70,20 @@ def peak_memory() -> dict[str, float]:
 
 
 def _host_peak() -> int:
-    """Bytes. Linux: of the program now running; getrusage would count what started it, too."""
+    """Bytes."""
     status = Path("/proc/self/status")
-    if status.exists():
-        peak_line = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
-        if peak_line:
-            return 1024 * int(peak_line[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else 1024 * peak
+    told = status.read_text() if status.exists() else ""
+    return peak_bytes(told, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def peak_bytes(status: str, maxrss: int) -> int:
+    """Peak resident memory of a process.
+
+    Args:
+      status: the text of its /proc/self/status; empty where there is none. It tells of the program
+        that runs; getrusage counts what started it, too.
+      maxrss: `ru_maxrss` of its getrusage.
+    """
+    if peak_line := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
+        return 1024 * int(peak_line[1])
+    return maxrss if platform.system() == "Darwin" else 1024 * maxrss
