@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import place_batch
+from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.training import together
@@ -23,6 +24,7 @@ from flaxner.training.preparation import prepare, reseeded
 from flaxner.training.program import make_program
 from flaxner.training.seeds import in_groups
 from flaxner.training.stack import Stack, StackedPlan, StackedProgram
+from flaxner.training.step import INPUTS
 from flaxner.training.stopping import RunStopped
 from flaxner.training.together import Stacks, at_once
 from tests.conll import QUICK, sentences, write_conll
@@ -263,7 +265,7 @@ def test_a_stop_waits_until_every_run_has_kept_its_state():
 class Sizes(Stacks):
     """A seed's state is 1 GiB, and 1 GiB more in a step; the compiler refuses more than 64."""
 
-    state = 1 << 30
+    state, rows_first = 1 << 30, True
 
     def __init__(self):
         self.tried = []
@@ -301,6 +303,27 @@ def test_how_many_train_at_once(monkeypatch):
     assert sizes.tried == []  # the states alone are too large: nothing was compiled
     assert chosen(80, seeds=70)[0] == 37
     assert sizes.tried == [70, 52, 37]
+    sizes.rows_first = False
+    assert chosen(80)[0] == 1
+    with pytest.raises(ValueError, match="--seeds-at-once 5 is refused: what dropout zeroes"):
+        chosen(80, seeds_at_once=5)
+
+
+@pytest.mark.parametrize("kind", ["bert", pytest.param("deberta", marks=pytest.mark.slow)])
+def test_families_know_whether_dropout_depends_on_the_number_of_rows(kind):
+    family = ENCODERS[kind]
+    tiny = {**family.tiny, "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1}
+    model = Model(family.config.from_hf({"model_type": kind, **tiny}, 5), Compute())
+    segments = random_segments(np.random.default_rng(0), [30, 28])
+    batches = TrainBatches(segments, 2, 32, 1.0, 0)
+    params, key, logits = model.init(0), jax.random.key(1), []
+    for total in (2, 4):
+        rows = batches.at(0, total=total)
+        arrays = (getattr(rows, name) for name in INPUTS)
+        logits.append(np.asarray(model.apply(params, *arrays, dropout_key=key))[:2])
+    labelled = rows.labels[:2] >= 0
+    same = np.allclose(logits[0][labelled], logits[1][labelled], atol=1e-5)
+    assert same == family.rows_first
 
 
 @pytest.mark.parametrize(

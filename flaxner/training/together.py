@@ -55,6 +55,7 @@ class Stacks:
         if isinstance(decoder, Crf):
             decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
         config, model = prepared.config, prepared.model
+        self.rows_first = model.encoder.rows_first
         self.program = make_program(config, model, every[0].num_steps, decoder=decoder)
         self._length = config.packed_length
         self._made: dict[int, StackedProgram] = {}
@@ -110,7 +111,8 @@ def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str
       stacks: makes their programs, where memory is to be asked for.
 
     Raises:
-      ValueError: more are asked for than fit; the number that fits is named.
+      ValueError: more are asked for than fit, and the number that fits is named; or the model is
+        one whose seeds do not stay what they are alone.
     """
     given = min(config.seeds_at_once, config.seeds)
     if given == 1:
@@ -121,10 +123,19 @@ def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str
             f"(--seeds-at-once {config.seeds} trains all in one step)"
         )
     wanted = given or config.seeds
+    made = stacks()
+    if not made.rows_first:  # seeds at once have as many rows as the fullest of them
+        why = (
+            "what dropout zeroes in a model of this family depends on the number of rows, which "
+            "seeds at once share"
+        )
+        if given:
+            raise ValueError(f"--seeds-at-once {given} is refused: {why}; leave it out")
+        return 1, f"seeds one after the other: {why}"
     room = processes.on_main(lambda: memory_of(jax.local_devices()[0]))
     if room is None:
         return wanted, f"{wanted} seeds in one step; how much memory a device has is not known"
-    size, needed = stacks().fitting(wanted, room)
+    size, needed = made.fitting(wanted, room)
     sizes = f"{_gib(needed)} of {_gib(room)} GiB a device"
     if size == wanted:
         return size, f"{wanted} seeds in one step ({sizes})"

@@ -19,6 +19,7 @@ ENCODER = Encoder(
     "DeBERTa",
     CITATION,
     deberta_graph,
+    rows_first=False,  # attention is computed head by head
 )
 ENCODER_V2 = Encoder(
     DebertaV2Config,
@@ -31,4 +32,5 @@ ENCODER_V2 = Encoder(
     "DeBERTa",
     CITATION,
     deberta_graph,
+    rows_first=False,  # attention is computed head by head
 )

@@ -26,6 +26,8 @@ class Encoder(NamedTuple):
       citation: their paper, in BibTeX.
       graph: (`layers.graph.Graph`, settings) -> logits, as ONNX Runtime computes them; None: the
         family has none.
+      rows_first: whether all that dropout is applied to has rows as its first axis: then what it
+        zeroes of a row does not depend on how many rows there are.
     """
 
     config: type[EncoderConfig]
@@ -38,3 +40,4 @@ class Encoder(NamedTuple):
     title: str
     citation: str
     graph: Callable[[Graph, Any], str] | None = None
+    rows_first: bool = True
