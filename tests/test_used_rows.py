@@ -137,7 +137,14 @@ def test_a_table_that_is_read_whole_is_trained_whole():
     assert run.program.used is not None
 
 
-@pytest.mark.parametrize("seeds", [{}, pytest.param({"seeds": 2}, marks=pytest.mark.slow)])
+SEEDS = {"seeds": 2}
+AT_ONCE = {**SEEDS, "seeds_at_once": 2}
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [{}, *(pytest.param(more, marks=pytest.mark.slow) for more in (SEEDS, AT_ONCE))],
+)
 def test_a_run_that_is_continued_is_the_same_run(seeds, tmp_path, monkeypatch):
     monkeypatch.setattr(used_rows, "MOST", 1.0)
     monkeypatch.setattr(used_rows, "STEP", 1)
@@ -167,3 +174,25 @@ def test_a_run_that_is_continued_is_the_same_run(seeds, tmp_path, monkeypatch):
     start(settings, tmp_path / "cut", resume=True)
     weights = [(tmp_path / n / "hub/model.safetensors").read_bytes() for n in ("whole", "cut")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_seeds_go_on_at_once_where_they_began_one_after_the_other(tmp_path, monkeypatch):
+    """The moments of both are of the same rows."""
+    monkeypatch.setattr(used_rows, "MOST", 1.0)
+    train_file = write_conll(tmp_path / "train.conll", sentences(24))
+    settings = {"train_file": str(train_file), **QUICK, "epochs": 2.0, **AT_ONCE}
+    save, saved = Loop._save, []
+
+    def stopped(self, step, *args):
+        save(self, step, *args)
+        saved.append(step)
+        if len(saved) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "_save", stopped)
+        with pytest.raises(RunStopped):
+            start(settings, tmp_path / "out", seeds_at_once=1)
+    start(settings, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "hub" / "model.safetensors").is_file()

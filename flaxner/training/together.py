@@ -56,7 +56,9 @@ class Stacks:
             decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
         config, model = prepared.config, prepared.model
         self.rows_first = model.encoder.rows_first
-        self.program = make_program(config, model, every[0].num_steps, decoder=decoder)
+        self.program = make_program(
+            config, model, every[0].num_steps, decoder=decoder, corpus=every[0].segments
+        )
         self._length = config.packed_length
         self._made: dict[int, StackedProgram] = {}
 
