@@ -135,10 +135,10 @@ def test_one_fold_alone_is_the_fold_of_the_whole(folds, settings, tmp_path):
 def test_an_interrupted_fold_says_how_the_whole_goes_on(settings, tmp_path, monkeypatch):
     from flaxner.training.loop import Loop
 
-    def interrupted(self, state, checkpoints):
+    def interrupted(self, checkpoints):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "train", interrupted)
+    monkeypatch.setattr(Loop, "stepwise", interrupted)
     with pytest.raises(RunStopped, match=r"start again with: .*/folds/config\.toml --resume"):
         start(settings, tmp_path / "folds", **FOLDS)
 
