@@ -46,3 +46,13 @@ def write_conll(path, made):
     blocks = ("".join(f"{w} {t}\n" for w, t in zip(*pair, strict=True)) for pair in made)
     path.write_text("\n".join(blocks), "utf-8")
     return path
+
+
+def quick_settings(folder):
+    """Settings of a quick run on three small splits, which are written to the folder."""
+    files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
+    return {
+        **{f"{k}_file": str(write_conll(folder / f"{k}.conll", v)) for k, v in files.items()},
+        **QUICK,
+        "epochs": 2.0,
+    }

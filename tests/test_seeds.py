@@ -1,6 +1,5 @@
 """Several seeds in one run: each is its single run, and the whole goes on where it stopped."""
 
-import io
 import json
 import os
 import shutil
@@ -8,7 +7,6 @@ import signal
 import statistics
 
 import pytest
-from rich.console import Console
 
 from flaxner.audit.held_out import read_held_out
 from flaxner.commands import console
@@ -19,29 +17,16 @@ from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
 from flaxner.training import told
 from flaxner.training.loop import Loop
-from flaxner.training.run import train
 from flaxner.training.stopping import RunStopped
-from tests.conll import QUICK, sentences, write_conll
+from tests.conll import quick_settings
+from tests.runs import start_and_read as start
 
 SEEDS = {"seed": 3, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
-    return {
-        **{f"{k}_file": str(write_conll(folder / f"{k}.conll", v)) for k, v in files.items()},
-        **QUICK,
-        "epochs": 2.0,
-    }
-
-
-def start(settings, folder, **changes):
-    """The result, and what was printed."""
-    console = Console(file=io.StringIO(), width=500)
-    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
-    return train(config, console=console), console.file.getvalue()
+    return quick_settings(tmp_path_factory.mktemp("corpus"))
 
 
 def weights(folder):

@@ -27,7 +27,7 @@ from flaxner.training.stack import Stack, StackedPlan, StackedProgram
 from flaxner.training.step import INPUTS
 from flaxner.training.stopping import RunStopped
 from flaxner.training.together import Stacks, at_once
-from tests.conll import QUICK, sentences, write_conll
+from tests.conll import quick_settings, sentences, write_conll
 from tests.runs import start_and_read as start
 from tests.tiny import random_segments, tiny_config
 
@@ -40,13 +40,7 @@ NEAR = 1e-4
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
-    return {
-        **{f"{k}_file": str(write_conll(folder / f"{k}.conll", v)) for k, v in files.items()},
-        **QUICK,
-        "epochs": 2.0,
-    }
+    return quick_settings(tmp_path_factory.mktemp("corpus"))
 
 
 def weights(folder):

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -76,10 +76,12 @@ class TrainBatches:
         """Real tokens of step `step`, over all parts."""
         return int(self.segments.lengths[self.members(step)].sum())
 
-    def fill(self) -> float:
-        """Share of real tokens in the first epoch's rows."""
+    def fill(self, rows: Sequence[int] | None = None) -> float:
+        """Share of real tokens in the first epoch's rows; `rows` of each step if not the plan's."""
         steps = range(min(self.steps_per_epoch, self.num_steps))
-        slots = sum(next(n for n in self.shapes if n >= self.needed[s]) for s in steps)
+        if rows is None:
+            rows = [next(n for n in self.shapes if n >= self.needed[s]) for s in steps]
+        slots = sum(rows[s] for s in steps)
         return sum(self.tokens_at(s) for s in steps) / max(slots * self.row_length, 1)
 
     @property

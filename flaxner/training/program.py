@@ -173,15 +173,17 @@ def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
         that the corpus has not.
     """
     batches = batches_of(prepared)
-    decoder = decoder_of(prepared, batches)
-    program = make_program(
-        prepared.config,
-        prepared.model,
-        batches.num_steps,
-        decoder=decoder,
-        corpus=batches.segments,
-    )
-    return program, batches
+    return program_over(prepared, batches, decoder_of(prepared, batches)), batches
+
+
+def program_over(prepared: Prepared, batches: TrainBatches, decoder: Decoder) -> Program:
+    """The program of a prepared run for these batches, or for those of another of its seeds.
+
+    Raises:
+      ValueError: `fsdp` does not divide the number of devices.
+    """
+    config, corpus = prepared.config, batches.segments
+    return make_program(config, prepared.model, batches.num_steps, decoder=decoder, corpus=corpus)
 
 
 def batches_of(prepared: Prepared) -> TrainBatches:

@@ -83,6 +83,10 @@ class TrainProgress:
             left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
             self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
 
+    def part(self, title: str) -> Callable[[Console, int, int], Bar]:
+        """What makes the part of one of several seeds that train at once."""
+        return lambda console, total, done: _Part(self, title, done)
+
     def begin_at(self, done: int) -> None:
         """So many steps were done before, where that is known later; the fewest told counts."""
         self._first = min(self._first, done) if self._begun else done
@@ -92,29 +96,6 @@ class TrainProgress:
     def say(self, message: str) -> None:
         """A line above the bar."""
         self.console.print(message, highlight=False)
-
-
-class SharedProgress:
-    """One bar for several seeds that train at once. A context manager."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._bar = TrainProgress(console, total)
-
-    def __enter__(self) -> SharedProgress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, value, trace)
-
-    def part(self, title: str) -> Callable[[Console, int, int], Bar]:
-        """What makes the bar of one of them."""
-        return lambda console, total, done: _Part(self._bar, title, done)
 
 
 class _Part:

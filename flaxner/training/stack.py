@@ -194,6 +194,4 @@ class SeedBatches:
 
     def fill(self) -> float:
         """Share of real tokens in the rows of the first epoch."""
-        steps = range(min(self._batches.steps_per_epoch, self._batches.num_steps))
-        slots = sum(self._rows[step] for step in steps) * self._batches.row_length
-        return sum(self.tokens_at(step) for step in steps) / max(slots, 1)
+        return self._batches.fill(self._rows)

@@ -18,8 +18,8 @@ from flaxner.training.crf import Crf
 from flaxner.training.lockstep import Stepwise, run_together
 from flaxner.training.members import Member
 from flaxner.training.preparation import Prepared
-from flaxner.training.program import Program, decoder_of, make_program, train_batches
-from flaxner.training.progress import SharedProgress, announce
+from flaxner.training.program import Program, batches_of, decoder_of, program_over
+from flaxner.training.progress import TrainProgress, announce
 from flaxner.training.session import checked, stops_told
 from flaxner.training.shared import Shared
 from flaxner.training.stack import Stack, StackedPlan, StackedProgram
@@ -42,10 +42,8 @@ class Stacks:
 
     def __init__(self, prepared: Prepared, seeds: Sequence[int]) -> None:
         self._batches = {
-            seed: train_batches(
-                prepared.config.replace(seed=seed),
-                prepared.segments["train"],
-                jax.device_count(),
+            seed: batches_of(
+                dataclasses.replace(prepared, config=prepared.config.replace(seed=seed))
             )
             for seed in seeds
         }
@@ -54,12 +52,9 @@ class Stacks:
         decoder = decoder_of(prepared, every[0])
         if isinstance(decoder, Crf):
             decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
-        config, model = prepared.config, prepared.model
-        self.rows_first = model.encoder.rows_first
-        self.program = make_program(
-            config, model, every[0].num_steps, decoder=decoder, corpus=every[0].segments
-        )
-        self._length = config.packed_length
+        self.rows_first = prepared.model.encoder.rows_first
+        self.program = program_over(prepared, every[0], decoder)
+        self._length = prepared.config.packed_length
         self._made: dict[int, StackedProgram] = {}
 
     def of(self, size: int) -> StackedProgram:
@@ -197,7 +192,7 @@ def train_together(
                 trainers.append(trainer)
             fill = trainers[0].loop.feeding.fill()
             announce(prepared[0], trainers[0].batches, stacks.program.mesh, console, fill)
-            with SharedProgress(console, trainers[0].batches.num_steps) as progress:
+            with TrainProgress(console, trainers[0].batches.num_steps) as progress:
                 for trainer in trainers:
                     trainer.loop.bar = progress.part(f"seed {trainer.config.seed}")
                 works = [_told(trainer, interruption) for trainer in trainers]

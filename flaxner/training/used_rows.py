@@ -77,11 +77,11 @@ class UsedRows:
           after: with the used rows, updated.
           count: updates made before this one.
         """
-        places = jnp.asarray(self.places)[:, None]
+        places = jnp.asarray(self.places)
         with jax.named_scope("optimizer"):
             others_VD = before[self.path] - self.decay(count) * before[self.path]
-            used_VD = after[self.path][jnp.maximum(places[:, 0], 0)]
-            return {**after, self.path: jnp.where(places >= 0, used_VD, others_VD)}
+            used_VD = after[self.path][jnp.maximum(places, 0)]
+            return {**after, self.path: jnp.where(places[:, None] >= 0, used_VD, others_VD)}
 
 
 def used_rows(
@@ -104,14 +104,13 @@ def used_rows(
 def restored(
     checkpoints: Checkpoints, step: int, like: TrainState, used: UsedRows | None
 ) -> TrainState:
-    """The state of a checkpoint, as `Checkpoints.restore`.
+    """The state of a whole checkpoint, as `Checkpoints.restore`.
 
     Earlier versions kept moments of the whole table; those of rows that are not used are 0 there.
 
     Raises:
       ValueError: no such checkpoint, or a damaged one.
     """
-    checkpoints.verify(step)
     if used is None or checkpoints.saved_shape(step, *MOMENT, used.path)[0] != used.size:
         return checkpoints.restore(step, like)
     whole = _replaced(like.opt_state, used.path, lambda _: like.params[used.path])
