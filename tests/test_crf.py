@@ -22,7 +22,8 @@ from flaxner.models.crf import Scores
 from flaxner.models.network import Model
 from flaxner.training.crf import Crf
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.optimizer import make_optimizer
+from flaxner.training.rates import rates_by
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import scaled_close
 from tests.tiny import tiny_config
@@ -288,11 +289,10 @@ def trained(devices=1, fsdp=1, steps=6):
     sizes, segments = chained_segments(np.random.default_rng(0), PIECES * 2)
     decoder = Crf(IOB2, sentence_borders(sizes), 48)
     rows = fill_rows(segments, [[2 * i, 2 * i + 1] for i in range(8)], 62, 8)
-    schedule, faster = linear_schedule(1e-3, steps, 0.0), linear_schedule(1e-2, steps, 0.0)
     # With its own epsilon AdamW makes whole steps of gradients that are nothing but rounding.
-    others = dict.fromkeys(crf.shapes(C), faster)
-    optimizer = make_optimizer(schedule, epsilon=1e-3, others=others)
-    made = make_steps(model, decoder, optimizer, schedule, mesh, seed=0)
+    rates = rates_by("linear", steps, 0.0, 1e-3, dict.fromkeys(crf.shapes(C), 1e-2))
+    optimizer = make_optimizer(epsilon=1e-3)
+    made = make_steps(model, decoder, optimizer, rates, mesh, seed=0)
     state = init_state(model.init(0) | random_scores().params(), optimizer, mesh)
     batch = {n: getattr(rows, n) for n in INPUTS} | decoder.arrays(rows)
     losses = []

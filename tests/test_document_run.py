@@ -27,7 +27,8 @@ from flaxner.models.network import Model
 from flaxner.publishing.conversion import SavedRun
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.optimizer import make_optimizer
+from flaxner.training.rates import rates_by
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
@@ -178,12 +179,12 @@ def test_eight_devices_equal_one():
         documents.joined, 16, 60, 3, 0, 8, documents=documents, window=60, share=0.25
     )
     model = FAMILIES["bert"].model(initializer_range=0.1)
-    schedule = linear_schedule(1e-3, batches.num_steps, 0.1)
-    optimizer = make_optimizer(schedule)
+    rates = rates_by("linear", batches.num_steps, 0.1, 1e-3)
+    optimizer = make_optimizer()
 
     def trained(devices):
         mesh = make_mesh(1, jax.devices()[:devices])
-        steps = make_steps(model, Softmax(), optimizer, schedule, mesh, seed=0)
+        steps = make_steps(model, Softmax(), optimizer, rates, mesh, seed=0)
         state, losses = init_state(model.init(0), optimizer, mesh), []
         for step in range(batches.num_steps):
             rows = batches.at(step)

@@ -12,7 +12,8 @@ from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.runs.checkpoint import Checkpoints, Progress
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.optimizer import make_optimizer
+from flaxner.training.rates import rates_by
 from flaxner.training.run import train
 from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
@@ -37,9 +38,9 @@ class Run:
         self.batches = TrainBatches(segments, 16, 24, 5, 0, multiple=8)
         # A long warm-up: in Adam's first updates, an element whose gradient happens to be next to
         # zero moves by its rounding noise, whatever the devices.
-        schedule = linear_schedule(1e-3, STEPS, 0.5)
-        self.optimizer = make_optimizer(schedule)
-        self.steps = make_steps(self.model, Softmax(), self.optimizer, schedule, self.mesh, seed=0)
+        rates = rates_by("linear", STEPS, 0.5, 1e-3)
+        self.optimizer = make_optimizer()
+        self.steps = make_steps(self.model, Softmax(), self.optimizer, rates, self.mesh, seed=0)
 
     def start(self):
         return init_state(self.model.init(0), self.optimizer, self.mesh)

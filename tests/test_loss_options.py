@@ -14,7 +14,8 @@ from flaxner.data.segments import IGNORED_LABEL, align
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax, label_weights
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.optimizer import make_optimizer
+from flaxner.training.rates import rates_by
 from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
@@ -91,9 +92,9 @@ def test_a_step_reports_the_mean_and_counts_words():
     model, mesh = Model(tiny_config()), make_mesh(1, jax.devices()[:1])
     segments = random_segments(np.random.default_rng(4), [9, 5, 12])
     rows = TrainBatches(segments, 3, 24, 1, 0).at(0)
-    schedule = linear_schedule(1e-3, 3, 0.0)
-    optimizer = make_optimizer(schedule)
-    made = make_steps(model, Softmax(WEIGHTS), optimizer, schedule, mesh, seed=0)
+    rates = rates_by("linear", 3, 0.0, 1e-3)
+    optimizer = make_optimizer()
+    made = make_steps(model, Softmax(WEIGHTS), optimizer, rates, mesh, seed=0)
     batch = place_batch({n: getattr(rows, n) for n in (*INPUTS, "labels")}, mesh)
     state, metrics = made.train(init_state(model.init(0), optimizer, mesh), batch)
     assert metrics["words"] == segments.num_words

@@ -14,16 +14,10 @@ from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import (
-    SCHEDULES,
-    decay_mask,
-    linear_schedule,
-    make_optimizer,
-    optimizer_of,
-)
+from flaxner.training.optimizer import decay_mask, make_optimizer
 from flaxner.training.preparation import prepare
 from flaxner.training.program import program_of_run
-from flaxner.training.rates import peak_rates
+from flaxner.training.rates import SCHEDULES, linear_schedule, peak_rates, rates_by, rates_of
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
 from tests.families import each_family
@@ -67,17 +61,18 @@ def test_rates_of_parts_are_torchs_groups_of_parameters():
         ]
     )
     plan = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: max(0.0, 1 - step / 10))
-    others = {path: linear_schedule(peak, 10, 0.0) for path, peak in peaks.items()}
-    optimizer = make_optimizer(linear_schedule(1e-2, 10, 0.0), weight_decay=0.1, others=others)
+    optimizer = make_optimizer(weight_decay=0.1)
+    rates = rates_by("linear", 10, 0.0, 1e-2, peaks).plan(tuple(start))
     params, opt_state = start, optimizer.init(start)
-    for _ in range(10):
+    for step in range(10):
         grads = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
         for path, grad in grads.items():
             theirs[path].grad = torch.tensor(grad)
         torch.nn.utils.clip_grad_norm_(list(theirs.values()), 1.0)
         reference.step()
         plan.step()
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        _, now = rates.at(step, tuple(start))
+        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now)
         params = {path: params[path] + updates[path] for path in params}
     ours = {path: np.asarray(value) for path, value in params.items()}
     scaled_close("optimizer", ours, {k: v.detach().numpy() for k, v in theirs.items()})
@@ -109,10 +104,21 @@ def test_every_parameter_has_the_rate_of_its_place(family):
     assert peak_rates(settings(), family.model()) == {}
 
 
-def test_the_settings_reach_the_optimizer():
+def test_the_settings_reach_the_rates():
     config = settings(schedule="cosine", learning_rate=1e-2, warmup_ratio=0.0)
-    schedule, _ = optimizer_of(config, 10, None)
-    np.testing.assert_allclose(schedule(5), 5e-3, rtol=1e-5)
+    rate, _ = rates_of(config, 10, None).plan(()).at(5, ())
+    np.testing.assert_allclose(rate, 5e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 1023, 1024, 5000])
+def test_the_rates_of_a_run_of_any_length_are_those_of_its_schedule(steps):
+    plan = rates_by("linear", steps, 0.1, 2e-2).plan(())
+    for step in {0, steps // 20, steps // 2, steps - 1}:
+        expected = linear_schedule(2e-2, steps, 0.1)(step)
+        # Near its end a falling rate is the difference of numbers near the peak.
+        np.testing.assert_allclose(plan.at(step, ())[0], expected, rtol=1e-6, atol=2e-2 * 2**-23)
+    assert len(plan.shares) > steps
+    assert steps > 1023 or len(plan.shares) == 1024  # of one shape, so that programs are shared
 
 
 @pytest.mark.parametrize("weights", [None, (0.25, 3.0, 1.0, 2.0, 0.5)])

@@ -154,6 +154,7 @@ def test_another_seed_begins_as_its_single_run_does(stacked, settings, tmp_path)
 
 
 STEPS, PAIR = 2, (3, 4)
+RATES = TrainConfig(train_file="x", learning_rate=2e-3, warmup_ratio=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +163,7 @@ def single():
     model = Model(tiny_config(num_hidden_layers=1), Compute())
     segments = random_segments(np.random.default_rng(0), [5, 9, 30, 12, 7, 28, 14, 3] * 4)
     batches = [TrainBatches(segments, 6, 32, 2.0, seed) for seed in PAIR]
-    config = TrainConfig(train_file="x", learning_rate=2e-3, warmup_ratio=0.0)
-    program = make_program(config, model, batches[0].num_steps, devices=jax.devices()[:1])
+    program = make_program(RATES, model, batches[0].num_steps, devices=jax.devices()[:1])
     return program, StackedProgram(program, 2), batches
 
 
@@ -183,7 +183,7 @@ def test_rows_that_another_seed_needs_change_nothing(single):
         stack.held(index).state = states[index]
     for step in range(STEPS):
         for index, seed in enumerate(PAIR):
-            own = program.of_seed(seed).steps
+            own = program.of_run(RATES.replace(seed=seed), batches[0].num_steps).steps
             batch = place_batch(program.arrays(plain[index][step]), program.mesh)
             states[index], metrics = own.train(states[index], batch)
             if index == 0:

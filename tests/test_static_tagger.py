@@ -12,8 +12,9 @@ from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.embeddings.heads import Trial, scaled, train_head
 from flaxner.models.vectors import FIRST, TABLE, StaticConfig, StaticModel, neighbours
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import linear_schedule, make_optimizer
+from flaxner.training.optimizer import make_optimizer
 from flaxner.training.preparation import label_scheme, resolve
+from flaxner.training.rates import rates_by
 from flaxner.training.step import init_state, make_steps
 from tests.compare import assert_close
 
@@ -31,9 +32,9 @@ def test_shapes_are_those_of_the_parameters():
 
 def test_a_frozen_table_stands_still_and_the_head_learns():
     model, params = static_model(1, dropout=0.1)
-    schedule = linear_schedule(1e-2, 20, 0.1)
-    optimizer, mesh = make_optimizer(schedule), make_mesh()
-    steps = make_steps(model, Softmax(), optimizer, schedule, mesh, seed=0)
+    rates = rates_by("linear", 20, 0.1, 1e-2)
+    optimizer, mesh = make_optimizer(), make_mesh()
+    steps = make_steps(model, Softmax(), optimizer, rates, mesh, seed=0)
     state = init_state(params, optimizer, mesh, model.frozen)
     assert not any(leaf.shape == (20, 8) for leaf in jax.tree.leaves(state.opt_state))
     ids = np.random.default_rng(1).integers(1, 20, (8, 12)).astype(np.int32)

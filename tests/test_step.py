@@ -13,7 +13,8 @@ from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.training.loss import Softmax
-from flaxner.training.optimizer import decay_mask, linear_schedule, make_optimizer
+from flaxner.training.optimizer import decay_mask, make_optimizer
+from flaxner.training.rates import rates_by
 from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
@@ -29,9 +30,9 @@ def run(devices=1, fsdp=1, accumulate=1, compute=None, **config):
     lengths = np.random.default_rng(3).integers(3, 20, 64)
     segments = random_segments(np.random.default_rng(4), lengths)
     batches = TrainBatches(segments, 16, 24, 5, 0, multiple=devices * accumulate)
-    schedule = linear_schedule(1e-3, STEPS, 0.1)
-    optimizer = make_optimizer(schedule)
-    made = make_steps(model, Softmax(), optimizer, schedule, mesh, seed=0, accumulate=accumulate)
+    rates = rates_by("linear", STEPS, 0.1, 1e-3)
+    optimizer = make_optimizer()
+    made = make_steps(model, Softmax(), optimizer, rates, mesh, seed=0, accumulate=accumulate)
     state = init_state(model.init(0), optimizer, mesh)
     history = []
     for step in range(STEPS):
@@ -157,7 +158,8 @@ def test_adamw_equals_torch():
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     reference = torch.optim.AdamW(groups, lr=1e-2)
     plan = get_linear_schedule_with_warmup(reference, 3, 10)
-    optimizer = make_optimizer(linear_schedule(1e-2, 10, 0.3), weight_decay=0.1)
+    optimizer = make_optimizer(weight_decay=0.1)
+    rates = rates_by("linear", 10, 0.3, 1e-2).plan(tuple(start))
     params, opt_state = start, optimizer.init(start)
     for step in range(10):
         grads = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes.items()}
@@ -167,7 +169,8 @@ def test_adamw_equals_torch():
         reference.step()
         plan.step()
         grads = {path: grad * (0.01 if step % 2 else 1.0) for path, grad in grads.items()}
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        _, now = rates.at(step, tuple(start))
+        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now)
         params = {path: params[path] + updates[path] for path in params}
     expected = {path: value.detach().numpy() for path, value in theirs.items()}
     assert_close("optimizer", host(params), expected)

@@ -25,8 +25,8 @@ from flaxner.devices import processes
 from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page
 from flaxner.sweep.space import Choice, Space
-from flaxner.training.preparation import prepare
 from flaxner.training.run import train
+from flaxner.training.shared import Shared
 from flaxner.training.stopping import RunStopped
 
 STARTUP = 8  # trials drawn at random before TPE learns from them
@@ -62,6 +62,7 @@ class Sweep:
         self._command = command or (
             f"python scripts/sweep.py SPACE.toml --output-dir {shlex.quote(str(folder.path))}"
         )
+        self._shared = Shared()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def run(self, trials: int, *, resume: bool = False) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Sweep:
 
     def _check(self) -> None:
         """What no trial could be trained with is found before the first."""
-        prepared = prepare(self._config(self.space.first(), 0))
+        prepared = self._shared.prepared(self._config(self.space.first(), 0))
         if "validation" not in prepared.corpora:
             raise ValueError(
                 "a sweep compares trials by their validation F1: give validation_file or held_out"
@@ -138,7 +139,8 @@ class Sweep:
         self.console.print(f"trial {number} ({len(_ended(study)) + 1} of {trials}): {shown}")
         try:
             config = self._config(values, number)
-            result = train(config, console=Console(quiet=True), watch=self._watch(trial))
+            watch = self._watch(trial)
+            result = train(config, console=Console(quiet=True), watch=watch, shared=self._shared)
         except optuna.TrialPruned:
             study.tell(trial, state=States.PRUNED)
             self.console.print("  below the median: ended early")

@@ -133,11 +133,11 @@ def _pretrained(
 
 
 def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
-    """What another seed begins with: all but the weights that are drawn from it.
+    """What a run of another seed, rates or length begins with: all but the weights drawn from it.
 
     Args:
       prepared: of a run.
-      config: its settings, but for the seed, the output folder and what is not fingerprinted.
+      config: its settings, but for those of `shared.LENT_ACROSS`.
     """
     config, model = resolve(config), prepared.model
     params = prepared.params

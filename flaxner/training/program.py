@@ -26,8 +26,9 @@ from flaxner.runs.state import TrainState
 from flaxner.training.averaging import Averaging
 from flaxner.training.crf import Crf
 from flaxner.training.loss import Decoder, Softmax, label_weights
-from flaxner.training.optimizer import decay_of, optimizer_of
+from flaxner.training.optimizer import optimizer_of
 from flaxner.training.preparation import Prepared
+from flaxner.training.rates import rates_of
 from flaxner.training.step import INPUTS, Steps, init_state, make_steps, state_shapes
 from flaxner.training.used_rows import UsedRows, used_rows
 
@@ -39,7 +40,7 @@ class Program:
     Attributes:
       model: static definition.
       mesh: axes (data, fsdp).
-      optimizer: takes `scale`, see `make_optimizer`.
+      optimizer: takes `rates` and `scale`, see `make_optimizer`.
       steps: the training and the prediction step, compiled at their first call of a shape.
       decoder: the loss.
       averaging: the mean of the weights that is published.
@@ -54,9 +55,11 @@ class Program:
     averaging: Averaging
     used: UsedRows | None = None
 
-    def of_seed(self, seed: int) -> Program:
-        """The program of another seed, which shares what is compiled."""
-        return dataclasses.replace(self, steps=self.steps.of_seed(seed))
+    def of_run(self, config: TrainConfig, num_steps: int) -> Program:
+        """The program of another seed, other rates or another length, which shares what is
+        compiled."""
+        plan = rates_of(config, num_steps, self.model).plan(tuple(self.model.shapes))
+        return dataclasses.replace(self, steps=self.steps.of_run(config.seed, plan))
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the training step takes, of packed rows."""
@@ -113,32 +116,30 @@ def make_program(
       ValueError: `fsdp` does not divide the number of devices.
     """
     mesh = make_mesh(config.fsdp, devices)
-    schedule, optimizer = optimizer_of(config, num_steps, model)
+    optimizer = optimizer_of(config)
     decoder, averaging = decoder or Softmax(), Averaging.of(config)
-    used = None if corpus is None else _used_rows(config, num_steps, model, corpus)
+    used = None if corpus is None else _used_rows(model, corpus)
     steps = make_steps(
         model,
         decoder,
         optimizer,
-        schedule,
+        rates_of(config, num_steps, model),
         mesh,
         seed=config.seed,
         accumulate=config.accumulate,
         averaging=averaging,
         used=used,
+        weight_decay=config.weight_decay,
     )
     return Program(model, mesh, optimizer, steps, decoder, averaging, used)
 
 
-def _used_rows(
-    config: TrainConfig, num_steps: int, model: Network, corpus: Segments
-) -> UsedRows | None:
+def _used_rows(model: Network, corpus: Segments) -> UsedRows | None:
     """The rows of the word table that the corpus reads, where to train them alone pays."""
     if not isinstance(model, Model):
         return None
     path = model.encoder.names.words
-    decay = decay_of(config, num_steps, model, path)
-    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids, decay)
+    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:

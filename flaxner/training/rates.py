@@ -1,14 +1,68 @@
-"""The learning rate of each part of a model."""
+"""Learning rates: their course over a run, and the peak of each part of a model.
+
+They are arguments of the training step, so that runs that differ in them share its programs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 
 from flaxner.config.train import TrainConfig
 from flaxner.models import crf
 from flaxner.models.network import Model, Network
 
+
+def linear_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
+    """0 -> peak over the first share of the steps, then peak -> 0 at `steps`.
+
+    As `transformers.get_linear_schedule_with_warmup`: the first warm-up step has rate 0.
+    """
+    return _warmed_up(
+        peak, steps, warmup_ratio, lambda left: optax.linear_schedule(peak, 0.0, left)
+    )
+
+
+def cosine_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
+    """0 -> peak over the first share of the steps, then half a cosine to 0 at `steps`.
+
+    As `transformers.get_cosine_schedule_with_warmup` (Loshchilov and Hutter 2017, no restarts).
+    """
+    return _warmed_up(
+        peak, steps, warmup_ratio, lambda left: optax.cosine_decay_schedule(peak, left)
+    )
+
+
+def constant_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
+    """0 -> peak over the first share of the steps, then peak.
+
+    As `transformers.get_constant_schedule_with_warmup`.
+    """
+    return _warmed_up(peak, steps, warmup_ratio, lambda left: optax.constant_schedule(peak))
+
+
+def _warmed_up(
+    peak: float, steps: int, warmup_ratio: float, after: Callable[[int], optax.Schedule]
+) -> optax.Schedule:
+    """0 -> peak, then what `after` makes of the steps that are left."""
+    warmup = round(steps * warmup_ratio)
+    rest = after(max(steps - warmup, 1))
+    if not warmup:
+        return rest
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), rest], [warmup])
+
+
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule, "constant": constant_schedule}
+
 LAYER = re.compile(r"layers/(\d+)/")
+SHORTEST = 10  # bits; runs of up to 1,023 steps have plans of one size
 BELOW = ("embeddings", "projection/", "relative")  # what the lowest layer, or every layer, reads
 
 
@@ -38,3 +92,62 @@ def peak_rates(config: TrainConfig, model: Network) -> dict[str, float]:
         if peak != config.learning_rate:
             peaks[path] = peak
     return peaks
+
+
+class Plan(NamedTuple):
+    """The rates of a run as its steps take them.
+
+    Attributes:
+      shares: of its peak that every rate has, by updates made before; longer than the run, so
+        that runs of other lengths have arrays of the same shape.
+      peaks: of each parameter, in the order of their paths, and last `learning_rate`; float32.
+    """
+
+    shares: Any
+    peaks: Any
+
+    def at(self, count: jax.Array, paths: Sequence[str]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """`learning_rate` at an update, and path -> the rate of each parameter; scalars."""
+        rates = self.shares[count] * jnp.asarray(self.peaks)
+        return rates[-1], {path: rates[i] for i, path in enumerate(paths)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rates:
+    """The learning rates of a run.
+
+    Attributes:
+      shares: of its peak that every rate has, by updates made before; (steps,) float32.
+      peak: of the parameters that have no other.
+      peaks: path -> peak of the others.
+    """
+
+    shares: np.ndarray
+    peak: float
+    peaks: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def plan(self, paths: Sequence[str]) -> Plan:
+        """The same for the parameters at these paths."""
+        size = 1 << max(SHORTEST, len(self.shares).bit_length())
+        shares = np.pad(self.shares, (0, size - len(self.shares)), mode="edge")
+        peaks = [*(self.peaks.get(path, self.peak) for path in paths), self.peak]
+        return Plan(shares, np.asarray(peaks, np.float32))
+
+
+def rates_by(
+    schedule: str,
+    steps: int,
+    warmup_ratio: float,
+    peak: float,
+    peaks: Mapping[str, float] | None = None,
+) -> Rates:
+    """The rates of so many steps by a schedule of SCHEDULES; see `Rates`."""
+    course = SCHEDULES[schedule](1.0, steps, warmup_ratio)
+    shares = jax.vmap(course)(jnp.arange(max(steps, 1)))
+    return Rates(np.asarray(shares, np.float32), peak, peaks or {})
+
+
+def rates_of(config: TrainConfig, steps: int, model: Network) -> Rates:
+    """The rates that the settings of a run of so many steps name."""
+    shape = (config.schedule, steps, config.warmup_ratio)
+    return rates_by(*shape, config.learning_rate, peak_rates(config, model))

@@ -17,12 +17,17 @@ from flaxner.training.cross_validation import cross_validate
 from flaxner.training.members import refuse_others
 from flaxner.training.seeds import train_seeds
 from flaxner.training.session import train_one
+from flaxner.training.shared import Shared
 from flaxner.training.trainer import TrainResult
 from flaxner.training.watching import Watch, nobody
 
 
 def train(
-    config: TrainConfig, *, console: Console | None = None, watch: Watch = nobody
+    config: TrainConfig,
+    *,
+    console: Console | None = None,
+    watch: Watch = nobody,
+    shared: Shared | None = None,
 ) -> TrainResult:
     """Train, evaluate and export; with `cross_validation` or `seeds`, once for every one of them.
 
@@ -30,6 +35,8 @@ def train(
       config: the settings.
       console: where progress and tables go; standard output if None.
       watch: is told of every evaluation, and may end the run by what it raises.
+      shared: what runs before it have read and compiled; it serves this one where they differ in
+        seed, rates, schedule, epochs and batch size alone. Not for several seeds or folds.
 
     Returns:
       paths and scores.
@@ -57,5 +64,5 @@ def train(
     else:
         run = RunFolder(config.output_dir)
         refuse_others(config, run)
-        return train_one(config, run, console, watch)
+        return train_one(config, run, console, watch, shared=shared)
     return TrainResult(Path(config.output_dir), hub, results)

@@ -46,7 +46,7 @@ def train_one(
       run: its folder.
       console: where progress goes.
       watch: is told of every evaluation.
-      shared: what other seeds have read and compiled.
+      shared: what runs before it have read and compiled.
       begin: called when all is read and checked, before a file is written.
 
     Raises:
@@ -78,10 +78,10 @@ def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
     """
     run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
     check_trackers(config.report_to)
-    is_first = shared.is_new
     prepared = shared.prepared(config)
-    if is_first:  # of another seed there is nothing else to rehearse
+    if not shared.rehearsed:  # of a run that is lent it there is nothing else to rehearse
         processes.on_main(lambda: _rehearse(prepared))
+        shared.rehearsed = True
     return prepared
 
 

@@ -24,6 +24,7 @@ from flaxner.devices.processes import WHOLE, Part
 from flaxner.runs.state import TrainState
 from flaxner.training.lockstep import Held
 from flaxner.training.program import Program
+from flaxner.training.rates import Plan
 from flaxner.training.step import Batch, Metrics
 
 
@@ -48,9 +49,10 @@ class StackedProgram:
             self.all,
         )
         whole, spread = replicated(program.mesh), batch_sharding(program.mesh)
+        train = program.steps.train
         self.jitted = jax.jit(
-            functools.partial(_steps, program.steps.train.function),
-            in_shardings=(self.all, (spread,) * size, whole, whole),
+            functools.partial(_steps, train.function),
+            in_shardings=(self.all, (spread,) * size, whole, whole, Plan(whole, whole)),
             out_shardings=(self.all, whole),
             donate_argnums=0,
             compiler_options=compiler_options(program.mesh),
@@ -61,7 +63,8 @@ class StackedProgram:
         """As `jax.jit`'s, of the shapes of one seed's batch."""
         seeds = jax.ShapeDtypeStruct((self.size,), jnp.uint32)
         active = jax.ShapeDtypeStruct((self.size,), jnp.bool_)
-        return self.jitted.trace(self.state, (batch,) * self.size, seeds, active)
+        plan = self.program.steps.train.planned
+        return self.jitted.trace(self.state, (batch,) * self.size, seeds, active, plan)
 
     def compiled(self, batch: Mapping[str, Any]) -> Any:
         """The program for batches of these shapes; compiled once."""
@@ -77,11 +80,16 @@ class StackedProgram:
 
 
 def _steps(
-    step: Any, states: TrainState, batches: tuple[Batch, ...], seeds: jax.Array, active: jax.Array
+    step: Any,
+    states: TrainState,
+    batches: tuple[Batch, ...],
+    seeds: jax.Array,
+    active: jax.Array,
+    plan: Plan,
 ) -> tuple[TrainState, tuple[Metrics, ...]]:
     """A step of every seed; those that are not active stay as they are."""
     batch = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
-    made, metrics = jax.vmap(step)(states, batch, seeds)
+    made, metrics = jax.vmap(step, in_axes=(0, 0, 0, None))(states, batch, seeds, plan)
 
     def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
@@ -116,7 +124,8 @@ class Stack:
     def train(self, batches: Sequence[Batch], active: Sequence[bool]) -> Sequence[Metrics]:
         """A step of those that are active; see `lockstep.Together`."""
         step = self._program.compiled(batches[0])
-        states, metrics = step(self._states, tuple(batches), self._seeds, np.asarray(active))
+        plan = self._program.program.steps.train.placed
+        states, metrics = step(self._states, tuple(batches), self._seeds, np.asarray(active), plan)
         self._states = states
         return metrics
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from flaxner.data.segments import IGNORED_LABEL
 from flaxner.devices.compiler_options import compiler_options
@@ -19,6 +20,7 @@ from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
+from flaxner.training.rates import Plan, Rates
 from flaxner.training.used_rows import UsedRows
 
 Batch = Mapping[str, jax.Array]
@@ -30,25 +32,40 @@ NO_AVERAGE = Averaging()
 
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
-    """The training step of a seed; those of other seeds share its compiled programs.
+    """The training step of a run; those of other seeds and rates share its compiled programs.
 
     Attributes:
-      function: (state, batch, seed) -> (state, metrics); `seed` is a uint32 scalar.
+      function: (state, batch, seed, plan) -> (state, metrics); `seed` is a uint32 scalar.
       program: the same, jitted.
       seed: root of the dropout keys.
+      plan: the learning rates.
+      whole: the sharding of what all devices have.
     """
 
-    function: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+    function: Callable[[TrainState, Batch, jax.Array, Plan], tuple[TrainState, Metrics]]
     program: Any
     seed: int
+    plan: Plan
+    whole: NamedSharding
+
+    @functools.cached_property
+    def placed(self) -> Plan:
+        """The learning rates, on the devices."""
+        return place_tree(self.plan, Plan(self.whole, self.whole))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Take the step; the state's memory is reused."""
-        return self.program(state, batch, np.uint32(self.seed))
+        return self.program(state, batch, np.uint32(self.seed), self.placed)
 
     def trace(self, state: Any, batch: Any) -> Any:
         """As `jax.jit`'s, of arrays or their shapes."""
-        return self.program.trace(state, batch, jax.ShapeDtypeStruct((), jnp.uint32))
+        seed = jax.ShapeDtypeStruct((), jnp.uint32)
+        return self.program.trace(state, batch, seed, self.planned)
+
+    @property
+    def planned(self) -> Plan:
+        """Shape and dtype of the learning rates."""
+        return Plan(*(jax.ShapeDtypeStruct(part.shape, part.dtype) for part in self.plan))
 
     def lower(self, state: Any, batch: Any) -> Any:
         """As `jax.jit`'s, of arrays or their shapes."""
@@ -80,9 +97,11 @@ class Steps:
     logits: Callable[[Params, Batch], jax.Array]
     traces: list[tuple[str, int, int]]
 
-    def of_seed(self, seed: int) -> Steps:
-        """The steps of another seed, by the same programs."""
-        return dataclasses.replace(self, train=dataclasses.replace(self.train, seed=seed))
+    def of_run(self, seed: int, plan: Plan) -> Steps:
+        """The steps of another run, by the same programs."""
+        return dataclasses.replace(
+            self, train=dataclasses.replace(self.train, seed=seed, plan=plan)
+        )
 
 
 def init_state(
@@ -112,35 +131,41 @@ def make_steps(
     model: Network,
     decoder: Decoder,
     optimizer: optax.GradientTransformationExtraArgs,
-    schedule: optax.Schedule,
+    rates: Rates,
     mesh: Mesh,
     *,
     seed: int,
     accumulate: int = 1,
     averaging: Averaging = NO_AVERAGE,
     used: UsedRows | None = None,
+    weight_decay: float = 0.0,
 ) -> Steps:
     """Build the training and prediction steps for a model on a mesh.
 
     Args:
       model: static definition.
       decoder: loss and decoding.
-      optimizer: optax transformation that takes `scale`, see `make_optimizer`.
-      schedule: learning rate by step, for the metrics.
+      optimizer: optax transformation that takes `rates` and `scale`, see `make_optimizer`.
+      rates: the learning rates. The programs take them as an argument, see `Steps.of_run`.
       mesh: axes (data, fsdp).
       seed: root of the dropout keys; that of a step is fold_in(root, step). The programs take it
-        as an argument, see `Steps.of_seed`.
+        as an argument, too.
       accumulate: parts a batch's rows are computed in, one after the other. The gradient is
         that of the whole batch: sums are accumulated and divided once by the global count.
       averaging: which mean of the weights is kept.
       used: the rows of the word table that are trained; None: all.
+      weight_decay: the optimizer's, for the rows that are not used.
     """
+    paths = tuple(model.shapes)
     traces: list[tuple[str, int, int]] = []
 
-    def train(state: TrainState, batch: Batch, seed: jax.Array) -> tuple[TrainState, Metrics]:
+    def train(
+        state: TrainState, batch: Batch, seed: jax.Array, plan: Plan
+    ) -> tuple[TrainState, Metrics]:
         rows, length = batch["labels"].shape
         traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        rate, rates = plan.at(state.step, paths)
         fixed, whole_table = _divided(state.params, model.frozen)
         trained = whole_table if used is None else used.divided(whole_table)
         batch = batch if used is None else used.batch(batch)
@@ -154,17 +179,19 @@ def make_steps(
         (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
         # The sum of weights; without weights, the count of labelled positions.
         scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
-        updates, opt_state = optimizer.update(grads, state.opt_state, trained, scale=scale)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, trained, rates=rates, scale=scale
+        )
         with jax.named_scope("optimizer"):
             norm = optax.tree.norm(grads) * scale
             updated = optax.apply_updates(trained, updates)
         if used is not None:
-            updated = used.joined(whole_table, updated, state.step)
+            updated = used.joined(whole_table, updated, weight_decay * rates[used.path])
         params = {**fixed, **updated}
         metrics = {
             "loss": total * scale,
             "grad_norm": norm,
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "learning_rate": rate,
             "words": jnp.sum(batch["labels"] != IGNORED_LABEL),
         }
         average = averaging.after_step(state.average, params, state.step)
@@ -188,12 +215,14 @@ def make_steps(
             train,
             jax.jit(
                 train,
-                in_shardings=(placed, spread, whole),
+                in_shardings=(placed, spread, whole, Plan(whole, whole)),
                 out_shardings=(placed, whole),
                 donate_argnums=0,
                 compiler_options=options,
             ),
             seed,
+            rates.plan(paths),
+            whole,
         ),
         predict=jax.jit(
             predict,

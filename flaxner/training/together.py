@@ -54,7 +54,7 @@ class Stacks:
             decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
         self.rows_first = prepared.model.encoder.rows_first
         self.program = program_over(prepared, every[0], decoder)
-        self._length = prepared.config.packed_length
+        self._config = prepared.config
         self._made: dict[int, StackedProgram] = {}
 
     def of(self, size: int) -> StackedProgram:
@@ -65,7 +65,9 @@ class Stacks:
 
     def compute(self, seed: int) -> tuple[Program, TrainBatches]:
         """What a seed evaluates with, and its batches."""
-        return self.program.of_seed(seed), self._batches[seed]
+        batches = self._batches[seed]
+        program = self.program.of_run(self._config.replace(seed=seed), batches.num_steps)
+        return program, batches
 
     @property
     def state(self) -> int:
@@ -74,7 +76,8 @@ class Stacks:
 
     def needs(self, size: int) -> int | None:
         """Bytes on a device of the largest step of so many seeds; None: the compiler refuses it."""
-        batch = self.program.abstract_batch(self.plan.shapes[-1], self._length, labelled=True)
+        shape = (self.plan.shapes[-1], self._config.packed_length)
+        batch = self.program.abstract_batch(*shape, labelled=True)
         try:
             used = self.of(size).compiled(batch).memory_analysis()
         except jax.errors.JaxRuntimeError as error:

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from flaxner.models.network import Params
 from flaxner.runs.checkpoint import Checkpoints
@@ -37,13 +36,11 @@ class UsedRows:
       path: of the table among the parameters.
       rows: the rows that batches may read, (U,) int32, ascending.
       size: V.
-      decay: updates made before -> the share of itself that a row loses by weight decay.
     """
 
     path: str
     rows: np.ndarray
     size: int
-    decay: optax.Schedule
 
     @functools.cached_property
     def places(self) -> np.ndarray:
@@ -69,24 +66,22 @@ class UsedRows:
         """The batch with the places of its words among the used rows."""
         return {**batch, "input_ids": jnp.asarray(self.places)[batch["input_ids"]]}
 
-    def joined(self, before: Params, after: Params, count: jax.Array) -> Params:
+    def joined(self, before: Params, after: Params, decay: jax.Array) -> Params:
         """The updated parameters with the whole table (V, D).
 
         Args:
           before: with the whole table, as they were.
           after: with the used rows, updated.
-          count: updates made before this one.
+          decay: the share of itself that a row loses in this update by weight decay.
         """
         places = jnp.asarray(self.places)
         with jax.named_scope("optimizer"):
-            others_VD = before[self.path] - self.decay(count) * before[self.path]
+            others_VD = before[self.path] - decay * before[self.path]
             used_VD = after[self.path][jnp.maximum(places, 0)]
             return {**after, self.path: jnp.where(places[:, None] >= 0, used_VD, others_VD)}
 
 
-def used_rows(
-    path: str, size: int, input_ids: np.ndarray, decay: optax.Schedule
-) -> UsedRows | None:
+def used_rows(path: str, size: int, input_ids: np.ndarray) -> UsedRows | None:
     """The rows of a table of `size` that these words read; None where most of them are read.
 
     Row 0, which fills the packed rows, is always among them; STEP divides their number.
@@ -98,7 +93,7 @@ def used_rows(
     used[np.flatnonzero(~used)[:more]] = True  # trained without a gradient: the same as decay
     if used.sum() > MOST * size:
         return None
-    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size, decay)
+    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size)
 
 
 def restored(

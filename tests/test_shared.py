@@ -1,0 +1,62 @@
+"""Runs after one another that share what was read and compiled."""
+
+import collections
+
+import pytest
+from rich.console import Console
+
+from flaxner.config.train import TrainConfig
+from flaxner.training.run import train
+from flaxner.training.shared import Shared
+from tests.conll import quick_settings
+
+OTHER = {
+    "seed": 5,
+    "learning_rate": 1e-3,
+    "head_learning_rate": 5e-3,
+    "layer_decay": 0.8,
+    "schedule": "cosine",
+    "warmup_ratio": 0.3,
+    "epochs": 3.0,
+}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return quick_settings(tmp_path)
+
+
+def run(settings, folder, shared=None, **changes):
+    config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
+    return train(config, console=Console(quiet=True), shared=shared)
+
+
+def test_what_is_lent_makes_no_difference_and_is_not_compiled_again(settings, tmp_path):
+    shared = Shared()
+    run(settings, tmp_path / "first", shared)
+    traces = shared._program.steps.traces
+    lent = run(settings, tmp_path / "lent", shared, **OTHER)
+    assert max(collections.Counter(traces).values()) == 1
+    alone = run(settings, tmp_path / "alone", **OTHER)
+    files = [made.hub_dir / "model.safetensors" for made in (lent, alone)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert lent.results["test"] == alone.results["test"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lent"),
+    [
+        ({"output_dir": "elsewhere", "batch_size": 4, **OTHER}, True),
+        ({"weight_decay": 0.1}, False),
+        ({"max_length": 64}, False),
+        ({"dropout": 0.2}, False),
+        ({"accumulate": 2}, False),
+    ],
+)
+def test_what_is_lent_to_whom(settings, changes, lent):
+    shared = Shared()
+    config = TrainConfig(**settings)
+    first = shared.prepared(config)
+    other = config.replace(**changes)
+    assert shared.lends_to(other) == lent
+    assert (shared.prepared(other).segments is first.segments) == lent
