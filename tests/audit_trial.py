@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--head-learning-rate", type=float, default=None)
     parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
@@ -99,7 +100,8 @@ def main():
         config = TrainConfig(
             model=given.model, train_file=str(file), output_dir=str(run), select="last",
             cross_validation=given.folds, epochs=given.epochs, max_length=given.max_length,
-            learning_rate=given.learning_rate, keep=1, overwrite=run.exists(),
+            learning_rate=given.learning_rate, head_learning_rate=given.head_learning_rate,
+            keep=1, overwrite=run.exists(),
         )  # fmt: skip
         train(config, console=Console(stderr=True))
     about = {"corpus": given.corpus, "sentences": len(made), "model": given.model}

@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from flaxner.reporting.record import read_speed
 from tests.conll import sentences, write_conll
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,6 +111,9 @@ def compare(one, other):
     """Assert that two runs ended with the same bytes and the same results."""
     for name in ("hub/model.safetensors", "metrics.jsonl", "predictions/test.conll"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    speeds = [read_speed(run / "speed.jsonl") for run in (one, other)]
+    tokens = [sum(line["tokens"] for line in speed) for speed in speeds]
+    assert tokens[0] == tokens[1], "speed.jsonl has the tokens of every step once"
     results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
     for each in results:
         for key in MACHINE:

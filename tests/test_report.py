@@ -231,13 +231,17 @@ def test_runs_side_by_side(folder, tmp_path):
 def test_an_old_run_and_one_that_has_not_ended_have_pages(folder, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(folder, old)
+    assert "tokens/s by step" in page(read_runs(old))
+    (old / "speed.jsonl").unlink()
     (old / "predictions" / "test.safetensors").unlink()
     results = json.loads((old / "results.json").read_text())
     del results["calibration"], results["train"]["versions"]
     (old / "results.json").write_text(json.dumps(results))
     (record,) = read_runs(old)
     assert "how sure the model was of test is not known" in record.notes[0]
-    assert held(page([record]))[0]["items"][0]["e"][0]["s"] is None
+    made = page([record])
+    assert held(made)[0]["items"][0]["e"][0]["s"] is None
+    assert "tokens/s by step" not in made
     for name in ("results.json", "predictions"):
         shutil.rmtree(old / name) if (old / name).is_dir() else (old / name).unlink()
     with (old / "metrics.jsonl").open("a") as file:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flaxner.config.command_line import parse_train_config
 from flaxner.publishing.conversion import SavedRun, convert
+from flaxner.reporting.record import read_speed
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.training.run import train
 from tests.compare import assert_close
@@ -39,7 +40,8 @@ def finished(settings, tmp_path_factory):
 
 def test_a_run_learns_and_leaves_what_was_promised(finished):
     folder, results = finished.output_dir, finished.results
-    names = {"config.toml", "checkpoints", "metrics.jsonl", "results.json", "predictions", "hub"}
+    names = {"config.toml", "checkpoints", "metrics.jsonl", "speed.jsonl", "results.json"}
+    names |= {"predictions", "hub"}
     assert names <= {path.name for path in folder.iterdir()}
     assert json.loads((folder / "results.json").read_text()) == results
     assert results["validation"]["overall_f1"] > 0.8
@@ -69,6 +71,16 @@ def test_metrics_have_every_step_once(finished):
     lines = [json.loads(line) for line in (finished.output_dir / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 19))
     assert [line["step"] for line in lines if line.get("split") == "validation"] == [6, 12, 18]
+
+
+def test_speed_has_every_token_once(finished):
+    """In lines of its own, whose seconds never go back."""
+    speed = read_speed(finished.output_dir / "speed.jsonl")
+    metrics = [json.loads(line) for line in (finished.output_dir / "metrics.jsonl").open()]
+    assert sum(line["tokens"] for line in speed) == sum(line.get("tokens", 0) for line in metrics)
+    seconds = [line["seconds"] for line in speed]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] <= finished.results["train"]["seconds"] + 1
 
 
 def test_compilations_are_counted(finished):
@@ -158,11 +170,16 @@ def test_resume_is_bitwise_exact(settings, finished, tmp_path):
         shutil.rmtree(folder / name)
     (folder / "results.json").unlink()
     again = start(settings, folder, resume=True)
-    (step, ours), (whole_step, whole) = state_of(folder), state_of(finished.output_dir)
+    whole_run = finished.output_dir
+    (step, ours), (whole_step, whole) = state_of(folder), state_of(whole_run)
     assert step == whole_step == 18
     assert_close("exact", ours, whole)
-    whole_log = (finished.output_dir / "metrics.jsonl").read_bytes()
+    whole_log = (whole_run / "metrics.jsonl").read_bytes()
     assert (folder / "metrics.jsonl").read_bytes() == whole_log
+    speed, whole_speed = (read_speed(path / "speed.jsonl") for path in (folder, whole_run))
+    before = [line for line in whole_speed if line["step"] <= 12]
+    assert before == speed[: len(before)], "times of the steps before stay"
+    assert sum(x["tokens"] for x in speed) == sum(x["tokens"] for x in whole_speed)
     for split in ("validation", "test"):
         assert again.results[split] == finished.results[split]
 

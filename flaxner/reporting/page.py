@@ -11,11 +11,12 @@ from flaxner.files import write_text
 from flaxner.reporting.browsing import BUDGET
 from flaxner.reporting.charts import dot_chart, line_chart
 from flaxner.reporting.record import RunRecord, read_runs
-from flaxner.reporting.structure import structure
+from flaxner.reporting.structure import SPEED, structure
 from flaxner.runs.folder import RunFolder
 from flaxner.templates.colours import ON_PAGES, page_colours
 
 MARK = "<!-- a report of flaxner -->"
+FROM_ZERO = ("loss", "learning rate", SPEED)
 
 
 def page(records: Sequence[RunRecord]) -> str:
@@ -45,7 +46,7 @@ def _curves(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]
     charts = []
     for title in titles:
         lines = [(run["name"], run["curves"].get(title, [])) for run in runs]
-        charts.append((title, line_chart(lines, from_zero=title in ("loss", "learning rate"))))
+        charts.append((title, line_chart(lines, from_zero=title in FROM_ZERO)))
     return charts
 
 

@@ -38,6 +38,7 @@ class RunRecord:
       scheme: label table; None where it cannot be read.
       known: the names in the training corpus; None where it cannot be read.
       notes: what is missing and why, one sentence each.
+      speed: the objects of speed.jsonl; nothing of a run of an earlier version.
     """
 
     path: Path
@@ -49,10 +50,29 @@ class RunRecord:
     scheme: LabelScheme | None
     known: Surfaces | None
     notes: tuple[str, ...] = ()
+    speed: Sequence[Mapping[str, Any]] = ()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The objects of metrics.jsonl, up to a line that a run has not finished yet.
+
+    Raises:
+      ValueError: a line before the last that is no object with a step.
+    """
+    return _read_lines(path, ("step",))
+
+
+def read_speed(path: Path) -> list[dict[str, Any]]:
+    """The objects of speed.jsonl, likewise; nothing where there is none.
+
+    Raises:
+      ValueError: a line before the last that is not of this file.
+    """
+    return _read_lines(path, ("step", "seconds", "tokens"))
+
+
+def _read_lines(path: Path, numbers: Sequence[str]) -> list[dict[str, Any]]:
+    """Objects, a line each, that have these numbers; a last line may be cut.
 
     Raises:
       ValueError: a line before the last that is no object.
@@ -65,7 +85,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            row["step"] + 0
+            for name in numbers:
+                row[name] + 0
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == len(lines):
                 break
@@ -126,4 +147,5 @@ def _read(run: RunFolder) -> RunRecord:
         scheme,
         known,
         tuple(notes),
+        read_speed(run.speed),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.record import RunRecord
 
 CURVES = (("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"))
+SPEED = "tokens/s"
 
 
 def structure(record: RunRecord, budget: int) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def structure(record: RunRecord, budget: int) -> dict[str, Any]:
             for split in ("validation", "test")
             if "overall_f1" in results.get(split, {})
         },
-        "curves": curves(record.metrics),
+        "curves": {**curves(record.metrics), **speeds(record.speed)},
         "splits": [_split(record, split, budget // max(1, len(splits))) for split in splits],
         "temperature": results.get("calibration", {}).get("temperature"),
         "facts": facts(results),
@@ -57,6 +59,16 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, 
     evaluated = [row for row in metrics if row.get("split") == "validation" and "f1" in row]
     curves["validation F1"] = [(row["step"], row["f1"]) for row in evaluated]
     return {title: points for title, points in curves.items() if points}
+
+
+def speeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Title -> (step, tokens a second since the line before), of what speed.jsonl tells."""
+    points = [
+        (row["step"], row["tokens"] / (row["seconds"] - before["seconds"]))
+        for before, row in itertools.pairwise(rows)
+        if row["tokens"] and row["seconds"] > before["seconds"]
+    ]
+    return {SPEED: points} if points else {}
 
 
 def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:

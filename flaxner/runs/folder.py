@@ -68,7 +68,8 @@ class RunFolder(RunPaths):
         if self._claimed:
             with contextlib.suppress(OSError):
                 events = [f"{self.events.name}/{path.name}" for path in self.event_files()]
-                add_to_record(self.path, RUN, [self.metrics.name, *events])
+                logs = [self.metrics.name, self.speed.name]
+                add_to_record(self.path, RUN, [*logs, *events])
             self._claimed = False
         self._lock.release()
 
@@ -133,7 +134,7 @@ class RunFolder(RunPaths):
         """Write results.json, in the main process; once it is there, the run has ended."""
         self._make_way(self.results)
         write_json(self.results, results)
-        add_to_record(self.path, RUN, [self.results.name, self.metrics.name])
+        add_to_record(self.path, RUN, [self.results.name, self.metrics.name, self.speed.name])
 
     def reopen(self) -> None:
         """Take results.json away: the run has not ended yet."""

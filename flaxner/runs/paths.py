@@ -12,8 +12,8 @@ from flaxner.files.records import read_record
 RUN = "a run of flaxner"
 LOCK, HOLDER = ".lock", ".lock-holder"
 # What a run writes; its folds (of a cross-validation) or seeds are folders of runs themselves.
-CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "results.json", "predictions",
-           "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
+CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "speed.jsonl", "results.json",
+           "predictions", "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
 FOLDS, SEEDS = "fold-[0-9]*", "seed-[0-9]*"
 HEADING = "# flaxner: repeat this run with"
 RESOLVED = {"model", "output_dir", "epochs", "batch_size", "learning_rate", "seed"}
@@ -28,6 +28,7 @@ class RunPaths:
         self.model = self.path / "model"  # config.json and tokenizer, from the first step on
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
+        self.speed = self.path / "speed.jsonl"  # times, which a resumed run does not repeat
         self.results = self.path / "results.json"
         self.predictions = self.path / "predictions"
         self.trackers = self.path / "trackers.json"  # what the run is called there

@@ -22,7 +22,7 @@ from flaxner.runs.paths import FOLDS, HOLDER, LOCK, SEEDS, RunPaths
 from flaxner.runs.steps import is_a_step
 
 # config.toml goes last: it says whether there are several seeds.
-FILES = ("metrics.jsonl", "results.json", "trackers.json", "report.html")
+FILES = ("metrics.jsonl", "speed.jsonl", "results.json", "trackers.json", "report.html")
 MOVING = ".flaxner-moving"  # in a run's folder, while it is set aside: the name of where to
 
 

@@ -15,6 +15,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
+from flaxner.runs.speed_log import SpeedLog
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import Progress
 from flaxner.training import outcome
@@ -51,7 +52,7 @@ class Loop:
 
     Args of the constructor:
       prepared: the ingredients.
-      run: metrics.jsonl is written there, and messages name it.
+      run: metrics.jsonl and speed.jsonl are written there, and messages name it.
       console: for the progress bar.
       interruption: asks for a stop.
       compute: the program and the plan of the run, where another run shares the program.
@@ -128,12 +129,14 @@ class Loop:
         save_every = config.save_every or eval_every
         log = self._log(first)
         self._begin = time.monotonic() - self.progress.seconds
+        self._speed = self._speed_log(first)
 
         def evaluates(step: int) -> bool:
             return step % eval_every == 0 or step == total
 
         with (
             contextlib.closing(log),
+            contextlib.closing(self._speed),
             self.bar(self.console, total, first) as bar,
             contextlib.closing(feed(self.feeding, self.program, first, total)) as ready,
         ):
@@ -141,6 +144,7 @@ class Loop:
                 self._evaluate(first, log, bar)  # the last session had no time for it
             if self.ended_early:
                 return
+            self._speed.begin(first)
             late: tuple[int, int, Any] | None = None
             for placed in ready:
                 step, metrics = placed.step + 1, (yield placed)
@@ -152,9 +156,10 @@ class Loop:
                 if evaluate or stop or step % save_every == 0:
                     self._record(log, bar, *late)
                     late = None
-                    if evaluate and not stop:
-                        stop = not self._evaluate(step, log, bar)
-                    self._save(step, log, keeper)
+                    with self._speed.paused(step):
+                        if evaluate and not stop:
+                            stop = not self._evaluate(step, log, bar)
+                        self._save(step, log, keeper)
                 if stop:
                     self._stop(keeper)
                 if self.ended_early:
@@ -172,6 +177,11 @@ class Loop:
             self._rebuild(log)
         return log
 
+    def _speed_log(self, first: int) -> SpeedLog:
+        """speed.jsonl as far as the steps before `first` wrote it."""
+        path = self.run.speed if processes.is_main() else None
+        return SpeedLog(path, first, self._seconds, self.config.log_every)
+
     def _rebuild(self, log: MetricsLog) -> None:
         """Of a log that is lost: the best evaluation, which the checkpoint knows."""
         best = self.progress.best_step
@@ -179,10 +189,14 @@ class Loop:
             epoch = best / self.batches.steps_per_epoch
             log.write(step=best, epoch=epoch, split="validation", f1=self.progress.best_score)
 
+    def _seconds(self) -> float:
+        """Of training, over all sessions."""
+        return time.monotonic() - self._begin
+
     def _update(self, **changes: Any) -> None:
         """Note time, compilations and whatever else changed."""
         self.progress = self.progress._replace(
-            seconds=time.monotonic() - self._begin,
+            seconds=self._seconds(),
             compiled=outcome.compiled(self.progress.compiled, self.program.steps.traces),
             **changes,
         )
@@ -207,6 +221,7 @@ class Loop:
                 title = name.replace("grad_norm", "gradient norm")
                 raise NotFinite(f"the {title} is {values[name]} at step {step}")
         bar.update(step, tokens, values["loss"])
+        self._speed.done(step, tokens)
         if self.config.label_tokens == "all":
             values["labelled_tokens"] = values.pop("words")
         if step % self.config.log_every == 0 or step == self.batches.num_steps:

@@ -25,7 +25,7 @@ from flaxner.publishing.history import write_history
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.publishing.model_card import model_card, versions
 from flaxner.reporting.page import write_page
-from flaxner.reporting.record import RunRecord, read_metrics
+from flaxner.reporting.record import RunRecord, read_metrics, read_speed
 from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
 from flaxner.training.prediction import Judge, Tags
@@ -209,6 +209,7 @@ def write(
                 {split: answer.scores for split, answer in answers.items()},
                 prepared.scheme,
                 surfaces(prepared.corpora["train"].sentences),
+                speed=read_speed(run.speed),
             )
         ],
     )

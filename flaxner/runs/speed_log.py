@@ -1,0 +1,74 @@
+"""speed.jsonl: how fast a run went, apart from metrics.jsonl, for no run repeats its times."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from flaxner.runs.metrics_log import MetricsLog
+
+
+class SpeedLog:
+    """speed.jsonl: lines of step, seconds since the run began, tokens since the line before.
+
+    A line without tokens begins a stretch: at the start of a session, and where training goes on
+    after an evaluation or a checkpoint. So the seconds since the line before are those of the
+    steps alone, with what was compiled for them.
+
+    Args:
+      path: of the file, which is cut after the lines of the steps before; None: nothing is written.
+      first: steps that were done before this session.
+      clock: seconds since the run began, those of earlier sessions included.
+      every: steps between lines.
+    """
+
+    def __init__(
+        self, path: Path | None, first: int, clock: Callable[[], float], every: int
+    ) -> None:
+        self._log = MetricsLog(path, keep_lines=_lines_until(path, first))
+        self._clock, self._every, self._tokens = clock, every, 0
+
+    def begin(self, step: int) -> None:
+        """Training goes on after this step."""
+        self._tokens = 0
+        self._write(step)
+
+    def done(self, step: int, tokens: int) -> None:
+        """This step is done; it had so many real tokens."""
+        self._tokens += tokens
+        if step % self._every == 0:
+            self._write(step)
+
+    @contextlib.contextmanager
+    def paused(self, step: int) -> Iterator[None]:
+        """What is done in this context, after this step, is no training."""
+        if self._tokens:
+            self._write(step)
+        yield
+        self.begin(step)
+
+    def _write(self, step: int) -> None:
+        self._log.write(step=step, seconds=round(self._clock(), 4), tokens=self._tokens)
+        self._tokens = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+
+def _lines_until(path: Path | None, step: int) -> int:
+    """How many lines at the beginning of the file are whole and of no later step."""
+    if not step or path is None or not path.is_file():
+        return 0
+    lines = path.read_bytes().splitlines()
+    return len(list(itertools.takewhile(lambda line: _is_until(line, step), lines)))
+
+
+def _is_until(line: bytes, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False

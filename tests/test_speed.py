@@ -1,0 +1,74 @@
+"""speed.jsonl: its lines by hand, over sessions, and the curve that a report makes of them."""
+
+import json
+
+import pytest
+
+from flaxner.reporting.record import read_speed
+from flaxner.reporting.structure import speeds
+from flaxner.runs.speed_log import SpeedLog
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def rows(path):
+    return [tuple(json.loads(line).values()) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Steps 1 to 5 of 100 tokens, a second each; after step 3 an evaluation of 10 seconds."""
+    clock = Clock()
+    log = SpeedLog(tmp_path / "speed.jsonl", 0, clock, every=2)
+    log.begin(0)
+    for step in range(1, 6):
+        clock.now += 1
+        log.done(step, 100)
+        if step == 3:
+            with log.paused(step):
+                clock.now += 10
+    log.close()
+    return tmp_path / "speed.jsonl"
+
+
+def test_lines_by_hand(log):
+    assert rows(log) == [(0, 0, 0), (2, 2, 200), (3, 3, 100), (3, 13, 0), (4, 14, 100)]
+
+
+def test_an_evaluation_slows_no_step(log):
+    assert speeds(read_speed(log)) == {"tokens/s": [(2, 100), (3, 100), (4, 100)]}
+
+
+@pytest.mark.parametrize(("first", "kept"), [(0, 0), (2, 2), (3, 4), (9, 5)])
+def test_a_session_goes_on_after_the_lines_of_the_steps_before(log, first, kept):
+    before = rows(log)
+    with log.open("a") as file:
+        file.write('{"step": 5, "sec')  # the power went
+    clock = Clock()
+    clock.now = 20.5
+    again = SpeedLog(log, first, clock, every=2)
+    again.begin(first)
+    again.close()
+    assert rows(log) == [*before[:kept], (first, 20.5, 0)]
+
+
+def test_another_process_writes_nothing():
+    log = SpeedLog(None, 4, Clock(), every=1)
+    with log.paused(5):
+        log.done(5, 10)
+    log.close()
+
+
+def test_what_no_run_wrote_is_named_and_none_is_no_curve(tmp_path):
+    path = tmp_path / "speed.jsonl"
+    assert speeds(read_speed(path)) == {}
+    path.write_text('{"step": 1, "seconds": 1, "tokens": 0}\n{"step": 2}\n{"step": 3')
+    with pytest.raises(ValueError, match="line 2"):
+        read_speed(path)
