@@ -2,7 +2,8 @@
 
 5% of the entities of a corpus are made wrong; a cross-validation of flaxner learns from it; the
 suspicions of the audit are compared with the ranking of cleanlab alone and with the model's plain
-loss, both word by word, neighbouring words counting as one suspicion.
+loss, both word by word, neighbouring words counting as one suspicion. The run stays in the output
+folder: the same command compares rankings again, without training.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from flaxner import TrainConfig, read_corpus, train
 from flaxner.audit.confident import doubted_words
 from flaxner.audit.evidence import rank
 from flaxner.audit.held_out import read_held_out
+from flaxner.audit.second_opinion import second_opinion
 from flaxner.data import embedded
 from tests.conll import write_conll
 from tests.planting import measure, plant
@@ -51,6 +53,13 @@ def by_loss(held, scheme):
     return [places[at] for at in np.argsort(probs, kind="stable")]
 
 
+def by_cleanlab(held, scheme):
+    """The words that it doubts, in its order, and then all others by their loss."""
+    doubted = doubted_words(held, scheme)
+    flagged = set(doubted)
+    return words_ranked([*doubted, *(p for p in by_loss(held, scheme) if p not in flagged)])
+
+
 def spanned(finding):
     spans = (*finding.given, *finding.suggested)
     return finding.sentence, min(s.start for s in spans), max(s.end for s in spans)
@@ -59,23 +68,26 @@ def spanned(finding):
 def trial(folder, planted):
     """One line of measures for each ranking."""
     held, scheme = read_held_out(folder)
-    loss = by_loss(held, scheme)
-    doubted = doubted_words(held, scheme)
-    flagged = set(doubted)
-    cleanlab = [*doubted, *(place for place in loss if place not in flagged)]
     begin = time.perf_counter()
-    findings = rank(held, scheme, flagged)
+    second = second_opinion(held, scheme)
+    doubted = set(doubted_words(second, scheme))
+    findings = rank(second, scheme, doubted)
+    seconds = time.perf_counter() - begin
     rankings = {
         "flaxner": [spanned(finding) for finding in findings],
-        "cleanlab": words_ranked(cleanlab),
-        "loss": words_ranked(loss),
+        "without second opinion": [
+            spanned(finding) for finding in rank(held, scheme, set(doubted_words(held, scheme)))
+        ],
+        "cleanlab of second opinion": by_cleanlab(second, scheme),
+        "cleanlab": by_cleanlab(held, scheme),
+        "loss": words_ranked(by_loss(held, scheme)),
     }
     rows = {name: measure(ranked, planted) for name, ranked in rankings.items()}
     found = Counter(kind for s, a, b, kind in planted
                     if any(x[0] == s and x[1] < b and a < x[2]
                            for x in rankings["flaxner"][: len(planted)]))  # fmt: skip
     return {"planted": len(planted), "suspicions": len(findings), **rows, "found": found,
-            "seconds": round(time.perf_counter() - begin, 2)}  # fmt: skip
+            "seconds": round(seconds, 2)}  # fmt: skip
 
 
 def main():

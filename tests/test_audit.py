@@ -1,5 +1,6 @@
 """Wrong labels: planted ones are found again, decided ones are put back and nothing else."""
 
+import dataclasses
 import difflib
 import json
 import subprocess
@@ -15,6 +16,8 @@ from flaxner.audit.exports import write_doccano, write_label_studio
 from flaxner.audit.findings import Decision, Finding, read_decisions, write_findings
 from flaxner.audit.held_out import HeldOut, read_held_out
 from flaxner.audit.run import AUDIT, audit
+from flaxner.audit.second_opinion import second_opinion
+from flaxner.audit.views import VIEWS
 from flaxner.config.train import TrainConfig
 from flaxner.data import embedded
 from flaxner.data.corpus import read_corpus
@@ -111,6 +114,63 @@ def test_cleanlab_doubts_planted_words(planted):
     doubted = doubted_words(held, scheme)
     hit = {i for i, a, b, _ in wrong if any(s == i - 1 and a <= w < b for s, w in doubted)}
     assert len(hit) > 0.8 * len(wrong)
+
+
+def test_a_second_opinion_finds_more(planted):
+    """What a model that has every tenth word wrong cannot know, words like these tell."""
+    pytest.importorskip("sklearn")
+    held, wrong, scheme = planted
+    second = second_opinion(held, scheme)
+    assert [s.words for s in second] == [s.words for s in held]
+    assert [s.tags for s in second] == [s.tags for s in held]
+    assert {s.by for s in second} == {"the model with the corpus"}
+    assert all(np.allclose(s.probs.sum(-1), 1, atol=1e-5) for s in second)
+    first, again = (
+        measure([spanned(finding) for finding in rank(sentences, scheme, set())], wrong)
+        for sentences in (held, second)
+    )
+    assert again["precision"] > first["precision"] + 0.05
+    assert rank(second, scheme, set())[0].reason.startswith("the model with the corpus gives ")
+
+
+def test_a_model_that_knows_better_needs_no_second_opinion(planted):
+    pytest.importorskip("sklearn")
+    held, _, scheme = planted
+    made = [(s.words, s.tags) for s in held[:200]]
+    knows = held_out(made, made, scheme, sure=1 - 1e-6, slips=0)
+    assert second_opinion(knows, scheme) == knows
+
+
+@pytest.mark.parametrize("made", [[], [(["a"], ["O"])], [(["a", "b"], ["O", "O"])] * 20])
+def test_where_nothing_can_be_learnt_there_is_no_second_opinion(made):
+    pytest.importorskip("sklearn")
+    scheme = LabelScheme.from_types(["PER"])
+    held = held_out(made, made, scheme)
+    assert second_opinion(held, scheme) == held
+
+
+def test_an_opinion_of_a_word_is_not_of_its_own_annotation(planted):
+    """However a word is annotated, what it is said to be is the same but for the weights."""
+    pytest.importorskip("sklearn")
+    held, scheme = planted[0][:300], planted[2]
+    at = next(i for i, s in enumerate(held) if s.tags[0] == "O")
+    other = dataclasses.replace(held[at], tags=("B-PER", *held[at].tags[1:]))
+    changed = [*held[:at], other, *held[at + 1 :]]
+    before, after = (second_opinion(sentences, scheme)[at] for sentences in (held, changed))
+    np.testing.assert_allclose(before.probs[0], after.probs[0], atol=0.01)
+
+
+def test_views_by_hand():
+    words = ["McDonald", "paid", "1,024", "été"]
+    assert [view(words) for view in VIEWS] == [
+        words,
+        ["mcdonald", "paid", "1,024", "été"],
+        ["^XxXx+", "x+", "d,d+", "x+"],
+        ["\n^XxXx+\nx+", "^XxXx+\nx+\nd,d+", "x+\nd,d+\nx+", "d,d+\nx+\n"],
+        ["ald\n^XxXx+", "aid\nx+", "024\nd,d+", "été\nx+"],
+        ["", "mcdonald", "paid", "1,024"],
+        ["paid", "1,024", "été", ""],
+    ]
 
 
 def test_the_same_words_in_alike_contexts_weigh_more():

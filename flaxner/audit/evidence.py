@@ -1,5 +1,7 @@
 """Held-out predictions and the corpus itself -> suspicions, the likeliest error first.
 
+The probabilities are those of a second opinion (`second_opinion`) wherever it is the better one.
+
 A suspicion sets a reading of some words (entities, or none) against the one that is annotated.
 Where they come from: what the model says otherwise than the annotation; and names that are read
 one way almost wherever they occur, and otherwise here. How likely the other reading is, is weighed
@@ -21,6 +23,7 @@ import numpy as np
 from flaxner.audit.confident import Word, doubted_words
 from flaxner.audit.findings import Finding
 from flaxner.audit.held_out import HeldOut
+from flaxner.audit.second_opinion import second_opinion
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 
@@ -122,8 +125,8 @@ def _reading(spans: Sequence[Span], start: int, end: int) -> str | None:
 
 def find(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[Finding]:
     """The suspicions about a corpus, the likeliest error first."""
-    doubted = set(doubted_words(sentences, scheme))
-    return rank(sentences, scheme, doubted)
+    sentences = second_opinion(sentences, scheme)
+    return rank(sentences, scheme, set(doubted_words(sentences, scheme)))
 
 
 def rank(sentences: Sequence[HeldOut], scheme: LabelScheme, doubted: set[Word]) -> list[Finding]:
@@ -258,7 +261,7 @@ def _reason(
     votes: tuple[float, float],
     doubt: bool,
 ) -> str:
-    parts = [f"the model gives {_named(sentence, reading.suggested)} {probs[1]:.2f}, "
+    parts = [f"{sentence.by} gives {_named(sentence, reading.suggested)} {probs[1]:.2f}, "
              f"{_named(sentence, reading.given)} {probs[0]:.2f}"]  # fmt: skip
     if any(votes):
         parts.append(

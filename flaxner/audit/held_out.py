@@ -32,6 +32,7 @@ class HeldOut:
       tags: as annotated.
       predicted: by the model.
       probs: of each label, float32 (words, C).
+      by: who says so.
     """
 
     source: str
@@ -40,6 +41,7 @@ class HeldOut:
     tags: tuple[str, ...]
     predicted: tuple[str, ...]
     probs: np.ndarray
+    by: str = "the model"
 
 
 def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:

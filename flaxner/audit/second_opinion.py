@@ -1,0 +1,191 @@
+"""A second opinion on every word, of all that the corpus itself knows; scikit-learn's one door.
+
+A held-out model has seen one sentence at a time, two thirds of the corpus, and perhaps no capital
+letters. The second opinion puts together what it says of a word and of its neighbours with how
+words like this one are annotated elsewhere: the same word, the same shape of letters, the same
+ending, the same neighbours. A logistic regression learns from the annotations themselves how much
+each of these tells (stacking: Wolpert 1992), and is asked about sentences that it has not learnt
+from. So it needs no weights of ours, and knows where the model is surer than it is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from flaxner.audit.held_out import HeldOut
+from flaxner.audit.views import VIEWS
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tags import spans_to_tags, tags_to_spans
+
+FOLDS = 5
+LEARNT_FROM = 100_000  # words that a fold learns from at most
+PART = 20_000  # words whose features are in memory at once, at least
+SMALLEST = 1e-6  # probability
+RAREST = 1e-3  # share of a label in the corpus
+PENALTY = 0.1  # scikit-learn's C; it and the views are those that foretell annotations best
+NAME = "the model with the corpus"
+
+
+def second_opinion(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[HeldOut]:
+    """The sentences with better probabilities; as they are where there are none.
+
+    Args:
+      sentences: with the probabilities of a model that has not seen them.
+      scheme: the label table.
+
+    Returns:
+      the sentences in their order, `probs` and `predicted` being those of the second opinion, if
+      it foretells the annotations of sentences that it has not seen better than the model does.
+    """
+    fold_of = np.random.default_rng(0).integers(0, FOLDS, len(sentences))
+    labels = [scheme.encode(sentence.tags) for sentence in sentences]
+    evidence = _Evidence(sentences, labels, len(scheme))
+    probs: list[np.ndarray] = [np.zeros(0)] * len(sentences)
+    for fold in range(FOLDS):
+        asked = np.flatnonzero(fold_of == fold).tolist()
+        learnt = _learnt(evidence, np.flatnonzero(fold_of != fold), fold)
+        if learnt is None:
+            return list(sentences)
+        for part in evidence.parts(asked):
+            made = np.split(learnt(evidence.features(part)), evidence.borders(part))
+            for i, own in zip(part, made, strict=True):
+                probs[i] = own
+    if _surprise(probs, labels) >= _surprise([s.probs for s in sentences], labels):
+        return list(sentences)
+    return [_told(*pair, scheme) for pair in zip(sentences, probs, strict=True)]
+
+
+def _told(sentence: HeldOut, probs_WC: np.ndarray, scheme: LabelScheme) -> HeldOut:
+    spans = tags_to_spans(scheme.decode(probs_WC.argmax(-1)))
+    predicted = tuple(spans_to_tags(spans, len(sentence.words)))
+    return dataclasses.replace(sentence, probs=probs_WC, predicted=predicted, by=NAME)
+
+
+def _surprise(probs: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> float:
+    """The mean negative log-probability of the annotation."""
+    own = np.concatenate([p[np.arange(len(y)), y] for p, y in zip(probs, labels, strict=True)])
+    return float(-np.log(np.maximum(own, SMALLEST)).mean())
+
+
+def _learnt(
+    evidence: _Evidence, numbers: np.ndarray, seed: int
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Features (W, F) -> probabilities (W, C), learnt from these sentences or some of them."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    order = np.random.default_rng(seed).permutation(numbers).tolist()
+    some = next(evidence.parts(order, LEARNT_FROM), [])
+    labels = evidence.labels(some)
+    if len(np.unique(labels)) < 2:
+        return None
+    features = evidence.features(some)
+    mean, scale = features.mean(0), features.std(0) + SMALLEST
+    model = LogisticRegression(C=PENALTY, max_iter=200)
+    # Nearly there is near enough; and threads that wait for each other take longer than one alone.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((features - mean) / scale, labels)
+
+    def asked(features_WF: np.ndarray) -> np.ndarray:
+        probs = np.zeros((len(features_WF), evidence.size), np.float32)
+        probs[:, model.classes_] = model.predict_proba((features_WF - mean) / scale)
+        return probs
+
+    return asked
+
+
+class _Evidence:
+    """What is known of every word beside its own annotation.
+
+    Args:
+      sentences: of the corpus.
+      labels: of each, int32 (W,).
+      size: labels that there are, C.
+    """
+
+    def __init__(
+        self, sentences: Sequence[HeldOut], labels: Sequence[np.ndarray], size: int
+    ) -> None:
+        self._sentences, self._labels, self.size = sentences, labels, size
+        every = np.concatenate([np.zeros(0, np.int32), *labels])
+        share = np.bincount(every, minlength=size) / max(1, len(every)) + RAREST
+        self._share = share / share.sum()
+        self._views = [_View(view, sentences, labels, size) for view in VIEWS]
+
+    def labels(self, numbers: Sequence[int]) -> np.ndarray:
+        """The labels of these sentences' words, (W,)."""
+        return np.concatenate([np.zeros(0, np.int32), *(self._labels[i] for i in numbers)])
+
+    def parts(self, numbers: Sequence[int], words: int = PART) -> Iterator[list[int]]:
+        """These sentences, in parts of so many words or a sentence more."""
+        part, count = list[int](), 0
+        for number in numbers:
+            part.append(number)
+            count += len(self._labels[number])
+            if count >= words:
+                yield part
+                part, count = [], 0
+        if part:
+            yield part
+
+    def borders(self, numbers: Sequence[int]) -> np.ndarray:
+        """Where the words of each of these sentences but the first begin."""
+        return np.cumsum([len(self._labels[i]) for i in numbers])[:-1]
+
+    def features(self, numbers: Sequence[int]) -> np.ndarray:
+        """Of the words of these sentences, float32 (W, F)."""
+        return np.concatenate([self._features(i) for i in numbers]).astype(np.float32)
+
+    def _features(self, number: int) -> np.ndarray:
+        probs_WC = self._sentences[number].probs
+        model = np.log(np.maximum(probs_WC, SMALLEST))
+        model -= model.mean(-1, keepdims=True)
+        nothing = np.zeros((1, self.size))
+        left, right = (np.concatenate(pair) for pair in ((nothing, model), (model, nothing)))
+        views = [view.odds(number, self._share) for view in self._views]
+        return np.concatenate([model, left[:-1], right[1:], *views], axis=-1)
+
+
+class _View:
+    """How words of the same key are annotated elsewhere.
+
+    Args:
+      keys: of the words of a sentence.
+      sentences: of the corpus.
+      labels: of each, int32 (W,).
+      size: labels that there are, C.
+    """
+
+    def __init__(
+        self,
+        keys: Callable[[Sequence[str]], list[str]],
+        sentences: Sequence[HeldOut],
+        labels: Sequence[np.ndarray],
+        size: int,
+    ) -> None:
+        rows: dict[str, int] = {}
+        self._labels = labels
+        self._rows = [
+            np.asarray([rows.setdefault(key, len(rows)) for key in keys(s.words)], np.int64)
+            for s in sentences
+        ]
+        self._counts = np.zeros((len(rows), size), np.float32)
+        for own, tags in zip(self._rows, labels, strict=True):
+            np.add.at(self._counts, (own, tags), 1)
+
+    def odds(self, number: int, share_C: np.ndarray) -> np.ndarray:
+        """The log of each label's share elsewhere over its share in the corpus, (W, C).
+
+        One more occurrence is taken to be divided as the whole corpus is.
+        """
+        labels = self._labels[number]
+        counts = self._counts[self._rows[number]].astype(np.float64)
+        counts[np.arange(len(labels)), labels] -= 1
+        shares = (counts + share_C) / (counts.sum(-1, keepdims=True) + 1)
+        return np.log(shares / share_C)
