@@ -15,7 +15,7 @@ from flaxner.runs.checkpoint import Checkpoints
 from flaxner.training.run import train
 from tests.compare import assert_close
 from tests.conll import QUICK, sentences, write_conll
-from tests.runs import start
+from tests.runs import start, start_and_read
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,16 @@ def settings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_a_model_that_finds_nothing_is_told(tmp_path):
+    """Rare entities and few steps: all is O, and a table of zeros says nothing of the cause."""
+    plain = (["It", "rained", "for", "three", "days", "."], ["O"] * 6)
+    made = [plain] * 31 + [(["Berlin", "slept", "."], ["B-LOC", "O", "O"])]
+    corpus = str(write_conll(tmp_path / "train.conll", made))
+    files = {"train_file": corpus, "test_file": corpus}
+    _, told = start_and_read({**QUICK, **files}, tmp_path / "run", epochs=2.0, max_length=16)
+    assert "the model finds no entity: it has hardly learnt. More --epochs, " in told
 
 
 def test_a_run_learns_and_leaves_what_was_promised(finished):

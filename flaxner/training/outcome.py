@@ -36,6 +36,10 @@ OF_TORCH = (
     *(f"overall_{name}" for name in ("precision", "recall", "f1", "accuracy")),
     "per_type",
 )
+NOTHING_FOUND = (
+    "the model finds no entity: it has hardly learnt. More --epochs, a higher --learning-rate or a "
+    "pretrained --model help"
+)
 ALONE = "sentences_alone"  # scores of a model with document context that sees a sentence at a time
 
 
@@ -120,8 +124,15 @@ def finish(
                 console.print(f"a sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
             logits_WC = judge.logits(split, params, found)
             answers[split] = Answers(tags, logits_WC, judge.sure(split, logits_WC, of_crf))
+    if answers and not any(_is_entity(answer.tags) for answer in answers.values()):
+        console.print(NOTHING_FOUND, highlight=False)
     results["calibration"] = _calibration(judge.prepared, answers)
     return results, answers
+
+
+def _is_entity(tags: Tags) -> bool:
+    """Whether a word has a tag other than O."""
+    return any(tag != "O" for sentence in tags for tag in sentence)
 
 
 def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str, Any]:
