@@ -66,6 +66,12 @@ class Family:
         given = {"model_type": self.model_type, "id2label": table, **self.sizes}
         return {**given, "label2id": {v: int(k) for k, v in table.items()}, **changes}
 
+    def at(self, name: str) -> Family:
+        """The family at the sizes of a well-known checkpoint."""
+        encoder = ENCODERS[self.model_type]
+        config = encoder.config.from_hf({"model_type": self.model_type, **encoder.sizes[name]})
+        return dataclasses.replace(self, sizes=config.to_hf())
+
     def model(self, compute: Compute | None = None, labels: int = 5, **changes: Any) -> Model:
         """Our static definition."""
         return Model.from_fields(self.fields(labels, **changes), compute=compute)

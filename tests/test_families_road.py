@@ -1,18 +1,24 @@
 """The whole road of every family, offline: train, export, answer in torch as here."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
 from flaxner.config.train import TrainConfig
+from flaxner.data import embedded
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.encoders import ENCODERS
 from flaxner.models.scratch import SCRATCH
 from flaxner.publishing.conversion import convert
 from flaxner.training.run import train
+from tests.conftest import ROOT
 from tests.conll import QUICK, sentences, write_conll
+from tests.pipelines import SCORES, STRATEGIES, largest_difference
 
 TEXTS = ["John Smith lives in Oslo, near Tarvik.", "Ann (Paris) met Dr. Brenner at 9 p.m."]
 
@@ -63,3 +69,39 @@ def test_a_checkpoint_converts_and_equals_torch(trained, tmp_path):
     made = convert(trained, output_dir=tmp_path / "hub", verify=True)
     assert made.difference is not None
     assert made.difference < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SCRATCH)
+def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
+    model, tmp_path, record_property
+):
+    """Typed as users type it, 5 passes for the quick start's 8; the usual snippet reads it."""
+    pytest.importorskip("torch")
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    from transformers import pipeline as torch_pipeline
+
+    flags = ["--preset", "quickstart", "--epochs", "5", "--model", model]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
+    environment = {**os.environ, "XLA_FLAGS": ""}  # one device, as a laptop has
+    out = tmp_path / "run"
+    subprocess.run([*command, "--output-dir", str(out)], env=environment, check=True)
+    results = json.loads((out / "results.json").read_text())
+    reached = results["validation"]["overall_f1"]
+    record_property("validation_f1", reached)
+    assert reached >= 0.95
+
+    hub = out / "hub"
+    theirs = torch_pipeline(
+        "ner",
+        model=AutoModelForTokenClassification.from_pretrained(hub),
+        tokenizer=AutoTokenizer.from_pretrained(hub),
+    )
+    ours = pipeline("ner", model=str(hub))
+    texts = [" ".join(words) for words, _ in embedded.generate("test")][:100]
+    for strategy in STRATEGIES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mine, yours = (ner(texts, aggregation_strategy=strategy) for ner in (ours, theirs))
+        assert largest_difference(mine, yours) < SCORES
+        assert sum(map(len, mine)) > len(texts) / 2

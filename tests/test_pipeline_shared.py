@@ -1,26 +1,24 @@
 """Thousands of real sentences through both pipelines, on a genuine pretrained BERT."""
 
-import random
-
 import pytest
 
-from flaxner.data.corpus import read_corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.hub_folder import export_folder
-from tests.pipelines import ODD, SCORES, STRATEGIES, largest_difference, torch_pipeline
+from tests.pipelines import (
+    ODD,
+    SCORES,
+    STRATEGIES,
+    largest_difference,
+    real_sentences,
+    remembering,
+    torch_pipeline,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 TAGS = ("O", *(f"{p}-{t}" for t in ("LOC", "MISC", "ORG", "PER") for p in "BI"))
 SENTENCES = 2000
-
-
-def detokenised(words):
-    text = " ".join(words)
-    for mark in (",", ".", ";", ":", "!", "?", ")", "'s", "n't"):
-        text = text.replace(f" {mark}", mark)
-    return text.replace("( ", "(")
 
 
 @pytest.fixture(scope="module")
@@ -38,25 +36,9 @@ def folder(minilm_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts(shared_data):
-    files = sorted(shared_data.glob("*/*.conll"))
-    every = [detokenised(s.words) for file in files for s in read_corpus(file)]
-    random.Random(0).shuffle(every)
+    every = real_sentences(shared_data)
     long = " ".join(every)[:10_000]
     return [*every[:SENTENCES], *ODD, long]
-
-
-def remembering(theirs):
-    """Torch's pipeline, its forward passes kept: they are the same for every strategy."""
-    forward, kept = theirs.model.forward, {}
-
-    def once(**inputs):
-        key = tuple((name, x.shape, x.numpy().tobytes()) for name, x in sorted(inputs.items()))
-        if key not in kept:
-            kept[key] = forward(**inputs)
-        return kept[key]
-
-    theirs.model.forward = once
-    return theirs
 
 
 @pytest.mark.parametrize("stride", [None, 16])

@@ -37,8 +37,12 @@ from flaxner.config.train import TrainConfig
 from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
+from flaxner.models.scratch import scratch_fields
 from flaxner.training.program import make_program
+from flaxner.training.used_rows import STEP
+from tests.conll import sentences, write_conll
 from tests.hostile import trees
+from tests.tokenizers_of_kinds import tokenizer_of_kind
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -440,6 +444,31 @@ def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
     assert moved["all-gather"] >= kernels + 4 * tables  # and some again for the backward pass
     assert made["memory"]["parameters"] < 1.2 * 4 * made["parameters"] / 4
     assert made["train"]["memory"] < 24 * 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ENCODERS)
+def test_every_family_compiles_for_tpus_and_trains_the_rows_that_are_read(tmp_path, model_type):
+    pytest.importorskip("libtpu")
+    vocabulary, folder = 4096, tmp_path / "model"
+    tokenizer = tokenizer_of_kind(ENCODERS[model_type].tokenizer)
+    tokenizer.save_pretrained(folder)
+    sizes = {**ENCODERS[model_type].tiny, "vocab_size": vocabulary, "model_type": model_type}
+    sizes |= scratch_fields(tokenizer)
+    (folder / "config.json").write_text(json.dumps(sizes))
+    corpus = write_conll(tmp_path / "train.conll", sentences(200))
+    command = [sys.executable, "scripts/preflight.py", "--topology", "v5e:1x1", "--json"]
+    command += ["--model", str(folder), "--train-file", str(corpus), "--no-search", "--cache", ""]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert made.returncode == 0, made.stderr[-2000:]
+    report = json.loads(made.stdout)
+    assert report["fits"]
+    assert report["bounds"]["estimate"] > 0
+    width = sizes.get("embedding_size") or sizes.get("hidden_size") or sizes["dim"]
+    unread = (vocabulary - STEP * -(-len(tokenizer) // STEP)) * width
+    held = report["memory"]["optimizer_state"]
+    assert held <= 8 * (report["parameters"] - unread) + 4
+    assert report["memory"]["parameters"] == 4 * report["parameters"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,10 @@ def parser(prog: str = "preflight.py") -> Parser:
     flags.add_argument("--topology", required=True, help=known_topologies())
     add_base(flags)
     flags.add_argument(
-        "--model-config", type=path, metavar="FILE", help="config.json of another BERT"
+        "--model-config",
+        type=path,
+        metavar="FILE",
+        help="config.json of a model whose sizes are not built in",
     )
     flags.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
     flags.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")

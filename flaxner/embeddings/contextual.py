@@ -46,7 +46,7 @@ def parse_layers(text: str, layers: int) -> tuple[int, ...]:
 
 
 class ContextualEncoder:
-    """A BERT that gives vectors to the words of sentences, and remembers those it has given.
+    """An encoder that gives vectors to the words of sentences, and remembers those it has given.
 
     Args of the constructor, attributes too:
       name: for tables.

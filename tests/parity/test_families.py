@@ -9,12 +9,12 @@ import pytest
 
 import flaxner
 from flaxner.models.layers.compute import Compute
-from flaxner.models.tensors import to_hf
-from flaxner.training.loss import Softmax
 from tests.compare import assert_close, scaled_close
-from tests.families import apply, each_family, each_network, each_variant, torch_inputs
+from tests.families import apply, each_family, each_network, each_variant
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+from tests.parity.sides import BASES, gradients, states_and_logits
 
 pytestmark = pytest.mark.real_program
 
@@ -22,44 +22,23 @@ pytestmark = pytest.mark.real_program
 @each_variant
 def test_every_layer_and_the_logits_equal_torch(family, changes):
     """As packed rows are computed, positions from 0, and called as users call a model."""
-    theirs, ours, params = family.pair(**{"initializer_range": 0.06, **changes})
-    inputs = family.inputs(ours, length=min(30, ours.config.positions))
-    with torch.no_grad():
-        there = theirs(**torch_inputs(inputs), output_hidden_states=True)
-    here = inputs["attention_mask"] == 1
-    network = ours.bind(params)
-    states = network.encode(**inputs, all_layers=True)
-    assert len(states) == len(there.hidden_states) == ours.config.num_hidden_layers + 1
-    for state, expected in zip(states, there.hidden_states, strict=True):
-        assert_close("logits", np.asarray(state)[here], expected.numpy()[here])
-    logits = there.logits.numpy()[here]
-    assert_close("logits", np.asarray(apply(ours, params, inputs))[here], logits)
-    assert_close("logits", np.asarray(network(**inputs))[here], logits)
+    changes = {"initializer_range": 0.06, **changes}
+    for name, ours, theirs in states_and_logits(family, changes):
+        assert_close("logits", ours, theirs, name)
+
+
+@pytest.mark.slow
+@each_family
+def test_a_model_of_base_size_equals_torch(family):
+    """At the sizes of a well-known checkpoint, on rows longer than its windows and buckets."""
+    sized = family.at(BASES[family.model_type])
+    for name, ours, theirs in states_and_logits(sized, {}, batch=2, length=300):
+        assert_close("logits", ours, theirs, name)
 
 
 @each_network
 def test_gradients_equal_torch(family):
-    theirs, ours, params = family.pair(initializer_range=0.1)
-    inputs = family.inputs(ours, seed=3)
-    # torch's tables learn nothing about the padding token, ours do: it has no business in a text
-    pad = theirs.config.pad_token_id
-    inputs["input_ids"][inputs["input_ids"] == pad] = pad + 1
-    labels = np.random.default_rng(4).integers(0, 5, inputs["input_ids"].shape)
-    labels[inputs["attention_mask"] == 0] = -100
-    labels[:, ::3] = -100
-
-    def loss(params):
-        total, count = Softmax().loss(apply(ours, params, inputs), jnp.asarray(labels))
-        return total / count
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
-    reference = theirs(**torch_inputs(inputs), labels=torch.tensor(labels)).loss
-    reference.backward()
-    np.testing.assert_allclose(value, reference.item(), rtol=1e-6)
-    ours_named = to_hf(gradient, ours.rules)
-    theirs_named = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
-    assert ours_named.keys() == theirs_named.keys()
-    scaled_close("gradients", ours_named, theirs_named)
+    scaled_close("gradients", *gradients(family))
 
 
 @each_network

@@ -1,0 +1,61 @@
+"""`python -m tests.parity.figures`: how far each family is from torch, as docs/encoders.md has it.
+
+It computes what tests/parity/test_families.py compares, and prints the largest differences.
+"""
+
+import numpy as np
+
+from tests.compare import TOLERANCES
+from tests.families import FAMILIES, Family
+from tests.parity.sides import BASES, gradients, states_and_logits
+
+HEAD = (
+    *("`model_type`", "small configs", "hidden states", "logits", "gradients, absolute"),
+    *("gradients, relative", "base size", "hidden states there", "logits there"),
+)
+DRAWN = {"initializer_range": 0.06}  # as the tests draw the small models
+
+
+def row(family: Family) -> list[str]:
+    """A family's line of the table."""
+    lead = FAMILIES[family.lead] if family.lead else family
+    small = [states_and_logits(family, {**DRAWN, **v}) for v in lead.variants.values()]
+    base = states_and_logits(family.at(BASES[family.model_type]), {}, batch=2, length=300)
+    absolute, relative = of_gradients(*gradients(family))
+    return [
+        f"`{family.model_type}`",
+        str(len(small)),
+        *largest([side for sides in small for side in sides]),
+        f"{absolute:.1e}",
+        f"{relative:.1e}",
+        BASES[family.model_type].split("/")[-1],
+        *largest(base),
+    ]
+
+
+def largest(sides: list[tuple[str, np.ndarray, np.ndarray]]) -> tuple[str, str]:
+    """The largest absolute difference of hidden states, and that of logits."""
+    apart = [(name, float(np.abs(mine - other).max())) for name, mine, other in sides]
+    kinds = ("hidden", "logits")
+    states, logits = (max(d for name, d in apart if name.startswith(kind)) for kind in kinds)
+    return f"{states:.1e}", f"{logits:.1e}"
+
+
+def of_gradients(ours: dict, theirs: dict) -> tuple[float, float]:
+    """The largest difference, and the largest by its array's largest element.
+
+    The latter over arrays that the absolute tolerance alone does not pass: where a gradient is 0
+    but for rounding (biases that softmax takes no notice of), a ratio says nothing.
+    """
+    absolute, relative = TOLERANCES["gradients"][0], 0.0
+    apart = {name: float(np.abs(ours[name] - theirs[name]).max()) for name in theirs}
+    for name, difference in apart.items():
+        if difference > absolute:
+            relative = max(relative, difference / float(np.abs(theirs[name]).max()))
+    return max(apart.values()), relative
+
+
+if __name__ == "__main__":
+    print(f"| {' | '.join(HEAD)} |\n| {' | '.join(['---'] * len(HEAD))} |", flush=True)
+    for each in FAMILIES.values():
+        print(f"| {' | '.join(row(each))} |", flush=True)
