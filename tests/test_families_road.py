@@ -71,27 +71,11 @@ def test_a_checkpoint_converts_and_equals_torch(trained, tmp_path):
     assert made.difference < 1e-4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", SCRATCH)
-def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
-    model, tmp_path, record_property
-):
-    """Typed as users type it, 5 passes for the quick start's 8; the usual snippet reads it."""
-    pytest.importorskip("torch")
+def snippet_finds_what_we_find(hub):
+    """The usual lines in torch, over a hundred sentences, in every way to join tokens."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
     from transformers import pipeline as torch_pipeline
 
-    flags = ["--preset", "quickstart", "--epochs", "5", "--model", model]
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
-    environment = {**os.environ, "XLA_FLAGS": ""}  # one device, as a laptop has
-    out = tmp_path / "run"
-    subprocess.run([*command, "--output-dir", str(out)], env=environment, check=True)
-    results = json.loads((out / "results.json").read_text())
-    reached = results["validation"]["overall_f1"]
-    record_property("validation_f1", reached)
-    assert reached >= 0.95
-
-    hub = out / "hub"
     theirs = torch_pipeline(
         "ner",
         model=AutoModelForTokenClassification.from_pretrained(hub),
@@ -105,3 +89,26 @@ def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
             mine, yours = (ner(texts, aggregation_strategy=strategy) for ner in (ours, theirs))
         assert largest_difference(mine, yours) < SCORES
         assert sum(map(len, mine)) > len(texts) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SCRATCH)
+def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
+    model, tmp_path, record_property
+):
+    """Typed as users type it, in fewer passes than the quick start's 8.
+
+    Of the 800 entries of a byte-level vocabulary 256 are bytes: shorter pieces, more passes.
+    """
+    pytest.importorskip("torch")
+    passes = "5" if ENCODERS[SCRATCH[model][0]].tokenizer == "byte_bpe" else "3"
+    flags = ["--preset", "quickstart", "--epochs", passes, "--model", model]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
+    environment = {**os.environ, "XLA_FLAGS": ""}  # one device, as a laptop has
+    out = tmp_path / "run"
+    subprocess.run([*command, "--output-dir", str(out)], env=environment, check=True)
+    results = json.loads((out / "results.json").read_text())
+    reached = results["validation"]["overall_f1"]
+    record_property("validation_f1", reached)
+    assert reached >= 0.95
+    snippet_finds_what_we_find(out / "hub")

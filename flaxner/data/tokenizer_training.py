@@ -5,6 +5,8 @@ Equal texts give equal vocabularies on any machine.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,7 +56,6 @@ def _bert_backend(model: Any, lowercase: bool) -> Any:
     return backend
 
 
-STEP = 1e-4  # between the scores that the Unigram trainer gives to rare letters
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
@@ -122,30 +123,25 @@ def train_deberta_unigram(texts: Iterable[str], vocab_size: int) -> Any:
 def _unigram(
     texts: Iterable[str], vocab_size: int, special: tuple[str, ...], splitter: Any
 ) -> list[tuple[str, float]]:
-    """Pieces and their log-probabilities, special tokens first, of which the fourth is unknown."""
-    import json
+    """Pieces and their log-probabilities, special tokens first, of which the fourth is unknown.
 
+    The pieces are those that byte pair encoding merges letters to. The Unigram trainer of
+    `tokenizers` draws its candidates from each distinct word once: the most frequent words,
+    which are part of no others ("▁and"), would be spelt in letters, and names be pieces.
+    """
     from tokenizers import Tokenizer, models
-    from tokenizers.trainers import UnigramTrainer
+    from tokenizers.trainers import BpeTrainer
 
-    learner = Tokenizer(models.Unigram())
+    texts = list(texts)
+    learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = splitter
-    trainer = UnigramTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(special),
-        unk_token=special[3],
-        show_progress=False,
-    )
+    trainer = BpeTrainer(vocab_size=vocab_size - len(special), show_progress=False)
     learner.train_from_iterator(texts, trainer)
-    learnt = json.loads(learner.to_str())["model"]["vocab"]
-    # Threads add probabilities in any order, which shows in the last digits and among equals.
-    pieces = {piece: round(score, 6) for piece, score in learnt if piece not in special}
-    # Letters that no piece was kept for come last, a fixed step apart, in a hash table's order.
-    letters = sorted((p for p in pieces if len(p) == 1), key=lambda p: -pieces[p])
-    first = len(letters) - 1
-    while first > 0 and abs(pieces[letters[first - 1]] - pieces[letters[first]] - STEP) < 2e-6:
-        first -= 1
-    rare, scores = sorted(letters[first:]), [pieces[letter] for letter in letters[first:]]
-    pieces |= dict(zip(rare, scores, strict=True))
-    ordered = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))
+    counts = Counter(dict.fromkeys(learner.get_vocab(), 0))
+    for encoding in learner.encode_batch(texts):
+        counts.update(encoding.tokens)
+    total = counts.total()
+    # A piece that only became part of longer ones counts as if seen once.
+    scores = {piece: round(math.log(max(n, 1) / total), 6) for piece, n in counts.items()}
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return [*((token, 0.0) for token in special), *ordered]

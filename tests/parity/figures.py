@@ -18,8 +18,8 @@ DRAWN = {"initializer_range": 0.06}  # as the tests draw the small models
 
 def row(family: Family) -> list[str]:
     """A family's line of the table."""
-    lead = FAMILIES[family.lead] if family.lead else family
-    small = [states_and_logits(family, {**DRAWN, **v}) for v in lead.variants.values()]
+    variants = [{}] if family.lead else list(family.variants.values())  # by another's network
+    small = [states_and_logits(family, {**DRAWN, **changes}) for changes in variants]
     base = states_and_logits(family.at(BASES[family.model_type]), {}, batch=2, length=300)
     absolute, relative = of_gradients(*gradients(family))
     return [
