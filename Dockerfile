@@ -10,7 +10,7 @@ COPY flaxner ./flaxner
 RUN pip install -c constraints.txt ".[$EXTRAS]" && \
     useradd --create-home --uid 10001 flaxner
 
-USER flaxner
+USER 10001
 EXPOSE 8000
 # Shapes are compiled at start; a volume at this path keeps the programs for the next start.
 VOLUME /home/flaxner/.cache/flaxner

@@ -138,6 +138,8 @@ def test_axes_have_round_numbers():
         "1.0",
     ]
     assert [text for _, text in Axis(0, 1251, 0, 100).ticks()] == ["0", "500", "1,000"]
+    assert [text for _, text in Axis(0, 3.3e6, 0, 100).ticks()] == ["0M", "1M", "2M", "3M"]
+    assert [text for _, text in Axis(0, 7.2e5, 0, 100).ticks()][:3] == ["0.0M", "0.2M", "0.4M"]
     assert [text for _, text in Axis(0, 5e-5, 0, 1).ticks()][:2] == ["0", "1.0e-05"]
     assert Axis(3, 3, 0, 100).at(3) == 50, "one value is no fault"
     (_, points), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]

@@ -46,6 +46,23 @@ def test_an_evaluation_slows_no_step(log):
     assert speeds(read_speed(log)) == {"tokens/s": [(2, 100), (3, 100), (4, 100)]}
 
 
+def test_a_step_is_as_long_as_it_was_however_late_it_is_told(tmp_path):
+    """As on a CPU: the loop tells of a step when the next one is done."""
+    clock = Clock()
+    log = SpeedLog(tmp_path / "speed.jsonl", 0, clock, every=2)
+    log.begin(0)
+    clock.now = 3
+    log.done(1, 100, 1)
+    log.done(2, 100, 2)
+    log.done(3, 100, 3)
+    with log.paused(3):
+        clock.now = 9
+    log.close()
+    assert rows(tmp_path / "speed.jsonl") == [(0, 0, 0), (2, 2, 200), (3, 3, 100), (3, 9, 0)]
+    curve = speeds(read_speed(tmp_path / "speed.jsonl"))
+    assert curve == {"tokens/s": [(2, 100), (3, 100)]}
+
+
 @pytest.mark.parametrize(("first", "kept"), [(0, 0), (2, 2), (3, 4), (9, 5)])
 def test_a_session_goes_on_after_the_lines_of_the_steps_before(log, first, kept):
     before = rows(log)

@@ -29,29 +29,31 @@ class SpeedLog:
         self, path: Path | None, first: int, clock: Callable[[], float], every: int
     ) -> None:
         self._log = MetricsLog(path, keep_lines=_lines_until(path, first))
-        self._clock, self._every, self._tokens = clock, every, 0
+        self._clock, self._every = clock, every
+        self._tokens, self._last = 0, 0.0
 
     def begin(self, step: int) -> None:
         """Training goes on after this step."""
         self._tokens = 0
-        self._write(step)
+        self._write(step, self._clock())
 
-    def done(self, step: int, tokens: int) -> None:
-        """This step is done; it had so many real tokens."""
+    def done(self, step: int, tokens: int, seconds: float | None = None) -> None:
+        """This step was done at so many seconds, or is now; it had so many real tokens."""
         self._tokens += tokens
+        self._last = self._clock() if seconds is None else seconds
         if step % self._every == 0:
-            self._write(step)
+            self._write(step, self._last)
 
     @contextlib.contextmanager
     def paused(self, step: int) -> Iterator[None]:
         """What is done in this context, after this step, is no training."""
         if self._tokens:
-            self._write(step)
+            self._write(step, self._last)
         yield
         self.begin(step)
 
-    def _write(self, step: int) -> None:
-        self._log.write(step=step, seconds=round(self._clock(), 4), tokens=self._tokens)
+    def _write(self, step: int, seconds: float) -> None:
+        self._log.write(step=step, seconds=round(seconds, 4), tokens=self._tokens)
         self._tokens = 0
 
     def close(self) -> None:

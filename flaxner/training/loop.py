@@ -145,13 +145,15 @@ class Loop:
             if self.ended_early:
                 return
             self._speed.begin(first)
-            late: tuple[int, int, Any] | None = None
+            late: tuple[int, int, Any, float | None] | None = None
             for placed in ready:
                 step, metrics = placed.step + 1, (yield placed)
+                loss: Any = metrics["loss"]  # a CPU has it by now; of others it is read below
+                ended = self._seconds() if loss.is_ready() else None
                 stop = self._vote()
                 if late is not None:  # the device is busy with this step while we read the last
                     self._record(log, bar, *late)
-                late = (step, placed.tokens, metrics)
+                late = (step, placed.tokens, metrics, ended)
                 evaluate = evaluates(step)
                 if evaluate or stop or step % save_every == 0:
                     self._record(log, bar, *late)
@@ -214,14 +216,22 @@ class Loop:
         name = self.interruption.requested or "another process was asked to stop"
         raise RunStopped(f"{name}: stopped{go_on(self.run)}")
 
-    def _record(self, log: MetricsLog, bar: Bar, step: int, tokens: int, metrics: Any) -> None:
+    def _record(
+        self,
+        log: MetricsLog,
+        bar: Bar,
+        step: int,
+        tokens: int,
+        metrics: Any,
+        ended: float | None,
+    ) -> None:
         values = {name: np.asarray(value).item() for name, value in metrics.items()}
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 title = name.replace("grad_norm", "gradient norm")
                 raise NotFinite(f"the {title} is {values[name]} at step {step}")
         bar.update(step, tokens, values["loss"])
-        self._speed.done(step, tokens)
+        self._speed.done(step, tokens, ended)
         if self.config.label_tokens == "all":
             values["labelled_tokens"] = values.pop("words")
         if step % self.config.log_every == 0 or step == self.batches.num_steps:
