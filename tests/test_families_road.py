@@ -18,7 +18,7 @@ from flaxner.publishing.conversion import convert
 from flaxner.training.run import train
 from tests.conftest import ROOT
 from tests.conll import QUICK, sentences, write_conll
-from tests.pipelines import SCORES, STRATEGIES, largest_difference
+from tests.pipelines import SCORES, STRATEGIES, largest_difference, remembering
 
 TEXTS = ["John Smith lives in Oslo, near Tarvik.", "Ann (Paris) met Dr. Brenner at 9 p.m."]
 
@@ -81,7 +81,7 @@ def snippet_finds_what_we_find(hub):
         model=AutoModelForTokenClassification.from_pretrained(hub),
         tokenizer=AutoTokenizer.from_pretrained(hub),
     )
-    ours = pipeline("ner", model=str(hub))
+    ours, theirs = pipeline("ner", model=str(hub)), remembering(theirs)
     texts = [" ".join(words) for words, _ in embedded.generate("test")][:100]
     for strategy in STRATEGIES:
         with warnings.catch_warnings():
