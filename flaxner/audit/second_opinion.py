@@ -26,7 +26,7 @@ LEARNT_FROM = 100_000  # words that a fold learns from at most
 PART = 20_000  # words whose features are in memory at once, at least
 SMALLEST = 1e-6  # probability
 RAREST = 1e-3  # share of a label in the corpus
-PENALTY = 0.1  # scikit-learn's C; it and the views are those that foretell annotations best
+PENALTY = 0.1  # scikit-learn's C; how it and the views were chosen stands in docs/audit.md
 NAME = "the model with the corpus"
 
 
