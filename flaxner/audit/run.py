@@ -68,8 +68,8 @@ def _told(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int)
     counts = Counter(finding.kind for finding in likely)
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     lines = [
-        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} annotations "
-        f"are likelier wrong than right" + (f" ({kinds})" if kinds else "")
+        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} other readings "
+        f"score 0.5 or more" + (f" ({kinds})" if kinds else "")
     ]
     if len(findings) > limit:
         lines.append(
