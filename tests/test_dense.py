@@ -104,3 +104,16 @@ def test_both_precisions_count_the_same_products():
 
     # The gradient of a sum needs no forward product: XLA drops it, the count keeps it.
     assert flops(jnp.float32) == flops(BF16) == 3 * 2 * 12 * 8 * 4
+
+
+def test_on_a_cpu_no_operand_of_a_kernels_gradient_is_copied():
+    """Positions are one axis there: a sum over several axes would turn an operand first."""
+    x_BLD, g_BLF = jnp.ones((3, 24, 16)), jnp.ones((3, 24, 8))
+
+    def gradient(kernel_DF):
+        y_BLF = product(x_BLD, kernel_DF, jnp.float32, jnp.float32)
+        return jnp.sum(y_BLF * g_BLF)
+
+    text = jax.jit(jax.grad(gradient)).lower(jnp.ones((16, 8))).as_text()
+    (line,) = [line for line in text.splitlines() if "dot_general" in line]
+    assert "contracting_dims = [0] x [0]" in line

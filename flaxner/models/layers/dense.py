@@ -16,6 +16,7 @@ Shapes: D features in, F features out, M, K, N sides of a matrix, "..." leading 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,8 +62,24 @@ def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> 
     """
     if jnp.dtype(dtype) == jnp.float32:
         precision = jax.lax.DotAlgorithmPreset.TF32_TF32_F32 if tf32 else jax.lax.Precision.HIGHEST
-        return jnp.matmul(a.astype(dtype), b, precision=precision).astype(out)
+        multiply = functools.partial(jnp.matmul, precision=precision)
+        return _by_lines(multiply, a.astype(dtype), b).astype(out)
     return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
+
+
+def _by_lines(multiply: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """A product, on CPUs of one long matrix where b is one.
+
+    The gradient of b is a sum over all leading dimensions of a: where they are several, XLA's CPU
+    backend turns and copies an operand first. The TPU compiler chooses layouts by them.
+    """
+    if b.ndim > 2 or a.ndim == 2:
+        return multiply(a, b)
+
+    def flat(a: Array, b: Array) -> Array:
+        return multiply(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+
+    return jax.lax.platform_dependent(a, b, cpu=flat, default=multiply)
 
 
 def _wide(
