@@ -4,11 +4,12 @@ import itertools
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
-from flaxner.benchmark import first_answer
+from flaxner.benchmark import first_answer, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups
 from flaxner.benchmark.train import main
 from flaxner.config.train import TrainConfig
@@ -32,6 +33,18 @@ def test_training_steps_in_turns(capsys):
     assert min(theirs["ratios"]) > 0
     assert 0 < ours["fill"] <= 1
     assert 0 < theirs["fill"] <= 1
+
+
+@pytest.mark.parametrize("seconds", [1.0, 0.1, -3.0])
+def test_turns_end_in_time(seconds, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def contender(step):
+        return types.SimpleNamespace(warm=lambda: clock.__setitem__(0, clock[0] + step))
+
+    steps, turns = train.fitting([contender(0.005), contender(0.015)], 10, 3, seconds)
+    assert (turns, steps) == {1.0: (3, 10), 0.1: (2, 1), -3.0: (1, 1)}[seconds]
 
 
 def test_an_unknown_peer_is_refused():

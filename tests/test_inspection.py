@@ -90,7 +90,7 @@ def test_the_plan_is_that_of_the_run(tmp_path):
     whole, lengths = inspection.token_lengths(train, tokenizer)
     plan = inspection.make_plan(config, train, whole, tokenizer)
     segments = align(train.sentences, tokenizer, LabelScheme.from_types(train.types), 8)
-    batches = TrainBatches(segments, 6, 8, 1.5, 0, multiple=jax.device_count())
+    batches = TrainBatches(segments, 6, 8, 1.5, 0, multiple=jax.device_count(), level=True)
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
     assert (plan.steps, plan.steps_per_epoch, plan.tokens) == (11, 7, tokens)
     assert (plan.fill, plan.windowed) == (batches.fill(), segments.windowed)

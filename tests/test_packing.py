@@ -82,19 +82,19 @@ def test_chosen_row_counts_are_the_best(needed, times):
     assert len(chosen) <= (3 if worth_it else 2)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _loss_and_gradient(model, params, input_ids, segment_ids, position_ids, labels):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _loss_and_gradient(model, blocks, params, input_ids, segment_ids, position_ids, labels):
     def loss(params):
-        logits = model.apply(params, input_ids, segment_ids, position_ids)
+        logits = model.apply(params, input_ids, segment_ids, position_ids, blocks=blocks)
         total, count = Softmax().loss(logits, labels)
         return total / jnp.maximum(count, 1), logits
 
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
-def loss_and_gradient(model, params, rows):
+def loss_and_gradient(model, params, rows, blocks=None):
     inputs = (rows.input_ids, rows.segment_ids, rows.position_ids, rows.labels)
-    (value, logits), gradient = _loss_and_gradient(model, params, *inputs)
+    (value, logits), gradient = _loss_and_gradient(model, blocks, params, *inputs)
     return value, np.asarray(logits), {k: np.asarray(v) for k, v in gradient.items()}
 
 
@@ -163,7 +163,7 @@ def test_no_gradient_between_segments(family):
 
     def logit_sum(x_BLD, number):
         for layer in network.layers:
-            x_BLD = layer(x_BLD, context, None)
+            x_BLD = layer(x_BLD, (context,), None)
         logits_BLC = network.head(network.finish(x_BLD), None)
         return jnp.sum(logits_BLC[0, rows.segment_ids[0] == number, 0])
 

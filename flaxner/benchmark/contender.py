@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -36,5 +37,5 @@ class Contender(Protocol):
     def warm(self) -> None:
         """A step of the largest size: contenders share malloc, each moves the other's memory."""
 
-    def run(self, turn: int, turns: int, steps: int) -> Slice:
-        """Train `steps` steps: the share `turn` of `turns` of an epoch."""
+    def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
+        """Train `steps` steps: the share `turn` of `turns` of an epoch; `done` hears of each."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -51,7 +52,7 @@ class Ours:
         jax.block_until_ready((self.state, metrics))
         return time.perf_counter() - begin
 
-    def run(self, turn: int, turns: int, steps: int) -> Slice:
+    def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
         """Steps turn * steps to (turn + 1) * steps of the run."""
         first = turn * steps
         tokens = slots = 0
@@ -66,6 +67,7 @@ class Ours:
                 if late is not None:
                     loss = float(late["loss"])
                 late = metrics
+                done()
             assert late is not None
             loss = float(late["loss"])
             jax.block_until_ready(self.state)
@@ -98,12 +100,15 @@ class Torch:
         """A step on the batch with the longest sentence."""
         self.loop.step(self.longest)
 
-    def run(self, turn: int, turns: int, steps: int) -> Slice:
+    def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
         """Every stride-th batch of the epoch, so that each turn sees all lengths."""
         stride = max(len(self.order) // steps, 1)
         chosen = [self.order[(turn % stride + i * stride) % len(self.order)] for i in range(steps)]
         begin = time.perf_counter()
-        taken = [self.loop.step(members) for members in chosen]
+        taken = []
+        for members in chosen:
+            taken.append(self.loop.step(members))
+            done()
         seconds = time.perf_counter() - begin
         tokens = sum(int(self.segments.lengths[members].sum()) for members in chosen)
         sentences, squares = _seen(self.segments, chosen)

@@ -7,8 +7,14 @@ import json
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
+from flaxner.benchmark.contender import Contender, Slice
 from flaxner.config.command_line import add_settings, path
 from flaxner.config.train import TrainConfig
 
@@ -24,13 +30,20 @@ SETTINGS = (
     "seed",
     "compilation_cache",
 )
+MOST_STEPS = 10  # a turn, where --steps is not given
+ENOUGH_SECONDS = 150.0  # for all turns then, what compiles and is read included
 DEFAULT_PEERS = ("torch", "torch-grouped", "torch-grouped-fused", "torch-padded")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `benchmark.py train`."""
     parser.add_argument("--file", type=path, help="training corpus (default: the embedded one)")
-    parser.add_argument("--steps", type=int, default=10, help="steps a turn; 0: an epoch")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help=f"steps a turn; 0: an epoch (default: up to {MOST_STEPS}, so that all ends within "
+        "three minutes)",
+    )
     parser.add_argument("--turns", type=int, default=3, help="turns of every contender")
     parser.add_argument(
         "--against",
@@ -57,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     for peer in [*arguments.against, *([arguments.only] if arguments.only else [])]:
         if peer not in PEERS and peer != "flaxner":
             raise ValueError(f"there is no peer {peer!r}; known: {', '.join(PEERS)}")
-    if arguments.steps < 0 or arguments.turns < 1:
+    if (arguments.steps or 0) < 0 or arguments.turns < 1:
         raise ValueError("--steps must be at least 0 and --turns at least 1")
     given = {name: vars(arguments)[name] for name in SETTINGS if name in vars(arguments)}
     source = {"train_file": arguments.file} if arguments.file else {"dataset": "flaxner:embedded"}
@@ -86,7 +99,9 @@ def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
     return Torch(name, prepared, turns, steps)
 
 
-def _steps(prepared: Any, steps: int) -> int:
+def _steps(prepared: Any, steps: int | None) -> int:
+    """Steps a turn, at most."""
+    steps = MOST_STEPS if steps is None else steps
     sentences = prepared.segments["train"].num_sentences
     per_epoch = -(-sentences // prepared.config.batch_size)
     return min(steps, per_epoch) if steps else per_epoch
@@ -95,6 +110,7 @@ def _steps(prepared: Any, steps: int) -> int:
 def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
     from flaxner.benchmark.machine import device_name
 
+    begin = time.monotonic()
     prepared = _prepared(config)
     steps, turns = _steps(prepared, arguments.steps), arguments.turns
     names = ["flaxner", *(name for name in arguments.against if name != "flaxner")]
@@ -109,17 +125,48 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
         matmul_gflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
     )
     contenders = [_contender(name, prepared, turns, steps) for name in names]
-    slices: dict[str, list[Any]] = {name: [] for name in names}
-    for turn in range(turns):
-        for contender in contenders:
-            contender.warm()
-            slices[contender.name].append(contender.run(turn, turns, steps))
+    if arguments.steps is None:
+        steps, turns = fitting(contenders, steps, turns, begin + ENOUGH_SECONDS - time.monotonic())
+    slices = _in_turns(contenders, steps, turns)
     for contender in contenders:
         _report(contender, slices, prepared.model.config, max(rates.values()), steps)
     if arguments.memory:
         for name in names:
             _measure_memory(name, sys.argv[1:])
     return 0
+
+
+def fitting(
+    contenders: Sequence[Contender], steps: int, turns: int, seconds: float
+) -> tuple[int, int]:
+    """Steps a turn and turns that end within so many seconds; one of each at least."""
+    begin = time.monotonic()
+    for contender in contenders:
+        contender.warm()
+    each = time.monotonic() - begin  # a step of every contender, of the largest size
+    affordable = int(max(seconds, 0.0) / max(each, 1e-9)) - 1
+    turns = max(min(turns, affordable // 2), 1)  # each begins with a step that does not count
+    return max(min(steps, affordable // turns - 1), 1), turns
+
+
+def _in_turns(contenders: Sequence[Contender], steps: int, turns: int) -> dict[str, list[Slice]]:
+    """What every contender's turns took; a bar on a terminal."""
+    slices: dict[str, list[Slice]] = {contender.name: [] for contender in contenders}
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=turns * steps * len(contenders))
+        for turn in range(turns):
+            for contender in contenders:
+                bar.update(task, description=f"{contender.name}, turn {turn + 1} of {turns}")
+                contender.warm()
+                made = contender.run(turn, turns, steps, lambda: bar.advance(task))
+                slices[contender.name].append(made)
+    return slices
 
 
 def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
@@ -178,7 +225,7 @@ def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
     steps = _steps(prepared, arguments.steps)
     before = peak_memory()
     contender = _contender(arguments.only, prepared, 1, steps)
-    contender.run(0, 1, steps)
+    contender.run(0, 1, steps, lambda: None)
     _print(
         figure="memory",
         contender=arguments.only,

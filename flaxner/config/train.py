@@ -16,6 +16,7 @@ from flaxner.config.recipes import RecipeSettings
 from flaxner.config.toml import as_toml
 
 SPLITS = ("train", "validation", "test")
+AUTO, LEVEL, SHUFFLED = "auto", "level", "shuffled"  # which sentences share a step
 SHORTEST_OF_DOCUMENTS = 128  # tokens of a window with document context
 
 
@@ -92,6 +93,12 @@ class TrainConfig(RecipeSettings, DataSettings):
     # how
     epochs: float = _setting(3.0, "passes over the training corpus", low=0, open=True)
     batch_size: int = _setting(32, "sentences per optimizer step, over all devices", low=1)
+    batches: str = _setting(
+        AUTO,
+        "which sentences share a step; level: of all lengths, so that every step has as many "
+        "tokens; shuffled: any; auto: level, and in a run that is continued what it began with",
+        choices=(AUTO, LEVEL, SHUFFLED),
+    )
     learning_rate: float = _setting(5e-5, "peak of the learning rate", low=0)
     warmup_ratio: float = _setting(0.1, "share of the steps with a rising rate", low=0, high=1)
     weight_decay: float = _setting(0.01, "AdamW's, not on biases and layer norms", low=0)

@@ -6,20 +6,24 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from flaxner.data.layout import Layout, best_layout, sentence_tokens
+from flaxner.data.levelling import levelled_order
 from flaxner.data.packing import Row, Rows, choose_row_counts, fill_rows, plan_rows
 from flaxner.data.segments import Segments
 from flaxner.devices.processes import WHOLE, Part
+
+EPOCHS_KEPT = 2  # the feeding thread's epoch, and the one before
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainBatches:
     """The training batches of a run, addressed by step.
 
-    Every epoch is a permutation of the sentences by (seed, epoch); `batch_size` consecutive
+    Every epoch is an order of the sentences by (seed, epoch); `batch_size` consecutive
     sentences, with all their windows, make a step, and are packed together. The last batch of
     an epoch is filled with empty rows. Row counts come from a list of at most three, so the step
     is compiled at most three times.
@@ -31,6 +35,8 @@ class TrainBatches:
       epochs: passes over the corpus, may be fractional.
       seed: of the order.
       multiple: row counts are rounded up to a multiple of this (devices x parts of a batch).
+      level: the order is drawn so that all batches fill as many rows, where that needs no more
+        rows than a free one; else it is a permutation.
     """
 
     segments: Segments
@@ -39,6 +45,7 @@ class TrainBatches:
     epochs: float
     seed: int
     multiple: int = 1
+    level: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -69,8 +76,11 @@ class TrainBatches:
         if total is None:
             total = self.rounded(next(n for n in self.row_counts if n >= len(rows)))
         own = total // part.count
-        mine = rows[part.index * own : (part.index + 1) * own]
-        return fill_rows(self.segments, mine, self.row_length, own)
+        first = part.index * own
+        blocks = self.layout.blocks
+        if blocks is not None:  # the first rows of all are whole
+            blocks = blocks._replace(whole=max(blocks.whole - first, 0))
+        return fill_rows(self.segments, rows[first : first + own], self.row_length, own, blocks)
 
     def tokens_at(self, step: int) -> int:
         """Real tokens of step `step`, over all parts."""
@@ -84,6 +94,13 @@ class TrainBatches:
         slots = sum(rows[s] for s in steps)
         return sum(self.tokens_at(s) for s in steps) / max(slots * self.row_length, 1)
 
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """How sentences come to batches and batches to rows; the same for every seed."""
+        if not self.level:
+            return Layout()
+        return best_layout(self.segments, self.batch_size, self.row_length)
+
     @property
     def shapes(self) -> tuple[int, ...]:
         """The row counts that steps come in, ascending."""
@@ -92,7 +109,7 @@ class TrainBatches:
     @functools.cached_property
     def row_counts(self) -> tuple[int, ...]:
         """The chosen row counts before rounding; the same on any number of devices."""
-        return choose_row_counts(self.needed)
+        return choose_row_counts(self.needed, self.layout.counts)
 
     @functools.cached_property
     def needed(self) -> np.ndarray:
@@ -116,7 +133,7 @@ class TrainBatches:
         for array in (segments.input_ids, segments.labels, segments.starts, segments.sentences):
             digest.update(np.ascontiguousarray(array).tobytes())
         plan = (self.batch_size, self.row_length, self.num_steps, self.seed, self.row_counts)
-        digest.update(repr(plan).encode())
+        digest.update(repr((*plan, self.layout) if self.level else plan).encode())
         return digest.hexdigest()
 
     def rounded(self, rows: int) -> int:
@@ -131,23 +148,27 @@ class TrainBatches:
     def members(self, step: int) -> np.ndarray:
         """The segments of step `step`, all windows of its sentences."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        order = _permutation(self.seed, epoch, self.segments.num_sentences)
+        order = self._order(epoch)
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         first, end = self._windows_of[chosen], self._windows_of[chosen + 1]
         return np.concatenate([np.arange(a, b) for a, b in zip(first, end, strict=True)])
 
+    @functools.cached_property
+    def _order(self) -> Callable[[int], np.ndarray]:
+        return functools.lru_cache(EPOCHS_KEPT)(self._drawn)
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """The order of the sentences in an epoch."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        if self.layout.level:
+            return levelled_order(sentence_tokens(self.segments), self.batch_size, rng)
+        return rng.permutation(self.segments.num_sentences)
+
     def _rows(self, step: int) -> list[Row]:
         members = self.members(step)
-        rows = plan_rows(self.segments.lengths[members], self.row_length)
+        lengths = self.segments.lengths[members]
+        rows = plan_rows(lengths, self.row_length, self.layout.blocks)
         return [members[row].tolist() for row in rows]
-
-
-@functools.lru_cache(maxsize=2)  # the feeding thread's epoch, and the one before
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of the sentences in an epoch."""
-    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
-    order.flags.writeable = False
-    return order
 
 
 def evaluation_batches(

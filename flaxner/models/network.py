@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from flaxner.data.packing import Blocks
 from flaxner.models import crf
 from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.compute import Compute
@@ -127,8 +128,9 @@ class Model:
         token_type_ids_BL: jax.Array | None = None,
         *,
         dropout_key: jax.Array | None = None,
+        blocks: Blocks | None = None,
     ) -> jax.Array:
-        """logits_BLC of packed rows; positions count from 0 within a segment."""
+        """logits_BLC of packed rows, divided perhaps; positions count from 0 within a segment."""
         network = self.bind(params)
         return network(
             input_ids_BL,
@@ -136,6 +138,7 @@ class Model:
             position_ids=network.packed_positions(input_ids_BL, position_ids_BL),
             token_type_ids=token_type_ids_BL,
             dropout_key=dropout_key,
+            blocks=blocks,
         )
 
     def hidden_states(

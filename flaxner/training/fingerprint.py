@@ -10,11 +10,36 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.config.train import NOT_FINGERPRINTED, TrainConfig
+from flaxner.config.files import load_settings
+from flaxner.config.train import AUTO, NOT_FINGERPRINTED, SHUFFLED, TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.devices import processes
+from flaxner.runs.folder import RunFolder
 from flaxner.training.preparation import Prepared
 
 SOURCES = "sources"  # split -> name: for messages, not compared
+# What versions did that had not the setting yet, where it is not what its default does.
+BEFORE = {"batches": SHUFFLED}
+
+
+def as_begun(config: TrainConfig, run: RunFolder) -> TrainConfig:
+    """The settings with what a run that is continued has from its beginning, where they leave it
+    open: which sentences share a step must not change in the middle.
+    """
+    if not config.resume or config.batches != AUTO:
+        return config
+    begun = processes.on_main(lambda: _begun(run.config))
+    if begun is None:
+        return config
+    return config.replace(batches={**BEFORE, **begun}["batches"])
+
+
+def _begun(path: Path) -> dict[str, Any] | None:
+    """The settings in a run's folder; None: there are none that can be read."""
+    try:
+        return load_settings(path)
+    except ValueError:  # the fingerprint tells what differs
+        return None
 
 
 def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
@@ -53,11 +78,11 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
     Raises:
       ValueError: they differ; every difference is named.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    lacking = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | BEFORE
     differences = []
     for name in [*ours, *(name for name in theirs if name not in ours)]:
-        # A setting that a version of this package lacks has its default there.
-        now, there = (side.get(name, defaults.get(name)) for side in (ours, theirs))
+        # What a version of this package lacks has its default there, or what was done before.
+        now, there = (side.get(name, lacking.get(name)) for side in (ours, theirs))
         if now == there or name in (SOURCES, "training batches"):
             continue
         if name.endswith(" corpus"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from flaxner.config.train import TrainConfig
+from flaxner.config.train import AUTO, LEVEL, TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
 from flaxner.data.documents import in_documents, unmarked_notes
@@ -168,7 +168,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if config.precision == "auto":
         on_cpu = jax.default_backend() == "cpu"
         config = config.replace(precision="float32" if on_cpu else "bfloat16")
-    return config.replace(row_length=config.packed_length)
+    batches = LEVEL if config.batches == AUTO else config.batches
+    return config.replace(row_length=config.packed_length, batches=batches)
 
 
 def load_corpora(config: TrainConfig) -> dict[str, Corpus]:

@@ -12,12 +12,12 @@ import optax
 from jax.sharding import Mesh
 
 from flaxner.config.recipes import CRF
-from flaxner.config.train import TrainConfig
+from flaxner.config.train import SHUFFLED, TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.chains import sentence_borders
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import DocumentSegments
-from flaxner.data.packing import Rows
+from flaxner.data.packing import Blocks, Rows, check_blocks
 from flaxner.data.segments import Segments
 from flaxner.data.tag_rules import rules
 from flaxner.devices.mesh import batch_sharding, make_mesh, tree_shardings
@@ -45,6 +45,7 @@ class Program:
       decoder: the loss.
       averaging: the mean of the weights that is published.
       used: the rows of the word table that the corpus reads; None: all are trained alike.
+      blocks: how the rows of its batches are divided, where attention knows of it.
     """
 
     model: Network
@@ -54,6 +55,7 @@ class Program:
     decoder: Decoder
     averaging: Averaging
     used: UsedRows | None = None
+    blocks: Blocks | None = None
 
     def of_run(self, config: TrainConfig, num_steps: int) -> Program:
         """The program of another seed, other rates or another length, which shares what is
@@ -65,6 +67,8 @@ class Program:
         """What the training step takes, of packed rows."""
         if self.used is not None:
             self.used.check(rows.input_ids)
+        if self.blocks is not None:
+            check_blocks(rows, self.blocks)
         return {name: getattr(rows, name) for name in INPUTS} | self.decoder.arrays(rows)
 
     def init(self, params: Params) -> TrainState:
@@ -100,6 +104,7 @@ def make_program(
     decoder: Decoder | None = None,
     devices: Sequence[jax.Device] | None = None,
     corpus: Segments | None = None,
+    blocks: Blocks | None = None,
 ) -> Program:
     """The program that the settings name.
 
@@ -130,8 +135,9 @@ def make_program(
         averaging=averaging,
         used=used,
         weight_decay=config.weight_decay,
+        blocks=blocks,
     )
-    return Program(model, mesh, optimizer, steps, decoder, averaging, used)
+    return Program(model, mesh, optimizer, steps, decoder, averaging, used, blocks)
 
 
 def _used_rows(model: Network, corpus: Segments) -> UsedRows | None:
@@ -163,7 +169,7 @@ def train_batches(config: TrainConfig, segments: Segments, devices: int) -> Trai
             window=config.max_length,
             share=config.context_share,
         )
-    return TrainBatches(segments, *shape, multiple)
+    return TrainBatches(segments, *shape, multiple, level=config.batches != SHUFFLED)
 
 
 def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
@@ -183,8 +189,22 @@ def program_over(prepared: Prepared, batches: TrainBatches, decoder: Decoder) ->
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
     """
-    config, corpus = prepared.config, batches.segments
-    return make_program(config, prepared.model, batches.num_steps, decoder=decoder, corpus=corpus)
+    config = prepared.config
+    return make_program(
+        config,
+        prepared.model,
+        batches.num_steps,
+        decoder=decoder,
+        corpus=batches.segments,
+        blocks=_blocks(config, batches),
+    )
+
+
+def _blocks(config: TrainConfig, batches: TrainBatches) -> Blocks | None:
+    """How rows are divided, on one CPU: elsewhere rows would move between devices, or nobody knows
+    yet whether it pays."""
+    alone = jax.default_backend() == "cpu" and jax.device_count() == 1 and config.accumulate == 1
+    return batches.layout.blocks if alone else None
 
 
 def batches_of(prepared: Prepared) -> TrainBatches:

@@ -7,13 +7,14 @@ from pathlib import Path
 from rich.console import Console
 
 from flaxner import terminal
-from flaxner.config.train import TrainConfig
+from flaxner.config.train import SHUFFLED, TrainConfig
 from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.devices.environment import check_devices
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
+from flaxner.training.fingerprint import as_begun
 from flaxner.training.members import refuse_others
 from flaxner.training.seeds import train_seeds
 from flaxner.training.session import train_one
@@ -53,6 +54,9 @@ def train(
     processes.start(config.coordinator, config.num_processes, config.process_id)
     check_devices()
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
+    given, config = config, as_begun(config, RunFolder(config.output_dir))
+    if config.batches == SHUFFLED != given.batches:
+        console.print("the run goes on as it was begun: --batches shuffled", highlight=False)
     if config.cross_validation and not config.fold:
         hub, results = cross_validate(
             config,

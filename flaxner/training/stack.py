@@ -178,7 +178,7 @@ class StackedPlan:
 
     def __init__(self, batches: Sequence[TrainBatches]) -> None:
         self._needed = np.max([each.needed for each in batches], axis=0)
-        counts = choose_row_counts(self._needed)
+        counts = choose_row_counts(self._needed, batches[0].layout.counts)
         self._rows = [next(n for n in counts if n >= need) for need in self._needed.tolist()]
         self.shapes = tuple(sorted({batches[0].rounded(n) for n in counts}))
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from flaxner.data.packing import Blocks
 from flaxner.data.segments import IGNORED_LABEL
 from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
@@ -139,6 +140,7 @@ def make_steps(
     averaging: Averaging = NO_AVERAGE,
     used: UsedRows | None = None,
     weight_decay: float = 0.0,
+    blocks: Blocks | None = None,
 ) -> Steps:
     """Build the training and prediction steps for a model on a mesh.
 
@@ -155,7 +157,9 @@ def make_steps(
       averaging: which mean of the weights is kept.
       used: the rows of the word table that are trained; None: all.
       weight_decay: the optimizer's, for the rows that are not used.
+      blocks: how the rows of training batches are divided, where attention is to know of it.
     """
+    divided = {} if blocks is None else {"blocks": blocks}
     paths = tuple(model.shapes)
     traces: list[tuple[str, int, int]] = []
 
@@ -173,7 +177,7 @@ def make_steps(
         def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
             inputs = (batch[name] for name in INPUTS)
             params = {**fixed, **trained}
-            logits_BLC = model.apply(params, *inputs, dropout_key=key)
+            logits_BLC = model.apply(params, *inputs, dropout_key=key, **divided)
             return decoder.batch_loss(params, logits_BLC, batch)
 
         (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)

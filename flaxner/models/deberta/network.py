@@ -10,6 +10,7 @@ Shapes: B rows, L positions, D features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -150,8 +151,9 @@ class Layer(nnx.Module):
         )
         self.activation, self.rate = config.hidden_act, config.hidden_dropout_prob
 
-    def __call__(self, x_BLD: Array, context: Context, key: Array | None) -> Array:
+    def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
         """The block's output x_BLD."""
+        (context,) = contexts
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         attended_BLD = self.attention(x_BLD, context.bias_B1LL, context.relative, keys[0])
         y_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
@@ -173,6 +175,7 @@ class DebertaForTokenClassification(TokenClassifier):
     """
 
     config: DebertaConfig
+    divides_rows = False
 
     def __init__(
         self, config: DebertaConfig, *, rngs: nnx.Rngs, compute: Compute | None = None

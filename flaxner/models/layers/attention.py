@@ -5,10 +5,14 @@ Shapes: B rows, L positions, H heads, K head width, D features.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flaxner.data.packing import Blocks
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
@@ -71,6 +75,46 @@ def zero_with_gradient(x: Array) -> Array:
     return x - jax.lax.stop_gradient(x)
 
 
+def divided(x_BL: Array, blocks: Blocks | None) -> tuple[Array, ...]:
+    """The whole rows of a batch, and the blocks of the others as rows of their own."""
+    if blocks is None or blocks.whole >= x_BL.shape[0]:
+        return (x_BL,)
+    parts_bl = x_BL[blocks.whole :].reshape(-1, blocks.length)
+    return (x_BL[: blocks.whole], parts_bl) if blocks.whole else (parts_bl,)
+
+
+def by_blocks(
+    attend: Callable[[Sequence[Array], Any, Array | None], Array],
+    arrays: Sequence[Array],
+    contexts: Sequence[Any],
+    key: Array | None,
+) -> Array:
+    """Attention of whole rows, and within blocks of the others: no segment crosses a block.
+
+    Args:
+      attend: (arrays, context, key) -> mixed_BLD, of rows of any number and length.
+      arrays: queries, keys, values and what else it takes, (B, L, ...) each.
+      contexts: of the parts that `divided` makes; the bias is the first array of each.
+      key: of the dropout.
+
+    Returns:
+      mixed_BLD.
+    """
+    B, L = arrays[0].shape[:2]
+    keys: Any = [key] * len(contexts)
+    if key is not None and len(contexts) > 1:
+        keys = jax.random.split(key, len(contexts))
+    mixed, first = [], 0
+    for context, own in zip(contexts, keys, strict=True):
+        b, _, length, _ = jax.tree.leaves(context)[0].shape
+        end = first + b * length // L
+        part = [x[first:end].reshape(b, length, *x.shape[2:]) for x in arrays]
+        mixed.append(attend(part, context, own).reshape(end - first, L, -1))
+        first = end
+    assert first == B
+    return jnp.concatenate(mixed)
+
+
 class Attention(nnx.Module):
     """Multi-head self-attention within segments, as BERT has it."""
 
@@ -91,11 +135,13 @@ class Attention(nnx.Module):
         self.heads, self.rate, self.tf32 = heads, rate, compute.tf32
 
     @jax.named_scope("attention")
-    def __call__(self, x_BLD: Array, bias_B1LL: Array, key: Array | None) -> Array:
-        """Mixed values x_BLD; the bias keeps attention within segments."""
-        q_BHLK = split_heads(self.query(x_BLD), self.heads)
-        v_BHLK = split_heads(self.value(x_BLD), self.heads)
-        k_BHLK = split_heads(with_fixed_bias(self.key, x_BLD), self.heads)
+    def __call__(self, x_BLD: Array, biases: Sequence[Array], key: Array | None) -> Array:
+        """Mixed values x_BLD; the biases, see `by_blocks`, keep attention within segments."""
+        qkv = (self.query(x_BLD), with_fixed_bias(self.key, x_BLD), self.value(x_BLD))
+        return self.output(by_blocks(self._attend, qkv, biases, key))
+
+    def _attend(self, qkv: Sequence[Array], bias_B1LL: Array, key: Array | None) -> Array:
+        q_BHLK, k_BHLK, v_BHLK = (split_heads(x_BLD, self.heads) for x_BLD in qkv)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        return self.output(join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32)))
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32))

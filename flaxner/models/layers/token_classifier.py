@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flaxner.models.layers.attention import segment_bias
+from flaxner.data.packing import Blocks
+from flaxner.models.layers.attention import divided, segment_bias
 from flaxner.models.layers.blocks import Initializer, linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
@@ -29,7 +30,7 @@ class TokenClassifier(nnx.Module):
     """An encoder with a linear classifier on every position; the base of each family's network.
 
     A subclass's constructor takes (config, *, rngs, compute=None) and sets `embeddings`, a module
-    of what `embed` takes, and `layers`, an `nnx.List` of modules (x_BLD, context, key) -> x_BLD.
+    of what `embed` takes, and `layers`, an `nnx.List` of modules (x_BLD, contexts, key) -> x_BLD.
 
     Attributes:
       config: the family's settings.
@@ -38,10 +39,12 @@ class TokenClassifier(nnx.Module):
       layers: the blocks.
       classifier: the head's last linear layer, in float32.
       head_rate: dropout before it.
+      divides_rows: whether attention is computed by blocks where rows are divided.
     """
 
     embeddings: Any
     layers: Any
+    divides_rows = True
 
     def __init__(
         self,
@@ -68,7 +71,10 @@ class TokenClassifier(nnx.Module):
         return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Any:
-        """What every layer needs besides x_BLD, computed once: the attention bias_B1LL."""
+        """What every layer needs besides x_BLD, computed once: the attention bias_B1LL.
+
+        Where rows are divided, a layer is given that of each part, see `attention.divided`.
+        """
         return segment_bias(segment_ids_BL)
 
     def finish(self, x_BLD: Array) -> Array:
@@ -88,6 +94,7 @@ class TokenClassifier(nnx.Module):
         position_ids: Array | None = None,
         token_type_ids: Array | None = None,
         dropout_key: Array | None = None,
+        blocks: Blocks | None = None,
     ) -> Array:
         """Logits of every position, float32; arguments as `transformers` names them.
 
@@ -98,6 +105,7 @@ class TokenClassifier(nnx.Module):
           position_ids: rows of the position table; counted from the start of the row if None.
           token_type_ids: BERT's A/B ids; zeros if None.
           dropout_key: a PRNG key turns dropout on.
+          blocks: how rows are divided; no segment crosses a block.
 
         Returns:
           logits_BLC.
@@ -108,6 +116,7 @@ class TokenClassifier(nnx.Module):
             position_ids=position_ids,
             token_type_ids=token_type_ids,
             dropout_key=dropout_key,
+            blocks=blocks,
         )[-1]
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
         with jax.named_scope("head"):
@@ -121,6 +130,7 @@ class TokenClassifier(nnx.Module):
         position_ids: Array | None = None,
         token_type_ids: Array | None = None,
         dropout_key: Array | None = None,
+        blocks: Blocks | None = None,
         all_layers: bool = False,
     ) -> list[Array]:
         """Hidden states: the last layer's, or the embeddings' and every layer's.
@@ -137,7 +147,9 @@ class TokenClassifier(nnx.Module):
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, 0), len(self.layers) + 1)
         with jax.named_scope("attention"):
-            context = self.context(jnp.asarray(segment_ids_BL), jnp.asarray(position_ids))
+            known = blocks if self.divides_rows else None
+            given = (divided(jnp.asarray(x_BL), known) for x_BL in (segment_ids_BL, position_ids))
+            context = tuple(self.context(*part) for part in zip(*given, strict=True))
         with jax.named_scope("embeddings"):
             x_BLD = self.embed(input_ids, position_ids, token_type_ids, keys[0])
         if self.compute.scan_layers and not all_layers:

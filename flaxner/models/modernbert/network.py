@@ -11,13 +11,14 @@ Shapes: B rows, L positions, H heads, K head width, D features, F feed-forward.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.layers.activations import ACTIVATIONS
-from flaxner.models.layers.attention import join_heads, mix, scores, segment_bias
+from flaxner.models.layers.attention import by_blocks, join_heads, mix, scores, segment_bias
 from flaxner.models.layers.blocks import Initializer, linear, norm, table, truncated
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dropout import dropout
@@ -25,7 +26,8 @@ from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 
 Array = jax.Array
-Context = dict[str, tuple[Array, Array, Array]]  # kind of attention -> bias, cosines, sines
+OfKind = tuple[Array, Array, Array]  # of a kind of attention: bias, cosines, sines
+Context = dict[str, OfKind]
 
 
 def _initializer(config: ModernBertConfig, kind: str) -> Initializer:
@@ -63,20 +65,21 @@ class RotaryAttention(nnx.Module):
         self.tf32 = compute.tf32
 
     @jax.named_scope("attention")
-    def __call__(
-        self, x_BLD: Array, context: tuple[Array, Array, Array], key: Array | None
-    ) -> Array:
-        """Mixed values x_BLD, with dropout."""
-        bias_B1LL, cos, sin = context
+    def __call__(self, x_BLD: Array, contexts: Sequence[OfKind], key: Array | None) -> Array:
+        """Mixed values x_BLD, with dropout; contexts as `by_blocks` takes them."""
         keys = (None, None) if key is None else jax.random.split(key)
-        B, L, D = x_BLD.shape
-        qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
+        mixed_BLD = by_blocks(self._attend, [self.qkv(x_BLD)], contexts, keys[0])
+        return dropout(self.output(mixed_BLD), self.rate, keys[1])
+
+    def _attend(self, arrays: Sequence[Array], context: OfKind, key: Array | None) -> Array:
+        bias_B1LL, cos, sin = context
+        B, L, width = arrays[0].shape
+        qkv = arrays[0].reshape(B, L, 3, self.heads, width // (3 * self.heads))
         q_BHLK, k_BHLK, v_BHLK = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
         q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        mixed_BHLK = mix(scores_BHLL, v_BHLK, self.rate, keys[0], tf32=self.tf32)
-        return dropout(self.output(join_heads(mixed_BHLK)), self.rate, keys[1])
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32))
 
 
 class Layer(nnx.Module):
@@ -100,11 +103,12 @@ class Layer(nnx.Module):
         self.output = linear(hidden, width, of_out, compute, rngs, use_bias=bias)
         self.activation, self.rate = config.hidden_activation, config.mlp_dropout
 
-    def __call__(self, x_BLD: Array, context: Context, key: Array | None) -> Array:
+    def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
         """The block's output x_BLD."""
         keys = (None, None) if key is None else jax.random.split(key)
         normed_BLD = x_BLD if self.attention_norm is None else self.attention_norm(x_BLD)
-        x_BLD = x_BLD + self.attention(normed_BLD, context[self.kind], keys[0])
+        of_kind = [context[self.kind] for context in contexts]
+        x_BLD = x_BLD + self.attention(normed_BLD, of_kind, keys[0])
         value_BLF, gate_BLF = jnp.split(self.intermediate(self.mlp_norm(x_BLD)), 2, axis=-1)
         hidden_BLF = ACTIVATIONS[self.activation](value_BLF) * gate_BLF
         return x_BLD + self.output(dropout(hidden_BLF, self.rate, keys[1]))

@@ -1,0 +1,172 @@
+"""Level batches: each sentence once, as many tokens in each; and rows divided into blocks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.batches import TrainBatches
+from flaxner.data.layout import best_layout
+from flaxner.data.levelling import levelled_order, most_in_a_batch
+from flaxner.data.packing import Blocks, check_blocks, fill_rows, plan_rows
+from flaxner.devices.processes import Part
+from flaxner.models.encoders import ENCODERS
+from flaxner.runs.folder import RunFolder
+from flaxner.training.fingerprint import as_begun, refuse_another
+from tests.compare import assert_close, scaled_close
+from tests.families import each_network
+from tests.test_packing import by_word, loss_and_gradient
+from tests.tiny import random_segments
+
+SIZES = st.lists(st.integers(3, 60), max_size=80)
+LENGTHS = [*np.random.default_rng(0).integers(3, 33, 150).tolist(), 50, 60]
+BLOCKS = Blocks(length=32, whole=1)
+
+
+def level(lengths=LENGTHS, **changes):
+    segments = random_segments(np.random.default_rng(0), list(lengths))
+    plan = {"batch_size": 12, "row_length": 64, "epochs": 2, "seed": 0, "level": True, **changes}
+    return TrainBatches(segments, **plan)
+
+
+@given(sizes=SIZES, batch_size=st.integers(1, 9), seed=st.integers(0, 99))
+def test_an_epoch_has_each_sentence_once_and_no_batch_more_than_the_bound(sizes, batch_size, seed):
+    sizes = np.asarray(sizes, int)
+    order = levelled_order(sizes, batch_size, np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(len(sizes)))
+    counts = (sizes > 40) + (sizes > 50) * np.random.default_rng(seed).integers(0, 3, len(sizes))
+    bound = most_in_a_batch(sizes, counts, batch_size)
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    assert all(counts[batch].sum() <= bound for batch in batches)
+
+
+def test_batches_have_as_many_tokens_and_all_lengths():
+    rng = np.random.default_rng(0)
+    sizes = rng.gamma(4, 5, 3200).astype(int) + 3
+    batches = sizes[levelled_order(sizes, 32, rng).reshape(-1, 32)]
+    free = sizes[rng.permutation(3200).reshape(-1, 32)]
+    assert np.ptp(batches.sum(1)) < 0.1 * np.ptp(free.sum(1))
+    medians = np.median(batches, 1)
+    assert np.ptp(medians) <= 2 < np.ptp(np.median(free, 1))
+    together = {tuple(sorted(batch)) for batch in levelled_order(sizes, 32, rng).reshape(-1, 32)}
+    again = {tuple(sorted(batch)) for batch in levelled_order(sizes, 32, rng).reshape(-1, 32)}
+    assert not together & again
+
+
+def test_level_batches_keep_the_laws():
+    made, other = level(), level(seed=1)
+    assert made.layout.level
+    assert made.layout == other.layout  # seeds share a compiled program
+    assert made.fingerprint() != level(level=False).fingerprint()
+    for epoch in (0, 1):
+        steps = range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
+        seen = [made.members(step) for step in steps]
+        assert [len(members) for members in seen] == [12] * 12 + [8]
+        assert sorted(np.concatenate(seen).tolist()) == list(range(len(LENGTHS)))
+    for step in (14, 0, 3, 3):  # in any order
+        for a, b in zip(made.at(step), level().at(step), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert made.members(0).tolist() != other.members(0).tolist()
+    assert made.fill() > level(level=False).fill()
+
+
+def test_a_free_order_stays_where_it_needs_fewer_rows():
+    """Two sentences a step, 65 tokens together if they are level: two rows; else often one."""
+    segments = random_segments(np.random.default_rng(0), [5] * 40 + [60] * 40)
+    assert not best_layout(segments, 2, 64).level
+    assert best_layout(segments, 4, 64).level
+
+
+def test_parts_of_a_divided_batch_make_it():
+    whole, split = level(), level(multiple=4)
+    assert whole.layout.blocks is not None
+    for step in (0, 5):
+        pieces = [split.at(step, Part(i, 4)) for i in range(4)]
+        joined = [np.concatenate(arrays) for arrays in zip(*pieces, strict=True)]
+        for a, b in zip(joined, whole.at(step), strict=True):
+            np.testing.assert_array_equal(a[: len(b)], b)
+
+
+@given(lengths=st.lists(st.integers(3, 32), max_size=60), long=st.lists(st.integers(33, 64)))
+def test_no_segment_crosses_a_block(lengths, long):
+    segments = random_segments(np.random.default_rng(0), [*long, *lengths])
+    blocks = Blocks(32, len(long))
+    rows = plan_rows(segments.lengths, 64, blocks)
+    assert sorted(i for row in rows for i in row) == list(range(len(segments)))
+    made = fill_rows(segments, rows, 64, len(rows) + 1, blocks)
+    check_blocks(made, blocks)
+    assert int((made.segment_ids > 0).sum()) == segments.lengths.sum()
+
+
+def test_rows_that_attention_would_cut_are_refused():
+    segments = random_segments(np.random.default_rng(0), [20, 20])
+    with pytest.raises(ValueError, match="crosses a block of 32 tokens"):
+        check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 0))
+    check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 1))
+
+
+@each_network
+@pytest.mark.parametrize("whole", [0, 1])
+def test_attention_by_blocks_is_that_of_rows(family, whole):
+    """Logits, loss and every gradient, in float32 without dropout."""
+    blocks = Blocks(32, whole)
+    segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
+    model = family.model(initializer_range=0.2)
+    params = model.init(0)
+    rows = fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks)
+    loss_a, logits_a, gradient_a = loss_and_gradient(model, params, rows)
+    loss_b, logits_b, gradient_b = loss_and_gradient(model, params, rows, blocks=blocks)
+    assert_close("packing", by_word(rows, logits_a), by_word(rows, logits_b))
+    assert_close("packing", loss_a, loss_b)
+    scaled_close("packing", gradient_a, gradient_b)
+
+
+@each_network
+def test_more_rows_change_no_dropout_of_blocks(family):
+    """Seeds at once have as many rows as the fullest of them."""
+    if not ENCODERS[family.model_type].rows_first:
+        pytest.skip("its seeds train one after the other")
+    segments = random_segments(np.random.default_rng(0), [40, 30, 20, 9, 8, 14, 31])
+    model = family.model(initializer_range=0.2)
+    params, rows = model.init(0), plan_rows(segments.lengths, 64, BLOCKS)
+    few, more = (fill_rows(segments, rows, 64, n, BLOCKS) for n in (len(rows), len(rows) + 2))
+
+    def logits(rows):
+        given = (jnp.asarray(x) for x in (rows.input_ids, rows.segment_ids, rows.position_ids))
+        return model.apply(params, *given, dropout_key=jax.random.key(1), blocks=BLOCKS)
+
+    assert_close("packing", by_word(few, logits(few)), by_word(more, logits(more)))
+
+
+CORPUS = {"dataset": "flaxner:embedded", "output_dir": "out"}
+
+
+def begun(tmp_path, settings):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text(settings)
+    return RunFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("", "shuffled"), ('batches = "shuffled"', "shuffled"), ('batches = "level"', "level")],
+)
+def test_a_run_that_is_continued_keeps_its_order(tmp_path, written, kept):
+    """Versions before had no such setting, and shuffled."""
+    run = begun(tmp_path, written)
+    assert as_begun(TrainConfig(**CORPUS, resume=True), run).batches == kept
+    assert as_begun(TrainConfig(**CORPUS, resume=True, batches="level"), run).batches == "level"
+    assert as_begun(TrainConfig(**CORPUS), run).batches == "auto"
+    nothing = RunFolder(tmp_path / "nothing")
+    assert as_begun(TrainConfig(**CORPUS, resume=True), nothing).batches == "auto"
+
+
+def test_what_was_done_before_there_was_a_choice_is_compared(tmp_path):
+    theirs = {"epochs": 3.0, "training batches": "a"}
+    refuse_another(tmp_path, {**theirs, "batches": "shuffled"}, theirs)
+    with pytest.raises(ValueError, match="batches differs: 'shuffled' there, 'level' now"):
+        refuse_another(tmp_path, {**theirs, "batches": "level"}, theirs)
