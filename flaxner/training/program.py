@@ -196,11 +196,11 @@ def program_over(prepared: Prepared, batches: TrainBatches, decoder: Decoder) ->
         batches.num_steps,
         decoder=decoder,
         corpus=batches.segments,
-        blocks=_blocks(config, batches),
+        blocks=blocks_of(config, batches),
     )
 
 
-def _blocks(config: TrainConfig, batches: TrainBatches) -> Blocks | None:
+def blocks_of(config: TrainConfig, batches: TrainBatches) -> Blocks | None:
     """How rows are divided, on one CPU: elsewhere rows would move between devices, or nobody knows
     yet whether it pays."""
     alone = jax.default_backend() == "cpu" and jax.device_count() == 1 and config.accumulate == 1

@@ -8,7 +8,7 @@ from flaxner.config.recipes import CRF
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.training.preparation import Prepared, prepare, reseeded
-from flaxner.training.program import Program, batches_of, program_of_run
+from flaxner.training.program import Program, batches_of, blocks_of, program_of_run
 
 # Neither what is read nor what is compiled depends on them.
 LENT_ACROSS = frozenset(
@@ -57,10 +57,12 @@ class Shared:
         Raises:
           ValueError: as `program_of_run`.
         """
-        if self._program is None or prepared.config.decoder == CRF:
+        batches = batches_of(prepared)
+        blocks = blocks_of(prepared.config, batches)  # another batch size may have others
+        own = prepared.config.decoder == CRF
+        if self._program is None or own or self._program.blocks != blocks:
             self._program, batches = program_of_run(prepared)
             return self._program, batches
-        batches = batches_of(prepared)
         return self._program.of_run(prepared.config, batches.num_steps), batches
 
 
