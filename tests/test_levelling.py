@@ -1,5 +1,7 @@
 """Level batches: each sentence once, as many tokens in each; and rows divided into blocks."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,6 +124,24 @@ def test_attention_by_blocks_is_that_of_rows(family, whole):
     assert_close("packing", by_word(rows, logits_a), by_word(rows, logits_b))
     assert_close("packing", loss_a, loss_b)
     scaled_close("packing", gradient_a, gradient_b)
+
+
+@each_network
+@pytest.mark.parametrize("whole", [0, 1])
+def test_dropout_by_blocks_is_that_of_rows(family, whole):
+    """A run goes on on other devices, where rows are not divided."""
+    blocks = Blocks(32, whole)
+    segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
+    model = family.model(initializer_range=0.2)
+    model = dataclasses.replace(model, config=model.config.with_dropout({"attention_dropout": 0.3}))
+    params = model.init(0)
+    rows = fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks)
+    given = [jnp.asarray(x) for x in (rows.input_ids, rows.segment_ids, rows.position_ids)]
+    key = jax.random.key(1)
+    free, cut = (model.apply(params, *given, dropout_key=key, blocks=b) for b in (None, blocks))
+    assert_close("packing", by_word(rows, np.asarray(free)), by_word(rows, np.asarray(cut)))
+    plain = model.apply(params, *given)
+    assert np.abs(np.asarray(plain) - np.asarray(free)).max() > 1e-2
 
 
 @each_network

@@ -21,6 +21,7 @@ from flaxner.models.layers.attention import mix, scores, with_fixed_bias, zero_w
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import add_bias, product
+from flaxner.models.layers.dropout import random_levels
 
 Array = jax.Array
 
@@ -171,7 +172,8 @@ class DisentangledAttention(nnx.Module):
                 query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
                 met_HBLE = _by_distance(contents.meeting_HBLK, query_HEK, self.tf32)
                 scores_HBLL += by_columns(met_HBLE).swapaxes(-1, -2)
-        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, keys[0], tf32=self.tf32)
+        levels = random_levels(scores_HBLL.shape, self.rate, keys[0])
+        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, levels, tf32=self.tf32)
         return self.output(jnp.moveaxis(mixed_HBLK, 0, 2).reshape(x_BLD.shape))
 
 

@@ -16,7 +16,7 @@ from flaxner.data.packing import Blocks
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
-from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.dropout import dropped, random_levels
 
 Array = jax.Array
 
@@ -50,13 +50,16 @@ def scores(q_BHLK: Array, k_BHLK: Array, *, tf32: bool = False) -> Array:
 
 
 def mix(
-    scores_BHLL: Array, v_BHLK: Array, rate: float, key: Array | None, *, tf32: bool = False
+    scores_BHLL: Array, v_BHLK: Array, rate: float, levels: Array | None, *, tf32: bool = False
 ) -> Array:
-    """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1)."""
+    """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1).
+
+    `levels`, as `random_levels` draws them for the scores, decide what dropout zeroes.
+    """
     narrow = v_BHLK.dtype
     with jax.named_scope("softmax"):
         probs_BHLL = jax.nn.softmax(scores_BHLL, axis=-1).astype(narrow)
-    return product(dropout(probs_BHLL, rate, key), v_BHLK, narrow, narrow, tf32=tf32)
+    return product(dropped(probs_BHLL, rate, levels), v_BHLK, narrow, narrow, tf32=tf32)
 
 
 def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
@@ -87,32 +90,38 @@ def by_blocks(
     attend: Callable[[Sequence[Array], Any, Array | None], Array],
     arrays: Sequence[Array],
     contexts: Sequence[Any],
-    key: Array | None,
+    levels_BHLL: Array | None,
 ) -> Array:
     """Attention of whole rows, and within blocks of the others: no segment crosses a block.
 
     Args:
-      attend: (arrays, context, key) -> mixed_BLD, of rows of any number and length.
+      attend: (arrays, context, levels) -> mixed_BLD, of rows of any number and length.
       arrays: queries, keys, values and what else it takes, (B, L, ...) each.
       contexts: of the parts that `divided` makes; the bias is the first array of each.
-      key: of the dropout.
+      levels_BHLL: see `random_levels`. They are drawn for whole rows, so that dropout zeroes the
+        same pairs however rows are divided.
 
     Returns:
       mixed_BLD.
     """
     B, L = arrays[0].shape[:2]
-    keys: Any = [key] * len(contexts)
-    if key is not None and len(contexts) > 1:
-        keys = jax.random.split(key, len(contexts))
     mixed, first = [], 0
-    for context, own in zip(contexts, keys, strict=True):
+    for context in contexts:
         b, _, length, _ = jax.tree.leaves(context)[0].shape
         end = first + b * length // L
         part = [x[first:end].reshape(b, length, *x.shape[2:]) for x in arrays]
-        mixed.append(attend(part, context, own).reshape(end - first, L, -1))
+        levels = None if levels_BHLL is None else _within(levels_BHLL[first:end], length)
+        mixed.append(attend(part, context, levels).reshape(end - first, L, -1))
         first = end
     assert first == B
     return jnp.concatenate(mixed)
+
+
+def _within(levels_BHLL: Array, length: int) -> Array:
+    """Of the pairs of a row those within its blocks, (B * L / length, H, length, length)."""
+    places = range(0, levels_BHLL.shape[-1], length)
+    own = [levels_BHLL[:, :, i : i + length, i : i + length] for i in places]
+    return jnp.stack(own, axis=1).reshape(-1, levels_BHLL.shape[1], length, length)
 
 
 class Attention(nnx.Module):
@@ -137,11 +146,13 @@ class Attention(nnx.Module):
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, biases: Sequence[Array], key: Array | None) -> Array:
         """Mixed values x_BLD; the biases, see `by_blocks`, keep attention within segments."""
+        B, L, _ = x_BLD.shape
         qkv = (self.query(x_BLD), with_fixed_bias(self.key, x_BLD), self.value(x_BLD))
-        return self.output(by_blocks(self._attend, qkv, biases, key))
+        levels = random_levels((B, self.heads, L, L), self.rate, key)
+        return self.output(by_blocks(self._attend, qkv, biases, levels))
 
-    def _attend(self, qkv: Sequence[Array], bias_B1LL: Array, key: Array | None) -> Array:
+    def _attend(self, qkv: Sequence[Array], bias_B1LL: Array, levels: Array | None) -> Array:
         q_BHLK, k_BHLK, v_BHLK = (split_heads(x_BLD, self.heads) for x_BLD in qkv)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32))
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.tf32))

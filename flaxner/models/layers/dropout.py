@@ -25,13 +25,24 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
       rate: probability in [0, 1).
       key: PRNG key, or None for inference.
     """
-    threshold = round(rate * LEVELS)
-    if key is None or threshold == 0:
-        return x
-    tpu = bytes_by_rows if x.ndim > 1 and x.shape[-2] % 4 == 0 else bytes_by_lanes
-    levels = jax.lax.platform_dependent(
-        key, tpu=lambda key: tpu(key, x.shape), default=lambda key: bytes_by_lanes(key, x.shape)
+    return dropped(x, rate, random_levels(x.shape, rate, key))
+
+
+def random_levels(shape: tuple[int, ...], rate: float, key: jax.Array | None) -> jax.Array | None:
+    """What `dropped` decides by: a random byte for each element; None where it drops nothing."""
+    if key is None or round(rate * LEVELS) == 0:
+        return None
+    tpu = bytes_by_rows if len(shape) > 1 and shape[-2] % 4 == 0 else bytes_by_lanes
+    return jax.lax.platform_dependent(
+        key, tpu=lambda key: tpu(key, shape), default=lambda key: bytes_by_lanes(key, shape)
     )
+
+
+def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
+    """`dropout`, by levels of the shape of x; identity if there are none."""
+    if levels is None:
+        return x
+    threshold = round(rate * LEVELS)
     return jnp.where(
         levels >= threshold, x * (LEVELS / (LEVELS - threshold)), jnp.zeros((), x.dtype)
     )

@@ -21,7 +21,7 @@ from flaxner.models.layers.activations import ACTIVATIONS
 from flaxner.models.layers.attention import by_blocks, join_heads, mix, scores, segment_bias
 from flaxner.models.layers.blocks import Initializer, linear, norm, table, truncated
 from flaxner.models.layers.compute import Compute
-from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.dropout import dropout, random_levels
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 
@@ -68,10 +68,12 @@ class RotaryAttention(nnx.Module):
     def __call__(self, x_BLD: Array, contexts: Sequence[OfKind], key: Array | None) -> Array:
         """Mixed values x_BLD, with dropout; contexts as `by_blocks` takes them."""
         keys = (None, None) if key is None else jax.random.split(key)
-        mixed_BLD = by_blocks(self._attend, [self.qkv(x_BLD)], contexts, keys[0])
+        B, L, _ = x_BLD.shape
+        levels = random_levels((B, self.heads, L, L), self.rate, keys[0])
+        mixed_BLD = by_blocks(self._attend, [self.qkv(x_BLD)], contexts, levels)
         return dropout(self.output(mixed_BLD), self.rate, keys[1])
 
-    def _attend(self, arrays: Sequence[Array], context: OfKind, key: Array | None) -> Array:
+    def _attend(self, arrays: Sequence[Array], context: OfKind, levels: Array | None) -> Array:
         bias_B1LL, cos, sin = context
         B, L, width = arrays[0].shape
         qkv = arrays[0].reshape(B, L, 3, self.heads, width // (3 * self.heads))
@@ -79,7 +81,7 @@ class RotaryAttention(nnx.Module):
         q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, key, tf32=self.tf32))
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.tf32))
 
 
 class Layer(nnx.Module):
