@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ("py.typed", "presets/quickstart.toml", "presets/conll2003.toml", "data/sample.txt",
+DATA = ("py.typed", "presets/quickstart.toml", "presets/conll2003.toml", "presets/strong.toml", "data/sample.txt",
         "templates/model_card.md.jinja")  # fmt: skip
 TEXT = "The headquarters of Google is located in Mountain View, California."
 # The whole road, with what a user installs and no more: neither torch nor the test extra.

@@ -77,7 +77,7 @@ def comparison_table(a: str, b: str, found: Difference) -> Table:
     percent = f"{found.confidence:.0%} interval"
     table = Table(title=f"F1 over {found.sentences:,} sentences", title_justify="left")
     for column in ("", "F1", percent, "seed by seed"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # paths are told whole
     sides = ((a, found.scores_a, found.interval_a), (b, found.scores_b, found.interval_b))
     for name, scores, (low, high) in sides:
         each = " ".join(f"{score:.4f}" for score in scores) if len(scores) > 1 else ""
