@@ -18,8 +18,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ("py.typed", "presets/quickstart.toml", "presets/conll2003.toml", "presets/strong.toml", "data/sample.txt",
-        "templates/model_card.md.jinja")  # fmt: skip
+PRESETS = tuple(f"presets/{name}.toml" for name in ("quickstart", "conll2003", "strong"))
+DATA = ("py.typed", *PRESETS, "data/sample.txt", "templates/model_card.md.jinja")
 TEXT = "The headquarters of Google is located in Mountain View, California."
 # The whole road, with what a user installs and no more: neither torch nor the test extra.
 ROAD = (
