@@ -19,7 +19,7 @@ from flaxner.models.encoders import ENCODERS
 from flaxner.runs.folder import RunFolder
 from flaxner.training.fingerprint import as_begun, refuse_another
 from tests.compare import assert_close, scaled_close
-from tests.families import each_network
+from tests.families import LEADS
 from tests.test_packing import by_word, loss_and_gradient
 from tests.tiny import random_segments
 
@@ -110,8 +110,20 @@ def test_rows_that_attention_would_cut_are_refused():
     check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 1))
 
 
-@each_network
-@pytest.mark.parametrize("whole", [0, 1])
+# The other networks have the attention of one of these two, or (DeBERTa's) look at whole rows.
+each_that_divides = pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(
+            family, id=name, marks=() if name in ("bert", "modernbert") else pytest.mark.slow
+        )
+        for name, family in LEADS.items()
+    ],
+)
+
+
+@each_that_divides
+@pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_attention_by_blocks_is_that_of_rows(family, whole):
     """Logits, loss and every gradient, in float32 without dropout."""
     blocks = Blocks(32, whole)
@@ -126,8 +138,8 @@ def test_attention_by_blocks_is_that_of_rows(family, whole):
     scaled_close("packing", gradient_a, gradient_b)
 
 
-@each_network
-@pytest.mark.parametrize("whole", [0, 1])
+@each_that_divides
+@pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_dropout_by_blocks_is_that_of_rows(family, whole):
     """A run goes on on other devices, where rows are not divided."""
     blocks = Blocks(32, whole)
@@ -144,7 +156,7 @@ def test_dropout_by_blocks_is_that_of_rows(family, whole):
     assert np.abs(np.asarray(plain) - np.asarray(free)).max() > 1e-2
 
 
-@each_network
+@each_that_divides
 def test_more_rows_change_no_dropout_of_blocks(family):
     """Seeds at once have as many rows as the fullest of them."""
     if not ENCODERS[family.model_type].rows_first:
