@@ -373,6 +373,7 @@ def as_before_records(run):
         path.unlink()
     (run / ".lock-holder").unlink()
     (run / ".lock").write_text("process 1 on here\n")
+    (run / "speed.jsonl").write_text("somebody's: that version wrote no such file\n")
 
 
 def test_a_run_of_an_earlier_version(settings, run, whole, tmp_path):

@@ -19,6 +19,7 @@ from flaxner.runs.custody import RunLock, refuse_occupied
 from flaxner.runs.kinds import START, TAGGED
 from flaxner.runs.paths import RUN, RunPaths, is_run
 from flaxner.runs.replacing import forget_replaced, half_moved, set_aside
+from flaxner.runs.speed_log import is_speed_log
 
 
 def _says(path: Path, settings: TrainConfig) -> bool:
@@ -105,6 +106,12 @@ class RunFolder(RunPaths):
         """Rename a file of our folder that somebody else wrote or changed."""
         if os.path.lexists(path) and not self._is_ours(path):
             os.rename(path, free_name(path.with_name(f"{path.name}.before")))
+
+    def take_speed_log(self) -> Path:
+        """speed.jsonl, to be written or gone on with; one that no run wrote is set aside."""
+        if os.path.lexists(self.speed) and not is_speed_log(self.speed):
+            os.rename(self.speed, free_name(self.speed.with_name(f"{self.speed.name}.before")))
+        return self.speed
 
     def write_model(self, fill: Callable[[Path], object]) -> None:
         """Write model/: config.json and tokenizer of the model in training.

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from flaxner.runs.metrics_log import MetricsLog
 
+FIELDS = {"step", "seconds", "tokens"}
+
 
 class SpeedLog:
     """speed.jsonl: lines of step, seconds since the run began, tokens since the line before.
@@ -59,6 +61,16 @@ class SpeedLog:
     def close(self) -> None:
         """Close the file."""
         self._log.close()
+
+
+def is_speed_log(path: Path) -> bool:
+    """Whether a run may have written this file: a run that was killed has not recorded it."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+        return not line or set(json.loads(line)) == FIELDS
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _lines_until(path: Path | None, step: int) -> int:

@@ -181,7 +181,7 @@ class Loop:
 
     def _speed_log(self, first: int) -> SpeedLog:
         """speed.jsonl as far as the steps before `first` wrote it."""
-        path = self.run.speed if processes.is_main() else None
+        path = self.run.take_speed_log() if processes.is_main() else None
         return SpeedLog(path, first, self._seconds, self.config.log_every)
 
     def _rebuild(self, log: MetricsLog) -> None:
