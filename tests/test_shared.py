@@ -17,7 +17,7 @@ OTHER = {
     "layer_decay": 0.8,
     "schedule": "cosine",
     "warmup_ratio": 0.3,
-    "epochs": 3.0,
+    "epochs": 2.0,
 }
 
 
@@ -33,7 +33,7 @@ def run(settings, folder, shared=None, **changes):
 
 def test_what_is_lent_makes_no_difference_and_is_not_compiled_again(settings, tmp_path):
     shared = Shared()
-    run(settings, tmp_path / "first", shared)
+    run(settings, tmp_path / "first", shared, epochs=1.0)
     traces = shared._program.steps.traces
     lent = run(settings, tmp_path / "lent", shared, **OTHER)
     assert max(collections.Counter(traces).values()) == 1

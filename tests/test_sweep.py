@@ -10,6 +10,7 @@ from flaxner.commands import console
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.sweep.space import Choice, Range, read_space
+from flaxner.training import shared
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import nothing_lost, plant, unchanged
@@ -92,7 +93,7 @@ class Trainer:
     def __init__(self):
         self.rates, self.stop_at, self.fail = [], None, False
 
-    def __call__(self, config, *, console, watch):
+    def __call__(self, config, *, console, watch, shared):
         rate = config.learning_rate
         if len(self.rates) == self.stop_at:
             self.stop_at = None
@@ -114,7 +115,7 @@ def trained(monkeypatch):
     fake = Trainer()
     monkeypatch.setattr(study, "train", fake)
     corpora = types.SimpleNamespace(corpora={"validation": None}, warnings=())
-    monkeypatch.setattr(study, "prepare", lambda config: corpora)
+    monkeypatch.setattr(shared, "prepare", lambda config: corpora)
     monkeypatch.setattr(study, "page", lambda study, folder: "page")
     return fake
 
