@@ -122,15 +122,20 @@ each_that_divides = pytest.mark.parametrize(
 )
 
 
+def divided_rows(whole):
+    """Four rows of 64 in blocks of 32, so many of them whole, and the blocks."""
+    blocks = Blocks(32, whole)
+    segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
+    return fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks), blocks
+
+
 @each_that_divides
 @pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_attention_by_blocks_is_that_of_rows(family, whole):
     """Logits, loss and every gradient, in float32 without dropout."""
-    blocks = Blocks(32, whole)
-    segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
+    rows, blocks = divided_rows(whole)
     model = family.model(initializer_range=0.2)
     params = model.init(0)
-    rows = fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks)
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, rows)
     loss_b, logits_b, gradient_b = loss_and_gradient(model, params, rows, blocks=blocks)
     assert_close("packing", by_word(rows, logits_a), by_word(rows, logits_b))
@@ -142,12 +147,10 @@ def test_attention_by_blocks_is_that_of_rows(family, whole):
 @pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_dropout_by_blocks_is_that_of_rows(family, whole):
     """A run goes on on other devices, where rows are not divided."""
-    blocks = Blocks(32, whole)
-    segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
+    rows, blocks = divided_rows(whole)
     model = family.model(initializer_range=0.2)
     model = dataclasses.replace(model, config=model.config.with_dropout({"attention_dropout": 0.3}))
     params = model.init(0)
-    rows = fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks)
     given = [jnp.asarray(x) for x in (rows.input_ids, rows.segment_ids, rows.position_ids)]
     key = jax.random.key(1)
     free, cut = (model.apply(params, *given, dropout_key=key, blocks=b) for b in (None, blocks))

@@ -133,7 +133,7 @@ def test_a_batch_of_other_words_is_refused():
 def test_a_table_that_is_read_whole_is_trained_whole():
     run = Run(FAMILIES["bert"], used=True)
     ids = np.arange(VOCABULARY, dtype=np.int32)
-    assert used_rows.used_rows("x", VOCABULARY, ids) is None
+    assert used_rows.used_rows("x", VOCABULARY, ids, 0.0) is None
     assert run.program.used is not None
 
 

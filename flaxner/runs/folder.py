@@ -105,12 +105,12 @@ class RunFolder(RunPaths):
     def _make_way(self, path: Path) -> None:
         """Rename a file of our folder that somebody else wrote or changed."""
         if os.path.lexists(path) and not self._is_ours(path):
-            os.rename(path, free_name(path.with_name(f"{path.name}.before")))
+            _rename_away(path)
 
     def take_speed_log(self) -> Path:
         """speed.jsonl, to be written or gone on with; one that no run wrote is set aside."""
         if os.path.lexists(self.speed) and not is_speed_log(self.speed):
-            os.rename(self.speed, free_name(self.speed.with_name(f"{self.speed.name}.before")))
+            _rename_away(self.speed)
         return self.speed
 
     def write_model(self, fill: Callable[[Path], object]) -> None:
@@ -180,3 +180,8 @@ class RunFolder(RunPaths):
             raise ValueError(
                 f"{self.results} is not what a run writes: move it away, then --resume"
             ) from error
+
+
+def _rename_away(path: Path) -> None:
+    """Give a file another name beside it, under which nothing is."""
+    os.rename(path, free_name(path.with_name(f"{path.name}.before")))

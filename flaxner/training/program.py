@@ -123,7 +123,7 @@ def make_program(
     mesh = make_mesh(config.fsdp, devices)
     optimizer = optimizer_of(config)
     decoder, averaging = decoder or Softmax(), Averaging.of(config)
-    used = None if corpus is None else _used_rows(model, corpus)
+    used = None if corpus is None else _used_rows(config, model, corpus)
     steps = make_steps(
         model,
         decoder,
@@ -134,18 +134,17 @@ def make_program(
         accumulate=config.accumulate,
         averaging=averaging,
         used=used,
-        weight_decay=config.weight_decay,
         blocks=blocks,
     )
     return Program(model, mesh, optimizer, steps, decoder, averaging, used, blocks)
 
 
-def _used_rows(model: Network, corpus: Segments) -> UsedRows | None:
+def _used_rows(config: TrainConfig, model: Network, corpus: Segments) -> UsedRows | None:
     """The rows of the word table that the corpus reads, where to train them alone pays."""
     if not isinstance(model, Model):
         return None
     path = model.encoder.names.words
-    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids)
+    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids, config.weight_decay)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:

@@ -139,7 +139,6 @@ def make_steps(
     accumulate: int = 1,
     averaging: Averaging = NO_AVERAGE,
     used: UsedRows | None = None,
-    weight_decay: float = 0.0,
     blocks: Blocks | None = None,
 ) -> Steps:
     """Build the training and prediction steps for a model on a mesh.
@@ -156,7 +155,6 @@ def make_steps(
         that of the whole batch: sums are accumulated and divided once by the global count.
       averaging: which mean of the weights is kept.
       used: the rows of the word table that are trained; None: all.
-      weight_decay: the optimizer's, for the rows that are not used.
       blocks: how the rows of training batches are divided, where attention is to know of it.
     """
     divided = {} if blocks is None else {"blocks": blocks}
@@ -190,7 +188,7 @@ def make_steps(
             norm = optax.tree.norm(grads) * scale
             updated = optax.apply_updates(trained, updates)
         if used is not None:
-            updated = used.joined(whole_table, updated, weight_decay * rates[used.path])
+            updated = used.joined(whole_table, updated, rates[used.path])
         params = {**fixed, **updated}
         metrics = {
             "loss": total * scale,

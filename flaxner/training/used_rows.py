@@ -36,11 +36,13 @@ class UsedRows:
       path: of the table among the parameters.
       rows: the rows that batches may read, (U,) int32, ascending.
       size: V.
+      weight_decay: AdamW's, which is all that happens to the others.
     """
 
     path: str
     rows: np.ndarray
     size: int
+    weight_decay: float
 
     @functools.cached_property
     def places(self) -> np.ndarray:
@@ -66,22 +68,22 @@ class UsedRows:
         """The batch with the places of its words among the used rows."""
         return {**batch, "input_ids": jnp.asarray(self.places)[batch["input_ids"]]}
 
-    def joined(self, before: Params, after: Params, decay: jax.Array) -> Params:
+    def joined(self, before: Params, after: Params, rate: jax.Array) -> Params:
         """The updated parameters with the whole table (V, D).
 
         Args:
           before: with the whole table, as they were.
           after: with the used rows, updated.
-          decay: the share of itself that a row loses in this update by weight decay.
+          rate: the table's learning rate in this update.
         """
         places = jnp.asarray(self.places)
         with jax.named_scope("optimizer"):
-            others_VD = before[self.path] - decay * before[self.path]
+            others_VD = before[self.path] - self.weight_decay * rate * before[self.path]
             used_VD = after[self.path][jnp.maximum(places, 0)]
             return {**after, self.path: jnp.where(places[:, None] >= 0, used_VD, others_VD)}
 
 
-def used_rows(path: str, size: int, input_ids: np.ndarray) -> UsedRows | None:
+def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) -> UsedRows | None:
     """The rows of a table of `size` that these words read; None where most of them are read.
 
     Row 0, which fills the packed rows, is always among them; STEP divides their number.
@@ -93,7 +95,7 @@ def used_rows(path: str, size: int, input_ids: np.ndarray) -> UsedRows | None:
     used[np.flatnonzero(~used)[:more]] = True  # trained without a gradient: the same as decay
     if used.sum() > MOST * size:
         return None
-    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size)
+    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size, weight_decay)
 
 
 def restored(
