@@ -99,6 +99,7 @@ class Torch:
     def warm(self) -> None:
         """A step on the batch with the longest sentence."""
         self.loop.step(self.longest)
+        self.loop.wait()
 
     def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
         """Every stride-th batch of the epoch, so that each turn sees all lengths."""
@@ -109,11 +110,12 @@ class Torch:
         for members in chosen:
             taken.append(self.loop.step(members))
             done()
+        self.loop.wait()
         seconds = time.perf_counter() - begin
         tokens = sum(int(self.segments.lengths[members].sum()) for members in chosen)
         sentences, squares = _seen(self.segments, chosen)
         slots = sum(step.slots for step in taken)
-        return Slice(seconds, tokens, slots, sentences, squares, taken[-1].loss)
+        return Slice(seconds, tokens, slots, sentences, squares, float(taken[-1].loss))
 
 
 def _seen(segments: Segments, batches: list[np.ndarray]) -> tuple[int, int]:

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product
 
-MATMUL_SIZE = 2048  # large enough to reach the rate, small enough to be quick on two cores
+# Large enough to reach the rate: on two cores in a moment, on an accelerator in well over the time
+# that it takes to start a kernel and wait for it.
+MATMUL_SIZE_CPU, MATMUL_SIZE = 2048, 8192
 
 
 def device_name() -> str:
@@ -36,11 +38,17 @@ def _processor() -> str:
     return " ".join([fields.get("model name", platform.processor() or platform.machine()), *wide])
 
 
-def best_rate(multiply: Callable[[], Any], seconds: float = 1.0) -> float:
-    """FLOP/s of a product of two square matrices of MATMUL_SIZE: the best of many calls.
+def matmul_size(platform: str) -> int:
+    """Rows and columns of the matrices whose product tells a platform's rate."""
+    return MATMUL_SIZE_CPU if platform == "cpu" else MATMUL_SIZE
+
+
+def best_rate(multiply: Callable[[], Any], size: int, seconds: float = 1.0) -> float:
+    """FLOP/s of a product of two square matrices: the best of many calls.
 
     Args:
       multiply: multiplies and waits for the result.
+      size: rows and columns of both.
       seconds: how long to repeat it.
     """
     multiply()
@@ -49,15 +57,16 @@ def best_rate(multiply: Callable[[], Any], seconds: float = 1.0) -> float:
         begin = time.perf_counter()
         multiply()
         best = min(best, time.perf_counter() - begin)
-    return 2 * MATMUL_SIZE**3 / best
+    return 2 * size**3 / best
 
 
 def jax_matmul_rate(precision: str) -> float:
     """FLOP/s of the models' products in this precision, float32 accumulation."""
     compute = Compute.on(jax.default_backend(), precision)
-    x = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE)).astype(compute.dtype)
+    size = matmul_size(jax.default_backend())
+    x = jax.random.normal(jax.random.key(0), (size, size)).astype(compute.dtype)
     multiply = jax.jit(lambda a, b: product(a, b, compute.dtype, jnp.float32, tf32=compute.tf32))
-    return best_rate(lambda: multiply(x, x).block_until_ready())
+    return best_rate(lambda: multiply(x, x).block_until_ready(), size)
 
 
 def peak_memory() -> dict[str, float]:

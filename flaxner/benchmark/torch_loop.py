@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.benchmark.machine import MATMUL_SIZE, best_rate
+from flaxner.benchmark.machine import best_rate, matmul_size
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL, Segments
 from flaxner.models.layers.compute import TF32
@@ -49,16 +49,16 @@ PEERS = {
 
 
 class Step(NamedTuple):
-    """What a step reports.
+    """What a step reports; as with the Trainer, nothing waits for a GPU until it is read.
 
     Attributes:
-      loss: mean over the labelled positions.
-      grad_norm: before clipping.
+      loss: mean over the labelled positions; a tensor (), which `float` waits for.
+      grad_norm: before clipping; likewise.
       slots: tokens computed on, padding included.
     """
 
-    loss: float
-    grad_norm: float
+    loss: Any
+    grad_norm: Any
     slots: int
 
 
@@ -123,7 +123,14 @@ class TorchLoop:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return Step(float(loss.detach()), float(norm), batch["input_ids"].numel())
+        return Step(loss.detach(), norm.detach(), batch["input_ids"].numel())
+
+    def wait(self) -> None:
+        """Until all steps are done; a GPU works on while the host goes ahead."""
+        import torch
+
+        if self.device == "cuda":
+            torch.cuda.synchronize()
 
     def predict(self, segments: Segments, batch_size: int = 64) -> np.ndarray:
         """One label for every word of a corpus, int32, in corpus order."""
@@ -213,11 +220,12 @@ def torch_matmul_rate(precision: str) -> float:
     allow_tf32(precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    x = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device, dtype=dtype)
+    size = matmul_size(device)
+    x = torch.randn(size, size, device=device, dtype=dtype)
 
     def product() -> None:
         torch.matmul(x, x)
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return best_rate(product)
+    return best_rate(product, size)
