@@ -25,6 +25,7 @@ os.environ.setdefault(
 )
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
+import gc
 import importlib.util
 
 import jax
@@ -40,6 +41,13 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _optimise("not slow" not in config.option.markexpr)
+    # Tracing makes many objects and few cycles, and the imports alone are a million of them.
+    gc.set_threshold(20_000, 20, 40)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: collections need not look at it."""
+    gc.freeze()
 
 
 # The files that take longest start first: the last one to end is then a short one.

@@ -15,7 +15,7 @@ from flaxner.runs.checkpoint import Checkpoints, Progress
 from flaxner.runs.state import TrainState
 from tests.conftest import ROOT
 
-WEIGHTS = {"a/kernel": (8, 3), "b/bias": (5,)}
+WEIGHTS = {"a/kernel": (8, 3), "b/bias": (5,), "c/whole": (6, 4)}
 
 
 @pytest.fixture
@@ -77,6 +77,25 @@ def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path, state):
     read = np.load(tmp_path / "read.npz")
     assert set(read) == {name.replace("/", ".") for name in WEIGHTS}
     assert equal(dict(read), {k.replace("/", "."): v for k, v in state.params.items()})
+
+
+def test_small_arrays_are_saved_without_programs_of_their_own(tmp_path, state):
+    """Not one to cut each device's slice of a weight that all hold."""
+    compiled = []
+
+    def listen(event, seconds, **about):
+        if "backend_compile" in event:
+            compiled.append(about)
+
+    checkpoints = Checkpoints(tmp_path)
+    step = int(state.step)  # reads it, as training has done before
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        checkpoints.save(state, Progress(best_step=step), {"seed": 0})
+        checkpoints.close()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == []
 
 
 @pytest.mark.parametrize("names", [("pytree", "training"), ("params", "optimizer")])

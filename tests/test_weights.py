@@ -43,6 +43,19 @@ def test_with_and_without_prefix(family, tmp_path):
     assert_close("exact", load_pretrained(folder).params, params)
 
 
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_a_new_head_is_the_one_of_a_whole_new_model(name, tmp_path):
+    """Of which nothing else is computed."""
+    folder, params, tensors = bare_folder(FAMILIES[name], tmp_path)
+    save_file(tensors, folder / SAFETENSORS)
+    read = load_pretrained(folder, new_head=True, num_labels=5, seed=8)
+    fresh = FAMILIES[name].model().init(8)
+    absent = {rule.ours for rule in read.model.rules if rule.theirs in read.fresh}
+    assert any(path.startswith("classifier/") for path in absent)
+    chosen = {path: (fresh if path in absent else params)[path] for path in params}
+    assert_close("exact", read.params, chosen)
+
+
 def test_sharded(source):
     folder, params, tensors = source
     names = sorted(tensors)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import os
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # One source, or several that are mixed; each flag may be repeated, a TOML value be a list.
@@ -135,8 +136,14 @@ def _check_content(name: str, value: Any) -> None:
 
 def kinds(field: dataclasses.Field[Any], owner: type) -> tuple[type, ...]:
     """The types that values of a setting may have; the first is the plain one."""
-    kind = typing.get_type_hints(owner)[field.name]
+    kind = _hints(owner)[field.name]
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+@functools.cache
+def _hints(owner: type) -> Mapping[str, Any]:
+    """The types of all settings, which are written as text; each reading of them takes ms."""
+    return typing.get_type_hints(owner)
 
 
 def hint(name: str, names: Sequence[str]) -> str:

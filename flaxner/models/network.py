@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -110,8 +110,15 @@ class Model:
 
     def init(self, seed: int) -> Params:
         """Fresh parameters, float32, drawn from the seed; the scores of a CRF are 0."""
-        drawn = _drawn(self, np.uint32(seed))
+        drawn = self._draw(np.uint32(seed))
         return drawn | (crf.zeros(self.config.num_labels) if self.crf else {})
+
+    def init_some(self, seed: int, paths: Iterable[str]) -> Params:
+        """Those of `init` at these paths, none of them a CRF's; no others are computed."""
+        return _drawn(self, tuple(sorted(paths)), np.uint32(seed))
+
+    def _draw(self, seed: np.uint32 | jax.Array) -> Params:
+        return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """The NNX module that holds these parameters."""
@@ -158,9 +165,11 @@ class Model:
         )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _drawn(model: Model, seed: jax.Array) -> Params:
-    return flat_params(model.build(nnx.Rngs(jax.random.key(seed))))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _drawn(model: Model, paths: tuple[str, ...], seed: jax.Array) -> Params:
+    """Compiled as a whole, so that what nobody asks for is left out of the program."""
+    drawn = model._draw(seed)
+    return {path: drawn[path] for path in paths}
 
 
 def flat_params(model: nnx.Module) -> Params:

@@ -85,8 +85,8 @@ def load_pretrained(
     theirs = {rule.ours: rule.theirs for rule in model.rules}
     absent = sorted(set(crf.without(model.shapes)) - set(params))
     if absent:
-        drawn = dataclasses.replace(model, compute=Compute()).init(seed)
-        params |= {path: np.asarray(drawn[path]) for path in absent}
+        drawn = dataclasses.replace(model, compute=Compute()).init_some(seed, absent)
+        params |= {path: np.asarray(value) for path, value in drawn.items()}
     if model.crf:
         labels = model.config.num_labels
         params |= crf.read(folder, labels).params() if has_scores else crf.zeros(labels)

@@ -22,6 +22,8 @@ SYSTEM = (
     *("No space left on device", "Disk quota exceeded", "File too large"),
     "Too many open files",
 )
+# Bytes; see `_once`.
+SMALL = 2**22
 
 
 class SaveError(OSError):
@@ -53,7 +55,7 @@ class Checkpoints(StepFolders):
         self.wait()
         self.prune()
         step = self._saving = int(state.step)
-        weights, rest = _divided(state, state.published)
+        weights, rest = jax.tree.map(_once, _divided(state, state.published))
         self._make_way(step)
         try:
             self._files.save(
@@ -166,6 +168,16 @@ class Checkpoints(StepFolders):
             self.prune()
         finally:
             self._files.close()
+
+
+def _once(array: Any) -> Any:
+    """A small array that is whole on every device, as the first of them holds it.
+
+    Of such an array Orbax has each device send a slice, which a program of its own cuts: worth its
+    while for a large one, but dozens of programs to compile and thousands of calls for all biases.
+    """
+    one = isinstance(array, jax.Array) and array.is_fully_addressable and array.is_fully_replicated
+    return array.addressable_data(0) if one and array.nbytes < SMALL else array
 
 
 def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:

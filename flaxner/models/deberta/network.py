@@ -27,7 +27,7 @@ from flaxner.models.deberta.distances import relative_rows
 from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.activations import ACTIVATIONS
 from flaxner.models.layers.attention import segment_bias
-from flaxner.models.layers.blocks import linear, norm, table
+from flaxner.models.layers.blocks import linear, norm, normal, table
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import add_bias, product
 from flaxner.models.layers.dropout import dropout
@@ -95,7 +95,7 @@ class Convolution(nnx.Module):
 
     def __init__(self, config: DebertaV2Config, compute: Compute, *, rngs: nnx.Rngs) -> None:
         width, size = config.hidden_size, config.conv_kernel_size
-        draw = nnx.initializers.normal(config.initializer_range)
+        draw = normal(config.initializer_range)
         self.kernel = nnx.Param(draw(rngs.params(), (size, width, width), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
         self.norm = norm(width, config.layer_norm_eps, compute, rngs)

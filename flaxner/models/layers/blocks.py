@@ -5,6 +5,7 @@ Shapes: D features in, F features out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -18,13 +19,25 @@ from flaxner.models.layers.lookup import Embed
 Initializer = Callable[..., jax.Array]
 
 
+@functools.cache
 def truncated(scale: float, cutoff: float) -> Initializer:
     """A normal distribution of width `scale`, cut at so many widths on both sides."""
-    return nnx.initializers.truncated_normal(scale, lower=-cutoff, upper=cutoff)
+    return _compiled(nnx.initializers.truncated_normal(scale, lower=-cutoff, upper=cutoff))
+
+
+@functools.cache
+def normal(scale: float) -> Initializer:
+    """A normal distribution of width `scale`."""
+    return _compiled(nnx.initializers.normal(scale))
+
+
+def _compiled(draw: Initializer) -> Initializer:
+    """One program for all layers and models that draw such an array."""
+    return jax.jit(draw, static_argnums=(1, 2))  # the shape and the type
 
 
 def _initializer(scale: float | Initializer) -> Initializer:
-    return scale if callable(scale) else nnx.initializers.normal(scale)
+    return scale if callable(scale) else normal(scale)
 
 
 def linear(
