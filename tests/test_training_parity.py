@@ -59,8 +59,8 @@ def theirs(config, tensors, batches):
     assert all("position_ids" in key for key in found.missing_keys)
     loop = TorchLoop(model, batches.segments, config, batches.num_steps, Peer())
     steps = [loop.step(batches.members(step)) for step in range(batches.num_steps)]
-    losses, norms, _ = zip(*steps, strict=True)
-    return losses, norms, {k: v.detach().numpy() for k, v in model.state_dict().items()}
+    losses, norms = [float(step.loss) for step in steps], [float(step.grad_norm) for step in steps]
+    return losses, norms, {k: v.detach().cpu().numpy() for k, v in model.state_dict().items()}
 
 
 def test_steps_equal_torchs():
