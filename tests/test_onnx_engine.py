@@ -139,6 +139,7 @@ def test_what_onnx_runtime_cannot_do_is_refused(folder, in_jax):
         ({"engine": "onnx", "device": "cuda:0"}, "computes on the CPU, not on 'cuda:0'"),
         ({"engine": "jax", "weights": "int8"}, "weights='int8' is computed by ONNX Runtime"),
         ({"weights": "int4"}, "weights must be one of float32, int8"),
+        ({"weights": "int8-static"}, "takes its scales from texts: write a folder"),
     ):
         with pytest.raises(ValueError, match=said):
             pipeline("ner", model=folder, **given)
@@ -154,7 +155,8 @@ def test_an_export_for_onnx_runtime_answers_as_the_pipeline(in_jax, tmp_path):
     small = in_jax.export(tmp_path / "small", engine="onnx", weights="int8")
     sizes = [(place / "weights.safetensors").stat().st_size for place in (path, small)]
     assert sizes[0] > 2.5 * sizes[1]
-    with pytest.raises(ValueError, match="must be one of float32, int8: got 'bfloat16'"):
+    known = "must be one of float32, int8, int8-static: got 'bfloat16'"
+    with pytest.raises(ValueError, match=known):
         in_jax.export(tmp_path / "new", engine="onnx", weights="bfloat16")
     (path / "forward.onnx").write_bytes((small / "forward.onnx").read_bytes())
     with pytest.raises(ValueError, match="is not the file that was exported"):
@@ -188,6 +190,33 @@ def test_an_answer_in_int8_does_not_depend_on_its_company(folder, cache):
     ner = with_onnx(folder, weights="int8")
     alone = [ner(text) for text in EVERY]
     assert largest_difference(ner(EVERY), alone) < SCORES
+
+
+def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
+    """An answer does not depend on its company, and is nearly that of float32."""
+    from flaxner.publishing.serving_export import export_model
+
+    corpus = write_conll(tmp_path / "validation.conll", sentences(12))
+    given = {"engine": "onnx", "weights": "int8-static"}
+    made = export_model(folder, tmp_path / "static", calibration_file=corpus, **given)
+    assert (made["sentences_calibrated"], capfd.readouterr().err) == (12, "")
+    served = load_exported(tmp_path / "static")
+    alone = [served(text) for text in EVERY]
+    assert largest_difference(served(EVERY), alone) < SCORES
+    words = [list(words) for words, _ in sentences(12)]
+    pairs = zip(served.predict_words(words), in_jax.predict_words(words), strict=True)
+    tags = [pair for ours, theirs in pairs for pair in zip(ours, theirs, strict=True)]
+    assert np.mean([a == b for a, b in tags]) > 0.9
+    for other, said in (
+        ({}, "takes its scales from sentences: name the validation split"),
+        ({"engine": "jax", "calibration_file": corpus}, "computed by ONNX Runtime: say engine"),
+        ({"weights": "int8", "calibration_file": corpus}, "a calibration file is for int8-static"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            export_model(folder, tmp_path / "none", **(given | other))
+    with pytest.raises(ValueError, match="ranges seen on texts"):
+        in_jax.export(tmp_path / "none", **given)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_loss_that_is_too_large_writes_nothing(folder, tmp_path):

@@ -10,6 +10,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from flaxner.models.layers.graph import Graph
+from flaxner.models.layers.graph_products import Range
 
 
 def random_params(model, seed=0):
@@ -40,15 +41,13 @@ def packed(model, lengths_of_rows, length, seed=1):
 
 
 def run(folder, model, params, rows, **options):
-    import onnxruntime
+    from flaxner.inference.onnx_engine import INPUTS, open_session
 
     graph = Graph(params, **options)
     logits = model.encoder.graph(graph, model.config)
     files = folder / "forward.onnx", folder / "weights.safetensors"
     graph.write(logits, model.config.num_labels, *files)
-    session = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
-    names = ("input_ids", "segment_ids", "position_ids")
-    return session.run(None, dict(zip(names, rows, strict=True)))[0]
+    return open_session(files[0]).run(None, dict(zip(INPUTS, rows, strict=True)))
 
 
 def check(folder, family, changes):
@@ -59,7 +58,7 @@ def check(folder, family, changes):
     for lengths, length in (([[5, 9, 4], [17]], 19), ([[11]], 11)):
         rows = packed(model, lengths, length)
         expected = np.asarray(model.apply(params, *rows))
-        got = run(folder, model, params, rows)
+        (got,) = run(folder, model, params, rows)
         real = rows[1] > 0
         assert_close("logits", got[real], expected[real])
 
@@ -80,3 +79,21 @@ def test_every_family_has_a_graph():
 
     assert [name for name, encoder in ENCODERS.items() if encoder.graph is None] == []
     assert LEADS
+
+
+@each_network
+def test_products_by_ranges_that_were_seen(tmp_path, family):
+    """Ranges are those of the arrays, and scales made of them answer nearly as float32 does."""
+    model = family.model(None, 5)
+    params = random_params(model)
+    rows = packed(model, [[11], [11]], 11)
+    expected, *seen = run(tmp_path, model, params, rows, weights="int8-static")
+    assert_close("logits", expected, run(tmp_path, model, params, rows)[0])
+    watched = Graph(params, weights="int8-static")
+    model.encoder.graph(watched, model.config)
+    names = [name.removesuffix("/low") for name in list(watched.also)[::2]]
+    ranges = {name: Range(*pair) for name, *pair in zip(names, seen[::2], seen[1::2], strict=True)}
+    assert all((one.low <= one.high).all() for one in ranges.values())
+    (got,) = run(tmp_path, model, params, rows, weights="int8-static", seen=ranges)
+    spread = expected.max() - expected.min()
+    assert 0 < np.abs(got - expected).max() < 0.1 * spread

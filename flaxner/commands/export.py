@@ -16,7 +16,13 @@ def parser(prog: str = "export.py") -> Parser:
     flags.add_argument(
         "--output-dir", type=path, required=True, help="folder for flaxner.load_exported"
     )
-    flags.add_argument("--weights", choices=("float32", "bfloat16", "int8"), default="float32")
+    flags.add_argument(
+        "--weights",
+        choices=("float32", "bfloat16", "int8", "int8-static"),
+        default="float32",
+        help="how they are stored; int8-static is the quickest for many texts, and needs sentences "
+        "to find its scales on",
+    )
     flags.add_argument(
         "--engine",
         choices=("jax", "onnx"),
@@ -34,6 +40,14 @@ def parser(prog: str = "export.py") -> Parser:
     )
     flags.add_argument("--dataset", type=path, help="the same of a corpus on the Hub")
     flags.add_argument("--split", default="test", help="of the dataset (default: test)")
+    flags.add_argument(
+        "--calibration-file", type=path, help="corpus file that int8-static takes its scales from"
+    )
+    flags.add_argument(
+        "--calibration-split",
+        default="validation",
+        help="split of the dataset for that where no such file is named (default: validation)",
+    )
     add_settings(flags, READING, several=False)
     return flags
 

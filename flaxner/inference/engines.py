@@ -101,6 +101,11 @@ def choose(engine: str | None, request: Request, device: Any) -> str:
         of = f" (of {VARIABLE})" if wished else ""
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}: got {engine!r}{of}")
     if request.weights not in kept_graph.WEIGHTS:
+        if request.weights == kept_graph.STATIC:
+            raise ValueError(
+                "int8-static takes its scales from texts: write a folder with scripts/export.py "
+                "--weights int8-static --calibration-file, and open that"
+            )
         known = ", ".join(kept_graph.WEIGHTS)
         raise ValueError(f"weights must be one of {known}: got {request.weights!r}")
     if engine == "jax":

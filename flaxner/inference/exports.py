@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from flaxner.runs.paths import refuse_runs
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
+    from flaxner.models.layers.graph_products import Range
 
 ABOUT, WEIGHTS = "flaxner.json", "weights.safetensors"
 PROGRAMS = {"jax": "forward.stablehlo", "onnx": kept_graph.PROGRAM}
@@ -32,23 +33,30 @@ EXPORT = Kind(
 )  # fmt: skip
 
 
-def write_export(path: str | Path, classifier: Classifier, weights: str, engine: str) -> Path:
+def write_export(
+    path: str | Path,
+    classifier: Classifier,
+    weights: str,
+    engine: str,
+    seen: Mapping[str, Range] | None = None,
+) -> Path:
     """Write a classifier as a folder for serving; it exists whole or not at all.
 
     Args:
       path: the folder; what flaxner wrote there is replaced, all else stays.
       classifier: what to write.
-      weights: stored as "float32", "bfloat16" or "int8".
+      weights: stored as "float32", "bfloat16", "int8" or "int8-static".
       engine: "jax" or "onnx".
+      seen: the ranges that "int8-static" takes its scales from.
 
     Raises:
-      ValueError: no such engine or format, or a folder that is in use.
+      ValueError: no such engine or format, no ranges where they are needed, or a folder that is
+        in use.
     """
     path = Path(path)
     check_export(path)
-    if engine not in PROGRAMS:
-        raise ValueError(f"engine must be one of {', '.join(PROGRAMS)}: got {engine!r}")
-    fill, own = _maker(classifier, weights, engine)
+    check_engine(engine, weights)
+    fill, own = _maker(classifier, weights, engine, seen)
     about = {
         "version": VERSION if classifier.crf is None else WITH_CRF,
         "engine": engine,
@@ -75,15 +83,32 @@ def write_export(path: str | Path, classifier: Classifier, weights: str, engine:
 
 
 def _maker(
-    classifier: Classifier, weights: str, engine: str
+    classifier: Classifier, weights: str, engine: str, seen: Mapping[str, Range] | None
 ) -> tuple[Callable[[Path], Any], dict[str, Any]]:
     """What writes program and weights into a folder, and what flaxner.json says of them."""
     if engine == "onnx":
         kept_graph.check(classifier, weights)
-        return (lambda draft: kept_graph.write_graph(draft, classifier, weights)), {}
+        if weights == kept_graph.STATIC and not seen:
+            raise ValueError(
+                "int8-static takes its scales from ranges seen on texts: give those of "
+                "static_ranges.seen_ranges, or say --calibration-file to scripts/export.py"
+            )
+        return (lambda draft: kept_graph.write_graph(draft, classifier, weights, seen)), {}
     from flaxner.inference.artefact import PLATFORMS, make_artefact
 
     return make_artefact(classifier, weights), {"platforms": list(PLATFORMS)}
+
+
+def check_engine(engine: str, weights: str) -> None:
+    """Refuse an engine that there is not, or that has no such weights.
+
+    Raises:
+      ValueError: says which there are.
+    """
+    if engine not in PROGRAMS:
+        raise ValueError(f"engine must be one of {', '.join(PROGRAMS)}: got {engine!r}")
+    if weights == kept_graph.STATIC and engine != "onnx":
+        raise ValueError(f"weights {weights} are computed by ONNX Runtime: say engine onnx")
 
 
 def check_export(path: str | Path) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +16,11 @@ from flaxner.files import kept, read_json, write_json
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
+    from flaxner.models.layers.graph_products import Range
 
-FORMAT = 1  # to be raised when a family's graph becomes another
+FORMAT = 2  # to be raised when a family's graph becomes another
 WEIGHTS = ("float32", "int8")
+STATIC = "int8-static"  # of exports only: a graph that was made unasked has seen no texts
 PROGRAM, ARRAYS, ABOUT = "forward.onnx", "weights.safetensors", "graph.json"
 MOST_BYTES = 8 << 30  # of all kept graphs; the longest unused go first
 KIND = "onnx"  # the folder of kept graphs
@@ -63,22 +65,26 @@ def check(classifier: Classifier, weights: str) -> None:
       ValueError: no such format, a family without a graph, or no package to write it.
     """
     require_maker()
-    if weights not in WEIGHTS:
-        raise ValueError(
-            f"weights for ONNX Runtime must be one of {', '.join(WEIGHTS)}: got {weights!r}"
-        )
+    if weights not in (*WEIGHTS, STATIC):
+        known = ", ".join((*WEIGHTS, STATIC))
+        raise ValueError(f"weights for ONNX Runtime must be one of {known}: got {weights!r}")
     encoder = classifier.model.encoder
     if encoder.graph is None:
         raise ValueError(f"{encoder.title} has no graph for ONNX Runtime: use engine='jax'")
 
 
-def write_graph(folder: Path, classifier: Classifier, weights: str) -> GraphFacts:
+def write_graph(
+    folder: Path, classifier: Classifier, weights: str, seen: Mapping[str, Range] | None = None
+) -> GraphFacts:
     """Write a classifier's forward pass: forward.onnx and weights.safetensors.
 
     Args:
       folder: where to.
       classifier: what to write.
-      weights: stored as "float32", or as "int8", in which products are of 8-bit numbers.
+      weights: stored as "float32", or as "int8" or "int8-static", in which products are of 8-bit
+        numbers.
+      seen: for "int8-static" the ranges that it takes its scales from; None: a graph in float32
+        that gives them out.
 
     Raises:
       ValueError: as `check`.
@@ -88,7 +94,7 @@ def write_graph(folder: Path, classifier: Classifier, weights: str) -> GraphFact
     check(classifier, weights)
     encoder, config = classifier.model.encoder, classifier.model.config
     assert encoder.graph is not None
-    graph = Graph(classifier.params, int8=weights == "int8")
+    graph = Graph(classifier.params, weights=weights, seen=seen)
     logits = encoder.graph(graph, config)
     graph.write(logits, config.num_labels, folder / PROGRAM, folder / ARRAYS)
     return GraphFacts(config.num_labels, config.positions, config.vocab_size)

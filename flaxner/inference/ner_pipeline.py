@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from flaxner.inference.words import WordTagger
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.crf import Scores
+    from flaxner.models.layers.graph_products import Range
 
 TASKS = ("ner", "token-classification")
 FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
@@ -198,17 +199,26 @@ class NerPipeline(TransformersFace):
         """
         return self.texts.reader(Options()).words(text)
 
-    def export(self, path: str | Path, *, weights: str = "float32", engine: str = "jax") -> Path:
+    def export(
+        self,
+        path: str | Path,
+        *,
+        weights: str = "float32",
+        engine: str = "jax",
+        seen: Mapping[str, Range] | None = None,
+    ) -> Path:
         """Write a folder that `flaxner.load_exported` runs without the model's code.
 
         Args:
           path: the folder.
           weights: stored as "float32", "bfloat16" or "int8".
-          engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16 and whose int8 is one
-            of products, too.
+          engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16, whose int8 is one of
+            products, too, and which has "int8-static": scales of the products that are constants.
+          seen: for these the ranges that `static_ranges.seen_ranges` saw on texts.
 
         Raises:
-          ValueError: no such format, a folder in use, or a pipeline that is an export itself.
+          ValueError: no such format, no ranges for int8-static, a folder in use, or a pipeline
+            that is an export itself.
         """
         from flaxner.inference.exports import write_export
 
@@ -217,7 +227,7 @@ class NerPipeline(TransformersFace):
         known = dataclasses.replace(
             self.classifier, scheme=self.scheme, window=self.window, tokenizer=self.tokenizer
         )
-        return write_export(path, known, weights, engine)
+        return write_export(path, known, weights, engine, seen)
 
     def warmup(self) -> None:
         """Compile all shapes now instead of at the first text that needs them."""

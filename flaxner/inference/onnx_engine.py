@@ -54,6 +54,26 @@ def require() -> None:
         )
 
 
+def open_session(program: Path) -> Any:
+    """A graph of ours in ONNX Runtime, on all processors of this process.
+
+    Raises:
+      ValueError: the file is none that it loads.
+    """
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = cores()
+    # The graph is written as it is to run. Optimizers would put in SkipLayerNormalization and
+    # BiasGelu, which take longer than what they stand for.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return runtime.InferenceSession(str(program), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many kinds, with C++ behind them
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{program} is no graph that ONNX Runtime loads: {first}") from error
+
+
 class OnnxEngine:
     """A graph of packed rows in ONNX Runtime; safe to use from many threads.
 
@@ -70,18 +90,8 @@ class OnnxEngine:
 
     def __init__(self, program: Path, labels: int) -> None:
         require()
-        runtime = onnxruntime()
         self.devices = (HostDevice(),)
-        options = runtime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = cores()
-        try:
-            self._session = runtime.InferenceSession(
-                str(program), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # of many kinds, with C++ behind them
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{program} is no graph that ONNX Runtime loads: {first}") from error
+        self._session = open_session(program)
         _check(self._session, program, labels)
         self._pool = ThreadPoolExecutor(1, "flaxner-onnx")
 

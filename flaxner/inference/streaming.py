@@ -138,7 +138,9 @@ def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator
 
     columns = (TextColumn("{task.completed:,}"), TextColumn(name), TimeElapsedColumn())
     bars = (BarColumn(), TimeRemainingColumn()) if total is not None else ()
-    with Progress(*columns, *bars, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    silent = not console.is_terminal  # where Rich would write an empty line
+    with Progress(*columns, *bars, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task(name, total=total)
         for item in items:
             yield item

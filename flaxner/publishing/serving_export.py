@@ -6,10 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.evaluation.classifier_scores import evaluate
-from flaxner.inference.exports import check_export, folder_bytes
+from flaxner.inference.exports import check_engine, check_export, folder_bytes
+from flaxner.inference.kept_graph import STATIC
 from flaxner.inference.pipeline import pipeline
+from flaxner.inference.static_ranges import seen_ranges, spread
 
 
 def export_model(
@@ -19,6 +22,8 @@ def export_model(
     weights: str = "float32",
     engine: str = "jax",
     max_f1_loss: float | None = None,
+    calibration_file: str | Path | None = None,
+    calibration_split: str = "validation",
     options: ReadOptions | None = None,
     **corpus: Any,
 ) -> dict[str, Any]:
@@ -27,31 +32,41 @@ def export_model(
     Args:
       model: a folder or a Hub name.
       output_dir: the folder to write.
-      weights: stored as "float32", "bfloat16" or "int8".
+      weights: stored as "float32", "bfloat16", "int8" or "int8-static".
       engine: "jax", or "onnx" for ONNX Runtime.
       max_f1_loss: write no folder if F1 on the corpus falls by more.
-      options: how the corpus is read where guessing is not wanted.
+      calibration_file: the corpus that int8-static takes its scales from; if None,
+      calibration_split: this split of the dataset.
+      options: how corpora are read where guessing is not wanted.
       **corpus: file, or dataset and split, of `evaluate`.
 
     Returns:
-      folder, engine, weights and megabytes; overall_f1 of the export, of the model, and their
-      difference.
+      folder, engine, weights and megabytes; the sentences that int8-static was calibrated on;
+      overall_f1 of the export, of the model, and their difference.
 
     Raises:
       ValueError: no model, no such format, a folder in use, no such corpus, or a loss of F1 that
         is larger than allowed.
     """
     check_export(output_dir)
+    check_engine(engine, weights)
     measured = corpus.get("file") is not None or corpus.get("dataset") is not None
     if max_f1_loss is not None and not measured:
         raise ValueError(
             "a largest loss of F1 needs a corpus to measure it on: --file or --dataset"
         )
+    texts = _calibration(
+        weights, calibration_file, corpus.get("dataset"), calibration_split, options
+    )
     ner = pipeline("ner", model=model, engine="jax")
+    seen = None
+    if texts is not None:
+        assert ner.classifier is not None  # it is a model that was loaded
+        seen = seen_ranges(ner.classifier, texts)
     scores: dict[str, Any] = {}
     if max_f1_loss is not None:  # in a place of its own: a worse one shall not replace a good one
         with tempfile.TemporaryDirectory() as place:
-            trial = ner.export(Path(place) / "export", weights=weights, engine=engine)
+            trial = ner.export(Path(place) / "export", weights=weights, engine=engine, seen=seen)
             scores = _scores(ner, trial, options, corpus)
         if scores["f1_loss"] > max_f1_loss:
             raise ValueError(
@@ -59,12 +74,38 @@ def export_model(
                 f"instead of {scores['model_f1']:.4f}), more than the {max_f1_loss} allowed: "
                 "nothing was written"
             )
-    path = ner.export(output_dir, weights=weights, engine=engine)
+    path = ner.export(output_dir, weights=weights, engine=engine, seen=seen)
     if measured and not scores:
         scores = _scores(ner, path, options, corpus)
     size = round(folder_bytes(path) / 1e6, 1)
     about = {"folder": str(path), "engine": engine, "weights": weights, "megabytes": size}
-    return {**about, **scores}
+    calibrated = {} if texts is None else {"sentences_calibrated": len(texts)}
+    return {**about, **calibrated, **scores}
+
+
+def _calibration(
+    weights: str,
+    file: str | Path | None,
+    dataset: str | None,
+    split: str,
+    options: ReadOptions | None,
+) -> list[tuple[str, ...]] | None:
+    """The sentences that int8-static takes its scales from; None of other weights.
+
+    Raises:
+      ValueError: none are named, or they are where nobody asks for them.
+    """
+    if weights != STATIC:
+        if file is not None:
+            raise ValueError(f"a calibration file is for {STATIC} alone: the weights are {weights}")
+        return None
+    if file is None and dataset is None:
+        raise ValueError(
+            f"{STATIC} takes its scales from sentences: name the validation split by "
+            "--calibration-file, or by --dataset and --calibration-split"
+        )
+    source, of = (str(dataset), split) if file is None else (Path(file), None)
+    return spread([sentence.words for sentence in read_corpus(source, of, options)])
 
 
 def _scores(

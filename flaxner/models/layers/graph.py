@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 
 from flaxner.models.layers.graph_nodes import FUSED, Nodes
+from flaxner.models.layers.graph_products import (
+    Range,
+    block_product,
+    plain_product,
+    static_product,
+)
 
-BLOCKS = (128, 64, 32, 16)  # weights of an int8 kernel that share a scale: the first that divides
 ALIASES = {
     "gelu_python": "gelu",
     **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh"),
@@ -32,13 +37,26 @@ class Graph(Nodes):
 
     Args:
       params: path -> float32 array, of the model.
-      int8: kernels and token tables are stored in 8 bits, products are of 8-bit numbers. A scale
-        serves a block of numbers of one position: no answer depends on what else is in a batch.
+      weights: "float32"; or "int8" or "int8-static", by which kernels and token tables are stored
+        in 8 bits, and products are of 8-bit numbers (see `graph_products.py`).
+      seen: the ranges of the inputs of the products, by their names, for "int8-static". None: the
+        graph is one in float32 that gives these ranges for what it is run on, as outputs NAME/low
+        and NAME/high beside the logits.
     """
 
-    def __init__(self, params: Mapping[str, Any], *, int8: bool = False) -> None:
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        *,
+        weights: str = "float32",
+        seen: Mapping[str, Range] | None = None,
+    ) -> None:
         super().__init__()
-        self._params, self.int8 = params, int8
+        self._params, self.weights, self._seen = params, weights, seen
+
+    @property
+    def _watching(self) -> bool:
+        return self.weights == "int8-static" and self._seen is None
 
     def param(self, path: str) -> np.ndarray:
         """A parameter of the model, float32."""
@@ -52,7 +70,7 @@ class Graph(Nodes):
         """Rows of a table, x_BLD; `add_D` is added to every row beforehand."""
         table = self.param(f"{path}/embedding")
         table = table if add_D is None else table + add_D
-        if not self.int8:
+        if self.weights == "float32" or self._watching:
             return self.op("Gather", self.add(f"{path}/embedding", table), rows_BL)
         scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / 127, 1e-12)
         whole = self.add(f"{path}/embedding", np.rint(table / scale).astype(np.int8))
@@ -76,35 +94,19 @@ class Graph(Nodes):
         exact: bool = False,
     ) -> str:
         """x_...D times a kernel, and a bias."""
-        y = (
-            self._int8_product(name, x, kernel_DF)
-            if self.int8 and not exact
-            else self.op("MatMul", x, self.add(f"{name}/kernel", kernel_DF))
-        )
+        weights = "float32" if exact else self.weights
+        if weights == "int8-static" and self._seen is not None:
+            return static_product(self, name, x, kernel_DF, bias_F, self._seen[name])
+        if self._watching and not exact:
+            self._watch(name, x)
+        form = block_product if weights == "int8" else plain_product
+        y = form(self, name, x, kernel_DF)
         return y if bias_F is None else self.op("Add", y, self.add(f"{name}/bias", bias_F))
 
-    def _int8_product(self, name: str, x: str, kernel_DF: np.ndarray) -> str:
-        D, F = kernel_DF.shape
-        size = next((n for n in BLOCKS if D % n == 0), BLOCKS[-1])
-        blocks = -(-D // size)
-        padded = np.zeros((F, blocks * size), np.float32)
-        padded[:, :D] = kernel_DF.T
-        parts = padded.reshape(F, blocks, size)
-        scale = np.maximum(np.abs(parts).max(axis=-1, keepdims=True) / 127, 1e-12)
-        # 128 stands for zero, as the operator has it where no zero points are given.
-        whole = (np.rint(parts / scale) + 128).astype(np.uint8)
-        return self.op(
-            "MatMulNBits",
-            x,
-            self.add(f"{name}/kernel", whole),
-            self.add(f"{name}/scale", scale.reshape(F, blocks).astype(np.float32)),
-            domain=FUSED,
-            K=D,
-            N=F,
-            bits=8,
-            block_size=size,
-            accuracy_level=4,  # the activations in 8 bits, too
-        )
+    def _watch(self, name: str, x_BLD: str) -> None:
+        """Give the range of an input out, too."""
+        for end, kind in (("low", "ReduceMin"), ("high", "ReduceMax")):
+            self.also[f"{name}/{end}"] = self.op(kind, x_BLD, self.ints(0, 1), keepdims=0)
 
     def norm(self, path: str, x: str, epsilon: float) -> str:
         """The layer norm at a path."""
@@ -114,8 +116,8 @@ class Graph(Nodes):
 
     def added_norm(self, path: str, x: str, y: str, epsilon: float) -> str:
         """The layer norm at a path, of a sum."""
-        given = [self.add(name, self.param(name)) for name in (f"{path}/scale", f"{path}/bias")]
-        return self.op("SkipLayerNormalization", x, y, *given, domain=FUSED, epsilon=epsilon)
+        # Not SkipLayerNormalization: its loop is not vectorised, and takes five times as long.
+        return self.norm(path, self.op("Add", x, y), epsilon)
 
     def activation(self, name: str, x: str) -> str:
         """An activation by its name in config.json, one of `activations.ACTIVATIONS`."""
@@ -156,7 +158,7 @@ class Graph(Nodes):
         of = [f"{path}/{part}" for part in ("query", "key", "value")]
         kernel = np.concatenate([self.param(f"{part}/kernel") for part in of], axis=1)
         bias = np.concatenate([self.param(f"{part}/bias") for part in of])
-        if not self.int8:
+        if self.weights == "float32":
             names = (self.add(f"{path}/qkv/kernel", kernel), self.add(f"{path}/qkv/bias", bias))
             given = (x_BLD, *names, "", "", bias_B1LL)
             return self.op("Attention", *given, domain=FUSED, num_heads=heads)

@@ -23,10 +23,16 @@ INLINE = 1024  # bytes; smaller arrays stand in the graph's file, where shapes a
 
 
 class Nodes:
-    """Nodes and stored arrays, added in the order of the computation."""
+    """Nodes and stored arrays, added in the order of the computation.
+
+    Attributes:
+      tensors: the stored arrays, by name.
+      also: name -> what is given out under it beside the logits, float32 (N,).
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, np.ndarray] = {}
+        self.also: dict[str, str] = {}
         self._nodes: list[Any] = []
 
     def add(self, name: str, value: Any) -> str:
@@ -91,13 +97,15 @@ class Nodes:
             set_external_data(tensor, weights.name, offset=begin, length=end - begin)
             tensor.ClearField("raw_data")
             constants.append(tensor)
-        self._nodes.append(helper.make_node("Identity", [logits_BLC], [OUTPUT]))
+        for name, given in {OUTPUT: logits_BLC, **self.also}.items():
+            self._nodes.append(helper.make_node("Identity", [given], [name]))
         axes = ["rows", "length"]
+        vectors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None]) for n in self.also]
         graph = helper.make_graph(
             self._nodes,
             "flaxner",
             [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in INPUTS],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*axes, labels])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*axes, labels]), *vectors],
             constants,
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
