@@ -111,8 +111,8 @@ def test_peak_memory_is_not_that_of_the_process_before():
     code = "from flaxner.benchmark.machine import peak_memory; print(peak_memory()['host_peak_mb'])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 50 < float(ran.stdout) < 900
-    _, _, peak_mb = first_answer._start("p = str" + first_answer.REPORT.format(text="x"))
-    assert 1 < peak_mb < 500
+    start = first_answer.start_of("p = lambda texts, **given: texts", ["x"])
+    assert 1 < start.peak_mb <= start.peak_mb_of_all < 500
     assert len(ballast) == 1_000_000_000
 
 
@@ -166,11 +166,62 @@ def test_engines_in_turns(tmp_path, capsys):
     folder = make_folder(tmp_path / "hub")
     corpus = write_conll(tmp_path / "test.conll", sentences(12))
     given = ["--model", str(folder), "--file", str(corpus), "--batch-sizes"]
+    names = ["flaxner", "flaxner, onnx"]
     more = ["--engines", "jax", "onnx", "--one-at-a-time", "12"]
-    assert run(parser.parse_args([*given, *more])) == 0
+    assert run(parser.parse_args([*given, *more, "--no-first-answer"])) == 0
     made = figures(capsys.readouterr().out)
-    assert [m["contender"] for m in made] == ["flaxner", "flaxner, onnx"] * 2
+    assert [m["contender"] for m in made] == names * 2
     assert all(m["same_entities"] and m["texts"] == 12 for m in made[:2])
     assert all(m["answers"] == 12 and 0 < m["p50_ms"] <= m["p99_ms"] for m in made[2:])
     with pytest.raises(ValueError, match="name a contender"):
         run(parser.parse_args([*given, "--engines"]))
+
+
+@pytest.mark.slow
+def test_a_model_of_another_size(tmp_path, capsys):
+    """Also in static int8; first answers with what memory they took."""
+    from flaxner.benchmark.pipeline import add_arguments, run
+    from flaxner.config.command_line import Parser
+    from tests.pipelines import make_folder
+
+    for package in ("onnx", "onnxruntime", "torch"):
+        pytest.importorskip(package)
+    parser = Parser(prog="pipeline")
+    add_arguments(parser)
+    corpus = write_conll(tmp_path / "test.conll", sentences(6))
+    given = ["--model", str(make_folder(tmp_path / "hub")), "--file", str(corpus)]
+    static = "onnx-int8-static"
+    more = ["--sizes", "bert-tiny", "--batch-sizes", "4", "--engines", "onnx", static]
+    assert run(parser.parse_args([*given, *more])) == 0
+    made = figures(capsys.readouterr().out)
+    bulk = {m["contender"]: m["same_entities"] for m in made if "texts" in m}
+    assert {f"flaxner, {static}", "torch, batch 4"} < set(bulk)
+    assert bulk["torch, batch 4"]
+    starts = [m for m in made if "peak_mb" in m]
+    assert [m["contender"] for m in starts] == ["flaxner, onnx", f"flaxner, {static}", "torch"]
+    assert all(0 < m["peak_mb"] <= m["peak_mb_of_all_texts"] for m in starts)
+
+
+def test_without_a_compiler_torch_compile_does_not_contend(monkeypatch, capsys):
+    from flaxner.benchmark import answers
+
+    torch = pytest.importorskip("torch")
+
+    def fail(*given, **more):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+    model = types.SimpleNamespace(forward=None)
+    monkeypatch.setattr(torch, "compile", lambda forward, **given: fail)
+    monkeypatch.setattr(answers, "_theirs", lambda *given: (Theirs(model), None))
+    assert answers._compiled(types.SimpleNamespace(batch_sizes=[4]), ["a", "b"]) == {}
+    assert "torch.compile does not contend: InvalidCxx" in capsys.readouterr().err
+
+
+class Theirs:
+    """A pipeline that calls its model."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, texts, **given):
+        return self.model.forward(texts)

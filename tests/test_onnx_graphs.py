@@ -97,3 +97,24 @@ def test_products_by_ranges_that_were_seen(tmp_path, family):
     (got,) = run(tmp_path, model, params, rows, weights="int8-static", seen=ranges)
     spread = expected.max() - expected.min()
     assert 0 < np.abs(got - expected).max() < 0.1 * spread
+
+
+@each_network
+def test_fusions_that_are_slower_are_not_put_in(tmp_path, family, monkeypatch):
+    """They are turned off by names, which a later ONNX Runtime may have changed."""
+    import onnx
+    from onnxruntime import SessionOptions
+
+    made, model = tmp_path / "optimized.onnx", family.model(None, 5)
+
+    def options():
+        chosen = real()
+        chosen.optimized_model_filepath = str(made)
+        return chosen
+
+    real = SessionOptions
+    monkeypatch.setattr("onnxruntime.SessionOptions", options)
+    run(tmp_path, model, random_params(model), packed(model, [[11]], 11))
+    kinds = {node.op_type for node in onnx.load(made, load_external_data=False).graph.node}
+    assert "LayerNormalization" in kinds
+    assert not kinds & {"SkipLayerNormalization", "BiasGelu", "Gemm"}

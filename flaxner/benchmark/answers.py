@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxner.benchmark.choices import ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
 
-STRATEGY = {"aggregation_strategy": "simple"}
 BARE = "ONNX Runtime"  # begins the names of bare forward passes
 SORTED = 32  # texts of their batches, sorted by length
 
@@ -31,12 +32,15 @@ class Contender(NamedTuple):
     one: Callable[[int], Any] | None
 
 
-def make_contenders(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
+def make_contenders(
+    arguments: argparse.Namespace, texts: list[str], static: Path | None
+) -> dict[str, Contender]:
     """The contenders that the flags name, ours first.
 
     Args:
       arguments: of `benchmark.py pipeline`.
       texts: to be answered.
+      static: the export that STATIC is, if it contends.
 
     Raises:
       ValueError: the model cannot be read, or a package is missing.
@@ -44,9 +48,11 @@ def make_contenders(arguments: argparse.Namespace, texts: list[str]) -> dict[str
     answerers = {}
     for engine in arguments.engines:
         name = "flaxner" if engine == "jax" else f"flaxner, {engine}"
-        answerers[name] = _ours(arguments.model, engine, texts)
+        answerers[name] = _ours(arguments.model, engine, texts, static)
     if arguments.batch_sizes:
         answerers |= _torch(arguments, texts)
+    if arguments.torch_compile:
+        answerers |= _compiled(arguments, texts)
     if arguments.onnx_runtime:
         answerers |= _bare(Path(arguments.model), texts)
     if not answerers:
@@ -54,11 +60,30 @@ def make_contenders(arguments: argparse.Namespace, texts: list[str]) -> dict[str
     return answerers
 
 
-def _ours(model: Any, engine: str, texts: list[str]) -> Contender:
+def write_static(folder: Path, model: Any, texts: list[str]) -> Path:
+    """Write the export that STATIC is, with scales seen on the texts themselves.
+
+    Raises:
+      ValueError: the model cannot be read, or a package is missing.
+    """
+    from flaxner.inference.pipeline import pipeline
+    from flaxner.inference.static_ranges import seen_ranges, spread
+
+    ner = pipeline("ner", model=model, engine="jax")
+    assert ner.classifier is not None  # it is a model that was loaded
+    seen = seen_ranges(ner.classifier, spread([text.split() for text in texts]))
+    return ner.export(folder, weights="int8-static", engine="onnx", seen=seen)
+
+
+def _ours(model: Any, engine: str, texts: list[str], static: Path | None) -> Contender:
+    from flaxner.inference.opening import load_exported
     from flaxner.inference.pipeline import pipeline
 
-    kind, _, int8 = engine.partition("-")
-    ner = pipeline("ner", model=model, engine=kind, weights=int8 or "float32", **STRATEGY)
+    options: dict[str, Any] = {**ENGINES[engine], **STRATEGY}
+    if engine == STATIC and static is not None:
+        ner = load_exported(static, **options)
+    else:
+        ner = pipeline("ner", model=model, **options)
     return Contender(
         lambda: ner(texts, truncation=True), lambda number: ner(texts[number], truncation=True)
     )
@@ -66,17 +91,7 @@ def _ours(model: Any, engine: str, texts: list[str]) -> Contender:
 
 def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
     """Torch's pipeline at several batch sizes, and at the largest with the texts sorted."""
-    from transformers import pipeline
-
-    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
-    theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    largest = max(arguments.batch_sizes)
-
-    def ordered() -> list[Any]:
-        answers = theirs([texts[i] for i in order], batch_size=largest)
-        by_place = dict(zip(order, answers, strict=True))
-        return [by_place[i] for i in range(len(texts))]
+    theirs, ordered = _theirs(arguments, texts)
 
     def one(number: int) -> Any:
         return theirs(texts[number])
@@ -90,7 +105,43 @@ def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contend
         )
         for index, size in enumerate(arguments.batch_sizes)
     }
-    return {**calls, f"torch, batch {largest}, sorted": Contender(ordered, None)}
+    return {**calls, f"torch, batch {_largest(arguments)}, sorted": Contender(ordered, None)}
+
+
+def _compiled(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
+    """Torch's pipeline compiled, the texts sorted; none where torch finds no compiler."""
+    import torch
+
+    theirs, ordered = _theirs(arguments, texts)
+    theirs.model.forward = torch.compile(theirs.model.forward, dynamic=True)
+    try:
+        theirs(texts[:2], batch_size=2)
+    except Exception as error:  # what a compiler's absence raises is another in every version
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"note: torch.compile does not contend: {reason}", file=sys.stderr)
+        return {}
+    name = f"torch compiled, batch {_largest(arguments)}, sorted"
+    return {name: Contender(ordered, lambda number: theirs(texts[number]))}
+
+
+def _largest(arguments: argparse.Namespace) -> int:
+    return max(arguments.batch_sizes, default=SORTED)
+
+
+def _theirs(arguments: argparse.Namespace, texts: list[str]) -> tuple[Any, Callable[[], Any]]:
+    """Torch's pipeline, and what answers all texts with it, sorted by length."""
+    from transformers import pipeline
+
+    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
+    theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+
+    def ordered() -> list[Any]:
+        answers = theirs([texts[i] for i in order], batch_size=_largest(arguments))
+        by_place = dict(zip(order, answers, strict=True))
+        return [by_place[i] for i in range(len(texts))]
+
+    return theirs, ordered
 
 
 def _bare(model: Path, texts: list[str]) -> dict[str, Contender]:

