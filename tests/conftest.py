@@ -1,9 +1,9 @@
 """What every test gets: 8 fake CPU devices, and programs that are compiled quickly and once.
 
 Compiling is most of what the suite costs. All its processes share one cache on disk, and machine
-code is generated without LLVM's optimisations: the program is the same down to XLA's own. Modules
-that compare with torch in the last places are marked `real_program` and compile as users do, and
-so do all when the slow tests run.
+code is generated without LLVM's optimisations and by XLA's plain emitter of loops, which takes half
+the time: the program is the same down to XLA's own. Modules that compare with torch in the last
+places are marked `real_program` and compile as users do, and so do all when the slow tests run.
 """
 
 import os
@@ -30,9 +30,12 @@ import importlib.util
 
 import jax
 import pytest
+from jax._src import compiler  # options of all programs have no public place
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+EMITTERS = "xla_cpu_use_fusion_emitters"
+OPTIONS = compiler.get_compile_options
 
 
 def pytest_configure(config):
@@ -40,7 +43,10 @@ def pytest_configure(config):
     # Once more for JAX itself: a plugin may have imported it before its environment was set.
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    _optimise("not slow" not in config.option.markexpr)
+    quick = "not slow" in config.option.markexpr
+    if quick and EMITTERS not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += f" --{EMITTERS}=false"  # read when the first device is
+    _optimise(not quick)
     # Tracing makes many objects and few cycles, and the imports alone are a million of them.
     gc.set_threshold(20_000, 20, 40)
 
@@ -75,8 +81,16 @@ def machine_code(request):
         _optimise(False)
 
 
+def _as_for_users(*args, env_options_overrides=None, **more):
+    """The options of a program, XLA's emitters as they are unless told."""
+    given = {EMITTERS: True, **(env_options_overrides or {})}
+    return OPTIONS(*args, env_options_overrides=given, **more)
+
+
 def _optimise(wanted):
     jax.clear_caches()
+    changed = EMITTERS in os.environ["XLA_FLAGS"]
+    compiler.get_compile_options = _as_for_users if wanted and changed else OPTIONS
     jax.config.update("jax_disable_most_optimizations", not wanted)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not wanted))
 

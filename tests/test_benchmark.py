@@ -24,7 +24,8 @@ def figures(printed):
 
 def test_training_steps_in_turns(capsys):
     pytest.importorskip("torch")
-    main(["--steps", "2", "--turns", "2", "--compilation-cache", "", "--against", "torch-grouped"])
+    few = ["--steps", "2", "--turns", "2", "--batch-size", "4", "--max-length", "64"]
+    main([*few, "--compilation-cache", "", "--against", "torch-grouped"])
     machine, ours, theirs = figures(capsys.readouterr().out)
     assert set(machine["matmul_gflops"]) == {"jax", "torch"}
     assert (ours["contender"], theirs["contender"]) == ("flaxner", "torch-grouped")
