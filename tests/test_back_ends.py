@@ -5,12 +5,14 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from flaxner.config.train import TrainConfig
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.lookup import _multiplied, lookup
 from flaxner.models.vectors import StaticConfig, StaticModel
+from flaxner.training.optimizer import global_norm, norm_by_lines
 from flaxner.training.program import make_program
 from tests.compare import assert_close
 from tests.families import LEADS, each_network
@@ -21,11 +23,11 @@ NARROW_SUM = re.compile(
 )
 
 
-def lowered(model, platform, kind="train"):
+def lowered(model, platform, kind="train", length=32):
     """The text of a step, as the compiler of a platform is given it."""
     program = make_program(TrainConfig(dataset="flaxner:embedded"), model, 10)
     state = program.abstract_state()
-    batch = program.abstract_batch(8, 32, labelled=kind == "train")
+    batch = program.abstract_batch(8, length, labelled=kind == "train")
     given = (state if kind == "train" else state.params, batch)
     return (
         getattr(program.steps, kind).trace(*given).lower(lowering_platforms=(platform,)).as_text()
@@ -116,3 +118,73 @@ def test_sums_are_taken_in_float32(family):
     text = lowered(family.model(Compute.on("gpu", "bfloat16")), "cuda")
     assert "xbf16>" in text
     assert not NARROW_SUM.search(text)
+
+
+def kernels(text):
+    return len(re.findall(r"custom_call @(?:__gpu\$xla\.gpu\.triton|tpu_custom_call)", text))
+
+
+def pairs(text, length):
+    """Whether there is an array of all pairs of positions and both heads."""
+    return f"x2x{length}x{length}x" in text
+
+
+def wide_heads(name, compute):
+    """The kernels' narrowest heads have 16 features."""
+    return LEADS[name].model(compute, num_attention_heads=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_gpus_train_long_rows_by_tiles(name):
+    model = wide_heads(name, Compute.on("gpu", "bfloat16"))
+    text = lowered(model, "cuda", length=384)
+    assert kernels(text) >= 3  # forward, to queries, to keys; equal layers share them
+    assert not pairs(text, 384)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_long_rows_are_evaluated_by_tiles(platform):
+    model = wide_heads("bert", Compute.on("gpu" if platform == "cuda" else platform, "bfloat16"))
+    text = lowered(model, platform, "predict", 384)
+    assert kernels(text)
+    assert not pairs(text, 384)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("platform", "kind", "length", "compute"),
+    [
+        ("cuda", "predict", 256, Compute.on("gpu", "bfloat16")),  # short
+        ("cuda", "predict", 320, Compute.on("gpu", "bfloat16")),  # not divided
+        ("cuda", "predict", 384, Compute.on("gpu", "float32")),
+        ("cuda", "predict", 384, Compute.on("gpu", "bfloat16", "7.5")),  # without units for it
+        ("tpu", "train", 384, Compute.on("tpu", "bfloat16")),  # its kernel does not drop
+    ],
+)
+def test_other_steps_attend_to_whole_rows(platform, kind, length, compute):
+    text = lowered(wide_heads("bert", compute), platform, kind, length)
+    assert not kernels(text)
+    assert pairs(text, length)
+
+
+def test_the_norm_of_all_gradients_is_two_sums():
+    rng = np.random.default_rng(0)
+    shapes = [(3,), (5, 7), (2, 3, 4), (1,), (6, 2)]
+    gradients = {str(i): rng.standard_normal(s, np.float32) for i, s in enumerate(shapes)}
+    exact = np.sqrt(sum(np.square(g.astype(np.float64)).sum() for g in gradients.values()))
+    assert norm_by_lines(list(gradients.values())) == pytest.approx(exact, rel=1e-6)
+    assert global_norm(gradients) == optax.tree.norm(gradients)
+    text = jax.jit(global_norm).trace(gradients).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.reduce(") == 3 + 2  # of the lines of each matrix, and of all
+
+
+@pytest.mark.parametrize(("platform", "layers_wait"), [("cuda", True), ("tpu", False)])
+def test_layers_wait_for_the_gradients_of_those_behind_them(platform, layers_wait):
+    """On several GPUs: so these are there to be summed before the backward pass has ended."""
+    model = LEADS["bert"].model(Compute.on("gpu", "float32"))
+    text = lowered(model, platform)
+    barriers = re.findall(r"stablehlo\.optimization_barrier (.*) :", text)
+    parameters = sum(path.startswith("layers/1/") for path in model.shapes)
+    wide = [names for names in barriers if names.count("%") == 1 + parameters]
+    assert bool(wide) == layers_wait

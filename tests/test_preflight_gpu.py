@@ -102,11 +102,12 @@ def test_kernels_are_counted_and_what_begins_in_the_backward_pass():
     assert (kernels.reduced, kernels.early) == (4 * (64 * 1024 + 256), 4 * 64 * 1024)
 
 
-def run_script(tmp_path, topology, *flags, code=0, **environment):
+def run_script(tmp_path, topology, *flags, layers=2, code=0, **environment):
     """The script's JSON for a tiny BERT, and the assembly of its kernels."""
-    sizes = {"model_type": "bert", "vocab_size": 2048, "hidden_size": 128, "num_hidden_layers": 2}
+    sizes = {"model_type": "bert", "vocab_size": 2048, "hidden_size": 128}
+    sizes |= {"num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 256}
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**sizes, "num_attention_heads": 2, "intermediate_size": 256}))
+    path.write_text(json.dumps(sizes))
     command = [sys.executable, "scripts/preflight.py", "--topology", topology, "--json"]
     command += ["--model-config", str(path), "--cache", "", "--no-search", *flags]
     flags = f"--xla_dump_to={tmp_path / 'dump'}"
@@ -122,7 +123,7 @@ def run_script(tmp_path, topology, *flags, code=0, **environment):
 @compiler
 @pytest.mark.slow
 def test_a_step_for_two_gpus(tmp_path):
-    made, assembly = run_script(tmp_path, "h100:2")
+    made, assembly = run_script(tmp_path, "h100:2", layers=6)
     assert made["chips"] == 2
     assert made["fits"]
     collectives = made["train"]["collectives"]
@@ -130,8 +131,10 @@ def test_a_step_for_two_gpus(tmp_path):
     assert all(each["group"] == 2 for each in collectives)
     # Every gradient once, in float32, but those of key biases, which have none; and a few numbers.
     moved = sum(each["bytes"] for each in collectives)
-    assert 0 <= moved - 4 * (made["parameters"] - 2 * 128) < 64
-    assert 100 < made["train"]["kernels"]["count"] < 400
+    assert 0 <= moved - 4 * (made["parameters"] - 6 * 128) < 64
+    kernels = made["train"]["kernels"]
+    assert kernels["early"] > kernels["reduced"] / 2  # as the program is ordered
+    assert kernels["count"] < 110 + 6 * 90
     # Nothing is summed in an order of chance, and what is float32 (the head) is not TF32.
     assert "mma" in assembly
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
@@ -145,3 +148,19 @@ def test_a_gpu_that_is_too_small(tmp_path):
     made, _ = run_script(tmp_path, "t4", code=1, **share)
     assert not made["fits"]
     assert made["train"]["memory"] > made["memory"]["available_to_the_compiler"]
+
+
+@compiler
+@pytest.mark.slow
+def test_a_step_by_tiles_is_one_graph(tmp_path):
+    """Rows of 384: attention is kernels of ours; and all of the step is started at once."""
+    made, assembly = run_script(tmp_path, "h100", "--max-length", "384", "--row-length", "384")
+    assert made["fits"]
+    assert len(re.findall(r"\.entry attention(?:_to_queries|_to_keys)?\(", assembly)) >= 3
+    assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
+    (order,) = (
+        file.read_text()
+        for file in (tmp_path / "dump").glob("*jit_train*thunk_sequence_after_thunk_passes.txt")
+    )
+    assert re.match(r"000: kCommandBuffer\s+\[source\s*\| sink\s*\]", order)
+    assert not re.search(r"^\d+: ", order.split("\n", 1)[1], re.MULTILINE)

@@ -119,12 +119,13 @@ class Compiler:
         self.config, self.topology, self.cache = config, topology, cache
         precision = "bfloat16" if config.precision == "auto" else config.precision
         self.precision = precision
+        devices, self.version, self.room = _door(topology)
         layout = {"scan_layers": config.scan_layers, "remat": config.remat}
-        compute = Compute.on(topology.platform, precision, **layout)
+        capability = getattr(devices[0], "compute_capability", None)
+        compute = Compute.on(topology.platform, precision, capability, **layout)
         self.model = Model(sizes, compute, crf=config.decoder == "crf")
         names = tuple(map(str, range(sizes.num_labels)))  # what is legal costs nothing
         decoder = Crf(rules(names, ANY), np.zeros(0, np.int8), 0) if self.model.crf else None
-        devices, self.version, self.room = _door(topology)
         self.program = make_program(
             config, self.model, work.steps, decoder=decoder, devices=devices, corpus=corpus
         )

@@ -62,7 +62,7 @@ def best_rate(multiply: Callable[[], Any], size: int, seconds: float = 1.0) -> f
 
 def jax_matmul_rate(precision: str) -> float:
     """FLOP/s of the models' products in this precision, float32 accumulation."""
-    compute = Compute.on(jax.default_backend(), precision)
+    compute = Compute.here(precision)
     size = matmul_size(jax.default_backend())
     x = jax.random.normal(jax.random.key(0), (size, size)).astype(compute.dtype)
     multiply = jax.jit(lambda a, b: product(a, b, compute.dtype, jnp.float32, tf32=compute.tf32))

@@ -131,7 +131,7 @@ def _compute(dtype: str, read: _Read) -> Compute:
     """The dtypes of the computation that a name of one means here."""
     if dtype == AUTO:
         dtype = file_dtype(read.fields, read.folder)
-    return Compute.on(jax.default_backend(), dtype)
+    return Compute.here(dtype)
 
 
 class _Read(NamedTuple):

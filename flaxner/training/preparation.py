@@ -79,8 +79,7 @@ def prepare(config: TrainConfig) -> Prepared:
             "of the training corpus out"
         )
     scheme = label_scheme(corpora, fields)
-    compute = Compute.on(
-        jax.default_backend(),
+    compute = Compute.here(
         config.precision,
         scan_layers=config.scan_layers,
         remat=config.remat,

@@ -21,6 +21,7 @@ from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
+from flaxner.training.optimizer import global_norm
 from flaxner.training.rates import Plan, Rates
 from flaxner.training.used_rows import UsedRows
 
@@ -159,6 +160,12 @@ def make_steps(
     """
     divided = {} if blocks is None else {"blocks": blocks}
     paths = tuple(model.shapes)
+
+    def apply(*given: Any, **named: Any) -> jax.Array:
+        # Kernels, into which the compiler does not look, are spread over this mesh.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return model.apply(*given, **named)
+
     traces: list[tuple[str, int, int]] = []
 
     def train(
@@ -175,7 +182,7 @@ def make_steps(
         def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
             inputs = (batch[name] for name in INPUTS)
             params = {**fixed, **trained}
-            logits_BLC = model.apply(params, *inputs, dropout_key=key, **divided)
+            logits_BLC = apply(params, *inputs, dropout_key=key, **divided)
             return decoder.batch_loss(params, logits_BLC, batch)
 
         (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
@@ -185,7 +192,7 @@ def make_steps(
             grads, state.opt_state, trained, rates=rates, scale=scale
         )
         with jax.named_scope("optimizer"):
-            norm = optax.tree.norm(grads) * scale
+            norm = global_norm(grads) * scale
             updated = optax.apply_updates(trained, updates)
         if used is not None:
             updated = used.joined(whole_table, updated, rates[used.path])
@@ -202,12 +209,12 @@ def make_steps(
     def predict(params: Params, batch: Batch) -> jax.Array:
         rows, length = batch["input_ids"].shape
         traces.append(("predict", rows, length))
-        return decoder.predict(model.apply(params, *(batch[name] for name in INPUTS)))
+        return decoder.predict(apply(params, *(batch[name] for name in INPUTS)))
 
     def logits(params: Params, batch: Batch) -> jax.Array:
         rows, length = batch["input_ids"].shape
         traces.append(("logits", rows, length))
-        return model.apply(params, *(batch[name] for name in INPUTS)).astype(jnp.float32)
+        return apply(params, *(batch[name] for name in INPUTS)).astype(jnp.float32)
 
     spread, whole = batch_sharding(mesh), replicated(mesh)
     placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging, used))

@@ -9,7 +9,7 @@ import pytest
 
 from flaxner.models.bert.config import BertConfig
 from flaxner.models.layers.activations import ACTIVATIONS
-from flaxner.models.layers.attention import segment_bias
+from flaxner.models.layers.attention import Within
 from flaxner.models.network import Model
 from flaxner.models.tensors import from_hf
 from tests.compare import assert_close
@@ -33,7 +33,7 @@ def test_attention_block_equals_torch():
         out = block(torch.tensor(x))
         out = (out[0] if isinstance(out, tuple) else out).numpy()
     layer = ours.bind(params).layers[1]
-    bias = (segment_bias(jnp.ones((2, 9), jnp.int32)),)
+    bias = (Within.of(jnp.ones((2, 9), jnp.int32)),)
     mixed = layer.attention(jnp.asarray(x), bias, None)
     assert_close("logits", layer.attention_norm(x + mixed), attended)
     assert_close("logits", layer(jnp.asarray(x), bias, None), out)

@@ -6,7 +6,7 @@ Shapes: B rows, L positions, H heads, K head width, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,9 @@ from flaxner.data.packing import Blocks
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
-from flaxner.models.layers.dropout import dropped, random_levels
+from flaxner.models.layers.dropout import LEVELS, dropped, random_levels
+from flaxner.models.layers.fused import attend, attend_on_tpu
+from flaxner.models.layers.tiles import Kind
 
 Array = jax.Array
 
@@ -28,6 +30,23 @@ def segment_bias(segment_ids_BL: Array) -> Array:
     """
     same_B1LL = segment_ids_BL[:, None, :, None] == segment_ids_BL[:, None, None, :]
     return jnp.where(same_B1LL, 0.0, jnp.finfo(jnp.float32).min)
+
+
+class Within(NamedTuple):
+    """What keeps attention within segments.
+
+    Attributes:
+      bias_B1LL: see `segment_bias`.
+      ids_BL: the segments.
+    """
+
+    bias_B1LL: Array
+    ids_BL: Array
+
+    @classmethod
+    def of(cls, segment_ids_BL: Array) -> Within:
+        """Of a batch's segments."""
+        return cls(segment_bias(segment_ids_BL), segment_ids_BL)
 
 
 def split_heads(x_BLD: Array, heads: int) -> Array:
@@ -124,6 +143,44 @@ def _within(levels_BHLL: Array, length: int) -> Array:
     return jnp.stack(own, axis=1).reshape(-1, levels_BHLL.shape[1], length, length)
 
 
+LONG = 256  # rows of up to so many positions are attended to as a whole
+WIDTHS = (16, 32, 64, 128)  # of a head, that the kernels have
+
+
+def by_tiles(
+    compute: Compute, length: int, width: int, key: Array | None, window: int | None = None
+) -> bool:
+    """Whether rows of that length are attended to by tiles, the heads being so wide.
+
+    The kernel for TPUs has no windows and drops nothing.
+    """
+    fits = length > LONG and length % 128 == 0 and width in WIDTHS
+    if compute.kernels == "tpu":
+        return fits and key is None and window is None
+    return fits and compute.kernels == "gpu"
+
+
+def attend_by_tiles(
+    compute: Compute,
+    qkv_BLHK: Sequence[Array],
+    ids_BL: Array,
+    rate: float,
+    key: Array | None,
+    window: int | None = None,
+) -> Array:
+    """Mixed values x_BLD, within segments and perhaps within a window on both sides."""
+    q_BLHK, k_BLHK, v_BLHK = qkv_BLHK
+    threshold = round(rate * LEVELS) if key is not None else 0
+    if compute.kernels == "tpu":
+        mixed_BLHK = attend_on_tpu(q_BLHK, k_BLHK, v_BLHK, ids_BL)
+    else:
+        words: tuple[Array, ...] = ()
+        if key is not None and threshold:
+            words = tuple(jax.random.bits(key, (2, ids_BL.shape[0]), jnp.uint32))
+        mixed_BLHK = attend(Kind(window, threshold), q_BLHK, k_BLHK, v_BLHK, ids_BL, words)
+    return mixed_BLHK.reshape(*mixed_BLHK.shape[:2], -1)
+
+
 class Attention(nnx.Module):
     """Multi-head self-attention within segments, as BERT has it."""
 
@@ -141,18 +198,29 @@ class Attention(nnx.Module):
         self.key = linear(width, width, scale, compute, rngs)
         self.value = linear(width, width, scale, compute, rngs)
         self.output = linear(width, width, scale, compute, rngs)
-        self.heads, self.rate, self.tf32 = heads, rate, compute.tf32
+        self.heads, self.rate, self.compute = heads, rate, compute
 
     @jax.named_scope("attention")
-    def __call__(self, x_BLD: Array, biases: Sequence[Array], key: Array | None) -> Array:
-        """Mixed values x_BLD; the biases, see `by_blocks`, keep attention within segments."""
-        B, L, _ = x_BLD.shape
+    def __call__(self, x_BLD: Array, contexts: Sequence[Within], key: Array | None) -> Array:
+        """Mixed values x_BLD; contexts as `by_blocks` takes them."""
+        B, L, D = x_BLD.shape
         qkv = (self.query(x_BLD), with_fixed_bias(self.key, x_BLD), self.value(x_BLD))
-        levels = random_levels((B, self.heads, L, L), self.rate, key)
-        return self.output(by_blocks(self._attend, qkv, biases, levels))
+        if len(contexts) == 1 and by_tiles(self.compute, L, D // self.heads, key):
+            heads = [x.reshape(B, L, self.heads, -1) for x in qkv]
+            return self.output(
+                attend_by_tiles(self.compute, heads, contexts[0].ids_BL, self.rate, key)
+            )
+        return self.output(self._plainly(qkv, contexts, key))
 
-    def _attend(self, qkv: Sequence[Array], bias_B1LL: Array, levels: Array | None) -> Array:
+    def _plainly(
+        self, qkv: Sequence[Array], contexts: Sequence[Within], key: Array | None
+    ) -> Array:
+        B, L, _ = qkv[0].shape
+        levels = random_levels((B, self.heads, L, L), self.rate, key)
+        return by_blocks(self._attend, qkv, contexts, levels)
+
+    def _attend(self, qkv: Sequence[Array], within: Within, levels: Array | None) -> Array:
         q_BHLK, k_BHLK, v_BHLK = (split_heads(x_BLD, self.heads) for x_BLD in qkv)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
-        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.tf32))
+        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.compute.tf32) + within.bias_B1LL
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.compute.tf32))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+
+import jax
 
 TF32 = "tf32"  # a precision that is no dtype: float32 outside of products
 
@@ -18,12 +21,15 @@ class Compute:
         the encoder multiplies; NVIDIA GPUs alone have it.
       scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
         depth.
+      kernels: whose kernels attend to long rows, "gpu" or "tpu"; empty: nobody's, they are
+        attended to as short ones.
       remat: recompute each layer in the backward pass instead of keeping its activations.
     """
 
     dtype: str = "float32"
     activations: str = ""
     tf32: bool = False
+    kernels: str = ""
     scan_layers: bool = False
     remat: bool = False
 
@@ -33,8 +39,18 @@ class Compute:
         return self.activations or self.dtype
 
     @classmethod
-    def on(cls, platform: str, precision: str, **layout: bool) -> Compute:
+    def here(cls, precision: str, **layout: bool) -> Compute:
+        """What suits the devices of this process; see `on`."""
+        capability = getattr(jax.devices()[0], "compute_capability", None)
+        return cls.on(jax.default_backend(), precision, capability, **layout)
+
+    @classmethod
+    def on(
+        cls, platform: str, precision: str, capability: str | None = None, **layout: bool
+    ) -> Compute:
         """What suits a platform ("cpu", "gpu", "tpu"); a precision is a dtype, or "tf32".
+
+        The capability is that of an NVIDIA GPU, "9.0"; None: new enough for the kernels.
 
         CPUs multiply bfloat16 but do little else with it: what is not a matrix product costs
         less there in float32. On TPU and GPU the memory it saves is worth more.
@@ -49,4 +65,12 @@ class Compute:
             )
         dtype = "float32" if precision == TF32 else precision
         activations = "float32" if platform == "cpu" else ""
-        return cls(dtype, activations, tf32=precision == TF32, **layout)
+        kernels = platform if dtype == "bfloat16" and platform in ("gpu", "tpu") else ""
+        if capability is not None and not _multiplies_bfloat16(capability):
+            kernels = ""
+        return cls(dtype, activations, tf32=precision == TF32, kernels=kernels, **layout)
+
+
+def _multiplies_bfloat16(capability: str) -> bool:
+    """Whether a GPU has units for it that Triton uses; another maker's capability is no number."""
+    return re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8.0

@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 from flaxner.models.layers.activations import ACTIVATIONS
-from flaxner.models.layers.attention import Attention
+from flaxner.models.layers.attention import Attention, Within
 from flaxner.models.layers.blocks import linear, norm
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dropout import dropout
@@ -76,10 +76,10 @@ class Layer(nnx.Module):
         self.activation = config.hidden_act
         self.rate = config.hidden_dropout_prob
 
-    def __call__(self, x_BLD: Array, biases: Sequence[Array], key: Array | None) -> Array:
+    def __call__(self, x_BLD: Array, contexts: Sequence[Within], key: Array | None) -> Array:
         """The block's output x_BLD."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        attended_BLD = self.attention(x_BLD, biases, keys[0])
+        attended_BLD = self.attention(x_BLD, contexts, keys[0])
         x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
         hidden_BLF = ACTIVATIONS[self.activation](self.intermediate(x_BLD))
         return self.output_norm(x_BLD + dropout(self.output(hidden_BLF), self.rate, keys[2]))

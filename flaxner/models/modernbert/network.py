@@ -18,7 +18,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.layers.activations import ACTIVATIONS
-from flaxner.models.layers.attention import by_blocks, join_heads, mix, scores, segment_bias
+from flaxner.models.layers.attention import (
+    attend_by_tiles,
+    by_blocks,
+    by_tiles,
+    join_heads,
+    mix,
+    scores,
+    segment_bias,
+)
 from flaxner.models.layers.blocks import Initializer, linear, norm, table, truncated
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dropout import dropout, random_levels
@@ -26,7 +34,7 @@ from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 
 Array = jax.Array
-OfKind = tuple[Array, Array, Array]  # of a kind of attention: bias, cosines, sines
+OfKind = tuple[Array, Array, Array, Array]  # of a kind of attention: bias, cosines, sines, segments
 Context = dict[str, OfKind]
 
 
@@ -56,32 +64,53 @@ def rotate(x_BHLK: Array, cos: Array, sin: Array) -> Array:
 class RotaryAttention(nnx.Module):
     """Multi-head self-attention with rotary positions."""
 
-    def __init__(self, config: ModernBertConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, config: ModernBertConfig, kind: str, compute: Compute, *, rngs: nnx.Rngs
+    ) -> None:
         width, bias = config.hidden_size, config.attention_bias
         of_in, of_out = _initializer(config, "in"), _initializer(config, "out")
         self.qkv = linear(width, 3 * width, of_in, compute, rngs, use_bias=bias)
         self.output = linear(width, width, of_out, compute, rngs, use_bias=bias)
         self.heads, self.rate = config.num_attention_heads, config.attention_dropout
-        self.tf32 = compute.tf32
+        self.compute = compute
+        self.window = config.local_attention // 2 if kind == SLIDING else None
 
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, contexts: Sequence[OfKind], key: Array | None) -> Array:
         """Mixed values x_BLD, with dropout; contexts as `by_blocks` takes them."""
         keys = (None, None) if key is None else jax.random.split(key)
-        B, L, _ = x_BLD.shape
-        levels = random_levels((B, self.heads, L, L), self.rate, keys[0])
-        mixed_BLD = by_blocks(self._attend, [self.qkv(x_BLD)], contexts, levels)
+        qkv = self.qkv(x_BLD)
+        _, L, D = x_BLD.shape
+        tiled = by_tiles(self.compute, L, D // self.heads, key, self.window)
+        if tiled and len(contexts) == 1:
+            mixed_BLD = self._by_tiles(qkv, contexts[0], keys[0])
+        else:
+            mixed_BLD = self._plainly(qkv, contexts, keys[0])
         return dropout(self.output(mixed_BLD), self.rate, keys[1])
 
+    def _plainly(self, qkv: Array, contexts: Sequence[OfKind], key: Array | None) -> Array:
+        B, L, _ = qkv.shape
+        levels = random_levels((B, self.heads, L, L), self.rate, key)
+        return by_blocks(self._attend, [qkv], contexts, levels)
+
+    def _by_tiles(self, qkv: Array, context: OfKind, key: Array | None) -> Array:
+        _, cos, sin, ids_BL = context
+        B, L, _ = qkv.shape
+        heads = qkv.reshape(B, L, 3, self.heads, -1)
+        cos, sin = cos.swapaxes(1, 2), sin.swapaxes(1, 2)
+        turned = [rotate(heads[:, :, i], cos, sin) for i in range(2)]
+        given = (*turned, heads[:, :, 2])
+        return attend_by_tiles(self.compute, given, ids_BL, self.rate, key, self.window)
+
     def _attend(self, arrays: Sequence[Array], context: OfKind, levels: Array | None) -> Array:
-        bias_B1LL, cos, sin = context
+        bias_B1LL, cos, sin, _ = context
         B, L, width = arrays[0].shape
         qkv = arrays[0].reshape(B, L, 3, self.heads, width // (3 * self.heads))
         q_BHLK, k_BHLK, v_BHLK = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
         q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
         scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
-        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.tf32) + bias_B1LL
-        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.tf32))
+        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.compute.tf32) + bias_B1LL
+        return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.compute.tf32))
 
 
 class Layer(nnx.Module):
@@ -98,7 +127,7 @@ class Layer(nnx.Module):
         self.kind = config.layer_types[index]
         # The embeddings' norm stands right before the first layer.
         self.attention_norm = of_width() if index else None
-        self.attention = RotaryAttention(config, compute, rngs=rngs)
+        self.attention = RotaryAttention(config, self.kind, compute, rngs=rngs)
         self.mlp_norm = of_width()
         of_in, of_out = _initializer(config, "in"), _initializer(config, "out")
         self.intermediate = linear(width, 2 * hidden, of_in, compute, rngs, use_bias=bias)
@@ -179,9 +208,11 @@ class ModernBertForTokenClassification(TokenClassifier):
         near_LL = jnp.abs(columns[:, None] - columns[None]) <= config.local_attention // 2
         bias_B1LL = segment_bias(segment_ids_BL)
         local_B1LL = jnp.where(near_LL, bias_B1LL, jnp.finfo(jnp.float32).min)
+        full = rotations(position_ids_BL, width, config.global_rope_theta)
+        near = rotations(position_ids_BL, width, config.local_rope_theta)
         return {
-            FULL: (bias_B1LL, *rotations(position_ids_BL, width, config.global_rope_theta)),
-            SLIDING: (local_B1LL, *rotations(position_ids_BL, width, config.local_rope_theta)),
+            FULL: (bias_B1LL, *full, segment_ids_BL),
+            SLIDING: (local_B1LL, *near, segment_ids_BL),
         }
 
     def finish(self, x_BLD: Array) -> Array:

@@ -1,0 +1,125 @@
+"""Attention by tiles: what the kernels compute, interpreted on a CPU."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.random import threefry_2x32
+
+from flaxner.devices.mesh import batch_sharding, make_mesh
+from flaxner.models.layers import tiles
+from flaxner.models.layers.counters import levels_of, threefry
+from flaxner.models.layers.fused import attend
+from flaxner.training.stack import stacked_sharding
+
+L, K = 2 * tiles.TILE, 16
+DROPPED = 26
+
+
+def arrays(rows, heads, seed=0):
+    """Queries, keys, values and a gradient; segments and padding; random words."""
+    rng = np.random.default_rng(seed)
+    x = [rng.standard_normal((rows, L, heads, K)).astype(np.float32) for _ in range(4)]
+    ids = np.zeros((rows, L), np.int32)
+    for row in ids:
+        ends = np.sort(rng.choice(np.arange(10, L - 5), 4, replace=False))
+        for number, (begin, end) in enumerate(itertools.pairwise([0, *ends]), 1):
+            row[begin:end] = number
+    words = [rng.integers(0, 2**32, rows, np.uint32) for _ in range(2)]
+    return *map(jnp.asarray, x), jnp.asarray(ids), tuple(map(jnp.asarray, words))
+
+
+def plain(kind, q, k, v, ids, words):
+    """The same with all pairs in memory."""
+    H = q.shape[2]
+    apart = jnp.abs(jnp.arange(L)[:, None] - jnp.arange(L)[None])
+    meet = ids[:, None, :, None] == ids[:, None, None, :]
+    if kind.window is not None:
+        meet &= apart <= kind.window
+    scores = jnp.einsum("blhk,bmhk->bhlm", q, k, precision="highest") / math.sqrt(K)
+    p = jax.nn.softmax(jnp.where(meet, scores, -jnp.inf), axis=-1)
+    if words:
+        lines, eights = jnp.arange(H * L), jnp.arange(L // 8)
+        levels = jax.vmap(lambda *key: levels_of(key, lines, eights))(*words)
+        kept = levels.reshape(-1, H, L, L) >= kind.threshold
+        p = jnp.where(kept, p * 256 / (256 - kind.threshold), 0.0)
+    return jnp.einsum("bhlm,bmhk->blhk", p, v, precision="highest")
+
+
+def with_gradients(attention, q, k, v, d, ids, words):
+    out, back = jax.vjp(lambda *qkv: attention(*qkv, ids, words), q, k, v)
+    return out, *back(d)
+
+
+def test_random_words_are_those_of_threefry():
+    key, counter = np.array([5, 9], np.uint32), np.array([1, 2, 3, 4], np.uint32)
+    lines, eights = np.arange(64), np.arange(16)
+
+    @jax.jit
+    def drawn(one, two):
+        words = threefry((one, two), (counter[:2], counter[2:]))
+        levels = [levels_of((one, two), lines, eights, turned=turned) for turned in (0, 1)]
+        return jnp.concatenate(words), *levels
+
+    words, levels, turned = map(np.asarray, drawn(*key))
+    assert (words == threefry_2x32(key, counter)).all()
+    assert (levels == turned.T).all()
+    counts = np.bincount(levels.ravel(), minlength=256)
+    assert abs(counts - 32).max() < 32  # 8,192 levels, 32 of a kind
+
+
+def test_tiles_that_cannot_meet_are_not_visited():
+    ids = np.repeat([[1, 2, 2, 3, 0, 0], [1, 1, 1, 1, 1, 1], [2, 0, 0, 1, 1, 0]], 64, axis=1)
+    first, last = tiles.bounds(jnp.asarray(ids), None)
+    assert first[0].tolist() == [0, 1, 1, 3, 4, 4]
+    assert last[0].tolist() == [1, 3, 3, 4, 6, 6]
+    assert (first[1] == 0).all()
+    assert (last[1] == 6).all()
+    assert (first[2].tolist(), last[2].tolist()) == ([0, 1, 1, 3, 3, 1], [1, 6, 6, 5, 5, 6])
+    first, last = tiles.bounds(jnp.asarray(ids), 65)
+    assert first[1].tolist() == [0, 0, 0, 1, 2, 3]
+    assert last[1].tolist() == [3, 4, 5, 6, 6, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("window", "threshold"), [(None, 0), (None, DROPPED), (20, 0), (20, DROPPED)]
+)
+def test_kernels_give_what_plain_attention_gives(window, threshold):
+    q, k, v, d, ids, words = arrays(1 if threshold else 2, 2)
+    words = words if threshold else ()
+    kind = tiles.Kind(window, threshold, interpret=True)
+    ours = with_gradients(lambda *x: attend(kind, *x), q, k, v, d, ids, words)
+    theirs = with_gradients(lambda *x: plain(kind, *x), q, k, v, d, ids, words)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=3e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [0, 2])
+def test_rows_are_spread_over_devices(seeds):
+    """Of one seed, and of several at once; each device has its own rows, and drops the same."""
+    q, k, v, d, ids, words = arrays(4, 2)
+    kind, mesh = tiles.Kind(None, DROPPED, interpret=True), make_mesh(devices=jax.devices()[:2])
+
+    def one(*x):
+        return with_gradients(lambda *y: attend(kind, *y), *x)
+
+    def spread(*x):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return (jax.vmap(one) if seeds else one)(*x)
+
+    given = (q, k, v, d, ids, words)
+    whole = jax.jit(one)(*given)
+    sharding = batch_sharding(mesh)
+    if seeds:
+        given = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), given)
+        sharding = stacked_sharding(sharding)
+    made = jax.jit(spread, in_shardings=sharding)(*given)
+    for one, other in zip(made, whole, strict=True):
+        assert not one.sharding.is_fully_replicated
+        expected = jnp.stack([other, other[::-1]]) if seeds else other
+        np.testing.assert_allclose(one, expected, atol=1e-6)
