@@ -191,3 +191,24 @@ def test_words_of_running_text_are_what_entities_are_cut_from(folder):
         for entity in entities:
             cut = text[entity["start"] : entity["end"]]
             assert cut == entity["text"] == cut.strip(), (text, entity)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_alone_is_read_as_among_others(kind):
+    """One text takes a shorter road through the code."""
+    for options in ({}, {"truncation": True}, {"stride": 2}):
+        reader = Reader(tokenizer_of_kind(kind), 24, **options)
+        for text in (*TEXTS, *ODD, ""):
+            alone, among = reader.read([text]), reader.read([text, ""])
+            size = len(alone.tokens.input_ids)
+            for name in ("input_ids", "starts", "ends", "words", "numbers", "source"):
+                ours, theirs = getattr(alone.tokens, name), getattr(among.tokens, name)
+                assert (ours.tolist(), ours.dtype) == (theirs[:size].tolist(), theirs.dtype), name
+            sequences = len(alone.tokens.owners)
+            assert alone.tokens.borders.tolist() == among.tokens.borders.tolist()[: sequences + 1]
+            assert alone.tokens.owners.tolist() == among.tokens.owners.tolist()[:sequences]
+            segments = len(alone.starts)
+            assert alone.starts.tolist() == among.starts.tolist()[:segments]
+            assert alone.input_ids.tolist() == among.input_ids.tolist()[: alone.starts[-1]]
+            assert alone.input_ids.dtype == among.input_ids.dtype
+            assert (alone.texts, alone.longest) == (among.texts[:1], among.longest)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.benchmark.choices import ENGINES, STATIC, STRATEGY
+from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
 
 BARE = "ONNX Runtime"  # begins the names of bare forward passes
@@ -79,14 +79,12 @@ def _ours(model: Any, engine: str, texts: list[str], static: Path | None) -> Con
     from flaxner.inference.opening import load_exported
     from flaxner.inference.pipeline import pipeline
 
-    options: dict[str, Any] = {**ENGINES[engine], **STRATEGY}
+    options: dict[str, Any] = {**ENGINES[engine], **STRATEGY, **CUT}
     if engine == STATIC and static is not None:
         ner = load_exported(static, **options)
     else:
         ner = pipeline("ner", model=model, **options)
-    return Contender(
-        lambda: ner(texts, truncation=True), lambda number: ner(texts[number], truncation=True)
-    )
+    return Contender(lambda: ner(texts), lambda number: ner(texts[number]))
 
 
 def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:

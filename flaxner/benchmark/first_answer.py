@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxner.benchmark.choices import ENGINES, STATIC, STRATEGY
+from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.benchmark.machine import peak_bytes
 
 STARTS = 3  # of each, after one that fills caches; the quickest counts
@@ -67,7 +67,7 @@ def first_answers(
     programs = {}
     for name in engines:
         form, source = (EXPORTED, static) if name == STATIC else (OURS, model)
-        options = {**ENGINES[name], **STRATEGY}
+        options = {**ENGINES[name], **STRATEGY, **CUT}
         programs[f"flaxner, {name}"] = form.format(model=str(source), options=options)
     programs["torch"] = TORCH.format(model=str(model), options=STRATEGY)
     taken: dict[str, list[Start]] = {name: [] for name in programs}

@@ -12,7 +12,10 @@ from typing import Any
 from flaxner.benchmark.choices import ENGINES, SIZES, STATIC
 from flaxner.config.command_line import path
 
-BLOCK = 10  # answers of a contender in a row, where answers are timed one at a time
+BLOCK = 20  # answers of a contender in a row, where answers are timed one at a time
+# Seconds between blocks: the threads of ONNX Runtime look for work for some 50 ms more, and would
+# take a core from the next contender.
+PAUSE = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,7 @@ def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[di
             contenders[name].one(number)
     for begin in range(0, count, BLOCK):
         for name, seconds in taken.items():
-            time.sleep(0.02)  # threads of the one before may still spin
+            time.sleep(PAUSE)
             for number in range(begin, min(begin + BLOCK, count)):
                 start = time.perf_counter()
                 contenders[name].one(number % texts)

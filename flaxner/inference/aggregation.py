@@ -113,7 +113,8 @@ class Aggregator:
     ) -> list[list[Entity]]:
         """Neighbouring units of one type, as one entity."""
         tokens, table = reading.tokens, self._plain if strategy == "word" else self.labels
-        if not len(units.labels):
+        kept_labels = np.asarray([group not in ignore for group in table.groups], bool)
+        if not kept_labels[units.labels].any():
             return [[] for _ in tokens.owners]
         tags = table.tags[units.labels]
         new = table.begins[units.labels].copy()
@@ -122,7 +123,6 @@ class Aggregator:
         begins = np.flatnonzero(new)
         ends = np.append(begins[1:], len(tags))
         scores = np.add.reduceat(units.scores, begins) / (ends - begins).astype(units.scores.dtype)
-        kept_labels = np.asarray([group not in ignore for group in table.groups], bool)
         kept = np.flatnonzero(kept_labels[units.labels[begins]])
         sequences = np.searchsorted(units.borders, begins[kept], side="right") - 1
         flat = []

@@ -41,6 +41,8 @@ class Options(NamedTuple):
         Raises:
           ValueError: an option or value there is not.
         """
+        if not given:
+            return self
         # Batches are ours to make: these are accepted so that calls need no change.
         given = {k: v for k, v in given.items() if k not in ("batch_size", "num_workers")}
         unknown = sorted(set(given) - set(self._fields))

@@ -100,10 +100,10 @@ def fitted_batches(
     rows where that costs less than rows of their own. A request of one short row is that row,
     without padding.
     """
-    lengths = np.diff(starts)
-    if len(lengths) == 1 or len(input_ids) <= SHORT_ROW:
+    if len(starts) == 2 or len(input_ids) <= SHORT_ROW:
         yield _as_it_stands(input_ids, starts)
         return
+    lengths = np.diff(starts)
     order = np.argsort(lengths, kind="stable")
     part = (np.cumsum(lengths[order]) - 1) // tokens
     for group in np.split(order, np.flatnonzero(np.diff(part)) + 1):
@@ -116,8 +116,11 @@ def fitted_batches(
 
 
 def _as_it_stands(input_ids: np.ndarray, starts: np.ndarray) -> PackedBatch:
-    """All segments in one row, in their order: what `_fill` would make, in a third of the time."""
-    lengths, every = np.diff(starts), np.arange(len(input_ids), dtype=np.int32)
+    """All segments in one row, in their order: what `_fill` would make, with few calls of NumPy."""
+    every = np.arange(len(input_ids), dtype=np.int32)
+    if len(starts) == 2:
+        return PackedBatch((input_ids[None], np.ones_like(every)[None], every[None]), every, every)
+    lengths = np.diff(starts)
     numbers = np.repeat(np.arange(1, len(starts), dtype=np.int32), lengths)
     positions = every - np.repeat(starts[:-1].astype(np.int32), lengths)
     return PackedBatch((input_ids[None], numbers[None], positions[None]), every, every)
