@@ -302,6 +302,7 @@ def trained(devices=1, fsdp=1, steps=6):
     return {path: np.asarray(value) for path, value in state.params.items()}, losses
 
 
+@pytest.mark.skipif(jax.device_count() < 8, reason="a machine with fewer accelerators")
 def test_eight_devices_equal_one():
     one, losses = trained()
     many, their_losses = trained(8, fsdp=4)
