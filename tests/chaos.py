@@ -45,11 +45,17 @@ def command(folder, name, *, epochs):
     return [sys.executable, "scripts/train.py", *flags, "--resume"]
 
 
+def xla_flags(devices=None):
+    """XLA_FLAGS as they are, but for the number of CPU devices; None: as many as users have."""
+    count = "--xla_force_host_platform_device_count"
+    kept = [f for f in os.environ.get("XLA_FLAGS", "").split() if not f.startswith(count)]
+    return " ".join(kept + ([f"{count}={devices}"] if devices else []))
+
+
 def environment(devices=1):
     """One CPU device, no network, the working tree first."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return os.environ | {
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": xla_flags(devices),
         "JAX_PLATFORMS": "cpu",
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(ROOT),

@@ -16,6 +16,7 @@ from flaxner.models.encoders import ENCODERS
 from flaxner.models.scratch import SCRATCH
 from flaxner.publishing.conversion import convert
 from flaxner.training.run import train
+from tests.chaos import xla_flags
 from tests.conftest import ROOT
 from tests.conll import QUICK, sentences, write_conll
 from tests.pipelines import SCORES, STRATEGIES, largest_difference, remembering
@@ -100,7 +101,7 @@ def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
     pytest.importorskip("torch")
     flags = ["--preset", "quickstart", "--model", model]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
-    environment = {**os.environ, "XLA_FLAGS": ""}  # one device, as a laptop has
+    environment = {**os.environ, "XLA_FLAGS": xla_flags()}  # one device, as a laptop has
     out = tmp_path / "run"
     subprocess.run([*command, "--output-dir", str(out)], env=environment, check=True)
     results = json.loads((out / "results.json").read_text())

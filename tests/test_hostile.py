@@ -94,7 +94,8 @@ def test_corpora(tmp_path, name):
 
 def command(script, *arguments, stdin="", **environment):
     """Run a script as a user would."""
-    known = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": chaos.xla_flags(), "JAX_PLATFORMS": "cpu"}
+    known = os.environ | {"PYTHONPATH": str(ROOT), **flags}
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)],
         env=known | environment,

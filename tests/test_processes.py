@@ -26,7 +26,8 @@ def free_port():
 
 def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=()):
     """Start `count` processes of `devices` devices each; returns them and their logs."""
-    base = [*chaos.command(folder, name, epochs=epochs), "--learning-rate", RATE, *extra]
+    seldom = ["--save-every", "8", "--learning-rate", RATE]
+    base = [*chaos.command(folder, name, epochs=epochs), *seldom, *extra]
     meet, started = f"127.0.0.1:{free_port()}", []
     for index in range(count):
         own = ["--coordinator", meet, "--num-processes", str(count), "--process-id", str(index)]

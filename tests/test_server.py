@@ -29,6 +29,7 @@ from flaxner.serving.queue import Busy, JobQueue
 from flaxner.serving.server import listen
 from flaxner.serving.service import open_models
 from flaxner.serving.settings import Settings, named
+from tests.chaos import xla_flags
 from tests.pipelines import ODD, SCORES, edited
 from tests.servers import Client, Slow, logged, running
 from tests.wordpiece import TEXTS
@@ -473,7 +474,7 @@ def test_sigterm_finishes_what_was_taken(folder, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, str(SCRIPTS / "serve.py"), "--model", f"tiny={folder}"]
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, "XLA_FLAGS": xla_flags()}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--port", str(port), "--wait-ms", "300"], stderr=log, env=environment
