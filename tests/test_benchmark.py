@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from flaxner.benchmark import first_answer, train
-from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups
+from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.benchmark.train import main
 from flaxner.config.train import TrainConfig
+from flaxner.training.preparation import prepare
 from tests.conll import sentences, write_conll
 from tests.tiny import SIZES, random_segments
 from tests.wordpiece import tiny_tokenizer
@@ -59,6 +60,14 @@ def torch_bert(labels=5):
     return transformers.BertForTokenClassification(
         transformers.BertConfig(**{**SIZES, "max_position_embeddings": 128}, num_labels=labels)
     )
+
+
+def test_torch_has_the_tokens_of_a_small_vocabulary(tmp_path):
+    """ModernBERT's own padding token is the 50,284th."""
+    pytest.importorskip("torch")
+    corpus = write_conll(tmp_path / "train.conll", sentences(8))
+    prepared = prepare(TrainConfig(model="flaxner:tiny-modernbert", train_file=str(corpus)))
+    assert torch_model(prepared).config.pad_token_id == prepared.tokenizer.pad_token_id
 
 
 def test_nothing_decays_that_the_trainer_leaves():

@@ -198,7 +198,10 @@ def torch_model(prepared: Prepared) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForTokenClassification
 
-    sizes = prepared.model.config.to_hf() | {"num_labels": prepared.model.config.num_labels}
+    # torch's tables know the padding token, which ours do not: it is in the model's own fields.
+    tokens = {k: v for k, v in prepared.fields.items() if k.endswith("_token_id")}
+    sizes = tokens | prepared.model.config.to_hf()
+    sizes["num_labels"] = prepared.model.config.num_labels
     model: Any = AutoModelForTokenClassification.from_config(AutoConfig.for_model(**sizes))
     params = {path: np.asarray(value) for path, value in prepared.params.items()}
     weights = to_hf(params, prepared.model.rules)
