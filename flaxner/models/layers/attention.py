@@ -152,8 +152,11 @@ def by_tiles(
 ) -> bool:
     """Whether rows of that length are attended to by tiles, the heads being so wide.
 
-    The kernel for TPUs has no windows and drops nothing.
+    The kernel for TPUs has no windows and drops nothing. An exported program is one for rows of any
+    length, which no kernel is.
     """
+    if not isinstance(length, int):
+        return False
     fits = length > LONG and length % 128 == 0 and width in WIDTHS
     if compute.kernels == "tpu":
         return fits and key is None and window is None
