@@ -1,10 +1,9 @@
 """Layers of ONNX graphs in the making, in the operators that ONNX Runtime has fused kernels for.
 
 A family's `graph.py` says with these parts what its `network.py` says in JAX: logits of packed
-rows, dropout off. No exporter stands between: fused nodes (com.microsoft's Attention,
-SkipLayerNormalization, BiasGelu) are written, not hoped for, the rows keep their segments, and
-neither torch nor a trace is needed. Each graph is held to the JAX program by
-`tests/test_onnx_engine.py`.
+rows, dropout off. No exporter stands between: fused nodes (com.microsoft's Attention) are
+written, not hoped for, the rows keep their segments, and neither torch nor a trace is needed.
+Each graph is held to the JAX program by `tests/test_onnx_graphs.py`.
 
 Shapes: B rows, L positions, H heads, K head width, D features, F features out.
 """
