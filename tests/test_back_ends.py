@@ -177,14 +177,3 @@ def test_the_norm_of_all_gradients_is_two_sums():
     assert global_norm(gradients) == optax.tree.norm(gradients)
     text = jax.jit(global_norm).trace(gradients).lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("stablehlo.reduce(") == 3 + 2  # of the lines of each matrix, and of all
-
-
-@pytest.mark.parametrize(("platform", "layers_wait"), [("cuda", True), ("tpu", False)])
-def test_layers_wait_for_the_gradients_of_those_behind_them(platform, layers_wait):
-    """On several GPUs: so these are there to be summed before the backward pass has ended."""
-    model = LEADS["bert"].model(Compute.on("gpu", "float32"))
-    text = lowered(model, platform)
-    barriers = re.findall(r"stablehlo\.optimization_barrier (.*) :", text)
-    parameters = sum(path.startswith("layers/1/") for path in model.shapes)
-    wide = [names for names in barriers if names.count("%") == 1 + parameters]
-    assert bool(wide) == layers_wait

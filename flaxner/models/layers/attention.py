@@ -173,6 +173,7 @@ def attend_by_tiles(
 ) -> Array:
     """Mixed values x_BLD, within segments and perhaps within a window on both sides."""
     q_BLHK, k_BLHK, v_BLHK = qkv_BLHK
+    ids_BL = ids_BL.astype(jnp.int32)  # masks come in any type
     threshold = round(rate * LEVELS) if key is not None else 0
     if compute.kernels == "tpu":
         mixed_BLHK = attend_on_tpu(q_BLHK, k_BLHK, v_BLHK, ids_BL)

@@ -157,14 +157,8 @@ class TokenClassifier(nnx.Module):
                 self.finish(self._scan(x_BLD, context, None if dropout_key is None else keys[1:]))
             ]
         states = [x_BLD]
-        split = [nnx.split(layer) for layer in self.layers]
-        graphs, params = [graph for graph, _ in split], [params for _, params in split]
-        for i, key in enumerate(keys[1:]):
-            if i + 1 < len(params):
-                states[-1], params[i + 1] = in_turn(states[-1], params[i + 1])
-            states.append(
-                apply_layer(graphs[i], params[i], states[-1], context, key, self.compute.remat)
-            )
+        for layer, key in zip(self.layers, keys[1:], strict=True):
+            states.append(self._apply(layer, states[-1], context, key))
         states[-1] = self.finish(states[-1])
         return states if all_layers else states[-1:]
 
@@ -175,6 +169,10 @@ class TokenClassifier(nnx.Module):
     def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
         """Rows of the position table, of positions that count from 0 within a segment."""
         return position_ids_BL
+
+    def _apply(self, layer: nnx.Module, x_BLD: Array, context: Any, key: Array | None) -> Array:
+        graph, params = nnx.split(layer)
+        return apply_layer(graph, params, x_BLD, context, key, self.compute.remat)
 
     @jax.named_scope("stacking")
     def _scan(self, x_BLD: Array, context: Any, keys: Array | None) -> Array:
@@ -233,30 +231,3 @@ def apply_layer(
         return nnx.merge(graph, params)(x_BLD, context, key)
 
     return (jax.checkpoint(apply) if remat else apply)(params, x_BLD, context, key)
-
-
-@jax.custom_vjp
-def in_turn(x_BLD: Array, params: Any) -> tuple[Array, Any]:
-    """A layer's input, and the parameters of the next: both as they are.
-
-    Going back, the layer before waits for the gradient of those parameters. On several GPUs it is
-    summed over them meanwhile; left alone, XLA computes most gradients of parameters when all
-    layers are done, and sums when there is nothing left to do beside.
-    """
-    return x_BLD, params
-
-
-def _forward(x_BLD: Array, params: Any) -> tuple[tuple[Array, Any], None]:
-    return in_turn(x_BLD, params), None
-
-
-def _backward(_: None, gradients: tuple[Array, Any]) -> tuple[Array, Any]:
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return gradients
-    return jax.lax.platform_dependent(
-        gradients, cuda=jax.lax.optimization_barrier, default=lambda given: given
-    )
-
-
-in_turn.defvjp(_forward, _backward)
