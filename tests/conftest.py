@@ -35,7 +35,7 @@ from jax._src import compiler  # options of all programs have no public place
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 EMITTERS = "xla_cpu_use_fusion_emitters"
-OPTIONS = compiler.get_compile_options
+OPTIONS = getattr(compiler, "get_compile_options", None)  # None: this JAX has it elsewhere
 
 
 def pytest_configure(config):
@@ -44,7 +44,7 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     quick = "not slow" in config.option.markexpr
-    if quick and EMITTERS not in os.environ["XLA_FLAGS"]:
+    if quick and OPTIONS and EMITTERS not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += f" --{EMITTERS}=false"  # read when the first device is
     _optimise(not quick)
     # Tracing makes many objects and few cycles, and the imports alone are a million of them.
@@ -90,7 +90,8 @@ def _as_for_users(*args, env_options_overrides=None, **more):
 def _optimise(wanted):
     jax.clear_caches()
     changed = EMITTERS in os.environ["XLA_FLAGS"]
-    compiler.get_compile_options = _as_for_users if wanted and changed else OPTIONS
+    if OPTIONS:
+        compiler.get_compile_options = _as_for_users if wanted and changed else OPTIONS
     jax.config.update("jax_disable_most_optimizations", not wanted)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not wanted))
 

@@ -126,6 +126,13 @@ def test_peak_memory_is_not_that_of_the_process_before():
     assert len(ballast) == 1_000_000_000
 
 
+def test_a_process_that_answers_nothing_is_told_by_its_last_line():
+    """However much there is to read for it, and however much it complains."""
+    complaint = "import sys; sys.stderr.write('x' * 100_000 + chr(10)); sys.exit('no such model')"
+    with pytest.raises(ValueError, match="ended without an answer: no such model"):
+        first_answer.start_of(complaint, ["x" * 200_000])
+
+
 def test_texts_of_a_server_are_mixed():
     from flaxner.benchmark.serve import mixed
 

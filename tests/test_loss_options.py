@@ -13,10 +13,11 @@ from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import IGNORED_LABEL, align
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.models.network import Model
+from flaxner.training.accumulation import summed_gradient
 from flaxner.training.loss import Softmax, label_weights
 from flaxner.training.optimizer import make_optimizer
 from flaxner.training.rates import rates_by
-from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
+from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
@@ -54,7 +55,7 @@ def gradient(weights, *, devices=1, accumulate=1, row_length=24):
         logits = model.apply(params, *(batch[name] for name in INPUTS))
         return Softmax(weights).loss(logits, batch["labels"])
 
-    made = jax.jit(functools.partial(_summed_gradient, loss_sum), static_argnums=3)
+    made = jax.jit(functools.partial(summed_gradient, loss_sum), static_argnums=3)
     (total, weight), grads = made(model.init(0), batch, jax.random.key(0), accumulate)
     return total, weight, {path: np.asarray(value) / weight for path, value in grads.items()}
 

@@ -210,12 +210,16 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
     for other, said in (
         ({}, "takes its scales from sentences: name the validation split"),
         ({"engine": "jax", "calibration_file": corpus}, "computed by ONNX Runtime: say engine"),
-        ({"weights": "int8", "calibration_file": corpus}, "a calibration file is for int8-static"),
+        ({"weights": "int8", "calibration_file": corpus}, "calibration is for int8-static alone"),
+        ({"weights": "int8", "calibration_split": "test"}, "calibration is for int8-static alone"),
+        ({"calibration_file": corpus, "calibration_split": "test"}, "does not go with a file"),
     ):
         with pytest.raises(ValueError, match=said):
             export_model(folder, tmp_path / "none", **(given | other))
     with pytest.raises(ValueError, match="ranges seen on texts"):
         in_jax.export(tmp_path / "none", **given)
+    with pytest.raises(ValueError, match="the ranges that were seen are of another model"):
+        in_jax.export(tmp_path / "none", **given, seen={"another": None})
     assert not (tmp_path / "none").exists()
 
 

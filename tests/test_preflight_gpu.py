@@ -132,7 +132,7 @@ def test_a_step_for_two_gpus(tmp_path):
     # Every gradient once, in float32, but those of key biases, which have none; and a few numbers.
     moved = sum(each["bytes"] for each in collectives)
     assert 0 <= moved - 4 * (made["parameters"] - 6 * 128) < 64
-    assert made["train"]["kernels"]["count"] < 110 + 6 * 90
+    assert 6 * 40 < made["train"]["kernels"]["count"] < 110 + 6 * 90
     # Nothing is summed in an order of chance, and what is float32 (the head) is not TF32.
     assert "mma" in assembly
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)

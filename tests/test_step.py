@@ -12,10 +12,11 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
+from flaxner.training.accumulation import summed_gradient
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import decay_mask, make_optimizer
 from flaxner.training.rates import rates_by
-from flaxner.training.step import INPUTS, _summed_gradient, init_state, make_steps
+from flaxner.training.step import INPUTS, init_state, make_steps
 from tests.compare import assert_close, scaled_close
 from tests.tiny import random_segments, tiny_config
 
@@ -91,7 +92,7 @@ def test_accumulation_gives_the_same_gradient(devices):
         logits = model.apply(params, *(batch[name] for name in INPUTS))
         return Softmax().loss(logits, batch["labels"])
 
-    gradient = jax.jit(functools.partial(_summed_gradient, loss_sum), static_argnums=3)
+    gradient = jax.jit(functools.partial(summed_gradient, loss_sum), static_argnums=3)
     params, key = model.init(0), jax.random.key(0)
     (loss, count), whole = gradient(params, batch, key, 1)
     (loss_of_parts, count_of_parts), parts = gradient(params, batch, key, 4)

@@ -1,5 +1,6 @@
 """Attention by tiles: what the kernels compute, interpreted on a CPU."""
 
+import dataclasses
 import itertools
 import math
 
@@ -10,10 +11,16 @@ import pytest
 from jax.extend.random import threefry_2x32
 
 from flaxner.devices.mesh import batch_sharding, make_mesh
+from flaxner.inference.classifier import load_classifier
+from flaxner.inference.jax_engine import JaxEngine
 from flaxner.models.layers import tiles
+from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.counters import levels_of, threefry
 from flaxner.models.layers.fused import attend
+from flaxner.models.network import Model
 from flaxner.training.stack import stacked_sharding
+from tests.pipelines import make_folder
+from tests.tiny import tiny_config
 
 L, K = 2 * tiles.TILE, 16
 DROPPED = 26
@@ -108,9 +115,15 @@ def test_rows_are_spread_over_devices(seeds):
     def one(*x):
         return with_gradients(lambda *y: attend(kind, *y), *x)
 
-    def spread(*x):
+    def on_mesh(*y):  # as in a training step: gradients are taken outside
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return (jax.vmap(one) if seeds else one)(*x)
+            return attend(kind, *y)
+
+    def spread(*x):
+        def each(*y):
+            return with_gradients(on_mesh, *y)
+
+        return (jax.vmap(each) if seeds else each)(*x)
 
     given = (q, k, v, d, ids, words)
     whole = jax.jit(one)(*given)
@@ -123,3 +136,25 @@ def test_rows_are_spread_over_devices(seeds):
         assert not one.sharding.is_fully_replicated
         expected = jnp.stack([other, other[::-1]]) if seeds else other
         np.testing.assert_allclose(one, expected, atol=1e-6)
+
+
+def test_long_rows_are_spread_over_devices_in_inference():
+    """XLA parts no kernel by itself: for TPUs it refuses one in a program of several devices."""
+    sizes = tiny_config(max_position_embeddings=512, hidden_size=64)
+    model = Model(sizes, Compute.on("tpu", "bfloat16"))
+    zeros = np.zeros((8, 512), np.int32)
+    engine = JaxEngine(model.apply, model.init(0))
+    assert len(engine.devices) == 8
+    traced = engine._forward.trace(engine._params, zeros, zeros, zeros)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert "tpu_custom_call" in text
+
+
+def test_a_pipeline_on_the_cpu_has_no_kernels_of_other_chips(tmp_path):
+    """Beside a GPU a model is loaded for it; the pipeline may be asked to compute on the CPU."""
+    classifier = load_classifier(make_folder(tmp_path / "model"), dtype="bfloat16")
+    for platform in ("gpu", "tpu"):
+        compute = Compute.on(platform, "bfloat16")
+        model = dataclasses.replace(classifier.model, compute=compute)
+        there = dataclasses.replace(classifier, model=model)
+        assert there.on(jax.devices("cpu")[0]).model.compute == Compute.on("cpu", "bfloat16")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,12 +24,16 @@ TORCH = (
 )
 # What is used after the first answer, and after all, of which stdin tells.
 REPORT = """
-import json, os, resource, sys
+import json, os, sys, time
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 def used():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     status = "/proc/self/status"
     told = open(status).read() if os.path.exists(status) else ""
-    print(json.dumps([usage.ru_utime + usage.ru_stime, told, usage.ru_maxrss]), flush=True)
+    print(json.dumps([time.process_time(), told, most]), flush=True)
 texts = json.loads(sys.stdin.readline())
 p(texts[0])
 used()
@@ -54,7 +60,12 @@ class Start(NamedTuple):
 
 
 def first_answers(
-    model: Any, texts: list[str], engines: Iterable[str], static: Path | None = None
+    model: Any,
+    texts: list[str],
+    engines: Iterable[str],
+    static: Path | None = None,
+    *,
+    torch: bool = True,
 ) -> list[dict[str, Any]]:
     """A figure for each engine of ours, and for torch; new processes, in turns, warm caches.
 
@@ -63,13 +74,18 @@ def first_answers(
       texts: to be answered; the first, then all.
       engines: of `choices.ENGINES`.
       static: the export that STATIC is, if it is one of them.
+      torch: whether torch's pipeline is one, too.
+
+    Raises:
+      ValueError: as `start_of`.
     """
     programs = {}
     for name in engines:
         form, source = (EXPORTED, static) if name == STATIC else (OURS, model)
         options = {**ENGINES[name], **STRATEGY, **CUT}
         programs[f"flaxner, {name}"] = form.format(model=str(source), options=options)
-    programs["torch"] = TORCH.format(model=str(model), options=STRATEGY)
+    if torch:
+        programs["torch"] = TORCH.format(model=str(model), options=STRATEGY)
     taken: dict[str, list[Start]] = {name: [] for name in programs}
     for turn in range(1 + STARTS):
         for name, program in programs.items():
@@ -95,25 +111,30 @@ def start_of(program: str, texts: list[str]) -> Start:
     """What a new process takes that makes a pipeline `p` by this program.
 
     Raises:
-      RuntimeError: it failed; with its last line.
+      ValueError: it failed; with its last line.
     """
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", program + REPORT],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(texts) + "\n")
-    process.stdin.flush()
-    first = process.stdout.readline()
-    seconds = time.perf_counter() - begin
-    rest, fault = process.communicate("\n")
+    with tempfile.TemporaryFile("w+") as faults:  # a pipe would fill up where nobody reads
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program + REPORT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=faults,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read: its fault is told
+            process.stdin.write(json.dumps(texts) + "\n")
+            process.stdin.flush()
+        first = process.stdout.readline()
+        seconds = time.perf_counter() - begin
+        rest, _ = process.communicate("\n")
+        faults.seek(0)
+        fault = faults.read().splitlines()
     if process.returncode or not first:
-        raise RuntimeError((fault.splitlines() or ["a process ended without an answer"])[-1])
+        last = (fault or ["it said nothing"])[-1]
+        raise ValueError(f"a process that was to answer a text ended without an answer: {last}")
     used, *memory = json.loads(first)
     _, *memory_of_all = json.loads(rest)
     return Start(seconds, used, *(peak_bytes(*m) / 2**20 for m in (memory, memory_of_all)))

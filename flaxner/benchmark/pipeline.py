@@ -91,7 +91,9 @@ def _measure(arguments: argparse.Namespace, texts: list[str], export: Path) -> N
         for figure in one_at_a_time(contenders, arguments.one_at_a_time, len(texts)):
             _print(figure)
     if arguments.first_answer:
-        for figure in first_answers(arguments.model, texts, arguments.engines, static):
+        torch = bool(arguments.batch_sizes or arguments.torch_compile)
+        given = (arguments.model, texts, arguments.engines, static)
+        for figure in first_answers(*given, torch=torch):
             _print(figure)
 
 

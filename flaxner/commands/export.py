@@ -45,7 +45,6 @@ def parser(prog: str = "export.py") -> Parser:
     )
     flags.add_argument(
         "--calibration-split",
-        default="validation",
         help="split of the dataset for that where no such file is named (default: validation)",
     )
     add_settings(flags, READING, several=False)

@@ -6,8 +6,8 @@ from jax.sharding import Mesh
 
 # On GPUs: sums whose order is left to chance, such as scatters by atomic operations, are written in
 # another way, so that a run repeats and resumes bit for bit. And kernels are replayed as CUDA
-# graphs however few follow each other: a step of BERT-base on a thousand tokens has 1,300, and the
-# host is slower to start them one by one than the GPU is to compute them (docs/gpu.md).
+# graphs however few follow each other: a step of BERT-base on a thousand tokens has some 900, and
+# the host is slower to start them one by one than the GPU is to compute them (docs/gpu.md).
 GPU = {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_graph_min_graph_size": 1}
 
 

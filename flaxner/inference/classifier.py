@@ -61,6 +61,11 @@ class Classifier:
     crf: Scores | None = None
     temperature: float | None = None
 
+    def on(self, device: jax.Device) -> Classifier:
+        """The same, computed as suits a device and those beside it."""
+        compute = Compute.here(self.model.compute.dtype, device)
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, compute=compute))
+
     def forward(self, params: Params, *inputs: jax.Array) -> jax.Array:
         """(params, input_ids, segment_ids, position_ids) -> logits_BLC, float32.
 

@@ -50,7 +50,11 @@ class JaxEngine:
 
         def counted(params: Params, *inputs: jax.Array) -> jax.Array:
             self.traces.append((inputs[0].shape[0], inputs[0].shape[1]))
-            return forward(params, *inputs)
+            if mesh.size == 1:
+                return forward(params, *inputs)
+            # Kernels, into which the compiler does not look, are spread over this mesh.
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return forward(params, *inputs)
 
         self._forward = jax.jit(
             counted,

@@ -211,7 +211,7 @@ class NerPipeline(TransformersFace):
 
         Args:
           path: the folder.
-          weights: stored as "float32", "bfloat16" or "int8".
+          weights: stored as "float32", "bfloat16", "int8" or "int8-static".
           engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16, whose int8 is one of
             products, too, and which has "int8-static": scales of the products that are constants.
           seen: for these the ranges that `static_ranges.seen_ranges` saw on texts.

@@ -106,7 +106,10 @@ def with_jax(classifier: Classifier, device: Any, options: Options, task: str) -
     from flaxner.inference.jax_engine import JaxEngine, find_devices
 
     use_default_cache()
-    engine = JaxEngine(classifier.forward, classifier.params, find_devices(device))
+    devices = find_devices(device)
+    if devices is not None:
+        classifier = classifier.on(devices[0])
+    engine = JaxEngine(classifier.forward, classifier.params, devices)
     predictor = Predictor(engine, len(classifier.labels), classifier.limit)
     return NerPipeline(
         classifier.tokenizer,

@@ -23,7 +23,7 @@ def export_model(
     engine: str = "jax",
     max_f1_loss: float | None = None,
     calibration_file: str | Path | None = None,
-    calibration_split: str = "validation",
+    calibration_split: str | None = None,
     options: ReadOptions | None = None,
     **corpus: Any,
 ) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def export_model(
       engine: "jax", or "onnx" for ONNX Runtime.
       max_f1_loss: write no folder if F1 on the corpus falls by more.
       calibration_file: the corpus that int8-static takes its scales from; if None,
-      calibration_split: this split of the dataset.
+      calibration_split: this split of the dataset; "validation" if None.
       options: how corpora are read where guessing is not wanted.
       **corpus: file, or dataset and split, of `evaluate`.
 
@@ -87,7 +87,7 @@ def _calibration(
     weights: str,
     file: str | Path | None,
     dataset: str | None,
-    split: str,
+    split: str | None,
     options: ReadOptions | None,
 ) -> list[tuple[str, ...]] | None:
     """The sentences that int8-static takes its scales from; None of other weights.
@@ -96,15 +96,17 @@ def _calibration(
       ValueError: none are named, or they are where nobody asks for them.
     """
     if weights != STATIC:
-        if file is not None:
-            raise ValueError(f"a calibration file is for {STATIC} alone: the weights are {weights}")
+        if file is not None or split is not None:
+            raise ValueError(f"calibration is for {STATIC} alone: the weights are {weights}")
         return None
     if file is None and dataset is None:
         raise ValueError(
             f"{STATIC} takes its scales from sentences: name the validation split by "
             "--calibration-file, or by --dataset and --calibration-split"
         )
-    source, of = (str(dataset), split) if file is None else (Path(file), None)
+    if file is not None and split is not None:
+        raise ValueError("--calibration-split is of the dataset: it does not go with a file")
+    source, of = (str(dataset), split or "validation") if file is None else (Path(file), None)
     return spread([sentence.words for sentence in read_corpus(source, of, options)])
 
 

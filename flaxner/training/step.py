@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -19,13 +19,13 @@ from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
+from flaxner.training.accumulation import Batch, summed_gradient
 from flaxner.training.averaging import Averaging
 from flaxner.training.loss import Decoder
 from flaxner.training.optimizer import global_norm
 from flaxner.training.rates import Plan, Rates
 from flaxner.training.used_rows import UsedRows
 
-Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
 TRAIN_INPUTS = (*INPUTS, "labels")
@@ -185,7 +185,7 @@ def make_steps(
             logits_BLC = apply(params, *inputs, dropout_key=key, **divided)
             return decoder.batch_loss(params, logits_BLC, batch)
 
-        (total, weight), grads = _summed_gradient(loss_sum, trained, batch, key, accumulate)
+        (total, weight), grads = summed_gradient(loss_sum, trained, batch, key, accumulate)
         # The sum of weights; without weights, the count of labelled positions.
         scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
         updates, opt_state = optimizer.update(
@@ -279,29 +279,3 @@ def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:
     """The parameters that stay as they are, and those that are trained."""
     fixed = {path: value for path, value in params.items() if path in frozen}
     return fixed, {path: value for path, value in params.items() if path not in frozen}
-
-
-LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]
-
-
-def _summed_gradient(
-    loss_sum: LossSum, params: Params, batch: Batch, key: jax.Array, accumulate: int
-) -> tuple[tuple[jax.Array, jax.Array], Params]:
-    """((loss sum, sum of weights), gradient of the sum), in `accumulate` parts."""
-    gradient = jax.value_and_grad(loss_sum, has_aux=True)
-    if accumulate == 1:
-        return gradient(params, batch, key)
-    # Part a takes rows a, a + A, ...: each device keeps its own rows, none moves.
-    parts = {k: v.reshape(-1, accumulate, v.shape[1]).swapaxes(0, 1) for k, v in batch.items()}
-
-    def body(carry: Any, item: Any) -> tuple[Any, None]:
-        part, index = item
-        out = gradient(params, part, jax.random.fold_in(key, index))
-        return jax.tree.map(jnp.add, carry, out), None
-
-    part = {name: value[0] for name, value in parts.items()}
-    zeros = jax.tree.map(
-        lambda shape: jnp.zeros(shape.shape, shape.dtype),
-        jax.eval_shape(gradient, params, part, key),
-    )
-    return jax.lax.scan(body, zeros, (parts, jnp.arange(accumulate)))[0]

@@ -18,7 +18,7 @@ from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
 from flaxner.models.layers.dropout import LEVELS, dropped, random_levels
 from flaxner.models.layers.fused import attend, attend_on_tpu
-from flaxner.models.layers.tiles import Kind
+from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
 

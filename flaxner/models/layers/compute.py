@@ -39,10 +39,11 @@ class Compute:
         return self.activations or self.dtype
 
     @classmethod
-    def here(cls, precision: str, **layout: bool) -> Compute:
-        """What suits the devices of this process; see `on`."""
-        capability = getattr(jax.devices()[0], "compute_capability", None)
-        return cls.on(jax.default_backend(), precision, capability, **layout)
+    def here(cls, precision: str, device: jax.Device | None = None, **layout: bool) -> Compute:
+        """What suits a device, or those of this process if None; see `on`."""
+        device = jax.devices()[0] if device is None else device
+        capability = getattr(device, "compute_capability", None)
+        return cls.on(device.platform, precision, capability, **layout)
 
     @classmethod
     def on(

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from flaxner.models.layers import tiles
-from flaxner.models.layers.tiles import Kind
+from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
 
@@ -28,11 +27,15 @@ def attend(kind: Kind, q: Array, k: Array, v: Array, ids: Array, keys: tuple[Arr
 def _attend(
     kind: Kind, q: Array, k: Array, v: Array, ids: Array, keys: tuple[Array, ...]
 ) -> tuple[Array, Any]:
+    from flaxner.models.layers import tiles  # Triton, which JAX has not on every system
+
     mixed, lse = _by_rows(tiles.forward, kind, q, k, v, ids, *keys)
     return mixed, (q, k, v, ids, keys, mixed, lse)
 
 
 def _gradients(kind: Kind, kept: Any, d: Array) -> tuple[Any, ...]:
+    from flaxner.models.layers import tiles
+
     q, k, v, ids, keys, mixed, lse = kept
     products = mixed.astype(jnp.float32) * d.astype(jnp.float32)
     delta = products.sum(-1).swapaxes(1, 2)

@@ -95,7 +95,10 @@ class Graph(Nodes):
         """x_...D times a kernel, and a bias."""
         weights = "float32" if exact else self.weights
         if weights == "int8-static" and self._seen is not None:
-            return static_product(self, name, x, kernel_DF, bias_F, self._seen[name])
+            seen = self._seen.get(name)
+            if seen is None or seen.low.shape != kernel_DF.shape[:1]:
+                raise ValueError(f"the ranges that were seen are of another model: {name}")
+            return static_product(self, name, x, kernel_DF, bias_F, seen)
         if self._watching and not exact:
             self._watch(name, x)
         form = block_product if weights == "int8" else plain_product

@@ -21,25 +21,12 @@ from jax.experimental.pallas import triton
 
 from flaxner.models.layers.counters import BYTES, levels_of
 from flaxner.models.layers.dropout import LEVELS
+from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
 TILE = 64  # positions
 LEAST = -1e30  # of scores; finite, so that every difference is a number
 LOG2E = math.log2(math.e)  # powers of two are what GPUs have
-
-
-class Kind(NamedTuple):
-    """What is fixed in a kernel.
-
-    Attributes:
-      window: positions further apart than this do not meet; None: all of a segment do.
-      threshold: levels below it are dropped, of LEVELS; 0: none.
-      interpret: for tests, on a CPU.
-    """
-
-    window: int | None = None
-    threshold: int = 0
-    interpret: bool = False
 
 
 def bounds(segment_ids_BL: Array, window: int | None) -> tuple[Array, Array]:
