@@ -126,7 +126,8 @@ def test_a_lone_space_mark_belongs_to_the_token_after_it():
 @pytest.fixture(scope="module", params=KINDS)
 def folder(request, tmp_path_factory):
     tokenizer = tokenizer_of_kind(request.param)
-    sizes = {"vocab_size": len(tokenizer), "num_labels": len(SCHEME), "initializer_range": 0.5}
+    # At 0.5 torch in float32 is itself 7e-6 from torch in float64, and so are we.
+    sizes = {"vocab_size": len(tokenizer), "num_labels": len(SCHEME), "initializer_range": 0.3}
     model = Model(tiny_config(**sizes, max_position_embeddings=512))
     where = tmp_path_factory.mktemp(request.param) / "hub"
     return export_folder(where, model, model.init(3), SCHEME, tokenizer)
@@ -158,12 +159,12 @@ def random_texts(count, seed):
     return ["".join(letter() for _ in range(rng.randint(1, 40))) for _ in range(count)]
 
 
-def compare(folder, given):
+def compare(folder, theirs, given):
     """Every entity equal to torch's pipeline's: words, offsets, labels; scores to 1e-5.
 
     Texts over the model's length are cut, as torch's pipeline cuts them; ours would read windows.
     """
-    ours, theirs = pipeline("ner", model=str(folder)), remembering(torch_pipeline(folder))
+    ours = pipeline("ner", model=str(folder))
     for strategy in STRATEGIES:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -174,15 +175,28 @@ def compare(folder, given):
         assert sum(map(len, got)) > len(given)
 
 
+def is_tied(theirs, text):
+    """Whether two labels of a token are as likely for torch, as far as float32 can tell."""
+    import torch
+
+    inputs = theirs.tokenizer(text, return_tensors="pt", truncation=True)
+    with torch.no_grad():
+        likely = theirs.model(**inputs).logits[0].softmax(-1).topk(2).values
+    return bool((likely[:, 0] - likely[:, 1]).min() < SCORES)
+
+
 def test_the_pipeline_answers_as_that_of_torch(folder):
-    compare(folder, texts(45, 1))
+    compare(folder, remembering(torch_pipeline(folder)), texts(45, 1))
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 def test_the_pipeline_answers_as_that_of_torch_on_three_thousand_texts(folder, shared_data):
-    given = real_sentences(shared_data)[:2000] + random_texts(1000, 2)
-    compare(folder, [text for text in given if text.strip()])
+    theirs = remembering(torch_pipeline(folder))
+    given = [t for t in real_sentences(shared_data)[:2000] + random_texts(1000, 2) if t.strip()]
+    clear = [text for text in given if not is_tied(theirs, text)]
+    assert len(given) - len(clear) < 30
+    compare(folder, theirs, clear)
 
 
 def test_words_of_running_text_are_what_entities_are_cut_from(folder):
