@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
 
-from flaxner.devices.mesh import batch_sharding, make_mesh
+from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh
 from flaxner.inference.classifier import load_classifier
 from flaxner.inference.jax_engine import JaxEngine
 from flaxner.models.layers import tiles
@@ -116,7 +116,7 @@ def test_rows_are_spread_over_devices(seeds):
         return with_gradients(lambda *y: attend(kind, *y), *x)
 
     def on_mesh(*y):  # as in a training step: gradients are taken outside
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        with kernels_over(mesh):
             return attend(kind, *y)
 
     def spread(*x):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -37,6 +38,12 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
         raise ValueError(f"fsdp must divide the number of devices: {fsdp} of {len(devices)}")
     ordered = sorted(devices, key=lambda d: (getattr(d, "slice_index", 0) or 0, d.process_index))
     return Mesh(np.asarray(ordered).reshape(-1, fsdp), (DATA, FSDP))
+
+
+def kernels_over(mesh: Mesh) -> AbstractContextManager[Any]:
+    """While a program is traced: kernels, into which the compiler does not look, are spread over
+    this mesh, each device its own rows."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from flaxner.devices.compiler_options import compiler_options
-from flaxner.devices.mesh import batch_sharding, make_mesh, place_tree, replicated
+from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh, place_tree, replicated
 from flaxner.inference.rows import PACKED_LENGTH, ROW_LENGTHS, PackedBatch, make_batches
 
 # Tokens of a full batch on one device; a larger one leaves a CPU's cache.
@@ -50,10 +50,7 @@ class JaxEngine:
 
         def counted(params: Params, *inputs: jax.Array) -> jax.Array:
             self.traces.append((inputs[0].shape[0], inputs[0].shape[1]))
-            if mesh.size == 1:
-                return forward(params, *inputs)
-            # Kernels, into which the compiler does not look, are spread over this mesh.
-            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            with kernels_over(mesh):
                 return forward(params, *inputs)
 
         self._forward = jax.jit(

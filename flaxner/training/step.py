@@ -16,7 +16,13 @@ from jax.sharding import Mesh, NamedSharding
 from flaxner.data.packing import Blocks
 from flaxner.data.segments import IGNORED_LABEL
 from flaxner.devices.compiler_options import compiler_options
-from flaxner.devices.mesh import batch_sharding, place_tree, replicated, tree_shardings
+from flaxner.devices.mesh import (
+    batch_sharding,
+    kernels_over,
+    place_tree,
+    replicated,
+    tree_shardings,
+)
 from flaxner.models.network import Network, Params
 from flaxner.runs.state import TrainState
 from flaxner.training.accumulation import Batch, summed_gradient
@@ -162,8 +168,7 @@ def make_steps(
     paths = tuple(model.shapes)
 
     def apply(*given: Any, **named: Any) -> jax.Array:
-        # Kernels, into which the compiler does not look, are spread over this mesh.
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        with kernels_over(mesh):
             return model.apply(*given, **named)
 
     traces: list[tuple[str, int, int]] = []

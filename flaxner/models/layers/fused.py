@@ -63,7 +63,7 @@ def _flash(kind: Kind, q: Array, k: Array, v: Array, ids: Array) -> tuple[Array]
 def _by_rows(function: Callable[..., Any], kind: Kind, *arrays: Array) -> Any:
     """A function of arrays whose first axis are rows, each of which is alone.
 
-    The compiler does not look into kernels: where there is a mesh (`jax.sharding.use_abstract_mesh`
+    The compiler does not look into kernels: where there is a mesh (`devices.mesh.kernels_over`
     around what is traced), every device is told to take its own rows.
     """
     mesh = jax.sharding.get_abstract_mesh()
