@@ -104,12 +104,13 @@ def with_jax(classifier: Classifier, device: Any, options: Options, task: str) -
     """A classifier that JAX computes, on its devices."""
     from flaxner.devices.compilation_cache import use_default_cache
     from flaxner.inference.jax_engine import JaxEngine, find_devices
+    from flaxner.inference.kept_program import kept_forward
 
     use_default_cache()
     devices = find_devices(device)
     if devices is not None:
         classifier = classifier.on(devices[0])
-    engine = JaxEngine(classifier.forward, classifier.params, devices)
+    engine = JaxEngine(kept_forward(classifier, devices), classifier.params, devices)
     predictor = Predictor(engine, len(classifier.labels), classifier.limit)
     return NerPipeline(
         classifier.tokenizer,
