@@ -7,7 +7,7 @@ Heads stand first, so that one product serves all rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,9 +15,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.deberta.config import C2P, P2C, DebertaConfig, DebertaV2Config
-from flaxner.models.deberta.distances import by_columns
+from flaxner.models.deberta.distances import by_columns, nearest
 from flaxner.models.deberta.relative import RelativeTable
-from flaxner.models.layers.attention import mix, scores, with_fixed_bias, zero_with_gradient
+from flaxner.models.layers.attention import (
+    by_blocks,
+    mix,
+    scores,
+    with_fixed_bias,
+    zero_with_gradient,
+)
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import add_bias, product
@@ -45,6 +51,20 @@ class Contents(NamedTuple):
     key_HBLK: Array
     meeting_HBLK: Array
     value_HBLK: Array
+
+
+class Context(NamedTuple):
+    """What every layer needs besides the hidden states.
+
+    Attributes:
+      bias_B1LL: keeps attention within segments.
+      segment_ids_BL: for the convolution.
+      relative: the table of relative positions; None without relative attention.
+    """
+
+    bias_B1LL: Array
+    segment_ids_BL: Array
+    relative: RelativeTable | None
 
 
 class SplitProjections(nnx.Module):
@@ -150,31 +170,57 @@ class DisentangledAttention(nnx.Module):
         self.tf32 = compute.tf32
 
     @jax.named_scope("attention")
-    def __call__(
-        self,
-        x_BLD: Array,
-        bias_B1LL: Array,
-        relative: RelativeTable | None,
-        key: Array | None,
-    ) -> Array:
-        """Mixed values x_BLD; the bias keeps attention within segments."""
+    def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
+        """Mixed values x_BLD; contexts as `by_blocks` takes them."""
         keys = (None, None) if key is None else jax.random.split(key)
+        B, L, _ = x_BLD.shape
         contents = self.projections.contents(x_BLD)
+        by_distance = self._distances(contexts[0].relative, keys[1])  # of the longest rows
+        shape = (contents.query_HBLK.shape[0], B, L, L)
+        levels_HBLL = random_levels(shape, self.rate, keys[0])
+
+        def attend(part: Sequence[Array], context: Context, levels: Array | None) -> Array:
+            contents = Contents(*part)
+            scores_HBLL = self._scores(contents, context.bias_B1LL, by_distance)
+            mixed = mix(scores_HBLL, contents.value_HBLK, self.rate, levels, tf32=self.tf32)
+            return jnp.moveaxis(mixed, 0, 2)
+
+        return self.output(by_blocks(attend, contents, contexts, levels_HBLL, axis=1))
+
+    def _distances(
+        self, relative: RelativeTable | None, key: Array | None
+    ) -> tuple[Array | None, Array | None]:
+        """Queries, turned and scaled, and keys of all distances, HEK; None where there are none."""
+        if relative is None or not self.kinds:
+            return None, None
+        queries_ED, keys_ED = relative.by_distance(self.relative_rate, key)
+        query_HEK = key_HEK = None
+        if P2C in self.kinds:
+            # Lines are keys here: distances run the other way, and lines become columns.
+            query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
+        if C2P in self.kinds:
+            key_HEK = self.projections.key_of(keys_ED)
+        return query_HEK, key_HEK
+
+    def _scores(
+        self,
+        contents: Contents,
+        bias_B1LL: Array,
+        by_distance: tuple[Array | None, Array | None],
+    ) -> Array:
+        """The sum of all kinds of scores, HBLL."""
+        length = bias_B1LL.shape[-1]
         q_HBLK = contents.query_HBLK * self.scale
         scores_HBLL = scores(q_HBLK, contents.key_HBLK, tf32=self.tf32) + bias_B1LL[:, 0]
-        if relative is not None and self.kinds:
-            queries_ED, keys_ED = relative.by_distance(self.relative_rate, keys[1])
-            if C2P in self.kinds:
-                key_HEK = self.projections.key_of(keys_ED)
-                scores_HBLL += by_columns(_by_distance(q_HBLK, key_HEK, self.tf32))
-            if P2C in self.kinds:
-                # Lines are keys here: distances run the other way, and lines become columns.
-                query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
-                met_HBLE = _by_distance(contents.meeting_HBLK, query_HEK, self.tf32)
-                scores_HBLL += by_columns(met_HBLE).swapaxes(-1, -2)
-        levels = random_levels(scores_HBLL.shape, self.rate, keys[0])
-        mixed_HBLK = mix(scores_HBLL, contents.value_HBLK, self.rate, levels, tf32=self.tf32)
-        return self.output(jnp.moveaxis(mixed_HBLK, 0, 2).reshape(x_BLD.shape))
+        query_HEK, key_HEK = by_distance
+        if key_HEK is not None:
+            near_HEK = nearest(key_HEK, length)
+            scores_HBLL += by_columns(_by_distance(q_HBLK, near_HEK, self.tf32))
+        if query_HEK is not None:
+            near_HEK = nearest(query_HEK, length)
+            met_HBLE = _by_distance(contents.meeting_HBLK, near_HEK, self.tf32)
+            scores_HBLL += by_columns(met_HBLE).swapaxes(-1, -2)
+        return scores_HBLL
 
 
 def _by_distance(x_HBLK: Array, relative_HEK: Array, tf32: bool) -> Array:

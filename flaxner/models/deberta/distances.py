@@ -53,3 +53,9 @@ def by_columns(scores: jax.Array) -> jax.Array:
     flat = padded.reshape(*lead, length * (count + 1))
     lines = flat[..., length - 1 : length - 1 + length * count].reshape(*lead, length, count)
     return lines[..., :length]
+
+
+def nearest(by_distance: jax.Array, length: int) -> jax.Array:
+    """Of the distances in longer rows (H, E, K) those in rows of so many positions."""
+    farther = (by_distance.shape[1] + 1) // 2 - length
+    return by_distance[:, farther : farther + 2 * length - 1]

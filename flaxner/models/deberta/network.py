@@ -11,13 +11,13 @@ Shapes: B rows, L positions, D features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from flaxner.models.deberta.attention import (
+    Context,
     DisentangledAttention,
     FusedProjections,
     SplitProjections,
@@ -34,20 +34,6 @@ from flaxner.models.layers.dropout import dropout
 from flaxner.models.layers.token_classifier import TokenClassifier
 
 Array = jax.Array
-
-
-class Context(NamedTuple):
-    """What every layer needs besides the hidden states.
-
-    Attributes:
-      bias_B1LL: keeps attention within segments.
-      segment_ids_BL: for the convolution.
-      relative: the table of relative positions; None without relative attention.
-    """
-
-    bias_B1LL: Array
-    segment_ids_BL: Array
-    relative: RelativeTable | None
 
 
 class Embeddings(nnx.Module):
@@ -153,15 +139,15 @@ class Layer(nnx.Module):
 
     def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
         """The block's output x_BLD."""
-        (context,) = contexts
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
-        attended_BLD = self.attention(x_BLD, context.bias_B1LL, context.relative, keys[0])
+        attended_BLD = self.attention(x_BLD, contexts, keys[0])
         y_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
         hidden_BLF = ACTIVATIONS[self.activation](self.intermediate(y_BLD))
         y_BLD = self.output_norm(y_BLD + dropout(self.output(hidden_BLF), self.rate, keys[2]))
         if self.convolution is None:
             return y_BLD
-        return self.convolution(x_BLD, y_BLD, context.segment_ids_BL, keys[3])
+        ids = [context.segment_ids_BL.reshape(-1, x_BLD.shape[1]) for context in contexts]
+        return self.convolution(x_BLD, y_BLD, jnp.concatenate(ids), keys[3])
 
 
 class DebertaForTokenClassification(TokenClassifier):
@@ -175,7 +161,6 @@ class DebertaForTokenClassification(TokenClassifier):
     """
 
     config: DebertaConfig
-    divides_rows = False
 
     def __init__(
         self, config: DebertaConfig, *, rngs: nnx.Rngs, compute: Compute | None = None

@@ -109,38 +109,45 @@ def by_blocks(
     attend: Callable[[Sequence[Array], Any, Array | None], Array],
     arrays: Sequence[Array],
     contexts: Sequence[Any],
-    levels_BHLL: Array | None,
+    levels: Array | None,
+    axis: int = 0,
 ) -> Array:
     """Attention of whole rows, and within blocks of the others: no segment crosses a block.
 
     Args:
       attend: (arrays, context, levels) -> mixed_BLD, of rows of any number and length.
-      arrays: queries, keys, values and what else it takes, (B, L, ...) each.
+      arrays: queries, keys, values and what else it takes, rows and positions at `axis` each.
       contexts: of the parts that `divided` makes; the bias is the first array of each.
-      levels_BHLL: see `random_levels`. They are drawn for whole rows, so that dropout zeroes the
-        same pairs however rows are divided.
+      levels: see `random_levels`, rows at `axis`, pairs of positions last. They are drawn for
+        whole rows, so that dropout zeroes the same pairs however rows are divided.
+      axis: where the arrays have rows, and positions behind them.
 
     Returns:
       mixed_BLD.
     """
-    B, L = arrays[0].shape[:2]
+    B, L = arrays[0].shape[axis : axis + 2]
     mixed, first = [], 0
     for context in contexts:
         b, _, length, _ = jax.tree.leaves(context)[0].shape
         end = first + b * length // L
-        part = [x[first:end].reshape(b, length, *x.shape[2:]) for x in arrays]
-        levels = None if levels_BHLL is None else _within(levels_BHLL[first:end], length)
-        mixed.append(attend(part, context, levels).reshape(end - first, L, -1))
+        taken = (jax.lax.slice_in_dim(x, first, end, axis=axis) for x in arrays)
+        part = [x.reshape(*x.shape[:axis], b, length, *x.shape[axis + 2 :]) for x in taken]
+        own = None
+        if levels is not None:
+            own = _within(jax.lax.slice_in_dim(levels, first, end, axis=axis), length, axis)
+        mixed.append(attend(part, context, own).reshape(end - first, L, -1))
         first = end
     assert first == B
     return jnp.concatenate(mixed)
 
 
-def _within(levels_BHLL: Array, length: int) -> Array:
-    """Of the pairs of a row those within its blocks, (B * L / length, H, length, length)."""
-    places = range(0, levels_BHLL.shape[-1], length)
-    own = [levels_BHLL[:, :, i : i + length, i : i + length] for i in places]
-    return jnp.stack(own, axis=1).reshape(-1, levels_BHLL.shape[1], length, length)
+def _within(levels: Array, length: int, axis: int) -> Array:
+    """Of the pairs of a row those within its blocks, which become rows: (..., length, length)."""
+    places = range(0, levels.shape[-1], length)
+    own = [levels[..., i : i + length, i : i + length] for i in places]
+    shape = list(own[0].shape)
+    shape[axis] *= len(own)
+    return jnp.stack(own, axis=axis + 1).reshape(shape)
 
 
 LONG = 256  # rows of up to so many positions are attended to as a whole

@@ -39,12 +39,10 @@ class TokenClassifier(nnx.Module):
       layers: the blocks.
       classifier: the head's last linear layer, in float32.
       head_rate: dropout before it.
-      divides_rows: whether attention is computed by blocks where rows are divided.
     """
 
     embeddings: Any
     layers: Any
-    divides_rows = True
 
     def __init__(
         self,
@@ -147,8 +145,7 @@ class TokenClassifier(nnx.Module):
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, 0), len(self.layers) + 1)
         with jax.named_scope("attention"):
-            known = blocks if self.divides_rows else None
-            given = (divided(jnp.asarray(x_BL), known) for x_BL in (segment_ids_BL, position_ids))
+            given = (divided(jnp.asarray(x_BL), blocks) for x_BL in (segment_ids_BL, position_ids))
             context = tuple(self.context(*part) for part in zip(*given, strict=True))
         with jax.named_scope("embeddings"):
             x_BLD = self.embed(input_ids, position_ids, token_type_ids, keys[0])
