@@ -23,6 +23,7 @@ from flaxner.data import embedded
 from flaxner.data.corpus import read_corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.data.readers import ReadOptions
+from flaxner.data.sources import read_unmixed
 from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.word_scores import WordScores, write_scores
@@ -339,6 +340,44 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
         correct(file, [decision([whole], [])], out)
 
 
+def renamed(words, given, suggested, file, **names):
+    """A decision of a run with --map-types."""
+    spans = ([Span(*span) for span in side] for side in (given, suggested))
+    return Decision(str(file), 1, words, *map(tuple, spans), "here", names)
+
+
+def test_a_corpus_keeps_its_own_names_of_types(tmp_path):
+    """What a run with --map-types calls PER is PERSON in the corpus, and stays so."""
+    words, rows = ("Anna", "met", "Otto"), "Anna B-PERSON\nmet O\nOtto O\n"
+    file = tmp_path / "x.conll"
+    file.write_text(rows)
+    cases = (
+        ([], [(2, 3, "PER")], "Anna B-PERSON\nmet O\nOtto B-PERSON\n"),
+        ([(0, 1, "PER")], [(0, 2, "PER")], "Anna B-PERSON\nmet I-PERSON\nOtto O\n"),
+        ([(0, 1, "PER")], [], "Anna O\nmet O\nOtto O\n"),
+    )
+    for place, (given, suggested, right) in enumerate(cases):
+        decision = renamed(words, given, suggested, file, PERSON="PER")
+        correct(file, [decision], tmp_path / f"{place}.conll")
+        assert (tmp_path / f"{place}.conll").read_text() == right
+    file.write_text(rows.replace("met O", "met B-PLAYER"))
+    both = {"PERSON": "PER", "PLAYER": "PER"}
+    with pytest.raises(ValueError, match="--map-types made PER of PERSON, PLAYER: which"):
+        correct(file, [renamed(words, [], [(2, 3, "PER")], file, **both)], tmp_path / "no.conll")
+    decision = renamed(words, [(1, 2, "PER")], [(1, 3, "PER")], file, **both)
+    correct(file, [decision], tmp_path / "player.conll")
+    assert (tmp_path / "player.conll").read_text().endswith("met B-PLAYER\nOtto I-PLAYER\n")
+
+
+def test_words_with_line_separators_are_decided(tmp_path):
+    words = ("A\u2028B", "Anna", "\u0085")
+    finding = Finding("x", 1, words, (), (Span(1, 2, "PER"),), 0.9, "dropped", "r", {"P": "PER"})
+    row = json.dumps({**finding.to_dict(), "decision": "accept"}, ensure_ascii=False)
+    (tmp_path / "decisions.jsonl").write_text(row + "\n", "utf-8")
+    (decision,) = read_decisions(tmp_path / "decisions.jsonl")
+    assert (decision.words, decision.renamed) == (words, {"P": "PER"})
+
+
 def test_annotation_tools_get_the_suggestion(tmp_path):
     words = ("😀", "Ann", "in", "New", "York")
     given = [Span(1, 2, "LOC"), Span(3, 4, "LOC")]
@@ -393,6 +432,27 @@ def test_held_out_sentences_know_their_place(run):
     (run.parent / "validation.conll").write_text(text.replace("Google", "Gogle"))
     with pytest.raises(ValueError, match="has changed since"):
         read_held_out(run)
+
+
+def test_the_sources_of_a_split_one_by_one(tmp_path):
+    """Data sets as training mixes them: one without the split, each of its own configuration."""
+    rows = sentences(3)
+    for name, splits in (
+        ("one", ("train", "validation")),
+        ("two", ("train",)),
+        ("only", ("test",)),
+    ):
+        for split in splits:
+            (tmp_path / name).mkdir(exist_ok=True)
+            records = [json.dumps({"tokens": words, "ner_tags": tags}) for words, tags in rows]
+            (tmp_path / name / f"{split}.jsonl").write_text("\n".join(records))
+    folders = tuple(str(tmp_path / name) for name in ("one", "two", "only"))
+    file = str(write_conll(tmp_path / "more.conll", rows))
+    config = TrainConfig(dataset=folders, dataset_config=("", "", ""), train_file=file)
+    there = [corpus.source for corpus in read_unmixed(config, "train")]
+    assert there == [f"{folders[0]} (train)", f"{folders[1]} (train)", file]
+    there = [corpus.source for corpus in read_unmixed(config, "validation")]
+    assert there == [f"{folders[0]} (validation)"]
 
 
 def test_from_a_run_to_a_corrected_file(run, tmp_path):

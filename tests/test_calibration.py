@@ -91,6 +91,8 @@ def test_a_temperature_belongs_to_its_weights_and_is_checked():
     fields = hub_config(model, scheme, {}, temperature=1.5)
     assert fields[OURS]["temperature"] == 1.5
     assert "temperature" not in hub_config(model, scheme, fields)[OURS], "of another model"
+    code = {"auto_map": {"AutoModelForTokenClassification": "code.Model"}}
+    assert "auto_map" not in hub_config(model, scheme, code), "code that is not published"
     for wrong in (0, -1, "hot", True, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="temperature above 0"):
             hub_config(model, scheme, {OURS: {"temperature": wrong}})

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from flaxner.data.labels import LabelScheme
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX
+from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX, read_tensors
 from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close
 from tests.families import apply, each_family, each_network, each_variant, torch_inputs
@@ -121,6 +121,19 @@ def test_round_trip_of_every_make(family, save, tmp_path):
 @each_family
 def test_round_trip_of_shards_in_bfloat16(family, tmp_path):
     round_trip(family, tmp_path, sharded, "bfloat16")
+
+
+def test_a_whole_file_counts_before_shards(tmp_path):
+    """As in transformers, whose `save_pretrained` leaves the index of older shards behind."""
+    shard = "model-00001-of-00002.safetensors"
+    index = {"weight_map": {"w": shard}}
+    (tmp_path / SAFETENSORS_INDEX).write_text(json.dumps(index))
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / SAFETENSORS, metadata={"format": "pt"})
+    assert read_tensors(tmp_path)["w"].sum() == 3, "the shards are gone"
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / shard, metadata={"format": "pt"})
+    assert read_tensors(tmp_path)["w"].sum() == 3, "the shards are older"
+    (tmp_path / SAFETENSORS).unlink()
+    assert read_tensors(tmp_path)["w"].sum() == 0
 
 
 @each_family

@@ -12,6 +12,7 @@ from flaxner.audit.held_out import read_held_out
 from flaxner.commands import console
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.comparison import read_system
+from flaxner.publishing.push import push_to_hub
 from flaxner.publishing.saved_run import SavedRun
 from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
@@ -157,6 +158,8 @@ def test_a_conversion_is_of_one_seed(seeds):
     out, best = seeds[0].output_dir, seeds[0].results["best_seed"]
     with pytest.raises(ValueError, match=f"holds 2 runs: name one, such as .*/seed-{best}$"):
         SavedRun.open(out)
+    with pytest.raises(ValueError, match="holds 2 runs: name one"):
+        push_to_hub(out, "user/ner")
     assert SavedRun.open(out / f"seed-{best}").best_step is not None
 
 

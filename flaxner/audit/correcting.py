@@ -106,14 +106,10 @@ def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Spa
         spans = wanted.get(number)
         if spans is None:
             spans = wanted[number] = tags_to_spans(corpus.sentences[number].tags or ())
-        for span in decision.given:
-            if span not in spans:
-                raise ValueError(
-                    f"{decision.line}: sentence {decision.sentence} of {corpus.source} has no "
-                    f"entity {list(span)}, or another decision has changed it"
-                )
-            spans.remove(span)
-        for span in decision.suggested:
+        removed = [_annotated(span, spans, decision) for span in decision.given]
+        spans[:] = [span for span in spans if span not in removed]
+        for suggestion in decision.suggested:
+            span = _in_corpus(suggestion, removed, decision, corpus)
             if any(span.start < other.end and other.start < span.end for other in spans):
                 raise ValueError(
                     f"{decision.line}: the entity {list(span)} overlaps another in sentence "
@@ -122,6 +118,34 @@ def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Spa
             spans.append(span)
         spans.sort()
     return wanted
+
+
+def _annotated(given: Span, spans: Sequence[Span], decision: Decision) -> Span:
+    """The entity of the corpus that a decision speaks of, perhaps by another name of its type."""
+    new = decision.renamed
+    for span in spans:
+        if span._replace(type=new.get(span.type, span.type)) == given:
+            return span
+    raise ValueError(
+        f"{decision.line}: sentence {decision.sentence} of {decision.source} has no entity "
+        f"{list(given)}, or another decision has changed it"
+    )
+
+
+def _in_corpus(
+    suggested: Span, removed: Sequence[Span], decision: Decision, corpus: Corpus
+) -> Span:
+    """A suggested entity, its type called as the corpus calls it, as what it replaces if it can."""
+    new, kind = decision.renamed, suggested.type
+    meant = [old for old in corpus.types if new.get(old, old) == kind]
+    meant = meant or [old for old in new if new[old] == kind] or [kind]
+    there = [span.type for span in removed if span.type in meant] or meant
+    if len(set(there)) > 1:
+        raise ValueError(
+            f"{decision.line}: --map-types made {kind} of {', '.join(sorted(set(there)))}: which "
+            "of them the corpus should have here, only an annotation tool can say"
+        )
+    return suggested._replace(type=there[0])
 
 
 def _verify(

@@ -220,6 +220,7 @@ def _weighed(
         float(odds / (1 + odds)),
         _kind(reading),
         _reason(sentence, reading, (p_given, p_other), (votes_given, votes_other), doubt),
+        sentence.renamed,
     )
 
 

@@ -27,6 +27,7 @@ class Finding:
       score: how likely the suggestion is, against what is given, 0 to 1.
       kind: one of KINDS: what the annotation may have done.
       reason: why, in words.
+      renamed: types of the corpus that the run gave another name, `--map-types`.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Finding:
     score: float
     kind: str
     reason: str
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As a line of findings.jsonl has it; spans are (first word, word after the last, type)."""
@@ -46,12 +48,19 @@ class Finding:
             "given": [list(span) for span in self.given],
             "suggested": [list(span) for span in self.suggested],
             "score": round(self.score, 4),
+            "renamed": dict(self.renamed),
         }
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A suggestion that somebody accepted; `line` says where it stands, for messages."""
+    """A suggestion that somebody accepted.
+
+    Attributes:
+      source, sentence, words, given, suggested: as of a `Finding`.
+      line: where it stands, for messages.
+      renamed: types of the corpus that have another name in the finding.
+    """
 
     source: str
     sentence: int
@@ -59,6 +68,7 @@ class Decision:
     given: tuple[Span, ...]
     suggested: tuple[Span, ...]
     line: str
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
@@ -75,7 +85,9 @@ def read_decisions(path: str | Path) -> list[Decision]:
       ValueError: a line that is no decision, or none at all.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = (
+            Path(path).read_text("utf-8").split("\n")
+        )  # words may hold what splitlines() splits at
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ValueError(f"cannot read {path}: {reason}") from error
@@ -100,7 +112,9 @@ def _decision(place: str, line: str) -> Decision | None:
         given, suggested = (_spans(row, name, len(words)) for name in ("given", "suggested"))
         if verdict == REJECT:
             return None
-        return Decision(str(row["source"]), int(row["sentence"]), words, given, suggested, place)
+        renamed = {str(old): str(new) for old, new in row.get("renamed", {}).items()}
+        own = str(row["source"]), int(row["sentence"]), words
+        return Decision(*own, given, suggested, place, renamed)
     except KeyError as error:
         raise ValueError(f"{place}: a decision must have {error.args[0]!r}") from error
     except (TypeError, ValueError, RecursionError, AttributeError) as error:

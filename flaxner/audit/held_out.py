@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from flaxner.config.data import renamings
-from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
-from flaxner.data.corpus import Corpus, read_corpus
+from flaxner.data.corpus import Corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.data.selection import retyped
-from flaxner.data.sources import read_options, read_sources
+from flaxner.data.sources import read_unmixed
 from flaxner.evaluation.predictions import Predicted
+from flaxner.evaluation.word_scores import MOST
 from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.runs.folder import RunFolder
 
@@ -33,6 +33,7 @@ class HeldOut:
       predicted: by the model.
       probs: of each label, float32 (words, C).
       by: who says so.
+      renamed: types of the corpus that the run gave another name.
     """
 
     source: str
@@ -42,6 +43,7 @@ class HeldOut:
     predicted: tuple[str, ...]
     probs: np.ndarray
     by: str = "the model"
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
@@ -88,8 +90,8 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
         scores = record.scores.get(split)
         if scores is None or scores.logits is None:
             raise ValueError(
-                f"{record.path} has no probabilities of {split}: it was made by an earlier "
-                "version, train again"
+                f"{record.path} has no probabilities of {split}: it has more than {MOST:,}, which "
+                "are not kept, or was made by an earlier version: audit a part, or train again"
             )
         own = config.cross_validation or config.held_out
         home = "train" if split == "validation" and own else split
@@ -99,13 +101,7 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
 
 def _sources(config: TrainConfig, split: str) -> list[Corpus]:
     """The files and data sets that a split is made of, each by itself, types as in training."""
-    options = read_options(config)
-    files = each(getattr(config, f"{split}_file"))
-    corpora = [read_corpus(Path(path), options=options) for path in files]
-    if each(config.dataset) and (split == "train" or not files):
-        alone = config.replace(train_file=None, validation_file=None, test_file=None)
-        for name in each(config.dataset):
-            corpora.append(read_sources(alone.replace(dataset=name))[split])
+    corpora = read_unmixed(config, split)
     renamed = renamings(config.map_types)
     if renamed or config.drop_types:
         corpora = [retyped(corpus, renamed, config.drop_types) for corpus in corpora]
@@ -127,6 +123,7 @@ def _placed(
         for number, own in enumerate(corpus, 1):
             own_place = (corpus.source, number, own.tags or ())
             places.setdefault(own.words, deque()).append(own_place)
+    renamed = renamings(record.config.map_types)
     items, begin = [], 0
     for sentence in sentences:
         end = begin + len(sentence.words)
@@ -140,7 +137,8 @@ def _placed(
         queue.remove(place)
         source, number, tags = place
         probs = softmax(logits_WC[begin:end])
-        items.append(HeldOut(source, number, sentence.words, tags, sentence.tags, probs))
+        item = HeldOut(source, number, sentence.words, tags, sentence.tags, probs, renamed=renamed)
+        items.append(item)
         begin = end
     return items
 

@@ -39,6 +39,23 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     return {split: join(parts[split]) for split in SPLITS if split in parts}
 
 
+def read_unmixed(config: TrainConfig, split: str) -> list[Corpus]:
+    """The data sets and files that a split is made of, each by itself.
+
+    Raises:
+      ValueError: a corpus that cannot be read.
+    """
+    options = read_options(config)
+    files = [
+        read_corpus(Path(path), options=options) for path in each(getattr(config, f"{split}_file"))
+    ]
+    if files and split != "train":
+        return files
+    data_sets = zip(each(config.dataset), _per_data_set(config, options), strict=True)
+    read = [read_dataset(name, SPLITS, own) for name, own in data_sets]
+    return [*(corpora[split] for corpora in read if split in corpora), *files]
+
+
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
     """Refuse to score on another column than was trained on, where the files have both.
 

@@ -63,6 +63,7 @@ def check_head(fields: Mapping[str, Any], name: str) -> None:
 STALE_FIELDS = (
     "_name_or_path",
     "architectures",
+    "auto_map",  # names code beside the base model, which is neither run here nor published
     "finetuning_task",
     "problem_type",
     "torch_dtype",

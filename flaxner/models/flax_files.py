@@ -25,9 +25,13 @@ BESIDE = ("opt_state", "step")  # what a train state holds beside its params
 def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
     """The tensors of a folder that holds Flax's msgpack, whole or in shards; None: it does not.
 
+    The whole file counts where there are both.
+
     Raises:
       ValueError: a damaged file, or shards that do not fit their index.
     """
+    if (folder / MSGPACK).is_file():
+        return named_for_torch(_flat(folder / MSGPACK), str(folder / MSGPACK))
     index = folder / MSGPACK_INDEX
     if index.is_file():
         shards = checks.shard_names(read_json(index), index)
@@ -36,8 +40,6 @@ def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
             raise ValueError(f"{folder} lacks {absent}, which {MSGPACK_INDEX} names")
         parts = ((shard, _flat(folder / shard)) for shard in shards)
         return named_for_torch(checks.joined(parts, str(folder)), str(folder))
-    if (folder / MSGPACK).is_file():
-        return named_for_torch(_flat(folder / MSGPACK), str(folder / MSGPACK))
     return None
 
 

@@ -166,12 +166,15 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a Hub folder, under PyTorch names.
 
     Reads `model.safetensors`, also under Flax's names, and the older `flax_model.msgpack`; both
-    also in shards.
+    also in shards. Where a folder holds a whole file and shards, the whole file counts, as in
+    transformers: its `save_pretrained` leaves the index of older shards behind.
 
     Raises:
       ValueError: no weights, weights only as pickles, or a damaged file.
     """
     folder = Path(folder)
+    if (folder / SAFETENSORS).is_file():
+        return read_tensor_file(folder / SAFETENSORS)
     if (folder / SAFETENSORS_INDEX).is_file():
         index = folder / SAFETENSORS_INDEX
         shards = checks.shard_names(read_json(index), index)
@@ -179,8 +182,6 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
         if absent:
             raise ValueError(f"{folder} lacks {absent}, which {SAFETENSORS_INDEX} names")
         return checks.joined(((s, read_tensor_file(folder / s)) for s in shards), str(folder))
-    if (folder / SAFETENSORS).is_file():
-        return read_tensor_file(folder / SAFETENSORS)
     flax = flax_files.read_msgpack(folder)
     if flax is not None:
         return flax

@@ -72,7 +72,8 @@ def push_to_hub(
       ValueError: neither a run nor a model folder, no scores, or what `upload.push_folder` raises.
     """
     folder = Path(source)
-    if RunFolder(folder).config.is_file() and RunFolder(folder).checkpoints.is_dir():
+    run = RunFolder(folder)
+    if run.members() or (run.config.is_file() and run.checkpoints.is_dir()):
         result = convert(folder, name=name)
         for text in result.notes:
             warnings.warn(text, stacklevel=2)

@@ -78,8 +78,8 @@ def _read_lines(path: Path, numbers: Sequence[str]) -> list[dict[str, Any]]:
       ValueError: a line before the last that is no object.
     """
     try:
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+    except OSError as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     rows = []
     for number, line in enumerate(lines, 1):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flaxner.tracking.reported import grouped
+from flaxner.tracking.reported import grouped, lines_of
 from flaxner.tracking.tracker import Session, Table
 
 
@@ -62,8 +61,8 @@ def write_events(folder: Path, metrics: Path) -> bool:
     except ImportError:
         return False
     writer = SummaryWriter(logdir=str(folder))
-    for line in metrics.read_text("utf-8").splitlines():
-        step, values = grouped(json.loads(line))
+    for line in lines_of(metrics):
+        step, values = grouped(line)
         for name, value in values.items():
             writer.add_scalar(name, value, step)
     writer.close()
