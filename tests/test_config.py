@@ -81,6 +81,9 @@ def test_toml_repeats_the_run(tmp_path):
         (["--epochs", "0"], "epochs must be above 0: got 0"),
         (["--batch-size", "0"], "batch_size must be at least 1: got 0"),
         (["--warmup-ratio", "2"], "warmup_ratio must be at most 1: got 2"),
+        (["--adam-beta1", "1"], "adam_beta1 must be at most 0.999999: got 1"),
+        (["--adam-beta2", "1"], "adam_beta2 must be at most 0.999999: got 1"),
+        (["--adam-epsilon", "0"], "adam_epsilon must be above 0: got 0"),
         (["--max-length", "64", "--row-length", "32"], "row_length must be at least max_length"),
         (["--resume", "--overwrite"], "--resume and --overwrite exclude each other"),
         (["--config", "/nowhere.toml"], "cannot read the settings /nowhere.toml: No such file"),
@@ -239,9 +242,14 @@ def test_every_script_refuses_buckets(script, capsys, monkeypatch):
         ({"dataset": "a"}, {"test_file": "u"}, False, {"test_file": "u"}),
         ({"dataset": "a", "seed": 1}, {"epochs": 2.0}, False, {"dataset": "a", "seed": 1,
                                                                "epochs": 2.0}),
+        ({"model": "a/b", "revision": "v1"}, {"model": "c/d"}, True, {"model": "c/d"}),
+        ({"model": "a/b", "revision": "v1"}, {"model": "a/b"}, True, {"model": "a/b",
+                                                                      "revision": "v1"}),
+        ({"model": "a/b", "revision": "v1"}, {"model": "c", "revision": "v2"}, True,
+         {"model": "c", "revision": "v2"}),
     ],
 )  # fmt: skip
-def test_a_corpus_of_the_users_own_replaces_another(base, given, chosen, left):
+def test_what_is_the_users_own_replaces_another(base, given, chosen, left):
     assert laid_over(base, given, chosen=chosen) == left
 
 

@@ -13,7 +13,7 @@ from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.inference.artefact import WEIGHT_FORMATS
 from flaxner.inference.opening import load_exported
 from flaxner.inference.pipeline import pipeline
-from flaxner.inference.printing import as_pretty
+from flaxner.inference.printing import as_pretty, texts_from
 from flaxner.publishing.serving_export import export_model
 from tests.conll import sentences, write_conll
 from tests.pipelines import SCORES, largest_difference, make_folder
@@ -202,6 +202,11 @@ def test_exports_serve_the_command_lines(folder, ner, tmp_path):
     assert "no export of ours" in made.stderr
     with pytest.raises(ValueError, match=r"flaxner\.load_exported reads it"):
         pipeline("ner", model=tmp_path / "served")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "texts").write_text("Angela\nx\n", "utf-8-sig")
+    assert list(texts_from(str(tmp_path / "texts"), [])) == ["Angela", "x"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import rules
 from flaxner.inference.pipeline import pipeline
+from flaxner.inference.texts import READERS
 from tests.pipelines import ODD, SCORES, STRATEGIES, TAGS, edited, largest_difference, make_folder
 from tests.wordpiece import TEXTS
 
@@ -73,6 +74,36 @@ def test_a_long_text_is_never_cut(ours, caplog):
     assert len(tokens) == len(ours.tokenizer.tokenize(text))
     assert [r.message for r in caplog.records if "overlapping windows" in r.message]
     assert len(ours(text, ignore_labels=[], truncation=True)) == 62  # the model's 64 less two
+
+
+def test_a_tokenizer_changed_after_the_first_answer_counts(folder):
+    """As `NerPipeline.tokenizer` promises, whether something was read before or not."""
+    ner, fresh = (pipeline("ner", model=folder, ignore_labels=[]) for _ in range(2))
+    text = " ".join(TEXTS * 12)
+    right = ner(text, truncation=True)
+    assert [entity["word"] for entity in ner("x [SEP] y")].count("[SEP]") == 1
+    for each in (ner, fresh):
+        each.tokenizer.truncation_side = "left"
+        each.tokenizer.split_special_tokens = True
+    left = ner(text, truncation=True)
+    assert left == fresh(text, truncation=True) != right
+    assert left[-1]["end"] == len(text) > right[-1]["end"]
+    apart = [entity["word"] for entity in ner("x [SEP] y")]
+    assert len(apart) == len(ner.tokenizer.tokenize("x [SEP] y", split_special_tokens=True)) == 5
+    assert "[SEP]" not in apart
+
+
+def test_few_readers_are_kept(ours):
+    """A client that counts strides up does not fill the memory, nor is one made to check it."""
+    options = ours.options.changed({"aggregation_strategy": "simple"})
+    for stride in range(20):
+        ours.texts.check(options.changed({"stride": stride}))
+    assert ours.texts._readers.cache_info().misses < 5
+    with pytest.raises(ValueError, match="stride must be at least 0 and less than the 62 tokens"):
+        ours.texts.check(options.changed({"stride": 62}))
+    for stride in range(20):
+        ours("a", aggregation_strategy="simple", stride=stride)
+    assert ours.texts._readers.cache_info().currsize == READERS
 
 
 def test_windows_agree_with_a_longer_model(tmp_path):

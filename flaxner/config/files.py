@@ -61,7 +61,8 @@ def laid_over(base: Mapping[str, Any], given: Mapping[str, Any], *, chosen: bool
 
     A training corpus of the user's own replaces all of the other's corpora, it is not mixed with
     them. Validation and test files stand beside the training corpus of a preset or file that was
-    asked for by name; beside the corpus of the default preset nobody meant them.
+    asked for by name; beside the corpus of the default preset nobody meant them. A model of the
+    user's own has not the revision of the other one.
 
     Args:
       base: settings of the preset or file.
@@ -72,4 +73,6 @@ def laid_over(base: Mapping[str, Any], given: Mapping[str, Any], *, chosen: bool
     files = any(given.get(f"{split}_file") for split in SPLITS)
     replaced = corpus or (files and not chosen)
     kept = {k: v for k, v in base.items() if not (replaced and k in CORPORA)}
+    if given.get("model") not in (None, base.get("model")):
+        kept.pop("revision", None)
     return {**kept, **given}

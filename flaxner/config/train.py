@@ -103,9 +103,9 @@ class TrainConfig(RecipeSettings, DataSettings):
     warmup_ratio: float = _setting(0.1, "share of the steps with a rising rate", low=0, high=1)
     weight_decay: float = _setting(0.01, "AdamW's, not on biases and layer norms", low=0)
     max_grad_norm: float = _setting(1.0, "gradients are clipped to this global norm", low=0)
-    adam_beta1: float = _setting(0.9, "AdamW's beta 1", low=0, high=1)
-    adam_beta2: float = _setting(0.999, "AdamW's beta 2", low=0, high=1)
-    adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", low=0)
+    adam_beta1: float = _setting(0.9, "AdamW's beta 1", low=0, high=0.999999)
+    adam_beta2: float = _setting(0.999, "AdamW's beta 2", low=0, high=0.999999)
+    adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", low=0, open=True)
     accumulate: int = _setting(1, "parts a batch is computed in, to save memory", low=1)
     max_length: int = _setting(
         128, "tokens of a window, [CLS] and [SEP] included; longer sentences become windows", low=8

@@ -114,7 +114,7 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
         with contextlib.ExitStack() as stack:
             file = sys.stdin
             if source not in (None, "-"):
-                file = stack.enter_context(Path(str(source)).open(encoding="utf-8"))
+                file = stack.enter_context(Path(str(source)).open(encoding="utf-8-sig"))
             for line in file:
                 if text := line.rstrip("\r\n"):
                     any_text = True

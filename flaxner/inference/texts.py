@@ -18,6 +18,8 @@ from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.tokens import Reader, Text
 from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
 
+READERS = 4  # kept, each with a Rust tokenizer of its own: 25 MB with 120,000 tokens
+
 logger = logging.getLogger("flaxner")
 
 
@@ -40,7 +42,8 @@ class TextTagger:
     ) -> None:
         self.predictor, self._words, self._temperature = predictor, words, temperature
         self._aggregate = Aggregator(tokenizer, words.labels)
-        self._reader = functools.lru_cache(functools.partial(Reader, tokenizer))
+        self._tokenizer = tokenizer
+        self._readers = functools.lru_cache(READERS)(functools.partial(_reader, tokenizer))
         self._said = False
 
     def reader(self, options: Options) -> Reader:
@@ -52,7 +55,20 @@ class TextTagger:
         self._words.check_decoder(options.decoder)
         ours = options.aggregation_strategy == "word" and not options.truncation
         limit = self._words.window if ours and options.stride is None else self._words.limit
-        return self._reader(limit, truncation=options.truncation, stride=options.stride)
+        return self._made(limit, truncation=options.truncation, stride=options.stride)
+
+    def check(self, options: Options) -> None:
+        """Refuse what a call cannot be answered with, at no cost.
+
+        Raises:
+          ValueError: as `reader` and `heat`.
+        """
+        self._words.check_decoder(options.decoder)
+        self._made(self._words.limit).check_stride(options.stride)
+        self.heat(options)
+
+    def _made(self, limit: int, *, truncation: bool = False, stride: int | None = None) -> Reader:
+        return self._readers(_state(self._tokenizer), limit, truncation=truncation, stride=stride)
 
     def heat(self, options: Options) -> float | None:
         """The temperature of a call's scores; None: none was asked for.
@@ -135,3 +151,13 @@ class TextTagger:
                 "overlapping windows (truncation=True cuts it at %d instead); said once",
                 *(longest, limit, self._words.limit),
             )
+
+
+def _state(tokenizer: Any) -> tuple[Any, ...]:
+    """What of a tokenizer decides how it reads, and may be changed after it was loaded."""
+    names = ("truncation_side", "split_special_tokens")
+    return (*(getattr(tokenizer, name, None) for name in names), len(tokenizer))
+
+
+def _reader(tokenizer: Any, state: tuple[Any, ...], *args: Any, **kwargs: Any) -> Reader:
+    return Reader(tokenizer, *args, **kwargs)  # a cache tells those of other states apart

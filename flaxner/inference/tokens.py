@@ -93,16 +93,20 @@ class Reader:
         probe = self._backend.encode("a")
         inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
         self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
-        room = limit - len(self._head) - len(self._tail)
+        self.check_stride(stride)
+        if not self.windowed:
+            direction = getattr(tokenizer, "truncation_side", "right")
+            self._backend.enable_truncation(limit, stride=stride or 0, direction=direction)
+        self._overflow = stride is not None
+
+    def check_stride(self, stride: int | None) -> None:
+        """Raise ValueError for windows that overlap by more than they hold."""
+        room = self.limit - len(self._head) - len(self._tail)
         if stride is not None and not 0 <= stride < room:
             raise ValueError(
                 f"stride must be at least 0 and less than the {room} tokens of text that the model "
                 f"takes at once: {stride}"
             )
-        if not self.windowed:
-            direction = getattr(tokenizer, "truncation_side", "right")
-            self._backend.enable_truncation(limit, stride=stride or 0, direction=direction)
-        self._overflow = stride is not None
 
     def read(self, texts: Sequence[Text], *, split: bool = False, delimiter: str = " ") -> Reading:
         """Tokenise texts, or lists of words if `split`."""

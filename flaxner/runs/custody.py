@@ -39,8 +39,7 @@ class RunLock:
             with contextlib.suppress(OSError):
                 holder = f" ({(self._folder / HOLDER).read_text('utf-8').strip()})"
             raise ValueError(
-                f"another run is writing to {self._folder}{holder}: "
-                "wait for it or name another --output-dir"
+                f"another run is writing to {self._folder}{holder}: wait for it, or write elsewhere"
             ) from error
         except NotImplementedError:
             pass  # A file system without locks, as some network ones: go on without one.

@@ -133,8 +133,7 @@ class Service:
             name, model = self._model(form.model)
             texts, single = read_texts(form.text, self.settings)
             options = self._options(form)
-            model.texts.reader(options)  # a stride or decoder that does not fit
-            model.texts.heat(options)
+            model.texts.check(options)
         except ValueError as error:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=texts)

@@ -40,7 +40,7 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
         import torch  # noqa: F401
         from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
         from transformers.utils.logging import disable_progress_bar
-    except ImportError:
+    except (ImportError, OSError):  # torch is absent, or its libraries do not load
         from flaxner.inference.pipeline import pipeline as ours
 
         ner = ours("ner", model=str(folder), **FIRST)
