@@ -217,6 +217,10 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
         (["--model", "/nowhere", "--file", "/dev/null"], "has no text"),
         (["--model", "/nowhere"], "give texts, or --file"),
         (["--model", "/nowhere", "a", "--format", "html"], "choose from 'jsonl'"),
+        (
+            ["--model", "/nowhere", "a", "--format", "conll", "--aggregation-strategy", "max"],
+            "--format conll prints the tag of every word",
+        ),
     ],
 )
 def test_predict_answers_mistakes_with_a_sentence(arguments, message):

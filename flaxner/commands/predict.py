@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "predict.py") -> in
     given = flags.parse_args(arguments)
     if bool(given.texts) == bool(given.file):
         flags.error('give texts, or --file, or "-" for standard input')
+    if given.format == "conll" and given.aggregation_strategy != "word":
+        flags.error(
+            "--format conll prints the tag of every word: --aggregation-strategy is not its"
+        )
 
     def work() -> None:
         from flaxner.inference.printing import print_answers

@@ -96,7 +96,8 @@ class TrainConfig(RecipeSettings, DataSettings):
     batches: str = _setting(
         AUTO,
         "which sentences share a step; level: of all lengths, so that every step has as many "
-        "tokens; shuffled: any; auto: level, and in a run that is continued what it began with",
+        "tokens; shuffled: any; auto: level, and in a run that is continued what it began with; "
+        "a step of --context document takes windows as they come",
         choices=(AUTO, LEVEL, SHUFFLED),
     )
     learning_rate: float = _setting(5e-5, "peak of the learning rate", low=0)
