@@ -155,7 +155,7 @@ def test_long_rows_are_evaluated_by_tiles(platform):
 @pytest.mark.parametrize(
     ("platform", "kind", "length", "compute"),
     [
-        ("cuda", "predict", 256, Compute.on("gpu", "bfloat16")),  # short
+        ("cuda", "predict", 64, Compute.on("gpu", "bfloat16")),  # short
         ("cuda", "predict", 320, Compute.on("gpu", "bfloat16")),  # not divided
         ("cuda", "predict", 384, Compute.on("gpu", "float32")),
         ("cuda", "predict", 384, Compute.on("gpu", "bfloat16", "7.5")),  # without units for it

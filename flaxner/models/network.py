@@ -16,6 +16,7 @@ from flaxner.models import crf
 from flaxner.models.encoders import ENCODERS, encoder_of
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
+from flaxner.models.layers.dense import Dense, rounded_together
 from flaxner.models.layers.encoder import Encoder
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.tensors import Rule
@@ -83,9 +84,23 @@ class Model:
         return ENCODERS[self.config.model_type]
 
     @functools.cached_property
+    def _unbound(self) -> TokenClassifier:
+        """The network, of shapes instead of arrays."""
+        return nnx.eval_shape(lambda: self.build(nnx.Rngs(0)))
+
+    @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[tuple[Any, ...], jax.ShapeDtypeStruct]]:
-        graph, state = nnx.split(nnx.eval_shape(lambda: self.build(nnx.Rngs(0))))
+        graph, state = nnx.split(self._unbound)
         return graph, {path: leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+    @functools.cached_property
+    def _narrow(self) -> list[str]:
+        """Paths of the kernels that are multiplied in a narrower dtype than theirs."""
+        return [
+            _join((*path, "kernel"))
+            for path, part in nnx.iter_graph(self._unbound)
+            if isinstance(part, Dense) and part.dtype != part.param_dtype
+        ]
 
     @functools.cached_property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -138,6 +153,9 @@ class Model:
         blocks: Blocks | None = None,
     ) -> jax.Array:
         """logits_BLC of packed rows, divided perhaps; positions count from 0 within a segment."""
+        if self._narrow:
+            kernels = rounded_together([params[p] for p in self._narrow], self.compute.dtype)
+            params = {**params, **dict(zip(self._narrow, kernels, strict=True))}
         network = self.bind(params)
         return network(
             input_ids_BL,

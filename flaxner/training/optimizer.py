@@ -12,6 +12,7 @@ import optax
 
 from flaxner.config.train import TrainConfig
 from flaxner.models import crf
+from flaxner.models.layers.merging import side_by_side
 
 
 def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
@@ -50,7 +51,8 @@ def norm_by_lines(leaves: Sequence[jax.Array]) -> jax.Array:
     two apart again.
     """
     vectors = [leaf.ravel() for leaf in leaves if leaf.ndim < 2]
-    lines = [jnp.square(leaf).sum(-1).ravel() for leaf in leaves if leaf.ndim > 1]
+    matrices = side_by_side([leaf for leaf in leaves if leaf.ndim > 1])
+    lines = [jnp.square(leaf).sum(-1).ravel() for leaf in matrices]
     values, sums = jax.lax.optimization_barrier(
         [jnp.concatenate([jnp.zeros(1, jnp.float32), *part]) for part in (vectors, lines)]
     )
@@ -112,6 +114,7 @@ def make_optimizer(
         def moment(beta: float, power: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
             return lambda old, g: beta * old + (1.0 - beta) * (factor * g) ** power
 
+        grads = side_by_side(grads)
         mu = jax.tree.map(moment(beta1, 1), state.mu, grads)
         nu = jax.tree.map(moment(beta2, 2), state.nu, grads)
 

@@ -150,24 +150,29 @@ def _within(levels: Array, length: int, axis: int) -> Array:
     return jnp.stack(own, axis=axis + 1).reshape(shape)
 
 
-LONG = 256  # rows of up to so many positions are attended to as a whole
+# Rows of at least so many positions are attended to by tiles.
+SHORTEST = {"gpu": 128, "tpu": 384}
 WIDTHS = (16, 32, 64, 128)  # of a head, that the kernels have
 
 
 def by_tiles(
-    compute: Compute, length: int, width: int, key: Array | None, window: int | None = None
+    compute: Compute,
+    contexts: Sequence[Any],
+    length: int,
+    width: int,
+    key: Array | None,
+    window: int | None = None,
 ) -> bool:
     """Whether rows of that length are attended to by tiles, the heads being so wide.
 
     The kernel for TPUs has no windows and drops nothing. An exported program is one for rows of any
-    length, which no kernel is.
+    length, which no kernel is. No kernel has rows of several lengths, as `by_blocks` has.
     """
-    if not isinstance(length, int):
+    if not isinstance(length, int) or compute.kernels not in SHORTEST or len(contexts) > 1:
         return False
-    fits = length > LONG and length % 128 == 0 and width in WIDTHS
-    if compute.kernels == "tpu":
-        return fits and key is None and window is None
-    return fits and compute.kernels == "gpu"
+    if compute.kernels == "tpu" and not (key is None and window is None):
+        return False
+    return length >= SHORTEST[compute.kernels] and length % 128 == 0 and width in WIDTHS
 
 
 def attend_by_tiles(
@@ -215,13 +220,28 @@ class Attention(nnx.Module):
     def __call__(self, x_BLD: Array, contexts: Sequence[Within], key: Array | None) -> Array:
         """Mixed values x_BLD; contexts as `by_blocks` takes them."""
         B, L, D = x_BLD.shape
-        qkv = (self.query(x_BLD), with_fixed_bias(self.key, x_BLD), self.value(x_BLD))
-        if len(contexts) == 1 and by_tiles(self.compute, L, D // self.heads, key):
+        if self.compute.kernels == "gpu":
+            qkv = self._in_one_product(x_BLD)
+        else:
+            qkv = [self.query(x_BLD), with_fixed_bias(self.key, x_BLD), self.value(x_BLD)]
+        if by_tiles(self.compute, contexts, L, D // self.heads, key):
             heads = [x.reshape(B, L, self.heads, -1) for x in qkv]
             return self.output(
                 attend_by_tiles(self.compute, heads, contexts[0].ids_BL, self.rate, key)
             )
         return self.output(self._plainly(qkv, contexts, key))
+
+    def _in_one_product(self, x_BLD: Array) -> list[Array]:
+        """Queries, keys and values as parts of one product, so that their gradients are one, too.
+
+        XLA makes one of the products by itself, but not of the sums that give the gradient of x.
+        """
+        layers = (self.query, self.key, self.value)
+        kernel = jnp.concatenate([layer.kernel.get_value() for layer in layers], axis=-1)
+        y = product(x_BLD, kernel, self.query.dtype, self.query.out)
+        biases = [layer.bias.get_value() for layer in layers if layer.bias is not None]
+        biases[1] = jax.lax.stop_gradient(biases[1])  # see `with_fixed_bias`
+        return jnp.split(add_bias(y, jnp.concatenate(biases)), 3, axis=-1)
 
     def _plainly(
         self, qkv: Sequence[Array], contexts: Sequence[Within], key: Array | None

@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flaxner.models.layers.merging import by_ones
+
 Array = jax.Array
 
 
@@ -65,6 +67,29 @@ def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> 
         multiply = functools.partial(jnp.matmul, precision=precision)
         return _by_lines(multiply, a.astype(dtype), b).astype(out)
     return _narrow_product(a, b, jnp.dtype(dtype), jnp.dtype(out))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def rounded_together(kernels: list[Array], dtype: Any) -> list[Array]:
+    """Kernels that `product` takes in a dtype, of their own dtype still, and so are gradients.
+
+    NVIDIA GPUs round all of a shape at once, not each in a kernel of theirs. Others get them as
+    they are, and round where they multiply.
+    """
+
+    def together(kernels: list[Array]) -> list[Array]:
+        narrow = [kernel.astype(dtype) for kernel in by_ones(kernels)]
+        narrow = jax.lax.optimization_barrier(narrow)  # else each is rounded where it is read
+        return [one.astype(kernel.dtype) for one, kernel in zip(narrow, kernels, strict=True)]
+
+    return jax.lax.platform_dependent(kernels, cuda=together, default=lambda kernels: kernels)
+
+
+def _rounded_forward(kernels: list[Array], dtype: Any) -> tuple[list[Array], None]:
+    return rounded_together(kernels, dtype), None
+
+
+rounded_together.defvjp(_rounded_forward, lambda dtype, kept, gradients: (gradients,))
 
 
 def _by_lines(multiply: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:

@@ -81,8 +81,7 @@ class RotaryAttention(nnx.Module):
         keys = (None, None) if key is None else jax.random.split(key)
         qkv = self.qkv(x_BLD)
         _, L, D = x_BLD.shape
-        tiled = by_tiles(self.compute, L, D // self.heads, key, self.window)
-        if tiled and len(contexts) == 1:
+        if by_tiles(self.compute, contexts, L, D // self.heads, key, self.window):
             mixed_BLD = self._by_tiles(qkv, contexts[0], keys[0])
         else:
             mixed_BLD = self._plainly(qkv, contexts, keys[0])
