@@ -98,7 +98,7 @@ def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
         read_corpus(str(tmp_path / "saved"), "validation"),
     ):
         assert [(s.words, s.tags) for s in corpus] == [(WORDS, TAGS)]
-    with pytest.raises(ValueError, match="no split test; there are train, validation"):
+    with pytest.raises(ValueError, match="no split test; there are train, dev"):
         read_corpus(str(tmp_path / "saved"), "test")
 
 

@@ -40,7 +40,7 @@ class Corpus:
       format: name of the reader.
       absent_types: types it was annotated with, though no sentence of it has them (any more).
       unmarked: the sources in which nothing marks documents: each counts as one document.
-      guessed: the column of the tags, if the reader chose it.
+      guessed: the columns that the reader chose.
     """
 
     sentences: list[Sentence]

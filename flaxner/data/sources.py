@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset
 from flaxner.data.readers import READING, ReadOptions
 
+COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # of what is guessed
 OF_DATA_SETS = ("dataset_config", "dataset_revision")  # one for all data sets, or one for each
 
 
@@ -24,13 +26,15 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     """
     options = read_options(config)
     parts: dict[str, list[Corpus]] = {}
+    files = {split: each(getattr(config, f"{split}_file")) for split in SPLITS}
+    # What files stand for is not looked for: which split it would be may be open.
+    wanted = [split for split in SPLITS if split == "train" or not files[split]]
     for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
-        for split, corpus in read_dataset(name, SPLITS, own).items():
+        for split, corpus in read_dataset(name, wanted, own).items():
             parts.setdefault(split, []).append(corpus)
     for split in SPLITS:
-        files = each(getattr(config, f"{split}_file"))
-        if files:
-            read = [read_corpus(Path(path), options=options) for path in files]
+        if files[split]:
+            read = [read_corpus(Path(path), options=options) for path in files[split]]
             parts[split] = read if split != "train" else [*parts.get(split, []), *read]
     if "train" not in parts:
         names = " and ".join(each(config.dataset))
@@ -57,24 +61,24 @@ def read_unmixed(config: TrainConfig, split: str) -> list[Corpus]:
 
 
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
-    """Refuse to score on another column than was trained on, where the files have both.
+    """Refuse to score on other columns than were trained on, where the files have both.
 
     Raises:
       ValueError: which files and columns, and how to say which is meant.
     """
-    for split in SPLITS:
-        for corpus in parts.get(split, ()) if split != "train" else ():
-            if corpus.guessed is None:
-                continue
-            trained = [(c.source, c.guessed) for c in parts["train"] if c.guessed is not None]
-            others = [(s, g) for s, g in trained if corpus.guessed.contradicts(g)]
-            if others and all(g.column != corpus.guessed.column for _, g in trained):
-                source, guessed = others[0]
-                raise ValueError(
-                    f"the tags of {source} would be read from column {guessed.column}, those of "
-                    f"{corpus.source} from column {corpus.guessed.column}: say which is meant with "
-                    "--tag-column"
-                )
+    trained = [(c.source, c.guessed) for c in parts["train"] if c.guessed is not None]
+    scored = [corpus for split in SPLITS[1:] for corpus in parts.get(split, ())]
+    for corpus, (which, flag) in itertools.product(scored, COMPARED.items()):
+        if corpus.guessed is None:
+            continue
+        column = getattr(corpus.guessed, which)
+        others = [(s, g) for s, g in trained if corpus.guessed.contradicts(g, which)]
+        if others and all(getattr(g, which) != column for _, g in trained):
+            source, guessed = others[0]
+            raise ValueError(
+                f"the {which} of {source} would be read from column {getattr(guessed, which)}, "
+                f"those of {corpus.source} from column {column}: say which is meant with {flag}"
+            )
 
 
 def read_options(config: TrainConfig) -> ReadOptions:

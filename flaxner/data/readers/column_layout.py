@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flaxner.data.column_text import DOCUMENT_MARK
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
 from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import Choice, choose, given
+from flaxner.data.readers.word_column import first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
 
 SAMPLE_ROWS = 2000
@@ -74,17 +76,39 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
         number, fields = rows[0]
         message = f"too few columns: 1, where a word and a tag are expected: {excerpt(fields[0])}"
         raise BadCorpus(path, number, message)
-    index = _counts_words(rows, begins, width)
-    first = 1 if index and width > 2 else 0
-    layout = _explicit(path, options, Layout(width, first, width - 1, index and width > 2))
-    tally = _tally(path, width, [c for c in range(first, width) if c != layout.word])
+    counts, numbers = first_column([fields for _, fields in rows], begins, width)
+    layout = _explicit(path, options, Layout(width, int(numbers), width - 1, counts))
+    tally = _tally(path, width, [c for c in range(int(numbers), width) if c != layout.word])
     if options.tag_column is not None:
         choice = given(path, layout.tag, tally, options.scheme)
     else:
         layout, choice = _tag_column(path, rows[0], layout, tally, options)
-        notes.guessed = Guessed(frozenset(range(width)), layout.tag)
+    if options.word_column is None and width > 2:
+        require_words(path, *_of_width(rows, begins, width), layout.word, numbers and not counts)
+    notes.guessed = Guessed(
+        frozenset(range(width)),
+        layout.tag if options.tag_column is None else None,
+        layout.word if options.word_column is None else None,
+    )
     notes.choices.append(choice.why)
+    if notes.guessed.words is not None and width > 2:
+        why = f", column 0 {'counts them' if counts else 'holds numbers'}" if numbers else ""
+        notes.choices.append(f"the words are those of column {layout.word}{why}")
     return layout, choice
+
+
+def _of_width(
+    rows: Sequence[tuple[int, list[str]]], begins: Set[int], width: int
+) -> tuple[list[list[str]], set[int]]:
+    """The rows of the usual width, and which of them begin a sentence."""
+    kept: list[list[str]] = []
+    fresh: set[int] = set()
+    for i, (_, fields) in enumerate(rows):
+        if i in begins:
+            fresh.add(len(kept))
+        if len(fields) == width:
+            kept.append(fields)
+    return kept, fresh - {len(kept)}
 
 
 def _tally(path: Path, width: int, columns: list[int]) -> Tally:
@@ -103,7 +127,7 @@ def _tally(path: Path, width: int, columns: list[int]) -> Tally:
                 (row, n) for row, n in zip(rows, counter.values(), strict=True) if len(row) == width
             ]
             for column in columns if kept else ():
-                tally.add(column, [row[column] for row, _ in kept], [n for _, n in kept])
+                tally.add(column, [row[column].strip() for row, _ in kept], [n for _, n in kept])
             counter.clear()
 
     for _, lines in read_lines(path):
@@ -117,23 +141,6 @@ def _tally(path: Path, width: int, columns: list[int]) -> Tally:
             flush()
     flush()
     return tally
-
-
-def _counts_words(rows: list[tuple[int, list[str]]], begins: set[int], width: int) -> bool:
-    """Whether the first column is 0, 1, 2 ... or 1, 2, 3 ... in every sentence of the sample."""
-    previous: int | None = None
-    for i, (_, fields) in enumerate(rows):
-        if i in begins:
-            previous = None
-        if len(fields) != width or not fields[0].isascii() or not fields[0].isdecimal():
-            if fields[0].replace("-", "").replace(".", "").isdecimal():
-                continue
-            return False
-        value = int(fields[0]) if len(fields[0]) < 10 else -1
-        if value not in ((0, 1) if previous is None else (previous + 1,)):
-            return False
-        previous = value
-    return previous is not None
 
 
 def _tag_column(
@@ -188,10 +195,10 @@ def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
             if len(fields) != width or fields[0].startswith("#"):
                 continue
             for types, column in zip(kinds, (outer, inner), strict=True):
-                types.add((parse_tag(fields[column]) or ("", ""))[1])
-            if fields[inner] != OUTSIDE:
+                types.add((parse_tag(fields[column].strip()) or ("", ""))[1])
+            if fields[inner].strip() != OUTSIDE:
                 rows += 1
-                within += fields[outer] != OUTSIDE
+                within += fields[outer].strip() != OUTSIDE
     return kinds[1] <= kinds[0] | {""} and 20 * within >= 19 * rows
 
 
@@ -211,4 +218,4 @@ def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
             raise BadCorpus(path, 1, message)
         changes: dict[str, Any] = {which: column % layout.width, "key": ""}
         layout = dataclasses.replace(layout, **changes)
-    return layout
+    return dataclasses.replace(layout, index=layout.index and layout.word != 0)

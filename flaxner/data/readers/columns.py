@@ -47,7 +47,9 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     for start, lines in read_lines(path):
         for number, line in enumerate(lines, start):
             fields = split(line)
-            if len(fields) == layout.width and not layout.index and not layout.key:
+            if line.startswith(DOCUMENT_MARKS) and _is_mark(fields, layout, choice):
+                value, word = OUTSIDE, DOCUMENT
+            elif len(fields) == layout.width and not layout.index and not layout.key:
                 value, word = fields[layout.tag], fields[layout.word]
             elif not fields or (len(fields) == 1 and not fields[0].strip()):
                 if words:
@@ -55,10 +57,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                     words, tags = [], []
                 continue
             else:
-                row = (DOCUMENT, OUTSIDE)
-                if not line.startswith(DOCUMENT_MARKS):
-                    row = _row(path, number, fields, layout, words)
-                word, value = row
+                word, value = _row(path, number, fields, layout, words)
             if word == DOCUMENT:
                 if words:
                     yield Raw(tuple(words), tuple(tags), document, begun)
@@ -66,7 +65,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                 document = 0 if document is None else document + 1
                 continue
             if value not in meaning:
-                meaning[value] = choice.tag(value)
+                meaning[value] = choice.tag(value.strip())
             tag = meaning[value]
             if tag is None or not word:
                 if value == SKIP or (line.startswith("#") and not words):
@@ -81,6 +80,13 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             tags.append(tag)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
+
+
+def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
+    """Whether a line that begins as a mark of a document is one, and no word with its tag."""
+    if fields[0] == DOCUMENT or len(fields) != layout.width or layout.index or layout.key:
+        return True
+    return choice.tag(fields[layout.tag].strip()) is None
 
 
 def _row(
@@ -106,7 +112,7 @@ def _row(
     tag = fields[layout.tag]
     if layout.key:
         values = dict(pair.partition("=")[::2] for pair in tag.split("|"))
-        tag = values.get(layout.key, "O")
+        tag = values.get(layout.key, "O").strip()
     return fields[layout.word], tag
 
 

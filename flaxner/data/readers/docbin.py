@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, local_file
-from flaxner.data.readers.spacy_json import IN_GROUPS, PARTLY, UNANNOTATED
+from flaxner.data.readers.spacy_json import CROSSED, IN_GROUPS, PARTLY, UNANNOTATED
 from flaxner.data.readers.spans import without_overlaps
 from flaxner.data.tags import Span, spans_to_tags
 
@@ -22,6 +22,7 @@ def detect(path: Path, head: str) -> bool:
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     """The annotated sentences of a DocBin: those of the documents, where they are marked.
 
+    A document with an entity that crosses a border of sentences is one sentence, and counted.
     Documents without entity annotation are left out and counted. The "line" of a message is the
     number of the document.
 
@@ -54,9 +55,12 @@ def _sentences(
     entities = _entities(document, group, notes)
     if entities is None:
         return []
-    marked = document.has_annotation("SENT_START")
+    parts = list(document.sents) if document.has_annotation("SENT_START") else [document[:]]
+    if not all(any(p.start <= e.start and e.end <= p.end for p in parts) for e in entities):
+        notes.count(CROSSED)
+        parts = [document[:]]
     sentences = []
-    for sentence in document.sents if marked else [document[:]]:
+    for sentence in parts:
         tokens = [token for token in sentence if not token.is_space]
         if group is None and any(token.ent_iob == MISSING for token in tokens):
             notes.count(PARTLY)

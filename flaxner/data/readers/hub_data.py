@@ -15,12 +15,7 @@ from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
 PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
 LABELS = "dataset/label.json"  # where the repositories of T-NER keep the names of their ids
-SPLIT_NAMES = {
-    "dev": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "eval": "validation",
-}
+VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names of one split
 
 
 class Source(NamedTuple):
@@ -64,28 +59,50 @@ class DataSet(NamedTuple):
 def read_splits(
     name: str, options: ReadOptions, wanted: Sequence[str]
 ) -> dict[str, tuple[Iterator[Raw], Notes]]:
-    """The wanted splits that a data set has; dev and the like count as validation.
+    """The wanted splits that a data set has, by their own names or by another of `VALIDATION`.
 
     Raises:
-      ValueError: no such data set, a script without a Parquet copy, no network.
+      ValueError: no such data set, a script without a Parquet copy, no network, or two splits that
+        may be the wanted one.
     """
     path = Path(name)
     data_set = _from_disk(path) if path.is_dir() else _from_hub(name, options)
-    splits = {SPLIT_NAMES.get(split, split): data for split, data in data_set.splits.items()}
+    splits = data_set.splits
     if not splits:
         raise BadCorpus(name, None, "the data set has no split")
-    there = [split for split in wanted if split in splits]
+    there = {split: own for split in wanted if (own := _own_name(name, split, splits))}
     if not there:
         message = f"there is no split {' or '.join(wanted)}; there are {', '.join(splits)}"
         raise BadCorpus(name, None, message)
     read = {}
-    for split in there:
+    first = next(iter(there))
+    for split, own in there.items():
         notes = Notes()
         literal = Source(name, options.dataset_config, options.dataset_revision)
-        if data_set.source is not None and split == there[0] and data_set.source != literal:
+        if data_set.source is not None and split == first and data_set.source != literal:
             notes.choices.append(f"it is read from {data_set.source}")
-        read[split] = _sentences(name, split, splits[split], options, notes, data_set.source), notes
+        if own != split:
+            notes.choices.append(f"it is the split {own!r} of the data set")
+        read[split] = _sentences(name, own, splits[own], options, notes, data_set.source), notes
     return read
+
+
+def _own_name(name: str, wanted: str, splits: Mapping[str, Any]) -> str | None:
+    """What a data set calls the wanted split; None: it has none.
+
+    Raises:
+      ValueError: it has none of that name, and several that may be meant.
+    """
+    if wanted in splits:
+        return wanted
+    alike = [split for split in splits if split in VALIDATION] if wanted in VALIDATION else []
+    if len(alike) > 1:
+        message = (
+            f"several splits may be the {wanted} split: {', '.join(alike)}; read the one that is "
+            "meant by its own name, or name a file with --validation-file"
+        )
+        raise BadCorpus(name, None, message)
+    return alike[0] if alike else None
 
 
 def _sentences(
@@ -111,7 +128,9 @@ def _listed_names(
     if not ids or named & set(columns):
         return {}
     try:
-        table = json.loads(dataset_file(source.repository, LABELS).read_text("utf-8"))
+        # The branch that the Hub made holds the converted tables alone.
+        revision = None if source.revision == PARQUET else source.revision
+        table = json.loads(dataset_file(source.repository, LABELS, revision).read_text("utf-8"))
         names = sorted(table, key=table.__getitem__)
         if [table[name] for name in names] != list(range(len(names))):
             return {}

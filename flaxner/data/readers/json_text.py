@@ -69,7 +69,10 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _array(path: Path) -> Iterator[tuple[int, Any]]:
-    """The items of one array, with no more than one of them in memory."""
+    """The items of an array, and of those that follow it, with one item in memory at a time.
+
+    Arrays follow each other in files that were put together, and where a line is an array.
+    """
     line, held, at, wanted = 1, "", 0, 0
     opened, expect_item = False, True
     for last, piece in _pieces(path):
@@ -84,7 +87,11 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
                 break
             mark = held[at]
             if not opened:
-                opened, at = True, at + 1
+                if mark != "[":
+                    got = excerpt(held[at : at + 60])
+                    message = f"after the end of an array only another can stand: got {got}"
+                    raise BadCorpus(path, line, message)
+                opened, expect_item, at = True, True, at + 1
             elif expect_item and mark in "{[":
                 try:
                     value, end = _DECODER.raw_decode(held, at)
@@ -102,11 +109,12 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
             elif mark == "," and not expect_item:
                 at, expect_item = at + 1, True
             elif mark == "]":
-                return
+                opened, at = False, at + 1
             else:
                 got = excerpt(held[at : at + 60])
                 raise BadCorpus(path, line, f"an object or , is expected: got {got}")
-    raise BadCorpus(path, line, "the array ends too early: ] is missing")
+    if opened:
+        raise BadCorpus(path, line, "the array ends too early: ] is missing")
 
 
 def _skip_space(text: str, at: int) -> int:

@@ -151,6 +151,7 @@ def _choice(
 ) -> Choice | None:
     """The column of the tags by all records; None where none of them tells."""
     tally = Tally()
+    read: dict[str, None] = {}  # columns of words
     for _, record in records():
         record = _mapping(record)
         if not isinstance(record, dict) or prodigy.not_accepted(record):
@@ -158,20 +159,24 @@ def _choice(
         words = _word_column(record, options)
         if words is None:
             continue
+        read[words] = None
         for column, values in record.items():
             if column == words or not isinstance(values, list) or len(values) != len(record[words]):
                 continue
             cells = named_ids(values, names[column]) if column in names else values
             if all(isinstance(value, str) for value in cells):
-                tally.add(column, cells)
+                tally.add(column, [value.strip() for value in cells])
             elif all(type(value) is int for value in cells):
                 tally.ids.add(column)
+    mine = next(iter(read)) if options.word_column is None and len(read) == 1 else None
+    among = frozenset(tally.counts) | tally.ids | read.keys()
+    notes.guessed = Guessed(among, None, mine)
     if options.tag_column is not None:
         return tag_column.given(source, options.tag_column, tally, options.scheme)
     choice = tag_column.choose(source, tally, options.scheme)
     if choice.column is None:
         return None
-    notes.guessed = Guessed(frozenset(tally.counts) | tally.ids, choice.column)
+    notes.guessed = Guessed(among, choice.column, mine)
     return choice
 
 

@@ -75,8 +75,11 @@ def read_rows(
     document_at = _document_column(header)
     others = (word_at, sentence_at, document_at)
     tag_at, choice = _tag_column(source, header, rows, others, options, names)
-    if options.tag_column is None:
-        notes.guessed = Guessed(frozenset(header), header[tag_at])
+    notes.guessed = Guessed(
+        frozenset(header),
+        header[tag_at] if options.tag_column is None else None,
+        header[word_at] if options.word_column is None else None,
+    )
     notes.choices += [choice.why, *bare_note(header[tag_at], tag_names or {})]
     words: list[str] = []
     tags: list[str] = []

@@ -80,26 +80,28 @@ READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
 
 
 class Guessed(NamedTuple):
-    """The column of the tags, where the user has not named it.
+    """The columns of the tags and of the words, where the user has not named them.
 
     Attributes:
       among: the columns of the file.
-      column: its number or name.
+      tags, words: number or name; None: it was named, or nothing is known of it.
     """
 
     among: frozenset[int | str]
-    column: int | str
+    tags: int | str | None = None
+    words: int | str | None = None
 
-    def contradicts(self, other: Guessed) -> bool:
+    def contradicts(self, other: Guessed, which: str) -> bool:
         """Whether one file was read in a column that the other has, and was not read in.
 
         Numbers mean the same only where there are as many columns.
         """
-        if self.column == other.column:
+        mine, theirs = getattr(self, which), getattr(other, which)
+        if mine is None or theirs is None or mine == theirs:
             return False
-        if isinstance(self.column, int) or isinstance(other.column, int):
+        if isinstance(mine, int) or isinstance(theirs, int):
             return self.among == other.among
-        return self.column in other.among or other.column in self.among
+        return mine in other.among or theirs in self.among
 
 
 class Notes:
@@ -107,7 +109,7 @@ class Notes:
 
     Attributes:
       choices: a sentence each.
-      guessed: the column of the tags, if the reader chose it.
+      guessed: the columns that the reader chose.
     """
 
     def __init__(self) -> None:

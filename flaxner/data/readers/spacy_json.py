@@ -24,6 +24,7 @@ IN_GROUPS = (
     "documents with spans in span groups only are left out; --spans-column NAME reads a group"
 )
 PARTLY = "sentences with words that were never annotated are left out"
+CROSSED = "documents are one sentence each: an entity of theirs crosses a border of sentences"
 
 
 def wrote(record: Record) -> bool:
@@ -98,7 +99,7 @@ def _document(
         return
     regions = read_regions(source, line, wanted or "ents", items)
     offsets = token_offsets(record["tokens"], text)
-    for start, end in _sentences(record.get("sents"), regions, len(text)):
+    for start, end in _sentences(record.get("sents"), regions, len(text), notes):
         inside = tuple(
             Region(r.start - start, r.end - start, r.kind)
             for r in regions
@@ -108,7 +109,9 @@ def _document(
         yield Annotated(line, text[start:end], inside, words or None, number, marks_reviewed=True)
 
 
-def _sentences(marks: Any, regions: Sequence[Region], length: int) -> list[tuple[int, int]]:
+def _sentences(
+    marks: Any, regions: Sequence[Region], length: int, notes: Notes
+) -> list[tuple[int, int]]:
     """The borders of the sentences, or of all if there are none or a region crosses one."""
     borders = []
     for mark in marks if isinstance(marks, list) else ():
@@ -118,5 +121,9 @@ def _sentences(marks: Any, regions: Sequence[Region], length: int) -> list[tuple
             return [(0, length)]
         borders.append((start, end))
     places = [place for pair in borders for place in pair]
-    whole = all(any(a <= r.start and r.end <= b for a, b in borders) for r in regions)
-    return borders if borders and whole and places == sorted(places) else [(0, length)]
+    if not borders or places != sorted(places):
+        return [(0, length)]
+    if all(any(a <= r.start and r.end <= b for a, b in borders) for r in regions):
+        return borders
+    notes.count(CROSSED)
+    return [(0, length)]

@@ -1,0 +1,254 @@
+"""Corpora with a second plausible reading: the right one is taken, or the user asked."""
+
+import json
+
+import pytest
+
+from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import read_corpus, read_dataset
+from flaxner.data.readers import ReadOptions
+from flaxner.data.sources import read_sources
+
+
+def write(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    return path
+
+
+def read(tmp_path, name, content, **options):
+    """Words and tags of each sentence, and all notes."""
+    corpus = read_corpus(write(tmp_path, name, content), options=ReadOptions(**options))
+    sentences = [(" ".join(s.words), " ".join(s.tags)) for s in corpus]
+    return sentences, "; ".join(corpus.notes)
+
+
+def refusal(tmp_path, name, content, **options):
+    """What is wrong with a file, without its name."""
+    path = write(tmp_path, name, content)
+    with pytest.raises(ValueError) as caught:
+        read_corpus(path, options=ReadOptions(**options))
+    return str(caught.value).removeprefix(f"{path}, ")
+
+
+# -- the words of a column file -------------------------------------------------------------------
+
+NUMBERED = "1\tAnn\tB-PER\n2\tlives\tO\n3\there\tO\n\n"
+ANN = ("Ann lives here", "B-PER O O")
+BO = ("Bo came", "B-PER O")
+UD = "{}\t{}\tlemma\tNOUN\t_\t_\t0\tdep\t_\tNER={}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        NUMBERED * 5 + "1\tBo\tB-PER\n3\tcame\tO\n\n",
+        NUMBERED * 5 + "1\tBo\tB-PER\n1\tcame\tO\n\n",
+        NUMBERED + "4 Bo B-PER\n5 came O\n",
+        "0 Ann B-PER\n1 lives O\n2 here O\n\n3 Bo B-PER\n4 came O\n",
+        UD.format(1, "Ann", "B-PER") + UD.format(2, "lives", "O") + UD.format(4, "here", "O")
+        + "\n" + UD.format(1, "Bo", "B-PER") + UD.format("2-3", "x", "_")
+        + UD.format(2, "came", "O"),
+        "7 Ann B-PER\n7 lives O\n7 here O\n\n9 Bo B-PER\n9 came O\n",
+        "1-1 Ann B-PER\n1-2 lives O\n1-3 here O\n\n2-1 Bo B-PER\n2-2 came O\n",
+    ],
+    ids=["gap", "twice", "running", "from 0", "CoNLL-U", "sentences", "both"],
+)  # fmt: skip
+def test_a_column_of_numbers_is_not_the_words(tmp_path, content):
+    sentences, notes = read(tmp_path, "a.conll", content)
+    assert (sentences[0], sentences[-1]) == (ANN, BO)
+    assert "the words are those of column 1, column 0 " in notes
+
+
+def test_a_row_without_its_number_is_named(tmp_path):
+    said = refusal(tmp_path, "a.tsv", NUMBERED * 5 + "x\tBo\tB-PER\n")
+    assert said == "line 21: the first column must count the words: 'x'"
+
+
+POS_FIRST = "".join(
+    f"{'NN' if i % 3 else 'VB'} w{i} {'B-PER' if i % 5 else 'O'}\n" for i in range(30)
+)
+ASKED = {
+    "document": ("d1 EU B-ORG\nd1 rejects O\n\nd2 Bo B-PER\nd2 came O\n", "'d1', 'd2'", 0, 1),
+    "speech": (POS_FIRST, "'VB', 'NN'", 0, 1),
+    "sentence and word": ("1 1 Ann B-PER\n1 2 left O\n\n2 1 Bo B-PER\n", "'1', '2'", 1, 2),
+    "amounts": ("".join(f"{i * 37} CD B-X\n" for i in range(1, 30)), "'CD'", 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_where_other_columns_may_be_the_words_they_are_asked_for(tmp_path, name):
+    content, held, word, other = ASKED[name]
+    said = refusal(tmp_path, "a.conll", content)
+    assert f"several columns may be the words: column {word} holds {held} and column" in said
+    assert said.endswith(f"say --word-column {word} or --word-column {other}")
+    for column in (word, other):
+        sentences, _ = read(tmp_path, "a.conll", content, word_column=str(column))
+        assert sentences[0][0].split()[0] == content.split()[column]
+
+
+def test_words_that_come_first_are_read(tmp_path):
+    """Beside offsets, a name for every row, lemmas and parts of speech."""
+    words = ["the", "man", "saw", "the", "dog", "and", "the", "man", "saw", "2", "dogs", "."] * 20
+    rows = [
+        f"{w}\t{i * 4}\tt{i}\t{w[:4]}\tNN\t{'O' if i % 7 else 'B-X'}" for i, w in enumerate(words)
+    ]
+    for size in (12, 240):
+        lines = [row + "\n" * (1 + (i % 12 == 11)) for i, row in enumerate(rows[:size])]
+        sentences, notes = read(tmp_path, "a.conll", "".join(lines))
+        assert sentences[0][0] == " ".join(words[:12])
+        assert "the words are those of column 0" in notes
+
+
+def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
+    first = "".join(f"w{i} id{i % 9} {'O' if i % 5 else 'B-X'}\n" for i in range(30))
+    train = write(tmp_path, "train.conll", NUMBERED * 3)
+    test = write(tmp_path, "test.conll", first)
+    config = TrainConfig(train_file=str(train), test_file=str(test))
+    said = (
+        rf"words of {train} would be read from column 1, those of {test} from column 0: .* --word"
+    )
+    with pytest.raises(ValueError, match=said):
+        read_sources(config)
+    assert len(read_sources(config.replace(word_column="1"))) == 2
+    one, two = (
+        write(tmp_path, f"{i}.jsonl", json.dumps(record | {"ner_tags": ["B-X"]}))
+        for i, record in enumerate(({"tokens": ["a"], "form": ["A"]}, {"form": ["A"]}))
+    )
+    with pytest.raises(ValueError, match=r"words of .* from column tokens, .* from column form"):
+        read_sources(TrainConfig(train_file=str(one), test_file=str(two)))
+
+
+# -- marks of documents, and spaces beside tags ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# newdoc\nAnn B-PER\nleft O\n\n# newdoc\nBo B-PER\n",
+        "# newdoc id=1\nAnn X B-PER\nleft X O\n\n# newdoc id=2\nBo X B-PER\n",
+        "-DOCSTART- -X- O\n\n1 Ann B-PER\n2 left O\n\n-DOCSTART- -X- O\n\n1 Bo B-PER\n",
+        "-DOCSTART- -X- O\n\n7 Ann B-PER\n7 left O\n\n-DOCSTART- -X- O\n\n8 Bo B-PER\n",
+    ],
+)
+def test_a_mark_of_a_document_may_have_as_many_fields_as_a_row(tmp_path, content):
+    corpus = read_corpus(write(tmp_path, "a.conll", content))
+    assert [(s.words, s.document) for s in corpus] == [(("Ann", "left"), 0), (("Bo",), 1)]
+
+
+def test_a_hash_may_be_a_word_before_anything(tmp_path):
+    content = "# newdoc B-X\nAnn NN O\n\n# newdoc\nBo NN B-X\n"
+    corpus = read_corpus(write(tmp_path, "a.conll", content))
+    assert [(s.words, s.document) for s in corpus] == [(("#", "Ann"), None), (("Bo",), 0)]
+
+
+def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):
+    rows = "Ann\tB-PER \tx\nleft\tO \ty\nRome\tB-LOC\tz\n"
+    corpus = read_corpus(write(tmp_path, "a.tsv", rows))
+    assert corpus.types == ("LOC", "PER")
+    assert corpus.sentences[0].tags == ("B-PER", "O", "B-LOC")
+
+
+# -- JSON arrays ----------------------------------------------------------------------------------
+
+ONE = '[{"tokens": ["Ann"], "ner_tags": ["B-PER"]}]'
+TWO = '[{"tokens": ["Rome"], "ner_tags": ["B-LOC"]}]'
+
+
+@pytest.mark.parametrize("between", ["\n", "", " \n\n", ONE.join("\n\n")])
+def test_arrays_that_follow_each_other_are_all_read(tmp_path, between):
+    sentences, _ = read(tmp_path, "a.json", f"{ONE}{between}{TWO}\n")
+    middle = [("Ann", "B-PER")] * between.count("[{")
+    assert sentences == [("Ann", "B-PER"), *middle, ("Rome", "B-LOC")]
+
+
+@pytest.mark.parametrize("rest", ["garbage", TWO[1:-1], "]", ", " + TWO, '"x"'])
+def test_nothing_else_stands_after_an_array(tmp_path, rest):
+    said = refusal(tmp_path, "a.json", f"{ONE}\n\n{rest}")
+    assert said.startswith("line 3: after the end of an array only another can stand: got ")
+
+
+def test_the_second_array_ends_too(tmp_path):
+    assert "line 2: the array ends too early" in refusal(tmp_path, "a.json", f"{ONE}\n{TWO[:-1]}")
+
+
+# -- splits of data sets --------------------------------------------------------------------------
+
+
+def saved(tmp_path, *splits):
+    """A folder of `datasets`; the only word of a split is its name."""
+    import datasets
+
+    rows = {s: {"tokens": [[s.upper()]], "ner_tags": [["B-X"]]} for s in splits}
+    made = {split: datasets.Dataset.from_dict(row) for split, row in rows.items()}
+    datasets.DatasetDict(made).save_to_disk(str(tmp_path / "set"))
+    return str(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("splits", "wanted", "own"),
+    [
+        (("train", "validation", "dev"), "validation", "validation"),
+        (("train", "validation", "dev"), "dev", "dev"),
+        (("train", "dev"), "validation", "dev"),
+        (("train", "dev"), "dev", "dev"),
+        (("train", "validation"), "dev", "validation"),
+        (("dev", "eval"), "eval", "eval"),
+    ],
+)
+def test_a_split_of_the_wanted_name_goes_before_one_that_is_like_it(tmp_path, splits, wanted, own):
+    corpus = read_corpus(saved(tmp_path, *splits), wanted)
+    assert corpus.sentences[0].words == (own.upper(),)
+    assert (f"it is the split {own!r} of the data set" in corpus.notes) == (own != wanted)
+
+
+def test_of_several_splits_that_may_be_meant_none_is_read(tmp_path):
+    name = saved(tmp_path, "train", "dev", "eval")
+    with pytest.raises(ValueError, match="several splits may be the validation split: dev, eval;"):
+        read_dataset(name, ["train", "validation"])
+    with pytest.raises(ValueError, match="no split test; there are train, dev, eval"):
+        read_corpus(name, "test")
+    path = str(write(tmp_path, "a.conll", "Ann B-X\n"))
+    config = TrainConfig(dataset=name, validation_file=path, output_dir=str(tmp_path / "out"))
+    assert read_sources(config)["validation"].sentences[0].words == ("Ann",)
+
+
+def test_names_of_ids_are_those_of_the_revision_that_is_read(monkeypatch, tmp_path):
+    from datasets import Dataset
+
+    from flaxner.data.readers import hub_data
+
+    asked = []
+    table = write(tmp_path, "label.json", '{"O": 0, "B-PER": 1}')
+    monkeypatch.setattr(hub_data, "dataset_file", lambda *which: asked.append(which) or table)
+    features = Dataset.from_dict({"tokens": [["a"]], "tags": [[1]]}).features
+    for revision in ("v1", hub_data.PARQUET):
+        source = hub_data.Source("user/set", None, revision)
+        assert hub_data._listed_names(source, features, None, set()) == {"tags": ["O", "B-PER"]}
+    assert [revision for *_, revision in asked] == ["v1", None]
+
+
+# -- entities across sentences --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["docbin", "json"])
+def test_an_entity_across_sentences_stays_one(tmp_path, kind):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc, DocBin, Span
+
+    box, lines = DocBin(), []
+    for first, last in ((2, 5), (2, 3)):
+        words = ["He", "met", "New", "York", "Times", "staff"]
+        starts = [i in (0, 3) for i in range(len(words))]
+        document = Doc(spacy.blank("xx").vocab, words=words, sent_starts=starts)
+        document.ents = [Span(document, first, last, label="ORG")]
+        box.add(document)
+        lines.append(json.dumps(document.to_json()))
+    path = tmp_path / "a.spacy"
+    box.to_disk(path)
+    if kind == "json":
+        path = write(tmp_path, "a.jsonl", "\n".join(lines))
+    corpus = read_corpus(path)
+    assert [" ".join(s.tags) for s in corpus] == ["O O B-ORG I-ORG I-ORG O", "O O B-ORG", "O O O"]
+    told = "1 documents are one sentence each: an entity of theirs crosses a border of sentences"
+    assert told in corpus.notes
