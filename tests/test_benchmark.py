@@ -9,13 +9,14 @@ import types
 import numpy as np
 import pytest
 
-from flaxner.benchmark import first_answer, train
+from flaxner.benchmark import first_answer, random_sizes, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.benchmark.train import main
 from flaxner.config.train import TrainConfig
-from flaxner.training.preparation import prepare
+from flaxner.models.network import Model
+from flaxner.training.preparation import Prepared, prepare
 from tests.conll import sentences, write_conll
-from tests.tiny import SIZES, random_segments
+from tests.tiny import SIZES, random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
 
 
@@ -35,6 +36,22 @@ def test_training_steps_in_turns(capsys):
     assert min(theirs["ratios"]) > 0
     assert 0 < ours["fill"] <= 1
     assert 0 < theirs["fill"] <= 1
+
+
+def test_sizes_of_a_well_known_model(monkeypatch):
+    """Random weights, and a small vocabulary's tokenizer, in its family."""
+    assert random_sizes.tiny_of("google-bert/bert-base-cased") == "flaxner:tiny"
+    assert random_sizes.tiny_of("xlm-roberta-base") == "flaxner:tiny-xlm-roberta"
+    with pytest.raises(ValueError, match="'bert-huge' are not built in; known: bert-base-c"):
+        main(["--sizes", "bert-huge"])
+    with pytest.raises(ValueError, match="leave --model out"):
+        main(["--sizes", "bert-base-cased", "--model", "flaxner:tiny"])
+    monkeypatch.setattr(Model, "init", lambda model, seed: model.shapes)
+    model = Model(tiny_config())
+    prepared = Prepared(TrainConfig(train_file="x"), {}, None, None, model, {}, {}, [], {})
+    made = random_sizes.resized(prepared, "bert-base-cased")
+    assert made.params["embeddings/word_embeddings/embedding"].shape == (28996, 768)
+    assert made.model.config.num_labels == model.config.num_labels
 
 
 @pytest.mark.parametrize("seconds", [1.0, 0.1, -3.0])

@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", action="store_true", help="also peak memory: one more process a contender"
     )
+    parser.add_argument(
+        "--sizes",
+        metavar="NAME",
+        help="random weights of a well-known model's sizes, such as bert-base-cased or "
+        "xlm-roberta-base, and a tokenizer learnt from the corpus: nothing is downloaded",
+    )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     add_settings(parser, SETTINGS)
 
@@ -74,13 +80,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--steps must be at least 0 and --turns at least 1")
     given = {name: vars(arguments)[name] for name in SETTINGS if name in vars(arguments)}
     source = {"train_file": arguments.file} if arguments.file else {"dataset": "flaxner:embedded"}
+    if arguments.sizes:
+        from flaxner.benchmark.random_sizes import tiny_of
+
+        if "model" in given:
+            raise ValueError("--sizes are those of a model of their own: leave --model out")
+        given["model"] = tiny_of(arguments.sizes)
     config = TrainConfig(**{"model": "flaxner:tiny", **given, **source})
     if arguments.only:
         return _alone(config, arguments)
     return _compare(config, arguments)
 
 
-def _prepared(config: TrainConfig) -> Any:
+def _prepared(config: TrainConfig, sizes: str | None) -> Any:
     from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
     from flaxner.devices.compilation_cache import use_compilation_cache
     from flaxner.training.preparation import prepare
@@ -88,7 +100,12 @@ def _prepared(config: TrainConfig) -> Any:
     run_where_dispatched()
     keep_freed_memory()  # for the peers too: malloc is one for the whole process
     use_compilation_cache(config.compilation_cache)
-    return prepare(config)
+    prepared = prepare(config)
+    if sizes is None:
+        return prepared
+    from flaxner.benchmark.random_sizes import resized
+
+    return resized(prepared, sizes)
 
 
 def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
@@ -111,7 +128,7 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
     from flaxner.benchmark.machine import device_name
 
     begin = time.monotonic()
-    prepared = _prepared(config)
+    prepared = _prepared(config, arguments.sizes)
     steps, turns = _steps(prepared, arguments.steps), arguments.turns
     names = ["flaxner", *(name for name in arguments.against if name != "flaxner")]
     rates = _matmul_rates(prepared.config.precision, torch=len(names) > 1)
@@ -119,7 +136,7 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
         figure="machine",
         device=device_name(),
         precision=prepared.config.precision,
-        model=config.model,
+        model=arguments.sizes or config.model,
         file=arguments.file or "flaxner:embedded",
         sentences_per_step=config.batch_size,
         matmul_gflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
@@ -221,7 +238,7 @@ def _measure_memory(name: str, command: list[str]) -> None:
 def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
     from flaxner.benchmark.machine import peak_memory
 
-    prepared = _prepared(config)
+    prepared = _prepared(config, arguments.sizes)
     steps = _steps(prepared, arguments.steps)
     before = peak_memory()
     contender = _contender(arguments.only, prepared, 1, steps)
