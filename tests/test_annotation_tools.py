@@ -178,9 +178,10 @@ def test_what_nobody_sees_at_the_edge_of_a_name_is_no_part_of_it(tmp_path, edge)
     ]:
         found, notes = read(tmp_path, {"text": text, "label": [[start, stop, "LOC"]]})
         assert (found, notes) == ([("O", "O", "B-LOC", "O", "O")], "")
-    word = {"text": f"x Tarvik{edge}", "start": 2, "end": 8 + len(edge), "id": 0}
-    record = {"text": f"x Tarvik{edge}", "tokens": [word], "spans": [[2, 8, "LOC"]]}
-    assert read(tmp_path, record)[0] == [("B-LOC",)]
+    before = {"text": "x", "start": 0, "end": 1, "id": 0}
+    word = {"text": f"x Tarvik{edge}", "start": 2, "end": 8 + len(edge), "id": 1}
+    record = {"text": f"x Tarvik{edge}", "tokens": [before, word], "spans": [[2, 8, "LOC"]]}
+    assert read(tmp_path, record)[0] == [("O", "B-LOC")]
 
 
 def test_within_a_word_it_still_is_a_part(tmp_path):

@@ -1,5 +1,6 @@
 """spaCy's DocBin, written by spaCy; skipped where it is not installed."""
 
+import json
 import random
 import re
 import sys
@@ -144,3 +145,27 @@ def test_without_spacy_it_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.spacy").write_bytes(b"anything")
     with pytest.raises(ValueError, match="spaCy, which is not installed: pip install"):
         read_corpus(tmp_path / "a.spacy")
+
+
+@pytest.mark.parametrize("kind", ["docbin", "json"])
+def test_an_entity_across_sentences_stays_one(tmp_path, kind):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc, DocBin, Span
+
+    box, lines = DocBin(), []
+    for first, last in ((2, 5), (2, 3)):
+        words = ["He", "met", "New", "York", "Times", "staff"]
+        starts = [i in (0, 3) for i in range(len(words))]
+        document = Doc(spacy.blank("xx").vocab, words=words, sent_starts=starts)
+        document.ents = [Span(document, first, last, label="ORG")]
+        box.add(document)
+        lines.append(json.dumps(document.to_json()))
+    path = tmp_path / "a.spacy"
+    box.to_disk(path)
+    if kind == "json":
+        path = tmp_path / "a.jsonl"
+        path.write_text("\n".join(lines))
+    corpus = read_corpus(path)
+    assert [" ".join(s.tags) for s in corpus] == ["O O B-ORG I-ORG I-ORG O", "O O B-ORG", "O O O"]
+    told = "1 documents are one sentence each: an entity of theirs crosses a border of sentences"
+    assert told in corpus.notes

@@ -228,27 +228,119 @@ def test_names_of_ids_are_those_of_the_revision_that_is_read(monkeypatch, tmp_pa
     assert [revision for *_, revision in asked] == ["v1", None]
 
 
-# -- entities across sentences --------------------------------------------------------------------
+# -- texts and spans ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["docbin", "json"])
-def test_an_entity_across_sentences_stays_one(tmp_path, kind):
-    spacy = pytest.importorskip("spacy")
-    from spacy.tokens import Doc, DocBin, Span
+def lines(*records):
+    return "".join(json.dumps({"text": "Ann left Rome"} | record) + "\n" for record in records)
 
-    box, lines = DocBin(), []
-    for first, last in ((2, 5), (2, 3)):
-        words = ["He", "met", "New", "York", "Times", "staff"]
-        starts = [i in (0, 3) for i in range(len(words))]
-        document = Doc(spacy.blank("xx").vocab, words=words, sent_starts=starts)
-        document.ents = [Span(document, first, last, label="ORG")]
-        box.add(document)
-        lines.append(json.dumps(document.to_json()))
-    path = tmp_path / "a.spacy"
-    box.to_disk(path)
-    if kind == "json":
-        path = write(tmp_path, "a.jsonl", "\n".join(lines))
-    corpus = read_corpus(path)
-    assert [" ".join(s.tags) for s in corpus] == ["O O B-ORG I-ORG I-ORG O", "O O B-ORG", "O O O"]
-    told = "1 documents are one sentence each: an entity of theirs crosses a border of sentences"
-    assert told in corpus.notes
+
+PER, LOC = [[0, 3, "PER"]], [[9, 13, "LOC"]]
+PEOPLE, PLACES = ("Ann left Rome", "B-PER O O"), ("Ann left Rome", "O O B-LOC")
+TAGGED = {"tokens": ["Ann", "left", "Rome"]}
+
+
+def test_of_columns_of_spans_the_one_that_holds_some_is_read(tmp_path):
+    content = lines({"entities": [], "labels": PER}, {"entities": [], "labels": LOC})
+    sentences, notes = read(tmp_path, "a.jsonl", content)
+    assert sentences == [PEOPLE, PLACES]
+    assert "the spans are those of 'labels'; 'entities' holds none" in notes
+    content = lines({"label": "x", "answer": "accept", "spans": [], "entities": PER})
+    assert read(tmp_path, "a.jsonl", content)[0] == [PEOPLE], "Prodigy's too"
+    content = lines({"entities": PER}, {"label": LOC}, {"spans": PER, "ents": PER})
+    sentences, notes = read(tmp_path, "a.jsonl", content)
+    assert sentences == [PEOPLE, PLACES, PEOPLE]
+    assert "those of" not in notes
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"entities": PER, "spans": LOC}],
+        [{"entities": [], "spans": LOC}, {"entities": PER, "spans": []}],
+    ],
+)
+def test_two_columns_of_spans_are_asked_about(tmp_path, records):
+    said = refusal(tmp_path, "a.jsonl", lines(*records))
+    assert "the columns 'spans' and 'entities' both hold spans, and not the same: say" in said
+    sentences, _ = read(tmp_path, "a.jsonl", lines(*records), spans_column="spans")
+    assert sentences[0] == PLACES
+
+
+def test_spans_beside_parts_of_speech_are_read(tmp_path):
+    content = lines(TAGGED | {"tags": ["PROPN", "VERB", "PROPN"], "entities": PER}) * 2
+    assert read(tmp_path, "a.jsonl", content)[0] == [PEOPLE] * 2
+    content = lines(TAGGED | {"tags": ["B-LOC", "O", "O"], "entities": PER})
+    sentences, notes = read(tmp_path, "a.jsonl", content)
+    assert sentences == [("Ann left Rome", "B-LOC O O")]
+    assert "; the spans in 'entities' are not read (--spans-column reads them)" in notes
+    for options in ({"spans_column": "entities"}, {"text_column": "text"}):
+        assert read(tmp_path, "a.jsonl", content, **options)[0] == [PEOPLE]
+    for tags in (["O", "O", "O"], ["B-NP", "B-VP", "B-NP"]):
+        content = lines(TAGGED | {"tags": tags, "entities": PER})
+        said = refusal(tmp_path, "a.jsonl", content)
+        assert said.endswith("say --spans-column entities or --tag-column tags")
+        assert read(tmp_path, "a.jsonl", content, tag_column="tags")[0][0][1] == " ".join(tags)
+
+
+def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
+    tokens = [{"text": "Ann", "start": 0, "end": 3, "id": 0}]
+    for extra in ({"answer": "accept", "spans": PER}, {"entities": PER}, {"ents": PER}):
+        sentences, notes = read(tmp_path, "a.jsonl", lines(extra | {"tokens": tokens}))
+        assert sentences == [PEOPLE]
+        assert "1 texts have tokens that are not all of their words: they are not used" in notes
+
+
+def test_tags_of_pieces_are_no_types_of_spans(tmp_path):
+    pieces = [{"entity": "B-PER", "start": 0, "end": 3}, {"entity": "I-PER", "start": 4, "end": 8}]
+    said = refusal(tmp_path, "a.jsonl", lines({"entities": pieces}))
+    assert said.startswith(
+        "line 1: a span must be a whole entity with its type, not a tag: got 'I-"
+    )
+    sentences, notes = read(tmp_path, "a.jsonl", lines({"entities": pieces[:1]}))
+    assert sentences[0][1] == "B-B-PER O O"
+    assert "begin as tags do (B-PER) and are read as they are; --map-types B-PER=PER" in notes
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+SIDES = "word,tag,sentence_id\n"
+
+
+def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
+    for at, lone in enumerate(('",O,1\n', 'a,",1\n', 'a,O,"\n')):
+        said = refusal(tmp_path, "a.csv", f"{SIDES}{lone}b,O,1\nAnn,B-PER,1\n{lone}c,O,1\n")
+        assert said.startswith("line 2: a cell holds other rows: an unclosed quotation mark?"), at
+    meant = f'note,{SIDES}"a, b\nc",Ann,B-PER,1\nd,"\n",O,1\ne,"""",O,1\n'
+    assert read(tmp_path, "a.csv", meant)[0] == [('Ann \n "', "B-PER O O")]
+
+
+def test_a_name_that_two_columns_have_is_no_name(tmp_path):
+    content = "word,tag,tag,sid\nAnn,O,B-PER,1\nleft,B-X,O,1\n"
+    assert "the header has 2 columns 'tag'; name the column by its" in refusal(
+        tmp_path, "a.csv", content
+    )
+    assert "the header has 2 columns 'tag'" in refusal(tmp_path, "a.csv", content, tag_column="tag")
+    for column, tags in (("1", "O B-X"), ("2", "B-PER O")):
+        assert read(tmp_path, "a.csv", content, tag_column=column)[0] == [("Ann left", tags)]
+    assert "2 columns 'word'" in refusal(tmp_path, "a.csv", content.replace(",tag,", ",word,", 1))
+
+
+def test_documents_of_one_sentence_do_not_merge(tmp_path):
+    rows = "a,1,Ann,B-PER\na,1,left,O\nb,1,Bo,B-PER\nb,2,Rome,B-LOC\nc,1,Cy,B-PER\n"
+    for name in ("doc", "document"):
+        corpus = read_corpus(write(tmp_path, "a.csv", f"{name},sentence_id,word,tag\n{rows}"))
+        found = [(" ".join(s.words), s.document) for s in corpus]
+        assert found == [("Ann left", 0), ("Bo", 1), ("Rome", 1), ("Cy", 2)]
+        assert f"the documents are those of {name!r}" in corpus.notes
+    sentences, notes = read(tmp_path, "a.csv", f"x,sentence_id,word,tag\n{rows}")
+    assert sentences[0][0] == "Ann left Bo"
+    assert (
+        "the numbers in 'sentence_id' come again after other sentences (1 times), and no" in notes
+    )
+
+
+def test_a_table_of_texts_may_begin_with_one_that_has_no_span(tmp_path):
+    rows = 'Hello there,[]\nAnn left Rome,"[{""start"": 0, ""end"": 3, ""label"": ""PER""}]"\n'
+    sentences, _ = read(tmp_path, "a.csv", f"text,entities\n{rows}")
+    assert sentences == [("Hello there", "O O"), PEOPLE]

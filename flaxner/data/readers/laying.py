@@ -58,12 +58,15 @@ class _Layer:
         self.won: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.compared: dict[str, None] = {}
+        self.kinds: dict[str, int] = {}  # types of spans -> line
 
     def placed(self, item: Annotated) -> Annotated | Raw | None:
         """A text with its regions in characters; None: the rest of the file must show how."""
         if not item.marks_reviewed:
             self.seen += 1
             self.empty += not item.regions
+        for region in item.regions:
+            self.kinds.setdefault(region.kind, item.line)
         if any(region.text.strip() for region in item.regions):
             return self._by_own_text(item)
         if self.wanted is None and self._matters(item):
@@ -137,7 +140,12 @@ class _Layer:
         return True
 
     def decide(self) -> None:
-        """Choose the counting that most of the undecided texts fit, and say so."""
+        """Choose the counting that most of the undecided texts fit, and say so.
+
+        Raises:
+          ValueError: the types are tags of words: what lies beside each other may be one entity.
+        """
+        self._check_kinds()
         if self.undecided:
             best = max(self.compared, key=lambda name: self.won[name] - self.lost[name])
             if self.won[best] > self.lost[best]:
@@ -147,6 +155,22 @@ class _Layer:
             self.notes.choices.append(
                 f"{self.empty} of {self.seen} texts have no span: they are learnt as texts "
                 "without entities"
+            )
+
+    def _check_kinds(self) -> None:
+        tags = [kind for kind in self.kinds if kind[:2] in ("B-", "I-") and kind[2:]]
+        for kind in tags:
+            if kind[0] == "I" and f"B-{kind[2:]}" in self.kinds:
+                raise BadCorpus(
+                    self.source,
+                    self.kinds[kind],
+                    f"a span must be a whole entity with its type, not a tag: got {kind!r} beside "
+                    f"'B-{kind[2:]}'; pipelines write whole ones with aggregation_strategy",
+                )
+        if tags and len(tags) == len(self.kinds):
+            self.notes.choices.append(
+                f"the types of the spans begin as tags do ({tags[0]}) and are read as they are; "
+                f"--map-types {tags[0]}={tags[0][2:]} renames one"
             )
 
     def _say_counting(self, best: str) -> None:

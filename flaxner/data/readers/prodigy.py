@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flaxner.data.readers.source import Notes, ReadOptions
-from flaxner.data.readers.spanned import SPAN_COLUMNS, Annotated, Record, annotated, named
+from flaxner.data.readers.span_columns import choose_spans
+from flaxner.data.readers.spanned import Annotated, Record, annotated, named
 
 ANSWERS = ("accept", "reject", "ignore")
 BINARY_VIEWS = ("ner", "spans")  # beside ner_manual and spans_manual, which mark all of a text
@@ -36,15 +37,17 @@ def read(
       ValueError: a record without a text, or with spans that are none.
     """
     texts: dict[str, list[Annotated]] = {}
+    read = [(n, r) for n, r in records if not _left_out(r)]
+    known = choose_spans(source, read, options, notes)
     for line, record in records:
         reason = _left_out(record)
         if reason:
             notes.count(reason)
             continue
-        column = options.spans_column or named(source, line, record, None, SPAN_COLUMNS)
+        column = options.spans_column or named(source, line, record, None, known)
         # A text in which nothing was marked has no spans, or had none in old versions.
         full = record if column in record else {**record, column or "spans": []}
-        item = annotated(source, line, full, options)
+        item = annotated(source, line, full, options, notes, known)
         if item is not None:
             key = str(record.get("_input_hash", f"line {line}"))
             texts.setdefault(key, []).append(dataclasses.replace(item, marks_reviewed=True))

@@ -21,6 +21,13 @@ from flaxner.data.readers.source import (
     ReadOptions,
     excerpt,
 )
+from flaxner.data.readers.span_columns import (
+    beside_tags,
+    choose_spans,
+    filled_spans,
+    says_spans,
+    spans_beside,
+)
 from flaxner.data.readers.spanned import (
     SPAN_COLUMNS,
     TEXT_COLUMNS,
@@ -78,19 +85,20 @@ def read_records(
     choice = _choice(source, records, options, names, notes)
     if choice is not None:
         notes.choices += [choice.why, *bare_note(choice.column, tables)]
-    items = _items(source, records(), options, notes, choice, names)
+    items = _items(source, records, options, notes, choice, names)
     yield from lay(source, items, options, notes)
 
 
 def _items(
     source: Path | str,
-    records: Iterable[tuple[int, Any]],
+    records: Records,
     options: ReadOptions,
     notes: Notes,
     choice: Choice | None,
     names: TagNames,
 ) -> Iterator[Raw | Annotated]:
-    for item in from_tools(source, records, options, notes):
+    known: Sequence[str] | None = None  # names of columns of spans, once there are any
+    for item in from_tools(source, records(), options, notes):
         if isinstance(item, Raw | Annotated):
             yield item
             continue
@@ -107,7 +115,11 @@ def _items(
             mine = choice or tag_column.named(tags)
             pair = _tagged(source, line, record, words, tags, mine, names.get(tags), notes)
             yield Raw(*pair, document_of(record), line)
-        elif found := annotated(source, line, record, options):
+            continue
+        if known is None:
+            known = choose_spans(source, _objects(records), options, notes)
+        found = annotated(source, line, record, options, notes, known)
+        if found is not None:
             yield found
         else:
             notes.count("records are left out: their spans are null", f"line {line}")
@@ -117,6 +129,14 @@ def _mapping(record: Any) -> Any:
     if isinstance(record, list | tuple) and len(record) == 2 and isinstance(record[1], dict):
         return {"text": record[0], **record[1]}
     return record
+
+
+def _objects(records: Records) -> Iterator[tuple[int, Record]]:
+    """The records that are objects, and were not rejected."""
+    for line, item in records():
+        record = _mapping(item)
+        if isinstance(record, dict) and not prodigy.not_accepted(record):
+            yield line, record
 
 
 def _header_of_words(records: Records, options: ReadOptions) -> list[str] | None:
@@ -152,14 +172,14 @@ def _choice(
     """The column of the tags by all records; None where none of them tells."""
     tally = Tally()
     read: dict[str, None] = {}  # columns of words
-    for _, record in records():
-        record = _mapping(record)
-        if not isinstance(record, dict) or prodigy.not_accepted(record):
-            continue
+    spans: dict[str, int] = {}  # columns of spans beside them -> line
+    for line, record in _objects(records):
         words = _word_column(record, options)
-        if words is None:
+        if words is None or says_spans(record, options):
             continue
         read[words] = None
+        if column := filled_spans(record, options):
+            spans.setdefault(column, line)
         for column, values in record.items():
             if column == words or not isinstance(values, list) or len(values) != len(record[words]):
                 continue
@@ -177,7 +197,7 @@ def _choice(
     if choice.column is None:
         return None
     notes.guessed = Guessed(among, choice.column, mine)
-    return choice
+    return beside_tags(source, choice, tally, spans)
 
 
 def _word_column(record: Record, options: ReadOptions) -> str | None:
@@ -200,6 +220,10 @@ def _columns(
     choice: Choice | None,
 ) -> tuple[str, str] | None:
     """The columns of words and tags; None where the record is a text with spans."""
+    if says_spans(record, options):
+        return None
+    if choice is None and options.tag_column is None and spans_beside(record, options):
+        return None  # tags by their name alone, such as parts of speech, beside spans
     words = named(source, line, record, options.word_column, WORD_COLUMNS)
     words = _word_column(record, options) or words
     if options.tag_column is None and choice is not None:

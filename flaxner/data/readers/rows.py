@@ -42,6 +42,8 @@ SENTENCE_COLUMNS = (
     "sid",
 )
 
+# In a table of words, these tell the document too; elsewhere they may hold its text.
+OF_DOCUMENTS = (*DOCUMENT_COLUMNS, "doc", "document")
 BLOCK = 10_000  # rows that are counted at once
 
 NumberedRows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
@@ -72,7 +74,7 @@ def read_rows(
     word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
     sentence_at = _sentence_column(source, header, options)
     names = {key: as_tags(table) for key, table in (tag_names or {}).items()}
-    document_at = _document_column(header)
+    document_at = _document_column(source, header, notes)
     others = (word_at, sentence_at, document_at)
     tag_at, choice = _tag_column(source, header, rows, others, options, names)
     notes.guessed = Guessed(
@@ -85,6 +87,8 @@ def read_rows(
     tags: list[str] = []
     begun, current, blank = 1, None, False
     document: int | str | None = None
+    closed: set[str] = set()  # numbers of sentences that have ended
+    again = 0
     for line, row in rows():
         if row and len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
@@ -105,6 +109,8 @@ def read_rows(
         word, tag = _pair(source, line, cells, choice, names, notes)
         if not words:
             begun, current = line, key
+            again += key in closed
+            closed |= {key} - {""}
         words.append(word)
         tags.append(tag)
     if words:
@@ -113,12 +119,35 @@ def read_rows(
             message = f"nothing divides the sentences; --sentence-column names one of {there}"
             raise BadCorpus(source, 1, message)
         yield Raw(tuple(words), tuple(tags), document, begun)
+    if again and sentence_at is not None and document_at is None:
+        notes.choices.append(
+            f"the numbers in {header[sentence_at]!r} come again after other sentences ({again} "
+            f"times), and no column of {', '.join(OF_DOCUMENTS)} tells documents apart: neighbours "
+            "of one number are one sentence"
+        )
 
 
-def _document_column(header: Sequence[str]) -> int | None:
+def _document_column(source: Path | str, header: Sequence[str], notes: Notes) -> int | None:
     """The column that tells the document, if its name is a usual one."""
     lower = [name.strip().lower() for name in header]
-    return next((lower.index(name) for name in DOCUMENT_COLUMNS if name in lower), None)
+    name = next((name for name in OF_DOCUMENTS if name in lower), None)
+    if name is None:
+        return None
+    if name not in DOCUMENT_COLUMNS:
+        notes.choices.append(f"the documents are those of {name!r}")
+    return _once(source, lower, lower.index(name))
+
+
+def _once(source: Path | str, names: Sequence[str], at: int) -> int:
+    """A column that was found by its name, which no other has.
+
+    Raises:
+      ValueError: another has it.
+    """
+    if names.count(names[at]) > 1:
+        message = f"the header has {names.count(names[at])} columns {names[at]!r}"
+        raise BadCorpus(source, 1, f"{message}; name the column by its number, from 0")
+    return at
 
 
 def _sentence_column(source: Path | str, header: Sequence[str], options: ReadOptions) -> int | None:
@@ -145,10 +174,13 @@ def _tag_column(
     _count(tally, columns, rows, names)
     if options.tag_column is not None:
         at = _column(source, header, options.tag_column, (), "tags")
+        if columns.get(header[at], at) != at:  # a name that two have: the number was given
+            tally, columns = Tally(), {header[at]: at}
+            _count(tally, columns, rows, names)
         return at, given(source, header[at], tally, options.scheme)
     choice = choose(source, tally, options.scheme)
     if choice.column is not None:
-        return columns[str(choice.column)], choice
+        return _once(source, header, columns[str(choice.column)]), choice
     at = _column(source, header, None, TAG_COLUMNS, "tags")
     return at, named(header[at])
 
@@ -210,13 +242,13 @@ def _column(
     names = [name.strip() for name in header]
     if wanted is not None:
         if wanted in names:
-            return names.index(wanted)
+            return _once(source, names, names.index(wanted))
         if wanted.lstrip("-").isdecimal() and -len(names) <= int(wanted) < len(names):
             return int(wanted) % len(names)
     else:
         lower = [name.lower() for name in names]
         for name in known:
             if name in lower:
-                return lower.index(name)
+                return _once(source, lower, lower.index(name))
     need = f"no column {wanted!r}" if wanted is not None else f"no column for the {what}"
     raise BadCorpus(source, 1, f"{need}; the header has {excerpt(', '.join(names), 200)}")

@@ -98,7 +98,7 @@ def _document(
         notes.count(UNANNOTATED)
         return
     regions = read_regions(source, line, wanted or "ents", items)
-    offsets = token_offsets(record["tokens"], text)
+    offsets = token_offsets(record["tokens"], text, notes)
     for start, end in _sentences(record.get("sents"), regions, len(text), notes):
         inside = tuple(
             Region(r.start - start, r.end - start, r.kind)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,20 +22,35 @@ from flaxner.data.readers.source import (
 from flaxner.data.readers.spanned import SPAN_COLUMNS, TEXT_COLUMNS
 
 DELIMITERS = "\t,;"
+ROWS = 100  # that are looked at
 OF_LABEL_STUDIO = {"annotation_id", "annotator", "lead_time"}
 
 
 def detect(path: Path, head: str) -> bool:
     """Whether the header is Label Studio's, or names a text and spans and a row has a list."""
-    rows = head.removeprefix("\ufeff").split("\n")
+    head = head.removeprefix("\ufeff")
     for delimiter in DELIMITERS:
-        names = set(_cells(rows[0].rstrip("\r"), delimiter))
-        if names >= OF_LABEL_STUDIO:
+        names = _cells(head.split("\n", 1)[0].rstrip("\r"), delimiter)
+        if set(names) >= OF_LABEL_STUDIO:
             return True
-        both = names & set(TEXT_COLUMNS) and names & set(SPAN_COLUMNS)
-        if both and len(rows) > 1 and ("[{" in rows[1] or "[[" in rows[1]):
+        if set(names) & set(TEXT_COLUMNS) and any(
+            name in SPAN_COLUMNS and _holds_lists(head, delimiter, at)
+            for at, name in enumerate(names)
+        ):
             return True
     return False
+
+
+def _holds_lists(head: str, delimiter: str, at: int) -> bool:
+    """Whether the cells of a column that are not empty are lists, in the first rows."""
+    cells: list[str] = []
+    try:
+        rows = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+        cells += (row[at].strip() for row in itertools.islice(rows, 1, ROWS) if len(row) > at)
+    except csv.Error:  # the head ends within a row
+        pass
+    lists = [cell[:1] == "[" for cell in cells if cell]
+    return bool(lists) and all(lists)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

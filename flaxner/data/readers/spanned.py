@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxner.data.readers.offsets import INVISIBLE
 from flaxner.data.readers.source import (
     DOCUMENT_COLUMNS,
     BadCorpus,
+    Notes,
     ReadOptions,
     document_name,
 )
@@ -82,15 +84,27 @@ def named(
 
 
 def annotated(
-    source: Path | str, line: int, record: Record, options: ReadOptions
+    source: Path | str,
+    line: int,
+    record: Record,
+    options: ReadOptions,
+    notes: Notes,
+    spans: Sequence[str] = SPAN_COLUMNS,
 ) -> Annotated | None:
     """A record with a text and spans; None where it says that nobody looked at it (null spans).
+
+    Args:
+      source, line: for messages.
+      record: names and values.
+      options: names of columns.
+      notes: what was passed over.
+      spans: names of the column of spans, the likelier first.
 
     Raises:
       ValueError: no text, no spans, or spans that are none.
     """
     text_column = named(source, line, record, options.text_column, TEXT_COLUMNS)
-    spans_column = named(source, line, record, options.spans_column, SPAN_COLUMNS)
+    spans_column = named(source, line, record, options.spans_column, spans)
     if text_column is None or spans_column is None:
         there = ", ".join(map(str, record))
         message = f"a record needs words and tags, or a text and spans; it has {there[:200]}"
@@ -101,7 +115,7 @@ def annotated(
     if items is None:
         return None
     regions = read_regions(source, line, spans_column, items)
-    offsets = token_offsets(record.get("tokens"), text)
+    offsets = token_offsets(record.get("tokens"), text, notes)
     return Annotated(line, text, regions, offsets, document_of(record))
 
 
@@ -158,10 +172,20 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
     raise BadCorpus(source, line, f"a span must be start, end and a type: got {described(item)}")
 
 
-def token_offsets(tokens: Any, text: str) -> Offsets | None:
-    """The words that Prodigy or spaCy wrote beside the text, if they are whole and in order."""
+def token_offsets(tokens: Any, text: str, notes: Notes) -> Offsets | None:
+    """The words that Prodigy or spaCy wrote beside the text, if they are all of it and in order.
+
+    If they are not, that is counted, for the words are then found as in any text.
+    """
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], dict):
         return None
+    offsets = _token_offsets(tokens, text)
+    if offsets is None:
+        notes.count("texts have tokens that are not all of their words: they are not used")
+    return offsets
+
+
+def _token_offsets(tokens: Sequence[Any], text: str) -> Offsets | None:
     offsets = []
     for token in tokens:
         pair = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
@@ -170,6 +194,10 @@ def token_offsets(tokens: Any, text: str) -> Offsets | None:
             return None
         offsets.append((start, end))
     borders = [place for pair in offsets for place in pair]
-    fits = borders == sorted(borders) and borders[0] >= 0 and borders[-1] <= len(text)
-    words = [(a, b) for a, b in offsets if text[a:b].strip()] if fits else []
-    return words or None
+    if borders != sorted(borders) or borders[0] < 0 or borders[-1] > len(text):
+        return None
+    places = zip([0, *borders[1::2]], [*borders[::2], len(text)], strict=True)
+    between = "".join(text[a:b] for a, b in places)
+    if "".join(between.split()).strip(INVISIBLE):
+        return None
+    return [(a, b) for a, b in offsets if text[a:b].strip()] or None

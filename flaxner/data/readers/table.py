@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.rows import read_rows
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, read_lines
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
 
 DELIMITERS = "\t,;|"
@@ -39,6 +39,21 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     return read_rows(path, names, lambda: itertools.islice(_rows(path), 1, None), options, notes)
 
 
+def _require_closed(path: Path, line: int, row: list[str], delimiter: str) -> None:
+    """Refuse a cell that has swallowed others, as after a lone quotation mark.
+
+    It ends its row, or holds a whole one. A line break that was meant does not: a word of spaCy's
+    that is one, or a comment.
+    """
+    last = len(row) - 1
+    for at, cell in enumerate(row):
+        begun, *rest = cell.split("\n")
+        ends = at < last and at + begun.count(delimiter) == last
+        if rest and (ends or any(more.count(delimiter) == last for more in rest)):
+            what = "a cell holds other rows: an unclosed quotation mark?"
+            raise BadCorpus(path, line, f"{what} {excerpt(cell)}")
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Header and rows with their line; the delimiter is that of the header."""
     lines = ((n, line) for start, block in read_lines(path) for n, line in enumerate(block, start))
@@ -58,6 +73,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     begun = 1
     try:
         for row in reader:
+            if count[0] > begun:
+                _require_closed(path, begun, row, delimiter)
             yield begun, [] if not any(cell.strip() for cell in row) else row
             begun = count[0] + 1
     except csv.Error as error:
