@@ -68,6 +68,11 @@ def test_a_graph_gives_the_logits_of_the_program(tmp_path, family):
     check(tmp_path, family, {})
 
 
+def test_wide_models_multiply_for_queries_keys_and_values_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("flaxner.models.layers.graph.APART", 0)
+    check(tmp_path, LEADS["bert"], {})
+
+
 @pytest.mark.slow
 @each_variant
 def test_and_so_with_every_setting(tmp_path, family, changes):

@@ -118,7 +118,7 @@ class NerPipeline(TransformersFace):
         if isinstance(inputs, str):
             if options.is_split_into_words:
                 raise ValueError("with is_split_into_words=True a text must be a list of words")
-            return next(self.texts.entities([inputs], options))
+            return self.texts.one(inputs, options)
         if isinstance(inputs, list | tuple):
             if not inputs:
                 raise ValueError("at least one text is needed: the list is empty")

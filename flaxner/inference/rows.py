@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from flaxner.data.packing import plan_rows
 ROW_LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
 PACKED_LENGTH = 128  # rows that short segments are packed into
 SHORT_ROW = 64  # tokens of the rows that short segments share where any length will do
+NARROWER = 7 / 8  # of a width: where no segment left needs as much, rows are planned anew
 # Attention makes a token of a row of so many positions cost twice what its products do.
 ATTENTION_DOUBLES = 1024
 
@@ -70,9 +71,9 @@ def _row_groups(
 
 
 def _fill(
-    input_ids: np.ndarray, starts: np.ndarray, rows: list[list[int]], shape: tuple[int, int]
+    input_ids: np.ndarray, starts: np.ndarray, rows: Sequence[Sequence[int]], shape: tuple[int, int]
 ) -> PackedBatch:
-    segments = np.asarray([index for row in rows for index in row], np.int64)
+    segments = np.concatenate(rows).astype(np.int64)
     row_sizes = [len(row) for row in rows]
     lengths = starts[segments + 1] - starts[segments]
     firsts = np.concatenate([[0], np.cumsum(row_sizes)[:-1]])  # first segment of each row
@@ -96,23 +97,38 @@ def fitted_batches(
 ) -> Iterator[PackedBatch]:
     """Pack segments into batches of rows of any length, for programs that take any shape.
 
-    Segments of about the same length go together, up to so many tokens; in a batch they share
-    rows where that costs less than rows of their own. A request of one short row is that row,
-    without padding.
+    Rows are as long as the longest segment, and what one leaves of its row is filled up with
+    shorter ones; as long segments are used up, rows get shorter. A request of one short row is
+    that row, without padding.
     """
     if len(starts) == 2 or len(input_ids) <= SHORT_ROW:
         yield _as_it_stands(input_ids, starts)
         return
     lengths = np.diff(starts)
-    order = np.argsort(lengths, kind="stable")
-    part = (np.cumsum(lengths[order]) - 1) // tokens
-    for group in np.split(order, np.flatnonzero(np.diff(part)) + 1):
-        longest = int(lengths[group].max())
-        plans = [plan_rows(lengths[group], room) for room in {longest, max(longest, SHORT_ROW)}]
-        rows = [[[int(group[i]) for i in row] for row in plan] for plan in plans]
-        sized = [(max(int(lengths[row].sum()) for row in plan), plan) for plan in rows]
-        width, best = min(sized, key=lambda item: _cost(len(item[1]), item[0]))
-        yield _fill(input_ids, starts, best, (len(best), width))
+    left = np.arange(len(lengths))
+    while len(left):
+        width, rows = _planned(lengths[left])
+        size = max(1, tokens // width)
+        used = rows[: size * -(-_needing(width, rows, lengths[left]) // size)]
+        for first in range(0, len(used), size):
+            batch = [left[row] for row in used[first : first + size]]
+            longest = max(int(lengths[row].sum()) for row in batch)
+            yield _fill(input_ids, starts, batch, (len(batch), longest))
+        left = np.delete(left, np.concatenate(used))
+
+
+def _planned(lengths: np.ndarray) -> tuple[int, list[list[int]]]:
+    """Rows of the width that costs less: what the longest segment needs, or SHORT_ROW if more."""
+    longest = int(lengths.max())
+    plans = {room: plan_rows(lengths, room) for room in {longest, max(longest, SHORT_ROW)}}
+    return min(plans.items(), key=lambda plan: _cost(len(plan[1]), plan[0]))
+
+
+def _needing(width: int, rows: list[list[int]], lengths: np.ndarray) -> int:
+    """How many of the rows, whose first segments are ever shorter, are to be so wide."""
+    if width <= SHORT_ROW:
+        return len(rows)
+    return int((lengths[[row[0] for row in rows]] > width * NARROWER).sum())
 
 
 def _as_it_stands(input_ids: np.ndarray, starts: np.ndarray) -> PackedBatch:

@@ -28,6 +28,9 @@ ALIASES = {
     **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh"),
     "swish": "silu",
 }
+# Width from which queries, keys and values are products of their own. Attention multiplies head by
+# head: at 768 a text alone takes 4 to 9% longer, at 384 it takes less than three products do.
+APART = 512
 PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
@@ -158,8 +161,15 @@ class Graph(Nodes):
     def attention(self, path: str, x_BLD: str, bias_B1LL: str, heads: int) -> str:
         """Mixed values x_BLD of the queries, keys and values at a path, before the last kernel."""
         of = [f"{path}/{part}" for part in ("query", "key", "value")]
-        kernel = np.concatenate([self.param(f"{part}/kernel") for part in of], axis=1)
         bias = np.concatenate([self.param(f"{part}/bias") for part in of])
+        kernels = [self.param(f"{part}/kernel") for part in of]
+        if self.weights == "float32" and len(kernels[0]) >= APART:
+            parts = [
+                self.product(part, x_BLD, *own) for part, *own in zip(of, kernels, strict=True)
+            ]
+            biases = self.add(f"{path}/qkv/bias", bias)
+            return self.mixed(*parts, bias_B1LL, heads, biases=biases)
+        kernel = np.concatenate(kernels, axis=1)
         if self.weights == "float32":
             names = (self.add(f"{path}/qkv/kernel", kernel), self.add(f"{path}/qkv/bias", bias))
             given = (x_BLD, *names, "", "", bias_B1LL)
@@ -169,7 +179,14 @@ class Graph(Nodes):
         return self.mixed(q_BLD, k_BLD, v_BLD, bias_B1LL, heads)
 
     def mixed(
-        self, q_BLD: str, k_BLD: str, v_BLD: str, bias: str, heads: int, scale: float | None = None
+        self,
+        q_BLD: str,
+        k_BLD: str,
+        v_BLD: str,
+        bias: str,
+        heads: int,
+        scale: float | None = None,
+        biases: str = "",
     ) -> str:
         """softmax(scaled queries times keys + bias) times the values, x_BLD.
 
@@ -178,7 +195,8 @@ class Graph(Nodes):
           bias: (B, 1 or H, L, L).
           heads: H.
           scale: of the products; one over the root of a head's width if None.
+          biases: added to queries, keys and values (3 D,).
         """
         own = {} if scale is None else {"scale": scale}
-        given = (q_BLD, k_BLD, v_BLD, "", "", bias)
+        given = (q_BLD, k_BLD, v_BLD, biases, "", bias)
         return self.op("MultiHeadAttention", *given, domain=FUSED, num_heads=heads, **own)
