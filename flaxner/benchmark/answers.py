@@ -15,6 +15,7 @@ import numpy as np
 
 from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
+from flaxner.models import graph_weights
 
 BARE = "ONNX Runtime"  # begins the names of bare forward passes
 SORTED = 32  # texts of their batches, sorted by length
@@ -72,7 +73,7 @@ def write_static(folder: Path, model: Any, texts: list[str]) -> Path:
     ner = pipeline("ner", model=model, engine="jax")
     assert ner.classifier is not None  # it is a model that was loaded
     seen = seen_ranges(ner.classifier, spread([text.split() for text in texts]))
-    return ner.export(folder, weights="int8-static", engine="onnx", seen=seen)
+    return ner.export(folder, weights=graph_weights.STATIC, engine="onnx", seen=seen)
 
 
 def _ours(model: Any, engine: str, texts: list[str], static: Path | None) -> Contender:

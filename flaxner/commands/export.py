@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.data.readers import READING, ReadOptions
+from flaxner.models.graph_weights import STATIC
 
 
 def parser(prog: str = "export.py") -> Parser:
@@ -18,7 +19,7 @@ def parser(prog: str = "export.py") -> Parser:
     )
     flags.add_argument(
         "--weights",
-        choices=("float32", "bfloat16", "int8", "int8-static"),
+        choices=("float32", "bfloat16", "int8", STATIC),
         default="float32",
         help="how they are stored; int8-static is the quickest for many texts, and needs sentences "
         "to find its scales on",

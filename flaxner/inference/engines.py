@@ -19,6 +19,7 @@ from flaxner.inference.precision import AUTO, file_dtype
 from flaxner.inference.predictor import Predictor
 from flaxner.models import crf
 from flaxner.models.config_json import check_head, read_plain_config
+from flaxner.models.graph_weights import STATIC
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -101,7 +102,7 @@ def choose(engine: str | None, request: Request, device: Any) -> str:
         of = f" (of {VARIABLE})" if wished else ""
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}: got {engine!r}{of}")
     if request.weights not in kept_graph.WEIGHTS:
-        if request.weights == kept_graph.STATIC:
+        if request.weights == STATIC:
             raise ValueError(
                 "int8-static takes its scales from texts: write a folder with scripts/export.py "
                 "--weights int8-static --calibration-file, and open that"

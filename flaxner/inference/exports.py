@@ -11,6 +11,7 @@ from flaxner.files import Kind, check_folder, read_json, write_folder, write_jso
 from flaxner.inference import kept_graph
 from flaxner.inference.exported_checks import check_about, check_files, fingerprints
 from flaxner.models import crf
+from flaxner.models.graph_weights import STATIC
 from flaxner.runs.paths import refuse_runs
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _maker(
     """What writes program and weights into a folder, and what flaxner.json says of them."""
     if engine == "onnx":
         kept_graph.check(classifier, weights)
-        if weights == kept_graph.STATIC and not seen:
+        if weights == STATIC and not seen:
             raise ValueError(
                 "int8-static takes its scales from ranges seen on texts: give those of "
                 "static_ranges.seen_ranges, or say --calibration-file to scripts/export.py"
@@ -107,7 +108,7 @@ def check_engine(engine: str, weights: str) -> None:
     """
     if engine not in PROGRAMS:
         raise ValueError(f"engine must be one of {', '.join(PROGRAMS)}: got {engine!r}")
-    if weights == kept_graph.STATIC and engine != "onnx":
+    if weights == STATIC and engine != "onnx":
         raise ValueError(f"weights {weights} are computed by ONNX Runtime: say engine onnx")
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import flaxner
 from flaxner.files import kept, read_json, write_json
+from flaxner.models.graph_weights import FLOAT32, INT8, STATIC
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.layers.graph_products import Range
 
 FORMAT = 3  # to be raised when a family's graph becomes another
-WEIGHTS = ("float32", "int8")
-STATIC = "int8-static"  # of exports only: a graph that was made unasked has seen no texts
+WEIGHTS = (FLOAT32, INT8)
 PROGRAM, ARRAYS, ABOUT = "forward.onnx", "weights.safetensors", "graph.json"
 MOST_BYTES = 8 << 30  # of all kept graphs; the longest unused go first
 KIND = "onnx"  # the folder of kept graphs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ def _row_groups(
 
 
 def _fill(
-    input_ids: np.ndarray, starts: np.ndarray, rows: Sequence[Sequence[int]], shape: tuple[int, int]
+    input_ids: np.ndarray, starts: np.ndarray, rows: list[list[int]], shape: tuple[int, int]
 ) -> PackedBatch:
     segments = np.concatenate(rows).astype(np.int64)
     row_sizes = [len(row) for row in rows]
@@ -111,7 +111,7 @@ def fitted_batches(
         size = max(1, tokens // width)
         used = rows[: size * -(-_needing(width, rows, lengths[left]) // size)]
         for first in range(0, len(used), size):
-            batch = [left[row] for row in used[first : first + size]]
+            batch = [left[row].tolist() for row in used[first : first + size]]
             longest = max(int(lengths[row].sum()) for row in batch)
             yield _fill(input_ids, starts, batch, (len(batch), longest))
         left = np.delete(left, np.concatenate(used))

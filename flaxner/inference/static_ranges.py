@@ -14,6 +14,7 @@ from flaxner.inference import kept_graph, onnx_engine
 from flaxner.inference.predictor import Predictor
 from flaxner.inference.rows import PackedBatch, fitted_batches
 from flaxner.inference.words import WordTagger
+from flaxner.models.graph_weights import STATIC
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -38,7 +39,7 @@ def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> d
         raise ValueError("int8-static needs sentences to find its scales on: there are none")
     onnx_engine.require()
     with tempfile.TemporaryDirectory() as place:
-        facts = kept_graph.write_graph(Path(place), classifier, kept_graph.STATIC)
+        facts = kept_graph.write_graph(Path(place), classifier, STATIC)
         watch = _Watch(Path(place) / kept_graph.PROGRAM)
         predictor = Predictor(watch, facts.num_labels, facts.limit)
         words = WordTagger(

@@ -10,9 +10,9 @@ from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.inference.exports import check_engine, check_export, folder_bytes
-from flaxner.inference.kept_graph import STATIC
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.static_ranges import seen_ranges, spread
+from flaxner.models.graph_weights import STATIC
 
 
 def export_model(
@@ -59,28 +59,43 @@ def export_model(
         weights, calibration_file, corpus.get("dataset"), calibration_split, options
     )
     ner = pipeline("ner", model=model, engine="jax")
-    seen = None
+    form: dict[str, Any] = {"weights": weights, "engine": engine}
     if texts is not None:
         assert ner.classifier is not None  # it is a model that was loaded
-        seen = seen_ranges(ner.classifier, texts)
+        form["seen"] = seen_ranges(ner.classifier, texts)
     scores: dict[str, Any] = {}
-    if max_f1_loss is not None:  # in a place of its own: a worse one shall not replace a good one
-        with tempfile.TemporaryDirectory() as place:
-            trial = ner.export(Path(place) / "export", weights=weights, engine=engine, seen=seen)
-            scores = _scores(ner, trial, options, corpus)
-        if scores["f1_loss"] > max_f1_loss:
-            raise ValueError(
-                f"{weights} weights cost {scores['f1_loss']:.4f} of F1 ({scores['overall_f1']:.4f} "
-                f"instead of {scores['model_f1']:.4f}), more than the {max_f1_loss} allowed: "
-                "nothing was written"
-            )
-    path = ner.export(output_dir, weights=weights, engine=engine, seen=seen)
+    if max_f1_loss is not None:
+        scores = _tried(ner, form, max_f1_loss, options, corpus)
+    path = ner.export(output_dir, **form)
     if measured and not scores:
         scores = _scores(ner, path, options, corpus)
     size = round(folder_bytes(path) / 1e6, 1)
     about = {"folder": str(path), "engine": engine, "weights": weights, "megabytes": size}
     calibrated = {} if texts is None else {"sentences_calibrated": len(texts)}
     return {**about, **calibrated, **scores}
+
+
+def _tried(
+    ner: Any,
+    form: dict[str, Any],
+    most: float,
+    options: ReadOptions | None,
+    corpus: dict[str, Any],
+) -> dict[str, float]:
+    """The scores of an export in a place of its own: a worse one shall not replace a good one.
+
+    Raises:
+      ValueError: it loses more of F1 than `most`.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        scores = _scores(ner, ner.export(Path(place) / "export", **form), options, corpus)
+    if scores["f1_loss"] > most:
+        raise ValueError(
+            f"{form['weights']} weights cost {scores['f1_loss']:.4f} of F1 "
+            f"({scores['overall_f1']:.4f} instead of {scores['model_f1']:.4f}), more than the "
+            f"{most} allowed: nothing was written"
+        )
+    return scores
 
 
 def _calibration(

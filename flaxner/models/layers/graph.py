@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxner.models.graph_weights import FLOAT32, INT8, STATIC
 from flaxner.models.layers.graph_nodes import FUSED, Nodes
 from flaxner.models.layers.graph_products import (
     Range,
@@ -50,7 +51,7 @@ class Graph(Nodes):
         self,
         params: Mapping[str, Any],
         *,
-        weights: str = "float32",
+        weights: str = FLOAT32,
         seen: Mapping[str, Range] | None = None,
     ) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Graph(Nodes):
 
     @property
     def _watching(self) -> bool:
-        return self.weights == "int8-static" and self._seen is None
+        return self.weights == STATIC and self._seen is None
 
     def param(self, path: str) -> np.ndarray:
         """A parameter of the model, float32."""
@@ -72,7 +73,7 @@ class Graph(Nodes):
         """Rows of a table, x_BLD; `add_D` is added to every row beforehand."""
         table = self.param(f"{path}/embedding")
         table = table if add_D is None else table + add_D
-        if self.weights == "float32" or self._watching:
+        if self.weights == FLOAT32 or self._watching:
             return self.op("Gather", self.add(f"{path}/embedding", table), rows_BL)
         scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / 127, 1e-12)
         whole = self.add(f"{path}/embedding", np.rint(table / scale).astype(np.int8))
@@ -96,15 +97,15 @@ class Graph(Nodes):
         exact: bool = False,
     ) -> str:
         """x_...D times a kernel, and a bias."""
-        weights = "float32" if exact else self.weights
-        if weights == "int8-static" and self._seen is not None:
+        weights = FLOAT32 if exact else self.weights
+        if weights == STATIC and self._seen is not None:
             seen = self._seen.get(name)
             if seen is None or seen.low.shape != kernel_DF.shape[:1]:
                 raise ValueError(f"the ranges that were seen are of another model: {name}")
             return static_product(self, name, x, kernel_DF, bias_F, seen)
         if self._watching and not exact:
             self._watch(name, x)
-        form = block_product if weights == "int8" else plain_product
+        form = block_product if weights == INT8 else plain_product
         y = form(self, name, x, kernel_DF)
         return y if bias_F is None else self.op("Add", y, self.add(f"{name}/bias", bias_F))
 
@@ -163,14 +164,12 @@ class Graph(Nodes):
         of = [f"{path}/{part}" for part in ("query", "key", "value")]
         bias = np.concatenate([self.param(f"{part}/bias") for part in of])
         kernels = [self.param(f"{part}/kernel") for part in of]
-        if self.weights == "float32" and len(kernels[0]) >= APART:
-            parts = [
-                self.product(part, x_BLD, *own) for part, *own in zip(of, kernels, strict=True)
-            ]
+        if self.weights == FLOAT32 and len(kernels[0]) >= APART:
+            q_BLD, k_BLD, v_BLD = map(self.product, of, [x_BLD] * 3, kernels)
             biases = self.add(f"{path}/qkv/bias", bias)
-            return self.mixed(*parts, bias_B1LL, heads, biases=biases)
+            return self.mixed(q_BLD, k_BLD, v_BLD, bias_B1LL, heads, biases=biases)
         kernel = np.concatenate(kernels, axis=1)
-        if self.weights == "float32":
+        if self.weights == FLOAT32:
             names = (self.add(f"{path}/qkv/kernel", kernel), self.add(f"{path}/qkv/bias", bias))
             given = (x_BLD, *names, "", "", bias_B1LL)
             return self.op("Attention", *given, domain=FUSED, num_heads=heads)
