@@ -54,21 +54,7 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     Raises:
       ValueError: see `BadCorpus`; no column of tags, or one named that is not there.
     """
-    rows: list[tuple[int, list[str]]] = []
-    begins: set[int] = set()  # rows that begin a sentence
-    fresh = True
-    lines = (pair for start, lines in read_lines(path) for pair in enumerate(lines, start))
-    for number, line in lines:
-        fields = split(line)
-        if not fields or not fields[0] or fields[0].startswith(NO_WORD):
-            fresh = fresh or not fields
-            continue
-        if fresh:
-            begins.add(len(rows))
-        fresh = False
-        rows.append((number, fields))
-        if len(rows) == SAMPLE_ROWS:
-            break
+    rows, begins = _first_rows(path)
     if not rows:  # nothing, or nothing but hashtags: the plain layout, if there is any line
         return _explicit(path, options, Layout(2, 0, 1)), Choice(None)
     width = Counter(len(fields) for _, fields in rows).most_common(1)[0][0]
@@ -95,6 +81,26 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
         why = f", column 0 {'counts them' if counts else 'holds numbers'}" if numbers else ""
         notes.choices.append(f"the words are those of column {layout.word}{why}")
     return layout, choice
+
+
+def _first_rows(path: Path) -> tuple[list[tuple[int, list[str]]], set[int]]:
+    """The first rows with their lines, and which of them begin a sentence."""
+    rows: list[tuple[int, list[str]]] = []
+    begins: set[int] = set()
+    fresh = True
+    lines = (pair for start, lines in read_lines(path) for pair in enumerate(lines, start))
+    for number, line in lines:
+        fields = split(line)
+        if not fields or not fields[0] or fields[0].startswith(NO_WORD):
+            fresh = fresh or not fields
+            continue
+        if fresh:
+            begins.add(len(rows))
+        fresh = False
+        rows.append((number, fields))
+        if len(rows) == SAMPLE_ROWS:
+            break
+    return rows, begins
 
 
 def _of_width(

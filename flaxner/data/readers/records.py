@@ -195,6 +195,9 @@ def _choice(
         return tag_column.given(source, options.tag_column, tally, options.scheme)
     choice = tag_column.choose(source, tally, options.scheme)
     if choice.column is None:
+        if spans:
+            why = "no column beside them holds tags"
+            notes.choices.append(f"the spans are those of {next(iter(spans))!r}; {why}")
         return None
     notes.guessed = Guessed(among, choice.column, mine)
     return beside_tags(source, choice, tally, spans)
