@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -24,10 +25,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=()):
-    """Start `count` processes of `devices` devices each; returns them and their logs."""
+def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=(), without=None):
+    """Start `count` processes of `devices` devices each; `without` a flag and its value."""
     seldom = ["--save-every", "8", "--learning-rate", RATE]
     base = [*chaos.command(folder, name, epochs=epochs), *seldom, *extra]
+    if without:
+        place = base.index(without)
+        del base[place : place + 2]
     meet, started = f"127.0.0.1:{free_port()}", []
     for index in range(count):
         own = ["--coordinator", meet, "--num-processes", str(count), "--process-id", str(index)]
@@ -97,6 +101,21 @@ def test_stopped_in_two_processes_continued_in_one(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "without"), [("--seeds", None), ("--cross-validation", "--validation-file")]
+)
+def test_several_runs_end_in_two_processes(tmp_path, kind, without):
+    """What the main process alone writes at their end asks nothing of the other."""
+    for expected in ("no checkpoint yet", "has ended: nothing is left to do"):
+        options = {"epochs": 1, "extra": [kind, "2"], "without": without}
+        logs = finish(tmp_path, "run", launch(tmp_path, "run", 2, 1, **options))
+        assert expected in " ".join(logs.split())
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert len(results["train"]["steps"]) == 2
+    assert "side by side" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_four_processes_equal_one(folder):
     finish(folder, "four", launch(folder, "four", 4, 1, extra=["--fsdp", "2"]))
     same_run(folder, "four", "one")
@@ -143,6 +162,22 @@ def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
 def test_half_a_meeting_point_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         processes.start(*arguments)
+
+
+def test_what_one_process_does_asks_nothing_of_the_others():
+    """It would wait for them for ever; it is found in one process, too."""
+    with pytest.raises(RuntimeError, match="on_main within on_main"):
+        processes.on_main(lambda: processes.on_main(lambda: 7))
+    assert processes.on_main(lambda: 7) == 7
+
+
+def test_a_vote_that_is_settled_counts_what_was_cast_last(monkeypatch):
+    """As of several processes, of which this one wishes to stop."""
+    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+    vote = processes.StopVote(jax.make_mesh((2,), ("data",)), lambda: True)
+    assert not vote()  # nobody had voted before
+    vote._last = None
+    assert vote.settled()
 
 
 def test_launchers_are_recognised():

@@ -121,6 +121,15 @@ def test_it_is_continued_as_what_it_is(seeds, settings, tmp_path):
         start(settings, out / "seed-3", **SEEDS, resume=True)
 
 
+def test_a_refused_continuation_changes_nothing(seeds, settings, tmp_path):
+    """The whole's settings and scores are those of the members that are there."""
+    out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
+    before = {name: (out / name).read_bytes() for name in ("config.toml", "results.json")}
+    with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate differs"):
+        start(settings | {"learning_rate": 1e-3}, out, **SEEDS, resume=True)
+    assert before == {name: (out / name).read_bytes() for name in before}
+
+
 @pytest.mark.slow
 def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import jax
@@ -19,6 +20,8 @@ from flaxner.devices import lost_process
 from flaxner.devices.environment import check_devices, first_line
 
 T = TypeVar("T")
+
+_in_main = ContextVar("_in_main", default=False)  # whether `on_main` calls a function
 
 
 def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
@@ -111,13 +114,20 @@ def is_main() -> bool:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """Call `function` in the main process; all get its result (JSON) or its error."""
+    """Call `function` in the main process; all get its result (JSON) or its error.
+
+    Raises:
+      RuntimeError: called within such a function, which one process calls: with others, it would
+        wait for them for ever. In one process, too, so that it is found there.
+    """
+    if _in_main.get():
+        raise RuntimeError("on_main within on_main: the other processes do not call it")
     if _is_alone():
-        return function()
+        return _called(function)
     answer: dict[str, Any] = {}
     if is_main():
         try:
-            answer = {"value": function()}
+            answer = {"value": _called(function)}
         except ValueError as error:
             answer = {"error": str(error)}
         except OSError as error:
@@ -128,6 +138,14 @@ def on_main(function: Callable[[], T]) -> T:
     if "os" in answer:
         raise OSError(*answer["os"])
     return answer["value"]
+
+
+def _called(function: Callable[[], T]) -> T:
+    token = _in_main.set(True)
+    try:
+        return function()
+    finally:
+        _in_main.reset(token)
 
 
 def _broadcast(value: Any) -> Any:
@@ -169,6 +187,10 @@ class StopVote:
             self._any(jax.make_array_from_process_local_data(self._spread, wishes)),
         )
         return last is not None and bool(last)
+
+    def settled(self) -> bool:
+        """Whether any process wishes it by now: waits for the answer; where nothing follows."""
+        return self() or self()  # the second reads what the first has cast
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,12 +42,16 @@ class Checkpoints(StepFolders):
         hush()  # Orbax reports each save at INFO and failures with tracebacks
         super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
         self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._restored: int | None = None  # the step that this session goes on from
         self._saving: int | None = None
+        self._place = self.folder
         self._sealing: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
         """Start saving; the files are written while training goes on.
+
+        The step that was restored is replaced: until the new one is whole, the old one counts.
 
         Raises:
           SaveError: this or the last one could not be saved.
@@ -56,10 +60,12 @@ class Checkpoints(StepFolders):
         self.prune()
         step = self._saving = int(state.step)
         weights, rest = jax.tree.map(_once, _divided(state, state.published))
-        self._make_way(step)
+        again = step == self._restored
+        place = self._place = self._again(step) if again else self.path_of(step)
+        self._make_way(place, step)
         try:
             self._files.save(
-                self.path_of(step),
+                place,
                 args=ocp.args.Composite(
                     **{
                         PARTS[0]: ocp.args.StandardSave(weights),
@@ -73,15 +79,17 @@ class Checkpoints(StepFolders):
         run = {"progress": progress._asdict(), "fingerprint": dict(fingerprint)}
         if self._writes:
             self._sealing = threading.Thread(
-                target=self._seal, args=(step, run), name="flaxner-seal", daemon=True
+                target=self._seal, args=(step, place, run), name="flaxner-seal", daemon=True
             )
             self._sealing.start()
 
-    def _seal(self, step: int, run: Mapping[str, Any]) -> None:
+    def _seal(self, step: int, place: Path, run: Mapping[str, Any]) -> None:
         try:
             self._files.wait_until_finished()
-            write_json(self.path_of(step) / RUN, run)
-            manifest.seal(self.path_of(step))
+            write_json(place / RUN, run)
+            manifest.seal(place)
+            if place != self.path_of(step):
+                self._replace(step)
         except BaseException as error:  # handed to `wait`, which raises it
             self._error = error
 
@@ -107,8 +115,8 @@ class Checkpoints(StepFolders):
         step, self._saving, self._error = self._saving, None, None
         if self._writes:
             self._sweep()
-            if step is not None and not manifest.is_sealed(self.path_of(step)):
-                shutil.rmtree(self.path_of(step), ignore_errors=True)
+            if step is not None and not manifest.is_sealed(self._place):
+                shutil.rmtree(self._place, ignore_errors=True)
         return SaveError(f"cannot save checkpoint {step} in {self.folder}: {_reason(error)}")
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -121,6 +129,7 @@ class Checkpoints(StepFolders):
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         wanted = _divided(abstract, abstract.params)
         weights, rest = self._parts(step)
+        self._restored = step
         loaded = self._files.restore(
             self.path_of(step),
             args=ocp.args.Composite(

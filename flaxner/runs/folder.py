@@ -33,7 +33,8 @@ def _says(path: Path, settings: TrainConfig) -> bool:
 class RunFolder(RunPaths):
     """One output folder (docs/architecture.md): its custody, and what is written into it.
 
-    Methods that read or write it may be called in every process of a run; the main one acts.
+    Methods that take, clear or write it may be called in every process of a run, unless they say
+    otherwise; the main one acts.
     """
 
     _claimed = False
@@ -161,14 +162,11 @@ class RunFolder(RunPaths):
         return None if results is None else results["train"]["best_step"]
 
     def finished(self) -> dict[str, Any] | None:
-        """results.json, which a run writes last, if the run has ended.
+        """results.json, which a run writes last, if the run has ended; as this process finds it.
 
         Raises:
           ValueError: it is there and no run's.
         """
-        return on_main(self._finished)
-
-    def _finished(self) -> dict[str, Any] | None:
         if not self.results.is_file():
             return None
         try:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from flaxner.devices import processes
 from flaxner.files import make_folder, manifest
-from flaxner.files.atomic import free_name
+from flaxner.files.atomic import exchange, free_name
 
 RUN = "run.json"
 DAMAGED, KEPT = ".damaged", ".kept"
 DOOMED = ".doomed-"
+AGAIN = ".again-"  # of a step that is there: what is to take its place
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's drafts
 # The parts of a checkpoint: weights, and what training needs beside them. Orbax's own load_pytree,
 # told nothing, takes "pytree" or, in later versions, the first in the alphabet.
@@ -56,7 +57,7 @@ class Progress(NamedTuple):
 def is_a_step(path: Path) -> bool:
     """Whether a path has the name of a step's folder, finished, damaged or half written."""
     name = path.name.split(DAMAGED)[0]
-    return name.isdecimal() or UNFINISHED in name or name.startswith(DOOMED)
+    return name.isdecimal() or UNFINISHED in name or name.startswith((DOOMED, AGAIN))
 
 
 class StepFolders:
@@ -161,13 +162,29 @@ class StepFolders:
         for step in self._found() if newest else []:
             path = self.path_of(step)
             if step not in kept and step < newest[-1] and not _strangers(path):
-                doomed = self.folder / f"{DOOMED}{step}"
-                os.replace(path, doomed)  # never half there under its own name
-                shutil.rmtree(doomed, ignore_errors=True)
+                self._delete(path, step)
 
-    def _make_way(self, step: int) -> None:
+    def _delete(self, path: Path, step: int) -> None:
+        """A step's folder; one into which somebody put a file gets another name."""
+        if _strangers(path):
+            os.rename(path, free_name(self.folder / f"{step}{KEPT}"))
+            return
+        doomed = self.folder / f"{DOOMED}{step}"
+        os.replace(path, doomed)  # never half there under its own name
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _again(self, step: int) -> Path:
+        """Where a step that is there is saved once more, until it is whole."""
+        return self.folder / f"{AGAIN}{step}"
+
+    def _replace(self, step: int) -> None:
+        """Put what was saved once more in the place of the step, which is never empty."""
+        again = self._again(step)
+        exchange(again, self.path_of(step), self.folder / f"{DOOMED}{step}")
+        self._delete(again, step)
+
+    def _make_way(self, path: Path, step: int) -> None:
         """Clear the place of a step that is to be saved: a killed session may have left half."""
-        path = self.path_of(step)
         if not self._writes or not os.path.lexists(path):
             return
         if manifest.is_sealed(path) or _strangers(path):
@@ -188,10 +205,20 @@ class StepFolders:
 
     def _sweep(self) -> None:
         """Remove what killed sessions left half done."""
-        for path in self.folder.iterdir():
-            ours = UNFINISHED in path.name or path.name.startswith(DOOMED)
+        for path in list(self.folder.iterdir()):
+            if path.name.startswith(AGAIN) and self._rescued(path):
+                continue
+            ours = UNFINISHED in path.name or path.name.startswith((DOOMED, AGAIN))
             if ours and not path.is_symlink() and not _strangers(path):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _rescued(self, again: Path) -> bool:
+        """Put back what was saved once more, if its session was killed between two renames."""
+        place = self.folder / again.name.removeprefix(AGAIN)
+        if os.path.lexists(place) or not manifest.is_sealed(again):
+            return False
+        os.rename(again, place)
+        return True
 
 
 def _strangers(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from flaxner.config.train import TrainConfig
+from flaxner.devices.processes import on_main
 from flaxner.evaluation.metrics import score
 from flaxner.publishing.history import read_run_predictions
 from flaxner.runs.folder import RunFolder
@@ -43,7 +44,8 @@ def cross_validate(
     folds = [member.run for member in whole.members]
     try:
         results = whole.train_each(train_fold, console)
-        summary = {"folds": len(folds), **summarise(results, "folds"), "pooled": pooled(folds)}
+        of_all = on_main(lambda: pooled(folds))
+        summary = {"folds": len(folds), **summarise(results, "folds"), "pooled": of_all}
         kept = whole.end(summary)
     finally:
         whole.run.release()

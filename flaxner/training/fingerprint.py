@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flaxner.runs.folder import RunFolder
 from flaxner.training.preparation import Prepared
 
 SOURCES = "sources"  # split -> name: for messages, not compared
+MODEL = "model config"  # sizes, rates and the like; compared where both sides have a name
 # What versions did that had not the setting yet, where it is not what its default does.
 BEFORE = {"batches": SHUFFLED}
 
@@ -43,7 +45,7 @@ def _begun(path: Path) -> dict[str, Any] | None:
 
 
 def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
-    """Settings, tags, and digests of the corpora and of the training plan."""
+    """Settings, the model's own, tags, and digests of the corpora and of the training plan."""
     settings = {
         name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
         for name, value in dataclasses.asdict(prepared.config).items()
@@ -51,6 +53,7 @@ def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
     }
     return {
         **settings,
+        MODEL: json.loads(json.dumps(dataclasses.asdict(prepared.model.config))),
         "tags": list(prepared.scheme.tags),
         **{f"{split} corpus": _corpus_digest(prepared, split) for split in prepared.corpora},
         "training batches": batches.fingerprint(),
@@ -65,6 +68,15 @@ def _corpus_digest(prepared: Prepared, split: str) -> str:
         digest.update(repr((tuple(sentence.words), tuple(sentence.tags or ()))).encode())
     digest.update(np.ascontiguousarray(prepared.segments[split].input_ids).tobytes())
     return digest.hexdigest()
+
+
+def _of_models(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Where two models differ, in what versions of this package know of both."""
+    return [
+        f"{name} in the model's config.json differs: {there[name]!r} there, {now[name]!r} now"
+        for name in now
+        if name in there and now[name] != there[name]
+    ]
 
 
 def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
@@ -83,13 +95,15 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
     for name in [*ours, *(name for name in theirs if name not in ours)]:
         # What a version of this package lacks has its default there, or what was done before.
         now, there = (side.get(name, lacking.get(name)) for side in (ours, theirs))
-        if now == there or name in (SOURCES, "training batches"):
+        if now == there or name in (SOURCES, MODEL, "training batches"):
             continue
         if name.endswith(" corpus"):
             split = name.removesuffix(" corpus")
             there, now = (side.get(SOURCES, {}).get(split) for side in (theirs, ours))
             name = f"the content of the {name}"
         differences.append(f"{name} differs: {there!r} there, {now!r} now")
+    if not differences:  # settings that differ may be why the model does
+        differences = _of_models(ours.get(MODEL, {}), theirs.get(MODEL, {}))
     if not differences and ours["training batches"] != theirs["training batches"]:
         differences = ["the training batches differ: another version of tokenizer or flaxner"]
     if differences:

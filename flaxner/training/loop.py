@@ -41,7 +41,10 @@ class Keeper(Protocol):
     """Where the loop leaves its state: `Checkpoints` of a run, or whatever keeps less."""
 
     def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
-        """Keep this state; called after evaluations, every `save_every` steps and at a stop."""
+        """Keep this state; called after evaluations, every `save_every` steps and at a stop.
+
+        A run that is resumed may keep that of the step it goes on from once more.
+        """
 
     def wait(self) -> None:
         """Return when the last state is safe."""
@@ -122,6 +125,8 @@ class Loop:
         """
         with self.interruption.deferred():
             yield from self._stepwise(keeper)
+        if self._vote.settled():  # asked for after the last step had looked
+            self._stop(keeper)
 
     def _stepwise(self, keeper: Keeper) -> Stepwise[None]:
         config, total, first = self.config, self.batches.num_steps, int(self.held.state.step)
@@ -141,7 +146,7 @@ class Loop:
             contextlib.closing(feed(self.feeding, self.program, first, total)) as ready,
         ):
             if first and evaluates(first) and self.progress.evaluated < first:
-                self._evaluate(first, log, bar)  # the last session had no time for it
+                self._make_up(first, log, bar, keeper)
             if self.ended_early:
                 return
             self._speed.begin(first)
@@ -210,6 +215,17 @@ class Loop:
         log.sync()
         self._update(logged_lines=log.lines)
         keeper.save(state, self.progress, self.fingerprint)
+
+    def _make_up(self, first: int, log: MetricsLog, bar: Bar, keeper: Keeper) -> None:
+        """The evaluation that the last session had no time for; the state is kept with it.
+
+        Raises:
+          RunStopped: nor has this one; the next has it to make.
+        """
+        if not self._evaluate(first, log, bar):
+            self._stop(keeper)
+        self._save(first, log, keeper)
+        keeper.wait()  # should the run end here, it has left what it has scored
 
     def _stop(self, keeper: Keeper) -> None:
         keeper.wait()

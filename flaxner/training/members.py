@@ -19,9 +19,9 @@ from flaxner.training.preparation import sources
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
 BY_TYPE = ("precision", "recall", "f1")
 
-# Train one: its settings, its folder, and what to call when all is read and checked, before
-# anything is written; gives results.json.
-TrainOne = Callable[[TrainConfig, RunFolder, Callable[[], None]], Mapping[str, Any]]
+# Train one: its settings, its folder, and the whole, whose `begin` and `accept` are to be called;
+# gives results.json.
+TrainOne = Callable[[TrainConfig, RunFolder, "Whole"], Mapping[str, Any]]
 
 
 class Member(NamedTuple):
@@ -44,7 +44,7 @@ class Whole:
     def __init__(self, config: TrainConfig, members: Sequence[Member]) -> None:
         self.config, self.members = config, members
         self.run = RunFolder(config.output_dir)
-        self._begun = False
+        self._begun = self._accepted = False
         for member in members:
             member.run.restart = self.run.config
 
@@ -59,13 +59,20 @@ class Whole:
         refuse_others(config, self.run, self.members)
 
     def begin(self) -> None:
-        """Take the folder; called before the first file of every member is written."""
+        """Take the folder; called when a member has been read and checked, before it writes."""
         if self._begun:
             return
         self._begun = True
         self.run.lock()
         self.run.claim(overwrite=self.config.overwrite)
-        self.run.reopen()
+
+    def accept(self) -> None:
+        """Write the settings; called when what a member goes on from was found to be of them."""
+        if self._accepted:
+            return
+        self._accepted = True
+        if processes.on_main(lambda: any(not m.run.results.is_file() for m in self.members)):
+            self.run.reopen()
         self.run.write_settings(self.config.replace(resume=False, overwrite=False))
 
     def train_each(self, train_one: TrainOne, console: Console) -> list[Mapping[str, Any]]:
@@ -73,16 +80,17 @@ class Whole:
         results = []
         for title, config, run in self.members:
             console.print(f"{title}: {run.path}", highlight=False)
-            results.append(train_one(config, run, self.begin))
+            results.append(train_one(config, run, self))
         return results
 
     def end(self, summary: dict[str, Any]) -> list[str]:
         """Write the page and results.json; gives what is to be said of the folder, in sentences."""
-        said = []
-        if processes.is_main():
-            said = write_page(self.run, lambda: read_runs(self.run.path))
-            self.run.write_results(summary)
-        return [*said, *self.run.ended()]
+        return [*processes.on_main(lambda: self._write(summary)), *self.run.ended()]
+
+    def _write(self, summary: dict[str, Any]) -> list[str]:
+        said = write_page(self.run, lambda: read_runs(self.run.path))
+        self.run.write_results(summary)
+        return said
 
 
 def refuse_others(config: TrainConfig, run: RunFolder, members: Sequence[Member] = ()) -> None:

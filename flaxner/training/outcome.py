@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from flaxner.data.batches import TrainBatches
-from flaxner.devices import processes
 from flaxner.evaluation import calibration
 from flaxner.evaluation.calibration import Found, fit_temperature
 from flaxner.evaluation.predictions import predicted, write_predictions
@@ -170,11 +169,11 @@ def write(
 ) -> list[str]:
     """Predictions, Hub folder, page and, last, results.json: once that is there, the run has ended.
 
+    In the main process.
+
     Returns:
       what a reader of these files must know, one sentence each.
     """
-    if not processes.is_main():
-        return []
     said: list[str] = []
     config = prepared.config
     predictions = {

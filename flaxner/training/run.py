@@ -61,7 +61,11 @@ def train(
         hub, results = cross_validate(
             config,
             console,
-            lambda fold, run, begin: train_one(fold, run, console, watch, begin=begin).results,
+            lambda fold, run, whole: (
+                train_one(
+                    fold, run, console, watch, begin=whole.begin, accepted=whole.accept
+                ).results
+            ),
         )
     elif config.seeds > 1:
         hub, results = train_seeds(config, console, watch)

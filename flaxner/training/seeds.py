@@ -108,7 +108,7 @@ class _Training:
         named = ", ".join(str(member.config.seed) for member in together)
         self._console.print(f"seeds {named} in one step", highlight=False)
         trained = train_together(
-            together, self._stacked(), self._shared, self._console, self._watch, self._whole.begin
+            together, self._stacked(), self._shared, self._console, self._watch, self._whole
         )
         made |= dict(zip((member.title for member in together), trained, strict=True))
         return [made[member.title] for member in members]
@@ -116,8 +116,15 @@ class _Training:
     def _one(self, member: Member) -> Mapping[str, Any]:
         title, config, run = member
         self._console.print(f"{title}: {run.path}", highlight=False)
-        begin, shared = self._whole.begin, self._shared
-        made = train_one(config, run, self._console, self._watch, shared=shared, begin=begin)
+        made = train_one(
+            config,
+            run,
+            self._console,
+            self._watch,
+            shared=self._shared,
+            begin=self._whole.begin,
+            accepted=self._whole.accept,
+        )
         return made.results
 
     def _stacked(self) -> Stacks:

@@ -38,6 +38,7 @@ def train_one(
     *,
     shared: Shared | None = None,
     begin: Callable[[], None] = lambda: None,
+    accepted: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """One model.
 
@@ -48,6 +49,7 @@ def train_one(
       watch: is told of every evaluation.
       shared: what runs before it have read and compiled.
       begin: called when all is read and checked, before a file is written.
+      accepted: called when what it goes on from was found to be of this run.
 
     Raises:
       ValueError, RunStopped: as `flaxner.train`.
@@ -62,7 +64,7 @@ def train_one(
             prepared = checked(config, run, shared)
             compute = shared.compute(prepared)
             trainer = Trainer(prepared, run, console, interruption, compute)
-            trainer.loop.watch = watch
+            trainer.loop.watch, trainer.accepted = watch, accepted
             begin()
             run.lock()
             return trainer.run_all()

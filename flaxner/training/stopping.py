@@ -91,13 +91,15 @@ class Interruption:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._received: int | None = None
+        self._noted: int | None = None  # the same, known before a handler returns
         self._deferred = 0  # how many loops are at work
         self._before: dict[int, object] = {}
 
     @property
     def requested(self) -> str | None:
         """The name of the signal that asked for a stop, if any has."""
-        return None if self._received is None else signal.Signals(self._received).name
+        number = self._received or self._noted
+        return None if number is None else signal.Signals(number).name
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -146,3 +148,4 @@ class Interruption:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._deferred:
             raise KeyboardInterrupt
+        self._noted = number

@@ -16,7 +16,7 @@ from flaxner.devices.lost_process import say_on_loss
 from flaxner.devices.memory import bytes_on_a_device, memory_of
 from flaxner.training.crf import Crf
 from flaxner.training.lockstep import Stepwise, run_together
-from flaxner.training.members import Member
+from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared
 from flaxner.training.program import Program, batches_of, decoder_of, program_over
 from flaxner.training.progress import TrainProgress, announce
@@ -157,7 +157,7 @@ def train_together(
     shared: Shared,
     console: Console,
     watch: Watch,
-    begin: Callable[[], None],
+    whole: Whole,
 ) -> list[Mapping[str, Any]]:
     """Train several seeds in one step each; results.json of each.
 
@@ -167,7 +167,7 @@ def train_together(
       shared: what they have in common.
       console: where progress goes.
       watch: is told of every evaluation of each.
-      begin: called when all is read and checked, before a file is written.
+      whole: of all members.
 
     Raises:
       ValueError, RunStopped: as `flaxner.train`.
@@ -180,7 +180,7 @@ def train_together(
         try:
             seeds = [member.config.seed for member in members]
             prepared = [checked(member.config, member.run, shared) for member in members]
-            begin()
+            whole.begin()
             for member in members:
                 member.run.lock()
             stack = Stack(stacks.of(len(members)), seeds)
@@ -189,7 +189,7 @@ def train_together(
                 compute = stacks.compute(member.config.seed)
                 trainer = Trainer(ready, member.run, console, interruption, compute)
                 trainer.title, trainer.at_once = member.title, len(members)
-                trainer.loop.watch = watch
+                trainer.loop.watch, trainer.accepted = watch, whole.accept
                 trainer.loop.feeding = stacks.plan.of(compute[1])
                 trainer.loop.held = stack.held(index)
                 trainers.append(trainer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Trainer:
 
     Attributes:
       loop: of the steps.
+      accepted: called when the state to go on from, if there is one, was found to be of this
+        run, before anything of it is written.
       title: what the run is called where several train at once; said before its scores.
       at_once: how many seeds train in one step.
     """
@@ -69,6 +71,7 @@ class Trainer:
         self.config = prepared.config
         self.loop = Loop(prepared, run, console, interruption, compute)
         self.batches = self.loop.batches
+        self.accepted: Callable[[], None] = lambda: None
         self.title, self.at_once = "", 1
 
     def run_all(self) -> TrainResult:
@@ -82,7 +85,8 @@ class Trainer:
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
             newest = self._find(checkpoints) if self.config.resume else None
-            results = self.run.finished()
+            self.accepted()
+            results = processes.on_main(self.run.finished)
             at_end = newest == self.batches.num_steps or (newest and self.loop.ended_early)
             if at_end and results is not None and self.run.hub.is_dir():
                 self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
@@ -186,7 +190,9 @@ class Trainer:
             train |= {"seeds_at_once": self.at_once, "fill": round(self.loop.feeding.fill(), 4)}
         results["train"] = train
         host = to_host(params, program.mesh)
-        kept = outcome.write(self.prepared, self.run, host, results, answers)
+        kept = processes.on_main(
+            lambda: outcome.write(self.prepared, self.run, host, results, answers)
+        )
         self._say([*kept, *self.run.ended()])
         processes.barrier("flaxner: the run has ended")
         self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
