@@ -451,8 +451,11 @@ def test_the_sources_of_a_split_one_by_one(tmp_path):
     config = TrainConfig(dataset=folders, dataset_config=("", "", ""), train_file=file)
     there = [corpus.source for corpus in read_unmixed(config, "train")]
     assert there == [f"{folders[0]} (train)", f"{folders[1]} (train)", file]
-    there = [corpus.source for corpus in read_unmixed(config, "validation")]
-    assert there == [f"{folders[0]} (validation)"]
+    one = [corpus.source for corpus in read_unmixed(config, "validation")]
+    assert one == [f"{folders[0]} (validation)"]
+    (tmp_path / "two" / "dev.jsonl").write_text(json.dumps({"tokens": ["x"], "ner_tags": ["O"]}))
+    (tmp_path / "two" / "eval.jsonl").write_text(json.dumps({"tokens": ["y"], "ner_tags": ["O"]}))
+    assert [c.source for c in read_unmixed(config.replace(validation_file=file), "train")] == there
 
 
 def test_from_a_run_to_a_corrected_file(run, tmp_path):

@@ -67,3 +67,15 @@ def test_a_place_that_cannot_be_written_is_said(folder, kept_at, caplog):
     with caplog.at_level(logging.INFO, "flaxner"):
         assert answer(folder)
     assert "a traced program is not kept" in caplog.text
+
+
+def test_sources_that_cannot_be_read_keep_no_program(folder, kept_at, monkeypatch, caplog):
+    """As an editor's dangling lock link makes them."""
+
+    def unreadable():
+        raise FileNotFoundError(2, "No such file or directory", ".#network.py")
+
+    monkeypatch.setattr(kept_program, "_sources", unreadable)
+    with caplog.at_level(logging.INFO, "flaxner"):
+        assert answer(folder)
+    assert "no program is kept: cannot read .#network.py" in caplog.text

@@ -110,13 +110,11 @@ def test_rows_that_attention_would_cut_are_refused():
     check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 1))
 
 
-# The other networks have the attention of one of these two, or (DeBERTa's) look at whole rows.
+DIVIDED = ("bert", "deberta-v2", "modernbert")  # the other networks have the attention of one
 each_that_divides = pytest.mark.parametrize(
     "family",
     [
-        pytest.param(
-            family, id=name, marks=() if name in ("bert", "modernbert") else pytest.mark.slow
-        )
+        pytest.param(family, id=name, marks=() if name in DIVIDED else pytest.mark.slow)
         for name, family in LEADS.items()
     ],
 )

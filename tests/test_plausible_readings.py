@@ -65,14 +65,18 @@ def test_a_row_without_its_number_is_named(tmp_path):
     assert said == "line 21: the first column must count the words: 'x'"
 
 
+WORDS = [a + b + c for a in "bdfg" for b in "aeiou" for c in "lmnr"]
 POS_FIRST = "".join(
-    f"{'NN' if i % 3 else 'VB'} w{i} {'B-PER' if i % 5 else 'O'}\n" for i in range(30)
+    f"{'NN' if i % 3 else 'VB'} {WORDS[i]} {'B-PER' if i % 5 else 'O'}\n" for i in range(30)
 )
+AMOUNTS = "".join(f"{i * 37} CD {'B-X' if i % 2 else 'O'}\n" for i in range(1, 2001))
 ASKED = {
     "document": ("d1 EU B-ORG\nd1 rejects O\n\nd2 Bo B-PER\nd2 came O\n", "'d1', 'd2'", 0, 1),
     "speech": (POS_FIRST, "'VB', 'NN'", 0, 1),
     "sentence and word": ("1 1 Ann B-PER\n1 2 left O\n\n2 1 Bo B-PER\n", "'1', '2'", 1, 2),
     "amounts": ("".join(f"{i * 37} CD B-X\n" for i in range(1, 30)), "'CD'", 1, 0),
+    "250 amounts": ("".join(AMOUNTS.splitlines(keepends=True)[:250]), "'CD'", 1, 0),
+    "2,000 amounts": (AMOUNTS, "'CD'", 1, 0),
 }
 
 
@@ -88,12 +92,14 @@ def test_where_other_columns_may_be_the_words_they_are_asked_for(tmp_path, name)
 
 
 def test_words_that_come_first_are_read(tmp_path):
-    """Beside offsets, a name for every row, lemmas and parts of speech."""
-    words = ["the", "man", "saw", "the", "dog", "and", "the", "man", "saw", "2", "dogs", "."] * 20
-    rows = [
-        f"{w}\t{i * 4}\tt{i}\t{w[:4]}\tNN\t{'O' if i % 7 else 'B-X'}" for i, w in enumerate(words)
-    ]
-    for size in (12, 240):
+    """Beside offsets, names of rows, scores, lemmas and parts of speech, however many rows."""
+    words = ["the", "man", "saw", "the", "dog", "and", "the", "cat", "met", "2", "dogs", "."] * 20
+    rows = []
+    for i, w in enumerate(words):
+        names = [f"t{i}", f"s{i // 12}_{i % 12}", f"{WORDS[i % 80]}{i // 80}"]
+        figures = [str(i * 4), f"{i}:{i + 4}", f"-1.{i}e-05", f"0,{i}"]
+        rows.append("\t".join([w, *names, *figures, w[:4], "NN", "O" if i % 7 else "B-X"]))
+    for size in (12, 24, 60, 120, 180, 240):
         lines = [row + "\n" * (1 + (i % 12 == 11)) for i, row in enumerate(rows[:size])]
         sentences, notes = read(tmp_path, "a.conll", "".join(lines))
         assert sentences[0][0] == " ".join(words[:12])
@@ -140,6 +146,13 @@ def test_a_hash_may_be_a_word_before_anything(tmp_path):
     content = "# newdoc B-X\nAnn NN O\n\n# newdoc\nBo NN B-X\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content))
     assert [(s.words, s.document) for s in corpus] == [(("#", "Ann"), None), (("Bo",), 0)]
+
+
+def test_a_mark_of_a_document_is_no_type(tmp_path):
+    content = "# newdoc\nAnn PER\nleft O\n\n# newdoc\nRome LOC\nis O\n"
+    corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
+    assert corpus.types == ("LOC", "PER")
+    assert [(s.words, s.document) for s in corpus] == [(("Ann", "left"), 0), (("Rome", "is"), 1)]
 
 
 def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):
@@ -251,6 +264,25 @@ def test_of_columns_of_spans_the_one_that_holds_some_is_read(tmp_path):
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE, PLACES, PEOPLE]
     assert "those of" not in notes
+
+
+def test_a_comment_may_have_as_many_commas_as_a_row(tmp_path):
+    rows = '1,Ann,B-PER,"PER, or LOC, hmm\nask Bo, Cy, and Di, please"\n1,left,O,\n'
+    assert read(tmp_path, "a.csv", f"sid,word,tag,comment\n{rows}")[0] == [("Ann left", "B-PER O")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"entities": [[0, 3, "PER"]]},
+        {"labels": [{"start": 0, "end": 3, "label": "PER", "id": 1}]},
+        {"ents": [{"start_offset": 0, "end_offset": 3, "type": "PER", "text": "Ann"}]},
+        {"annotations": [{"start": 0, "end": 3, "comment": "sure?"}]},
+    ],
+)
+def test_the_same_spans_in_two_notations_are_read(tmp_path, other):
+    record = {"text": "Ann left", "spans": [{"start": 0, "end": 3, "label": "PER"}], **other}
+    assert read(tmp_path, "a.jsonl", json.dumps(record))[0] == [("Ann left", "B-PER O")]
 
 
 @pytest.mark.parametrize(

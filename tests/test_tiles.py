@@ -14,6 +14,7 @@ from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh
 from flaxner.inference.classifier import load_classifier
 from flaxner.inference.jax_engine import JaxEngine
 from flaxner.models.layers import tiles
+from flaxner.models.layers.attention import attend_by_tiles
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.counters import levels_of, threefry
 from flaxner.models.layers.fused import attend
@@ -158,3 +159,20 @@ def test_a_pipeline_on_the_cpu_has_no_kernels_of_other_chips(tmp_path):
         model = dataclasses.replace(classifier.model, compute=compute)
         there = dataclasses.replace(classifier, model=model)
         assert there.on(jax.devices("cpu")[0]).model.compute == Compute.on("cpu", "bfloat16")
+
+
+def test_more_rows_change_no_dropout_by_tiles(monkeypatch):
+    """A run goes on on more devices, where a batch has more rows."""
+    seen = []
+
+    def attend(kind, q, k, v, ids, words):
+        seen.append(np.stack(words))
+        return v
+
+    monkeypatch.setattr("flaxner.models.layers.attention.attend", attend)
+    compute = Compute(kernels="gpu")
+    for rows in (4, 6):
+        qkv = [jnp.zeros((rows, 128, 2, 16))] * 3
+        attend_by_tiles(compute, qkv, jnp.ones((rows, 128)), 0.1, jax.random.key(3))
+    np.testing.assert_array_equal(seen[0], seen[1][:, :4])
+    assert len(set(seen[1].ravel().tolist())) == 12

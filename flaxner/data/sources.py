@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flaxner.config.fields import Several, each
@@ -26,15 +26,12 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     """
     options = read_options(config)
     parts: dict[str, list[Corpus]] = {}
-    files = {split: each(getattr(config, f"{split}_file")) for split in SPLITS}
-    # What files stand for is not looked for: which split it would be may be open.
-    wanted = [split for split in SPLITS if split == "train" or not files[split]]
-    for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
-        for split, corpus in read_dataset(name, wanted, own).items():
+    for corpora in _data_sets(config, options):
+        for split, corpus in corpora.items():
             parts.setdefault(split, []).append(corpus)
     for split in SPLITS:
-        if files[split]:
-            read = [read_corpus(Path(path), options=options) for path in files[split]]
+        if files := _files(config, split):
+            read = [read_corpus(path, options=options) for path in files]
             parts[split] = read if split != "train" else [*parts.get(split, []), *read]
     if "train" not in parts:
         names = " and ".join(each(config.dataset))
@@ -50,14 +47,22 @@ def read_unmixed(config: TrainConfig, split: str) -> list[Corpus]:
       ValueError: a corpus that cannot be read.
     """
     options = read_options(config)
-    files = [
-        read_corpus(Path(path), options=options) for path in each(getattr(config, f"{split}_file"))
-    ]
+    files = [read_corpus(path, options=options) for path in _files(config, split)]
     if files and split != "train":
         return files
-    data_sets = zip(each(config.dataset), _per_data_set(config, options), strict=True)
-    read = [read_dataset(name, SPLITS, own) for name, own in data_sets]
-    return [*(corpora[split] for corpora in read if split in corpora), *files]
+    data_sets = _data_sets(config, options)
+    return [*(corpora[split] for corpora in data_sets if split in corpora), *files]
+
+
+def _files(config: TrainConfig, split: str) -> list[Path]:
+    return [Path(path) for path in each(getattr(config, f"{split}_file"))]
+
+
+def _data_sets(config: TrainConfig, options: ReadOptions) -> Iterator[dict[str, Corpus]]:
+    """The splits of each data set; what files stand for is not looked for: it may be open which."""
+    wanted = [split for split in SPLITS if split == "train" or not _files(config, split)]
+    for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
+        yield read_dataset(name, wanted, own)
 
 
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:

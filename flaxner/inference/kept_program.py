@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import flax
 import jax
 import jax.export
 import jaxlib
@@ -52,7 +53,11 @@ def kept_forward(
     can_be_written = importlib.util.find_spec("flatbuffers") is not None
     if others or first.platform != "cpu" or place is None or not can_be_written:
         return classifier.forward
-    return _Kept(classifier, place)
+    try:
+        return _Kept(classifier, place)
+    except OSError as error:  # its own sources cannot be read
+        logger.info("no program is kept: cannot read %s (%s)", error.filename, error.strerror)
+        return classifier.forward
 
 
 class _Kept:
@@ -61,7 +66,8 @@ class _Kept:
     def __init__(self, classifier: Classifier, place: Path) -> None:
         self._classifier, self._place = classifier, place
         self._facts = (
-            *(flaxner.__version__, _sources(), jax.__version__, jaxlib.__version__),
+            *(flaxner.__version__, _sources()),
+            *(library.__version__ for library in (jax, jaxlib, flax)),
             *(classifier.model, *(jax.config.values.get(name) for name in SETTINGS)),
         )
 

@@ -86,7 +86,7 @@ def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
     """Whether a line that begins as a mark of a document is one, and no word with its tag."""
     if fields[0] == DOCUMENT or len(fields) != layout.width or layout.index or layout.key:
         return True
-    return choice.tag(fields[layout.tag].strip()) is None
+    return choice.bare or choice.tag(fields[layout.tag].strip()) is None
 
 
 def _row(

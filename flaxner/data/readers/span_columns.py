@@ -15,7 +15,16 @@ from flaxner.data.readers.column_kinds import (
     kind_of,
 )
 from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions
-from flaxner.data.readers.spanned import SPAN_COLUMNS, STARTS, TEXT_COLUMNS, Record, whole_number
+from flaxner.data.readers.spanned import (
+    ENDS,
+    KINDS,
+    SPAN_COLUMNS,
+    STARTS,
+    TEXT_COLUMNS,
+    Record,
+    read_regions,
+    whole_number,
+)
 from flaxner.data.readers.tag_column import Choice
 
 
@@ -44,7 +53,7 @@ def choose_spans(
         names = [name for name in SPAN_COLUMNS if name in own]
         for i, one in enumerate(names):
             for two in names[i + 1 :]:
-                if own[one] != own[two]:
+                if _places(own[one]) != _places(own[two]):
                     beside.setdefault((one, two), line)
     for (one, two), line in beside.items():
         if {one, two} <= filled:
@@ -133,9 +142,18 @@ def _is_spans(value: Any) -> bool:
 
 def _is_span(item: Any) -> bool:
     if isinstance(item, dict):
-        return bool(set(STARTS) & item.keys())
+        return all(set(names) & item.keys() for names in (STARTS, ENDS, KINDS))
     of_three = isinstance(item, list | tuple) and len(item) == 3
     return of_three and None not in (whole_number(item[0]), whole_number(item[1]))
+
+
+def _places(value: Any) -> Any:
+    """Spans without what else a tool says of them, whatever their notation; else the value."""
+    try:
+        regions = read_regions("", 0, "", value)
+    except BadCorpus:
+        return value
+    return {(region.start, region.end, region.kind) for region in regions}
 
 
 def _is_filled(value: Any) -> bool:

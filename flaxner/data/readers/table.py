@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.rows import read_rows
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
+from flaxner.data.tags import parse_tag
 
 DELIMITERS = "\t,;|"
 
@@ -39,17 +40,29 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     return read_rows(path, names, lambda: itertools.islice(_rows(path), 1, None), options, notes)
 
 
-def _require_closed(path: Path, line: int, row: list[str], delimiter: str) -> None:
+def _require_closed(
+    path: Path, line: int, row: list[str], delimiter: str, tags: Sequence[int]
+) -> None:
     """Refuse a cell that has swallowed others, as after a lone quotation mark.
 
-    It ends its row, or holds a whole one. A line break that was meant does not: a word of spaCy's
-    that is one, or a comment.
+    It ends its row, or holds a whole one, with a tag in the tags' place. A line break that was
+    meant does not: a word of spaCy's that is one, or a comment with as many commas.
+
+    Args:
+      path, line: for messages.
+      row: its cells.
+      delimiter: between cells.
+      tags: columns that are called as those of tags are; none: it is not known.
     """
-    last = len(row) - 1
+
+    def is_row(cells: Sequence[str]) -> bool:
+        tagged = any(parse_tag(cells[at].strip()) is not None for at in tags if at < len(cells))
+        return len(cells) == len(row) and (tagged or not tags)
+
     for at, cell in enumerate(row):
         begun, *rest = cell.split("\n")
-        ends = at < last and at + begun.count(delimiter) == last
-        if rest and (ends or any(more.count(delimiter) == last for more in rest)):
+        ends = at + 1 < len(row) and is_row([*row[:at], *begun.split(delimiter)])
+        if rest and (ends or any(is_row(more.split(delimiter)) for more in rest)):
             what = "a cell holds other rows: an unclosed quotation mark?"
             raise BadCorpus(path, line, f"{what} {excerpt(cell)}")
 
@@ -70,11 +83,13 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     # In TSV a quotation mark is a word like any other, unless the header is quoted.
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" and '"' not in first else csv.QUOTE_MINIMAL
     reader = csv.reader(numbered(), delimiter=delimiter, quoting=quoting, strict=True)
-    begun = 1
+    begun, tags = 1, list[int]()
     try:
         for row in reader:
+            if begun == 1:
+                tags = [at for at, name in enumerate(row) if name.strip().lower() in TAG_COLUMNS]
             if count[0] > begun:
-                _require_closed(path, begun, row, delimiter)
+                _require_closed(path, begun, row, delimiter, tags)
             yield begun, [] if not any(cell.strip() for cell in row) else row
             begun = count[0] + 1
     except csv.Error as error:

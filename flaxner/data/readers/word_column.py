@@ -15,8 +15,12 @@ from flaxner.data.tags import parse_tag
 
 # 3; a contraction 3-4 and an empty node 5.1 of CoNLL-U; a sentence and its word, 2-7.
 _NUMBER = re.compile(r"\d+(?:[-.]\d+)?", re.ASCII)
+# -1.5e-3, 0,82, 0:4: scores and places of characters beside the words.
+_FIGURE = re.compile(r"[-+]?\d+(?:[-.,:/]\d+)*(?:[eE][-+]?\d+)?%?", re.ASCII)
+_DIGITS = re.compile(r"\d+")
 ENOUGH = 200  # rows in which words are repeated, and what differs in every row is none
 FEW = 10  # values of a column from which on their number tells something
+SHARE = 3  # so many times the values of the column that is read another has that may be the words
 
 
 class First(NamedTuple):
@@ -75,12 +79,19 @@ def require_words(
       ValueError: --word-column is asked for.
     """
     columns = list(zip(*rows, strict=True))
-    others = [c for c in range(len(columns)) if c != word and _may_be_words(c, columns[c], numbers)]
+    different = {c: len(set(values)) for c, values in enumerate(columns)}
+    few = different[word]
+
+    def rivals(column: int) -> bool:
+        if numbers and column == 0:
+            return _may_be_amounts(columns[0], few)
+        return column != word and _may_be_words(columns[column], column, few)
+
+    others = [column for column in different if rivals(column)]
     if not others:
         return
-    different = {c: len(set(columns[c])) for c in (word, *others)}
     most = max(others, key=lambda c: (different[c], -c))
-    fewer = different[most] >= FEW and 2 * different[word] <= different[most]
+    fewer = different[most] >= FEW and SHARE * different[word] <= different[most]
     constant = _is_constant(columns[word], begins) and not _is_constant(columns[most], begins)
     if not (fewer or constant or _no_words(columns[word])):
         return
@@ -89,22 +100,42 @@ def require_words(
     raise BadCorpus(path, 1, f"{message} or --word-column {most}")
 
 
-def _no_words(values: Sequence[str]) -> bool:
+def _no_words(values: Sequence[str], number: re.Pattern[str] = _NUMBER) -> bool:
     """Whether nearly all values are numbers, or all of them tags."""
-    numbers = sum(_NUMBER.fullmatch(value) is not None for value in values)
+    numbers = sum(number.fullmatch(value) is not None for value in values)
     return 10 * numbers >= 9 * len(values) or all(parse_tag(value) is not None for value in values)
 
 
-def _may_be_words(column: int, values: Sequence[str], numbers: bool) -> bool:
-    """Whether a column may hold words: no numbers, tags, keys with values, or names of rows."""
+def _may_be_words(values: Sequence[str], column: int, beside: int) -> bool:
+    """Whether a column may hold words: no figures, tags, keys with values, or names of rows.
+
+    Args:
+      values: of the column.
+      column: its number.
+      beside: different values of the column that would be read.
+    """
     if kind_of(column, Counter(values)) in (ENTITIES, CHUNKED, OUTSIDE_ONLY):
         return False
-    if _no_words(values) and not (numbers and column == 0):
+    if _no_words(values, _FIGURE) or _are_numbered(values):
         return False
-    if len(values) >= ENOUGH and len(set(values)) == len(values):
+    if len(set(values)) == len(values) and (len(values) >= ENOUGH or beside >= FEW):
         return False
     keyed = sum("=" in value or value == "_" for value in values)
     return 10 * keyed < 9 * len(values)
+
+
+def _are_numbered(values: Sequence[str]) -> bool:
+    """Whether values are names that differ in numbers alone: t0, t1, s3_w17."""
+    with_digits = sum(_DIGITS.search(value) is not None for value in values)
+    bare = {_DIGITS.sub("", value) for value in values}
+    return len(bare) <= 3 and 10 * with_digits >= 9 * len(values)
+
+
+def _may_be_amounts(values: Sequence[str], beside: int) -> bool:
+    """Whether numbers in the first column may be the words: no names of rows beside the words."""
+    plain = [int(value) for value in values if value.isascii() and value.isdecimal()]
+    rising = len(plain) == len(values) and all(a < b for a, b in itertools.pairwise(plain))
+    return not rising or 8 * beside <= min(len(values), 2 * ENOUGH)
 
 
 def _is_constant(values: Sequence[str], begins: Set[int]) -> bool:

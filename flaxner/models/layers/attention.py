@@ -192,7 +192,8 @@ def attend_by_tiles(
     else:
         words: tuple[Array, ...] = ()
         if key is not None and threshold:
-            words = tuple(jax.random.bits(key, (2, ids_BL.shape[0]), jnp.uint32))
+            # Rows first, so that a row's words are the same among however many.
+            words = tuple(jax.random.bits(key, (ids_BL.shape[0], 2), jnp.uint32).T)
         mixed_BLHK = attend(Kind(window, threshold), q_BLHK, k_BLHK, v_BLHK, ids_BL, words)
     return mixed_BLHK.reshape(*mixed_BLHK.shape[:2], -1)
 
