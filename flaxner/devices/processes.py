@@ -131,7 +131,8 @@ def on_main(function: Callable[[], T]) -> T:
         except ValueError as error:
             answer = {"error": str(error)}
         except OSError as error:
-            answer = {"os": [error.errno, error.strerror, str(error.filename)]}
+            name = None if error.filename is None else str(error.filename)
+            answer = {"os": [error.errno, error.strerror, name]}
     answer = _broadcast(answer)
     if "error" in answer:
         raise ValueError(answer["error"])
