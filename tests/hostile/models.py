@@ -90,11 +90,11 @@ def header(change):
 
 
 def shards(index):
-    """An index of shards; the weights lie outside the folder, too."""
+    """An index of shards instead of the whole file; the weights lie outside the folder."""
 
     def damage(folder):
-        shutil.copy(folder / "model.safetensors", folder.parent / "outside.safetensors")
         names = load_file(folder / "model.safetensors")
+        shutil.move(folder / "model.safetensors", folder.parent / "outside.safetensors")
         text = json.dumps(index(names, folder))
         (folder / "model.safetensors.index.json").write_text(text)
 
