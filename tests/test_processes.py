@@ -12,6 +12,9 @@ import pytest
 from flaxner.devices import processes
 from flaxner.devices.lost_process import HEARTBEAT
 from flaxner.publishing.conversion import SavedRun
+from flaxner.runs.folder import RunFolder
+from flaxner.training.session import stops_told
+from flaxner.training.stopping import Interruption, RunStopped
 from tests import chaos
 from tests.compare import scaled_close
 
@@ -106,10 +109,10 @@ def test_stopped_in_two_processes_continued_in_one(folder):
 )
 def test_several_runs_end_in_two_processes(tmp_path, kind, without):
     """What the main process alone writes at their end asks nothing of the other."""
-    for expected in ("no checkpoint yet", "has ended: nothing is left to do"):
+    for again in (False, True):
         options = {"epochs": 1, "extra": [kind, "2"], "without": without}
         logs = finish(tmp_path, "run", launch(tmp_path, "run", 2, 1, **options))
-        assert expected in " ".join(logs.split())
+        assert ("has ended: nothing is left to do" in " ".join(logs.split())) == again
         results = json.loads((tmp_path / "run" / "results.json").read_text())
         assert len(results["train"]["steps"]) == 2
     assert "side by side" in (tmp_path / "run" / "report.html").read_text()
@@ -169,6 +172,22 @@ def test_what_one_process_does_asks_nothing_of_the_others():
     with pytest.raises(RuntimeError, match="on_main within on_main"):
         processes.on_main(lambda: processes.on_main(lambda: 7))
     assert processes.on_main(lambda: 7) == 7
+
+
+def test_the_end_of_another_is_told_however_jax_raises_it(monkeypatch, tmp_path):
+    """Of one failure it makes now a JaxRuntimeError, now a ValueError."""
+    run, told = RunFolder(tmp_path / "run"), Interruption(print)
+    gloo = "UNKNOWN: Gloo all-reduce failed: Read error: Connection reset by peer"
+    for count, message in ((1, gloo), (2, "no entity in barrier.conll"), (2, "labels: UNKNOWN: 3")):
+        monkeypatch.setattr("jax.process_count", lambda count=count: count)
+        with pytest.raises(ValueError, match=f"^{message}"), stops_told(run, told):
+            raise ValueError(message)
+    with (
+        pytest.raises(RunStopped, match="process 1 of the run is gone") as caught,
+        stops_told(run, told),
+    ):
+        raise ValueError(gloo)
+    assert caught.value.at_once
 
 
 def test_a_vote_that_is_settled_counts_what_was_cast_last(monkeypatch):

@@ -31,6 +31,8 @@ SILENT = re.compile(rb"heartbeats\):\n(\d+(?:\n\d+)*)\n")
 OF_OTHERS = re.compile(
     r"Gloo|connection (closed|reset)|barrier|UNAVAILABLE|heartbeat|coordination service", re.I
 )
+# How JAX begins what it says of a failure, also where it raises a ValueError for it.
+STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 _keep: list[Any] = []  # what C holds on to
 _left = threading.Lock()
 _last_words: Callable[[], str] = str
@@ -75,6 +77,11 @@ def is_of_others(error: BaseException | None, count: int) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_failure_of_others(error: ValueError, count: int) -> bool:
+    """Whether a ValueError is JAX's, of another process's end, and none of settings or corpora."""
+    return STATUS.match(str(error)) is not None and is_of_others(error, count)
 
 
 def say_on_loss(words: Callable[[], str]) -> None:

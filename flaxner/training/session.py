@@ -11,7 +11,7 @@ from rich.console import Console
 from flaxner import terminal
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
-from flaxner.devices.lost_process import is_of_others, say_on_loss
+from flaxner.devices.lost_process import is_failure_of_others, is_of_others, say_on_loss
 from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
@@ -107,6 +107,10 @@ def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
         raise RunStopped(message, terminal.UNWRITABLE) from error
     except jax.errors.JaxRuntimeError as error:
         raise device_failure(error, run) from error
+    except ValueError as error:
+        if is_failure_of_others(error, jax.process_count()):
+            raise device_failure(error, run) from error
+        raise
 
 
 def _rehearse(prepared: Prepared) -> None:
