@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import flax
 import jax
 import jax.export
-import jaxlib
 
 import flaxner
 from flaxner.files import kept
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 PROGRAM = "forward.stablehlo"
 KIND = "programs"  # the folder of kept programs
 MOST_BYTES = 256 << 20  # of all of them; the longest unused go first
+LIBRARIES = ("jax", "jaxlib", "flax")  # in which the program is written and traced
 # Settings of JAX that a trace depends on, beside those of the classifier.
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion")
 
@@ -67,7 +67,7 @@ class _Kept:
         self._classifier, self._place = classifier, place
         self._facts = (
             *(flaxner.__version__, _sources()),
-            *(library.__version__ for library in (jax, jaxlib, flax)),
+            *map(importlib.metadata.version, LIBRARIES),
             *(classifier.model, *(jax.config.values.get(name) for name in SETTINGS)),
         )
 
