@@ -134,7 +134,7 @@ def test_a_step_for_two_gpus(tmp_path):
     moved = sum(each["bytes"] for each in collectives)
     assert 0 <= moved - 4 * made["parameters"] < 64
     kernels = made["train"]["kernels"]["count"]
-    assert 6 * 30 < kernels < 85 + 6 * 47, kernels
+    assert 6 * 30 < kernels < 110 + 6 * 60, kernels
     # Nothing is summed in an order of chance, and what is float32 (the head) is not TF32.
     assert "mma" in assembly
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
