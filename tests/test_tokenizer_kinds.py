@@ -12,8 +12,9 @@ from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
 from flaxner.data.tokenizer import give_prefix_space, load_tokenizer, words_backend
+from flaxner.inference.marks import apart
 from flaxner.inference.pipeline import pipeline
-from flaxner.inference.tokens import Reader, apart
+from flaxner.inference.tokens import Reader
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder
 from tests.pipelines import (

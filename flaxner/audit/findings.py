@@ -85,9 +85,8 @@ def read_decisions(path: str | Path) -> list[Decision]:
       ValueError: a line that is no decision, or none at all.
     """
     try:
-        lines = (
-            Path(path).read_text("utf-8").split("\n")
-        )  # words may hold what splitlines() splits at
+        # Words may hold what splitlines() splits at.
+        lines = Path(path).read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ValueError(f"cannot read {path}: {reason}") from error

@@ -64,7 +64,8 @@ class TextTagger:
           ValueError: as `reader` and `heat`.
         """
         self._words.check_decoder(options.decoder)
-        self._made(self._words.limit).check_stride(options.stride)
+        if options.stride is not None:
+            self._made(self._words.limit).check_stride(options.stride)
         self.heat(options)
 
     def _made(self, limit: int, *, truncation: bool = False, stride: int | None = None) -> Reader:

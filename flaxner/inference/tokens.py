@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from flaxner.data.segments import windows
 from flaxner.data.tokenizer import plain_backend, words_of
+from flaxner.inference.marks import apart
 
 Text = str | Sequence[str]  # running text, or words
 
@@ -159,33 +159,6 @@ def _units(words: np.ndarray, capacity: int) -> np.ndarray:
     place = np.arange(len(words))
     since = place - np.maximum.accumulate(np.where(begins, place, 0))
     return np.cumsum(begins | ((since % capacity == 0) & (since > 0))) - 1
-
-
-def apart(
-    text: str, offsets: Sequence[tuple[int, int]], words: Sequence[int | None]
-) -> list[int | None]:
-    """Words numbered anew, so that marks are words of their own, as in corpora.
-
-    A token is never parted, and SentencePiece's lone "▁", which stands for nothing or for the
-    very character of the token after it, belongs to that token.
-    """
-    numbers: list[int | None] = []
-    number, word, last, reached = -1, None, "", 0
-    for (start, end), own in zip(offsets, words, strict=True):
-        piece = text[start:end].strip()
-        if own != word or not numbers:
-            number, word, last = number + 1, own, ""
-        elif piece and last and start >= reached and (is_mark(piece[0]) or is_mark(last)):
-            number += 1
-        last, reached = piece[-1] if piece else last, end
-        numbers.append(number)
-    return numbers
-
-
-def is_mark(character: str) -> bool:
-    """Punctuation and symbols as BERT splits at them (Devlin et al. 2019)."""
-    ascii_mark = character.isascii() and character.isprintable() and not character.isalnum()
-    return (ascii_mark and character != " ") or unicodedata.category(character).startswith("P")
 
 
 def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flaxner.files import read_json
+
 if TYPE_CHECKING:
     from flaxner.models.layers.config import EncoderConfig
 
@@ -176,20 +178,24 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def shard_names(index: Mapping[str, Any], path: Path) -> list[str]:
-    """The files that an index of shards names, each once: files of its own folder.
+def shard_names(path: Path) -> list[str]:
+    """The files that an index of shards names, each once: files of its own folder, all there.
 
     Raises:
-      ValueError: no index, or a file outside the folder.
+      ValueError: no index, a file outside the folder, or one that is not there.
     """
-    table = index.get("weight_map")
+    table = read_json(path).get("weight_map")
     if not isinstance(table, dict) or not table:
         raise ValueError(f"{path} must have a table weight_map: name of a tensor -> file")
     for name in table.values():
         plain = isinstance(name, str) and name not in ("", ".", "..")
         if not plain or PurePath(name).name != name or "\\" in name or "\0" in name:
             raise ValueError(f"{path} must name files of its own folder: it names {name!r}")
-    return sorted(set(table.values()))
+    shards = sorted(set(table.values()))
+    absent = [shard for shard in shards if not (path.parent / shard).is_file()]
+    if absent:
+        raise ValueError(f"{path.parent} lacks {absent}, which {path.name} names")
+    return shards
 
 
 def joined(shards: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> dict[str, Any]:
