@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from flaxner.config.train import TrainConfig
+from flaxner.models.layers.blocks import norm
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.lookup import _multiplied, lookup
 from flaxner.models.vectors import StaticConfig, StaticModel
@@ -18,6 +20,7 @@ from tests.compare import assert_close
 from tests.families import LEADS, each_network
 
 WIDE = re.compile(r"stablehlo\.dot_general.*: \(tensor<[\dx]*xf32>, ")
+NARROWED = re.compile(r"stablehlo\.convert.*: \(tensor<\d+xf32>\) -> tensor<\d+xbf16>")  # a vector
 NARROW_SUM = re.compile(
     r"stablehlo\.reduce\(.*applies stablehlo\.add .*: \(tensor<[\dx]*(?:bf16|f16)>"
 )
@@ -118,6 +121,28 @@ def test_sums_are_taken_in_float32(family):
     text = lowered(family.model(Compute.on("gpu", "bfloat16")), "cuda")
     assert "xbf16>" in text
     assert not NARROW_SUM.search(text)
+    # Nor are the biases and scales themselves rounded, and their gradients with them.
+    assert not NARROWED.search(text)
+
+
+def test_a_norm_is_rounded_once():
+    """bfloat16 has no number between 1 and 1 + 2^-7, and scales of norms hardly leave 1."""
+    x_BD = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+    exact, rounded = (
+        norm(8, 1e-12, Compute(dtype=d), nnx.Rngs(0)) for d in ("float32", "bfloat16")
+    )
+    exact.scale[...] = rounded.scale[...] = jnp.linspace(0.996, 1.004, 8)
+    graph, params = nnx.split(exact)
+    expected, pull = jax.vjp(lambda params: nnx.merge(graph, params)(x_BD), params)
+    graph, params = nnx.split(rounded)
+    found, pulled = jax.vjp(lambda params: nnx.merge(graph, params)(x_BD), params)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found, expected.astype(jnp.bfloat16))
+    given = expected.astype(jnp.bfloat16)  # a gradient that both types hold
+    gradients = (pulled(given), pull(given.astype(jnp.float32)))
+    for ours, theirs in zip(*map(jax.tree.leaves, gradients), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-5)
 
 
 def kernels(text):

@@ -6,7 +6,8 @@ Shapes: D features in, F features out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,15 @@ class LayerNorm(nnx.LayerNorm):
         return held(x)
 
 
+def _widened(arrays: Sequence[jax.Array | None], **_: Any) -> tuple[jax.Array | None, ...]:
+    """Input, scale and bias of a norm in float32, whatever its result is rounded to.
+
+    NNX rounds all three to the type of the result: a scale near 1 to steps of 2^-8 or 2^-7, and
+    its gradient, too, which TPUs then sum over the chips in bfloat16.
+    """
+    return tuple(None if each is None else each.astype(jnp.float32) for each in arrays)
+
+
 def norm(
     width: int, epsilon: float, compute: Compute, rngs: nnx.Rngs, *, use_bias: bool = True
 ) -> LayerNorm:
@@ -91,6 +101,7 @@ def norm(
         dtype=jnp.dtype(compute.activation_dtype),
         param_dtype=jnp.float32,
         use_fast_variance=False,
+        promote_dtype=_widened,
         rngs=rngs,
     )
 
