@@ -62,8 +62,9 @@ def test_private_and_branch(hub, push):
     assert pushed(hub, revision="dev") == FILES
 
 
-def test_weights_of_an_earlier_push_go(hub, push):
-    hub.add("user/x", {"model-00001-of-00002.safetensors": b"old", "notes.txt": b"mine"})
+def test_weights_and_scores_of_an_earlier_push_go(hub, push):
+    old = ("model-00001-of-00002.safetensors", "results.json", "metrics.jsonl", "runs/events")
+    hub.add("user/x", {**dict.fromkeys(old, b"old"), "notes.txt": b"mine"})
     assert push() == ""
     assert pushed(hub) == {**FILES, "notes.txt": b"mine"}
 

@@ -135,6 +135,36 @@ def test_a_local_corpus_is_no_dataset_of_the_hub(tmp_path):
     assert str(tmp_path) not in text
 
 
+TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "split", "hub", "name", "told"),
+    [
+        ({"dataset": "user/corpus"}, "test", "user/corpus", "user/corpus", "On `user/corpus`."),
+        (TWEETS, "test", "custom", "tweets.conll", "F1 on test (`tweets.conll`): **0.5000**."),
+        (TWEETS, "validation", "user/corpus", "user/corpus", "On `user/corpus`."),
+        (
+            {"dataset": "user/corpus", "held_out": 0.1}, "validation", "custom",
+            "a part held out of user/corpus", "On a part held out of `user/corpus`.",
+        ),
+        (
+            {"dataset": "user/corpus", "train_file": "x/more.conll"}, "test", "user/corpus",
+            "user/corpus", "F1 on test (`user/corpus`): **0.5000**.",
+        ),
+        ({"dataset": ["a/b", "c/d"]}, "test", "custom", "a/b and c/d", "On `a/b` and `c/d`."),
+    ],
+)  # fmt: skip
+def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hub, name, told):
+    config = TrainConfig(output_dir="runs/x", **settings)
+    scheme = LabelScheme.from_types(["PER"])
+    text = model_card(config, scheme, ENCODERS["bert"], {split: REPORT, "train": TRAIN})
+    measured = metadata(text)["model-index"][0]["results"][0]["dataset"]
+    assert (measured["type"], measured["name"]) == (hub, name)
+    assert told in text
+    assert "is cut by the plain PyTorch pipeline" not in text  # at model_max_length
+
+
 def test_predictions_file(tmp_path):
     path = tmp_path / "test.conll"
     path.write_text("a B-X O\nb O O\n\nc O O\n")

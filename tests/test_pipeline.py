@@ -1,5 +1,6 @@
 """Our pipeline against `transformers`' own, on a tiny model; and what ours has beyond it."""
 
+import copy
 import json
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import rules
+from flaxner.inference.options import Options
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.texts import READERS
 from tests.pipelines import ODD, SCORES, STRATEGIES, TAGS, edited, largest_difference, make_folder
@@ -135,6 +137,10 @@ def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
             assert not (bad and decoder == "viterbi")
             illegal += bad
     assert illegal, "argmax breaks a rule somewhere, or this test shows nothing"
+    likeliest = copy.copy(ours)
+    likeliest.options = Options("word", decoder="argmax")
+    words = [text.split() for text in TEXTS]
+    assert likeliest.predict_words(words) == ours.predict_words(words, decoder="argmax") != tags
     assert [len(row) for row in tags] == [len(text.split()) for text in TEXTS]
 
 
@@ -187,6 +193,8 @@ def test_compilations_are_few(folder):
         ([], {}, "at least one text"),
         (7, {}, "a text, a list of texts, a data set or an iterator: got int"),
         (["a", 7], {}, "must be a string: got int '7'"),
+        ("a", {"decoder": "argmax"}, '"none" reads no tag sequences'),
+        ("a", {"decoder": "viterbi", "aggregation_strategy": "max"}, "reads no tag sequences"),
         ([["a", "b"]], {}, "is_split_into_words=True"),
         ("a b", {"is_split_into_words": True}, "must be a list of words"),
         ([["a", None]], {"is_split_into_words": True}, "a word must be a string"),

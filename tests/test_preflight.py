@@ -14,13 +14,15 @@ import pytest
 
 from flaxner.aot import libtpu as tpu_compiler
 from flaxner.aot.chips import CHIPS, parse_topology
+from flaxner.aot.compiler import Compiled
 from flaxner.aot.corpus_lengths import measure_corpus
-from flaxner.aot.costs import Collective, read_program
+from flaxner.aot.costs import Collective, Kernels, read_program
 from flaxner.aot.counts import matmul_flops
 from flaxner.aot.libtpu import out_of_memory
 from flaxner.aot.parts import PARTS, part_of
 from flaxner.aot.preflight import preflight
-from flaxner.aot.roofline import link_bytes, roofline
+from flaxner.aot.report import PreflightReport, Together
+from flaxner.aot.roofline import Roofline, link_bytes, roofline
 from flaxner.aot.traffic import Cost
 from flaxner.aot.workload import (
     CONLL_P99,
@@ -409,6 +411,34 @@ def test_seeds_at_once_take_the_rows_of_the_fullest():
     lengths = np.random.default_rng(0).integers(4, 60, 200)
     own = [plan(config.replace(seed=seed), 1, lengths).rows for seed in (1, 2, 3)]
     assert rows_together(config, 1, lengths) == max(own)
+
+
+@pytest.mark.parametrize(
+    ("settings", "together", "seconds", "told"),
+    [
+        ({}, None, 2.0, "a second: at least"),
+        ({"seeds": 5, "seeds_at_once": 1}, None, 10.0, "for 5 seeds, 1 at once"),
+        ({"seeds": 5}, (5, 6.0), 6.0, "for 5 seeds, 5 at once"),
+        ({"seeds": 6, "seeds_at_once": 3}, (3, 5.0), 10.0, "for 6 seeds, 3 at once"),
+        ({"seeds": 3}, (3, None), 6.0, "for 3 seeds, 1 at once"),
+        ({"cross_validation": 4}, None, 6.0, "3 times for 4 folds"),
+        ({"cross_validation": 4, "fold": 2}, None, 2.0, "a second: at least"),
+    ],
+)
+def test_hours_and_cost_are_those_of_all_that_is_trained(settings, together, seconds, told):
+    config = TrainConfig(dataset="x", **settings)
+    work = plan(config, 1, np.full(64, 20))
+    step = Compiled(True, None, 1, 1, 1, 1, 1e12, {"x": Cost(1e9, 1e9, 1e6)}, [], Kernels(), {}, 1)
+    bounds = [
+        None if s is None else Roofline(s, 0, 0, 0, None) for s in (2.0, (together or (0, 0))[1])
+    ]
+    made = PreflightReport(
+        config, parse_topology("v5e:1x1"), work, 1, 1, 1, step, step, bounds[0], None, 3600.0,
+        together and Together(together[0], work.rows, step, bounds[1]),
+    )  # fmt: skip
+    assert made.hours == pytest.approx(seconds * work.steps / 3600)
+    assert made.cost == pytest.approx(seconds * work.steps)
+    assert told in next(line for line in str(made).splitlines() if "run (a bound)" in line)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.pretrained import load_pretrained
 from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.steps import Progress
+from flaxner.training.loop import Loop
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import decay_mask, make_optimizer
 from flaxner.training.preparation import prepare
 from flaxner.training.program import program_of_run
 from flaxner.training.rates import SCHEDULES, linear_schedule, peak_rates, rates_by, rates_of
+from flaxner.training.watching import nobody
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
 from tests.families import each_family
@@ -239,6 +243,28 @@ def test_training_ends_where_nothing_is_gained(corpus, tmp_path):
     cut(folder, 6)  # killed between its last step and its results
     again = start(longer, folder, resume=True).results["train"]
     assert (again["steps"], again["best_step"]) == (6, 2)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_best_so_far_is_the_best_so_far(select):
+    said, scores = [], iter([0.5, 0.4, 0.45])
+    loop = Loop.__new__(Loop)
+    loop.config = settings(select=select)
+    loop.progress, loop.watch, loop.held = Progress(), nobody, mock.MagicMock()
+    loop.prepared = mock.Mock(corpora={"validation": None})
+    loop.program = mock.Mock(**{"steps.evaluated": lambda state: state})
+    loop.batches = mock.Mock(steps_per_epoch=1)
+    loop.judge = mock.Mock()
+    loop.judge.score = lambda *_: (score_of(next(scores)), None)
+    for step in (1, 2, 3):
+        assert loop._evaluate(step, mock.Mock(), mock.Mock(say=said.append))
+    assert [line.endswith("best so far") for line in said] == [True, False, False]
+    assert loop.progress.best_step == (1 if select == "best" else 3)
+
+
+def score_of(f1):
+    names = ("precision", "recall", "f1", "accuracy")
+    return mock.Mock(**{f"overall_{name}": f1 for name in names})
 
 
 def test_what_does_not_fit_is_told(corpus, tmp_path):

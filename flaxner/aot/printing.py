@@ -164,13 +164,24 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     lines.append(_line("collectives", collectives or "none"))
     lines += _kernels(report)
     run = (
-        f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second: "
+        f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second{_times(report)}: "
         f"at least {_time(report.hours or 0.0)}"
     )
     if report.cost is not None:
         run += f", at least {report.cost:.4f} at {report.price:g} a chip and hour"
     lines.append(_line("run (a bound)", run + "; start, compiling, evaluation come on top"))
     return lines
+
+
+def _times(report: PreflightReport) -> str:
+    """How often a run of several models takes its steps."""
+    config, together = report.config, report.together
+    if config.seeds > 1:
+        at_once = together is not None and together.bounds is not None and together.seeds
+        return f", for {config.seeds} seeds, {at_once or 1} at once"
+    if report.folds > 1:
+        return f", {report.folds} times for {config.cross_validation} folds"
+    return ""
 
 
 def _time(hours: float) -> str:

@@ -78,9 +78,25 @@ class PreflightReport:
         return self.topology.chip.rate("bfloat16" if precision == "auto" else precision)
 
     @property
+    def repeats(self) -> float:
+        """How often the steps are taken, seeds in one step counted by what it costs."""
+        if self.together is not None and self.together.bounds is not None and self.bounds:
+            cost = self.together.bounds.seconds / self.bounds.seconds
+            return self.config.seeds / self.together.seeds * cost
+        return self.config.seeds * self.folds
+
+    @property
+    def folds(self) -> int:
+        """Passes over the whole corpus: K folds train on all of it but one K-th each."""
+        config = self.config
+        return config.cross_validation - 1 if config.cross_validation and not config.fold else 1
+
+    @property
     def hours(self) -> float | None:
-        """Least hours of all training steps, by the bound."""
-        return None if self.bounds is None else self.bounds.seconds * self.work.steps / 3600
+        """Least hours of all training steps of all seeds or folds, by the bound."""
+        if self.bounds is None:
+            return None
+        return self.bounds.seconds * self.work.steps * self.repeats / 3600
 
     @property
     def cost(self) -> float | None:

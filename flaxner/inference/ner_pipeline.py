@@ -12,7 +12,7 @@ from flaxner.data.kept_tokenizer import KeptTokenizer
 from flaxner.inference.aggregation import Entity
 from flaxner.inference.engines import Request
 from flaxner.inference.face import TransformersFace
-from flaxner.inference.options import Options, kind
+from flaxner.inference.options import Options, kind, known_decoder
 from flaxner.inference.predictor import Predictor
 from flaxner.inference.rendering import ManyEntities
 from flaxner.inference.streaming import Answers, counted, length_of, many
@@ -165,8 +165,8 @@ class NerPipeline(TransformersFace):
             together, and a word sees those around its own, as with `--context document` in
             training. None: each sentence is read alone.
           decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag;
-            "crf" the likeliest legal sequences by the scores of the model's CRF. None: the CRF
-            if the model has one, else "viterbi".
+            "crf" the likeliest legal sequences by the scores of the model's CRF. None: the
+            pipeline's own; where that is none either, the CRF if the model has one, else "viterbi".
           max_length: tokens of the windows that longer sentences are read in; those of training
             if None, or all that the model takes where its config.json does not tell.
 
@@ -189,7 +189,7 @@ class NerPipeline(TransformersFace):
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
         """As `predict_words`, one sentence at a time, in memory for one document or 1,024."""
-        Options().changed({"decoder": decoder})
+        decoder = known_decoder(decoder or self.options.decoder)
         return self.words.tags(sentences, documents, decoder=decoder, max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:

@@ -18,8 +18,8 @@ class Options(NamedTuple):
       stride: read longer texts in windows that overlap by so many tokens, as there.
       truncation: cut longer texts, as there without a stride. Without either they are read in
         overlapping windows, and each word is answered where more of its context is seen.
-      decoder: of "word": "crf", of a model that has one; "viterbi"; "argmax"; None: the first of
-        these that the model has.
+      decoder: of "word", and refused beside others: "crf", of a model that has one; "viterbi";
+        "argmax"; None: the first of these that the model has.
       is_split_into_words: texts are lists of words.
       delimiter: joins such words; `start` and `end` count in the joined text.
       calibrated: scores as the temperature in config.json makes them: of the entities with 0.8
@@ -65,6 +65,11 @@ class Options(NamedTuple):
             value = getattr(options, name)
             if value is not None and value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}: got {value!r}")
+        if given.get("decoder") is not None and options.aggregation_strategy != "word":
+            raise ValueError(
+                f'decoder is of aggregation_strategy "word": "{options.aggregation_strategy}" '
+                "reads no tag sequences, leave decoder out"
+            )
         return options
 
 
@@ -80,6 +85,15 @@ KINDS: dict[str, tuple[type, str]] = {
 }
 
 
+def known_decoder(name: str | None) -> str | None:
+    """The decoder of sentences of words, as it came.
+
+    Raises:
+      ValueError: there is none of that name.
+    """
+    return Options("word").changed({"decoder": name}).decoder
+
+
 def _check_kinds(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         wanted, words = KINDS[name]
@@ -87,8 +101,13 @@ def _check_kinds(given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be {words}: got {value!r}")
 
 
-def checked(text: Any, *, split: bool) -> Any:
+def checked(text: Any, *, split: bool, advice: str = "is_split_into_words=True?") -> Any:
     """A text, or a list of words if `split`, as it came.
+
+    Args:
+      text: what should be one.
+      split: it should be a list of words.
+      advice: to who gives a list of words as a text.
 
     Raises:
       ValueError: it is something else.
@@ -103,7 +122,7 @@ def checked(text: Any, *, split: bool) -> Any:
             return text
         raise ValueError(f"a word must be a string: got {kind(wrong[0])}")
     rule = "must be a list of words" if split else "must be a string"
-    hint = "" if split or not isinstance(text, list | tuple) else "; is_split_into_words=True?"
+    hint = "" if split or not isinstance(text, list | tuple) else f"; {advice}"
     raise ValueError(f"a text {rule}: got {kind(text)}{hint}")
 
 

@@ -15,7 +15,7 @@ def card_metadata(
     base_model: str | None,
     datasets: Sequence[str],
     scores: Mapping[str, Mapping[str, Any]],
-    corpus: str = "",
+    measured: Mapping[str, tuple[str | None, str]],
     widget: Sequence[str] = (),
     license: str | None = None,
     language: Sequence[str] = (),
@@ -29,19 +29,19 @@ def card_metadata(
       base_model: Hub name of the model that training began with.
       datasets: Hub names of the corpora.
       scores: split -> report with overall_precision, _recall, _f1, _accuracy.
-      corpus: what to call a corpus that has no Hub name.
+      measured: split -> Hub name of the data set whose split it is, if it is one, and what to
+        call it.
       widget: sentences to try the model on.
       license: the Hub's short name of it.
       language: ISO 639 codes.
       tags: beside those of every model.
     """
-    dataset = datasets[0] if len(datasets) == 1 else "custom"
     results = [
         EvalResult(
             task_type="token-classification",
             task_name="Named entity recognition",
-            dataset_type=dataset,
-            dataset_name=dataset if dataset != "custom" else corpus or dataset,
+            dataset_type=measured[split][0] or "custom",
+            dataset_name=measured[split][1],
             dataset_split=split,
             metric_type=metric,
             metric_name=metric.capitalize() if metric != "f1" else "F1",

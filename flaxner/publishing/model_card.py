@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -58,14 +59,15 @@ def model_card(
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
     scored = {split: results[split] for split in SCORED_SPLITS if split in results}
-    corpora = [_shown(corpus) for corpus in (*each(config.dataset), *each(config.train_file))]
+    corpora = _corpora(config, "train")
+    measured = {split: _measured(config, split) for split in scored}
     head = card_metadata(
         model_type=encoder.config.model_type,
         model_name=name.split("/")[-1],
         base_model=_hub_name(config.model),
         datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
-        corpus=" and ".join(corpora),
         scores=scored,
+        measured={split: (on.hub, str(on)) for split, on in measured.items()},
         widget=_widget(predictions.get("validation", ())),
         license=config.license,
         language=config.language.split(",") if config.language else (),
@@ -87,6 +89,7 @@ def model_card(
         quantized=quantized,
         seeds=seeds and _over_seeds(seeds, list(scored)),
         scored=scored,
+        measured=measured,
         mistakes=judged and _mistakes(judged, predictions[judged]),
         settings=_settings(config, results["train"]),
         versions=[f"{package} {version}" for package, version in versions().items()],
@@ -112,6 +115,39 @@ def _hub_name(source: str | None) -> str | None:
 def _shown(source: str) -> str:
     """A source as the card names it; of a path here only the last part."""
     return source if ":" in source or _hub_name(source) else Path(source).name
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the scores of a split were measured on.
+
+    Attributes:
+      corpora: as the card names them.
+      held_out: it is a part of them that training did not see.
+      hub: the one data set of the Hub whose split it is, if it is that.
+    """
+
+    corpora: list[str]
+    held_out: bool = False
+    hub: str | None = None
+
+    def __str__(self) -> str:
+        return "a part held out of " * self.held_out + " and ".join(self.corpora)
+
+
+def _measured(config: TrainConfig, split: str) -> Measured:
+    if split == "validation" and (config.held_out or config.cross_validation):
+        return Measured(_corpora(config, "train"), held_out=True)
+    names = _corpora(config, split)
+    ours = getattr(config, f"{split}_file") or len(names) > 1
+    return Measured(names, hub=None if ours else _hub_name(*each(config.dataset)))
+
+
+def _corpora(config: TrainConfig, split: str) -> list[str]:
+    """What a split is read from, as the card names it."""
+    files = [Path(file).name for file in each(getattr(config, f"{split}_file"))]
+    mixed = split == "train" or not files  # files of other splits stand instead of the data sets'
+    return [*(map(_shown, each(config.dataset)) if mixed else ()), *files]
 
 
 def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:

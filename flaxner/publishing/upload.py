@@ -36,6 +36,7 @@ REPLACED = (
     "onnx/*",
     "runs/*",
 )
+SCORES = ("results.json", "metrics.jsonl")  # of an earlier push, likewise
 T = TypeVar("T")
 
 
@@ -121,7 +122,8 @@ def _changes(
     gone = [
         path
         for path in there
-        if path not in files and any(fnmatch.fnmatch(path, pattern) for pattern in REPLACED)
+        if path not in files
+        and any(fnmatch.fnmatch(path, pattern) for pattern in (*REPLACED, *SCORES))
     ]
     added = [CommitOperationAdd(path, folder / path) for path in files]
     return [*added, *(CommitOperationDelete(path) for path in gone)]

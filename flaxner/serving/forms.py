@@ -140,7 +140,7 @@ def _check(texts: Sequence[Any], settings: Settings, *, split: bool) -> None:
             "several"
         )
     for place, text in enumerate(texts):
-        size = characters(checked(text, split=split))
+        size = characters(checked(text, split=split, advice="POST /ner/words takes words"))
         if size > settings.max_length:
             raise ValueError(
                 f"a text may have {settings.max_length:,} characters: text {place} has {size:,}; "

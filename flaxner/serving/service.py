@@ -12,7 +12,7 @@ import jax
 from flaxner.inference.exports import is_artefact
 from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.opening import load_exported
-from flaxner.inference.options import Options
+from flaxner.inference.options import Options, known_decoder
 from flaxner.inference.pipeline import pipeline
 from flaxner.serving.batcher import Batcher
 from flaxner.serving.errors import Refused
@@ -148,7 +148,7 @@ class Service:
             form = read_form(WordsForm, body)
             name, model = self._model(form.model)
             sentences, single = read_sentences(form.words, self.settings)
-            decoder = Options().changed({"decoder": form.decoder or self.settings.decoder}).decoder
+            decoder = known_decoder(form.decoder or self.settings.decoder)
             limit = model.words.checked_window(form.max_length)
             model.words.check_decoder(decoder)
         except ValueError as error:

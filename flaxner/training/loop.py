@@ -286,7 +286,7 @@ class Loop:
         bar.say(
             f"epoch {epoch:.2f} · step {step} · validation F1 {scores.overall_f1:.4f} "
             f"(precision {scores.overall_precision:.4f}, recall {scores.overall_recall:.4f})"
-            + (" · best so far" if improved else "")
+            + (" · best so far" if gain else "")
         )
         self.watch(step, epoch, scores.overall_f1)
         return True
