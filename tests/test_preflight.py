@@ -318,6 +318,15 @@ def test_groups_are_read_however_they_are_written(groups, size):
     assert read_program(text, 8).collectives == [Collective("all-reduce", 400.0, size, 3)]
 
 
+def test_what_is_begun_in_one_fusion_and_ended_in_another_holds_nothing_up():
+    product = 'op_name="jit(f)/transpose(jvp(a))/dot_general"'
+    step = "  %mul = f32[4]{0} negate(%own.1), metadata={" + product + "}\n"
+    at = "  ROOT %done = "
+    kernels = read_program(FUSED.replace(at, step + at), 2).kernels
+    assert (kernels.reduced, kernels.early) == (1600 + 3200, 3200)
+    assert read_program(FUSED, 2).kernels.early == 0  # no product follows
+
+
 def test_collectives_inside_fusions_are_counted_once():
     assert read_program(FUSED, 2).collectives == [
         Collective("reduce-scatter", 1600.0, 2, 1),
@@ -450,13 +459,25 @@ def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
     collectives = made["train"]["collectives"]
     assert {each["kind"] for each in collectives} == {"all-reduce"}
     assert all(each["group"] == chips and each["times"] == 1 for each in collectives)
-    # Every gradient once, in float32 or (matrices, before they are widened) in bfloat16.
+    # Every gradient once, in float32, but for the keys' biases, whose gradient is 0; a few numbers.
     moved = sum(each["bytes"] for each in collectives)
-    assert 2 * made["parameters"] <= moved <= 4.1 * made["parameters"]
+    assert 0 <= moved - 4 * (made["parameters"] - 2 * 128) < 64
     assert len([each for each in collectives if each["bytes"] > 1e5]) <= 4
     assert made["memory"]["parameters"] == 4 * made["parameters"]
     assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 4  # and the count of steps
-    assert made["train"]["memory"] < 16 * 2**20
+    assert 12 < made["train"]["arguments"] / made["parameters"] < 12.1  # and a batch
+    # No array has 300 KB; the rest is the compiler's own, on one chip as on several.
+    assert made["train"]["temporaries"] < 12 * 2**20
+
+
+@pytest.mark.slow
+def test_half_of_what_chips_reduce_runs_beside_the_backward_pass(tmp_path):
+    """Left to itself the compiler reduces everything at once, after it."""
+    sizes = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048}
+    made = run_script(tmp_path, "v5e:2x4", num_hidden_layers=4, **sizes)
+    kernels = made["train"]["kernels"]
+    assert kernels["reduced"] > 3.9 * made["parameters"]
+    assert kernels["early"] > 0.5 * kernels["reduced"], kernels
 
 
 @pytest.mark.slow

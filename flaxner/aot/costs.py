@@ -43,7 +43,8 @@ class Kernels:
       count: of all, loops counted, collectives left out.
       small: that move less than SMALL bytes.
       reduced: bytes of collectives between chips.
-      early: of these, what begins before the last matrix product of the backward pass.
+      early: of these, what begins before the last matrix product of the backward pass, and does not
+        hold up what follows.
     """
 
     count: int = 0
@@ -86,6 +87,15 @@ def read_program(text: str, devices: int) -> ProgramCost:
     return _Reader(text, devices).read()
 
 
+@dataclasses.dataclass
+class _Begun:
+    """A collective: its bytes, products of the backward pass before it, whether others run on."""
+
+    bytes: float
+    products: int
+    asynchronous: bool
+
+
 class _Reader:
     def __init__(self, text: str, devices: int) -> None:
         self.devices = devices
@@ -93,15 +103,17 @@ class _Reader:
         self.readers: dict[int, dict[str, list[Instruction]]] = {}
         self.parts: dict[str, Cost] = defaultdict(Cost)
         self.collectives: list[Collective] = []
-        self.channels: set[str] = set()
+        self.channels: dict[str, _Begun] = {}
         self.loops: list[int] = []
         self.count = self.small = 0
-        self.late = 0.0  # bytes of collectives that no product of the backward pass follows, so far
+        self.products = 0  # of the backward pass
+        self.begun: list[_Begun] = []
 
     def read(self) -> ProgramCost:
         self._walk(self.entry, 1)
         reduced = sum(each.bytes * each.times for each in self.collectives)
-        kernels = Kernels(self.count, self.small, reduced, reduced - self.late)
+        early = sum(b.bytes for b in self.begun if b.asynchronous and b.products < self.products)
+        kernels = Kernels(self.count, self.small, reduced, early)
         return ProgramCost(dict(self.parts), self.collectives, self.loops, kernels)
 
     def _walk(self, name: str, times: int) -> None:
@@ -124,8 +136,7 @@ class _Reader:
                 self.parts[part].add(cost, times)
                 self.count += times
                 self.small += times * (cost.all_bytes < SMALL)
-                if _BACKWARD.search(each.rest):
-                    self.late = 0.0
+                self.products += bool(_BACKWARD.search(each.rest))
 
     def _trips(self, loop: Instruction) -> int:
         """How often a loop runs: stated, or the bound that its condition compares with."""
@@ -145,7 +156,7 @@ class _Reader:
             moved /= 2  # operands and results stand in the type
         group = _group_size(each.rest, self.devices)
         self.collectives.append(Collective(kind, moved, group, times))
-        self.late += moved * times
+        self.begun.append(_Begun(moved * times, self.products, each.op.endswith("-start")))
         # Local traffic: the operand is read from and the result written to HBM.
         local = sum(bytes_ for bytes_, hbm in each.arrays if hbm)
         self.parts["collectives"].add(Cost(2 * local, 2 * moved), times)
@@ -153,8 +164,9 @@ class _Reader:
     def _fused_collectives(self, each: Instruction, times: int) -> None:
         """Collectives that the compiler put into a fusion, their traffic being the fusion's.
 
-        One that runs beside products is in several fusions, under one channel. An all-reduce of
-        which each chip keeps its slice is a reduce-scatter.
+        One that runs beside products is in several fusions, under one channel: where it begins,
+        with products, and where it ends. An all-reduce of which each chip keeps its slice is a
+        reduce-scatter.
         """
         callee = each.attribute(r"calls=%?([\w.\-]+)") or ""
         for inner in self.computations.get(callee, {}).values():
@@ -163,13 +175,15 @@ class _Reader:
                 sizes = [bytes_ for bytes_, _ in inner.arrays]
                 key = f"{inner.attribute(r'channel_id=([0-9]+)') or callee} {sizes}"
                 if key in self.channels:
+                    self.channels[key].asynchronous = True
                     continue
-                self.channels.add(key)
                 moved = sum(sizes)
                 group, kind = _group_size(inner.rest, self.devices), inner.op
                 if scattered:
                     kind, moved = "reduce-scatter", moved / group
                 self.collectives.append(Collective(kind, moved, group, times))
+                begun = self.channels[key] = _Begun(moved * times, self.products, False)
+                self.begun.append(begun)
             elif inner.op == "fusion":
                 self._fused_collectives(inner, times)
 

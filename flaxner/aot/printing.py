@@ -117,17 +117,19 @@ def _share(report: PreflightReport) -> str:
 
 
 def _kernels(report: PreflightReport) -> list[str]:
-    """Of GPUs, which are told of each kernel alone."""
-    if report.topology.platform != "gpu":
-        return []
-    kernels = report.train.kernels
-    text = f"{kernels.count:,} a step, {kernels.small:,} of them for less than 64 KiB"
-    out = [_line("kernels", text)]
+    """What is started one after the other: of GPUs the kernels, and what chips reduce meanwhile."""
+    kernels, out = report.train.kernels, []
+    of_gpus = report.topology.platform == "gpu"
+    if of_gpus:
+        text = f"{kernels.count:,} a step, {kernels.small:,} of them for less than 64 KiB"
+        out.append(_line("kernels", text))
     if kernels.reduced:
         share = kernels.early / kernels.reduced
         out.append(
             _line("overlap", f"{share:.0%} of the reduced bytes begin within the backward pass")
         )
+    if not of_gpus:
+        return out
     text = "which matrix kernels are fastest, hence real times: they are chosen by trial on a GPU"
     return [*out, _line("not known", text)]
 

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from jax.sharding import Mesh
+import functools
+import logging
+import os
+import re
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+logger = logging.getLogger(__name__)
+
+Options = dict[str, bool | int | str]  # as `jax.jit` takes them
 
 # On GPUs: sums whose order is left to chance, such as scatters by atomic operations, are written in
 # another way, so that a run repeats and resumes bit for bit. And kernels are replayed as CUDA
 # graphs however few follow each other: a step of BERT-base on a thousand tokens has some 900, and
 # the host is slower to start them one by one than the GPU is to compute them (docs/gpu.md).
-GPU = {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_graph_min_graph_size": 1}
+GPU: Options = {
+    "xla_gpu_exclude_nondeterministic_ops": True,
+    "xla_gpu_graph_min_graph_size": 1,
+}
+
+# On several TPU chips: gradients are reduced while the backward pass goes on, the large ones each
+# alone. Left to itself the compiler makes one reduction of all, when all are known, and computes
+# nothing beside it (docs/tpu.md).
+TPUS: Options = {
+    "xla_enable_async_all_reduce": True,
+    "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
+    "xla_jf_crs_combiner_threshold_in_bytes": 2**21,
+}
+# Of libtpu, read when it starts: what a user sets there is the user's.
+THEIRS = "LIBTPU_INIT_ARGS"
 
 
-def compiler_options(mesh: Mesh) -> dict[str, bool | int | str] | None:
+def compiler_options(mesh: Mesh) -> Options | None:
     """Options for `jax.jit` of a program on this mesh; None: the compiler's own."""
-    return dict(GPU) if mesh.devices.flat[0].platform == "gpu" else None
+    first = mesh.devices.flat[0]
+    if first.platform == "gpu":
+        return dict(GPU)
+    if first.platform != "tpu" or mesh.size == 1:
+        return None
+    here = (each for each in mesh.devices.flat if each.process_index == jax.process_index())
+    if not _known(next(here, first)):
+        return None
+    named = set(re.findall(r"--(\w+)", os.environ.get(THEIRS, "")))
+    return {k: v for k, v in TPUS.items() if k not in named}
+
+
+@functools.cache
+def _known(device: jax.Device) -> bool:
+    """Whether libtpu has the options for TPUs: another version may have others."""
+    alone = NamedSharding(Mesh([device], "one"), P())
+    lowered = jax.jit(lambda x: x, in_shardings=alone, out_shardings=alone).lower(0.0)
+    try:
+        lowered.compile(compiler_options=TPUS)  # type: ignore[arg-type]  # numbers are taken, too
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        logger.warning(
+            "this libtpu does not overlap reductions with the backward pass, training on several "
+            "chips is slower than it could be: %s",
+            reason,
+        )
+        return False
+    return True

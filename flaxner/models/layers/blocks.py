@@ -6,8 +6,8 @@ Shapes: D features in, F features out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from flaxner.models.layers.dense import Dense
 from flaxner.models.layers.lookup import Embed
 
 Initializer = Callable[..., jax.Array]
+Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
 
 @functools.cache
@@ -80,13 +81,14 @@ class LayerNorm(nnx.LayerNorm):
         return held(x)
 
 
-def _widened(arrays: Sequence[jax.Array | None], **_: Any) -> tuple[jax.Array | None, ...]:
+def _widened(arrays: Arrays, /, *, dtype: Any = None, inexact: bool = True) -> Arrays:
     """Input, scale and bias of a norm in float32, whatever its result is rounded to.
 
     NNX rounds all three to the type of the result: a scale near 1 to steps of 2^-8 or 2^-7, and
     its gradient, too, which TPUs then sum over the chips in bfloat16.
     """
-    return tuple(None if each is None else each.astype(jnp.float32) for each in arrays)
+    del dtype, inexact  # what NNX would take
+    return jax.tree.map(lambda each: each.astype(jnp.float32), arrays)
 
 
 def norm(
