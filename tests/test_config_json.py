@@ -1,8 +1,13 @@
 """The block of config.json that speaks to our own pipeline: written and read in one place."""
 
+from unittest import mock
+
 import pytest
 
 from flaxner.data.labels import LabelScheme
+from flaxner.data.tag_rules import table_scheme
+from flaxner.inference.facts import read_facts
+from flaxner.inference.saving import config_fields
 from flaxner.models.config_json import OURS, hub_config, our_block
 from flaxner.models.network import Model
 from tests.tiny import tiny_config
@@ -19,6 +24,51 @@ def test_what_is_written_is_read():
     kept = {OURS: {"scheme": "BIOES", "max_length": 32, "other": 1}}
     assert our_block(written(kept), "x") == {"scheme": "IOB2", "max_length": 32, "other": 1}
     assert our_block({}, "x") == {}
+
+
+BI = SCHEME.tags
+IO = ("O", "I-LOC", "I-PER")
+BIOES = (*BI, "E-LOC", "S-LOC", "E-PER", "S-PER")
+
+
+def numbered(names):
+    return {str(number): name for number, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "scheme"),
+    [
+        (BI, {}, "IOB2"),
+        (BI, {"id2label": numbered(IO), OURS: {"scheme": "IO"}}, "IOB2"),
+        (BI, {"id2label": numbered(BI)}, None),  # a stranger's, which nothing tells of
+        (BI, {"id2label": numbered(BI), OURS: {"scheme": "IOB1"}}, "IOB1"),
+        (BI, {"id2label": numbered(BI), OURS: {"scheme": "BIOES"}}, None),
+        (IO, {"id2label": numbered(IO)}, "IO"),
+        (IO, {"id2label": numbered(BI), OURS: {"scheme": "IOB2"}}, "IO"),
+        (BIOES, {OURS: {"scheme": "any"}}, "any"),
+        (BIOES, {}, "BIOES"),
+    ],
+)
+def test_the_scheme_is_that_of_the_labels(names, fields, scheme, caplog):
+    """A wrong one makes every tag sequence of the model illegal: nothing is found."""
+    made = hub_config(Model(tiny_config()), LabelScheme(names), fields)
+    assert made[OURS].get("scheme") == scheme
+    assert read_facts(made, "x", len(names), 64).scheme == scheme
+    assert not caplog.records
+    told = fields.get(OURS, {}).get("scheme")
+    edited = {"id2label": numbered(names), OURS: fields.get(OURS)}
+    found = read_facts(edited, "x", len(names), 64).scheme
+    assert found == (told if told == scheme else table_scheme(names))
+    assert bool(caplog.records) == (told not in (None, scheme))
+
+
+def test_other_labels_are_saved_with_their_scheme():
+    model = Model(tiny_config())
+    block = {"scheme": "IOB2", "max_length": 24}
+    for labels, scheme in ((IO, "IO"), (BIOES, "BIOES"), (BI, None)):
+        given = mock.Mock(model=model, labels=labels, scheme=scheme, fields={OURS: block})
+        saved = config_fields(given)[OURS]
+        assert saved == ({"max_length": 24} | ({"scheme": scheme} if scheme else {}))
 
 
 @pytest.mark.parametrize("block", ["text", [1], 3, {"max_length": "64"}, {"max_length": 2}])

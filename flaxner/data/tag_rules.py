@@ -71,6 +71,12 @@ def table_scheme(names: Sequence[str]) -> str | None:
     return ANY
 
 
+def agrees(scheme: str, names: Sequence[str]) -> bool:
+    """Whether a table of labels can be in a scheme."""
+    shown = table_scheme(names)
+    return scheme in (("IOB1", "IOB2", ANY) if shown is None else (shown, ANY))
+
+
 def label_parts(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A model's labels -> the prefix, in BIOES, and the type of each; outside: ("O", "").
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.labels import label_names
-from flaxner.data.tag_rules import CHOICES, table_scheme
+from flaxner.data.tag_rules import CHOICES, agrees, table_scheme
 from flaxner.models.config_json import our_block
 
+logger = logging.getLogger("flaxner")
 Labels = Sequence[str] | Mapping[Any, str] | None
 
 
@@ -64,8 +66,17 @@ def read_facts(
             f"the config.json of {name} says that the model was trained in windows of "
             f"{window} tokens, and it can read {limit} at once: they belong to different models"
         )
+    if scheme is None and labels is None:
+        scheme = ours.get("scheme")
+        if scheme in CHOICES and not agrees(scheme, names):
+            logger.warning(
+                "the config.json of %s says that its labels are %s, and %s cannot be: what they "
+                "show is taken",
+                *(name, scheme, ", ".join(names)),
+            )
+            scheme = None
     if scheme is None:
-        scheme = (ours.get("scheme") if labels is None else None) or table_scheme(names)
+        scheme = table_scheme(names)
     if scheme is not None and scheme not in CHOICES:
         raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
     heat = ours.get("temperature")

@@ -14,6 +14,7 @@ from flaxner.inference.classifier import Classifier
 from flaxner.inference.precision import file_dtype
 from flaxner.models import crf
 from flaxner.models import tensors as weights_lib
+from flaxner.models.crf import OURS
 from flaxner.runs.kinds import HUB
 from flaxner.runs.paths import refuse_runs
 
@@ -23,8 +24,13 @@ def config_fields(classifier: Classifier) -> dict[str, Any]:
     model = classifier.model
     own = {**model.config.to_hf(), "model_type": model.config.model_type}
     labels = {str(number): name for number, name in enumerate(classifier.labels)}
+    fields = dict(classifier.fields or own)
+    if fields.get(OURS):
+        scheme = {} if classifier.scheme is None else {"scheme": classifier.scheme}
+        block = {name: value for name, value in fields[OURS].items() if name != "scheme"}
+        fields[OURS] = {**block, **scheme}
     return {
-        **(classifier.fields or own),
+        **fields,
         "architectures": [model.encoder.architecture],
         "id2label": labels,
         "label2id": {name: int(number) for number, name in labels.items()},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxner import hub
 from flaxner.config.data import CONTEXTS
 from flaxner.data.labels import LabelScheme
+from flaxner.data.tag_rules import agrees, table_scheme
 from flaxner.files import read_json
 from flaxner.models import crf
 from flaxner.models.crf import OURS
@@ -82,6 +83,7 @@ def hub_config(
     max_length: int | None = None,
     context: str | None = None,
     temperature: float | None = None,
+    tagging: str | None = None,
 ) -> dict[str, Any]:
     """The config.json of a token classifier.
 
@@ -93,13 +95,18 @@ def hub_config(
       max_length: tokens of a window in training; what `fields` say of it if None.
       context: of a word in training, one of CONTEXTS; what `fields` say of it if None.
       temperature: that calibrates the scores of these very weights; None: it is not known.
+      tagging: the scheme of the labels, which training makes IOB2; None: what they show or
+        `fields` say, IOB2 of labels that are not those of `fields`.
 
     Raises:
       ValueError: `fields` have a block of ours that is none.
     """
     import transformers
 
-    ours = {**our_block(fields, "the model to start from"), "scheme": "IOB2"}
+    ours = dict(our_block(fields, "the model to start from"))
+    tagging = tagging or _tagging(ours.pop("scheme", None), fields, scheme.tags)
+    if tagging is not None:
+        ours["scheme"] = tagging
     ours.pop("decoder", None)
     ours.pop("temperature", None)  # of the model that training began with
     if model.crf:
@@ -122,6 +129,14 @@ def hub_config(
         "label2id": dict(scheme.label2id),
         "transformers_version": transformers.__version__,
     }
+
+
+def _tagging(said: str | None, fields: Mapping[str, Any], tags: Sequence[str]) -> str | None:
+    """The scheme of labels; None: IOB1 or IOB2, which the model that has them was not asked."""
+    if said is not None and agrees(said, tags):
+        return said
+    own = set((fields.get("id2label") or {}).values()) == set(tags)
+    return table_scheme(tags) or (None if own else "IOB2")
 
 
 def read_plain_config(folder: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def export_folder(
     max_length: int | None = None,
     context: str | None = None,
     temperature: float | None = None,
+    tagging: str | None = None,
     more: Callable[[Path], None] = lambda folder: None,
     new_card: bool = False,
     say: Callable[[str], object] = warnings.warn,
@@ -69,6 +70,7 @@ def export_folder(
       max_length: tokens of a window in training; what `fields` say of it if None.
       context: of a word in training, as `hub_config` has it; what `fields` say of it if None.
       temperature: that calibrates the scores of these weights; None: it is not known.
+      tagging: scheme of the labels, as `hub_config` has it.
       more: writes further files into the folder before it takes its place.
       new_card: replace a README.md that somebody edited, which is kept otherwise.
       say: told what is in the folder and stays, one sentence each.
@@ -83,7 +85,8 @@ def export_folder(
         for path, value in crf.without(params).items()
     }
     tensors = weights_lib.to_hf(host, model.rules)
-    config = hub_config(model, scheme, fields or {}, dtype, max_length, context, temperature)
+    known = (dtype, max_length, context, temperature, tagging)
+    config = hub_config(model, scheme, fields or {}, *known)
     published = copy.copy(tokenizer)  # the caller's stays as it is
     published.model_max_length = _published_length(tokenizer, model, our_block(config, str(folder)))
 

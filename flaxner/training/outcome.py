@@ -196,6 +196,7 @@ def write(
         fields=prepared.fields,
         max_length=config.max_length,
         context=config.context,
+        tagging="IOB2",
         temperature=results["calibration"]["temperature"],
         card=model_card(
             config,

@@ -175,6 +175,7 @@ class Trainer:
             prepared.fields,
             max_length=self.config.max_length,
             context=self.config.context,
+            tagging="IOB2",
         )
         self.run.write_model(lambda draft: save_model_files(draft, prepared.tokenizer, hub_fields))
 
