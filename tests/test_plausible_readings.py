@@ -226,6 +226,31 @@ def test_of_several_splits_that_may_be_meant_none_is_read(tmp_path):
     assert read_sources(config)["validation"].sentences[0].words == ("Ann",)
 
 
+def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
+    listed = "".join(
+        f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("en", "de")
+    )
+    write(tmp_path, "README.md", f"---\nconfigs:\n{listed}---\n")
+    for name in ("en", "de"):
+        write(tmp_path, f"{name}.jsonl", json.dumps({"tokens": [name], "ner_tags": ["B-X"]}))
+
+    def words(name=tmp_path, **options):
+        return read_corpus(str(name), "train", ReadOptions(**options)).sentences[0].words
+
+    assert [words(dataset_config=name) for name in ("en", "de")] == [("en",), ("de",)]
+    for options, said in (
+        ({}, "it has several configurations; --dataset-config chooses one of en, de"),
+        ({"dataset_config": "x"}, "no configuration 'x'; --dataset-config chooses one of en, de"),
+        ({"dataset_revision": "v1"}, "a folder has no revisions"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            words(**options)
+    with pytest.raises(ValueError, match="that `datasets` saved has no configurations"):
+        words(saved(tmp_path, "train"), dataset_config="en")
+    with pytest.raises(ValueError, match="has no configurations and no revisions"):
+        read_corpus(tmp_path / "en.jsonl", options=ReadOptions(dataset_config="en"))
+
+
 def test_names_of_ids_are_those_of_the_revision_that_is_read(monkeypatch, tmp_path):
     from datasets import Dataset
 

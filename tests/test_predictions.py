@@ -89,12 +89,21 @@ def test_files_of_earlier_versions(tmp_path, line, row):
         ("a\nb O O\n", "x.conll:1: a line must hold word, gold and predicted tag"),
         ("a O O\n\n O O\n", "x.conll:3: the word is empty or a line end, which an earlier"),
         ("New B-x O B-LOC O\n", "x.conll:1: .* can be read in several ways"),
+        ("a O O\nb O S-LOC\n", "x.conll:2: gold and predicted tags must be IOB2: got O, S-LOC"),
     ],
 )
 def test_lines_that_are_not_of_a_prediction_file(tmp_path, text, message):
     (tmp_path / "x.conll").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_predictions(tmp_path / "x.conll")
+
+
+def test_what_an_editor_of_windows_does_to_a_file(tmp_path):
+    made = [Predicted((word,), ("B-X",), ("O",)) for word in HOSTILE]
+    write_predictions(tmp_path / "x.conll", made)
+    data = (tmp_path / "x.conll").read_bytes()
+    (tmp_path / "x.conll").write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"))
+    assert read_predictions(tmp_path / "x.conll") == made
 
 
 @pytest.fixture(scope="module")

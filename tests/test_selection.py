@@ -1,6 +1,7 @@
 """Types renamed, parts held out, folds and samples: what they take, and what they say."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -182,6 +183,25 @@ def test_few_shot_says_what_it_took():
     assert sample.notes == (f"{len(sample)} of 80 sentences are used: {where}: {told}",)
     few = few_shot(corpus(sentences(4)), 3, 0)
     assert "there are only 2 entities of LOC" in few.notes
+
+
+def test_documents_that_come_back_stay_whole():
+    rows = [Sentence((f"w{i}",), ("B-X",), None if i > 17 else i % 4) for i in range(20)]
+    made = Corpus(rows, "train.conll", "IOB2", 0)
+    for changes in ({"held_out": 0.3}, {"cross_validation": 4, "fold": 1}):
+        parts = select({"train": made}, made_of(context="document", **changes))
+        names = [{s.document for s in parts[split]} for split in ("train", "validation")]
+        assert set.union(*names) == {0, 1, 2, 3, None}
+        assert not set.intersection(*names)
+    part = select({"train": made}, made_of(context="document", train_fraction=0.5))["train"]
+    assert "2 of 5 documents are used" in part.notes[0]
+
+
+def test_repaired_tags_of_a_part_are_told():
+    made = dataclasses.replace(TRAIN, repaired=3)
+    for changes in ({"held_out": 0.2}, {"train_fraction": 0.5}, {"few_shot": 2}):
+        for corpus_ in select({"train": made}, made_of(**changes)).values():
+            assert corpus_.notes.count("3 tags repaired in all 80 sentences") == 1
 
 
 def test_seeds_choose_other_sentences():

@@ -83,6 +83,14 @@ def test_documents_of_mixed_files_stay_apart(tmp_path):
             {"dataset": ["x", "y"], "dataset_config": ["a", "b", "c"]},
             "--dataset-config is given once for all data sets, or once for each: 3 for 2",
         ),
+        (
+            {"train_file": "x.conll", "dataset_revision": "v1"},
+            "--dataset-revision is of data sets, and no --dataset is given",
+        ),
+        (
+            {"dataset": "flaxner:embedded", "dataset_config": "x"},
+            "flaxner:embedded has no configurations and no revisions",
+        ),
     ],
 )
 def test_what_is_no_list_of_sources(settings, message):

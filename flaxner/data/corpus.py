@@ -97,6 +97,7 @@ def read_corpus(
     """
     options = options or ReadOptions()
     if isinstance(source, Path) or is_file(source, split):
+        _require_one_version(source, options)
         path, notes = Path(source), Notes()
         format_name, raws = read_file(path, options, notes)
         return assemble(raws, str(path), notes, format_name)
@@ -114,12 +115,19 @@ def read_dataset(
       ValueError: it cannot be read, or has none of them.
     """
     if name == EMBEDDED:
+        _require_one_version(name, options)
         return {split: _embedded(split) for split in splits}
     read = read_splits(name, options or ReadOptions(), splits)
     return {
         split: assemble(raws, f"{name} ({split})", notes, "datasets")
         for split, (raws, notes) in read.items()
     }
+
+
+def _require_one_version(source: str | Path, options: ReadOptions | None) -> None:
+    """Refuse to choose a configuration or a revision of what has none."""
+    if options is not None and (options.dataset_config or options.dataset_revision):
+        raise ValueError(f"{source} has no configurations and no revisions: leave out which one")
 
 
 def _embedded(split: str) -> Corpus:

@@ -114,6 +114,8 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
 
 def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:
     sentences = [corpus.sentences[i] for i in chosen.tolist()]
+    if corpus.repaired:
+        notes = (f"{corpus.repaired:,} tags repaired in all {len(corpus):,} sentences", *notes)
     return dataclasses.replace(corpus, sentences=sentences, source=source, repaired=0, notes=notes)
 
 
@@ -173,10 +175,12 @@ def _equal(sentences: Sequence[Sentence]) -> list[list[int]]:
 
 
 def _documents(sentences: Sequence[Sentence]) -> list[list[int]]:
-    """Sentences of one document, together."""
-    numbers = document_numbers([sentence.document for sentence in sentences])
-    borders = np.flatnonzero(np.diff(numbers)) + 1
-    return [part.tolist() for part in np.split(np.arange(len(sentences)), borders)]
+    """Sentences of one document, together, wherever they stand; of no document, where they do."""
+    named = [sentence.document for sentence in sentences]
+    groups: dict[tuple[int, int | None], list[int]] = {}
+    for index, (name, run) in enumerate(zip(named, document_numbers(named).tolist(), strict=True)):
+        groups.setdefault((run, None) if name is None else (0, name), []).append(index)
+    return list(groups.values())
 
 
 def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:

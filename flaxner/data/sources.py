@@ -104,8 +104,10 @@ def _per_data_set(config: TrainConfig, options: ReadOptions) -> list[ReadOptions
 
 def _spread(name: str, value: Several, count: int) -> list[str | None]:
     given = each(value) or ("",)
+    flag = "--" + name.replace("_", "-")
+    if not count and any(given):
+        raise ValueError(f"{flag} is of data sets, and no --dataset is given: leave it out")
     if len(given) not in (1, count):
-        flag = "--" + name.replace("_", "-")
         raise ValueError(
             f"{flag} is given once for all data sets, or once for each: "
             f"{len(given)} for {count} data sets"

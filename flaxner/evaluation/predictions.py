@@ -83,7 +83,7 @@ def read_predictions(path: str | Path) -> list[Predicted]:
       ValueError: not there, or a line that is not word, gold and predicted tag, with its number.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")  # as it is: no line end is translated
+        text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise ValueError(f"cannot read the predictions {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -91,7 +91,7 @@ def read_predictions(path: str | Path) -> list[Predicted]:
     sentences: list[Predicted] = []
     rows: list[tuple[str, str, str]] = []
     document: int | None = None
-    for number, line in enumerate([*text.split("\n"), ""], 1):
+    for number, line in enumerate([*text.split("\n"), ""], 1):  # at LF alone: words hold a CR
         if line == " ".join(MARK) and not rows:
             rows.append(MARK)
         elif line:
@@ -114,6 +114,8 @@ def _row(place: str, line: str, *, first: bool) -> tuple[str, str, str]:
             f"{place}: the word is empty or a line end, which an earlier version wrote as nothing"
         )
     word, gold, predicted = (unescape(column) for column in columns)
+    if not (_TAG.fullmatch(gold) and _TAG.fullmatch(predicted)):
+        raise ValueError(f"{place}: gold and predicted tags must be IOB2: got {gold}, {predicted}")
     return word, gold, predicted
 
 

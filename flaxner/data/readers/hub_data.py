@@ -66,7 +66,7 @@ def read_splits(
         may be the wanted one.
     """
     path = Path(name)
-    data_set = _from_disk(path) if path.is_dir() else _from_hub(name, options)
+    data_set = _from_disk(path, options) if path.is_dir() else _from_hub(name, options)
     splits = data_set.splits
     if not splits:
         raise BadCorpus(name, None, "the data set has no split")
@@ -143,13 +143,24 @@ def _item_type(feature: Any) -> str:
     return str(getattr(getattr(feature, "feature", None), "dtype", ""))
 
 
-def _from_disk(path: Path) -> DataSet:
+def _from_disk(path: Path, options: ReadOptions) -> DataSet:
     import datasets
 
+    marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+    if options.dataset_revision is not None:
+        raise BadCorpus(path, None, "a folder has no revisions: leave --dataset-revision out")
+    if options.dataset_config is not None and marked:
+        message = "a folder that `datasets` saved has no configurations: leave --dataset-config out"
+        raise BadCorpus(path, None, message)
     try:
-        marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-        data = datasets.load_from_disk(str(path)) if marked else datasets.load_dataset(str(path))
+        data = (
+            datasets.load_from_disk(str(path))
+            if marked
+            else datasets.load_dataset(str(path), options.dataset_config)
+        )
     except Exception as error:  # whatever the library and its formats raise over a damaged folder
+        if configs := _configs(error):
+            raise BadCorpus(path, None, _choose(configs, options.dataset_config)) from None
         raise BadCorpus(path, None, f"no folder of `datasets`: {_text(error)}") from None
     return DataSet(dict(data) if isinstance(data, dict) else {"train": data}, None)
 
@@ -219,6 +230,14 @@ def _choose(configs: Sequence[str], wanted: str | None = None) -> str:
     return f"{why}; --dataset-config chooses one of {shown}"
 
 
+def _configs(error: Exception) -> list[str]:
+    """The configurations to choose from, if the library misses the choice of one."""
+    text = _text(error)
+    if "Config name is missing" not in text and "BuilderConfig" not in text:
+        return []
+    return text[text.find("[") + 1 : text.find("]")].replace("'", "").split(", ")
+
+
 def _is_script(error: Exception) -> bool:
     return "scripts are no longer supported" in str(error)
 
@@ -242,8 +261,7 @@ def _refusal(
     text, last = _text(error), _text(errors[-1][1])
     if any(_unreachable(error) for _, error in errors):
         return BadCorpus(name, None, f"the Hub cannot be reached ({last}); give --train-file")
-    if "Config name is missing" in text or "BuilderConfig" in text:
-        configs = text[text.find("[") + 1 : text.find("]")].replace("'", "").split(", ")
+    if configs := _configs(error):
         return BadCorpus(name, None, _choose(configs, options.dataset_config))
     known = f"names that do work: {NAMES}"
     if _is_script(error):
