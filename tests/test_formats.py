@@ -111,6 +111,14 @@ def test_the_command_line_reaches_the_readers(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "option", [{"span_policy": "Drop"}, {"span_offsets": "utf16"}, {"scheme": "BIOES"}]
+)
+def test_an_option_is_one_of_its_choices(option):
+    with pytest.raises(ValueError, match=f"^{next(iter(option))} must be one of .*: got '"):
+        ReadOptions(**option)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: there must be a tag for every word"),
@@ -119,6 +127,7 @@ def test_the_command_line_reaches_the_readers(tmp_path):
         ('{"text": "a", "label": [[0, 9, "X"]]}', "line 1: a span must lie in its text of 1"),
         ('[{"text": "a", "label": []},\n{"text" 1}]', "line 2: no JSON"),
         ('[{"text": "a", "label": []}', "line 2: the array ends too early"),
+        ('{"tokens": [' + "\n" * 1001 + '"a"]}', "line 1: a record over more than 1,000 lines or"),
     ],
 )
 def test_refusals_name_the_line(tmp_path, text, message):

@@ -67,6 +67,9 @@ def fill(hub):
     script("tner/some", "some", data=ids, **{"dataset/label.json": labels})
     script("user/two", "a", "b")
     script("user/lost")
+    script("user/large")
+    parts = {"default/partial-train/0000.parquet": STRINGS, "default/test/0000.parquet": STRINGS}
+    hub.add("user/large", parts, kind="dataset", revision=PARQUET)
     hub.add("user/ids", {"train.parquet": ids}, kind="dataset")
     hub.add("user/strings", {"train.parquet": STRINGS, "dev.parquet": STRINGS}, kind="dataset")
     hub.add("user/old", {"train.parquet": LABELLED}, kind="dataset")
@@ -128,6 +131,7 @@ OTHERS = [
     ("user/old", {}),
     ("user/old", {"dataset_revision": "v1"}),
     ("user/torn", {}),
+    ("user/large", {"dataset_revision": PARQUET}),
 ]
 
 
@@ -193,6 +197,11 @@ def test_other_layouts(answers):
     assert answers["user/old", "{}"]["train"][1] == 2
     assert answers["user/old", '{"dataset_revision": "v1"}']["train"][1] == 1
     assert answers["user/torn", "{}"]["train"][:2] == [TAGS, 3], "the rest is asked for"
+    large = answers["user/large", json.dumps({"dataset_revision": PARQUET})]
+    said = {
+        split: "only the beginning of the split" in str(found[2:]) for split, found in large.items()
+    }
+    assert said == {"train": True, "test": False}
 
 
 def test_without_the_hub_the_cache_answers(hub, home, answers):

@@ -7,7 +7,9 @@ import pytest
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import read_corpus, read_dataset
 from flaxner.data.readers import ReadOptions
+from flaxner.data.sentence import Sentence
 from flaxner.data.sources import read_sources
+from flaxner.evaluation.predictions import Predicted, write_predictions
 
 
 def write(tmp_path, name, content):
@@ -155,7 +157,73 @@ def test_a_mark_of_a_document_is_no_type(tmp_path):
     assert [(s.words, s.document) for s in corpus] == [(("Ann", "left"), 0), (("Rome", "is"), 1)]
 
 
+@pytest.mark.parametrize(
+    ("comment", "words"),
+    [
+        ("# sent_id = s0", "EU said"),
+        ("# id two domain=en", "EU said"),
+        ("#\tNN\tB-NP\tORG", "# EU said"),
+        ("# NN B-NP O", "# EU said"),
+    ],
+)
+def test_with_types_alone_a_comment_is_no_word(tmp_path, comment, words):
+    content = f"{comment}\nEU NNP B-NP ORG\nsaid VBD B-VP O\n"
+    corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
+    assert (" ".join(corpus.sentences[0].words), corpus.types) == (words, ("ORG",))
+
+
+def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
+    rows = "EU x y B-ORG\nsaid x y O\n"
+    sentences, _ = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
+    assert sentences == [("EU said", "B-ORG O")] * 2
+
+
+def test_marks_of_byte_order_in_joined_files_are_skipped(tmp_path):
+    part = "\ufeff-DOCSTART- O\n\nAnn B-PER\nleft O\n\n"
+    corpus = read_corpus(write(tmp_path, "a.conll", part * 3 + "\ufeffBo B-PER\n\ufeff O\n"))
+    found = [(" ".join(s.words), s.document) for s in corpus]
+    assert found == [("Ann left", 0), ("Ann left", 1), ("Ann left", 2), ("Bo \ufeff", 2)]
+
+
+@pytest.mark.parametrize(
+    ("marks", "read_as"),
+    [
+        (['""""', '"""Hi"""', "''"], ['"', '"Hi"', "''"]),
+        (['"', '""""', '""'], None),
+        (['""', "``"], None),
+        (['"Hi"', '"""'], None),
+    ],
+)
+@pytest.mark.parametrize("head", ["", "sid\tword\ttag\n"])
+def test_quotation_marks_between_tabs_are_words_unless_all_are_quoted(
+    tmp_path, marks, read_as, head
+):
+    """As pandas writes them with sep="\\t", and as CoNLL-2003 has them."""
+    first = "1\t" if head else ""
+    rows = "".join(f"{first}{word}\tO\n" for word in marks) + f"{first}EU\tB-ORG\n"
+    sentences, notes = read(tmp_path, "a.tsv", head + rows)
+    assert sentences[0][0].split(" ") == [*(read_as or marks), "EU"]
+    assert ('so that """" is the word "' in notes) == (read_as is not None)
+
+
+def test_words_as_a_prediction_file_has_them(tmp_path):
+    """Escapes are undone where ours is what wrote them: code in a text may look like one."""
+    words = ("New\u00a0York", "-X-", "\\u{20}", "\\u{1F600}", "\\u{e9}", "EU")
+    tags = ("B-my place", "O", "O", "O", "O", "B-ORG")
+    made = [Predicted(words, tags, tags)]
+    write_predictions(tmp_path / "a.conll", made)
+    corpus = read_corpus(tmp_path / "a.conll", options=ReadOptions(tag_column="2"))
+    assert corpus.sentences[0] == Sentence(words, tags)
+    said = "4 words are written as flaxner's prediction files have them"
+    assert corpus.notes[-1].startswith(said)
+    foreign = r"\u{1f600} O" + "\nEU B-ORG\n"
+    assert read(tmp_path, "b.conll", foreign)[0] == [(r"\u{1f600} EU", "O B-ORG")]
+
+
 def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):
+    spans = [{"text": "EU said", "spans": [[0, 2, kind]]} for kind in ("ORG", "ORG ")]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, spans)))
+    assert read_corpus(path).types == ("ORG",)
     rows = "Ann\tB-PER \tx\nleft\tO \ty\nRome\tB-LOC\tz\n"
     corpus = read_corpus(write(tmp_path, "a.tsv", rows))
     assert corpus.types == ("LOC", "PER")
@@ -342,6 +410,36 @@ def test_spans_beside_parts_of_speech_are_read(tmp_path):
         assert read(tmp_path, "a.jsonl", content, tag_column="tags")[0][0][1] == " ".join(tags)
 
 
+@pytest.mark.parametrize("options", [{"spans_column": "spanss"}, {"text_column": "txt"}])
+def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, options):
+    content = lines(TAGGED | {"ner_tags": ["B-LOC", "O", "O"], "spans": PER})
+    said = refusal(tmp_path, "a.jsonl", content, **options)
+    assert said.startswith(f"line 1: there is no column {next(iter(options.values()))!r}; there")
+    content = json.dumps(TAGGED | {"ner_tags": ["B-LOC", "O", "O"]})  # beside a file with spans
+    assert read(tmp_path, "a.jsonl", content, **options)[0] == [("Ann left Rome", "B-LOC O O")]
+
+
+def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
+    tagged = TAGGED | {"ner_tags": ["B-LOC", "O", "O"]}
+    for name, content, said in (
+        ("a.csv", "sid,token,word,tag\n1,Ann,ann,B-X\n", "words are those of 'token'; 'word' is"),
+        ("a.jsonl", json.dumps(tagged | {"words": list("abc")}), "of 'tokens'; 'words' is not"),
+        ("a.jsonl", lines({"sentence": "Bo left", "spans": PER}), "of 'text'; 'sentence' is not"),
+    ):
+        assert said in read(tmp_path, name, content)[1]
+    for same in (tagged | {"words": TAGGED["tokens"]}, {"sentence": "Ann left Rome", "spans": PER}):
+        assert "is not read" not in read(tmp_path, "a.jsonl", lines(same))[1]
+    content = json.dumps(tagged | {"tokens": ["Ann"], "words": list("abc")})
+    assert refusal(tmp_path, "a.jsonl", content).endswith(
+        "1 words, 3 tags; --word-column reads words instead of tokens"
+    )
+
+
+def test_a_key_of_the_last_column_that_is_not_read_is_named(tmp_path):
+    content = UD.format(1, "Ann", "B-PER") + UD.format(2, "EU", "x").replace("NER=x", "Entity=B-X")
+    assert "of NER= in the last column; Entity= holds" in read(tmp_path, "a.conll", content)[1]
+
+
 def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
     tokens = [{"text": "Ann", "start": 0, "end": 3, "id": 0}]
     for extra in ({"answer": "accept", "spans": PER}, {"entities": PER}, {"ents": PER}):
@@ -372,6 +470,27 @@ def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
         assert said.startswith("line 2: a cell holds other rows: an unclosed quotation mark?"), at
     meant = f'note,{SIDES}"a, b\nc",Ann,B-PER,1\nd,"\n",O,1\ne,"""",O,1\n'
     assert read(tmp_path, "a.csv", meant)[0] == [('Ann \n "', "B-PER O O")]
+
+
+@pytest.mark.parametrize("end", ["", "\n", ",\n\n"])
+def test_blank_rows_at_the_end_divide_nothing(tmp_path, end):
+    said = refusal(tmp_path, "a.csv", "\nword,tag\nAnn,B-PER\nleft,O\n".lstrip() + end)
+    assert said.startswith("line 1: nothing divides the sentences; --sentence-column names")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'sid, word, tag\n1, Ann, B-PER\n1, "left, too", O\n2, Bo, B-PER\n'),
+        ("a.csv", 'sid,word,tag\r1,Ann,B-PER\r1,"left, too",O\r2,Bo,B-PER\r'),
+        ("a.jsonl", '{"sentence": 1, "word": "Ann", "label": "B-PER"}\n'
+                    '{"sentence": 1, "word": "left, too", "label": "O"}\n'
+                    '{"sentence": 2, "word": "Bo", "label": "B-PER"}\n'),
+    ],
+    ids=["spaces", "CR", "a label is no list of spans"],
+)  # fmt: skip
+def test_tables_as_other_programs_write_them(tmp_path, name, content):
+    assert read(tmp_path, name, content)[0] == [("Ann left, too", "B-PER O"), ("Bo", "B-PER")]
 
 
 def test_a_name_that_two_columns_have_is_no_name(tmp_path):

@@ -32,6 +32,14 @@ def unescape(column: str) -> str:
     return _ESCAPE.sub(lambda match: _character(match[1], match[0]), column)
 
 
+def as_meant(column: str) -> str:
+    """The word or tag that `escape` wrote, if it wrote this; else the column as it stands."""
+    if "\\u{" not in column:
+        return column
+    text = unescape(column)
+    return text if text and escape(text) == column else column
+
+
 def _character(digits: str, else_: str) -> str:
     code = int(digits, 16) if digits else -1
     return chr(code) if 0 <= code < 0x110000 else else_ if digits else ""

@@ -57,6 +57,8 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     if not head.strip():
         raise BadCorpus(path, 1, "the corpus is empty")
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
     if name is None:
         names = (name for name, reader in READERS.items() if reader.detect(path, text))
         name = next(names, "conll")

@@ -10,7 +10,16 @@ from typing import Any
 
 from flaxner.data.column_text import DOCUMENT_MARK
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
-from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
+from flaxner.data.readers.source import (
+    QUOTED,
+    BadCorpus,
+    Guessed,
+    Notes,
+    ReadOptions,
+    excerpt,
+    quoted_as_csv,
+    read_lines,
+)
 from flaxner.data.readers.tag_column import Choice, choose, given
 from flaxner.data.readers.word_column import first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
@@ -31,6 +40,7 @@ class Layout:
       word, tag: column numbers.
       index: whether the first column counts the words (CoNLL-U's ranges are skipped).
       key: the tag is the value of this key in a column such as `NER=B-PER|SpaceAfter=No`.
+      quoted: a field with a quotation mark is quoted as CSV has it.
     """
 
     width: int
@@ -38,6 +48,7 @@ class Layout:
     tag: int
     index: bool = False
     key: str = ""
+    quoted: bool = False
 
 
 def split(line: str) -> list[str]:
@@ -77,6 +88,9 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
         layout.word if options.word_column is None else None,
     )
     notes.choices.append(choice.why)
+    if quoted_as_csv(path, split):
+        layout = dataclasses.replace(layout, quoted=True)
+        notes.choices.append(QUOTED)
     if notes.guessed.words is not None and width > 2:
         why = f", column 0 {'counts them' if counts else 'holds numbers'}" if numbers else ""
         notes.choices.append(f"the words are those of column {layout.word}{why}")
@@ -160,9 +174,10 @@ def _tag_column(
     counts = tally.counts.items()
     entities = [int(c) for c, values in counts if kind_of(c, values) == ENTITIES]
     if not entities:
-        key = _misc_key(tally.counts.get(layout.width - 1, Counter()))
+        key, *unread = _misc_keys(tally.counts.get(layout.width - 1, Counter())) or [""]
         if key:
-            why = f"the tags are those of {key}= in the last column"
+            others = "".join(f"; {other}= holds tags too, and is not read" for other in unread)
+            why = f"the tags are those of {key}= in the last column{others}"
             return dataclasses.replace(layout, tag=layout.width - 1, key=key), Choice(None, why)
     if layout.index and len(entities) == 2 and _nested(path, layout.width, *entities):
         outer, inner = entities
@@ -181,8 +196,8 @@ def _tag_column(
     return dataclasses.replace(layout, tag=int(choice.column)), choice
 
 
-def _misc_key(counts: Counter[str]) -> str:
-    """The key of a UD-style column whose values are tags; empty: there is none."""
+def _misc_keys(counts: Counter[str]) -> list[str]:
+    """The keys of a UD-style column whose values are tags, not O alone; the likelier first."""
     values: dict[str, Counter[str]] = {}
     for field, count in counts.items():
         for pair in field.split("|"):
@@ -190,7 +205,7 @@ def _misc_key(counts: Counter[str]) -> str:
             if equals and key in MISC_KEYS:
                 values.setdefault(key, Counter())[value] += count
     tagged = [k for k in values if any(parse_tag(value) is not None for value in values[k])]
-    return next((key for key in MISC_KEYS if key in tagged), "")
+    return [key for key in MISC_KEYS if key in tagged]
 
 
 def _nested(path: Path, width: int, outer: int, inner: int) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from flaxner.data.column_text import DOCUMENT_MARK as DOCUMENT
+from flaxner.data.column_text import as_meant
 from flaxner.data.readers.column_layout import NO_WORD, SAMPLE_ROWS, Layout, find_layout, split
 from flaxner.data.readers.source import (
     EMPTIED,
@@ -22,6 +24,8 @@ from flaxner.data.tags import OUTSIDE, parse_tag
 
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
 SKIP = "\n"  # stands for the tag of a row that holds no word
+COMMENT = re.compile(r"# \S+ = ")
+ESCAPED = r"words are written as flaxner's prediction files have them (\u{a0}): they are as meant"
 
 
 def detect(path: Path, head: str) -> bool:
@@ -64,8 +68,10 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                     words, tags = [], []
                 document = 0 if document is None else document + 1
                 continue
+            if not words and word == "#" and _is_comment(line, value.strip(), choice):
+                continue
             if value not in meaning:
-                meaning[value] = choice.tag(value.strip())
+                meaning[value] = choice.tag(as_meant(value.strip()))
             tag = meaning[value]
             if tag is None or not word:
                 if value == SKIP or (line.startswith("#") and not words):
@@ -76,7 +82,9 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                 notes.count(EMPTIED, f"line {number}")
             if not words:
                 begun = number
-            words.append(intern.setdefault(word, word))
+            if word not in intern:
+                intern[word] = _meant(word, layout, notes, f"line {number}")
+            words.append(intern[word])
             tags.append(tag)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
@@ -87,6 +95,21 @@ def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
     if fields[0] == DOCUMENT or len(fields) != layout.width or layout.index or layout.key:
         return True
     return choice.bare or choice.tag(fields[layout.tag].strip()) is None
+
+
+def _is_comment(line: str, value: str, choice: Choice) -> bool:
+    """Whether a row before a sentence that begins as a comment is one, and no word `#`."""
+    return COMMENT.match(line) is not None or (choice.bare and value not in choice.types)
+
+
+def _meant(word: str, layout: Layout, notes: Notes, place: str) -> str:
+    """The word that a field stands for."""
+    if layout.quoted and '"' in word:
+        word = word[1:-1].replace('""', '"')
+    meant = as_meant(word)
+    if meant != word:
+        notes.count(ESCAPED, place)
+    return meant
 
 
 def _row(

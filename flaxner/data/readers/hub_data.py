@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from flaxner.data.readers.tag_column import TAG_COLUMNS
 from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
 PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
+PARTIAL = "partial-"  # before the name of a split there, of which it has the beginning
 LABELS = "dataset/label.json"  # where the repositories of T-NER keep the names of their ids
 VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names of one split
 
@@ -50,10 +51,17 @@ KNOWN |= {sources[0].repository: sources for sources in KNOWN.values()}
 
 
 class DataSet(NamedTuple):
-    """A data set that was loaded: its splits, and where they are from (a folder: None)."""
+    """A data set that was loaded.
+
+    Attributes:
+      splits: by their own names.
+      source: where they are from; a folder: None.
+      partial: those of which the Hub has converted the beginning only.
+    """
 
     splits: Mapping[str, Any]
     source: Source | None
+    partial: Set[str] = frozenset()
 
 
 def read_splits(
@@ -83,6 +91,8 @@ def read_splits(
             notes.choices.append(f"it is read from {data_set.source}")
         if own != split:
             notes.choices.append(f"it is the split {own!r} of the data set")
+        if own in data_set.partial:
+            notes.choices.append("it is only the beginning of the split, as the Hub converted it")
         read[split] = _sentences(name, own, splits[own], options, notes, data_set.source), notes
     return read
 
@@ -174,7 +184,7 @@ def _from_hub(name: str, options: ReadOptions) -> DataSet:
     errors: list[tuple[Source, Exception]] = []
     for source in sources:
         try:
-            return DataSet(_load(name, source), source)
+            return _load(name, source)
         except BadCorpus:
             raise
         except Exception as error:  # the library's, the client's, pyarrow's: all become a sentence
@@ -186,7 +196,7 @@ def _from_hub(name: str, options: ReadOptions) -> DataSet:
     raise _refusal(name, options, errors) from None
 
 
-def _load(name: str, source: Source) -> dict[str, Any]:
+def _load(name: str, source: Source) -> DataSet:
     """Load every split.
 
     Raises:
@@ -198,8 +208,13 @@ def _load(name: str, source: Source) -> dict[str, Any]:
     repository, config, revision = source
     if revision == PARQUET:
         files = _parquet_files(name, repository, config)
-        return dict(datasets.load_dataset("parquet", data_files=files))
-    return dict(datasets.load_dataset(repository, name=config, revision=revision))
+        partial = {
+            split
+            for split, paths in files.items()
+            if any(Path(path).parent.name.startswith(PARTIAL) for path in paths)
+        }
+        return DataSet(dict(datasets.load_dataset("parquet", data_files=files)), source, partial)
+    return DataSet(dict(datasets.load_dataset(repository, name=config, revision=revision)), source)
 
 
 def _parquet_files(name: str, repository: str, config: str | None) -> dict[str, list[str]]:
@@ -217,8 +232,7 @@ def _parquet_files(name: str, repository: str, config: str | None) -> dict[str, 
     folder = dataset_snapshot(repository, PARQUET, str(chosen))
     files: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*.parquet")):
-        split = path.parent.name.removeprefix("partial-")  # of large sets the beginning
-        files.setdefault(split, []).append(str(path))
+        files.setdefault(path.parent.name.removeprefix(PARTIAL), []).append(path.as_posix())
     if not files:
         raise BadCorpus(name, None, _choose(dataset_folders(repository, PARQUET), chosen))
     return files

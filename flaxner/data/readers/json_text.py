@@ -59,6 +59,10 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                 cut = held.rstrip().endswith(("{", "[", ",")) or error.pos >= len(held.rstrip())
                 if cut and len(held) < HELD_LIMIT and held.count("\n") < HELD_LINES:
                     continue
+                if cut:
+                    most = f"{HELD_LINES:,} lines or {HELD_LIMIT >> 10} KiB"
+                    message = f"a record over more than {most} must stand in one line, or in a list"
+                    raise BadCorpus(path, begun, message) from None
                 raise _no_json(path, begun, error) from None
             except (RecursionError, ValueError) as error:
                 raise BadCorpus(path, begun, f"no JSON that can be read: {error}") from None

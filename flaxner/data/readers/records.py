@@ -153,7 +153,9 @@ def _header_of_words(records: Records, options: ReadOptions) -> list[str] | None
     )
     has_word = any(isinstance(first[name], str) for name in words)
     has_tag = any(isinstance(first[name], str | int) for name in tags)
-    return list(first) if has_word and has_tag and not _has_text(first, options) else None
+    # A column that holds a tag holds no spans, whatever it is called.
+    rest = {n: v for n, v in first.items() if n not in tags or n == options.spans_column}
+    return list(first) if has_word and has_tag and not _has_text(rest, options) else None
 
 
 def _as_rows(
@@ -178,6 +180,9 @@ def _choice(
         if words is None or says_spans(record, options):
             continue
         read[words] = None
+        for other in _other_words(record, words, options):
+            if record[other] != record[words]:
+                notes.passed_over("words", words, other, "--word-column")
         if column := filled_spans(record, options):
             spans.setdefault(column, line)
         for column, values in record.items():
@@ -215,6 +220,16 @@ def _word_column(record: Record, options: ReadOptions) -> str | None:
     return next((n for n in lists if isinstance(record[n], list)), None)
 
 
+def _other_words(record: Record, words: str, options: ReadOptions) -> list[str]:
+    """Lists of other names that words have, where the user has named none."""
+    known = WORD_COLUMNS if options.word_column is None else ()
+    return [
+        name
+        for name, value in record.items()
+        if str(name).lower() in known and name != words and isinstance(value, list)
+    ]
+
+
 def _columns(
     source: Path | str,
     line: int,
@@ -225,6 +240,10 @@ def _columns(
     """The columns of words and tags; None where the record is a text with spans."""
     if says_spans(record, options):
         return None
+    asked = (options.text_column, options.spans_column)
+    if any(asked) and options.tag_column is None and spans_beside(record, ReadOptions()):
+        for wanted in asked:  # a name that is not there is no reason to read the tags
+            named(source, line, record, wanted, ())
     if choice is None and options.tag_column is None and spans_beside(record, options):
         return None  # tags by their name alone, such as parts of speech, beside spans
     words = named(source, line, record, options.word_column, WORD_COLUMNS)
@@ -274,6 +293,8 @@ def _tagged(
     values = list_value(source, line, column, record[column])
     if len(words) != len(values):
         message = f"there must be a tag for every word: {len(words)} words, {len(values)} tags"
+        if also := ", ".join(_other_words(record, word_column, ReadOptions())):
+            message += f"; --word-column reads {also} instead of {word_column}"
         raise BadCorpus(source, line, message)
     tags = []
     for word, item in zip(words, values, strict=True):

@@ -72,6 +72,10 @@ def read_rows(
         tag, nothing that divides the sentences.
     """
     word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
+    if options.word_column is None:
+        for name in header:
+            if name.strip().lower() in WORD_COLUMNS and name != header[word_at]:
+                notes.passed_over("words", header[word_at], name, "--word-column")
     sentence_at = _sentence_column(source, header, options)
     names = {key: as_tags(table) for key, table in (tag_names or {}).items()}
     document_at = _document_column(source, header, notes)
@@ -85,7 +89,8 @@ def read_rows(
     notes.choices += [choice.why, *bare_note(header[tag_at], tag_names or {})]
     words: list[str] = []
     tags: list[str] = []
-    begun, current, blank = 1, None, False
+    begun, current = 1, None
+    seen, blank, divided = False, False, False  # a word; a blank row since; a word after one
     document: int | str | None = None
     closed: set[str] = set()  # numbers of sentences that have ended
     again = 0
@@ -103,8 +108,9 @@ def read_rows(
             words, tags = [], []
         document = own if other else document
         if not row:
-            blank = True
+            blank = seen
             continue
+        seen, blank, divided = True, False, divided or blank
         cells = header[word_at], row[word_at], header[tag_at], row[tag_at]
         word, tag = _pair(source, line, cells, choice, names, notes)
         if not words:
@@ -113,11 +119,11 @@ def read_rows(
             closed |= {key} - {""}
         words.append(word)
         tags.append(tag)
+    if seen and sentence_at is None and not divided:
+        there = excerpt(", ".join(header), 200)
+        message = f"nothing divides the sentences; --sentence-column names one of {there}"
+        raise BadCorpus(source, 1, message)
     if words:
-        if sentence_at is None and not blank:
-            there = excerpt(", ".join(header), 200)
-            message = f"nothing divides the sentences; --sentence-column names one of {there}"
-            raise BadCorpus(source, 1, message)
         yield Raw(tuple(words), tuple(tags), document, begun)
     if again and sentence_at is not None and document_at is None:
         notes.choices.append(

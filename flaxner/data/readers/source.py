@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxner.data.readers import streams
+from flaxner.data.readers.offsets import COUNTINGS
 from flaxner.data.tags import Span
 
 # Longest line of a column file, and longest record of the others: beyond it memory is at risk.
@@ -20,6 +21,7 @@ NAMED = 5  # places that a count names
 EMPTY_WORD = "_"
 # Names of a column that tells the document of a sentence, the likelier first.
 DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc_key")
+QUOTED = 'fields with a quotation mark are quoted as CSV has it, so that """" is the word "'
 EMPTIED = f"words are empty and O: each is kept as {EMPTY_WORD!r}"
 
 
@@ -61,6 +63,9 @@ class ReadOptions:
         (to whole words; the longer of two overlapping wins) or drop.
       span_offsets: how the offsets of spans are counted, one of `offsets.COUNTINGS`.
       dataset_config, dataset_revision: of data sets on the Hub.
+
+    Raises:
+      ValueError: a scheme, policy or counting that is none.
     """
 
     format: str | None = None
@@ -74,6 +79,17 @@ class ReadOptions:
     span_offsets: str | None = None
     dataset_config: str | None = None
     dataset_revision: str | None = None
+
+    def __post_init__(self) -> None:
+        choices = {
+            "scheme": (None, "IO"),
+            "span_policy": POLICIES,
+            "span_offsets": (None, *COUNTINGS),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                named = ", ".join(value for value in known if value)
+                raise ValueError(f"{name} must be one of {named}: got {getattr(self, name)!r}")
 
 
 READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
@@ -125,6 +141,12 @@ class Notes:
         if where and len(places) < NAMED:
             places.append(where)
 
+    def passed_over(self, what: str, read: str, other: str, flag: str) -> None:
+        """Of two columns whose names are likely one was read: said once."""
+        said = f"the {what} are those of {read!r}; {other!r} is not read ({flag} reads it)"
+        if said not in self.choices:
+            self.choices.append(said)
+
     def lines(self) -> list[str]:
         """One sentence each."""
         return self.choices + [self._counted(what) for what in self.counts]
@@ -151,6 +173,27 @@ def read_chunks(path: Path) -> Iterator[bytes]:
         raise BadCorpus(path, line, f"cannot read the corpus: {reason}") from error
 
 
+def quoted_as_csv(path: Path, split: Callable[[str], list[str]]) -> bool:
+    """Whether every field with a quotation mark is quoted, its marks doubled, as CSV has them.
+
+    pandas writes a mark as four of them between tabs, too. One lone mark shows that a file is
+    not quoted so.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    if not any(b'""' in chunk for chunk in read_chunks(path)):
+        return False
+    found = False
+    for _, lines in read_lines(path, RECORD_LIMIT):
+        for field in (f for line in lines if '"' in line for f in split(line) if '"' in f):
+            inner = field[1:-1]
+            if field[-1] + field[0] != '""' or '""' not in inner or '"' in inner.replace('""', ""):
+                return False
+            found = True
+    return found
+
+
 def local_file(path: Path) -> Path:
     """The file itself, or what came through a pipe, for readers that open it themselves.
 
@@ -170,7 +213,8 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
     """(number of the first line, lines without their ends), some at a time.
 
     Lines end at LF or CRLF (or CR, in a file without LF) and nowhere else: published words hold
-    U+0085 and U+2028. A byte-order mark is skipped.
+    U+0085 and U+2028. A byte-order mark is skipped, also in the middle of joined files; where it
+    is all of a line's first field it is a word.
 
     Raises:
       ValueError: cannot be read, not UTF-8, binary, a line longer than `limit` bytes, or nothing
@@ -211,6 +255,8 @@ def _decode(path: Path, number: int, data: bytes, end: bytes, limit: int) -> lis
         line = number + data.count(end, 0, data.index(b"\0"))
         raise BadCorpus(path, line, "a text file is expected; it holds a zero byte")
     lines = text.split(end.decode())
+    if "\ufeff" in text:
+        lines = [x[1:] if x[:1] == "\ufeff" and not x[1:2].isspace() else x for x in lines]
     if len(text) > limit:
         for i, line_text in enumerate(lines):
             if len(line_text) > limit:

@@ -114,6 +114,10 @@ def annotated(
         raise BadCorpus(source, line, f"{text_column!r} must be a text: got {described(text)}")
     if items is None:
         return None
+    for other in record if options.text_column is None else ():
+        also = record[other] if str(other).lower() in TEXT_COLUMNS else None
+        if isinstance(also, str) and also not in ("", text):
+            notes.passed_over("texts", text_column, str(other), "--text-column")
     regions = read_regions(source, line, spans_column, items)
     offsets = token_offsets(record.get("tokens"), text, notes)
     return Annotated(line, text, regions, offsets, document_of(record))
@@ -168,7 +172,7 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
     if len(values) == 3:
         start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
         if start is not None and end is not None and isinstance(kind, str) and kind.strip():
-            return Region(start, end, kind, own)
+            return Region(start, end, kind.strip(), own)
     raise BadCorpus(source, line, f"a span must be start, end and a type: got {described(item)}")
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.rows import read_rows
-from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
+from flaxner.data.readers.source import (
+    QUOTED,
+    BadCorpus,
+    Notes,
+    Raw,
+    ReadOptions,
+    excerpt,
+    quoted_as_csv,
+    read_lines,
+)
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
 from flaxner.data.tags import parse_tag
 
@@ -35,9 +44,14 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     Raises:
       ValueError: see `read_rows`; no CSV.
     """
-    _, header = next(_rows(path))
+    quoted = quoted_as_csv(path, lambda line: line.rstrip("\r").split("\t"))
+    _, header = next(_rows(path, quoted))
     names = [name.strip() for name in header]
-    return read_rows(path, names, lambda: itertools.islice(_rows(path), 1, None), options, notes)
+    if quoted:
+        notes.choices.append(QUOTED)
+    return read_rows(
+        path, names, lambda: itertools.islice(_rows(path, quoted), 1, None), options, notes
+    )
 
 
 def _require_closed(
@@ -67,7 +81,7 @@ def _require_closed(
             raise BadCorpus(path, line, f"{what} {excerpt(cell)}")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Header and rows with their line; the delimiter is that of the header."""
     lines = ((n, line) for start, block in read_lines(path) for n, line in enumerate(block, start))
     first = next(lines, (1, ""))[1]
@@ -80,9 +94,14 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             count[0] = n
             yield line.rstrip("\r") + "\n"
 
-    # In TSV a quotation mark is a word like any other, unless the header is quoted.
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" and '"' not in first else csv.QUOTE_MINIMAL
-    reader = csv.reader(numbered(), delimiter=delimiter, quoting=quoting, strict=True)
+    # In TSV a quotation mark is a word like any other, unless the header or all that has one is
+    # quoted.
+    plain = delimiter == "\t" and '"' not in first and not quoted
+    quoting: Any = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    spaced = all(name[:1] == " " for name in first.split(delimiter)[1:])
+    reader = csv.reader(
+        numbered(), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced
+    )
     begun, tags = 1, list[int]()
     try:
         for row in reader:

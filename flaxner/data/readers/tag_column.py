@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +44,14 @@ class Choice(NamedTuple):
       why: what is said about it.
       bare: its values are types without a prefix, to be read in IO.
       hint: what is added where a value of it is no tag.
+      types: its values, if they have no prefix.
     """
 
     column: Name | None
     why: str = ""
     bare: bool = False
     hint: str = ""
+    types: Set[str] = frozenset()
 
     def tag(self, value: str) -> str | None:
         """The tag that a value stands for; None: it is none."""
@@ -171,7 +173,7 @@ def _chosen(
         why.append(f"it holds {contents(column, kinds, tally)}, no entities")
     elif others and not bare:
         hint += f"; {', '.join(others)}; --tag-column names another column"
-    return Choice(column, "; ".join(why), bare, hint)
+    return Choice(column, "; ".join(why), bare, hint, counts.keys() if bare else frozenset())
 
 
 def _ask(
