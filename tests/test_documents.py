@@ -309,7 +309,8 @@ def test_documents_of_json_parquet_and_tables(tmp_path):
         {"tokens": ["Ann", str(i)], "tags": ["B-PER", "O"], "doc_id": name}
         for i, name in enumerate(names)
     ]
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    text = "\n".join(map(json.dumps, records))
+    (tmp_path / "a.jsonl").write_text(text.replace("doc_id", "Doc_ID"))
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "a.parquet")
     rows = ["doc_id,sentence_id,token,tag"]
     rows += [f"{d},{s},Ann,B-PER\n{d},{s},left,O" for d, s in (("x", 1), ("x", 2), ("y", 2))]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaxner.config.train import TrainConfig
-from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.corpus import Corpus, Sentence, read_corpus
 from flaxner.data.selection import divide, few_shot, fraction, select
 from flaxner.data.tags import tags_to_spans
 from flaxner.training.preparation import load_corpora
@@ -185,7 +185,11 @@ def test_few_shot_says_what_it_took():
     assert "there are only 2 entities of LOC" in few.notes
 
 
-def test_documents_that_come_back_stay_whole():
+def test_documents_that_come_back_stay_whole(tmp_path):
+    made = "".join(f"{name},{i},w,B-X\n" for i, name in enumerate("abab"))
+    (tmp_path / "a.csv").write_text(f"doc_id,sid,word,tag\n{made}")
+    said = "2 documents are in 4 pieces, between those of others: only neighbours can be each other"
+    assert said in read_corpus(tmp_path / "a.csv").notes[-1]
     rows = [Sentence((f"w{i}",), ("B-X",), None if i > 17 else i % 4) for i in range(20)]
     made = Corpus(rows, "train.conll", "IOB2", 0)
     for changes in ({"held_out": 0.3}, {"cross_validation": 4, "fold": 1}):

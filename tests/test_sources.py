@@ -88,6 +88,10 @@ def test_documents_of_mixed_files_stay_apart(tmp_path):
             "--dataset-revision is of data sets, and no --dataset is given",
         ),
         (
+            {"dataset": "flaxner:embedded", "sentence_column": "x"},
+            "--sentence-column is of the formats datasets, json, parquet, table, and no source is",
+        ),
+        (
             {"dataset": "flaxner:embedded", "dataset_config": "x"},
             "flaxner:embedded has no configurations and no revisions",
         ),

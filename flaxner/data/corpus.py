@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -214,6 +215,10 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         for pair in tag_pairs(pattern):
             pairs[pair] += count
     scheme, repaired = detect_scheme(pairs)
+    pieces = sum(name is not None for name, _ in itertools.groupby(s.document for s in sentences))
+    if pieces > len(documents):
+        what = f"{len(documents):,} documents are in {pieces:,} pieces, between those of others"
+        notes.choices.append(f"{what}: only neighbours can be each other's context")
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     unmarked = () if documents else (source,)
     return Corpus(

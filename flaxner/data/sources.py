@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from flaxner.config.fields import Several, each
@@ -36,6 +36,7 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     if "train" not in parts:
         names = " and ".join(each(config.dataset))
         raise ValueError(f"{names} has no training split; it has {', '.join(parts)}")
+    _check_used(options, {corpus.format for corpora in parts.values() for corpus in corpora})
     _check_read_alike(parts)
     return {split: join(parts[split]) for split in SPLITS if split in parts}
 
@@ -63,6 +64,26 @@ def _data_sets(config: TrainConfig, options: ReadOptions) -> Iterator[dict[str, 
     wanted = [split for split in SPLITS if split == "train" or not _files(config, split)]
     for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
         yield read_dataset(name, wanted, own)
+
+
+def _check_used(options: ReadOptions, formats: Set[str]) -> None:
+    """Refuse the name of a column that no source can have.
+
+    Raises:
+      ValueError: which.
+    """
+    records = {"json", "parquet", "datasets"}
+    for name, of in (
+        ("text_column", records | {"span-table"}),
+        ("spans_column", records | {"span-table"}),
+        ("sentence_column", records | {"table"}),
+    ):
+        if getattr(options, name) is not None and not formats & of:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{flag} is of the formats {', '.join(sorted(of))}, and no source is of them: "
+                "leave it out"
+            )
 
 
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:

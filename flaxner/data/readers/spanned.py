@@ -125,8 +125,8 @@ def annotated(
 
 def document_of(record: Record) -> int | str | None:
     """The number or name of the document that a record belongs to, if it tells."""
-    names = (record[name] for name in DOCUMENT_COLUMNS if name in record)
-    return document_name(next(names, None))
+    lower = {str(name).lower(): value for name, value in record.items()}
+    return document_name(next((lower[n] for n in DOCUMENT_COLUMNS if n in lower), None))
 
 
 def read_regions(source: Path | str, line: int, column: str, items: Any) -> tuple[Region, ...]:
