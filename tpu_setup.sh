@@ -36,7 +36,7 @@ done
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -f "$here/pyproject.toml" ] && [ -f "$here/constraints.txt" ] ||
   fail "it must stand in a clone of the repository: $here is none"
-venv=${venv:-$here/.venv}
+venv=$(realpath -ms -- "${venv:-$here/.venv}")
 
 [ "$(uname -s)" = Linux ] || fail "it needs Linux: this is $(uname -s)"
 if [ "$kind" = gpu ]; then

@@ -1,5 +1,6 @@
 """`flaxner SUBCOMMAND`: the same commands as scripts/, found quickly."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,32 @@ def test_every_command_knows_its_flags(name, capsys):
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"flaxner {name}: ")
     assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "preflight --topology v5e-8 --labels -1",
+            "--labels: expected a whole number of at least 1",
+        ),
+        ("compare a b --seed -1", "--seed: expected a whole number of at least 0: got '-1'"),
+        ("benchmark pipeline --turns 0", "--turns: expected a whole number of at least 1"),
+        ("benchmark pipeline --texts -1", "--texts: expected a whole number of at least 0"),
+        ("benchmark quality --seeds 0", "--seeds: expected a whole number of at least 1"),
+        ("benchmark serve --seconds x", "--seconds: expected a whole number of at least 1"),
+        ("evaluate --model m --file f --split dev", "--split is of the dataset"),
+        (
+            "export --model m --output-dir o --file f --max-f1-loss nan",
+            "a largest loss of F1 must be a number of at least 0: got nan",
+        ),
+    ],
+)
+def test_what_a_flag_cannot_be_is_refused(line, told, capsys):
+    name, *words = line.split()
+    with contextlib.suppress(SystemExit):
+        assert COMMANDS[name].load().main(words, name) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_every_script_is_a_command():

@@ -119,8 +119,17 @@ def test_text():
     assert has_scores(text)
 
 
+def test_scores_are_not_said_to_be_of_rounded_weights():
+    assert "rounded" not in card()
+    assert "The weights here are rounded to bfloat16; the scores are those" in card(
+        dtype="bfloat16"
+    )
+
+
 def test_a_model_without_scores_claims_none():
-    text = card(results={"train": TRAIN})
+    text = card(results={"train": TRAIN}, dtype="bfloat16")
+    assert "Scores were" not in text
+    assert "rounded" not in text
     assert "F1 on" not in text
     assert not has_scores(text)
     assert "has not been scored" in text
@@ -152,6 +161,10 @@ TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
             {"dataset": "user/corpus", "train_file": "x/more.conll"}, "test", "user/corpus",
             "user/corpus", "F1 on test (`user/corpus`): **0.5000**.",
         ),
+        (
+            {"dataset": "wikiann", "dataset_config": "de"}, "test", "wikiann",
+            "wikiann (de)", "On `wikiann (de)`.",
+        ),
         ({"dataset": ["a/b", "c/d"]}, "test", "custom", "a/b and c/d", "On `a/b` and `c/d`."),
     ],
 )  # fmt: skip
@@ -161,6 +174,7 @@ def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hu
     text = model_card(config, scheme, ENCODERS["bert"], {split: REPORT, "train": TRAIN})
     measured = metadata(text)["model-index"][0]["results"][0]["dataset"]
     assert (measured["type"], measured["name"]) == (hub, name)
+    assert measured.get("config") == settings.get("dataset_config")
     assert told in text
     assert "is cut by the plain PyTorch pipeline" not in text  # at model_max_length
 

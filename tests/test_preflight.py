@@ -448,6 +448,13 @@ def test_hours_and_cost_are_those_of_all_that_is_trained(settings, together, sec
     assert made.hours == pytest.approx(seconds * work.steps / 3600)
     assert made.cost == pytest.approx(seconds * work.steps)
     assert told in next(line for line in str(made).splitlines() if "run (a bound)" in line)
+    large = dataclasses.replace(step, fits=False, temporaries=40 * 2**30)
+    without = dataclasses.replace(made, predict=large)
+    assert (made.fits, without.fits, without.to_dict()["fits"]) == (True, False, False)
+    assert "64 rows of evaluation do NOT fit" in str(without)
+    if made.together is not None:
+        many = dataclasses.replace(made, together=dataclasses.replace(made.together, train=large))
+        assert many.fits == (config.seeds_at_once == 0)
 
 
 @pytest.mark.slow

@@ -52,6 +52,8 @@ def preflight(
     chips = parse_topology(topology)
     if price is not None and not (price >= 0 and math.isfinite(price)):
         raise ValueError(f"the price of a chip and hour must be at least 0: got {price}")
+    if labels is not None and labels < 1:
+        raise ValueError(f"labels must be at least 1: got {labels}")
     from flaxner.aot.report import make_report
 
     folder = None if cache is None else Path(cache).expanduser()

@@ -41,7 +41,7 @@ def _head(report: PreflightReport) -> list[str]:
 
 
 def _memory(report: PreflightReport) -> list[str]:
-    train, hbm = report.train, report.topology.chip.hbm_bytes
+    train, predict, hbm = report.train, report.predict, report.topology.chip.hbm_bytes
     if report.topology.platform == "gpu" and not train.fits:
         verdict = (
             f"does NOT fit: {_gib(train.memory)} GiB needed, {_gib(train.available or hbm)} "
@@ -56,13 +56,20 @@ def _memory(report: PreflightReport) -> list[str]:
     else:
         verdict = (
             f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip "
-            f"({train.memory / hbm:.0%}), evaluation {_gib(report.predict.memory)} GiB"
+            f"({train.memory / hbm:.0%})"
+            + f", evaluation {_gib(predict.memory)} GiB"
+            * predict.fits
         )
     parts = (
         f"parameters {_gib(report.params_bytes)}, optimizer {_gib(report.optimizer_bytes)}, "
         f"temporaries {_gib(train.temporaries)}, program {_gib(train.code)} GiB"
     )
     out = [_line("memory", verdict), _line("", parts)]
+    if not predict.fits:
+        rows = f"{report.work.evaluation_rows} rows of evaluation"
+        room = _gib(predict.available or hbm)
+        needs = f"do NOT fit in the {room} GiB of a chip: a smaller --eval-batch-size may"
+        out.append(_line("", f"{rows} {needs}"))
     if report.topology.platform == "gpu":
         share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are for arrays"
         out.append(_line("", f"{share}; XLA_PYTHON_CLIENT_MEM_FRACTION gives another share"))

@@ -78,6 +78,14 @@ class PreflightReport:
         return self.topology.chip.rate("bfloat16" if precision == "auto" else precision)
 
     @property
+    def fits(self) -> bool:
+        """Whether the run can be: its steps, and that of several seeds if asked for by number."""
+        steps = [self.train, self.predict]
+        if self.together is not None and self.config.seeds_at_once:
+            steps.append(self.together.train)
+        return all(step.fits for step in steps)
+
+    @property
     def repeats(self) -> float:
         """How often the steps are taken, seeds in one step counted by what it costs."""
         if self.together is not None and self.together.bounds is not None and self.bounds:
@@ -115,7 +123,7 @@ class PreflightReport:
             "model": self.config.model,
             "parameters": self.parameters,
             "workload": dataclasses.asdict(self.work),
-            "fits": self.train.fits,
+            "fits": self.fits,
             "memory": self.memory(),
             "train": dataclasses.asdict(self.train) | {"memory": self.train.memory},
             "predict": dataclasses.asdict(self.predict) | {"memory": self.predict.memory},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.benchmark.choices import ENGINES, SIZES, STATIC
-from flaxner.config.command_line import path
+from flaxner.config.command_line import at_least, path
 
 BLOCK = 20  # answers of a contender in a row, where answers are timed one at a time
 # Seconds between blocks: the threads of ONNX Runtime look for work for some 50 ms more, and would
@@ -26,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", type=path, required=True, help="corpus; its words, joined by spaces, are read"
     )
-    parser.add_argument("--texts", type=int, default=0, help="so many of them (default: all)")
-    parser.add_argument("--turns", type=int, default=1, help="turns of every contender")
+    parser.add_argument(
+        "--texts", type=at_least(0), default=0, help="so many of them (default: all)"
+    )
+    parser.add_argument("--turns", type=at_least(1), default=1, help="turns of every contender")
     parser.add_argument(
         "--engines", nargs="*", choices=tuple(ENGINES), default=["jax"], help="our contenders"
     )
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a BERT of these sizes with random weights and the model's tokenizer, in its place",
     )
     parser.add_argument(
-        "--batch-sizes", type=int, nargs="*", default=[1, 8, 32], help="of torch's pipeline"
+        "--batch-sizes", type=at_least(1), nargs="*", default=[1, 8, 32], help="of torch's pipeline"
     )
     parser.add_argument(
         "--onnx-runtime",
@@ -45,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX Runtime's bare forward pass of torch's graph, float32 and int8, as contenders",
     )
     parser.add_argument(
-        "--one-at-a-time", type=int, default=0, metavar="N", help="also time so many single answers"
+        "--one-at-a-time",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="also time so many single answers",
     )
     parser.add_argument(
         "--torch-compile", action="store_true", help="torch.compile as a contender, once compiled"

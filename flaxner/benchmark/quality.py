@@ -9,13 +9,12 @@ import platform
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from flaxner.benchmark.torch_loop import Peer, TorchLoop
-from flaxner.config.command_line import Parser
+from flaxner.benchmark.torch_loop import Peer, TorchLoop, torch_model
+from flaxner.config.command_line import Parser, at_least
 from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.training.prediction import score_labels
 from flaxner.training.preparation import prepare
@@ -31,10 +30,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--train-file", required=True, help="training corpus")
     parser.add_argument("--validation-file", help="validation corpus")
     parser.add_argument("--test-file", help="test corpus")
-    parser.add_argument("--epochs", type=int, default=5, help="passes (default: 5)")
-    parser.add_argument("--batch-size", type=int, default=32, help="sentences (default: 32)")
+    parser.add_argument("--epochs", type=at_least(1), default=5, help="passes (default: 5)")
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=32, help="sentences (default: 32)"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="peak (default: 1e-4)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
+    parser.add_argument("--seeds", type=at_least(1), default=3, help="seeds 0, 1, ... (default: 3)")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="who runs")
 
 
@@ -76,17 +77,8 @@ def _ours(config: TrainConfig) -> dict[str, float]:
 
 
 def _theirs(config: TrainConfig) -> dict[str, float]:
-    import torch
-    from transformers import AutoModelForTokenClassification
-
     prepared = prepare(config)
-    torch.manual_seed(config.seed)
-    model: Any = AutoModelForTokenClassification.from_pretrained(
-        config.model,
-        num_labels=len(prepared.scheme),
-        ignore_mismatched_sizes=True,  # a head of other labels is drawn anew, as ours is
-        trust_remote_code=False,
-    )
+    model = torch_model(prepared)  # with the head that ours begins with
     segments, epochs = prepared.segments["train"], int(config.epochs)
     num_steps = -(-len(segments) // config.batch_size) * epochs
     loop = TorchLoop(model, segments, prepared.config, num_steps, Peer(grouped=True, fused=True))

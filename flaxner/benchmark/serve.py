@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.config.command_line import path
+from flaxner.config.command_line import at_least, path
 
 STRATEGY = "simple"  # the same entities from both
 JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=path, required=True, help="folder or Hub name of a token classifier")
     add("--file", type=path, required=True, help="corpus; its words, joined by spaces, are sent")
-    add("--texts", type=int, default=500, help="so many of them (default: 500)")
-    add("--connections", type=int, nargs="+", default=[1, 16, 64], metavar="N")
-    add("--seconds", type=int, default=8, help="of each measurement (default: 8)")
-    add("--turns", type=int, default=1, help="turns of every contender (default: 1)")
+    add("--texts", type=at_least(1), default=500, help="so many of them (default: 500)")
+    add("--connections", type=at_least(1), nargs="+", default=[1, 16, 64], metavar="N")
+    add("--seconds", type=at_least(1), default=8, help="of each measurement (default: 8)")
+    add("--turns", type=at_least(1), default=1, help="turns of every contender (default: 1)")
     add("--against", nargs="*", default=["torch"], choices=("torch", "torch-2"),
         help="torch: one thread calls the pipeline; torch-2: two do")  # fmt: skip
     add("--wait-ms", type=float, default=2.0, help="of our server")

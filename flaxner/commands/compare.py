@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from flaxner.config.command_line import Parser, path
+from flaxner.config.command_line import Parser, at_least, path
 
 
 def parser(prog: str = "compare_runs.py") -> Parser:
@@ -20,9 +20,9 @@ def parser(prog: str = "compare_runs.py") -> Parser:
     flags.add_argument("a", metavar="A", type=path, help=what)
     flags.add_argument("b", metavar="B", type=path, help="the same of the other")
     flags.add_argument("--split", default="test", help="predictions/SPLIT.conll (default: test)")
-    flags.add_argument("--resamples", type=_positive, default=10_000, help="(default: 10000)")
+    flags.add_argument("--resamples", type=at_least(100), default=10_000, help="(default: 10000)")
     flags.add_argument("--confidence", type=_share, default=0.95, help="(default: 0.95)")
-    flags.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    flags.add_argument("--seed", type=at_least(0), default=0, help="of the resampling (default: 0)")
     flags.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     return flags
 
@@ -55,12 +55,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "compare_runs.py") 
             terminal.console().print(table, sentence, sep="\n")
 
     return flags.run(work, may_be_cut=True)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 100:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 100: got {text!r}")
-    return int(text)
 
 
 def _share(text: str) -> float:

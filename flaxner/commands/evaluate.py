@@ -15,7 +15,7 @@ def parser(prog: str = "evaluate.py") -> Parser:
     flags.add_argument("--model", type=path, required=True, help="folder or Hub name")
     flags.add_argument("--file", type=path, help="corpus file")
     flags.add_argument("--dataset", type=path, help="corpus on the Hub")
-    flags.add_argument("--split", default="test", help="of the dataset (default: test)")
+    flags.add_argument("--split", help="of the dataset (default: test)")
     flags.add_argument(
         "--decoder",
         choices=("crf", "viterbi", "argmax"),

@@ -40,7 +40,7 @@ def parser(prog: str = "export.py") -> Parser:
         "--file", type=path, help="corpus file: F1 before and after is measured on it"
     )
     flags.add_argument("--dataset", type=path, help="the same of a corpus on the Hub")
-    flags.add_argument("--split", default="test", help="of the dataset (default: test)")
+    flags.add_argument("--split", help="of the dataset (default: test)")
     flags.add_argument(
         "--calibration-file", type=path, help="corpus file that int8-static takes its scales from"
     )

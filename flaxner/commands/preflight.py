@@ -11,7 +11,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from flaxner.aot.chips import known_topologies
 from flaxner.aot.preflight import CACHE, preflight
-from flaxner.config.command_line import Parser, add_base, add_settings, over_base, path
+from flaxner.config.command_line import (
+    Parser,
+    add_base,
+    add_settings,
+    at_least,
+    over_base,
+    path,
+)
 from flaxner.data.readers import READING
 
 SETTINGS = (
@@ -37,7 +44,9 @@ def parser(prog: str = "preflight.py") -> Parser:
         metavar="FILE",
         help="config.json of a model whose sizes are not built in",
     )
-    flags.add_argument("--labels", type=int, help="tags of the corpus (default: its own, else 9)")
+    flags.add_argument(
+        "--labels", type=at_least(1), help="tags of the corpus (default: its own, else 9)"
+    )
     flags.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
     flags.add_argument("--no-search", action="store_true", help="skip the largest batch")
     flags.add_argument(
@@ -67,6 +76,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> 
             cache=given.cache or None,
         )
         print(json.dumps(report.to_dict(), indent=2) if given.json else report)
-        return 0 if report.train.fits else 1
+        return 0 if report.fits else 1
 
     return flags.run(work)

@@ -65,7 +65,7 @@ def evaluate(
     *,
     file: str | Path | None = None,
     dataset: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     decoder: str | None = None,
     max_length: int | None = None,
     context: str | None = None,
@@ -79,7 +79,7 @@ def evaluate(
       model: a folder, a Hub name, an exported folder, or a pipeline of ours.
       file: the corpus; or
       dataset: its Hub name, with
-      split: the split.
+      split: the split, "test" if None.
       decoder: "argmax", as published scores have it, "viterbi" or "crf"; if None the CRF of a
         model that has one, else "argmax".
       max_length: tokens of the windows that longer sentences are read in; those of training if
@@ -96,7 +96,9 @@ def evaluate(
         names that no evaluation wrote.
     """
     _check(file, dataset, context, output_dir)
-    source, of = (str(dataset), split) if file is None else (Path(file), None)
+    if file is not None and split is not None:
+        raise ValueError("--split is of the dataset: it does not go with a file")
+    source, of = (str(dataset), split or "test") if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     sentences = _tagged(corpus)
     ner = open_pipeline(model, engine="jax")  # as training scored it

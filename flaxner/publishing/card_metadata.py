@@ -15,7 +15,7 @@ def card_metadata(
     base_model: str | None,
     datasets: Sequence[str],
     scores: Mapping[str, Mapping[str, Any]],
-    measured: Mapping[str, tuple[str | None, str]],
+    measured: Mapping[str, tuple[str | None, str | None, str]],
     widget: Sequence[str] = (),
     license: str | None = None,
     language: Sequence[str] = (),
@@ -29,8 +29,8 @@ def card_metadata(
       base_model: Hub name of the model that training began with.
       datasets: Hub names of the corpora.
       scores: split -> report with overall_precision, _recall, _f1, _accuracy.
-      measured: split -> Hub name of the data set whose split it is, if it is one, and what to
-        call it.
+      measured: split -> Hub name and configuration of the data set whose split it is, if it is
+        one's, and what to call it.
       widget: sentences to try the model on.
       license: the Hub's short name of it.
       language: ISO 639 codes.
@@ -41,7 +41,8 @@ def card_metadata(
             task_type="token-classification",
             task_name="Named entity recognition",
             dataset_type=measured[split][0] or "custom",
-            dataset_name=measured[split][1],
+            dataset_config=measured[split][1],
+            dataset_name=measured[split][2],
             dataset_split=split,
             metric_type=metric,
             metric_name=metric.capitalize() if metric != "f1" else "F1",

@@ -214,6 +214,7 @@ class Extras:
             self.results or {"train": {}},
             predictions=self.predictions if self.results else {},
             name=self.name,
+            dtype=self.dtype,
             onnx=bool(self.onnx),
             quantized=None if quantized is None else str(quantized),
         )

@@ -39,6 +39,7 @@ def model_card(
     *,
     predictions: Mapping[str, Sequence[Predicted]] | None = None,
     name: str | None = None,
+    dtype: str = "float32",
     onnx: bool = False,
     quantized: str | None = None,
     seeds: Mapping[str, Any] | None = None,
@@ -52,6 +53,7 @@ def model_card(
       results: the content of results.json; without splits for a model that was not scored.
       predictions: split -> sentences, for confusion, errors and widget examples.
       name: USER/NAME; the output folder's name if None.
+      dtype: of the weights in the folder; the scores are those of float32.
       onnx: the folder has an ONNX file.
       quantized: what int8 costs, if the folder has a quantised ONNX file.
       seeds: results.json of the run with several seeds of which this is the best.
@@ -67,7 +69,7 @@ def model_card(
         base_model=_hub_name(config.model),
         datasets=[name for name in map(_hub_name, each(config.dataset)) if name],
         scores=scored,
-        measured={split: (on.hub, str(on)) for split, on in measured.items()},
+        measured={s: (on.hub, on.configuration, str(on)) for s, on in measured.items()},
         widget=_widget(predictions.get("validation", ())),
         license=config.license,
         language=config.language.split(",") if config.language else (),
@@ -85,6 +87,7 @@ def model_card(
         base=_shown(config.model),
         corpora=corpora,
         headline=last and {"split": last, "f1": scored[last]["overall_f1"]},
+        dtype=dtype,
         onnx=onnx,
         quantized=quantized,
         seeds=seeds and _over_seeds(seeds, list(scored)),
@@ -125,11 +128,13 @@ class Measured:
       corpora: as the card names them.
       held_out: it is a part of them that training did not see.
       hub: the one data set of the Hub whose split it is, if it is that.
+      configuration: of that data set.
     """
 
     corpora: list[str]
     held_out: bool = False
     hub: str | None = None
+    configuration: str | None = None
 
     def __str__(self) -> str:
         return "a part held out of " * self.held_out + " and ".join(self.corpora)
@@ -139,15 +144,23 @@ def _measured(config: TrainConfig, split: str) -> Measured:
     if split == "validation" and (config.held_out or config.cross_validation):
         return Measured(_corpora(config, "train"), held_out=True)
     names = _corpora(config, split)
-    ours = getattr(config, f"{split}_file") or len(names) > 1
-    return Measured(names, hub=None if ours else _hub_name(*each(config.dataset)))
+    if getattr(config, f"{split}_file") or len(names) != 1:
+        return Measured(names)
+    return Measured(names, False, _hub_name(*each(config.dataset)), *each(config.dataset_config))
 
 
 def _corpora(config: TrainConfig, split: str) -> list[str]:
     """What a split is read from, as the card names it."""
     files = [Path(file).name for file in each(getattr(config, f"{split}_file"))]
     mixed = split == "train" or not files  # files of other splits stand instead of the data sets'
-    return [*(map(_shown, each(config.dataset)) if mixed else ()), *files]
+    return [*(_data_sets(config) if mixed else ()), *files]
+
+
+def _data_sets(config: TrainConfig) -> list[str]:
+    names, own = each(config.dataset), each(config.dataset_config) or ("",)
+    own = own * len(names) if len(own) == 1 else own
+    pairs = zip(map(_shown, names), own, strict=False)
+    return [f"{name} ({part})" if part else name for name, part in pairs]
 
 
 def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:

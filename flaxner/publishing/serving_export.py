@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def export_model(
       ValueError: no model, no such format, a folder in use, no such corpus, or a loss of F1 that
         is larger than allowed.
     """
+    if max_f1_loss is not None and not 0 <= max_f1_loss < math.inf:
+        raise ValueError(f"a largest loss of F1 must be a number of at least 0: got {max_f1_loss}")
     check_export(output_dir)
     check_engine(engine, weights)
     measured = corpus.get("file") is not None or corpus.get("dataset") is not None

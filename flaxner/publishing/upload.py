@@ -36,7 +36,7 @@ REPLACED = (
     "onnx/*",
     "runs/*",
 )
-SCORES = ("results.json", "metrics.jsonl")  # of an earlier push, likewise
+HISTORY = ("config.toml", "metrics.jsonl", "results.json")  # of an earlier push, likewise
 T = TypeVar("T")
 
 
@@ -123,7 +123,7 @@ def _changes(
         path
         for path in there
         if path not in files
-        and any(fnmatch.fnmatch(path, pattern) for pattern in (*REPLACED, *SCORES))
+        and any(fnmatch.fnmatch(path, pattern) for pattern in (*REPLACED, *HISTORY))
     ]
     added = [CommitOperationAdd(path, folder / path) for path in files]
     return [*added, *(CommitOperationDelete(path) for path in gone)]
