@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -105,6 +106,30 @@ def test_runs_are_read_by_their_seeds(runs):
     assert read_system(runs / "single").seeds == [2]
     file = runs / "single" / "predictions" / "test.conll"
     assert read_system(file).predictions == [system({9})]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ('seed = 3\nmodel = "b"', "model differs between .*one and .*three .'a' and 'b'."),
+        ('seed = 3\nmodel = "a"\ntrain_file = "x"', None),
+        ('seed = 3\nmodel = "a"\nlearning_rate = 0.1', "learning_rate differs"),
+        ('seed = 2\nmodel = "a"', "two are of the same seed, 2"),
+        ('seed = 2\nfold = 1\nmodel = "a"\neval_batch_size = 1', None),
+    ],
+)
+def test_runs_that_are_no_seeds_of_one_system_are_refused(runs, tmp_path, settings, told):
+    many = shutil.copytree(runs / "many", tmp_path / "many")
+    for name in ("one", "two"):
+        with (many / name / "config.toml").open("a") as config:
+            config.write('model = "a"\nlearning_rate = 0.2\neval_batch_size = 2\n')
+    shutil.copytree(many / "two", many / "three")
+    (many / "three" / "config.toml").write_text(f"# flaxner: repeat this run with\n{settings}\n")
+    if told is None:
+        assert len(read_system(many).seeds) == 3
+    else:
+        with pytest.raises(ValueError, match=told):
+            read_system(many)
 
 
 def test_the_command(runs, capsys):

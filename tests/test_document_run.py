@@ -1,6 +1,7 @@
 """A run with document context, end to end: the same score everywhere, resumed bit for bit."""
 
 import argparse
+import dataclasses
 import json
 import shutil
 
@@ -26,6 +27,8 @@ from flaxner.inspection.report import inspect
 from flaxner.models.network import Model
 from flaxner.publishing.conversion import SavedRun
 from flaxner.publishing.hub_folder import export_folder
+from flaxner.runs.steps import StepFolders
+from flaxner.training.fingerprint import BATCHES, divisions, refuse_another
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import make_optimizer
 from flaxner.training.rates import rates_by
@@ -95,11 +98,27 @@ def test_every_record_tells_the_context(finished):
     assert finished.results["train"]["context"] == "document"
     block = json.loads((finished.hub_dir / "config.json").read_text())["flaxner"]
     assert (block["context"], block["max_length"]) == ("document", 128)
+    kept = StepFolders(finished.output_dir / "checkpoints")
+    assert {f"{split} documents" for split in ("train", "validation")} < {*kept.describe(24)[1]}
     assert 'context = "document"' in (finished.output_dir / "config.toml").read_text()
     card = (finished.hub_dir / "README.md").read_text()
     assert "| context | document |" in card
     assert "| sentences shown alone | 25% |" in card
     assert "A sentence at a time, without its document: F1 " in card
+
+
+def test_another_division_into_documents_is_refused(settings, tmp_path):
+    corpus = read_corpus(settings["validation_file"])
+    one = [dataclasses.replace(sentence, document=0) for sentence in corpus]
+    begun, now = (
+        {BATCHES: "", **divisions({"validation": c})}
+        for c in (corpus, dataclasses.replace(corpus, sentences=one))
+    )
+    refuse_another(tmp_path, begun, begun)
+    told = "how the validation corpus is divided into documents differs"
+    with pytest.raises(ValueError, match=told):
+        refuse_another(tmp_path, now, begun)
+    refuse_another(tmp_path, now, {BATCHES: ""})  # of a version that did not know
 
 
 def test_resume_in_the_middle_of_an_epoch_is_bitwise_exact(settings, finished, tmp_path):

@@ -89,6 +89,14 @@ def test_evaluate_gives_the_score_of_training(run):
     assert set(scored["per_type"]) == set(NAMES.values())
 
 
+def test_repaired_tags_are_told(run, tmp_path):
+    tags = ["O", "I-Name", "O", "B-Name", "O", "B-Name"]
+    corpus = write_conll(tmp_path / "odd", [(["A", "b", "C", "d", "e", "f"], tags)])
+    assert any(
+        "1 tags were illegal in" in note for note in evaluate(run.hub_dir, file=corpus).notes
+    )
+
+
 def test_the_published_tokenizer_lets_the_windows_of_training_through(run, tmp_path):
     config = json.loads((run.output_dir / "hub" / "tokenizer_config.json").read_text())
     assert config["model_max_length"] == 64

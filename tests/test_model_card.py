@@ -2,12 +2,14 @@
 
 import pytest
 
+from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import has_scores, model_card
+from flaxner.runs.folder import RunFolder
 from tests.hub_store import check_card, metadata
 
 SENTENCES = [
@@ -177,6 +179,20 @@ def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hu
     assert measured.get("config") == settings.get("dataset_config")
     assert told in text
     assert "is cut by the plain PyTorch pipeline" not in text  # at model_max_length
+
+
+def test_a_folder_is_no_model_of_the_hub_wherever_its_card_is_written(tmp_path, monkeypatch):
+    for name in ("models/mine", "data/mine"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(model="models/mine", dataset=["data/mine", "user/x"], output_dir="run")
+    RunFolder("run").write_settings(config)
+    monkeypatch.chdir("/")
+    config = TrainConfig(**load_settings(tmp_path / "run" / "config.toml"))
+    text = model_card(config, LabelScheme(("O",)), ENCODERS["bert"], {"train": TRAIN})
+    assert "base_model" not in metadata(text)
+    assert metadata(text)["datasets"] == ["user/x"]
+    assert "from `mine` on `mine` and `user/x`" in text
 
 
 def test_predictions_file(tmp_path):

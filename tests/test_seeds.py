@@ -128,6 +128,11 @@ def test_a_refused_continuation_changes_nothing(seeds, settings, tmp_path):
     with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate differs"):
         start(settings | {"learning_rate": 1e-3}, out, **SEEDS, resume=True)
     assert before == {name: (out / name).read_bytes() for name in before}
+    shutil.rmtree(out / "seed-3" / "checkpoints")  # the first has none that could be compared
+    (out / "seed-3" / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"cannot resume .*seed-4: learning_rate differs"):
+        start(settings | {"learning_rate": 1e-3}, out, **SEEDS, resume=True)
+    assert before == {name: (out / name).read_bytes() for name in before}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from flaxner.commands import console
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
+from flaxner.data.sentence import Sentence
 from flaxner.sweep.space import Choice, Range, read_space
 from flaxner.training import shared
 from flaxner.training.stopping import RunStopped
@@ -59,6 +60,8 @@ def test_a_space_is_read(tmp_path):
         ("schedule = ['linear', 'square']", "schedule must be one of linear"),
         ("seed = [0, 1]", r"seed cannot be in \[space\]"),
         ("held_out = [0.1, 0.2]", r"held_out cannot be in \[space\]"),
+        ("span_policy = ['widen', 'drop']", r"span_policy cannot be in \[space\]"),
+        ("tag_column = ['1', '2']", r"tag_column cannot be in \[space\]"),
         ("train_file = ['x', 'y']", "train_file cannot be in|is set and in"),
     ],
 )
@@ -114,10 +117,23 @@ def trained(monkeypatch):
     study = pytest.importorskip("flaxner.sweep.study", reason="no Optuna", exc_type=ImportError)
     fake = Trainer()
     monkeypatch.setattr(study, "train", fake)
-    corpora = types.SimpleNamespace(corpora={"validation": None}, warnings=())
+    corpora = types.SimpleNamespace(corpora={"validation": []}, warnings=())
     monkeypatch.setattr(shared, "prepare", lambda config: corpora)
     monkeypatch.setattr(study, "page", lambda study, folder: "page")
     return fake
+
+
+def test_trials_on_other_sentences_are_not_compared(trained, tmp_path, monkeypatch):
+    from flaxner.sweep.study import sweep
+
+    space = read_space(space_file(tmp_path))
+    sweep(space, tmp_path / "out", trials=1)
+    corpora = types.SimpleNamespace(corpora={"validation": [Sentence(("a",), ("O",))]}, warnings=())
+    monkeypatch.setattr(shared, "prepare", lambda config: corpora)
+    with pytest.raises(ValueError, match="the content of the validation corpus differs"):
+        sweep(space, tmp_path / "out", trials=2, resume=True)
+    assert len(trained.rates) == 1
+    assert sweep(space, tmp_path / "out", trials=1, resume=True)["best_trial"] == 0
 
 
 def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_path):

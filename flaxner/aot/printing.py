@@ -67,8 +67,8 @@ def _memory(report: PreflightReport) -> list[str]:
     out = [_line("memory", verdict), _line("", parts)]
     if not predict.fits:
         rows = f"{report.work.evaluation_rows} rows of evaluation"
-        room = _gib(predict.available or hbm)
-        needs = f"do NOT fit in the {room} GiB of a chip: a smaller --eval-batch-size may"
+        there = _gib(predict.available or hbm)
+        needs = f"do NOT fit in the {there} GiB of a chip: a smaller --eval-batch-size may"
         out.append(_line("", f"{rows} {needs}"))
     if report.topology.platform == "gpu":
         share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are for arrays"

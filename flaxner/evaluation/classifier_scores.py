@@ -104,7 +104,8 @@ def evaluate(
     ner = open_pipeline(model, engine="jax")  # as training scored it
     decoder = decoder or ("crf" if ner.has_crf else "argmax")
     renamed, notes = match_types(ner.labels, corpus, same_types)
-    notes = [*corpus.notes, *notes]
+    repaired = f"{corpus.repaired:,} tags were illegal in {corpus.scheme} and are repaired"
+    notes = [*corpus.notes, *([repaired] if corpus.repaired else []), *notes]
     if decoder == "crf":
         notes.append(
             "read with the model's CRF: --decoder argmax scores what torch's pipeline sees"

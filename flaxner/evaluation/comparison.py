@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from flaxner.config.train import NOT_FINGERPRINTED
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
 from flaxner.runs.paths import RunPaths, is_run
 from flaxner.runs.replacing import refuse_half_moved
+
+# Settings in which the runs of one system may differ.
+PER_SEED = {"seed", "fold"} | NOT_FINGERPRINTED - {"dataset", "dataset_config", "train_file"}
 
 
 class System(NamedTuple):
@@ -54,6 +58,7 @@ def read_system(name: str | Path, split: str = "test") -> System:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise ValueError(f"{missing[0]} is missing: has the run ended?")
+    _check_seeds(runs)
     by_seed = sorted(zip(map(_seed, runs), files, strict=True), key=_order)
     return System([read_predictions(file) for _, file in by_seed], [seed for seed, _ in by_seed])
 
@@ -63,12 +68,38 @@ def _order(pair: tuple[int | None, Path]) -> tuple[bool, int, str]:
     return seed is None, seed or 0, str(file)
 
 
-def _seed(folder: Path) -> int | None:
+def _check_seeds(runs: list[Path]) -> None:
+    """Refuse runs that are no seeds, or folds, of one system.
+
+    Raises:
+      ValueError: two that differ in more, or in nothing; the setting is named.
+    """
+    first, *_ = known = [(run, _settings(run)) for run in runs]
+    for run, own in known[1:]:
+        for name in sorted(own.keys() & first[1].keys() - PER_SEED):
+            if own[name] != first[1][name]:
+                raise ValueError(
+                    f"{name} differs between {first[0]} and {run} ({first[1][name]!r} and "
+                    f"{own[name]!r}): they are no seeds of one system, name one of them"
+                )
+    seen: dict[tuple[object, object], Path] = {}
+    for run, own in known:
+        which = (own.get("seed"), own.get("fold"))
+        if own and which in seen:
+            raise ValueError(f"{seen[which]} and {run} are of the same seed, {which[0]}")
+        seen[which] = run
+
+
+def _settings(folder: Path) -> dict[str, object]:
+    """What config.toml says; nothing where it cannot be read."""
     try:
-        settings = tomllib.loads(RunPaths(folder).config.read_text("utf-8"))
+        return tomllib.loads(RunPaths(folder).config.read_text("utf-8"))
     except (OSError, ValueError):
-        return None
-    seed = settings.get("seed")
+        return {}
+
+
+def _seed(folder: Path) -> int | None:
+    seed = _settings(folder).get("seed")
     return seed if isinstance(seed, int) else None
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from flaxner.config.fields import Several, each
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.devices.processes import on_main
@@ -94,6 +96,8 @@ class RunFolder(RunPaths):
         on_main(lambda: self._write_settings(settings))
 
     def _write_settings(self, settings: TrainConfig) -> None:
+        named = {name: as_path(getattr(settings, name)) for name in ("model", "dataset")}
+        settings = settings.replace(**named)
         if not self._is_ours(self.config) and _says(self.config, settings):
             return
         self._make_way(self.config)
@@ -178,6 +182,15 @@ class RunFolder(RunPaths):
             raise ValueError(
                 f"{self.results} is not what a run writes: move it away, then --resume"
             ) from error
+
+
+def as_path(sources: Several) -> Several:
+    """Names as config.toml has them: a folder that is here is none on the Hub, read anywhere."""
+    named = tuple(
+        f"./{name}" if re.match(r"\w", name) and Path(name).exists() else name
+        for name in each(sources)
+    )
+    return named if isinstance(sources, tuple) else next(iter(named), None)
 
 
 def _rename_away(path: Path) -> None:

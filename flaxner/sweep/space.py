@@ -12,12 +12,13 @@ from typing import Any
 from flaxner.config.fields import hint, kinds
 from flaxner.config.files import CORPORA, DEFAULT_PRESET, laid_over, load_preset
 from flaxner.config.train import NOT_FINGERPRINTED, TrainConfig
+from flaxner.data.readers import READING
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 # What changes the sentences that are scored, or leaves to luck what is to be chosen.
 NOT_SWEPT = NOT_FINGERPRINTED | {
     *("seed", "select", "cross_validation", "fold", "held_out", "data_seed"),
-    *("map_types", "drop_types", "dataset_revision", "format", "scheme"),
+    *("map_types", "drop_types", *READING),
 }
 OWN = ("output_dir", "overwrite", "resume")  # a sweep has its own flags for them
 

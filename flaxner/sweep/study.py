@@ -25,12 +25,14 @@ from flaxner.devices import processes
 from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page
 from flaxner.sweep.space import Choice, Space
+from flaxner.training.fingerprint import corpus_digest
 from flaxner.training.run import train
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import RunStopped
 
 STARTUP = 8  # trials drawn at random before TPE learns from them
 PRUNES_AFTER = 4  # trials that have ended before one is cut short
+CORPORA = "corpora"  # user attribute of the study: split -> digest
 WHY = "why"  # user attribute of a trial that failed
 States = optuna.trial.TrialState
 
@@ -80,8 +82,8 @@ class Sweep:
         self.folder.open(resume=resume)
         try:
             study = self._study()
-            if not _ended(study):
-                self._check()
+            if len(_ended(study)) < trials:
+                self._check(study)
             self._tidy(study)
             while len(_ended(study)) < trials:
                 self._trial(study, trials)
@@ -111,13 +113,23 @@ class Sweep:
             raise ValueError(f"cannot resume {self.folder.path}: {_difference(there, now)}")
         return study
 
-    def _check(self) -> None:
-        """What no trial could be trained with is found before the first."""
+    def _check(self, study: optuna.Study) -> None:
+        """What no trial could be trained with, or compared by, is found before the next."""
         prepared = self._shared.prepared(self._config(self.space.first(), 0))
         if "validation" not in prepared.corpora:
             raise ValueError(
                 "a sweep compares trials by their validation F1: give validation_file or held_out"
             )
+        now = {split: corpus_digest(corpus) for split, corpus in prepared.corpora.items()}
+        there = study.user_attrs.get(CORPORA, now)  # of earlier versions nothing is known
+        for split in {**there, **now}:
+            if there.get(split) != now.get(split):
+                raise ValueError(
+                    f"cannot resume {self.folder.path}: the content of the {split} corpus differs, "
+                    "and trials on both cannot be compared"
+                )
+        if CORPORA not in study.user_attrs:
+            study.set_user_attr(CORPORA, now)
         for line in prepared.warnings:
             self.console.print(line)
 

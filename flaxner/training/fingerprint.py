@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import numpy as np
 from flaxner.config.files import load_settings
 from flaxner.config.train import AUTO, NOT_FINGERPRINTED, SHUFFLED, TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.data.corpus import Corpus
+from flaxner.data.documents import document_numbers
+from flaxner.data.sentence import Sentence
 from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
 from flaxner.training.preparation import Prepared
 
 SOURCES = "sources"  # split -> name: for messages, not compared
+CORPUS, DOCUMENTS, BATCHES = " corpus", " documents", "training batches"
 MODEL = "model config"  # sizes, rates and the like; compared where both sides have a name
 # What versions did that had not the setting yet, where it is not what its default does.
 BEFORE = {"batches": SHUFFLED}
@@ -55,19 +60,51 @@ def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
         **settings,
         MODEL: json.loads(json.dumps(dataclasses.asdict(prepared.model.config))),
         "tags": list(prepared.scheme.tags),
-        **{f"{split} corpus": _corpus_digest(prepared, split) for split in prepared.corpora},
-        "training batches": batches.fingerprint(),
+        **{f"{split} corpus": _split_digest(prepared, split) for split in prepared.corpora},
+        **(divisions(prepared.corpora) if prepared.config.in_documents else {}),
+        BATCHES: batches.fingerprint(),
         SOURCES: {split: corpus.source for split, corpus in prepared.corpora.items()},
     }
 
 
-def _corpus_digest(prepared: Prepared, split: str) -> str:
+def _split_digest(prepared: Prepared, split: str) -> str:
     """Of words, tags and tokens."""
+    tokens = np.ascontiguousarray(prepared.segments[split].input_ids).tobytes()
+    return corpus_digest(prepared.corpora[split], tokens)
+
+
+def corpus_digest(sentences: Iterable[Sentence], more: bytes = b"") -> str:
+    """Of words and tags, and what else belongs to them."""
     digest = hashlib.sha256()
-    for sentence in prepared.corpora[split]:
+    for sentence in sentences:
         digest.update(repr((tuple(sentence.words), tuple(sentence.tags or ()))).encode())
-    digest.update(np.ascontiguousarray(prepared.segments[split].input_ids).tobytes())
+    digest.update(more)
     return digest.hexdigest()
+
+
+def divisions(corpora: Mapping[str, Corpus]) -> dict[str, str]:
+    """Digests of how the splits are divided into documents."""
+    numbers = {split: document_numbers(corpus.documents) for split, corpus in corpora.items()}
+    return {
+        f"{split}{DOCUMENTS}": hashlib.sha256(own.astype("<i8").tobytes()).hexdigest()
+        for split, own in numbers.items()
+    }
+
+
+def of_member(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, folds: bool) -> dict[str, Any]:
+    """The fingerprint of one of several seeds or folds, as far as another's tells it.
+
+    Args:
+      ours: of the other, with the seed and fold of this one.
+      theirs: of this one's checkpoint, which has the last word on what seed and fold decide.
+      folds: they differ in their corpora, too.
+    """
+    own = {BATCHES, *([MODEL] if folds else [])}
+    return dict(ours) | {
+        name: value
+        for name, value in theirs.items()
+        if name in own or (folds and name.endswith((CORPUS, DOCUMENTS)))
+    }
 
 
 def _of_models(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
@@ -91,20 +128,28 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
       ValueError: they differ; every difference is named.
     """
     lacking = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | BEFORE
+    for side in (ours, theirs):  # earlier versions did not keep how splits are divided
+        lacking |= {name: value for name, value in side.items() if name.endswith(DOCUMENTS)}
     differences = []
     for name in [*ours, *(name for name in theirs if name not in ours)]:
         # What a version of this package lacks has its default there, or what was done before.
         now, there = (side.get(name, lacking.get(name)) for side in (ours, theirs))
-        if now == there or name in (SOURCES, MODEL, "training batches"):
+        if now == there or name in (SOURCES, MODEL, BATCHES):
             continue
-        if name.endswith(" corpus"):
-            split = name.removesuffix(" corpus")
+        if name == "model" and os.path.normpath(now) == os.path.normpath(there):
+            continue
+        if name.endswith(DOCUMENTS):
+            split = name.removesuffix(DOCUMENTS)
+            differences.append(f"how the {split} corpus is divided into documents differs")
+            continue
+        if name.endswith(CORPUS):
+            split = name.removesuffix(CORPUS)
             there, now = (side.get(SOURCES, {}).get(split) for side in (theirs, ours))
             name = f"the content of the {name}"
         differences.append(f"{name} differs: {there!r} there, {now!r} now")
     if not differences:  # settings that differ may be why the model does
         differences = _of_models(ours.get(MODEL, {}), theirs.get(MODEL, {}))
-    if not differences and ours["training batches"] != theirs["training batches"]:
+    if not differences and ours[BATCHES] != theirs[BATCHES]:
         differences = ["the training batches differ: another version of tokenizer or flaxner"]
     if differences:
         raise ValueError(f"cannot resume {run}: {'; '.join(differences)}")

@@ -14,6 +14,7 @@ from flaxner.reporting.page import write_page
 from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
+from flaxner.training.fingerprint import of_member, refuse_another
 from flaxner.training.preparation import sources
 
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
@@ -66,14 +67,37 @@ class Whole:
         self.run.lock()
         self.run.claim(overwrite=self.config.overwrite)
 
-    def accept(self) -> None:
-        """Write the settings; called when what a member goes on from was found to be of them."""
+    def accept(self, fingerprint: Mapping[str, Any]) -> None:
+        """Write the settings; called when what a member goes on from was found to be of them.
+
+        Args:
+          fingerprint: of that member.
+
+        Raises:
+          ValueError: what another would go on from is not of them.
+        """
         if self._accepted:
             return
+        for member in self.members if self.config.resume else ():
+            self._compare(member, fingerprint)
         self._accepted = True
         if processes.on_main(lambda: any(not m.run.results.is_file() for m in self.members)):
             self.run.reopen()
         self.run.write_settings(self.config.replace(resume=False, overwrite=False))
+
+    def _compare(self, member: Member, fingerprint: Mapping[str, Any]) -> None:
+        """Refuse a member whose checkpoint is of other settings, or other corpora."""
+        kept = StepFolders(member.run.checkpoints)
+        newest = processes.on_main(lambda: max(kept.steps(), default=None))
+        if newest is None:
+            return
+        try:
+            _, theirs = kept.describe(newest)
+        except (OSError, ValueError, KeyError):  # damaged: the member goes on from another
+            return
+        own = {**fingerprint, "seed": member.config.seed, "fold": member.config.fold}
+        folds = bool(self.config.cross_validation)
+        refuse_another(member.run.path, of_member(own, theirs, folds=folds), theirs)
 
     def train_each(self, train_one: TrainOne, console: Console) -> list[Mapping[str, Any]]:
         """Train one after the other; results.json of each."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -38,7 +39,7 @@ def train_one(
     *,
     shared: Shared | None = None,
     begin: Callable[[], None] = lambda: None,
-    accepted: Callable[[], None] = lambda: None,
+    accepted: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> TrainResult:
     """One model.
 
@@ -49,7 +50,7 @@ def train_one(
       watch: is told of every evaluation.
       shared: what runs before it have read and compiled.
       begin: called when all is read and checked, before a file is written.
-      accepted: called when what it goes on from was found to be of this run.
+      accepted: called with the run's fingerprint when what it goes on from was found to be of it.
 
     Raises:
       ValueError, RunStopped: as `flaxner.train`.

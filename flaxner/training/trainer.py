@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ class Trainer:
 
     Attributes:
       loop: of the steps.
-      accepted: called when the state to go on from, if there is one, was found to be of this
-        run, before anything of it is written.
+      accepted: called with the run's fingerprint when the state to go on from, if there is one,
+        was found to be of this run, before anything of it is written.
       title: what the run is called where several train at once; said before its scores.
       at_once: how many seeds train in one step.
     """
@@ -71,7 +71,7 @@ class Trainer:
         self.config = prepared.config
         self.loop = Loop(prepared, run, console, interruption, compute)
         self.batches = self.loop.batches
-        self.accepted: Callable[[], None] = lambda: None
+        self.accepted: Callable[[Mapping[str, Any]], None] = lambda _: None
         self.title, self.at_once = "", 1
 
     def run_all(self) -> TrainResult:
@@ -85,7 +85,7 @@ class Trainer:
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
             newest = self._find(checkpoints) if self.config.resume else None
-            self.accepted()
+            self.accepted(self.loop.fingerprint)
             results = processes.on_main(self.run.finished)
             at_end = newest == self.batches.num_steps or (newest and self.loop.ended_early)
             if at_end and results is not None and self.run.hub.is_dir():
