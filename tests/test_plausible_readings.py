@@ -176,6 +176,8 @@ def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
     rows = "EU x y B-ORG\nsaid x y O\n"
     sentences, _ = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
     assert sentences == [("EU said", "B-ORG O")] * 2
+    content = "# text = I\n7 EU x B-ORG\n9 said y O\n"
+    assert read(tmp_path, "a.conll", content, word_column="1")[0] == [("EU said", "B-ORG O")]
 
 
 def test_marks_of_byte_order_in_joined_files_are_skipped(tmp_path):

@@ -11,7 +11,9 @@ from flaxner.config.command_line import parse_train_config
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import read_corpus
+from flaxner.data.readers import ReadOptions
 from flaxner.data.sources import read_sources
+from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.training.preparation import load_corpora
 from tests.conll import sentences, write_conll
 
@@ -109,6 +111,12 @@ def test_evaluate_takes_the_flags_of_the_readers(files):
     )
     assert done.returncode == 2
     assert done.stderr.endswith("there is no column 'nope'; there are tokens, ner_tags\n")
+
+
+def test_evaluate_refuses_a_column_that_its_file_cannot_have(files):
+    options = ReadOptions(text_column="x")
+    with pytest.raises(ValueError, match="--text-column is of the formats datasets, json, parq"):
+        evaluate("./nowhere", file=files[0], options=options)
 
 
 def test_the_embedded_corpus_is_read_wherever_a_data_set_is():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_file
@@ -139,6 +139,26 @@ def _embedded(split: str) -> Corpus:
     sentences = [Sentence(words, tags) for words, tags in sample.generate(split)]
     source = f"{EMBEDDED} ({split})"
     return Corpus(sentences, source, "IOB2", 0, unmarked=(source,))
+
+
+def require_used(options: ReadOptions, formats: Set[str]) -> None:
+    """Refuse the name of a column that no source can have.
+
+    Raises:
+      ValueError: which.
+    """
+    records = {"json", "parquet", "datasets"}
+    for name, of in (
+        ("text_column", records | {"span-table"}),
+        ("spans_column", records | {"span-table"}),
+        ("sentence_column", records | {"table"}),
+    ):
+        if getattr(options, name) is not None and not formats & of:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{flag} is of the formats {', '.join(sorted(of))}, and no source is of them: "
+                "leave it out"
+            )
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flaxner.config.fields import Several, each
 from flaxner.config.train import SPLITS, TrainConfig
-from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset
+from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset, require_used
 from flaxner.data.readers import READING, ReadOptions
 
 COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # of what is guessed
@@ -36,7 +36,7 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     if "train" not in parts:
         names = " and ".join(each(config.dataset))
         raise ValueError(f"{names} has no training split; it has {', '.join(parts)}")
-    _check_used(options, {corpus.format for corpora in parts.values() for corpus in corpora})
+    require_used(options, {corpus.format for corpora in parts.values() for corpus in corpora})
     _check_read_alike(parts)
     return {split: join(parts[split]) for split in SPLITS if split in parts}
 
@@ -64,26 +64,6 @@ def _data_sets(config: TrainConfig, options: ReadOptions) -> Iterator[dict[str, 
     wanted = [split for split in SPLITS if split == "train" or not _files(config, split)]
     for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
         yield read_dataset(name, wanted, own)
-
-
-def _check_used(options: ReadOptions, formats: Set[str]) -> None:
-    """Refuse the name of a column that no source can have.
-
-    Raises:
-      ValueError: which.
-    """
-    records = {"json", "parquet", "datasets"}
-    for name, of in (
-        ("text_column", records | {"span-table"}),
-        ("spans_column", records | {"span-table"}),
-        ("sentence_column", records | {"table"}),
-    ):
-        if getattr(options, name) is not None and not formats & of:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"{flag} is of the formats {', '.join(sorted(of))}, and no source is of them: "
-                "leave it out"
-            )
 
 
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:

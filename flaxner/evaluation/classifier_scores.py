@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.config.data import CONTEXTS
-from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.corpus import Corpus, Sentence, read_corpus, require_used
 from flaxner.data.documents import unmarked_notes
 from flaxner.data.readers import ReadOptions
 from flaxner.data.tag_rules import label_parts
@@ -100,6 +100,7 @@ def evaluate(
         raise ValueError("--split is of the dataset: it does not go with a file")
     source, of = (str(dataset), split or "test") if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
+    require_used(options or ReadOptions(), {corpus.format})
     sentences = _tagged(corpus)
     ner = open_pipeline(model, engine="jax")  # as training scored it
     decoder = decoder or ("crf" if ner.has_crf else "argmax")

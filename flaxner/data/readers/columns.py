@@ -68,7 +68,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                     words, tags = [], []
                 document = 0 if document is None else document + 1
                 continue
-            if not words and word == "#" and _is_comment(line, value.strip(), choice):
+            if not words and fields[0] == "#" and _is_comment(line, value.strip(), choice):
                 continue
             if value not in meaning:
                 meaning[value] = choice.tag(as_meant(value.strip()))
