@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaxner.data.batches import TrainBatches
+from flaxner.data.chains import most_words
 from flaxner.devices.processes import Part
 from tests.tiny import random_segments
 
@@ -56,6 +57,37 @@ def test_parts_make_the_batch(lengths, batch_size, parts):
         assert (joined[1][len(reference.segment_ids) :] == 0).all()
         assert len(joined[0]) % 4 == 0
         assert int((reference.segment_ids > 0).sum()) == whole.tokens_at(step)
+
+
+@given(
+    lengths=st.lists(st.integers(2, 16), max_size=40),
+    batch_size=st.integers(1, 50),
+    seed=st.integers(0, 9),
+    row_length=st.sampled_from([16, 37, 64]),
+)
+def test_no_row_of_any_plan_has_more_words_than_are_possible(lengths, batch_size, seed, row_length):
+    segments = random_segments(np.random.default_rng(seed), lengths)
+    most = most_words(segments, row_length)
+    assert 0 < most <= row_length
+    assert most % 8 == 0 or most == row_length
+    for level in (False, True) if lengths else ():
+        made = TrainBatches(segments, batch_size, row_length, 2, seed, level=level)
+        for step in range(made.num_steps):
+            assert (made.at(step).words >= 0).sum(1).max() <= most
+
+
+def test_as_many_words_as_the_best_row_has():
+    """Sentences of 10 tokens with 8, 5 and 2 words: two of 8, and half of one of 5."""
+    words = [8] * 2 + [5] * 9 + [2] * 9
+    lengths = np.full(20, 10)
+    segments = random_segments(np.random.default_rng(0), lengths)
+    labelled = np.arange(10) < np.asarray(words)[:, None]
+    segments.words[:] = np.where(labelled.ravel(), np.cumsum(labelled) - 1, -1)
+    assert most_words(segments, 25) == 24  # of 18
+    assert most_words(segments, 24) == 24
+    assert most_words(segments, 20) == 16
+    assert most_words(segments, 35) == 24  # of 23
+    assert most_words(segments, 9) == 8  # no segment fits
 
 
 def test_shapes_are_at_most_three():

@@ -20,6 +20,8 @@ from flaxner.inference import viterbi
 from flaxner.models import crf
 from flaxner.models.crf import Scores
 from flaxner.models.network import Model
+from flaxner.training import crf as learning
+from flaxner.training import partition
 from flaxner.training.crf import Crf
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import make_optimizer
@@ -31,6 +33,17 @@ from tests.tiny import tiny_config
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 FREE, IOB2 = rules(TAGS, ANY), rules(TAGS, "IOB2")
 C = len(TAGS)
+WAYS = {"words": partition.sum_by_words, "pairs": partition.sum_in_pairs}
+
+
+@pytest.fixture
+def way(request, monkeypatch):
+    """The sum over all sequences as CPUs have it, or as GPUs and TPUs."""
+    monkeypatch.setattr(learning, "log_partition", WAYS[request.param])
+    return request.param
+
+
+both_ways = pytest.mark.parametrize("way", WAYS, indirect=True)
 
 
 def random_scores(seed=0):
@@ -71,8 +84,9 @@ def all_scores(legal, own_NC, scores):
         yield path, score + scores.starts[path[0]] + scores.ends[path[-1]]
 
 
+@both_ways
 @pytest.mark.parametrize("legal", [FREE, IOB2], ids=["any", "IOB2"])
-def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal):
+def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal, way):
     sizes, labels = [3, 1, 4], np.asarray([0, 1, 2, 3, 3, 4, 4, 0], np.int32)
     logits = np.random.default_rng(1).normal(size=(3, 4, C)).astype(np.float32) * 2
     own = logits - np.asarray(jax.nn.logsumexp(logits, axis=-1, keepdims=True))
@@ -103,7 +117,8 @@ def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-def test_loss_and_gradients_are_pytorch_crfs():
+@both_ways
+def test_loss_and_gradients_are_pytorch_crfs(way):
     torch = pytest.importorskip("torch")
     theirs = pytest.importorskip("torchcrf").CRF(C, batch_first=True)
     rng = np.random.default_rng(0)
@@ -225,16 +240,15 @@ def test_packed_chains_equal_unpacked_chains(order, cuts):
     token_logits = np.random.default_rng(5).normal(size=(len(segments.input_ids), C)) * 3
     bounds = [0, *sorted(cuts), 8]
     packed = [list(order[a:b]) for a, b in itertools.pairwise(bounds)]
-    made = [
-        gradient_of(decoder, segments, plan, token_logits)
-        for plan in (packed, [[i] for i in range(8)])
-    ]
-    scaled_close(
-        "packing", *(dict(zip("twijkl", map(np.asarray, one), strict=True)) for one in made)
-    )
+    plans = [packed, [[i] for i in range(8)]]
+    made = [gradient_of(decoder, segments, plan, token_logits) for plan in plans]
+    made.append(gradient_of(decoder, segments, packed, token_logits, way="pairs"))
+    named = [dict(zip("twijkl", map(np.asarray, one), strict=True)) for one in made]
+    scaled_close("packing", *named[:2])
+    scaled_close("packing", named[2], named[0])
 
 
-def gradient_of(decoder, segments, plan, token_logits):
+def gradient_of(decoder, segments, plan, token_logits, way="words"):
     """Loss, words, gradients of scores, and of the logits by token, of rows laid out so."""
     L = 120
     rows = fill_rows(segments, plan, L, 8)
@@ -248,7 +262,8 @@ def gradient_of(decoder, segments, plan, token_logits):
             where += [(t, b, column + t - low) for t in range(low, high)]
             column += high - low
     arrays = decoder.arrays(rows)
-    (total, words), (scores, of_logits) = _compiled(decoder)(random_scores(), logits_BLC, arrays)
+    made = _compiled(decoder, way)(random_scores(), logits_BLC, arrays)
+    (total, words), (scores, of_logits) = made
     by_token = np.zeros((len(token_logits), C), np.float32)
     for token, b, column in where:
         by_token[token] = of_logits[b, column]
@@ -258,32 +273,86 @@ def gradient_of(decoder, segments, plan, token_logits):
 _MADE = {}
 
 
-def _compiled(decoder):
-    key = decoder.width
+def _compiled(decoder, way="words"):
+    def loss(scores, logits, arrays):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(learning, "log_partition", WAYS[way])
+            return decoder.batch_loss(scores.params(), logits, arrays)
+
+    key = decoder.width, way
     if key not in _MADE:
-        _MADE[key] = jax.jit(
-            jax.value_and_grad(
-                lambda s, x, a: decoder.batch_loss(s.params(), x, a), (0, 1), has_aux=True
-            )
-        )
+        _MADE[key] = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
     return _MADE[key]
 
 
-def test_empty_rows_and_confident_words_give_finite_numbers():
+@pytest.mark.parametrize("way", WAYS)
+def test_empty_rows_and_confident_words_give_finite_numbers(way):
     sizes, segments = chained_segments(np.random.default_rng(0), PIECES)
     decoder = Crf(IOB2, sentence_borders(sizes), 32)
     rows = fill_rows(segments, [], 120, 8)
     logits = np.random.default_rng(5).normal(size=(8, 120, C)).astype(np.float32) * 300
-    out = _compiled(decoder)(random_scores(), logits, decoder.arrays(rows))
+    out = _compiled(decoder, way)(random_scores(), logits, decoder.arrays(rows))
     assert out[0] == (0, 0)
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(out[1]))
     rows = fill_rows(segments, [[i] for i in range(8)], 120, 8)
-    out = _compiled(decoder)(random_scores(), logits, decoder.arrays(rows))
+    out = _compiled(decoder, way)(random_scores(), logits, decoder.arrays(rows))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
+@pytest.mark.parametrize("width", [1, 13])
+def test_pairs_are_words(width):
+    """Rows full, with one word, with none; chains of all lengths; nothing legal; seeds at once."""
+    rng = np.random.default_rng(width)
+    there = np.arange(width) < np.asarray([width, 1, 0, width // 2, width - 1, width])[:, None]
+    continues = (rng.random(there.shape) < 0.6) & (np.arange(width) > 0)
+    own = rng.normal(size=(2, *there.shape, C)).astype(np.float32) * 4
+    never = (rng.random(own[:, 0].shape) < 0.9) & (np.arange(C) > 0)
+    own[:, 0] += partition.NEVER * never  # there is always label 0
+    moves = rng.normal(size=(2, C, C)).astype(np.float32)
+    moves[:, 1] += partition.NEVER
+    own[:, 5, 0] += partition.NEVER * (np.arange(C) != 1)  # label 1 alone, which nothing follows
+    continues[5, 1:] = True
+
+    def of(sums):
+        def total(moves, own, weights):
+            values = sums(moves, own, jnp.asarray(continues), jnp.asarray(there))
+            return values @ weights, values
+
+        gradient = jax.vmap(jax.grad(total, (0, 1), has_aux=True), in_axes=(0, 0, None))
+        return functools.partial(jax.jit(gradient), moves, own)
+
+    by_words, in_pairs = (of(sums) for sums in WAYS.values())
+    legal = np.asarray([1, 1, 1, 1, 1, 0], np.float32)
+    (gradient, values), (wanted, expected) = in_pairs(legal), by_words(legal)
+    lost, _ = in_pairs(1 - legal)
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-5)
+    assert not np.asarray(values)[:, 2].any()
+    for ours, theirs in zip(gradient, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
+    assert (np.asarray(gradient[1])[:, 0][never] == 0).all()  # exactly
+    assert all(np.isfinite(leaf).all() for leaf in lost)
+    weights = (gradient[1] + lost[1]).sum(-1)  # each word's probabilities
+    np.testing.assert_allclose(weights, np.broadcast_to(there, weights.shape), atol=1e-5)
+
+
+def test_which_way_is_the_platforms():
+    def loops(labels, platform):
+        shapes = [(labels, labels), (1, 2, labels), (1, 2), (1, 2)]
+        given = [
+            jax.ShapeDtypeStruct(shape, kind)
+            for shape, kind in zip(shapes, [np.float32] * 2 + [bool] * 2, strict=True)
+        ]
+        traced = jax.jit(partition.log_partition).trace(*given)
+        return "while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+    most, on_tpus = partition.MOST_LABELS, partition.MOST_ON_TPUS
+    assert loops(3, "cpu")
+    assert [loops(n, "cuda") for n in (on_tpus + 1, most, most + 1)] == [False, False, True]
+    assert [loops(n, "tpu") for n in (on_tpus, on_tpus + 1)] == [False, True]
+
+
 @functools.cache
-def trained(devices=1, fsdp=1, steps=6):
+def trained(way, devices=1, fsdp=1, steps=6):
     model = Model(tiny_config(initializer_range=0.1), crf=True)
     mesh = make_mesh(fsdp, jax.devices()[:devices])
     sizes, segments = chained_segments(np.random.default_rng(0), PIECES * 2)
@@ -303,9 +372,12 @@ def trained(devices=1, fsdp=1, steps=6):
 
 
 @pytest.mark.skipif(jax.device_count() < 8, reason="a machine with fewer accelerators")
-def test_eight_devices_equal_one():
-    one, losses = trained()
-    many, their_losses = trained(8, fsdp=4)
+@pytest.mark.parametrize(
+    "way", ["words", pytest.param("pairs", marks=pytest.mark.slow)], indirect=True
+)
+def test_eight_devices_equal_one(way):
+    one, losses = trained(way)
+    many, their_losses = trained(way, 8, fsdp=4)
     assert losses[-1] < losses[0] < 100
     moved = np.abs(one["crf/transitions"] - random_scores().transitions)
     assert moved.max() > 1e-2

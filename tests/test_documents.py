@@ -14,7 +14,7 @@ from flaxner.aot.workload import plan
 from flaxner.config.data import DataSettings
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
-from flaxner.data.chains import CONTINUES, ENDS, STARTS, sentence_borders, word_chains
+from flaxner.data.chains import CONTINUES, ENDS, STARTS, most_words, sentence_borders, word_chains
 from flaxner.data.corpus import Corpus, Sentence, join, read_corpus
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import document_numbers, document_windows, in_documents
@@ -181,17 +181,18 @@ def sentences_at(made, step):
 @given(documents=CORPORA, batch_size=st.integers(1, 40), share=st.sampled_from([0.0, 0.3, 1.0]))
 def test_every_word_is_labelled_once_an_epoch(documents, batch_size, share):
     made = batches(documents, batch_size=batch_size, share=share)
-    total = sum(map(len, documents))
+    total, most = sum(map(len, documents)), most_words(made.segments, made.row_length)
     for epoch in (0, 1):
         steps = range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
         rows = [made.at(step) for step in steps]
         words = np.concatenate([r.words[r.words >= 0] for r in rows])
         assert sorted(words.tolist()) == list(range(made.segments.num_words))
+        assert max((r.words >= 0).sum(1).max() for r in rows) <= most
         counts = np.asarray([sentences_at(made, step) for step in steps])
         assert counts.sum() == total
         assert (counts.sum(1) > 0).all()
-        most = made.documents.owned.max()
-        assert abs(counts[:, 1].sum() - share * total) <= most / 2
+        window = made.documents.owned.max()
+        assert abs(counts[:, 1].sum() - share * total) <= window / 2
     assert made.steps_per_epoch <= -(-total // batch_size)
 
 

@@ -154,6 +154,19 @@ def test_most_of_what_eight_gpus_reduce_begins_before_the_backward_pass_ends(tmp
 
 @compiler
 @pytest.mark.slow
+def test_a_crf_is_a_few_kernels(tmp_path):
+    """Some forty; a loop over the words of rows of 128 had 1,900."""
+    counts = {}
+    for decoder in ("softmax", "crf"):
+        (folder := tmp_path / decoder).mkdir()
+        made, assembly = run_script(folder, "h100", "--decoder", decoder, layers=1)
+        counts[decoder] = made["train"]["kernels"]["count"]
+        assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
+    assert counts["crf"] - counts["softmax"] < 50, counts
+
+
+@compiler
+@pytest.mark.slow
 def test_a_gpu_that_is_too_small(tmp_path):
     share = {nvidia.SHARE_VARIABLE: "0.0001"}
     made, _ = run_script(tmp_path, "t4", code=1, **share)

@@ -36,11 +36,33 @@ def test_what_is_lent_makes_no_difference_and_is_not_compiled_again(settings, tm
     run(settings, tmp_path / "first", shared, epochs=1.0)
     traces = shared._program.steps.traces
     lent = run(settings, tmp_path / "lent", shared, **OTHER)
+    assert shared._program.steps.traces is traces
     assert max(collections.Counter(traces).values()) == 1
     alone = run(settings, tmp_path / "alone", **OTHER)
     files = [made.hub_dir / "model.safetensors" for made in (lent, alone)]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert lent.results["test"] == alone.results["test"]
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"batch_size": 2}, {"epochs": 9.0}])
+def test_with_a_crf_runs_share_their_program(settings, changes):
+    """It is as wide as the corpus lets it be, not as a run's rows happen to be."""
+    shared, config = Shared(), TrainConfig(**settings, decoder="crf")
+    made = [shared.compute(shared.prepared(each)) for each in (config, config.replace(**changes))]
+    (first, _), (second, batches) = made
+    assert second.steps.traces is first.steps.traces  # they are compiled together
+    shapes = [
+        {name: array.shape for name, array in program.arrays(batches.at(0)).items()}
+        for program in (first, second)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.slow
+def test_with_a_crf_what_is_lent_makes_no_difference(settings, tmp_path):
+    test_what_is_lent_makes_no_difference_and_is_not_compiled_again(
+        {**settings, "decoder": "crf"}, tmp_path
+    )
 
 
 @pytest.mark.parametrize(

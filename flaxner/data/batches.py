@@ -116,16 +116,6 @@ class TrainBatches:
         """Rows that each step fills, at least 1."""
         return np.asarray([max(len(self._rows(s)), 1) for s in range(self.num_steps)])
 
-    @functools.cached_property
-    def most_words(self) -> int:
-        """Labelled words of the fullest row of all steps, rounded up to a multiple of 8."""
-        segments = self.segments
-        counted = np.concatenate([[0], np.cumsum(segments.words >= 0)])
-        words = counted[segments.starts[1:]] - counted[segments.starts[:-1]]
-        rows = (row for step in range(self.num_steps) for row in self._rows(step))
-        most = max((int(words[row].sum()) for row in rows), default=0)
-        return min(-(-max(most, 1) // 8) * 8, self.row_length)
-
     def fingerprint(self) -> str:
         """A digest of the tokenised corpus and the plan: equal digests, equal batches."""
         digest = hashlib.sha256()

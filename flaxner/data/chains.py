@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flaxner.data.packing import Rows
-from flaxner.data.segments import IGNORED_LABEL
+from flaxner.data.segments import IGNORED_LABEL, Segments
 
 # How a word hangs on what is before and after it, as bits.
 CONTINUES, STARTS, ENDS = 1, 2, 4
@@ -28,6 +28,29 @@ def sentence_borders(sizes: Sequence[int]) -> np.ndarray:
     borders[(ends - lengths)[some]] |= STARTS
     borders[ends[some] - 1] |= ENDS
     return borders
+
+
+def most_words(segments: Segments, row_length: int) -> int:
+    """Words that no row of these segments exceeds, however they are packed; a multiple of 8.
+
+    Rows hold a segment once. So none has more words than one that is filled with the segments that
+    have most words for their tokens, the last of them in part (Dantzig 1957). It is the same for
+    every order, batch size and number of steps, and so is what is compiled.
+
+    Args:
+      segments: a corpus.
+      row_length: tokens of a row, which the width does not exceed, be it no multiple.
+    """
+    counted = np.concatenate([[0], np.cumsum(segments.words >= 0)])
+    words = counted[segments.starts[1:]] - counted[segments.starts[:-1]]
+    order = np.argsort(-words / segments.lengths)
+    words, lengths = words[order], segments.lengths[order]
+    filled = np.concatenate([[0], np.cumsum(lengths)])
+    whole = int(np.searchsorted(filled, row_length, side="right")) - 1
+    most = int(words[:whole].sum())
+    if whole < len(words):
+        most += int((row_length - filled[whole]) * words[whole] // lengths[whole])
+    return min(-(-max(most, 1) // 8) * 8, row_length)
 
 
 def word_chains(rows: Rows, borders: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

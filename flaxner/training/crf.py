@@ -14,8 +14,7 @@ from flaxner.data.chains import CONTINUES, ENDS, STARTS, word_chains
 from flaxner.data.packing import Rows
 from flaxner.data.tag_rules import Rules
 from flaxner.models.crf import Scores
-
-NEVER = -1e4  # score of what is illegal: its probability is exactly 0 in float32
+from flaxner.training.partition import NEVER, log_partition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Crf:
     Attributes:
       rules: what is legal.
       borders: where sentences begin and end in the training corpus, see `data.chains`.
-      width: most words of a row.
+      width: most words of a row, see `data.chains.most_words`.
       head_share: of the loss that is the head's cross-entropy.
     """
 
@@ -142,27 +141,3 @@ def negative_log_likelihood(
     )
     log_z_B = log_partition(scores.transitions, own_BWC, continues_BW, there_BW)
     return jnp.sum(log_z_B) - jnp.sum(gold_BW, where=there_BW)
-
-
-def log_partition(
-    transitions_CC: jax.Array, own_BWC: jax.Array, continues_BW: jax.Array, there_BW: jax.Array
-) -> jax.Array:
-    """Log of the sum of exp(score) over all label sequences of each row, (B,).
-
-    Args:
-      transitions_CC: of label j after label i.
-      own_BWC: scores of each word's labels, start and end included.
-      continues_BW: whether the word has a transition from the one before.
-      there_BW: whether there is a word.
-    """
-    B, _, C = own_BWC.shape
-    before_BC = jnp.full((B, C), NEVER).at[:, 0].set(0.0)  # one way to begin, of score 0
-
-    def word(sums_BC: jax.Array, item: Any) -> tuple[jax.Array, None]:
-        own_BC, continues_B, there_B = item
-        moves_BCC = jnp.where(continues_B[:, None, None], transitions_CC, 0.0)
-        next_BC = jax.nn.logsumexp(sums_BC[:, :, None] + moves_BCC, axis=1) + own_BC
-        return jnp.where(there_B[:, None], next_BC, sums_BC), None
-
-    words = (own_BWC.swapaxes(0, 1), continues_BW.T, there_BW.T)
-    return jax.nn.logsumexp(jax.lax.scan(word, before_BC, words)[0], axis=-1)

@@ -72,9 +72,7 @@ class Softmax:
         """
         labelled_BL = labels_BL != IGNORED_LABEL
         safe_BL = jnp.where(labelled_BL, labels_BL, 0)
-        losses_BL = optax.softmax_cross_entropy_with_integer_labels(
-            logits_BLC.astype(jnp.float32), safe_BL
-        )
+        losses_BL = cross_entropy(logits_BLC.astype(jnp.float32), safe_BL)
         if self.smoothing:
             losses_BL = (1 - self.smoothing) * losses_BL
             losses_BL += self.smoothing * self._mean_over_labels(logits_BLC, safe_BL)
@@ -95,6 +93,26 @@ class Softmax:
     def predict(self, logits_BLC: jax.Array) -> jax.Array:
         """The likeliest label of each position, int32 (B, L)."""
         return jnp.argmax(logits_BLC, axis=-1).astype(jnp.int32)
+
+
+def cross_entropy(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
+    """-log p of each label, (B, L), by the softmax of its logits.
+
+    Labels are looked up, and the gradient of that is a scatter, for which GPUs would sort all
+    positions. There it is a product with ones and zeros, which rounds nothing.
+    """
+    return jax.lax.platform_dependent(
+        logits_BLC,
+        labels_BL,
+        cuda=by_one_hot,
+        default=optax.softmax_cross_entropy_with_integer_labels,
+    )
+
+
+def by_one_hot(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
+    """As `cross_entropy`, without a scatter."""
+    chosen_BLC = jax.nn.one_hot(labels_BL, logits_BLC.shape[-1], dtype=logits_BLC.dtype)
+    return optax.softmax_cross_entropy(logits_BLC, chosen_BLC)
 
 
 def label_weights(

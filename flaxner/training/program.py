@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from flaxner.config.recipes import CRF
 from flaxner.config.train import SHUFFLED, TrainConfig
 from flaxner.data.batches import TrainBatches
-from flaxner.data.chains import sentence_borders
+from flaxner.data.chains import most_words, sentence_borders
 from flaxner.data.document_batches import DocumentBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.data.packing import Blocks, Rows, check_blocks
@@ -221,6 +221,7 @@ def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:
     if config.decoder == CRF:
         sizes = [len(sentence.words) for sentence in prepared.corpora["train"]]
         legal, borders = rules(scheme.tags, "IOB2"), sentence_borders(sizes)
-        return Crf(legal, borders, batches.most_words, config.crf_head_share)
+        width = most_words(batches.segments, batches.row_length)
+        return Crf(legal, borders, width, config.crf_head_share)
     weights = label_weights(config.class_weights, scheme, batches.segments.labels)
     return Softmax(weights, config.label_smoothing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from flaxner.config.recipes import CRF
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.training.preparation import Prepared, prepare, reseeded
@@ -52,15 +51,12 @@ class Shared:
     def compute(self, prepared: Prepared) -> tuple[Program, TrainBatches]:
         """The program and the batches of a run whose ingredients were read last.
 
-        A CRF's is as wide as the rows of its run have words: each has its own.
-
         Raises:
           ValueError: as `program_of_run`.
         """
         batches = batches_of(prepared)
         blocks = blocks_of(prepared.config, batches)  # another batch size may have others
-        own = prepared.config.decoder == CRF
-        if self._program is None or own or self._program.blocks != blocks:
+        if self._program is None or self._program.blocks != blocks:
             self._program, batches = program_of_run(prepared)
             return self._program, batches
         return self._program.of_run(prepared.config, batches.num_steps), batches

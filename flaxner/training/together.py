@@ -14,7 +14,6 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.devices.lost_process import say_on_loss
 from flaxner.devices.memory import bytes_on_a_device, memory_of
-from flaxner.training.crf import Crf
 from flaxner.training.lockstep import Stepwise, run_together
 from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared
@@ -49,9 +48,7 @@ class Stacks:
         }
         every = list(self._batches.values())
         self.plan = StackedPlan(every)
-        decoder = decoder_of(prepared, every[0])
-        if isinstance(decoder, Crf):
-            decoder = dataclasses.replace(decoder, width=max(each.most_words for each in every))
+        decoder = decoder_of(prepared, every[0])  # the same for all
         self.rows_first = prepared.model.encoder.rows_first
         self.program = program_over(prepared, every[0], decoder)
         self._config = prepared.config
