@@ -156,6 +156,7 @@ def _item_type(feature: Any) -> str:
 def _from_disk(path: Path, options: ReadOptions) -> DataSet:
     import datasets
 
+    datasets.disable_progress_bars()
     marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
     if options.dataset_revision is not None:
         raise BadCorpus(path, None, "a folder has no revisions: leave --dataset-revision out")
