@@ -243,6 +243,13 @@ FILES = {  # text, sentence, given, suggested, the lines that change
         *("# text\na O\nB-X O\nO B-X\nB-X B-X\n", 1, [Span(3, 4, "X")], []),
         ["B-X O"],
     ),
+    "a byte-order mark": (
+        "\ufeffa O\nb B-X\n",
+        1,
+        [Span(1, 2, "X")],
+        [Span(0, 2, "X")],
+        ["\ufeffa B-X", "b I-X"],
+    ),
     "a type that was never inside": (
         *("a B-X\nb O\n\nc B-Y\nd I-Y\n", 1, [Span(0, 1, "X")], [Span(0, 2, "X")]),
         ["b I-X"],
@@ -296,12 +303,12 @@ def test_json_lines_are_corrected_in_place(tmp_path, name):
     before, after = JSON[name]
     rest = '{"tokens": ["d"], "ner_tags": ["O"], "n": [1]}\r\n'
     file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    file.write_bytes(f"{rest}{before}\n{rest}".encode())
+    file.write_bytes(f"\ufeff{rest}{before}\n{rest}".encode())
     sides = [tags_to_spans(json.loads(text)["ner_tags"]) for text in (before, after)]
     words = ("a", 'b"]', "c")
     done = correct(file, [Decision(str(file), 2, words, *map(tuple, sides), "here")], out)
     assert done.words == 1
-    assert out.read_bytes() == f"{rest}{after}\n{rest}".encode()
+    assert out.read_bytes() == f"\ufeff{rest}{after}\n{rest}".encode()
 
 
 def test_what_cannot_be_applied_is_refused(tmp_path):

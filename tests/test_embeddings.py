@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.embeddings import separation as compare
 from flaxner.embeddings import static
@@ -65,6 +66,29 @@ def test_a_file_cut_short_is_refused(tmp_path, kind):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ValueError, match="cut short or damaged"):
         static.load_vectors(str(path))
+
+
+def test_words_that_came_twice_or_have_spaces(tmp_path):
+    path = tmp_path / "v.vec"
+    path.write_text("3 2\nthe 0.1 0.2\ncat 0.3 0.4\nthe 0.5 0.6\n")
+    vectors = static.load_vectors(str(path))
+    assert (vectors.words, len(vectors.matrix)) == (("the", "cat"), 2)
+    path.write_text("the 0.1 0.2\nat name@domain.com 0.3 0.4\n")
+    with pytest.raises(ValueError, match=r"words with spaces, as glove\.840B has, are not read"):
+        static.load_vectors(str(path))
+
+
+def test_settings_are_those_of_the_model(tmp_path, capsys):
+    for name, rate in (("tiny", 1e-3), ("tiny-roberta", 1e-3), ("x/y", 5e-5)):
+        model = name if "/" in name else f"flaxner:{name}"
+        assert parse_settings(["--model", model, "--tag-column", "1"]).config.learning_rate == rate
+    config = TrainConfig(dataset="flaxner:embedded", seeds=2)
+    for folder in ("", "seed-0", "seed-1"):
+        (tmp_path / folder / "checkpoints").mkdir(parents=True)
+        (tmp_path / folder / "config.toml").write_text(config.to_toml())
+    with pytest.raises(SystemExit):
+        parse_settings(["--model", str(tmp_path)])
+    assert "holds 2 runs: name one of them, such as " in capsys.readouterr().err
 
 
 def test_pickles_are_refused_and_not_opened(tmp_path):

@@ -148,6 +148,18 @@ def test_what_is_printed(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_a_fold_trains_is_told(tmp_path, capsys):
+    """A part of the sentences, four times; not all of them once."""
+    path = write_conll(tmp_path / "a.conll", sentences(40))
+    shared = {"model": "flaxner:tiny", "train_file": str(path), "batch_size": 5, "epochs": 1.0}
+    said = shown(TrainConfig(**shared, cross_validation=4), capsys)
+    assert "Training: 7 steps of" in said
+    assert "; about as much for each of the 4 folds" in said
+    said = shown(TrainConfig(**shared, seeds=5), capsys)
+    assert "Training: 8 steps of" in said
+    assert "; as much for each of the 5 seeds" in said
+
+
 def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
     path = write_conll(tmp_path / "a.conll", sentences(12))
     config = TrainConfig(model=str(tmp_path / "nowhere"), train_file=str(path))

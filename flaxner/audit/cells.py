@@ -15,6 +15,7 @@ from flaxner.data.tags import SCHEMES, Span, spans_to_tags
 
 FIELD = re.compile(r"[^ \t\r]+")
 TABBED = re.compile(r"[^\t\r]+")
+MARK = "\ufeff"  # of byte order, at the beginning of a file
 LIST = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*\[')
 DECODER = json.JSONDecoder()
 
@@ -47,7 +48,7 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
             line = lines[number]
             fields = list((TABBED if "\t" in line else FIELD).finditer(line))
             number += 1
-            if word == EMPTY_WORD or any(field[0] == word for field in fields):
+            if word == EMPTY_WORD or any(field[0].removeprefix(MARK) == word for field in fields):
                 break
         width = min(width, len(fields))
         for column, field in enumerate(reversed(fields), 1):
@@ -58,7 +59,7 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
 def lists(lines: Sequence[str], raw: Raw) -> Candidates:
     """The items of the lists of a record in a JSON Lines file, a record a line."""
     line = lines[raw.line - 1]
-    json.loads(line)  # else the record goes on in the next line
+    json.loads(line.removeprefix(MARK))  # else the record goes on in the next line
     lists_of: Candidates = {}
     for head in LIST.finditer(line):
         cells, at = [], head.end()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.benchmark.choices import ENGINES, SIZES, STATIC
-from flaxner.config.command_line import at_least, path
+from flaxner.config.command_line import add_settings, at_least, path
+from flaxner.data.readers import OF_FILES, ReadOptions
 
 BLOCK = 20  # answers of a contender in a row, where answers are timed one at a time
 # Seconds between blocks: the threads of ONNX Runtime look for work for some 50 ms more, and would
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="also from process start, with memory (default: yes)",
     )
+    add_settings(parser, OF_FILES, several=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from flaxner.data.corpus import read_corpus
 
-    texts = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
+    options = ReadOptions(**{k: v for k, v in vars(arguments).items() if k in OF_FILES})
+    corpus = read_corpus(arguments.file, options=options)
+    texts = [" ".join(sentence.words) for sentence in corpus]
     texts = texts[: arguments.texts] if arguments.texts else texts
     with tempfile.TemporaryDirectory() as place:
         if arguments.sizes:

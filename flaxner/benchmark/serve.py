@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxner.config.command_line import at_least, path
+from flaxner.config.command_line import add_settings, at_least, path
+from flaxner.data.readers import OF_FILES, ReadOptions
 
 STRATEGY = "simple"  # the same entities from both
 JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--against", nargs="*", default=["torch"], choices=("torch", "torch-2"),
         help="torch: one thread calls the pipeline; torch-2: two do")  # fmt: skip
     add("--wait-ms", type=float, default=2.0, help="of our server")
+    add_settings(parser, OF_FILES, several=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if shutil.which("wrk") is None:
         raise ValueError("the load comes from wrk, which is not here: apt-get install wrk")
-    sentences = [" ".join(sentence.words) for sentence in read_corpus(arguments.file)]
+    options = ReadOptions(**{k: v for k, v in vars(arguments).items() if k in OF_FILES})
+    corpus = read_corpus(arguments.file, options=options)
+    sentences = [" ".join(sentence.words) for sentence in corpus]
     kinds = {"short": sentences[: arguments.texts], "mixed": mixed(sentences)[: arguments.texts]}
     device = device_name()
     with contextlib.ExitStack() as stack:

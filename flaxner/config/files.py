@@ -44,7 +44,7 @@ def load_settings(path: str | Path) -> dict[str, Any]:
       ValueError: missing, no TOML, or an unknown setting.
     """
     try:
-        settings = tomllib.loads(Path(path).read_text("utf-8"))
+        settings = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"cannot read the settings {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

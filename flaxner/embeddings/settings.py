@@ -11,14 +11,16 @@ from pathlib import Path
 from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
+from flaxner.data.readers import READING
 from flaxner.files import Kind, check_folder
+from flaxner.models.scratch import SCRATCH
 from flaxner.runs.paths import RunPaths, refuse_runs
 from flaxner.runs.replacing import refuse_half_moved
 
 # Settings of training that the comparison has too; the other flags are its own.
 SHARED = (
     "model", "dataset", "train_file", "validation_file", "test_file", "epochs", "batch_size",
-    "learning_rate", "max_length", "seed",
+    "learning_rate", "max_length", "seed", *READING,
 )  # fmt: skip
 WRITTEN = ("comparison.json", "index.html", "bert", "heads", "figures")
 
@@ -138,6 +140,10 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
     if "model" in shared:
         refuse_half_moved(run.path)
     if "model" in shared and run.config.is_file():
+        if members := run.members():
+            raise ValueError(
+                f"{run.path} holds {len(members)} runs: name one of them, such as {members[0]}"
+            )
         if not (run.results.is_file() and run.hub.is_dir()):
             raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")
         extra = sorted(set(shared) - {"model"})
@@ -149,7 +155,7 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
         settings = load_settings(run.config)
         return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), run
     base = load_preset("quickstart")
-    if shared.get("model", "flaxner:tiny") != "flaxner:tiny":
+    if shared.get("model", "flaxner:tiny") not in SCRATCH:
         # A pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate of random weights.
         base |= {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
     settings = laid_over(base, shared, chosen=False)

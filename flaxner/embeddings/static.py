@@ -143,11 +143,14 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
         loaded = KeyedVectors.load_word2vec_format(str(path), **options)
     except (EOFError, ValueError, OSError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "invalid vector" in reason or "could not convert" in reason:
+            reason += "; words with spaces, as glove.840B has, are not read: delete their lines"
         raise ValueError(f"{path} is cut short or damaged: {reason}") from error
-    matrix = np.asarray(loaded.vectors, np.float32)
+    words = [word for word in loaded.index_to_key if word is not None]  # one that came twice
+    matrix = np.asarray(loaded.vectors, np.float32)[: len(words)]
     if not len(loaded) or not np.isfinite(matrix).all():
         raise ValueError(f"{path} is damaged: it holds no vectors, or numbers that are not finite")
-    return StaticVectors(Path(name).name, tuple(loaded.index_to_key), matrix, "read from a file")
+    return StaticVectors(Path(name).name, tuple(words), matrix, "read from a file")
 
 
 def _head(path: Path) -> bytes:

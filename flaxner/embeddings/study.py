@@ -15,6 +15,7 @@ from rich.console import Console
 
 from flaxner import terminal
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
+from flaxner.data.sources import read_options
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.embeddings import plots
@@ -103,7 +104,8 @@ def _said(console: Console, what: str) -> Iterator[None]:
 def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
     """Tagged sentences that BERT was not trained on, each once."""
     if settings.corpus:
-        read = [s for path in settings.corpus for s in read_corpus(path)]
+        options = read_options(settings.config)
+        read = [s for path in settings.corpus for s in read_corpus(path, options=options)]
     else:
         splits = [c for split, c in prepared.corpora.items() if split != "train"]
         read = [s for corpus in splits for s in corpus]
@@ -120,7 +122,10 @@ def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
 def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
     if settings.vectors:
         return load_vectors(settings.vectors, limit=settings.vector_limit)
-    corpora: Sequence[Corpus] = [read_corpus(path) for path in settings.train_vectors]
+    options = read_options(settings.config)
+    corpora: Sequence[Corpus] = [
+        read_corpus(path, options=options) for path in settings.train_vectors
+    ]
     name = " + ".join(Path(path).stem for path in settings.train_vectors)
     texts = [s.words for corpus in corpora or [prepared.corpora["train"]] for s in corpus]
     where = name or prepared.corpora["train"].source

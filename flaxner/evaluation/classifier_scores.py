@@ -96,8 +96,12 @@ def evaluate(
         names that no evaluation wrote.
     """
     _check(file, dataset, context, output_dir)
-    if file is not None and split is not None:
-        raise ValueError("--split is of the dataset: it does not go with a file")
+    of_data_sets = ("dataset_config", "dataset_revision")
+    given = {"split": split} | {name: getattr(options, name, None) for name in of_data_sets}
+    for name, value in given.items() if file is not None else ():
+        if value is not None:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is of the dataset: it does not go with a file")
     source, of = (str(dataset), split or "test") if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     require_used(options or ReadOptions(), {corpus.format})

@@ -34,10 +34,12 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
     """
     report = Report(terminal.console(console))
     config = resolve(config)
-    corpora = select(read_sources(config), config)
+    read = read_sources(config)
+    corpora = select(read, config)
+    fold = config.replace(fold=1) if config.cross_validation and not config.fold else config
     report.corpora(config, corpora)
     report.types(corpora)
-    report.tokens(config, corpora)
+    report.tokens(config, corpora, select(read, fold)["train"])
     report.repeated(corpora)
     report.ambiguous(corpora["train"])
 
@@ -97,8 +99,14 @@ class Report:
         for line in inspection.type_differences(corpora):
             self.say(line)
 
-    def tokens(self, config: TrainConfig, corpora: Mapping[str, Corpus]) -> None:
-        """Lengths in tokens, fill, steps and time; or why they are unknown."""
+    def tokens(self, config: TrainConfig, corpora: Mapping[str, Corpus], train: Corpus) -> None:
+        """Lengths in tokens, fill, steps and time; or why they are unknown.
+
+        Args:
+          config: the settings.
+          corpora: split -> corpus.
+          train: what a run trains on, a fold's part of the training split perhaps.
+        """
         try:
             tokenizer = tokenizer_of(config.model, config.revision, corpora["train"])
         except ValueError as error:
@@ -109,7 +117,9 @@ class Report:
         tokenised = {s: inspection.token_lengths(c, tokenizer) for s, c in corpora.items()}
         self._lengths({split: lengths for split, (_, lengths) in tokenised.items()})
         whole = tokenised["train"][0]
-        self._plan(config, inspection.make_plan(config, corpora["train"], whole, tokenizer))
+        if train is not corpora["train"] and config.cross_validation and not config.fold:
+            whole = inspection.token_lengths(train, tokenizer)[0]
+        self._plan(config, inspection.make_plan(config, train, whole, tokenizer))
 
     def _lengths(self, lengths: Mapping[str, np.ndarray]) -> None:
         counts = {
@@ -142,7 +152,7 @@ class Report:
             f"\nTraining: {plan.steps:,} steps of {plan.step} "
             f"({plan.steps_per_epoch:,} an epoch, {config.epochs:g} epochs), "
             f"{plan.tokens:,} tokens; rows of {config.row_length} are filled {plan.fill:.0%} "
-            f"({plan.unpacked:.0%} without packing)"
+            f"({plan.unpacked:.0%} without packing)" + _times(config)
         )
         if plan.seconds is None:
             self.say(
@@ -191,3 +201,10 @@ class Report:
             self.table(title, ("form", " readings"), rows)
         else:
             self.say("\nNo form of an entity in the training split has another reading")
+
+
+def _times(config: TrainConfig) -> str:
+    """How many models are trained so, where it is not one."""
+    if config.cross_validation and not config.fold:
+        return f"; about as much for each of the {config.cross_validation} folds"
+    return f"; as much for each of the {config.seeds} seeds" if config.seeds > 1 else ""

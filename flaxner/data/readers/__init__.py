@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flaxner.data.readers import arrow, columns, docbin, json_text, span_table, table
 from flaxner.data.readers.source import (
+    OF_FILES,
     READING,
     BadCorpus,
     Notes,
@@ -70,4 +71,14 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     return name, READERS[name].read(path, options, notes)
 
 
-__all__ = ["READERS", "READING", "BadCorpus", "Notes", "Raw", "ReadOptions", "excerpt", "read_file"]
+__all__ = [
+    "OF_FILES",
+    "READERS",
+    "READING",
+    "BadCorpus",
+    "Notes",
+    "Raw",
+    "ReadOptions",
+    "excerpt",
+    "read_file",
+]

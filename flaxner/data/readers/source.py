@@ -93,6 +93,7 @@ class ReadOptions:
 
 
 READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
+OF_FILES = tuple(name for name in READING if not name.startswith("dataset_"))
 
 
 class Guessed(NamedTuple):
@@ -279,6 +280,7 @@ def excerpt(text: str, length: int = 60) -> str:
 __all__ = [
     "DOCUMENT_COLUMNS",
     "LINE_LIMIT",
+    "OF_FILES",
     "POLICIES",
     "READING",
     "RECORD_LIMIT",
