@@ -1,5 +1,6 @@
 """The benchmarks: figures are of what they say, and add up."""
 
+import copy
 import itertools
 import json
 import subprocess
@@ -93,6 +94,25 @@ def test_nothing_decays_that_the_trainer_leaves():
     decayed, rest = ({names[id(p)] for p in group["params"]} for group in decay_groups(model, 0.01))
     assert decayed | rest == set(names.values())
     assert decayed == {name for name, p in model.named_parameters() if p.ndim == 2}
+
+
+def test_parts_of_a_batch_are_the_batch():
+    """`--accumulate` holds for both sides: the same loss and gradient, in as many parts."""
+    lengths = np.random.default_rng(0).integers(3, 60, 8)
+    segments, model = random_segments(np.random.default_rng(1), lengths), torch_bert()
+    steps = []
+    for parts in (1, 3):
+        config = TrainConfig(dataset="flaxner:embedded", batch_size=8, accumulate=parts)
+        loop = TorchLoop(copy.deepcopy(model), segments, config, 10, Peer())
+        loop.model.eval()  # no dropout
+        seen = []
+        loop.model.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        steps.append(loop.step(np.arange(8)))
+        assert len(seen) == parts
+    for name in ("loss", "grad_norm"):
+        one, three = (float(getattr(step, name)) for step in steps)
+        assert three == pytest.approx(one, rel=1e-5)
+    assert steps[0].slots > steps[1].slots >= lengths.sum()
 
 
 def test_epochs_are_grouped_as_the_trainer_groups_them():

@@ -203,6 +203,7 @@ def test_compilations_are_few(folder):
         ("a", {"strides": 1}, "no option 'strides'"),
         ("a", {"aggregation_strategy": 3}, "must be a string: got 3"),
         ("a", {"ignore_labels": 3}, "ignore_labels must be a list of labels: got 3"),
+        ("a", {"ignore_labels": b"O"}, "ignore_labels must be a list of labels: got b'O'"),
         ("a", {"stride": "7"}, "stride must be a whole number: got '7'"),
         (b"a", {}, "got bytes"),
         ({"text": "a"}, {}, "got dict"),

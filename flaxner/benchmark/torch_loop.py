@@ -109,21 +109,26 @@ class TorchLoop:
         return [np.asarray(order[i : i + size]) for i in range(0, len(order), size)]
 
     def step(self, members: np.ndarray) -> Step:
-        """One optimizer step on these segments."""
+        """One optimizer step on these segments, in as many parts as the settings say."""
         import torch
 
         width = self.config.max_length if self.peer.padded else None
-        batch = self._placed(padded(self.segments, members, width))
-        half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device, torch.bfloat16, enabled=half):
-            loss = self._forward(**batch).loss
-        loss.backward()
+        parts = np.array_split(members, min(self.config.accumulate, len(members)))
+        arrays = [padded(self.segments, part, width) for part in parts]
+        counts = [int((batch["labels"] != IGNORED_LABEL).sum()) for batch in arrays]
+        loss, half = torch.zeros((), device=self.device), self.config.precision == "bfloat16"
+        for batch, count in zip(arrays, counts, strict=True):
+            with torch.autocast(self.device, torch.bfloat16, enabled=half):
+                part = self._forward(**self._placed(batch)).loss
+            part = part * (count / sum(counts)) if len(parts) > 1 else part
+            part.backward()
+            loss = loss + part.detach()
         limit = self.config.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return Step(loss.detach(), norm.detach(), batch["input_ids"].numel())
+        return Step(loss, norm.detach(), sum(batch["input_ids"].size for batch in arrays))
 
     def wait(self) -> None:
         """Until all steps are done; a GPU works on while the host goes ahead."""

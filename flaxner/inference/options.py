@@ -97,7 +97,7 @@ def known_decoder(name: str | None) -> str | None:
 def _check_kinds(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         wanted, words = KINDS[name]
-        if value is not None and not isinstance(value, wanted):
+        if value is not None and (not isinstance(value, wanted) or isinstance(value, bytes)):
             raise ValueError(f"{name} must be {words}: got {value!r}")
 
 
