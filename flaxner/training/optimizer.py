@@ -12,7 +12,7 @@ import optax
 
 from flaxner.config.train import TrainConfig
 from flaxner.models import crf
-from flaxner.models.layers.merging import side_by_side
+from flaxner.models.layers.merging import scaled, side_by_side
 
 
 def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
@@ -112,9 +112,9 @@ def make_optimizer(
         bias1, bias2 = (1.0 - jnp.float32(beta) ** count for beta in (beta1, beta2))
 
         def moment(beta: float, power: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-            return lambda old, g: beta * old + (1.0 - beta) * (factor * g) ** power
+            return lambda old, g: beta * old + (1.0 - beta) * g**power
 
-        grads = side_by_side(grads)
+        grads = scaled(grads, factor)
         mu = jax.tree.map(moment(beta1, 1), state.mu, grads)
         nu = jax.tree.map(moment(beta2, 2), state.nu, grads)
 
