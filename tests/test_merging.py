@@ -10,8 +10,9 @@ from flax import nnx
 from flaxner.models.layers.attention import Attention, Within, by_tiles
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product, rounded_together
-from flaxner.models.layers.merging import by_ones, side_by_side
+from flaxner.models.layers.merging import by_lines, by_ones, scaled, side_by_side
 from flaxner.models.network import Model
+from flaxner.training.optimizer import make_optimizer
 from tests.tiny import tiny_config
 
 
@@ -26,6 +27,28 @@ def test_ones_change_nothing():
             assert (made[name] == array).all()
     text = jax.jit(side_by_side).trace(tree).lower(lowering_platforms=("tpu",)).as_text()
     assert "multiply" not in text
+
+
+def test_lines_of_a_number_scale_as_it_does():
+    rng = np.random.default_rng(0)
+    tree = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in ((), (5,), (3, 5), (2, 4))]
+    factor = jnp.float32(0.3)
+    for made in (jax.jit(by_lines)(tree, factor), jax.jit(scaled)(tree, factor)):
+        for x, y in zip(tree, made, strict=True):
+            assert (y == factor * x).all()
+
+
+def test_norm_and_update_are_merged_by_lines_of_their_own():
+    """By the same ones XLA kept their product in memory, and merged no update of those arrays."""
+    optimizer = make_optimizer()
+    tree = {"a/kernel": jnp.ones((6, 4)), "b/kernel": jnp.ones((6, 4))}
+    rates = dict.fromkeys(tree, 1e-3)
+    update = jax.jit(lambda *given: optimizer.update(*given, rates=rates))
+    traced = update.trace(tree, optimizer.init(tree), tree)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    barriers = re.findall(r"(%\w+) = stablehlo.optimization_barrier (%\w+) : tensor<4xf32>", text)
+    assert len({given for _, given in barriers}) == 2
+    assert "optimization_barrier" not in traced.lower(lowering_platforms=("tpu",)).as_text()
 
 
 def test_kernels_that_are_rounded_together_have_their_own_gradients():

@@ -182,6 +182,10 @@ def test_a_step_by_tiles_is_one_graph(tmp_path):
     assert made["fits"]
     assert len(re.findall(r"\.entry attention(?:_to_queries|_to_keys)?\(", assembly)) >= 3
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
+    # The norm keeps nothing of a gradient but its sums, else the updates are not merged; and the
+    # numbers of words are sorted, not the features of their gradients.
+    assert ".entry input_reduce" in assembly
+    assert ".entry input_multiply_reduce" not in assembly
     (order,) = (
         file.read_text()
         for file in (tmp_path / "dump").glob("*jit_train*thunk_sequence_after_thunk_passes.txt")

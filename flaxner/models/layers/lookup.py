@@ -1,10 +1,10 @@
 """Rows of tables, and gradients of tables that no order of chance decides on.
 
 The gradient of a table sums the gradients of all positions that read a row. Written as a scatter,
-GPUs sum them with atomic operations, in whatever order they come. For a small table it is a matrix
-product here, of the positions' one-hot rows with their gradients; for a large one the compiler is
-told to sort the positions first (`devices/compiler_options.py`). CPUs and TPUs scatter in an order
-that is fixed.
+GPUs sum them with atomic operations, in whatever order they come; told not to, XLA sorts all
+positions' features, number by number. For a small table the gradient is a matrix product here, of
+the positions' one-hot rows with their gradients; for a large one the positions are sorted and those
+of a row summed (`row_sums`). CPUs and TPUs scatter in an order that is fixed.
 
 Shapes: V rows of a table, D features, "..." positions.
 """
@@ -16,6 +16,9 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from flaxner.models.layers.row_sums import row_sums
 
 Array = jax.Array
 # Rows of a table whose gradient is a product on a GPU: at most 2 x 1024 operations a gradient's
@@ -53,14 +56,9 @@ def _lookup_forward(table_VD: Array, ids: Array) -> tuple[Array, tuple[Array, Ar
 def _lookup_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, None]:
     ids, of_table = kept
     rows, wide = of_table.shape[0], gradient.astype(jnp.float32)
-    if rows > SMALL:
-        d_table_VD = _scattered(ids, wide, rows)
-    else:
-        scatter = functools.partial(_scattered, rows=rows)
-        multiply = functools.partial(_multiplied, rows=rows)
-        d_table_VD = jax.lax.platform_dependent(
-            ids, wide, cpu=scatter, tpu=scatter, default=multiply
-        )
+    scatter = functools.partial(_scattered, rows=rows)
+    other = functools.partial(_multiplied if rows <= SMALL else _summed, rows=rows)
+    d_table_VD = jax.lax.platform_dependent(ids, wide, cpu=scatter, tpu=scatter, default=other)
     return d_table_VD.astype(of_table.dtype), None
 
 
@@ -75,6 +73,30 @@ def _multiplied(ids: Array, gradient: Array, rows: int) -> Array:
     one_hot = jax.nn.one_hot(ids, rows, dtype=gradient.dtype)
     exact = jax.lax.Precision.HIGHEST
     return jnp.tensordot(one_hot, gradient, axes=(axes, axes), precision=exact)
+
+
+def _summed(ids: Array, gradient: Array, rows: int) -> Array:
+    """On several devices either all sum all positions, or each its own and the compiler the sums.
+
+    What is less goes from device to device: the positions' gradients, or the table's.
+    """
+
+    def alone(ids: Array, gradient: Array) -> Array:
+        return row_sums(ids.ravel(), gradient.reshape(-1, gradient.shape[-1]), rows)
+
+    def of_all(*own: Array) -> Array:
+        return alone(*(jax.lax.all_gather(x, mesh.axis_names, tiled=True) for x in own))
+
+    def of_each(*own: Array) -> Array:
+        return alone(*own)[None]
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or ids.ndim < 2 or ids.shape[0] % mesh.size:
+        return alone(ids, gradient)
+    spread = functools.partial(jax.shard_map, in_specs=P(mesh.axis_names), check_vma=False)
+    if ids.size < 2 * rows:  # an all-reduce moves an array twice
+        return spread(of_all, out_specs=P())(ids, gradient)
+    return spread(of_each, out_specs=P(mesh.axis_names))(ids, gradient).sum(0)
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)

@@ -1,0 +1,93 @@
+"""The gradient of a large table on a GPU: rows of one number summed in an order that is fixed."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh
+from flaxner.models.layers.lookup import _summed, lookup
+from flaxner.models.layers.row_sums import CHUNK, row_sums
+
+WIDTH = 8
+
+
+def exact(ids, x, numbers):
+    sums = np.zeros((numbers, x.shape[-1]))
+    np.add.at(sums, ids.ravel(), x.reshape(-1, x.shape[-1]).astype(np.float64))
+    return sums
+
+
+@pytest.fixture(scope="module")
+def summed():
+    return jax.jit(row_sums, static_argnums=2)
+
+
+ROWS, NUMBERS = 4 * CHUNK, 300
+
+
+@pytest.mark.parametrize("read", [NUMBERS, 5, 1])
+def test_rows_of_a_number_are_summed(summed, read):
+    """Most of few rows; runs that go on beyond their chunks; one run, of all."""
+    rng = np.random.default_rng(read)
+    ids = rng.integers(0, read, ROWS).astype(np.int32)
+    x = rng.standard_normal((ROWS, WIDTH), np.float32)
+    np.testing.assert_allclose(summed(ids, x, NUMBERS), exact(ids, x, NUMBERS), atol=1e-5)
+
+
+def test_a_few_narrow_rows_are_summed_in_float32(summed):
+    ids = np.array([7, 3, 7, 7, 0], np.int32)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((5, WIDTH)), jnp.bfloat16)
+    made = summed(ids, x, 9)
+    assert made.dtype == jnp.float32
+    np.testing.assert_allclose(made, exact(ids, np.asarray(x, np.float32), 9), atol=1e-6)
+
+
+@pytest.mark.parametrize("numbers", [90, 2000])
+def test_devices_sum_alike(numbers):
+    """More numbers than positions: every device sums all of them, and to the same bits."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 90, (4, 50)).astype(np.int32)
+    x = rng.standard_normal((4, 50, WIDTH), np.float32)
+    mesh = make_mesh(devices=jax.devices()[:2])
+
+    @functools.partial(jax.jit, in_shardings=batch_sharding(mesh))
+    def spread(ids, x):
+        with kernels_over(mesh):
+            return _summed(ids, x, numbers)
+
+    alone = jax.jit(_summed, static_argnums=2)(ids, x, numbers)
+    together = spread(ids, x)
+    np.testing.assert_allclose(together, exact(ids, x, numbers), atol=1e-5)
+    if numbers > ids.size:
+        assert (np.asarray(alone) == np.asarray(together)).all()
+
+
+def test_seeds_at_once_are_summed_alike(summed):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 30, ROWS).astype(np.int32)
+    x = rng.standard_normal((2, ROWS, WIDTH), np.float32)
+    both = jax.jit(jax.vmap(lambda x: row_sums(ids, x, NUMBERS)))(x)
+    for one, own in zip(both, x, strict=True):
+        np.testing.assert_allclose(one, summed(ids, own, NUMBERS), atol=1e-6)
+
+
+def test_gpus_scatter_no_gradients():
+    """They sort the positions' numbers, and scatter where each has its sum; others scatter sums."""
+    ids = np.zeros((4, 50), np.int32)
+
+    def gradient(table):
+        return jax.grad(lambda table: lookup(table, ids).sum())(table)
+
+    traced = jax.jit(gradient).trace(jax.ShapeDtypeStruct((2000, WIDTH), jnp.float32))
+    texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cuda", "cpu", "tpu")}
+    scattered = {p: f"tensor<2000x{WIDTH}xf32>, tensor" in t for p, t in texts.items()}
+    assert scattered == {"cuda": False, "cpu": True, "tpu": True}
+    assert {p: "stablehlo.sort" in t for p, t in texts.items()} == {
+        "cuda": True,
+        "cpu": False,
+        "tpu": False,
+    }
+    assert "unique_indices = true" in texts["cuda"]
