@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -183,7 +184,7 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
 
 
 SHAPING = (
-    *("model", "precision", "batch_size", "max_length", "row_length", "accumulate"),
+    *("precision", "batch_size", "max_length", "row_length", "accumulate"),
     *("context", "context_share"),
 )
 
@@ -196,6 +197,7 @@ def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
         train = (results or {}).get("train", {})
         machine = (train.get("devices"), train.get("device_kind"))
         same = all(getattr(settings, name) == getattr(config, name) for name in SHAPING)
+        same &= os.path.normpath(settings.model) == os.path.normpath(config.model)
         if same and machine == (devices, jax.devices()[0].device_kind):
             return float(train["tokens_per_second"]), str(run.path)
     except (ValueError, OSError, KeyError, TypeError):
