@@ -54,7 +54,8 @@ class Kernels:
 
 
 SMALL = 64 * 2**10
-_BACKWARD = re.compile(r'op_name="[^"]*transpose\([^"]*dot_general')
+# Those that sum a table's rows (`layers.row_sums`) may wait for what is gathered for them.
+_BACKWARD = re.compile(r'op_name="(?![^"]*row_sums)[^"]*transpose\([^"]*dot_general')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ Array = jax.Array
 CHUNK = 64  # rows; the two products are of N x CHUNK x D and (N / CHUNK)^2 x D multiplications
 
 
+@jax.named_scope("row_sums")
 def row_sums(ids_N: Array, x_ND: Array, numbers: int) -> Array:
     """Of each number from 0 on the sum of its rows x, zeros if it has none: float32 VD."""
     ids_KC, sorted_KCD = _sorted(ids_N, x_ND, numbers)
