@@ -187,6 +187,18 @@ def test_marks_of_byte_order_in_joined_files_are_skipped(tmp_path):
     assert found == [("Ann left", 0), ("Ann left", 1), ("Ann left", 2), ("Bo \ufeff", 2)]
 
 
+def test_a_mark_of_byte_order_within_a_cell_is_text(tmp_path):
+    """It begins a line, but no file; the offsets of spans count it."""
+    text = "Hi\n\ufeffyo\n\ufeffa b c d"
+    at = text.index("b")
+    spans = json.dumps([{"start": at, "end": at + 1, "label": "PER"}]).replace('"', '""')
+    sentences, _ = read(tmp_path, "a.csv", f'text,label\n"{text}","{spans}"\n')
+    words, tags = (column.split(" ") for column in sentences[0])
+    assert words[tags.index("B-PER")] == "b"
+    rows = '"a\n\ufeffb",O,1\n\ufeff,B-X,1\n'
+    assert read(tmp_path, "a.csv", f"word,tag,sid\n{rows}")[0] == [("a\n\ufeffb \ufeff", "O B-X")]
+
+
 @pytest.mark.parametrize(
     ("marks", "read_as"),
     [
@@ -194,6 +206,8 @@ def test_marks_of_byte_order_in_joined_files_are_skipped(tmp_path):
         (['"', '""""', '""'], None),
         (['""', "``"], None),
         (['"Hi"', '"""'], None),
+        (['","', '"1,000"', '""""'], [",", "1,000", '"']),
+        (['"Hi"', '""""'], None),
     ],
 )
 @pytest.mark.parametrize("head", ["", "sid\tword\ttag\n"])
@@ -206,6 +220,13 @@ def test_quotation_marks_between_tabs_are_words_unless_all_are_quoted(
     sentences, notes = read(tmp_path, "a.tsv", head + rows)
     assert sentences[0][0].split(" ") == [*(read_as or marks), "EU"]
     assert ('so that """" is the word "' in notes) == (read_as is not None)
+
+
+@pytest.mark.parametrize("rows", ['""""{}O\n', '"""Doc"""{}O\n', '# text = """"\nHe{}O\n'])
+def test_no_spreadsheet_wrote_columns_between_spaces(tmp_path, rows):
+    sentences, notes = read(tmp_path, "a.conll", rows.format(" ") + "EU B-ORG\n")
+    assert sentences[0][0].split(" ")[0] == rows.partition("{}")[0].rpartition("\n")[2]
+    assert "CSV" not in notes
 
 
 def test_words_as_a_prediction_file_has_them(tmp_path):
@@ -253,6 +274,18 @@ def test_nothing_else_stands_after_an_array(tmp_path, rest):
 
 def test_the_second_array_ends_too(tmp_path):
     assert "line 2: the array ends too early" in refusal(tmp_path, "a.json", f"{ONE}\n{TWO[:-1]}")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"{ONE[1:-1]},\n" * 1100, "no JSON: Extra data"),
+        ('{"tokens": ["EU", x,\n' + '"y",\n' * 1100 + '"z"]}\n', "no JSON: Expecting value"),
+        ("{" + '\n"x": 1,' * 1100 + "}\n", "a record over more than 1,000 lines or 64 KiB must"),
+    ],
+)
+def test_what_is_wrong_with_json_is_said_of_long_files_too(tmp_path, content, said):
+    assert refusal(tmp_path, "a.jsonl", content).startswith(f"line 1: {said}")
 
 
 # -- splits of data sets --------------------------------------------------------------------------
@@ -412,6 +445,19 @@ def test_spans_beside_parts_of_speech_are_read(tmp_path):
         assert read(tmp_path, "a.jsonl", content, tag_column="tags")[0][0][1] == " ".join(tags)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"form": "10-K", "tag": "news", "label": PER},
+        {"token": "a1", "label": 0, "labels": PER},
+        {"token": "a1", "label": "x", "sentence_id": 1, "ner": PER},
+        {"word": "Ann", "tag": 1, "label": PER},
+    ],
+)
+def test_what_is_told_of_a_text_is_no_word_with_its_tag(tmp_path, other):
+    assert read(tmp_path, "a.jsonl", lines(other))[0] == [PEOPLE]
+
+
 @pytest.mark.parametrize("options", [{"spans_column": "spanss"}, {"text_column": "txt"}])
 def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, options):
     content = lines(TAGGED | {"ner_tags": ["B-LOC", "O", "O"], "spans": PER})
@@ -431,6 +477,7 @@ def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
         assert said in read(tmp_path, name, content)[1]
     for same in (tagged | {"words": TAGGED["tokens"]}, {"sentence": "Ann left Rome", "spans": PER}):
         assert "is not read" not in read(tmp_path, "a.jsonl", lines(same))[1]
+    assert "is not read" not in read(tmp_path, "a.jsonl", lines(tagged | {"token": [1, 2, 3]}))[1]
     content = json.dumps(tagged | {"tokens": ["Ann"], "words": list("abc")})
     assert refusal(tmp_path, "a.jsonl", content).endswith(
         "1 words, 3 tags; --word-column reads words instead of tokens"
@@ -440,6 +487,12 @@ def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
 def test_a_key_of_the_last_column_that_is_not_read_is_named(tmp_path):
     content = UD.format(1, "Ann", "B-PER") + UD.format(2, "EU", "x").replace("NER=x", "Entity=B-X")
     assert "of NER= in the last column; Entity= holds" in read(tmp_path, "a.conll", content)[1]
+    for held, empty in (("NER", "Entity"), ("Entity", "NER")):
+        content = UD.format(1, "Ann", "B-PER").replace("NER=B-PER", f"{held}=B-PER|{empty}=O")
+        sentences, notes = read(tmp_path, "a.conll", content)
+        assert sentences == [("Ann", "B-PER")]
+        assert f"of {held}= in the last column" in notes
+        assert f"{empty}= holds" not in notes
 
 
 def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):

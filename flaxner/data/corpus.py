@@ -237,7 +237,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     scheme, repaired = detect_scheme(pairs)
     pieces = sum(name is not None for name, _ in itertools.groupby(s.document for s in sentences))
     if pieces > len(documents):
-        what = f"{len(documents):,} documents are in {pieces:,} pieces, between those of others"
+        are = "document is" if len(documents) == 1 else "documents are"
+        what = f"{len(documents):,} {are} in {pieces:,} pieces, between those of others"
         notes.choices.append(f"{what}: only neighbours can be each other's context")
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     unmarked = () if documents else (source,)

@@ -10,14 +10,13 @@ from typing import Any
 
 from flaxner.data.column_text import DOCUMENT_MARK
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
+from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.source import (
-    QUOTED,
     BadCorpus,
     Guessed,
     Notes,
     ReadOptions,
     excerpt,
-    quoted_as_csv,
     read_lines,
 )
 from flaxner.data.readers.tag_column import Choice, choose, given
@@ -88,7 +87,7 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
         layout.word if options.word_column is None else None,
     )
     notes.choices.append(choice.why)
-    if quoted_as_csv(path, split):
+    if quoted_as_csv(path):
         layout = dataclasses.replace(layout, quoted=True)
         notes.choices.append(QUOTED)
     if notes.guessed.words is not None and width > 2:
@@ -197,7 +196,10 @@ def _tag_column(
 
 
 def _misc_keys(counts: Counter[str]) -> list[str]:
-    """The keys of a UD-style column whose values are tags, not O alone; the likelier first."""
+    """The keys of a UD-style column whose values are tags, the likelier first.
+
+    Those that hold O alone are left out, unless there is no other: then the likeliest.
+    """
     values: dict[str, Counter[str]] = {}
     for field, count in counts.items():
         for pair in field.split("|"):
@@ -205,7 +207,9 @@ def _misc_keys(counts: Counter[str]) -> list[str]:
             if equals and key in MISC_KEYS:
                 values.setdefault(key, Counter())[value] += count
     tagged = [k for k in values if any(parse_tag(value) is not None for value in values[k])]
-    return [key for key in MISC_KEYS if key in tagged]
+    keys = [key for key in MISC_KEYS if key in tagged]
+    filled = [k for k in keys if any((parse_tag(value) or ("", ""))[1] for value in values[k])]
+    return filled or keys[:1]
 
 
 def _nested(path: Path, width: int, outer: int, inner: int) -> bool:

@@ -8,46 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxner.data.readers.arrow import tag_names
+from flaxner.data.readers.hub_sources import KNOWN, NAMES, PARQUET, Source
 from flaxner.data.readers.records import read_records
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
 from flaxner.data.readers.tag_column import TAG_COLUMNS
 from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
-PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
 PARTIAL = "partial-"  # before the name of a split there, of which it has the beginning
 LABELS = "dataset/label.json"  # where the repositories of T-NER keep the names of their ids
 VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names of one split
-
-
-class Source(NamedTuple):
-    """Where a data set is read from: repository, configuration, revision."""
-
-    repository: str
-    config: str | None = None
-    revision: str | None = None
-
-    def __str__(self) -> str:
-        config = f", configuration {self.config}" if self.config else ""
-        return self.repository + config + (f", at {self.revision}" if self.revision else "")
-
-
-# Names that people know: a loading script's Parquet branch, then copies that are no script.
-KNOWN: dict[str, tuple[Source, ...]] = {
-    "conll2003": (
-        Source("eriktks/conll2003", "conll2003", PARQUET),
-        Source("lhoestq/conll2003"),
-        Source("tomaarsen/conll2003"),
-    ),
-    "conllpp": (Source("ZihanWangKi/conllpp", None, PARQUET), Source("tomaarsen/conllpp")),
-    "wnut_17": (
-        Source("leondz/wnut_17", "wnut_17", PARQUET),
-        Source("flaitenberger/wnut_17"),
-    ),
-    "wikiann": (Source("unimelb-nlp/wikiann"),),
-    "few-nerd": (Source("DFKI-SLT/few-nerd", "supervised"),),
-}
-NAMES = ", ".join(KNOWN)
-KNOWN |= {sources[0].repository: sources for sources in KNOWN.values()}
 
 
 class DataSet(NamedTuple):

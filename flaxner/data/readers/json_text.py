@@ -55,8 +55,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 value = json.loads(held)
             except json.JSONDecodeError as error:
-                # Only an object cut at the end of the line can go on in the next.
-                cut = held.rstrip().endswith(("{", "[", ",")) or error.pos >= len(held.rstrip())
+                # Only an object cut at the end of the line can go on in the next; what follows a
+                # whole one, such as the comma of an array without its brackets, does not.
+                cut = error.msg != "Extra data" and error.pos >= len(held.rstrip())
                 if cut and len(held) < HELD_LIMIT and held.count("\n") < HELD_LINES:
                     continue
                 if cut:

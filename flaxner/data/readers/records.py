@@ -29,11 +29,10 @@ from flaxner.data.readers.span_columns import (
     spans_beside,
 )
 from flaxner.data.readers.spanned import (
-    SPAN_COLUMNS,
-    TEXT_COLUMNS,
     Annotated,
     annotated,
     document_of,
+    has_text_and_spans,
     named,
 )
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS, Choice
@@ -46,6 +45,7 @@ from flaxner.data.readers.values import (
     tag_value,
     word_values,
 )
+from flaxner.data.readers.word_rows import as_rows, header_of_words
 from flaxner.data.tags import OUTSIDE
 
 Record = Mapping[str, Any]
@@ -75,10 +75,11 @@ def read_records(
       ValueError: a record without what is needed, or two columns that might hold the tags.
     """
     tables = tag_names or {}
-    header = _header_of_words(records, options)
+    first = next((_mapping(record) for _, record in records()), None)
+    header = header_of_words(first, options)
     if header:
         yield from read_rows(
-            source, header, lambda: _as_rows(source, records, header), options, notes, tables
+            source, header, lambda: as_rows(source, records(), header), options, notes, tables
         )
         return
     names = {column: as_tags(table) for column, table in tables.items()}
@@ -139,35 +140,6 @@ def _objects(records: Records) -> Iterator[tuple[int, Record]]:
             yield line, record
 
 
-def _header_of_words(records: Records, options: ReadOptions) -> list[str] | None:
-    """The columns, if the first record is a word and its tag."""
-    first = next((_mapping(record) for _, record in records()), None)
-    if not isinstance(first, dict):
-        return None
-    words, tags = (
-        [name for name in first if name == wanted or (not wanted and name.lower() in known)]
-        for wanted, known in (
-            (options.word_column, WORD_COLUMNS),
-            (options.tag_column, TAG_COLUMNS),
-        )
-    )
-    has_word = any(isinstance(first[name], str) for name in words)
-    has_tag = any(isinstance(first[name], str | int) for name in tags)
-    # A column that holds a tag holds no spans, whatever it is called.
-    rest = {n: v for n, v in first.items() if n not in tags or n == options.spans_column}
-    return list(first) if has_word and has_tag and not _has_text(rest, options) else None
-
-
-def _as_rows(
-    source: Path | str, records: Records, header: Sequence[str]
-) -> Iterator[tuple[int, Sequence[Any]]]:
-    for line, record in records():
-        if not isinstance(record, dict):
-            message = f"a record must be an object: got {described(record)}"
-            raise BadCorpus(source, line, message)
-        yield line, [record.get(name) for name in header]
-
-
 def _choice(
     source: Path | str, records: Records, options: ReadOptions, names: TagNames, notes: Notes
 ) -> Choice | None:
@@ -221,12 +193,15 @@ def _word_column(record: Record, options: ReadOptions) -> str | None:
 
 
 def _other_words(record: Record, words: str, options: ReadOptions) -> list[str]:
-    """Lists of other names that words have, where the user has named none."""
+    """Lists of words of other names that they have, where the user has named none."""
     known = WORD_COLUMNS if options.word_column is None else ()
     return [
         name
         for name, value in record.items()
-        if str(name).lower() in known and name != words and isinstance(value, list)
+        if str(name).lower() in known
+        and name != words
+        and isinstance(value, list)
+        and all(isinstance(item, str) for item in value)
     ]
 
 
@@ -253,7 +228,7 @@ def _columns(
     else:
         tags = named(source, line, record, options.tag_column, TAG_COLUMNS)
     if words is None or tags is None:
-        if choice is not None and words is not None and not _has_text(record, options):
+        if choice is not None and words is not None and not has_text_and_spans(record, options):
             there = ", ".join(map(str, record))[:200]
             message = f"there is no column {choice.column!r}, as other records have; there are"
             raise BadCorpus(source, line, f"{message} {there}")
@@ -263,19 +238,7 @@ def _columns(
         and not any(isinstance(item, dict | list) for item in record[name])
         for name in (words, tags)
     )
-    return None if not fit and _has_text(record, options) else (words, tags)
-
-
-def _has_text(record: Record, options: ReadOptions) -> bool:
-    """Whether a record has a text and spans."""
-    lower = {str(name).lower() for name in record}
-    return all(
-        wanted in record if wanted is not None else bool(lower & set(known))
-        for wanted, known in (
-            (options.text_column, TEXT_COLUMNS),
-            (options.spans_column, SPAN_COLUMNS),
-        )
-    )
+    return None if not fit and has_text_and_spans(record, options) else (words, tags)
 
 
 def _tagged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ NAMED = 5  # places that a count names
 EMPTY_WORD = "_"
 # Names of a column that tells the document of a sentence, the likelier first.
 DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc_key")
-QUOTED = 'fields with a quotation mark are quoted as CSV has it, so that """" is the word "'
 EMPTIED = f"words are empty and O: each is kept as {EMPTY_WORD!r}"
 
 
@@ -174,27 +173,6 @@ def read_chunks(path: Path) -> Iterator[bytes]:
         raise BadCorpus(path, line, f"cannot read the corpus: {reason}") from error
 
 
-def quoted_as_csv(path: Path, split: Callable[[str], list[str]]) -> bool:
-    """Whether every field with a quotation mark is quoted, its marks doubled, as CSV has them.
-
-    pandas writes a mark as four of them between tabs, too. One lone mark shows that a file is
-    not quoted so.
-
-    Raises:
-      ValueError: it cannot be read.
-    """
-    if not any(b'""' in chunk for chunk in read_chunks(path)):
-        return False
-    found = False
-    for _, lines in read_lines(path, RECORD_LIMIT):
-        for field in (f for line in lines if '"' in line for f in split(line) if '"' in f):
-            inner = field[1:-1]
-            if field[-1] + field[0] != '""' or '""' not in inner or '"' in inner.replace('""', ""):
-                return False
-            found = True
-    return found
-
-
 def local_file(path: Path) -> Path:
     """The file itself, or what came through a pipe, for readers that open it themselves.
 
@@ -210,12 +188,20 @@ def local_file(path: Path) -> Path:
         raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
 
 
-def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[str]]]:
+def read_lines(
+    path: Path, limit: int = LINE_LIMIT, *, joined: bool = True
+) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, lines without their ends), some at a time.
 
     Lines end at LF or CRLF (or CR, in a file without LF) and nowhere else: published words hold
-    U+0085 and U+2028. A byte-order mark is skipped, also in the middle of joined files; where it
-    is all of a line's first field it is a word.
+    U+0085 and U+2028. A byte-order mark at the beginning is skipped.
+
+    Args:
+      path: a file or pipe.
+      limit: bytes of the longest line.
+      joined: byte-order marks of files that were joined are skipped too, at the beginning of any
+        line; where one is all of a line's first field (before white space) it is a word. Not for
+        what may have line breaks within a cell: there it is text, and offsets count it.
 
     Raises:
       ValueError: cannot be read, not UTF-8, binary, a line longer than `limit` bytes, or nothing
@@ -232,7 +218,7 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
         if not mark:
             rest += tail
         else:
-            lines = _decode(path, number, rest + head, end, limit)
+            lines = _decode(path, number, rest + head, end, limit, joined)
             idle = 0 if any(line and line[0] != "#" for line in lines) else idle + len(head)
             if idle > IDLE_LIMIT:
                 message = f"{IDLE_LIMIT >> 20} MiB in a row are comments and blank lines"
@@ -242,10 +228,12 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, list[
         if len(rest) > limit:
             raise BadCorpus(path, number, f"a line must have at most {limit} bytes; it has more")
     if rest:
-        yield number, _decode(path, number, rest, end, limit)
+        yield number, _decode(path, number, rest, end, limit, joined)
 
 
-def _decode(path: Path, number: int, data: bytes, end: bytes, limit: int) -> list[str]:
+def _decode(
+    path: Path, number: int, data: bytes, end: bytes, limit: int, joined: bool
+) -> list[str]:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -256,7 +244,7 @@ def _decode(path: Path, number: int, data: bytes, end: bytes, limit: int) -> lis
         line = number + data.count(end, 0, data.index(b"\0"))
         raise BadCorpus(path, line, "a text file is expected; it holds a zero byte")
     lines = text.split(end.decode())
-    if "\ufeff" in text:
+    if joined and "\ufeff" in text:
         lines = [x[1:] if x[:1] == "\ufeff" and not x[1:2].isspace() else x for x in lines]
     if len(text) > limit:
         for i, line_text in enumerate(lines):

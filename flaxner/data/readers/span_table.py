@@ -93,7 +93,7 @@ def _value(cell: str) -> Any:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Header and rows with their lines, line breaks within a cell as they are."""
-    blocks = read_lines(path, RECORD_LIMIT)
+    blocks = read_lines(path, RECORD_LIMIT, joined=False)
     lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
     _, first = next(lines, (1, ""))
     delimiter = max(DELIMITERS, key=lambda d: len(_cells(first, d)))

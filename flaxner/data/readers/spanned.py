@@ -123,6 +123,18 @@ def annotated(
     return Annotated(line, text, regions, offsets, document_of(record))
 
 
+def has_text_and_spans(record: Mapping[str, Any], options: ReadOptions) -> bool:
+    """Whether a record has a column of texts and one of spans, by their names."""
+    lower = {str(name).lower() for name in record}
+    return all(
+        wanted in record if wanted is not None else bool(lower & set(known))
+        for wanted, known in (
+            (options.text_column, TEXT_COLUMNS),
+            (options.spans_column, SPAN_COLUMNS),
+        )
+    )
+
+
 def document_of(record: Record) -> int | str | None:
     """The number or name of the document that a record belongs to, if it tells."""
     lower = {str(name).lower(): value for name, value in record.items()}

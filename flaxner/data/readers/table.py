@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.rows import read_rows
 from flaxner.data.readers.source import (
-    QUOTED,
     BadCorpus,
     Notes,
     Raw,
     ReadOptions,
     excerpt,
-    quoted_as_csv,
     read_lines,
 )
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
@@ -44,7 +43,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     Raises:
       ValueError: see `read_rows`; no CSV.
     """
-    quoted = quoted_as_csv(path, lambda line: line.rstrip("\r").split("\t"))
+    quoted = quoted_as_csv(path)
     _, header = next(_rows(path, quoted))
     names = [name.strip() for name in header]
     if quoted:
@@ -83,7 +82,8 @@ def _require_closed(
 
 def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Header and rows with their line; the delimiter is that of the header."""
-    lines = ((n, line) for start, block in read_lines(path) for n, line in enumerate(block, start))
+    blocks = read_lines(path, joined=False)
+    lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
     first = next(lines, (1, ""))[1]
     delimiter = _delimiter(first.strip("\r")) or max(DELIMITERS, key=first.count)
     count = [1]
