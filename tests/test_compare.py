@@ -111,11 +111,19 @@ def test_runs_are_read_by_their_seeds(runs):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ('seed = 3\nmodel = "b"', "model differs between .*one and .*three .'a' and 'b'."),
-        ('seed = 3\nmodel = "a"\ntrain_file = "x"', None),
+        (
+            'seed = 3\nmodel = "b"\nlearning_rate = 0.2',
+            "model differs between .*one and .*three .'a' and 'b'.",
+        ),
+        ('seed = 3\nmodel = "./a"\nlearning_rate = 0.2', None),
+        ('seed = 3\nmodel = "a"\nlearning_rate = 0.2\ntrain_file = "x"', "train_file differs"),
+        (
+            'seed = 3\nmodel = "a"\nlearning_rate = 0.2\ndropout = 0.5',
+            r"dropout differs .*None and 0.5",
+        ),
         ('seed = 3\nmodel = "a"\nlearning_rate = 0.1', "learning_rate differs"),
-        ('seed = 2\nmodel = "a"', "two are of the same seed, 2"),
-        ('seed = 2\nfold = 1\nmodel = "a"\neval_batch_size = 1', None),
+        ('seed = 2\nmodel = "a"\nlearning_rate = 0.2', "two are of the same seed, 2"),
+        ('seed = 2\nfold = 1\nmodel = "a"\nlearning_rate = 0.2\neval_batch_size = 1', None),
     ],
 )
 def test_runs_that_are_no_seeds_of_one_system_are_refused(runs, tmp_path, settings, told):

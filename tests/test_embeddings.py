@@ -91,6 +91,21 @@ def test_settings_are_those_of_the_model(tmp_path, capsys):
     assert "holds 2 runs: name one of them, such as " in capsys.readouterr().err
 
 
+def test_flags_of_reading_beside_a_run_are_of_the_other_files(tmp_path, capsys):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "results.json").write_text("{}")
+    config = TrainConfig(train_file="x.jsonl", tag_column="labels_fine")
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    given = ["--model", str(tmp_path), "--corpus", "x.conll"]
+    read = parse_settings(given)
+    assert (read.config.tag_column, read.reading.tag_column) == ("labels_fine", None)
+    read = parse_settings([*given, "--tag-column", "1"])
+    assert (read.config.tag_column, read.reading.tag_column) == ("labels_fine", "1")
+    with pytest.raises(SystemExit):
+        parse_settings([*given, "--epochs", "2"])
+    assert "brings its own settings: leave out --epochs" in capsys.readouterr().err
+
+
 def test_pickles_are_refused_and_not_opened(tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -138,7 +138,12 @@ def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
             illegal += bad
     assert illegal, "argmax breaks a rule somewhere, or this test shows nothing"
     likeliest = copy.copy(ours)
-    likeliest.options = Options("word", decoder="argmax")
+    likeliest.options = Options().changed(
+        {"decoder": "argmax"}
+    )  # of words alone: texts have "none"
+    assert likeliest(TEXTS[0]) == ours(TEXTS[0])
+    with pytest.raises(ValueError, match='"simple" reads no tag sequences'):
+        Options().changed({"decoder": "argmax", "aggregation_strategy": "simple"})
     words = [text.split() for text in TEXTS]
     assert likeliest.predict_words(words) == ours.predict_words(words, decoder="argmax") != tags
     assert [len(row) for row in tags] == [len(text.split()) for text in TEXTS]

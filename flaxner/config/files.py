@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.config.fields import hint
-from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.config.train import SHUFFLED, SPLITS, TrainConfig
 
 DEFAULT_PRESET = "conll2003"
 # Settings that name corpora.
 CORPORA = ("dataset", "dataset_config", "dataset_revision", *(f"{split}_file" for split in SPLITS))
+
+# What a setting is that a run's file of settings lacks, being unset or written by a version before
+# it: its default, or what was done then.
+BEFORE = {"batches": SHUFFLED}
+LACKING = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | BEFORE
 
 
 def preset_names() -> list[str]:

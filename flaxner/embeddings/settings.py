@@ -11,7 +11,7 @@ from pathlib import Path
 from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
-from flaxner.data.readers import READING
+from flaxner.data.readers import READING, ReadOptions
 from flaxner.files import Kind, check_folder
 from flaxner.models.scratch import SCRATCH
 from flaxner.runs.paths import RunPaths, refuse_runs
@@ -46,6 +46,7 @@ class Settings:
 
     Attributes:
       config: settings of the BERT run: corpora, model, hyper-parameters.
+      reading: how files of `train_vectors` and `corpus` are read.
       run: a finished run whose model and predictions are used instead of training one.
       vectors: file or downloader name of static vectors; None trains word2vec.
       train_vectors: text for word2vec; the training corpus if empty.
@@ -61,6 +62,7 @@ class Settings:
 
     config: TrainConfig
     output_dir: Path
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     run: RunPaths | None = None
     vectors: str | None = None
     train_vectors: tuple[str, ...] = ()
@@ -127,11 +129,13 @@ def _settings(given: dict) -> Settings:
     if given["vector_limit"] < 0:
         raise ValueError(f"--vector-limit must be at least 0: got {given['vector_limit']}")
     folder = Path(given.pop("output_dir"))
+    # Beside a run, whose own corpora are read as they were, these are of the other files.
+    reading = {name: shared[name] for name in READING if name in shared}
     config, run = _training(shared, folder)
     given["vector_limit"] = given["vector_limit"] or None
     for name in ("train_vectors", "corpus", "words"):
         given[name] = tuple(given[name])
-    return Settings(config, folder, run, **given)
+    return Settings(config, folder, ReadOptions(**reading), run, **given)
 
 
 def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]:
@@ -146,7 +150,7 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
             )
         if not (run.results.is_file() and run.hub.is_dir()):
             raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")
-        extra = sorted(set(shared) - {"model"})
+        extra = sorted(set(shared) - {"model", *READING})
         if extra:
             raise ValueError(
                 f"--model {run.path} is a run, which brings its own settings: leave out "

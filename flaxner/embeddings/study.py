@@ -15,7 +15,6 @@ from rich.console import Console
 
 from flaxner import terminal
 from flaxner.data.corpus import Corpus, Sentence, read_corpus
-from flaxner.data.sources import read_options
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.embeddings import plots
@@ -104,7 +103,7 @@ def _said(console: Console, what: str) -> Iterator[None]:
 def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
     """Tagged sentences that BERT was not trained on, each once."""
     if settings.corpus:
-        options = read_options(settings.config)
+        options = settings.reading
         read = [s for path in settings.corpus for s in read_corpus(path, options=options)]
     else:
         splits = [c for split, c in prepared.corpora.items() if split != "train"]
@@ -122,7 +121,7 @@ def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
 def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
     if settings.vectors:
         return load_vectors(settings.vectors, limit=settings.vector_limit)
-    options = read_options(settings.config)
+    options = settings.reading
     corpora: Sequence[Corpus] = [
         read_corpus(path, options=options) for path in settings.train_vectors
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from os.path import normpath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from flaxner.config.files import LACKING
 from flaxner.config.train import NOT_FINGERPRINTED
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
@@ -76,11 +78,12 @@ def _check_seeds(runs: list[Path]) -> None:
     """
     first, *_ = known = [(run, _settings(run)) for run in runs]
     for run, own in known[1:]:
-        for name in sorted(own.keys() & first[1].keys() - PER_SEED):
-            if own[name] != first[1][name]:
+        for name in sorted(LACKING.keys() - PER_SEED if own and first[1] else ()):
+            here, there = (side.get(name, LACKING[name]) for side in (first[1], own))
+            if here != there and (name != "model" or normpath(here) != normpath(there)):
                 raise ValueError(
-                    f"{name} differs between {first[0]} and {run} ({first[1][name]!r} and "
-                    f"{own[name]!r}): they are no seeds of one system, name one of them"
+                    f"{name} differs between {first[0]} and {run} ({here!r} and {there!r}): they "
+                    "are no seeds of one system, name one of them"
                 )
     seen: dict[tuple[object, object], Path] = {}
     for run, own in known:
@@ -90,7 +93,7 @@ def _check_seeds(runs: list[Path]) -> None:
         seen[which] = run
 
 
-def _settings(folder: Path) -> dict[str, object]:
+def _settings(folder: Path) -> dict[str, Any]:
     """What config.toml says; nothing where it cannot be read."""
     try:
         return tomllib.loads(RunPaths(folder).config.read_text("utf-8"))

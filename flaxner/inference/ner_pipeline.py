@@ -114,7 +114,7 @@ class NerPipeline(TransformersFace):
         Raises:
           ValueError: no text, no such option, or a value that it cannot have.
         """
-        options = self.options.changed(given)
+        options = self.options.of_call(given)
         if isinstance(inputs, str):
             if options.is_split_into_words:
                 raise ValueError("with is_split_into_words=True a text must be a list of words")
@@ -146,7 +146,7 @@ class NerPipeline(TransformersFace):
         every = None if isinstance(texts, str) else many(texts)
         if every is None:
             raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
-        answers = self.texts.entities(every, self.options.changed(given), FIRST_CHUNK)
+        answers = self.texts.entities(every, self.options.of_call(given), FIRST_CHUNK)
         return counted(answers, "texts", total=length_of(texts)) if progress else answers
 
     def predict_words(

@@ -18,8 +18,8 @@ class Options(NamedTuple):
       stride: read longer texts in windows that overlap by so many tokens, as there.
       truncation: cut longer texts, as there without a stride. Without either they are read in
         overlapping windows, and each word is answered where more of its context is seen.
-      decoder: of "word", and refused beside others: "crf", of a model that has one; "viterbi";
-        "argmax"; None: the first of these that the model has.
+      decoder: of "word" and `predict_words`, and refused beside others: "crf", of a model that has
+        one; "viterbi"; "argmax"; None: the first of these that the model has.
       is_split_into_words: texts are lists of words.
       delimiter: joins such words; `start` and `end` count in the joined text.
       calibrated: scores as the temperature in config.json makes them: of the entities with 0.8
@@ -65,12 +65,26 @@ class Options(NamedTuple):
             value = getattr(options, name)
             if value is not None and value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}: got {value!r}")
-        if given.get("decoder") is not None and options.aggregation_strategy != "word":
+        if strategy is not None:
+            options._check_decoder(given)
+        return options
+
+    def of_call(self, given: Mapping[str, Any]) -> Options:
+        """As `changed`, of the answer to some texts: their strategy is known.
+
+        Raises:
+          ValueError: also for a decoder that would be ignored.
+        """
+        options = self.changed(given)
+        options._check_decoder(given)
+        return options
+
+    def _check_decoder(self, given: Mapping[str, Any]) -> None:
+        if given.get("decoder") is not None and self.aggregation_strategy != "word":
             raise ValueError(
-                f'decoder is of aggregation_strategy "word": "{options.aggregation_strategy}" '
+                f'decoder is of aggregation_strategy "word": "{self.aggregation_strategy}" '
                 "reads no tag sequences, leave decoder out"
             )
-        return options
 
 
 KINDS: dict[str, tuple[type, str]] = {

@@ -173,7 +173,7 @@ class Service:
             "truncation": form.truncation,
             "calibrated": form.calibrated,
         }
-        return self._defaults.changed(given)
+        return self._defaults.of_call(given)
 
     async def _answers(self, make: Callable[[Callable[[Job], None]], Job]) -> list[Any]:
         """Let a job wait, and wait for it; one that is cancelled is dropped."""

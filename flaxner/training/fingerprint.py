@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.config.files import load_settings
-from flaxner.config.train import AUTO, NOT_FINGERPRINTED, SHUFFLED, TrainConfig
+from flaxner.config.files import BEFORE, LACKING, load_settings
+from flaxner.config.train import AUTO, NOT_FINGERPRINTED, TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.data.corpus import Corpus
 from flaxner.data.documents import document_numbers
@@ -25,8 +25,6 @@ from flaxner.training.preparation import Prepared
 SOURCES = "sources"  # split -> name: for messages, not compared
 CORPUS, DOCUMENTS, BATCHES = " corpus", " documents", "training batches"
 MODEL = "model config"  # sizes, rates and the like; compared where both sides have a name
-# What versions did that had not the setting yet, where it is not what its default does.
-BEFORE = {"batches": SHUFFLED}
 
 
 def as_begun(config: TrainConfig, run: RunFolder) -> TrainConfig:
@@ -127,7 +125,7 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
     Raises:
       ValueError: they differ; every difference is named.
     """
-    lacking = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | BEFORE
+    lacking: dict[str, Any] = dict(LACKING)
     for side in (ours, theirs):  # earlier versions did not keep how splits are divided
         lacking |= {name: value for name, value in side.items() if name.endswith(DOCUMENTS)}
     differences = []
