@@ -168,6 +168,12 @@ TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
             "wikiann (de)", "On `wikiann (de)`.",
         ),
         ({"dataset": ["a/b", "c/d"]}, "test", "custom", "a/b and c/d", "On `a/b` and `c/d`."),
+        (
+            {"dataset": "a/b", "drop_types": ["MISC"]}, "test", "custom",
+            "a/b, some of its types renamed or left out",
+            "On `a/b`, some of its types renamed or left out.",
+        ),
+        ({"dataset": "a/b", "dataset_config": ""}, "test", "a/b", "a/b", "On `a/b`."),
     ],
 )  # fmt: skip
 def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hub, name, told):
@@ -176,7 +182,7 @@ def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hu
     text = model_card(config, scheme, ENCODERS["bert"], {split: REPORT, "train": TRAIN})
     measured = metadata(text)["model-index"][0]["results"][0]["dataset"]
     assert (measured["type"], measured["name"]) == (hub, name)
-    assert measured.get("config") == settings.get("dataset_config")
+    assert measured.get("config") == (settings.get("dataset_config") or None)
     assert told in text
     assert "is cut by the plain PyTorch pipeline" not in text  # at model_max_length
 
@@ -187,6 +193,9 @@ def test_a_folder_is_no_model_of_the_hub_wherever_its_card_is_written(tmp_path, 
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(model="models/mine", dataset=["data/mine", "user/x"], output_dir="run")
     RunFolder("run").write_settings(config)
+    (tmp_path / "wnut").mkdir()  # made for the results of a data set of the Hub
+    RunFolder("wnut").write_settings(config.replace(dataset="wnut", output_dir="wnut"))
+    assert load_settings("wnut/config.toml")["dataset"] == "wnut"
     monkeypatch.chdir("/")
     config = TrainConfig(**load_settings(tmp_path / "run" / "config.toml"))
     text = model_card(config, LabelScheme(("O",)), ENCODERS["bert"], {"train": TRAIN})

@@ -112,7 +112,7 @@ def _hub_name(source: str | None) -> str | None:
     """The source, if it is a name on the Hub and neither built in nor a path here."""
     if source is None or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
         return None
-    return None if Path(source).exists() else source
+    return None if Path(source).is_dir() else source  # as the readers of both ask
 
 
 def _shown(source: str) -> str:
@@ -129,24 +129,34 @@ class Measured:
       held_out: it is a part of them that training did not see.
       hub: the one data set of the Hub whose split it is, if it is that.
       configuration: of that data set.
+      types: whether they are as the corpora have them, none renamed or left out.
     """
 
     corpora: list[str]
     held_out: bool = False
     hub: str | None = None
     configuration: str | None = None
+    types: bool = True
 
     def __str__(self) -> str:
-        return "a part held out of " * self.held_out + " and ".join(self.corpora)
+        where = "a part held out of " * self.held_out + " and ".join(self.corpora)
+        return where + self.other
+
+    @property
+    def other(self) -> str:
+        """What makes scores on it no others' scores on the corpora."""
+        return "" if self.types else ", some of its types renamed or left out"
 
 
 def _measured(config: TrainConfig, split: str) -> Measured:
+    types = not (config.map_types or config.drop_types)
     if split == "validation" and (config.held_out or config.cross_validation):
-        return Measured(_corpora(config, "train"), held_out=True)
+        return Measured(_corpora(config, "train"), held_out=True, types=types)
     names = _corpora(config, split)
-    if getattr(config, f"{split}_file") or len(names) != 1:
-        return Measured(names)
-    return Measured(names, False, _hub_name(*each(config.dataset)), *each(config.dataset_config))
+    if getattr(config, f"{split}_file") or len(names) != 1 or not types:
+        return Measured(names, types=types)
+    (part,) = each(config.dataset_config) or ("",)
+    return Measured(names, False, _hub_name(*each(config.dataset)), part or None)
 
 
 def _corpora(config: TrainConfig, split: str) -> list[str]:

@@ -58,6 +58,8 @@ def export_model(
         raise ValueError(
             "a largest loss of F1 needs a corpus to measure it on: --file or --dataset"
         )
+    if corpus.get("split") is not None and not measured:
+        raise ValueError("a split is of a dataset: --split goes with --dataset")
     texts = _calibration(
         weights, calibration_file, corpus.get("dataset"), calibration_split, options
     )

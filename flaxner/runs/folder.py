@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flaxner.config.fields import Several, each
+from flaxner.config.fields import each
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.devices.processes import on_main
@@ -96,8 +96,7 @@ class RunFolder(RunPaths):
         on_main(lambda: self._write_settings(settings))
 
     def _write_settings(self, settings: TrainConfig) -> None:
-        named = {name: as_path(getattr(settings, name)) for name in ("model", "dataset")}
-        settings = settings.replace(**named)
+        settings = named_anywhere(settings, self.path)
         if not self._is_ours(self.config) and _says(self.config, settings):
             return
         self._make_way(self.config)
@@ -184,13 +183,21 @@ class RunFolder(RunPaths):
             ) from error
 
 
-def as_path(sources: Several) -> Several:
-    """Names as config.toml has them: a folder that is here is none on the Hub, read anywhere."""
-    named = tuple(
-        f"./{name}" if re.match(r"\w", name) and Path(name).exists() else name
-        for name in each(sources)
-    )
-    return named if isinstance(sources, tuple) else next(iter(named), None)
+def named_anywhere(settings: TrainConfig, folder: Path) -> TrainConfig:
+    """Settings for a file that is read from anywhere: a model or data set in a folder that is here
+    is none on the Hub. `folder` is where the results go, which was made after all was read.
+    """
+
+    def as_path(name: str) -> str:
+        here = re.match(r"\w", name) and Path(name).is_dir() and Path(name).resolve() != own
+        return f"./{name}" if here else name
+
+    own, named = folder.resolve(), {}
+    for field in ("model", "dataset"):
+        sources = getattr(settings, field)
+        paths = tuple(map(as_path, each(sources)))
+        named[field] = paths if isinstance(sources, tuple) else next(iter(paths), None)
+    return settings.replace(**named)
 
 
 def _rename_away(path: Path) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
+from flaxner.runs.folder import named_anywhere
 from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page
 from flaxner.sweep.space import Choice, Space
@@ -197,7 +198,8 @@ class Sweep:
                 self.folder.drop_weights(trial.number)
         if best is not None:
             output = {"output_dir": str(self.folder.path / "best")}
-            self.folder.write(self.folder.best, self.space.config(best.params, **output).to_toml())
+            config = named_anywhere(self.space.config(best.params, **output), self.folder.path)
+            self.folder.write(self.folder.best, config.to_toml())
 
     def _finish(self, study: optuna.Study) -> dict[str, Any]:
         ended = _ended(study)
