@@ -286,6 +286,15 @@ def test_types_without_a_prefix_are_written_so(tmp_path):
     assert (tmp_path / "out.tsv").read_text() == f"a\tperson\nb\tplace\n{rest}"
 
 
+@pytest.mark.parametrize("word", [r"\u{a0}", '""""'])
+def test_words_that_others_would_have_escaped_are_found(tmp_path, word):
+    file, out = tmp_path / "in.conll", tmp_path / "out.conll"
+    file.write_text(f"use O\n{word} O\nRust O\n\nEU B-Lang\n")
+    words = ("use", word, "Rust")
+    correct(file, [Decision(str(file), 1, words, (), (Span(2, 3, "Lang"),), "here")], out)
+    assert out.read_text() == file.read_text().replace("Rust O", "Rust B-Lang")
+
+
 RECORD = (
     '{"id": 7,  "tokens": ["a", "b\\"]", "c"],"ner_tags" :["B-X", "I-X",\t"O"], "n": [1, 2, 3]}'
 )

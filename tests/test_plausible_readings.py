@@ -170,12 +170,15 @@ def test_with_types_alone_a_comment_is_no_word(tmp_path, comment, words):
     content = f"{comment}\nEU NNP B-NP ORG\nsaid VBD B-VP O\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
     assert (" ".join(corpus.sentences[0].words), corpus.types) == (words, ("ORG",))
+    said = "1 rows before a sentence begin with # and might be words: they are taken for comments"
+    assert any(note.startswith(said) for note in corpus.notes) == (comment == "# id two domain=en")
 
 
 def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
     rows = "EU x y B-ORG\nsaid x y O\n"
-    sentences, _ = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
+    sentences, notes = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
     assert sentences == [("EU said", "B-ORG O")] * 2
+    assert notes.endswith("might be words: they are taken for comments (line 1, line 5)")
     content = "# text = I\n7 EU x B-ORG\n9 said y O\n"
     assert read(tmp_path, "a.conll", content, word_column="1")[0] == [("EU said", "B-ORG O")]
 
@@ -230,17 +233,34 @@ def test_no_spreadsheet_wrote_columns_between_spaces(tmp_path, rows):
 
 
 def test_words_as_a_prediction_file_has_them(tmp_path):
-    """Escapes are undone where ours is what wrote them: code in a text may look like one."""
+    """Escapes are undone where ours is what wrote them; each is counted, of tags too."""
     words = ("New\u00a0York", "-X-", "\\u{20}", "\\u{1F600}", "\\u{e9}", "EU")
     tags = ("B-my place", "O", "O", "O", "O", "B-ORG")
-    made = [Predicted(words, tags, tags)]
+    made = [Predicted(words, tags, tags)] * 3
     write_predictions(tmp_path / "a.conll", made)
     corpus = read_corpus(tmp_path / "a.conll", options=ReadOptions(tag_column="2"))
-    assert corpus.sentences[0] == Sentence(words, tags)
-    said = "4 words are written as flaxner's prediction files have them"
+    assert corpus.sentences[2] == Sentence(words, tags)
+    said = "15 fields are written as flaxner's prediction files have them"
     assert corpus.notes[-1].startswith(said)
-    foreign = r"\u{1f600} O" + "\nEU B-ORG\n"
-    assert read(tmp_path, "b.conll", foreign)[0] == [(r"\u{1f600} EU", "O B-ORG")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("use O\n{} O\nEU B-ORG\n\n{} O\n", 2),
+        ("EU NNP B-ORG\n{} NN O\n", 1),
+        ("EU B-NP B-ORG\n{} O O\n", 1),
+        ("EU\tB-ORG\tB-ORG\n{}\tO\tO\n", 1),
+        ("EU B-ORG B-ORG\n{} O O\nx\u00a0y O O\n", 1),
+        ("EU B-ORG B-ORG\n{}  O O\n", 1),
+    ],
+)
+def test_what_looks_escaped_in_other_files_is_a_word(tmp_path, content, said):
+    """Code in a text may look like it."""
+    for code, is_escape in ((r"\u{a0}", True), (r"\u{1f600}", False), (r"\u{20}", True)):
+        sentences, notes = read(tmp_path, "a.conll", content.replace("{}", code), tag_column="-1")
+        assert code in sentences[0][0].split(" ")
+        assert (f"{said} fields look like escapes of" in notes) == is_escape
 
 
 def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):

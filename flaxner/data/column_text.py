@@ -17,6 +17,15 @@ DOCUMENT_MARK = "-DOCSTART-"
 _BORDERS = ("-X-", DOCUMENT_MARK)
 
 
+def split(line: str) -> list[str]:
+    """The fields of a row: at tabs if there is one, else at runs of spaces; nowhere else."""
+    line = line.rstrip(" \t\r")
+    if "\t" in line:
+        return line.split("\t")
+    fields = line.split(" ")
+    return [field for field in fields if field] if "" in fields else fields
+
+
 def escape(text: str) -> str:
     """A word or a tag as one column of a prediction file; what it is, the module says."""
     if not text:

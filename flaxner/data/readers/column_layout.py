@@ -8,8 +8,9 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from flaxner.data.column_text import DOCUMENT_MARK
+from flaxner.data.column_text import DOCUMENT_MARK, split
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
+from flaxner.data.readers.escapes import has_escapes
 from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.source import (
     BadCorpus,
@@ -40,6 +41,7 @@ class Layout:
       index: whether the first column counts the words (CoNLL-U's ranges are skipped).
       key: the tag is the value of this key in a column such as `NER=B-PER|SpaceAfter=No`.
       quoted: a field with a quotation mark is quoted as CSV has it.
+      escaped: a prediction file of flaxner's, with escapes.
     """
 
     width: int
@@ -48,14 +50,7 @@ class Layout:
     index: bool = False
     key: str = ""
     quoted: bool = False
-
-
-def split(line: str) -> list[str]:
-    """The fields of a row: at tabs if there is one, else at runs of spaces; nowhere else."""
-    line = line.rstrip(" \t\r")
-    if "\t" in line:
-        return line.split("\t")
-    return [field for field in line.split(" ") if field]
+    escaped: bool = False
 
 
 def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout, Choice]:
@@ -90,6 +85,8 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     if quoted_as_csv(path):
         layout = dataclasses.replace(layout, quoted=True)
         notes.choices.append(QUOTED)
+    if has_escapes(path, layout.word, layout.tag, notes):
+        layout = dataclasses.replace(layout, escaped=True)
     if notes.guessed.words is not None and width > 2:
         why = f", column 0 {'counts them' if counts else 'holds numbers'}" if numbers else ""
         notes.choices.append(f"the words are those of column {layout.word}{why}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flaxner.data.column_text import DOCUMENT_MARK as DOCUMENT
-from flaxner.data.column_text import as_meant
-from flaxner.data.readers.column_layout import NO_WORD, SAMPLE_ROWS, Layout, find_layout, split
+from flaxner.data.column_text import as_meant, split
+from flaxner.data.readers.column_layout import NO_WORD, SAMPLE_ROWS, Layout, find_layout
 from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
@@ -25,7 +25,7 @@ from flaxner.data.tags import OUTSIDE, parse_tag
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
 SKIP = "\n"  # stands for the tag of a row that holds no word
 COMMENT = re.compile(r"# \S+ = ")
-ESCAPED = r"words are written as flaxner's prediction files have them (\u{a0}): they are as meant"
+COMMENTS = "rows before a sentence begin with # and might be words: they are taken for comments"
 
 
 def detect(path: Path, head: str) -> bool:
@@ -48,13 +48,24 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     intern: dict[str, str] = {}
     meaning: dict[str, str | None] = {SKIP: None}
     document, begun = None, 1
+    plain = -1 if layout.index or layout.key else layout.width
+    word_at, tag_at = layout.word, layout.tag
     for start, lines in read_lines(path):
         for number, line in enumerate(lines, start):
             fields = split(line)
+            if len(fields) == plain and not fields[0].startswith(NO_WORD):
+                # Most rows: word and tag are known, and no row is anything else with them.
+                known, tag = intern.get(fields[word_at]), meaning.get(fields[tag_at])
+                if known is not None and tag is not None:
+                    if not words:
+                        begun = number
+                    words.append(known)
+                    tags.append(tag)
+                    continue
             if line.startswith(DOCUMENT_MARKS) and _is_mark(fields, layout, choice):
                 value, word = OUTSIDE, DOCUMENT
-            elif len(fields) == layout.width and not layout.index and not layout.key:
-                value, word = fields[layout.tag], fields[layout.word]
+            elif len(fields) == plain:
+                value, word = fields[tag_at], fields[word_at]
             elif not fields or (len(fields) == 1 and not fields[0].strip()):
                 if words:
                     yield Raw(tuple(words), tuple(tags), document, begun)
@@ -68,10 +79,10 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                     words, tags = [], []
                 document = 0 if document is None else document + 1
                 continue
-            if not words and fields[0] == "#" and _is_comment(line, value.strip(), choice):
+            if not words and fields[0] == "#" and _is_comment(line, number, value, choice, notes):
                 continue
             if value not in meaning:
-                meaning[value] = choice.tag(as_meant(value.strip()))
+                meaning[value] = choice.tag(_meant(value.strip(), layout))
             tag = meaning[value]
             if tag is None or not word:
                 if value == SKIP or (line.startswith("#") and not words):
@@ -83,7 +94,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             if not words:
                 begun = number
             if word not in intern:
-                intern[word] = _meant(word, layout, notes, f"line {number}")
+                intern[word] = _meant(word, layout)
             words.append(intern[word])
             tags.append(tag)
     if words:
@@ -97,19 +108,24 @@ def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
     return choice.bare or choice.tag(fields[layout.tag].strip()) is None
 
 
-def _is_comment(line: str, value: str, choice: Choice) -> bool:
-    """Whether a row before a sentence that begins as a comment is one, and no word `#`."""
-    return COMMENT.match(line) is not None or (choice.bare and value not in choice.types)
+def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes) -> bool:
+    """Whether a row before a sentence that begins as a comment is one, and no word `#`.
+
+    One that might be a word with its tag all the same is counted.
+    """
+    value = value.strip()
+    keyed = COMMENT.match(line) is not None
+    foreign = choice.bare and value not in choice.types
+    if keyed != foreign and choice.tag(value) is not None:
+        notes.count(COMMENTS, f"line {number}")
+    return keyed or foreign
 
 
-def _meant(word: str, layout: Layout, notes: Notes, place: str) -> str:
-    """The word that a field stands for."""
-    if layout.quoted and '"' in word:
-        word = word[1:-1].replace('""', '"')
-    meant = as_meant(word)
-    if meant != word:
-        notes.count(ESCAPED, place)
-    return meant
+def _meant(field: str, layout: Layout) -> str:
+    """The word or tag that a field stands for."""
+    if layout.quoted and '"' in field:
+        field = field[1:-1].replace('""', '"')
+    return as_meant(field) if layout.escaped else field
 
 
 def _row(

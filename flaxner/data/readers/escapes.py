@@ -1,0 +1,73 @@
+r"""Escapes of flaxner's own prediction files (`\u{a0}`), where such a file is read as a corpus.
+
+Code in a text may look like one, so they are undone only where a file shows that it is ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flaxner.data.column_text import DOCUMENT_MARK, as_meant, escape, split
+from flaxner.data.readers.source import Notes, read_chunks, read_lines
+from flaxner.data.tags import parse_tag
+
+MEANT = r"fields are written as flaxner's prediction files have them (\u{a0}): they are as meant"
+LEFT = (
+    r"fields look like escapes of flaxner's predictions (\u{a0}), but nothing else shows that the "
+    "file is one of these: they stay as they are"
+)
+MARK = f"{DOCUMENT_MARK} O O"
+
+
+def has_escapes(path: Path, word: int, tag: int, notes: Notes) -> bool:
+    """Whether a column file has escaped words or tags, and is one of flaxner's predictions.
+
+    It is where every line is what `evaluation.predictions` writes: a word and two IOB2 tags, a
+    space between them, each of them escaped in full; and where annotated and predicted tags share
+    a type, which chunks and entities do not.
+
+    Args:
+      path: a file or pipe.
+      word, tag: columns that are read.
+      notes: the fields in them that look escaped are counted.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    if not any(b"\\u{" in chunk for chunk in read_chunks(path)):
+        return False
+    ours = True
+    tags: tuple[set[str], set[str]] = set(), set()
+    places: list[str] = []
+    for start, lines in read_lines(path):
+        for number, line in enumerate(lines, start):
+            line = line.removesuffix("\r")
+            if not line or line == MARK:
+                continue
+            row = line.split(" ")
+            ours = ours and len(row) == 3 and all(map(_as_written, row))
+            for own, field in zip(tags, row[1:] if ours else (), strict=False):
+                own.add(field)
+            if "\\u{" in line:
+                fields = split(line)
+                read = [fields[at] for at in (word, tag) if at < len(fields)]
+                places += [f"line {number}"] * sum(as_meant(field) != field for field in read)
+    ours = ours and word == 0 and _of_one_model(*tags)
+    for place in places:
+        notes.count(MEANT if ours else LEFT, place)
+    return ours and bool(places)
+
+
+def _as_written(field: str) -> bool:
+    return escape(as_meant(field)) == field
+
+
+def _of_one_model(annotated: set[str], predicted: set[str]) -> bool:
+    """Whether these are IOB2 tags that share a type."""
+    kinds: list[set[str]] = []
+    for tags in (annotated, predicted):
+        parsed = [parse_tag(tag) or ("", "") for tag in tags]
+        if not all(prefix in ("O", "B", "I") for prefix, _ in parsed):
+            return False
+        kinds.append({kind for _, kind in parsed if kind})
+    return bool(kinds[0] & kinds[1])
