@@ -495,6 +495,8 @@ def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
         ("a.jsonl", lines({"sentence": "Bo left", "spans": PER}), "of 'text'; 'sentence' is not"),
     ):
         assert said in read(tmp_path, name, content)[1]
+    same_words = "sid,token,word,tag\n1,Ann,Ann,B-X\n"
+    assert "is not read" not in read(tmp_path, "a.csv", same_words)[1]
     for same in (tagged | {"words": TAGGED["tokens"]}, {"sentence": "Ann left Rome", "spans": PER}):
         assert "is not read" not in read(tmp_path, "a.jsonl", lines(same))[1]
     assert "is not read" not in read(tmp_path, "a.jsonl", lines(tagged | {"token": [1, 2, 3]}))[1]
@@ -557,15 +559,22 @@ def test_blank_rows_at_the_end_divide_nothing(tmp_path, end):
     ("name", "content"),
     [
         ("a.csv", 'sid, word, tag\n1, Ann, B-PER\n1, "left, too", O\n2, Bo, B-PER\n'),
+        ("a.csv", 'sid | word | tag\n1 | Ann | B-PER\n1 | left, too | O\n2 | Bo | B-PER\n'),
         ("a.csv", 'sid,word,tag\r1,Ann,B-PER\r1,"left, too",O\r2,Bo,B-PER\r'),
         ("a.jsonl", '{"sentence": 1, "word": "Ann", "label": "B-PER"}\n'
                     '{"sentence": 1, "word": "left, too", "label": "O"}\n'
                     '{"sentence": 2, "word": "Bo", "label": "B-PER"}\n'),
     ],
-    ids=["spaces", "CR", "a label is no list of spans"],
+    ids=["spaces", "padded", "CR", "a label is no list of spans"],
 )  # fmt: skip
 def test_tables_as_other_programs_write_them(tmp_path, name, content):
     assert read(tmp_path, name, content)[0] == [("Ann left, too", "B-PER O"), ("Bo", "B-PER")]
+
+
+def test_a_quotation_mark_in_a_padded_table_is_a_word(tmp_path):
+    rows = '1 | " | O\n1 | EU | B-ORG\n2 | y" | O\n'
+    sentences, _ = read(tmp_path, "a.csv", f"sid | word | tag\n{rows}")
+    assert sentences == [('" EU', "O B-ORG"), ('y"', "O")]
 
 
 def test_a_name_that_two_columns_have_is_no_name(tmp_path):

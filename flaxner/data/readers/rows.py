@@ -72,10 +72,11 @@ def read_rows(
         tag, nothing that divides the sentences.
     """
     word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
-    if options.word_column is None:
-        for name in header:
-            if name.strip().lower() in WORD_COLUMNS and name != header[word_at]:
-                notes.passed_over("words", header[word_at], name, "--word-column")
+    unread = [
+        at
+        for at, name in enumerate(header)
+        if options.word_column is None and name.strip().lower() in WORD_COLUMNS and at != word_at
+    ]
     sentence_at = _sentence_column(source, header, options)
     names = {key: as_tags(table) for key, table in (tag_names or {}).items()}
     document_at = _document_column(source, header, notes)
@@ -111,6 +112,9 @@ def read_rows(
             blank = seen
             continue
         seen, blank, divided = True, False, divided or blank
+        for at in unread:
+            if row[at] != row[word_at]:
+                notes.passed_over("words", header[word_at], header[at], "--word-column")
         cells = header[word_at], row[word_at], header[tag_at], row[tag_at]
         word, tag = _pair(source, line, cells, choice, names, notes)
         if not words:

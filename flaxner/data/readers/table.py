@@ -94,11 +94,13 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
             count[0] = n
             yield line.rstrip("\r") + "\n"
 
+    names = first.split(delimiter)
+    spaced = all(name[:1] == " " for name in names[1:])
+    padded = spaced and all(name[-1:] == " " for name in names[:-1])  # by hand: sid | word | tag
     # In TSV a quotation mark is a word like any other, unless the header or all that has one is
-    # quoted.
-    plain = delimiter == "\t" and '"' not in first and not quoted
+    # quoted; in a padded table it is, too.
+    plain = (delimiter == "\t" or padded) and '"' not in first and not quoted
     quoting: Any = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    spaced = all(name[:1] == " " for name in first.split(delimiter)[1:])
     reader = csv.reader(
         numbered(), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced
     )
@@ -107,6 +109,8 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
         for row in reader:
             if begun == 1:
                 tags = [at for at, name in enumerate(row) if name.strip().lower() in TAG_COLUMNS]
+            if padded:
+                row = [cell.strip(" ") for cell in row]
             if count[0] > begun:
                 _require_closed(path, begun, row, delimiter, tags)
             yield begun, [] if not any(cell.strip() for cell in row) else row
