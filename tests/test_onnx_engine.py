@@ -223,16 +223,23 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_loss_that_is_too_large_writes_nothing(folder, tmp_path):
+def test_a_loss_that_is_too_large_writes_nothing(folder, tmp_path, monkeypatch):
+    from flaxner.publishing import serving_export
     from flaxner.publishing.serving_export import export_model
+
+    def worse(*given):
+        scores = honest(*given)
+        return scores | {name: scores[name] + by for name, by in lost.items()}
 
     corpus = write_conll(tmp_path / "test.conll", sentences(12))
     given = {"engine": "onnx", "weights": "int8", "file": corpus}
     made = export_model(folder, tmp_path / "fine", max_f1_loss=1.0, **given)
     assert made["f1_loss"] == made["model_f1"] - made["overall_f1"]
     assert (tmp_path / "fine" / "forward.onnx").is_file()
+    honest, lost = serving_export._scores, {"overall_f1": -0.5, "f1_loss": 0.5}
+    monkeypatch.setattr(serving_export, "_scores", worse)
     with pytest.raises(ValueError, match=r"int8 weights cost .* nothing was written"):
-        export_model(folder, tmp_path / "worse", max_f1_loss=-1.0, **given)
+        export_model(folder, tmp_path / "worse", max_f1_loss=0.1, **given)
     assert not (tmp_path / "worse").exists()
     with pytest.raises(ValueError, match="needs a corpus"):
         export_model(folder, tmp_path / "worse", max_f1_loss=0.005, engine="onnx")
