@@ -206,6 +206,11 @@ def test_words_of_running_text_are_what_entities_are_cut_from(folder):
         for entity in entities:
             cut = text[entity["start"] : entity["end"]]
             assert cut == entity["text"] == cut.strip(), (text, entity)
+    for text in ("\t", " \t", " \n "):  # white space alone is no entity
+        assert ner(text, ignore_labels=[]) == []
+    mixed = ner(["\t", "Ann \t in", "\n"], ignore_labels=[])
+    assert [bool(entities) for entities in mixed] == [False, True, False]
+    assert all(entity["text"].strip() for entities in mixed for entity in entities)
 
 
 @pytest.mark.parametrize("kind", KINDS)

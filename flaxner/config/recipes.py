@@ -31,57 +31,56 @@ class RecipeSettings:
     )
     schedule: str = setting(
         "linear",
-        "of the learning rate after the warm-up: linear or cosine to 0, or constant "
-        "(experimental: cosine and constant are not measured yet)",
+        "of the learning rate after the warm-up: linear or cosine to 0, or constant (no gain "
+        "where cosine was tried)",
         choices=("linear", "cosine", "constant"),
     )
     head_learning_rate: float | None = setting(
         None,
-        "peak of the rate of the layers after the encoder; unset: learning_rate (experimental)",
+        "peak of the rate of the layers after the encoder; unset: learning_rate",
         low=0,
     )
     layer_decay: float = setting(
         1.0,
-        "factor on the learning rate of each layer for every layer above it; 1: all alike "
-        "(experimental)",
+        "factor on the learning rate of each layer for every layer above it; 1: all alike (no "
+        "gain where it was tried)",
         low=0,
         high=1,
         open=True,
     )
     dropout: float | None = setting(
         None,
-        "of embeddings and hidden states in training; unset: the model's own (experimental)",
+        "of embeddings and hidden states in training; unset: the model's own (no gain where tried)",
         low=0,
         high=0.9,
     )
     attention_dropout: float | None = setting(
-        None, "of attention; unset: the model's own (experimental)", low=0, high=0.9
+        None, "of attention; unset: the model's own (no gain where tried)", low=0, high=0.9
     )
     head_dropout: float | None = setting(
-        None, "before the classifier; unset: the model's own (experimental)", low=0, high=0.9
+        None, "before the classifier; unset: the model's own (no gain where tried)", low=0, high=0.9
     )
     label_smoothing: float = setting(
-        0.0, "share of the loss that all labels have alike (experimental)", low=0, high=0.9
+        0.0, "share of the loss that all labels have alike (no gain where tried)", low=0, high=0.9
     )
 
     ema: float = setting(
         0.0,
         "publish a running mean of the weights, of which a step leaves this share, 0.999 say; "
-        "0: the weights themselves (experimental)",
+        "0: the weights themselves (no gain where tried)",
         low=0,
         high=0.999999,
     )
     average_last: int = setting(
         0,
         "publish the mean of the weights at the last evaluations, so many; 0: the weights "
-        "themselves (experimental)",
+        "themselves (no gain where tried)",
         low=0,
         high=20,
     )
     early_stopping: int = setting(
         0,
-        "end when so many evaluations have brought no better validation F1; 0: never "
-        "(experimental)",
+        "end when so many evaluations have brought no better validation F1; 0: never",
         low=0,
     )
 

@@ -125,7 +125,7 @@ class Aggregator:
         scores = np.add.reduceat(units.scores, begins) / (ends - begins).astype(units.scores.dtype)
         kept = np.flatnonzero(kept_labels[units.labels[begins]])
         sequences = np.searchsorted(units.borders, begins[kept], side="right") - 1
-        flat = []
+        flat, empty = [], []
         for group, sequence in zip(kept.tolist(), sequences.tolist(), strict=True):
             low, high = int(begins[group]), int(ends[group])
             owner = int(tokens.owners[sequence])
@@ -140,12 +140,16 @@ class Aggregator:
             }
             if strategy == "word":
                 text = reading.texts[owner][start:end]  # SentencePiece counts spaces in
+                if not text.strip():  # byte-level tokenizers make words of white space
+                    empty.append(group)
+                    continue
                 entity["start"] = start + len(text) - len(text.lstrip())
                 entity["end"] = start + len(text.rstrip())
                 entity["text"] = text.strip()
                 entity["start_word"] = _word_number(tokens, units, sequence, low)
                 entity["end_word"] = _word_number(tokens, units, sequence, high - 1) + 1
             flat.append(entity)
+        kept = np.setdiff1d(kept, empty) if empty else kept
         return _split(flat, np.searchsorted(begins[kept], units.borders))
 
     def _piece(self, reading: Reading, owner: int, token: int) -> str:
