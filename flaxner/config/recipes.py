@@ -61,7 +61,7 @@ class RecipeSettings:
         None, "before the classifier; unset: the model's own (no gain where tried)", low=0, high=0.9
     )
     label_smoothing: float = setting(
-        0.0, "share of the loss that all labels have alike (no gain where tried)", low=0, high=0.9
+        0.0, "share of the loss that all labels have alike", low=0, high=0.9
     )
 
     ema: float = setting(
