@@ -104,6 +104,9 @@ def test_runs_are_read_by_their_seeds(runs):
     assert found.seeds == [2, 10]
     assert found.predictions[0] == system({2, 3})
     assert read_system(runs / "single").seeds == [2]
+    with (runs / "single" / "config.toml").open("a") as config:
+        config.write("of_another_version = 1\n")
+    assert read_system(runs / "single").seeds == [2]
     file = runs / "single" / "predictions" / "test.conll"
     assert read_system(file).predictions == [system({9})]
 

@@ -54,12 +54,10 @@ def _memory(report: PreflightReport) -> list[str]:
             f"arguments, {_gib(room)} available: {_gib(max(train.temporaries - room, 0))} over"
         )
     else:
-        verdict = (
-            f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip "
-            f"({train.memory / hbm:.0%})"
-            + f", evaluation {_gib(predict.memory)} GiB"
-            * predict.fits
-        )
+        share = f"{train.memory / hbm:.0%}"
+        verdict = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip ({share})"
+        if predict.fits:
+            verdict += f", evaluation {_gib(predict.memory)} GiB"
     parts = (
         f"parameters {_gib(report.params_bytes)}, optimizer {_gib(report.optimizer_bytes)}, "
         f"temporaries {_gib(train.temporaries)}, program {_gib(train.code)} GiB"

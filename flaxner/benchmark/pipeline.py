@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.benchmark.choices import ENGINES, SIZES, STATIC
+from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
-from flaxner.data.readers import OF_FILES, ReadOptions
+from flaxner.data.readers import OF_FILES
 
 BLOCK = 20  # answers of a contender in a row, where answers are timed one at a time
 # Seconds between blocks: the threads of ONNX Runtime look for work for some 50 ms more, and would
@@ -72,11 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError: file or model do not fit, or a package is missing.
     """
-    from flaxner.data.corpus import read_corpus
-
-    options = ReadOptions(**{k: v for k, v in vars(arguments).items() if k in OF_FILES})
-    corpus = read_corpus(arguments.file, options=options)
-    texts = [" ".join(sentence.words) for sentence in corpus]
+    texts = corpus_texts(arguments)
     texts = texts[: arguments.texts] if arguments.texts else texts
     with tempfile.TemporaryDirectory() as place:
         if arguments.sizes:

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
-from flaxner.data.readers import OF_FILES, ReadOptions
+from flaxner.data.readers import OF_FILES
 
 STRATEGY = "simple"  # the same entities from both
 JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
@@ -73,13 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
       ValueError: wrk is not there, the file does not fit, or a server does not start.
     """
     from flaxner.benchmark.machine import device_name
-    from flaxner.data.corpus import read_corpus
 
     if shutil.which("wrk") is None:
         raise ValueError("the load comes from wrk, which is not here: apt-get install wrk")
-    options = ReadOptions(**{k: v for k, v in vars(arguments).items() if k in OF_FILES})
-    corpus = read_corpus(arguments.file, options=options)
-    sentences = [" ".join(sentence.words) for sentence in corpus]
+    sentences = corpus_texts(arguments)
     kinds = {"short": sentences[: arguments.texts], "mixed": mixed(sentences)[: arguments.texts]}
     device = device_name()
     with contextlib.ExitStack() as stack:

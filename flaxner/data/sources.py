@@ -10,10 +10,9 @@ from pathlib import Path
 from flaxner.config.fields import Several, each
 from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset, require_used
-from flaxner.data.readers import READING, ReadOptions
+from flaxner.data.readers import OF_DATA_SETS, OF_FILES, ReadOptions
 
 COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # of what is guessed
-OF_DATA_SETS = ("dataset_config", "dataset_revision")  # one for all data sets, or one for each
 
 
 def read_sources(config: TrainConfig) -> dict[str, Corpus]:
@@ -89,8 +88,7 @@ def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
 
 def read_options(config: TrainConfig) -> ReadOptions:
     """What the settings say about reading files."""
-    names = [name for name in READING if name not in OF_DATA_SETS]
-    return ReadOptions(**{name: getattr(config, name) for name in names})
+    return ReadOptions(**{name: getattr(config, name) for name in OF_FILES})
 
 
 def _per_data_set(config: TrainConfig, options: ReadOptions) -> list[ReadOptions]:

@@ -19,10 +19,7 @@ Options = dict[str, bool | int | str]  # as `jax.jit` takes them
 # another way, so that a run repeats and resumes bit for bit. And kernels are replayed as CUDA
 # graphs however few follow each other: a step of BERT-base on a thousand tokens has some 900, and
 # the host is slower to start them one by one than the GPU is to compute them (docs/gpu.md).
-GPU: Options = {
-    "xla_gpu_exclude_nondeterministic_ops": True,
-    "xla_gpu_graph_min_graph_size": 1,
-}
+GPU: Options = {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_graph_min_graph_size": 1}
 
 # On several TPU chips: gradients are reduced while the backward pass goes on, the large ones each
 # alone. Left to itself the compiler makes one reduction of all, when all are known, and computes

@@ -103,8 +103,8 @@ def _said(console: Console, what: str) -> Iterator[None]:
 def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
     """Tagged sentences that BERT was not trained on, each once."""
     if settings.corpus:
-        options = settings.reading
-        read = [s for path in settings.corpus for s in read_corpus(path, options=options)]
+        corpora = (read_corpus(path, options=settings.reading) for path in settings.corpus)
+        read = [s for corpus in corpora for s in corpus]
     else:
         splits = [c for split, c in prepared.corpora.items() if split != "train"]
         read = [s for corpus in splits for s in corpus]
@@ -121,9 +121,8 @@ def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
 def _static(settings: Settings, prepared: Prepared) -> StaticVectors:
     if settings.vectors:
         return load_vectors(settings.vectors, limit=settings.vector_limit)
-    options = settings.reading
     corpora: Sequence[Corpus] = [
-        read_corpus(path, options=options) for path in settings.train_vectors
+        read_corpus(path, options=settings.reading) for path in settings.train_vectors
     ]
     name = " + ".join(Path(path).stem for path in settings.train_vectors)
     texts = [s.words for corpus in corpora or [prepared.corpora["train"]] for s in corpus]

@@ -13,7 +13,7 @@ from typing import Any
 from flaxner.config.data import CONTEXTS
 from flaxner.data.corpus import Corpus, Sentence, read_corpus, require_used
 from flaxner.data.documents import unmarked_notes
-from flaxner.data.readers import ReadOptions
+from flaxner.data.readers import OF_DATA_SETS, ReadOptions
 from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import OUTSIDE, to_iob2
 from flaxner.data.type_names import match_names
@@ -96,8 +96,7 @@ def evaluate(
         names that no evaluation wrote.
     """
     _check(file, dataset, context, output_dir)
-    of_data_sets = ("dataset_config", "dataset_revision")
-    given = {"split": split} | {name: getattr(options, name, None) for name in of_data_sets}
+    given = {"split": split} | {name: getattr(options, name, None) for name in OF_DATA_SETS}
     for name, value in given.items() if file is not None else ():
         if value is not None:
             flag = name.replace("_", "-")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from os.path import normpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from flaxner.config.files import LACKING, load_settings
+from flaxner.config.files import LACKING
 from flaxner.config.train import NOT_FINGERPRINTED
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
@@ -95,8 +96,8 @@ def _check_seeds(runs: list[Path]) -> None:
 def _settings(folder: Path) -> dict[str, Any]:
     """What config.toml says; nothing where it cannot be read."""
     try:
-        return load_settings(RunPaths(folder).config)
-    except ValueError:
+        return tomllib.loads(RunPaths(folder).config.read_text("utf-8-sig"))
+    except (OSError, ValueError):
         return {}
 
 

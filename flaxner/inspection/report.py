@@ -36,10 +36,11 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
     config = resolve(config)
     read = read_sources(config)
     corpora = select(read, config)
-    fold = config.replace(fold=1) if config.cross_validation and not config.fold else config
     report.corpora(config, corpora)
     report.types(corpora)
-    report.tokens(config, corpora, select(read, fold)["train"])
+    folds = config.cross_validation and not config.fold
+    one = select(read, config.replace(fold=1)) if folds else corpora
+    report.tokens(config, corpora, one["train"])
     report.repeated(corpora)
     report.ambiguous(corpora["train"])
 
@@ -117,7 +118,7 @@ class Report:
         tokenised = {s: inspection.token_lengths(c, tokenizer) for s, c in corpora.items()}
         self._lengths({split: lengths for split, (_, lengths) in tokenised.items()})
         whole = tokenised["train"][0]
-        if train is not corpora["train"] and config.cross_validation and not config.fold:
+        if train is not corpora["train"]:
             whole = inspection.token_lengths(train, tokenizer)[0]
         self._plan(config, inspection.make_plan(config, train, whole, tokenizer))
 

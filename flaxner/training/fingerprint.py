@@ -58,7 +58,7 @@ def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
         **settings,
         MODEL: json.loads(json.dumps(dataclasses.asdict(prepared.model.config))),
         "tags": list(prepared.scheme.tags),
-        **{f"{split} corpus": _split_digest(prepared, split) for split in prepared.corpora},
+        **{f"{split}{CORPUS}": _split_digest(prepared, split) for split in prepared.corpora},
         **(divisions(prepared.corpora) if prepared.config.in_documents else {}),
         BATCHES: batches.fingerprint(),
         SOURCES: {split: corpus.source for split, corpus in prepared.corpora.items()},

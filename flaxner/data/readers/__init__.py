@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flaxner.data.readers import arrow, columns, docbin, json_text, span_table, table
 from flaxner.data.readers.source import (
+    OF_DATA_SETS,
     OF_FILES,
     READING,
     BadCorpus,
@@ -72,6 +73,7 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
 
 
 __all__ = [
+    "OF_DATA_SETS",
     "OF_FILES",
     "READERS",
     "READING",

@@ -12,14 +12,7 @@ from flaxner.data.column_text import DOCUMENT_MARK, split
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
 from flaxner.data.readers.escapes import has_escapes
 from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
-from flaxner.data.readers.source import (
-    BadCorpus,
-    Guessed,
-    Notes,
-    ReadOptions,
-    excerpt,
-    read_lines,
-)
+from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import Choice, choose, given
 from flaxner.data.readers.word_column import first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag

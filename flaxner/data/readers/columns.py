@@ -9,6 +9,7 @@ from pathlib import Path
 from flaxner.data.column_text import DOCUMENT_MARK as DOCUMENT
 from flaxner.data.column_text import as_meant, split
 from flaxner.data.readers.column_layout import NO_WORD, SAMPLE_ROWS, Layout, find_layout
+from flaxner.data.readers.quoting import unquoted
 from flaxner.data.readers.source import (
     EMPTIED,
     EMPTY_WORD,
@@ -123,8 +124,7 @@ def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes
 
 def _meant(field: str, layout: Layout) -> str:
     """The word or tag that a field stands for."""
-    if layout.quoted and '"' in field:
-        field = field[1:-1].replace('""', '"')
+    field = unquoted(field) if layout.quoted else field
     return as_meant(field) if layout.escaped else field
 
 

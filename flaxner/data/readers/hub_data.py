@@ -122,10 +122,16 @@ def _item_type(feature: Any) -> str:
     return str(getattr(getattr(feature, "feature", None), "dtype", ""))
 
 
-def _from_disk(path: Path, options: ReadOptions) -> DataSet:
+def _quiet_datasets() -> Any:
+    """The library, which takes a second or two to import."""
     import datasets
 
     datasets.disable_progress_bars()
+    return datasets
+
+
+def _from_disk(path: Path, options: ReadOptions) -> DataSet:
+    datasets = _quiet_datasets()
     marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
     if options.dataset_revision is not None:
         raise BadCorpus(path, None, "a folder has no revisions: leave --dataset-revision out")
@@ -172,9 +178,7 @@ def _load(name: str, source: Source) -> DataSet:
     Raises:
       ValueError: there are several configurations, and none is chosen.
     """
-    import datasets
-
-    datasets.disable_progress_bars()
+    datasets = _quiet_datasets()
     repository, config, revision = source
     if revision == PARQUET:
         files = _parquet_files(name, repository, config)

@@ -33,6 +33,11 @@ def quoted_as_csv(path: Path) -> bool:
     return found
 
 
+def unquoted(field: str) -> str:
+    """What a field of such a file stands for."""
+    return field[1:-1].replace('""', '"') if '"' in field else field
+
+
 def _is_quoted(field: str) -> bool:
     inner = field[1:-1]
     around = len(field) > 1 and field[0] == field[-1] == '"'

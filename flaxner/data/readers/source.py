@@ -92,7 +92,8 @@ class ReadOptions:
 
 
 READING = tuple(field.name for field in dataclasses.fields(ReadOptions))
-OF_FILES = tuple(name for name in READING if not name.startswith("dataset_"))
+OF_DATA_SETS = ("dataset_config", "dataset_revision")
+OF_FILES = tuple(name for name in READING if name not in OF_DATA_SETS)
 
 
 class Guessed(NamedTuple):
@@ -268,6 +269,7 @@ def excerpt(text: str, length: int = 60) -> str:
 __all__ = [
     "DOCUMENT_COLUMNS",
     "LINE_LIMIT",
+    "OF_DATA_SETS",
     "OF_FILES",
     "POLICIES",
     "READING",

@@ -10,14 +10,7 @@ from typing import Any
 
 from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.rows import read_rows
-from flaxner.data.readers.source import (
-    BadCorpus,
-    Notes,
-    Raw,
-    ReadOptions,
-    excerpt,
-    read_lines,
-)
+from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import TAG_COLUMNS, WORD_COLUMNS
 from flaxner.data.tags import parse_tag
 
