@@ -12,9 +12,9 @@ from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
 from flaxner.data.tokenizer import give_prefix_space, load_tokenizer, words_backend
-from flaxner.inference.marks import apart
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.tokens import Reader
+from flaxner.inference.word_numbers import marks_apart
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder
 from tests.pipelines import (
@@ -121,7 +121,7 @@ def test_a_lone_space_mark_belongs_to_the_token_after_it():
     text = "in (a)."
     for lone in ((3, 4), (2, 3)):
         offsets = [(0, 2), lone, (3, 4), (4, 5), (5, 6), (6, 7)]
-        assert apart(text, offsets, [0, 1, 1, 1, 1, 1]) == [0, 1, 1, 2, 3, 4]
+        assert marks_apart(text, offsets, [0, 1, 1, 1, 1, 1]) == [0, 1, 1, 2, 3, 4]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -211,6 +211,32 @@ def test_words_of_running_text_are_what_entities_are_cut_from(folder):
     mixed = ner(["\t", "Ann \t in", "\n"], ignore_labels=[])
     assert [bool(entities) for entities in mixed] == [False, True, False]
     assert all(entity["text"].strip() for entities in mixed for entity in entities)
+
+
+def test_entities_are_numbered_by_the_words_that_the_text_is_split_into(folder):
+    """With repeated spaces, marks within words, and windows that begin in the middle of a word."""
+    ner = pipeline("ner", model=str(folder), aggregation_strategy="word", ignore_labels=[])
+    given = ["Ann  Lee\n\nin\tLondon. Merkel's U.S. (visit)", " [SEP] Ann </s>  <s> Lee ", *ODD]
+    for text in given:
+        words = ner.split_words(text)
+        assert all(word == word.strip() != "" for word in words)
+        found = ner(text)
+        assert sum(e["end_word"] - e["start_word"] for e in found) == len(words), text
+        _numbered_as(words, found)
+    assert "London" in ner.split_words(given[0])
+    long = given[0] * 40
+    words = ner.split_words(long)
+    for options in ({}, {"stride": 7}, {"truncation": True}):
+        _numbered_as(words, ner(long, **options), cut=bool(options))
+    assert max(e["end_word"] for e in ner(long, stride=7)) == len(words)
+
+
+def _numbered_as(words, entities, *, cut=False):
+    for entity in entities:
+        words_of_it = words[entity["start_word"] : entity["end_word"]]
+        named, text = ("".join(part.split()) for part in ("".join(words_of_it), entity["text"]))
+        # A window may begin or end in the middle of a word.
+        assert named == text or (cut and text in named and text not in named[1:-1]), entity
 
 
 @pytest.mark.parametrize("kind", KINDS)

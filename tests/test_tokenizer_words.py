@@ -2,8 +2,9 @@
 
 import pytest
 
-from flaxner.data.tokenizer import plain_backend, words_of
+from flaxner.data.tokenizer import plain_backend
 from flaxner.data.tokenizer_training import train_wordpiece
+from flaxner.inference.word_numbers import Words
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ from flaxner.data.tokenizer_training import train_wordpiece
 def test_wordpiece_divides_ideographs_and_punctuation(text, words):
     backend = plain_backend(train_wordpiece(["Oda in Tarvik ok SEP US"] * 2, 200))
     backend.encode_special_tokens = True
-    assert [text[a:b] for a, b in words_of(backend, text)] == words
+    assert [text[a:b] for a, b in Words(backend).ranges(text)] == words
 
 
 def test_the_space_that_sentencepiece_counts_in_is_no_part_of_a_word():
@@ -29,4 +30,4 @@ def test_the_space_that_sentencepiece_counts_in_is_no_part_of_a_word():
     backend = Tokenizer(models.Unigram(vocabulary, unk_id=0))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     text = "Oda  left"
-    assert [text[a:b] for a, b in words_of(backend, text)] == ["Oda", "left"]
+    assert [text[a:b] for a, b in Words(backend).ranges(text)] == ["Oda", "left"]

@@ -169,28 +169,3 @@ def _spaced(backend: Any) -> tuple[Any, bool]:
     if not byte_level:
         return backend, False
     return type(backend).from_str(json.dumps(state)), True
-
-
-def words_of(backend: Any, text: str) -> list[tuple[int, int]]:
-    """Half-open character ranges of the words that a tokenizer sees in a text.
-
-    Normalising is part of it: BERT's makes every ideograph a word, which its splitting alone
-    does not. Characters that it removes belong to no word unless they stand within one.
-
-    Args:
-      backend: of `plain_backend`.
-      text: a text.
-    """
-    encoding = backend.encode(text, add_special_tokens=False)
-    places: dict[int, tuple[int, int]] = {}
-    for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
-        if word is not None:
-            first, last = places.get(word, (start, end))
-            places[word] = (min(first, start), max(last, end))
-    words = []
-    for start, end in places.values():
-        piece = text[start:end]  # SentencePiece counts the space before a word in
-        start, end = start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
-        if start < end:
-            words.append((start, end))
-    return words

@@ -16,7 +16,7 @@ import numpy as np
 from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import parse_tag
 from flaxner.inference.rendering import Entities
-from flaxner.inference.tokens import Reading, Tokens
+from flaxner.inference.tokens import Reading
 from flaxner.inference.units import Decoding, Units, make_units
 from flaxner.inference.vocabulary import WORDWISE, Vocabulary
 
@@ -146,8 +146,8 @@ class Aggregator:
                 entity["start"] = start + len(text) - len(text.lstrip())
                 entity["end"] = start + len(text.rstrip())
                 entity["text"] = text.strip()
-                entity["start_word"] = _word_number(tokens, units, sequence, low)
-                entity["end_word"] = _word_number(tokens, units, sequence, high - 1) + 1
+                entity["start_word"] = int(tokens.words[units.begins[low]])
+                entity["end_word"] = int(tokens.words[units.begins[high - 1]]) + 1
             flat.append(entity)
         kept = np.setdiff1d(kept, empty) if empty else kept
         return _split(flat, np.searchsorted(begins[kept], units.borders))
@@ -197,12 +197,6 @@ def _plain(name: str) -> str:
 
 def _weight(entity: Entity) -> tuple[int, float]:
     return entity["end"] - entity["start"], entity["score"]
-
-
-def _word_number(tokens: Tokens, units: Units, sequence: int, unit: int) -> int:
-    """Number of a word in its text: of the given words, or of those the tokenizer sees."""
-    number = int(tokens.words[units.begins[unit]])
-    return number if number >= 0 else unit - int(units.borders[sequence])
 
 
 def _split(flat: list[Entity], edges: np.ndarray) -> list[list[Entity]]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxner.data.segments import windows
-from flaxner.data.tokenizer import plain_backend, words_of
-from flaxner.inference.marks import apart
+from flaxner.data.tokenizer import plain_backend
+from flaxner.inference.word_numbers import Words
 
 Text = str | Sequence[str]  # running text, or words
 
@@ -27,7 +27,7 @@ class Tokens(NamedTuple):
     Attributes:
       input_ids: token ids (T,).
       starts, ends: characters of the text that the token came from, half-open (T,).
-      words: word of the text that the token belongs to (T,).
+      words: word of the text that the token belongs to, `word_numbers.BLANK` if to none (T,).
       numbers: position of the token in its sequence, [CLS] counted (T,).
       source: where the logits of the token are found, a position of `Reading.input_ids` (T,).
       borders: where each sequence begins, and the end of the last (S + 1,).
@@ -87,16 +87,17 @@ class Reader:
         self.limit, self.windowed = limit, not truncation and stride is None
         self._backend = plain_backend(tokenizer)
         self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
-        # SentencePiece parts words at white space alone; corpora have marks as words of their own.
-        marked = self._backend.encode("a.", add_special_tokens=False).word_ids
-        self._parts_marks = len(set(marked)) == 1
         probe = self._backend.encode("a")
         inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
         self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
         self.check_stride(stride)
+        whole = self._backend  # a copy costs as much memory as the vocabulary
         if not self.windowed:
+            self._backend = plain_backend(tokenizer)
+            self._backend.encode_special_tokens = whole.encode_special_tokens
             direction = getattr(tokenizer, "truncation_side", "right")
             self._backend.enable_truncation(limit, stride=stride or 0, direction=direction)
+        self._words = Words(whole)
         self._overflow = stride is not None
 
     def check_stride(self, stride: int | None) -> None:
@@ -118,8 +119,8 @@ class Reader:
             pieces = [piece for one in encodings for piece in (one, *one.overflowing)]
         if len(pieces) == 1 and not split and not (self.windowed and len(pieces[0]) > self.limit):
             inner = slice(len(self._head), len(pieces[0]) - len(self._tail))
-            return _alone(str(texts[0]), pieces[0], inner, marked=self._parts_marks)
-        builder = _Builder(len(self._head), len(self._tail), texts if self._parts_marks else None)
+            return _alone(str(texts[0]), pieces[0], inner, self._words)
+        builder = _Builder(len(self._head), len(self._tail), texts, self._words)
         longest = 0
         for piece, owner in zip(pieces, owners, strict=True):
             ids = piece.ids
@@ -133,8 +134,8 @@ class Reader:
         return builder.reading(joined, longest)
 
     def words(self, text: str) -> list[str]:
-        """The words of a text as the tokenizer makes them: ideographs and marks each for itself."""
-        return [text[start:end] for start, end in words_of(self._backend, text)]
+        """Return the words of a text; punctuation marks and most ideographs are words each."""
+        return [text[start:end] for start, end in self._words.ranges(text)]
 
     def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
         """Segments of a long text, and the tokens of it that each answers for."""
@@ -166,25 +167,21 @@ def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:
     return list(itertools.accumulate(sizes, initial=0))
 
 
-def _alone(text: str, piece: Any, inner: slice, *, marked: bool) -> Reading:
+def _alone(text: str, piece: Any, inner: slice, words: Words) -> Reading:
     """A text in one segment: what `_Builder` would make of it, with few calls of NumPy.
 
     After a forward pass, which empties the processor's caches, each call costs ten times as much
     as in a loop of its own.
     """
-    ids, offsets, words = (
-        np.asarray(piece.ids, np.int64),
-        piece.offsets[inner],
-        piece.word_ids[inner],
-    )
-    if marked:
-        words = apart(text, offsets, words)
+    ids, offsets = np.asarray(piece.ids, np.int64), piece.offsets[inner]
+    cut = bool(piece.overflowing)
+    numbers = words.numbers(text, offsets, piece.word_ids[inner], cut=cut)
     places, every = np.asarray(offsets, np.int64).reshape(-1, 2), np.arange(len(ids))[inner]
     tokens = Tokens(
         input_ids=ids[inner],
         starts=places[:, 0],
         ends=places[:, 1],
-        words=np.asarray([-1 if word is None else word for word in words], np.int64),
+        words=np.asarray(numbers, np.int64),
         numbers=every,
         source=every,
         borders=np.asarray([0, len(every)]),
@@ -196,15 +193,15 @@ def _alone(text: str, piece: Any, inner: slice, *, marked: bool) -> Reading:
 class _Builder:
     """Collects segments and tokens in flat lists."""
 
-    def __init__(self, head: int, tail: int, marked: Sequence[Text] | None) -> None:
+    def __init__(self, head: int, tail: int, texts: Sequence[Text], numbering: Words) -> None:
         self.head, self.tail = head, tail
-        self.marked = marked  # running texts whose marks are words that the tokenizer has not seen
+        self.texts, self.numbering = texts, numbering
         self.model_ids: list[list[int]] = []
         self.own: list[tuple[int, int]] = []  # positions of the model's that tokens come from
         self.place = 0
         self.ids: list[list[int]] = []
         self.offsets: list[Sequence[tuple[int, int]]] = []
-        self.words: list[Sequence[int | None]] = []
+        self.words: list[Sequence[int]] = []
         self.owners: list[int] = []
 
     def add(self, piece: Any, owner: int, shift: list[int] | None) -> None:
@@ -234,9 +231,10 @@ class _Builder:
     def _sequence(self, ids: list[int], piece: Any, owner: int, shift: list[int] | None) -> None:
         inside = slice(self.head, len(ids) - self.tail)
         offsets, words = piece.offsets[inside], piece.word_ids[inside]
-        if shift is None and self.marked is not None:
-            words = apart(str(self.marked[owner]), offsets, words)
-        if shift is not None:
+        if shift is None:
+            cut = bool(piece.overflowing) or self.owners[-1:] == [owner]
+            words = self.numbering.numbers(str(self.texts[owner]), offsets, words, cut=cut)
+        else:
             offsets = [
                 (a + shift[word], b + shift[word])
                 for (a, b), word in zip(offsets, words, strict=True)
@@ -260,7 +258,7 @@ class _Builder:
             input_ids=flat(itertools.chain.from_iterable(self.ids)),
             starts=offsets[:, 0],
             ends=offsets[:, 1],
-            words=flat(-1 if word is None else word for word in words),
+            words=flat(words),
             numbers=np.arange(borders[-1]) - np.repeat(borders[:-1], lengths) + self.head,
             source=np.concatenate(ranges) if ranges else np.zeros(0, np.int64),
             borders=borders,

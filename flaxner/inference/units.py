@@ -10,6 +10,7 @@ from flaxner.data.tag_rules import Rules
 from flaxner.inference import crf, viterbi
 from flaxner.inference.tokens import Reading
 from flaxner.inference.vocabulary import Vocabulary
+from flaxner.inference.word_numbers import BLANK
 from flaxner.models.crf import Scores
 
 
@@ -75,6 +76,9 @@ def make_units(
         first |= ~vocabulary.inside_word(reading, strategy)
     begins = np.flatnonzero(first)
     ends = np.append(begins[1:], size)
+    if strategy == "word":  # white space is no word
+        named = tokens.words[begins] != BLANK
+        begins, ends = begins[named], ends[named]
     borders = np.searchsorted(begins, tokens.borders)
     if strategy == "word":
         labels, scores = read_words(logits_TC[begins], borders, decoding)
