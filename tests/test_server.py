@@ -105,11 +105,11 @@ REFUSED = [
     (b'{"text": "\\ud800"}', 422, "the body must be JSON"),
     ([1], 422, "the body must be a JSON object with model, decoder, text"),
     ({}, 422, "the body lacks 'text'"),
-    ({"txt": "x", "text": "x"}, 422, "the body has no field 'txt'; it may have model"),
-    ({"text": 3}, 422, "text must be a string, or a list of at least one string"),
-    ({"text": []}, 422, "text must be a string, or a list of at least one string"),
+    ({"txt": "x", "text": "x"}, 422, "unknown field 'txt'; choose from: model"),
+    ({"text": 3}, 422, "text must be a string or a non-empty list of strings"),
+    ({"text": []}, 422, "text must be a string or a non-empty list of strings"),
     ({"text": ["a", None]}, 422, "a text must be a string: got NoneType"),
-    ({"text": [["a"]]}, 422, "a text must be a string: got list \"['a']\"; POST /ner/words takes"),
+    ({"text": [["a"]]}, 422, "a text must be a string: got list \"['a']\"; for words use POST /"),
     ({"text": "a", "decoder": "argmax", "strategy": "max"}, 422, "decoder is of aggregation_str"),
     ({"text": "a", "strategy": "best"}, 422, "aggregation_strategy must be one of none"),
     ({"text": "a", "strategy": 1}, 422, "strategy must be a valid string"),
@@ -119,9 +119,9 @@ REFUSED = [
     ({"text": "a", "stride": 8, "strategy": "none"}, 422, "stride needs an aggregation_strategy"),
     ({"text": "a", "stride": 99}, 422, "stride must be at least 0 and less than"),
     ({"text": "a", "calibrated": True}, 422, "calibrated=True needs a temperature in the model's"),
-    ({"text": "a", "model": "other"}, 422, "there is no model 'other'; there are tiny"),
-    ({"text": ["a"] * 41}, 422, "a request may have 40 texts: this one has 41; send several"),
-    ({"text": "a" * 5000}, 413, "a request may have 4,000 bytes: send less at once"),
+    ({"text": "a", "model": "other"}, 422, "unknown model 'other'; choose from: tiny"),
+    ({"text": ["a"] * 41}, 422, "a request may have at most 40 texts: this one has 41; send"),
+    ({"text": "a" * 5000}, 413, "a request may have at most 4,000 bytes: send less at once"),
 ]
 
 
@@ -134,7 +134,7 @@ def test_every_refusal_is_a_sentence(client):
         assert (answer.status, answer.content["error"][: len(sentence)]) == (status, sentence)
         assert answer.content["request_id"] == answer.headers["x-request-id"]
     for body, sentence in (
-        ({"words": []}, "words must be a list of at least one word"),
+        ({"words": []}, "words must be a non-empty list of words"),
         ({"words": ["a", ["b"]]}, "a word must be a string: got list"),
         ({"words": [["a"], "b"]}, "a text must be a list of words"),
         ({"words": ["a"], "max_length": 7}, "max_length must be at least 8"),
@@ -145,14 +145,15 @@ def test_every_refusal_is_a_sentence(client):
     answer = client.ask("/ner", b"text=a", headers={"Content-Type": "text/plain"})
     assert answer.status == 415
     assert client.ask("/nothing").status == 404
-    assert client.ask("/ner").content["error"] == "/ner does not take GET: see /docs"
+    assert client.ask("/ner").content["error"] == "/ner does not accept GET: see /docs"
 
 
 def test_a_long_text_is_refused(folder, ner):
     with running(folder, models={"tiny": ner}, max_length=50) as server:
         client = server.client()
         answer = client.ask("/ner", {"text": ["a", "b" * 51]})
-        assert answer.content["error"].startswith("a text may have 50 characters: text 1 has 51")
+        sentence = "a text may have at most 50 characters: text 1 has 51"
+        assert answer.content["error"].startswith(sentence)
         assert client.ask("/ner/words", {"words": ["a"] * 26}).status == 422
         assert client.ask("/ner/words", {"words": ["a"] * 25}).status == 200
         client.close()
@@ -369,7 +370,7 @@ def test_one_bad_text_does_not_spoil_its_neighbours(folder, ner, monkeypatch):
             texts = [*TEXTS, "poison", *TEXTS]
             answers = list(pool.map(ask, texts))
     assert [answer.status for answer in answers] == [200] * 4 + [500] + [200] * 4
-    sentence = "the server failed; its log has the reason under this request_id"
+    sentence = "internal server error: look for this request_id in the server's log"
     assert answers[4].content["error"] == sentence
     assert any("a tokenizer's panic" in line.get("traceback", "") for line in lines)
 
@@ -408,7 +409,7 @@ def test_figures_page_and_interface(server, client):
     assert 'route="/nothing"' not in text
     page = client.ask("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert b"Who and what is in a text?" in page.raw
+    assert b"Named entity recognition" in page.raw
     described = client.ask("/openapi.json").content
     schema = described["paths"]["/ner"]["post"]["requestBody"]["content"]["application/json"]
     assert schema["schema"]["properties"]["strategy"]["enum"] == [*STRATEGIES, None]
@@ -488,7 +489,7 @@ def test_sigterm_finishes_what_was_taken(folder, tmp_path):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < wait_until
             time.sleep(0.1)
-        with pytest.raises(ValueError, match=f"cannot listen at 127.0.0.1 port {port}: "):
+        with pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1 port {port}: "):
             listen("127.0.0.1", port)
         body = json.dumps({"text": [" ".join(TEXTS)] * 300}).encode()
         connection = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -544,7 +545,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
 def test_several_models_and_exported_ones(folder, ner, tmp_path):
     path = ner.export(tmp_path / "served")
     settings = Settings({"one": str(folder), "two": str(path)}, device="cpu")
-    with pytest.raises(ValueError, match=r"is computed as it was exported: leave out --device"):
+    with pytest.raises(ValueError, match=r"which runs as it was exported: leave out --device"):
         open_models(settings)
     models = open_models(dataclasses.replace(settings, device=None))
     with running(folder, models=models) as server:

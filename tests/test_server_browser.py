@@ -115,4 +115,4 @@ def test_a_busy_server_and_one_that_is_gone_are_said(page, ner, monkeypatch):
         page.wait_for_selector("#error:empty", state="attached")
     page.click("#ask")
     page.wait_for_selector("#error:not(:empty)")
-    assert "does not answer" in page.inner_text("#error")
+    assert "does not respond" in page.inner_text("#error")

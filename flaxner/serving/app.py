@@ -1,4 +1,4 @@
-"""The routes of a server."""
+"""The HTTP routes of a server."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ from flaxner.serving.service import Service
 
 Answer = Callable[[bytes, Callable[..., None]], Awaitable[bytes]]
 CLOSE = {"Connection": "close"}  # the rest of the body is not read
-DESCRIPTION = "Named entity recognition. Entities have the fields of the pipeline of transformers."
+DESCRIPTION = "Named entity recognition. Entities have the same fields as transformers' pipeline."
 FAILURES = {
-    413: "A body that is too large", 415: "No JSON", 422: "Another body than described here",
-    429: "Too many requests wait: Retry-After says for how long", 503: "Not in time, or not now",
+    413: "The body is too large", 415: "The body is not JSON",
+    422: "The body does not follow the schema, or exceeds a limit",
+    429: "Too many requests are waiting: try again after Retry-After seconds",
+    503: "The request timed out, or the server is starting or shutting down",
 }  # fmt: skip
 
 
 class Gone(Exception):
-    """The client went away."""
+    """The client has disconnected."""
 
 
 def make_app(service: Service) -> Manners:
-    """The ASGI application of a service."""
+    """Return the ASGI application of a service."""
     app = FastAPI(
         title="flaxner", version=flaxner.__version__, description=DESCRIPTION, redoc_url=None
     )
     for path, form, answer, summary in (
-        ("/ner", NerForm, service.entities, "The entities of texts"),
-        ("/ner/words", WordsForm, service.tags, "A tag for every word of sentences"),
+        ("/ner", NerForm, service.entities, "Find the entities in texts"),
+        ("/ner/words", WordsForm, service.tags, "Tag every word of sentences"),
     ):
         app.post(path, summary=summary, response_class=JSONResponse, **_described(form))(
             _endpoint(service, answer)
@@ -63,7 +65,7 @@ def make_app(service: Service) -> Manners:
 
 
 def _described(form: type[Form]) -> dict[str, Any]:
-    """What OpenAPI says of a route that reads its body itself."""
+    """Return the OpenAPI description of a route that reads its body itself."""
     content = {"application/json": {"schema": form.model_json_schema()}}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
@@ -76,8 +78,9 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
 
     async def endpoint(request: Request) -> Response:
         if not service.ready:
-            why = "ending" if service.ending else "starting"
-            raise Refused(503, f"the server is {why}: try again", {"Retry-After": "5", **CLOSE})
+            why = "shutting down" if service.ending else "starting"
+            sentence = f"the server is {why}: try again later"
+            raise Refused(503, sentence, {"Retry-After": "5", **CLOSE})
         notes = request.state.notes
 
         def note(*, model: str, texts: Any) -> None:
@@ -85,7 +88,7 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
             if settings.log_texts:
                 notes["content"] = texts
 
-        late = "the answer took longer than the {:g} s that this server allows: send less at once"
+        late = "the request took longer than the {:g} s that this server allows: send less at once"
         try:
             async with asyncio.timeout(settings.timeout):
                 body = await _body(request, settings.max_body)
@@ -93,22 +96,22 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
         except TimeoutError as error:
             raise Refused(503, late.format(settings.timeout), {"Retry-After": "5"}) from error
         except (Gone, ClientDisconnect):
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # nobody is left to read it
         return Response(content, media_type="application/json")
 
     return endpoint
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body of a request, read no further than the limit.
+    """Read the body of a request, no further than the limit.
 
     Raises:
-      Refused: no JSON by its header, or too long.
+      Refused: the body is too large, or its header does not say JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # a page of another origin could send any other without asking
+    if kind != "application/json":  # pages of other origins can send other types without preflight
         raise Refused(415, "send JSON with the header Content-Type: application/json", CLOSE)
-    large = f"a request may have {limit:,} bytes: send less at once"
+    large = f"a request may have at most {limit:,} bytes: send less at once"
     if int(request.headers.get("content-length", 0)) > limit:
         raise Refused(413, large, CLOSE)
     body = bytearray()
@@ -120,13 +123,13 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 async def _while_there(request: Request, answer: Awaitable[bytes]) -> bytes:
-    """An answer, given up when the client goes away.
+    """Await an answer, or give up when the client disconnects.
 
     Raises:
-      Gone: it did.
+      Gone: the client disconnected.
     """
     work = asyncio.ensure_future(answer)
-    left = asyncio.ensure_future(request.receive())  # after the body: that nobody is there
+    left = asyncio.ensure_future(request.receive())  # after the body this can only be a disconnect
     try:
         await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -138,7 +141,7 @@ async def _while_there(request: Request, answer: Awaitable[bytes]) -> bytes:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    @app.get("/", response_class=HTMLResponse, summary="A page to try the models")
+    @app.get("/", response_class=HTMLResponse, summary="Web page for trying the models")
     async def index() -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
         policy = (
@@ -149,16 +152,16 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
         return HTMLResponse(page(service, nonce), headers=headers)
 
-    @app.get("/healthz", summary="Whether the process lives")
+    @app.get("/healthz", summary="Whether the process is alive")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="Whether requests are answered; the models")
+    @app.get("/readyz", summary="Whether the server is ready, and its models")
     async def readyz() -> JSONResponse:
         content = {"ready": service.ready, "models": service.about()}
         return JSONResponse(content, 200 if service.ready else 503)
 
-    @app.get("/metrics", summary="Figures for Prometheus")
+    @app.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
         return Response(service.metrics.page(), media_type=CONTENT_TYPE)
 
@@ -179,5 +182,5 @@ def _add_sentences(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)  # Manners logs it
     async def failed(request: Request, error: Exception) -> Response:
-        sentence = "the server failed; its log has the reason under this request_id"
+        sentence = "internal server error: look for this request_id in the server's log"
         return error_response(500, sentence, request.state.request_id)

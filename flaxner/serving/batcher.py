@@ -1,4 +1,4 @@
-"""Texts of many requests -> few passes of the model: what waits together is packed together."""
+"""Batches the texts of many requests: texts that wait together share a pass."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from flaxner.serving.queue import JobQueue, Taken
 
 logger = logging.getLogger("flaxner.serving")
 
-Group = list[tuple[Job, int]]  # texts that are read together
+Group = list[tuple[Job, int]]  # texts that are tokenised together
 Answers = Callable[[], list[Any]]
 
 
 class Flight(NamedTuple):
-    """A pass that the devices have.
+    """A pass that is running on the devices.
 
     Attributes:
       taken: its texts.
-      begun: when it was given to them, by `time.monotonic`.
-      groups: of each model, the groups of texts and a call that waits for their logits.
+      begun: start time, by `time.monotonic`.
+      groups: for each model, its groups of texts and a call that waits for their logits.
     """
 
     taken: Taken
@@ -35,11 +35,11 @@ class Flight(NamedTuple):
 
 
 class Batcher:
-    """Two threads: one reads texts and feeds the devices, one makes answers of the logits.
+    """Two threads: one tokenises texts and feeds the devices, one turns logits into answers.
 
     Args:
-      waiting: the requests; any thread puts them.
-      observe: told of every pass: requests, texts, characters.
+      waiting: the queue of requests; any thread may add to it.
+      observe: called for every pass with its number of requests, texts and characters.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Batcher:
         ]
 
     def start(self) -> None:
-        """Begin to take what waits."""
+        """Start processing the queue."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Return when all that waits is answered."""
+        """Close the queue, and return once everything in it is answered."""
         self.waiting.close()
         for thread in self._threads:
             thread.join()
@@ -70,7 +70,7 @@ class Batcher:
             self._observe(len(jobs), len(taken.texts), taken.characters)
             try:
                 flight = Flight(taken, begun, _submitted(taken.texts))
-            except BaseException as error:  # a tokenizer's panic is no Exception
+            except BaseException as error:  # a panic in the tokenizer is not an Exception
                 logger.warning("a pass failed: %s", type(error).__name__, exc_info=error)
                 _each_alone(taken.texts)
                 self.waiting.landed(taken.characters, time.monotonic() - begun)
@@ -88,7 +88,7 @@ class Batcher:
                 except BaseException as error:
                     logger.warning("a pass failed: %s", type(error).__name__, exc_info=error)
                     failed += [text for group in groups for text in group]
-            # The next pass computes while this one is answered.
+            # The next pass may compute while this one is answered.
             self.waiting.landed(flight.taken.characters, time.monotonic() - flight.begun)
             for groups, calls in landed:
                 for group, call in zip(groups, calls, strict=True):
@@ -99,7 +99,7 @@ class Batcher:
 def _submitted(
     texts: Iterable[tuple[Job, int]],
 ) -> list[tuple[list[Group], Callable[[], list[Answers]]]]:
-    """Texts, read and given to the devices, those of a model all at once."""
+    """Tokenise texts and hand them to the devices, all texts of a model at once."""
     groups: dict[tuple[int, Any], Group] = {}
     models: dict[int, NerPipeline] = {}
     for job, place in texts:
@@ -115,11 +115,11 @@ def _submitted(
 
 
 def _deliver(group: Group, call: Answers) -> Group:
-    """Answer a group; its texts if that failed."""
+    """Answer a group; return its texts if that failed, else nothing."""
     try:
         answers = call()
     except BaseException as error:
-        logger.warning("answers failed: %s", type(error).__name__, exc_info=error)
+        logger.warning("postprocessing failed: %s", type(error).__name__, exc_info=error)
         return group
     for (job, place), answer in zip(group, answers, strict=True):
         job.answer(place, answer)
@@ -127,7 +127,7 @@ def _deliver(group: Group, call: Answers) -> Group:
 
 
 def _each_alone(texts: Group) -> None:
-    """After a failure: every text for itself, so that one request fails, not its neighbours."""
+    """Retry each text on its own after a failure, so that only the request at fault fails."""
     for job, place in texts:
         if job.ended:
             continue

@@ -1,4 +1,4 @@
-"""Whatever a client is refused: a status and a sentence."""
+"""Errors that clients receive: an HTTP status and a sentence."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
 
-GONE = 499  # nginx' status for a client that went away; only the log sees it
+GONE = 499  # nginx's status for a client that disconnected; only the log and the metrics show it
 
 
 class Refused(Exception):
-    """A request that is not answered.
+    """A request is refused.
 
     Attributes:
-      status: of HTTP.
+      status: HTTP status.
       sentence: what is wrong and what to do.
-      headers: of the response.
+      headers: additional headers of the response.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class Refused(Exception):
 def error_response(
     status: int, sentence: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """{"error": sentence, "request_id": ...}."""
+    """Return the response {"error": sentence, "request_id": ...}."""
     body = {"error": sentence, "request_id": request_id}
     return JSONResponse(body, status, dict(headers or {}))
 
 
 def sentence_of(status: int, path: str, method: str) -> str:
-    """What the framework itself refuses, as a sentence."""
+    """Return the sentence for a status that the framework itself raised."""
     if status == HTTPStatus.NOT_FOUND:
-        return f"there is no {path[:100]} here: see /docs"
+        return f"unknown path {path[:100]}: see /docs"
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"{path[:100]} does not take {method[:20]}: see /docs"
+        return f"{path[:100]} does not accept {method[:20]}: see /docs"
     return f"the request cannot be answered: {HTTPStatus(status).phrase.lower()}"

@@ -1,4 +1,4 @@
-"""The bodies of requests: what they may hold, and sentences for what they may not."""
+"""Request bodies: the fields they may have, and a sentence for every mistake."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Words = Annotated[Any, WithJsonSchema({"anyOf": [_WORDS, {"type": "array", "item
 
 
 class Form(BaseModel):
-    """What both kinds of requests may say."""
+    """The fields that all requests share."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str | None = Field(None, description="Which model; the first one if not given.")
+    model: str | None = Field(None, description="Name of the model; the first one by default.")
     decoder: str | None = Field(
         None,
-        description="crf reads with the model's CRF, if it has one; viterbi gives legal tag "
-        "sequences only; argmax each word's likeliest tag.",
+        description="crf decodes with the model's CRF, if it has one; viterbi returns legal tag "
+        "sequences only; argmax takes each word's most likely tag.",
         json_schema_extra={"enum": [*DECODERS, None]},
     )
 
@@ -39,22 +39,22 @@ class Form(BaseModel):
 class NerForm(Form):
     """The body of POST /ner."""
 
-    text: Text = Field(description="A text, or a list of texts.")
+    text: Text = Field(description="A text or a list of texts.")
     strategy: str | None = Field(
         None,
-        description="How tokens become entities: aggregation_strategy of the pipeline.",
+        description="How tokens become entities: the pipeline's aggregation_strategy.",
         json_schema_extra={"enum": [*STRATEGIES, None]},
     )
     threshold: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False,
-        description="Entities with a lower score are left out.",
+        description="Leave out entities with a lower score.",
     )  # fmt: skip
     ignore_labels: list[str] = Field(["O"], description="Labels or types to leave out.")
-    stride: int | None = Field(None, ge=0, le=2**31, description="As the pipeline has it.")
+    stride: int | None = Field(None, ge=0, le=2**31, description="The pipeline's stride.")
     calibrated: bool = Field(
-        False, description="Scores as the model's temperature makes them, if it has one."
+        False, description="Calibrate the scores; refused if the model has no temperature."
     )
-    truncation: bool = Field(False, description="As the pipeline has it.")
+    truncation: bool = Field(False, description="The pipeline's truncation.")
 
 
 class WordsForm(Form):
@@ -62,12 +62,12 @@ class WordsForm(Form):
 
     words: Words = Field(description="The words of a sentence, or a list of sentences.")
     max_length: int | None = Field(
-        None, ge=0, le=2**31, description="Tokens of a window; that of training if not given."
+        None, ge=0, le=2**31, description="Tokens per window; by default as in training."
     )
 
 
 class Inputs(NamedTuple):
-    """The texts or sentences of a request; `single` if it was one and no list."""
+    """The texts or sentences of a request; `single`: one was sent, not a list of them."""
 
     texts: Sequence[Any]
     single: bool
@@ -77,10 +77,10 @@ F = TypeVar("F", bound=Form)
 
 
 def read_form(form: type[F], body: bytes) -> F:
-    """A body -> its form.
+    """Parse and validate a request body.
 
     Raises:
-      ValueError: no JSON, or other fields than the form's; the message is for the client.
+      ValueError: not JSON, or not the fields of the form; the message is for the client.
     """
     try:
         return form.model_validate_json(body)
@@ -89,7 +89,7 @@ def read_form(form: type[F], body: bytes) -> F:
 
 
 def _sentence(form: type[Form], error: ValidationError) -> str:
-    """The first thing that is wrong."""
+    """Describe the first mistake."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, place = first["type"], first["loc"]
     if kind == "json_invalid":
@@ -100,33 +100,33 @@ def _sentence(form: type[Form], error: ValidationError) -> str:
     if kind == "missing":
         return f"the body lacks {name!r}"
     if kind == "extra_forbidden":
-        return f"the body has no field {name!r}; it may have {', '.join(form.model_fields)}"
+        return f"unknown field {name!r}; choose from: {', '.join(form.model_fields)}"
     message = first["msg"].removeprefix("Input should be ")
     return f"{name} must be {message}"
 
 
 def read_texts(value: Any, settings: Settings) -> Inputs:
-    """The texts of POST /ner.
+    """Return the texts of POST /ner.
 
     Raises:
-      ValueError: no texts, or more or longer ones than the server takes.
+      ValueError: no texts, or more or longer ones than the server accepts.
     """
     single = isinstance(value, str)
     if not single and not (isinstance(value, list) and value):
-        raise ValueError("text must be a string, or a list of at least one string")
+        raise ValueError("text must be a string or a non-empty list of strings")
     texts = [value] if single else value
     _check(texts, settings, split=False)
     return Inputs(texts, single)
 
 
 def read_sentences(value: Any, settings: Settings) -> Inputs:
-    """The sentences of POST /ner/words.
+    """Return the sentences of POST /ner/words.
 
     Raises:
-      ValueError: no words, or more or longer sentences than the server takes.
+      ValueError: no words, or more or longer sentences than the server accepts.
     """
     if not (isinstance(value, list) and value):
-        raise ValueError("words must be a list of at least one word, or a list of such lists")
+        raise ValueError("words must be a non-empty list of words, or of lists of words")
     single = not isinstance(value[0], list)
     sentences = [value] if single else value
     _check(sentences, settings, split=True)
@@ -136,13 +136,13 @@ def read_sentences(value: Any, settings: Settings) -> Inputs:
 def _check(texts: Sequence[Any], settings: Settings, *, split: bool) -> None:
     if len(texts) > settings.max_texts:
         raise ValueError(
-            f"a request may have {settings.max_texts:,} texts: this one has {len(texts):,}; send "
-            "several"
+            f"a request may have at most {settings.max_texts:,} texts: this one has "
+            f"{len(texts):,}; send several requests"
         )
     for place, text in enumerate(texts):
-        size = characters(checked(text, split=split, advice="POST /ner/words takes words"))
+        size = characters(checked(text, split=split, advice="for words use POST /ner/words"))
         if size > settings.max_length:
             raise ValueError(
-                f"a text may have {settings.max_length:,} characters: text {place} has {size:,}; "
-                "cut it at a paragraph"
+                f"a text may have at most {settings.max_length:,} characters: text {place} has "
+                f"{size:,}; split it, for example at a paragraph"
             )

@@ -1,4 +1,4 @@
-"""What a request asks of a model, text by text, and how its answers come together."""
+"""The texts of a request, and the collection of their answers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from flaxner.inference.parts import Part
 
 
 class Job:
-    """The texts of one request, answered in whatever passes they are taken into.
+    """The texts of one request, which may be spread over several passes.
 
     Args:
       model: the pipeline that answers.
-      kind: what texts must have in common to be read together.
+      kind: key that texts must share to be tokenised together.
       texts: of the request.
-      sizes: characters of each.
-      done: called once, in some thread, when all are answered or one has failed.
+      sizes: number of characters of each text.
+      done: called once, from any thread, when all texts are answered or one has failed.
 
     Attributes:
-      arrived: when, by `time.monotonic`.
-      taken: texts that a pass has taken so far.
+      arrived: arrival time, by `time.monotonic`.
+      taken: number of texts that passes have taken so far.
       answers: one for each text.
-      failure: what went wrong.
+      failure: the exception, if a text has failed.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether the job is done, has failed or was dropped."""
         return self._ended
 
     def answer(self, place: int, answer: Any) -> None:
-        """Note the answer of a text."""
+        """Store the answer for a text."""
         with self._lock:
             self.answers[place] = answer
             self._left -= 1
@@ -60,12 +60,12 @@ class Job:
             self._end()
 
     def fail(self, failure: BaseException) -> None:
-        """Note that a text cannot be answered."""
+        """Record that a text cannot be answered."""
         self.failure = failure
         self._end()
 
     def drop(self) -> None:
-        """Nobody waits for it: what no pass has taken yet is left out."""
+        """Give up: texts that no pass has taken yet are skipped."""
         self._ended = True
 
     def _end(self) -> None:
@@ -75,12 +75,12 @@ class Job:
             self._done(self)
 
     def part(self, texts: list[Any]) -> Part:
-        """Texts of this kind, read for the model."""
+        """Tokenise texts of this kind for the model."""
         raise NotImplementedError
 
 
 class TextJob(Job):
-    """Running texts -> entities; texts of the same options are read together."""
+    """Running texts -> entities; texts with the same options are tokenised together."""
 
     def __init__(
         self,
@@ -93,12 +93,12 @@ class TextJob(Job):
         self._options = options
 
     def part(self, texts: list[str]) -> Part:
-        """As `Job.part`."""
+        """See `Job.part`."""
         return self.model.texts.part(texts, self._options)
 
 
 class WordJob(Job):
-    """Sentences of words -> tags; sentences of the same decoder and window are read together."""
+    """Sentences of words -> tags; tokenised together if decoder and window agree."""
 
     def __init__(
         self,
@@ -113,12 +113,12 @@ class WordJob(Job):
         self._decoder, self._limit = decoder, limit
 
     def part(self, texts: list[Sequence[str]]) -> Part:
-        """As `Job.part`."""
+        """See `Job.part`."""
         sentences = [Sentence(tuple(words)) for words in texts]
         words = self.model.words
         return words.part(sentences, words.decoding(self._decoder), limit=self._limit)
 
 
 def characters(text: str | Sequence[str]) -> int:
-    """Characters of a text; of words with a space after each."""
+    """Count the characters of a text, or of words with a space after each."""
     return len(text) if isinstance(text, str) else sum(map(len, text)) + len(text)

@@ -1,4 +1,4 @@
-"""The log of a server: a JSON object a line, or a line to read on a terminal; no texts in it."""
+"""The log of a server: one JSON object per line, or plain lines on a terminal; without texts."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, TextIO
 
 from flaxner.terminal import shown
 
-FIELDS = "flaxner_fields"  # of a record: what else it tells
+FIELDS = "flaxner_fields"  # attribute of a log record that holds its additional fields
 
 
 def log_event(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log something that happened."""
+    """Log an event with its fields."""
     logging.getLogger("flaxner.serving").log(level, event, extra={FIELDS: fields})
 
 
 class _Lines(logging.Formatter):
-    """Records -> lines in which no character acts."""
+    """Formats records as lines, with control characters escaped."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record in a line; a traceback is a field of it."""
+        """Return a record as a line; its traceback is a field."""
         fields = dict(getattr(record, FIELDS, {}))
         if record.name != "flaxner.serving":
             fields["logger"] = record.name
@@ -42,7 +42,7 @@ class _Lines(logging.Formatter):
 
 
 def set_up(stream: TextIO | None = None) -> None:
-    """Log to a stream, standard error if None: our events, and the warnings of all others."""
+    """Log our events and everybody's warnings to a stream (standard error if None)."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines(as_json=not stream.isatty()))

@@ -1,4 +1,4 @@
-"""What every request meets: an id, a line in the log, and figures."""
+"""What every request gets: an id, a line in the log, and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flaxner.serving.logs import log_event
 from flaxner.serving.metrics import Metrics
 
 ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds: no line in the log
+QUIET = ("/healthz", "/readyz", "/metrics")  # polled every few seconds, so not logged
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,9 +26,9 @@ class Manners:
     """ASGI middleware around the whole application.
 
     Args:
-      app: the application; it leaves what the log may say in `scope["state"]["notes"]`.
+      app: the application; it puts additional log fields into `scope["state"]["notes"]`.
       metrics: of the server.
-      routes: the paths that are counted under their own names.
+      routes: the paths that are counted under their own names; all others are "other".
     """
 
     def __init__(self, app: App, metrics: Metrics, routes: frozenset[str]) -> None:
@@ -64,7 +64,7 @@ class Manners:
             logging.getLogger("flaxner.serving").error(
                 "request %s failed", request_id, exc_info=error
             )
-            if not ended:  # half of an answer is out: the connection is closed
+            if not ended:  # part of the answer may be sent: the connection is closed
                 raise
         finally:
             self._metrics.in_flight.dec()

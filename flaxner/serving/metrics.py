@@ -1,4 +1,4 @@
-"""What Prometheus may ask of a server."""
+"""The Prometheus metrics of a server."""
 
 from __future__ import annotations
 
@@ -20,45 +20,48 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The figures of one server; a process may have several.
+    """The metrics of one server; a process may have several servers.
 
     Attributes:
-      requests: by route and status; routes that there are not count as "other".
-      seconds: of a request, by route.
-      texts: answered or on their way, by model.
-      in_flight: requests that have no answer yet.
-      ready: 1 when requests are answered.
+      requests: number of requests by route and status; unknown routes count as "other".
+      seconds: duration of a request, by route.
+      texts: texts accepted, by model.
+      in_flight: requests without an answer yet.
+      ready: 1 while the server accepts requests, else 0.
     """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
-            "flaxner_requests", "Requests, by status.", ("route", "status"), registry=registry
-        )
+            "flaxner_requests", "Requests by route and status.", ("route", "status"),
+            registry=registry,
+        )  # fmt: skip
         self.seconds = Histogram(
-            "flaxner_request_seconds", "Seconds of a request.", ("route",), registry=registry,
-            buckets=SECONDS,
+            "flaxner_request_seconds", "Duration of requests in seconds.", ("route",),
+            registry=registry, buckets=SECONDS,
         )  # fmt: skip
         self.texts = Counter(
-            "flaxner_texts", "Texts and sentences asked for.", ("model",), registry=registry
+            "flaxner_texts", "Texts and sentences accepted.", ("model",), registry=registry
         )
         self.in_flight = Gauge(
             "flaxner_requests_in_flight", "Requests without an answer yet.", registry=registry
         )
-        self.ready = Gauge("flaxner_ready", "Whether requests are answered.", registry=registry)
-        self._passes = Counter("flaxner_passes", "Passes of texts together.", registry=registry)
+        self.ready = Gauge(
+            "flaxner_ready", "1 while the server accepts requests, else 0.", registry=registry
+        )
+        self._passes = Counter("flaxner_passes", "Passes, each over many texts.", registry=registry)
         self._requests_of_pass = Histogram(
-            "flaxner_pass_requests", "Requests that share a pass.", registry=registry, buckets=SIZES
+            "flaxner_pass_requests", "Requests per pass.", registry=registry, buckets=SIZES
         )
         self._texts_of_pass = Histogram(
-            "flaxner_pass_texts", "Texts of a pass.", registry=registry, buckets=SIZES
+            "flaxner_pass_texts", "Texts per pass.", registry=registry, buckets=SIZES
         )
         self._characters = Counter("flaxner_characters", "Characters read.", registry=registry)
 
     def watch_queue(self, length: Callable[[], int]) -> None:
-        """Tell how many requests wait, whenever asked."""
-        gauge = Gauge("flaxner_requests_waiting", "Requests that wait.", registry=self.registry)
+        """Report the number of waiting requests in each scrape."""
+        gauge = Gauge("flaxner_requests_waiting", "Requests waiting.", registry=self.registry)
         gauge.set_function(length)
 
     def observe_pass(self, requests: int, texts: int, characters: int) -> None:
@@ -69,5 +72,5 @@ class Metrics:
         self._characters.inc(characters)
 
     def page(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)

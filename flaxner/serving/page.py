@@ -1,4 +1,4 @@
-"""The page on which one tries the models."""
+"""The web page for trying the models."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EXAMPLE = "Angela Merkel met Barack Obama in Berlin on Tuesday ."
 
 
 def page(service: Service, nonce: str) -> str:
-    """The page's HTML.
+    """Return the HTML of the page.
 
     Args:
-      service: its models are offered.
-      nonce: of the Content-Security-Policy that lets the page's own script run.
+      service: whose models the page offers.
+      nonce: for the Content-Security-Policy that lets only the page's own script run.
     """
     settings = service.settings
     models = [{"name": name, "colours": _colours(m)} for name, m in service.models.items()]
@@ -38,6 +38,6 @@ def page(service: Service, nonce: str) -> str:
 
 
 def _colours(model: NerPipeline) -> dict[str, str]:
-    """Type, as the answers name it -> its colour."""
+    """Map each type, as answers name it, to its colour."""
     types = {name.split("-", 1)[-1] for name in model.labels}
     return page_colours(types - {OUTSIDE})

@@ -1,4 +1,4 @@
-"""Requests that wait, and who is next: fair to small ones beside large ones."""
+"""The queue of waiting requests, fair to small ones beside large ones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from flaxner.serving.jobs import Job
 
-SHARE = 32  # texts that a request gives to a pass before the next request has its turn
-MOST = 1024  # texts of a pass
-SMOOTH = 0.2  # weight of the last pass in the mean rate
+SHARE = 32  # texts that a pass takes from a request before it is the next request's turn
+MOST = 1024  # maximum number of texts in a pass
+SMOOTH = 0.2  # weight of the last pass in the moving average of the rate
 
 
 class Busy(Exception):
     """The queue is full.
 
     Attributes:
-      retry_after: seconds until there may be room.
+      retry_after: seconds after which there may be room again.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -28,7 +28,7 @@ class Busy(Exception):
 
 
 class Taken(NamedTuple):
-    """Texts of one pass: (job, place in the job), and their characters."""
+    """The texts of one pass, as (job, index in the job), and their number of characters."""
 
     texts: list[tuple[Job, int]]
     characters: int
@@ -37,33 +37,33 @@ class Taken(NamedTuple):
 class JobQueue:
     """Requests in turn, handed out as passes.
 
-    While the devices are idle, what is there is taken at once. While they are busy, one more
-    full pass may be taken, so that it is ready when they are. When they have just answered
-    several requests, more will follow them: it waits a moment for those.
+    While the devices are idle, waiting texts are taken at once. While they are busy, one more
+    full pass may be taken, so that it is ready when they are. After a pass with several requests,
+    about as many are likely to follow: the queue waits a moment for them.
 
     Args:
-      limit: requests that may wait.
-      full: characters of a full pass.
-      wait: seconds of that moment, from the first arrival.
+      limit: maximum number of waiting requests.
+      full: number of characters that fill a pass.
+      wait: length of that moment in seconds, counted from the first arrival.
     """
 
     def __init__(self, limit: int, full: int, wait: float) -> None:
         self.limit, self.full, self.wait = limit, full, wait
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
-        self._flying = 0  # passes that the devices have
-        self._last = 1  # requests of the last pass
-        self._rate = 0.0  # characters a second, over the last passes
+        self._flying = 0  # passes that are running
+        self._last = 1  # requests in the last pass
+        self._rate = 0.0  # characters per second, over the last passes
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def put(self, job: Job) -> None:
-        """Let a request wait.
+        """Add a request.
 
         Raises:
-          Busy: too many wait already.
+          Busy: the queue is full.
         """
         with self._changed:
             if len(self._jobs) >= self.limit:
@@ -72,20 +72,20 @@ class JobQueue:
             self._changed.notify_all()
 
     def drop(self, job: Job) -> None:
-        """A request that nobody waits for."""
+        """Remove a request that nobody waits for any more."""
         with self._changed:
             job.drop()
             if job in self._jobs:
                 self._jobs.remove(job)
 
     def close(self) -> None:
-        """No pass is to come after those that wait now."""
+        """Hand out what is still waiting, then end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def take(self) -> Taken | None:
-        """Wait for the next pass; None: the queue is closed and empty."""
+        """Wait for the next pass; return None once the queue is closed and empty."""
         with self._changed:
             while True:
                 if not self._jobs and self._closed:
@@ -96,7 +96,7 @@ class JobQueue:
                 self._changed.wait(left)
 
     def landed(self, characters: int, seconds: float) -> None:
-        """The devices are done with a pass."""
+        """Record that the devices have finished a pass."""
         with self._changed:
             self._flying -= 1
             rate = characters / max(seconds, 1e-6)
@@ -104,7 +104,7 @@ class JobQueue:
             self._changed.notify_all()
 
     def _moment(self) -> float | None:
-        """Seconds until a pass may be taken: 0 is now, None is not before something changes."""
+        """Seconds until a pass may be taken; 0: now, None: not before something changes."""
         weight = self._weight()
         if not self._jobs or self._flying > 1 or (self._flying and weight < self.full):
             return None
@@ -113,7 +113,7 @@ class JobQueue:
         return max(0.0, self._jobs[0].arrived + self.wait - time.monotonic())
 
     def _weight(self) -> int:
-        """Characters that wait, counted as far as matters."""
+        """Number of waiting characters; counting stops at a full pass."""
         weight = 0
         for job in self._jobs:
             weight += sum(job.sizes[job.taken :]) + len(job.sizes) - job.taken
@@ -122,7 +122,7 @@ class JobQueue:
         return weight
 
     def _fill(self) -> Taken:
-        """Some texts of every request in turn, until the pass is full."""
+        """Take some texts of each request in turn, until the pass is full."""
         texts: list[tuple[Job, int]] = []
         weight, jobs = 0, set()
         while self._jobs and weight < self.full and len(texts) < MOST:
@@ -139,6 +139,6 @@ class JobQueue:
         return Taken(texts, weight)
 
     def _seconds(self) -> int:
-        """Whole seconds in which what waits may be answered, from 1 to 60."""
+        """Estimate the whole seconds until the queue is empty, from 1 to 60."""
         waits = sum(sum(job.sizes[job.taken :]) for job in self._jobs)
         return min(60, max(1, math.ceil(waits / self._rate))) if self._rate else 1

@@ -1,4 +1,4 @@
-"""From settings to a server that listens, answers, and ends as it was asked to."""
+"""From settings to a server that listens, answers and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from flaxner.serving.service import Service, open_models
 from flaxner.serving.settings import Settings
 from flaxner.terminal import Stopped
 
-KEEP_ALIVE = 75  # seconds; longer than the 60 of usual balancers, which reuse connections
+KEEP_ALIVE = 75  # seconds; longer than the usual 60 of load balancers, which reuse connections
 BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which tells the service that a signal came, and ends with code 0."""
+    """uvicorn's server that also notifies the service of signals, and exits with code 0."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or Ctrl-C: refuse new requests, finish those that were taken.
+        """On SIGTERM or Ctrl-C, refuse new requests and finish the accepted ones.
 
         A second Ctrl-C does not wait for them.
         """
@@ -41,26 +41,26 @@ class Server(uvicorn.Server):
 
 
 def our_service(settings: Settings) -> Service:
-    """The service of the models that the settings name.
+    """Return a service with the models that the settings name.
 
     Raises:
-      ValueError: a model that cannot be read.
+      ValueError: a model cannot be read.
     """
     return Service(settings, open_models(settings))
 
 
 def serve(settings: Settings, make: Callable[[Settings], Service] = our_service) -> None:
-    """Serve until a signal comes.
+    """Serve until a signal arrives.
 
     Args:
       settings: of the server.
-      make: what answers.
+      make: creates the service that answers.
 
     Raises:
-      ValueError: a model that cannot be read, or an address that cannot be listened at.
-      Stopped: the models cannot be made ready.
+      ValueError: a model cannot be read, or the address is not available.
+      Stopped: warming up the models failed.
     """
-    listener = listen(settings.host, settings.port)  # before the models: it is quicker
+    listener = listen(settings.host, settings.port)  # before the models, since it fails faster
     with listener:
         set_up()
         check_devices()
@@ -84,7 +84,7 @@ def serve(settings: Settings, make: Callable[[Settings], Service] = our_service)
         log_event("ended")
         logging.shutdown()
         if failures:
-            raise Stopped(f"the models cannot be made ready: {failures[0]}", 1) from failures[0]
+            raise Stopped(f"warming up the models failed: {failures[0]}", 1) from failures[0]
 
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
@@ -102,22 +102,22 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+    """Return a socket bound to an address.
 
     Raises:
-      ValueError: there is no such address, or another process has it.
+      ValueError: there is no such address, or another process uses it.
     """
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         listener = socket.socket(family, kind, protocol)
-        if sys.platform != "win32":  # there it would share the port
+        if sys.platform != "win32":  # where it would share the port with other processes
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"cannot listen at {host} port {port}: {reason}") from error
+        raise ValueError(f"cannot listen on {host} port {port}: {reason}") from error
     return listener
 
 

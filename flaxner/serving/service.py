@@ -1,4 +1,4 @@
-"""The models of a server and the requests to them, whatever carries those."""
+"""The models of a server and the requests to them, independent of HTTP."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ WARM = "Angela Merkel met Barack Obama in Berlin ."
 
 
 def open_models(settings: Settings) -> dict[str, NerPipeline]:
-    """The pipelines of a server.
+    """Open the pipelines of a server.
 
     Raises:
-      ValueError: a model that cannot be read, or options that an exported one does not have.
+      ValueError: a model cannot be read, or is an exported one and cannot have such options.
     """
     return {name: _open(place, settings) for name, place in settings.models.items()}
 
@@ -53,20 +53,20 @@ def _open(place: str, settings: Settings) -> NerPipeline:
         return pipeline("ner", model=place, **chosen)
     if chosen:
         raise ValueError(
-            f"{place} is an exported program, which is computed as it was exported: leave out "
+            f"{place} is an exported program, which runs as it was exported: leave out "
             f"--{next(iter(chosen))}"
         )
     return load_exported(place)
 
 
 class Service:
-    """Answers requests: reads their bodies, lets their texts wait, gives JSON.
+    """Answers requests: parses their bodies, queues their texts, returns JSON.
 
     Attributes:
-      models: name -> pipeline; the first one answers requests that name none.
-      metrics: what is counted.
-      ready: all shapes are compiled, and the server is not ending.
-      ending: a signal came; requests that were taken are finished, new ones refused.
+      models: name -> pipeline; the first one answers requests that name no model.
+      metrics: the server's metrics.
+      ready: all shapes are compiled, and the server is not shutting down.
+      ending: a signal has arrived; accepted requests are finished, new ones refused.
     """
 
     def __init__(self, settings: Settings, models: Mapping[str, NerPipeline]) -> None:
@@ -80,20 +80,20 @@ class Service:
         self.ending = False
 
     def _full(self) -> int:
-        """Characters of a pass that fills the devices."""
+        """Number of characters in a pass that fills the devices."""
         pipelines = list(self.models.values())
         return CHARACTERS_PER_TOKEN * (pipelines[0].predictor.engine.capacity if pipelines else 1)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are answered."""
+        """Whether the server accepts requests."""
         return self._warm and not self.ending
 
     def warm_up(self) -> None:
-        """Compile all shapes, then answer."""
+        """Compile all shapes, then start answering."""
         for name, model in self.models.items():
             model.warmup()
-            list(model.texts.entities([WARM], self._defaults))  # the labels' scheme, too
+            list(model.texts.entities([WARM], self._defaults))  # also finds the labels' scheme
             model.predict_words([WARM.split()])
             log_event("model is ready", model=name, device=str(model.device))
         self.batcher.start()
@@ -102,31 +102,31 @@ class Service:
         log_event("ready", platform=jax.default_backend())
 
     def end(self) -> None:
-        """Refuse what is new from now on."""
+        """Refuse new requests from now on."""
         self.ending = True
         self.metrics.ready.set(0)
 
     def close(self) -> None:
-        """Return when the threads have ended; nothing may be asked any more."""
+        """Wait until the threads have ended; the service cannot be used afterwards."""
         if self._warm:
             self.batcher.stop()
 
     def about(self) -> list[dict[str, Any]]:
-        """The models: name, labels' types, whether each is there."""
+        """Describe the models: name, labels and device of each."""
         return [
             {"name": name, "labels": list(model.labels), "device": str(model.device)}
             for name, model in self.models.items()
         ]
 
     async def entities(self, body: bytes, note: Callable[..., None]) -> bytes:
-        """The answer to POST /ner, JSON.
+        """Answer POST /ner, as JSON.
 
         Args:
-          body: of the request.
-          note: is told what the log may say of it.
+          body: the request body.
+          note: called with what the log may record about the request.
 
         Raises:
-          Refused: it cannot be answered.
+          Refused: the request is invalid, or the queue is full.
         """
         try:
             form = read_form(NerForm, body)
@@ -143,7 +143,7 @@ class Service:
         return as_json({"model": name, "entities": entities[0] if single else entities})
 
     async def tags(self, body: bytes, note: Callable[..., None]) -> bytes:
-        """The answer to POST /ner/words, JSON; see `entities`."""
+        """Answer POST /ner/words, as JSON; see `entities`."""
         try:
             form = read_form(WordsForm, body)
             name, model = self._model(form.model)
@@ -161,7 +161,7 @@ class Service:
     def _model(self, name: str | None) -> tuple[str, NerPipeline]:
         name = next(iter(self.models)) if name is None else name
         if name not in self.models:
-            raise ValueError(f"there is no model {name[:40]!r}; there are {', '.join(self.models)}")
+            raise ValueError(f"unknown model {name[:40]!r}; choose from: {', '.join(self.models)}")
         return name, self.models[name]
 
     def _options(self, form: NerForm) -> Options:
@@ -176,7 +176,7 @@ class Service:
         return self._defaults.of_call(given)
 
     async def _answers(self, make: Callable[[Callable[[Job], None]], Job]) -> list[Any]:
-        """Let a job wait, and wait for it; one that is cancelled is dropped."""
+        """Queue a job and wait for its answers; drop it if the wait is cancelled."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
 
@@ -186,10 +186,10 @@ class Service:
             if job.failure is None:
                 future.set_result(job.answers)
             else:
-                failure = RuntimeError("a text could not be answered")
+                failure = RuntimeError("a text could not be processed")
                 failure.__cause__ = job.failure
                 future.set_exception(failure)
-                future.exception()  # seen here, even where nobody waits
+                future.exception()  # marks it as retrieved, in case nobody waits any more
 
         def done(job: Job) -> None:
             loop.call_soon_threadsafe(settle, job)
@@ -207,10 +207,10 @@ class Service:
 
 
 def _plain(entity: dict[str, Any]) -> dict[str, Any]:
-    """An entity with numbers that JSON has."""
+    """Return an entity whose numbers JSON can represent."""
     return {**entity, "score": float(entity["score"])}
 
 
 def as_json(value: Any) -> bytes:
-    """A value as the body of an answer."""
+    """Encode a value as a response body."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")

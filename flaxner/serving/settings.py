@@ -1,4 +1,4 @@
-"""What a server is told: models, where it listens, what it takes."""
+"""The settings of a server: its models, its address and its limits."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a server is told.
+    """The settings of a server.
 
     Attributes:
-      models: name -> folder or Hub name; the first one answers requests that name none.
-      host, port: where it listens; port 0 is one that is free.
-      strategy, decoder: of requests that name none; decoder None: as `flaxner.pipeline` has it.
-      device, dtype: as `flaxner.pipeline` has them.
-      max_body: bytes of a request's body.
-      max_texts: texts, or sentences of words, in one request.
-      max_length: characters of one text, a word counted with the space after it.
-      queue: requests that may wait; one more is answered 429.
-      timeout: seconds from a request's begin to its answer; then 503.
-      wait_ms: milliseconds that a busy server waits for more texts to share a pass with.
-      grace: seconds that requests have to end after SIGTERM.
-      cors_origins: pages of other origins that browsers may let ask.
-      log_texts: whether texts stand in the log.
+      models: name -> folder or Hub name; the first one answers requests that name no model.
+      host, port: the address to listen on; port 0 picks a free one.
+      strategy, decoder: defaults for requests that set none; decoder None: `flaxner.pipeline`'s.
+      device, dtype: as in `flaxner.pipeline`.
+      max_body: maximum size of a request body, in bytes.
+      max_texts: maximum number of texts, or of sentences of words, per request.
+      max_length: maximum number of characters per text; each word counts with a space after it.
+      queue: maximum number of waiting requests; further ones are answered with 429.
+      timeout: seconds from the start of a request until it is answered with 503.
+      wait_ms: milliseconds that a busy server waits for more texts to share a pass.
+      grace: seconds that requests have to finish after SIGTERM.
+      cors_origins: other origins whose pages may send requests from a browser.
+      log_texts: whether the log includes the texts.
     """
 
     models: dict[str, str]
@@ -66,7 +66,7 @@ class Settings:
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a number of seconds above 0: got {value}")
         if not 0 <= self.wait_ms <= 1000:
-            raise ValueError(f"wait_ms must be from 0 to 1000: got {self.wait_ms}")
+            raise ValueError(f"wait_ms must be between 0 and 1000: got {self.wait_ms}")
         if self.port > 65535:
             raise ValueError(f"port must be at most 65535: got {self.port}")
         for origin in self.cors_origins:
@@ -77,7 +77,7 @@ class Settings:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of serve.py."""
+    """Add the flags of serve.py."""
 
     def add(flag: str, help: str, **options: Any) -> None:
         name = flag[2:].replace("-", "_")
@@ -85,38 +85,39 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         shown = f" (default: {default})" if default not in (None, ()) else ""
         parser.add_argument(flag, help=help + shown, **options)
 
-    add("--model", "folder or Hub name, alone or as NAME=FOLDER; may be repeated; the first "
-        "answers requests that name none", action="append", required=True,
+    add("--model", "folder or Hub name, optionally as NAME=MODEL; may be repeated; the first one "
+        "answers requests that name no model", action="append", required=True,
         metavar="[NAME=]MODEL")  # fmt: skip
-    add("--host", "address to listen at; 0.0.0.0 is every one of this machine")
-    add("--port", "0 is one that is free", type=int)
-    add("--strategy", "of requests that name none", choices=STRATEGIES)
-    add("--decoder", "of requests that name none", choices=DECODERS)
-    add("--device", "cpu, gpu or tpu; all devices if not given", type=path)
-    add("--dtype", "of the computation: float32, bfloat16, float16 or auto")
-    add("--max-body", "bytes of a request", type=int, metavar="BYTES")
-    add("--max-texts", "texts of a request", type=int, metavar="N")
-    add("--max-length", "characters of a text", type=int, metavar="N")
-    add("--queue", "requests that may wait; one more is answered 429", type=int, metavar="N")
-    add("--timeout", "seconds until an answer; then 503", type=float, metavar="SECONDS")
-    add("--wait-ms", "how long a busy server waits for texts to share a pass with", type=float,
+    add("--host", "address to listen on; 0.0.0.0 means all interfaces")
+    add("--port", "port to listen on; 0 picks a free one", type=int)
+    add("--strategy", "aggregation strategy for requests that set none", choices=STRATEGIES)
+    add("--decoder", "decoder for requests that set none", choices=DECODERS)
+    add("--device", "cpu, gpu or tpu (default: all devices)", type=path)
+    add("--dtype", "float32, bfloat16, float16 or auto (default: float32)")
+    add("--max-body", "maximum size of a request body", type=int, metavar="BYTES")
+    add("--max-texts", "maximum number of texts per request", type=int, metavar="N")
+    add("--max-length", "maximum number of characters per text", type=int, metavar="N")
+    add("--queue", "maximum number of waiting requests; further ones are answered with 429",
+        type=int, metavar="N")  # fmt: skip
+    add("--timeout", "answer a request with 503 after this time", type=float, metavar="SECONDS")
+    add("--wait-ms", "how long a busy server waits for more texts to share a pass", type=float,
         metavar="MS")  # fmt: skip
-    add("--grace", "seconds that requests have to end after SIGTERM", type=float,
+    add("--grace", "how long requests have to finish after SIGTERM", type=float,
         metavar="SECONDS")  # fmt: skip
     parser.add_argument(
         "--cors-origin", action="append", default=[], dest="cors_origins", metavar="ORIGIN",
-        help="pages of this origin may ask; may be repeated (default: none)",
+        help="allow browser requests from pages of this origin; may be repeated (default: none)",
     )  # fmt: skip
     parser.add_argument(
-        "--log-texts", action="store_true", help="texts stand in the log (default: they do not)"
+        "--log-texts", action="store_true", help="include the texts in the log (default: off)"
     )
 
 
 def named(given: Sequence[str]) -> dict[str, str]:
-    """The values of --model -> name -> folder or Hub name.
+    """Parse the values of --model into name -> folder or Hub name.
 
     Raises:
-      ValueError: a name given twice, or a value that is a folder and NAME=FOLDER at once.
+      ValueError: two models have one name, or a value is both a folder and NAME=FOLDER.
     """
     models: dict[str, str] = {}
     for value in given:
@@ -124,19 +125,19 @@ def named(given: Sequence[str]) -> dict[str, str]:
         pair = bool(sign and NAME.fullmatch(name) and place)
         if pair and Path(value).exists():
             raise ValueError(
-                f"--model {value!r} is a folder, and reads as NAME=FOLDER: write ./{value} for the "
-                "folder"
+                f"--model {value!r} is a folder, but also reads as NAME=FOLDER: write ./{value} "
+                "for the folder"
             )
         place = local_path(place if pair else value)
         name = name if pair else own_name(place)
         if name in models:
-            raise ValueError(f"two models are called {name!r}: name one, --model NAME={place}")
+            raise ValueError(f"two models are called {name!r}: rename one, --model NAME={place}")
         models[name] = place
     return models
 
 
 def own_name(place: str) -> str:
-    """What a model is called that was given no name: its folder's, a run's for its hub/."""
+    """Return the default name of a model: that of its folder, or of the run for a run's hub/."""
     folder = Path(place)
     if not folder.is_dir():
         return place
