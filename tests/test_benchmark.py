@@ -43,7 +43,7 @@ def test_sizes_of_a_well_known_model(monkeypatch):
     """Random weights, and a small vocabulary's tokenizer, in its family."""
     assert random_sizes.tiny_of("google-bert/bert-base-cased") == "flaxner:tiny"
     assert random_sizes.tiny_of("xlm-roberta-base") == "flaxner:tiny-xlm-roberta"
-    with pytest.raises(ValueError, match="'bert-huge' are not built in; known: bert-base-c"):
+    with pytest.raises(ValueError, match="'bert-huge' are not built in; choose from: bert-base-c"):
         main(["--sizes", "bert-huge"])
     with pytest.raises(ValueError, match="leave --model out"):
         main(["--sizes", "bert-base-cased", "--model", "flaxner:tiny"])
@@ -68,7 +68,7 @@ def test_turns_end_in_time(seconds, monkeypatch):
 
 
 def test_an_unknown_peer_is_refused():
-    with pytest.raises(ValueError, match="there is no peer 'torch-slow'; known: torch, torch-fu"):
+    with pytest.raises(ValueError, match="unknown peer 'torch-slow'; choose from: torch, torch-fu"):
         main(["--against", "torch-slow"])
 
 
@@ -189,7 +189,7 @@ def test_servers_in_turns(tmp_path, capsys):
     pytest.importorskip("fastapi")
     pytest.importorskip("torch")
     if shutil.which("wrk") is None:
-        pytest.skip("the load comes from wrk, which is not here")
+        pytest.skip("the load generator wrk is not installed")
     parser = Parser(prog="serve")
     add_arguments(parser)
     folder = make_folder(tmp_path / "hub")
@@ -268,7 +268,7 @@ def test_without_a_compiler_torch_compile_does_not_contend(monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", lambda forward, **given: fail)
     monkeypatch.setattr(answers, "_theirs", lambda *given: (Theirs(model), None))
     assert answers._compiled(types.SimpleNamespace(batch_sizes=[4]), ["a", "b"]) == {}
-    assert "torch.compile does not contend: InvalidCxx" in capsys.readouterr().err
+    assert "torch.compile is left out: InvalidCxx" in capsys.readouterr().err
 
 
 class Theirs:

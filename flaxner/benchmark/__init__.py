@@ -1,1 +1,1 @@
-"""Measurements: flaxner side by side with torch, in one process, alternating."""
+"""Benchmarks: flaxner and torch side by side, alternating in one process."""

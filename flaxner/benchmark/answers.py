@@ -17,16 +17,16 @@ from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.models import graph_weights
 
-BARE = "ONNX Runtime"  # begins the names of bare forward passes
-SORTED = 32  # texts of their batches, sorted by length
+BARE = "ONNX Runtime"  # prefix of the names of bare forward passes
+SORTED = 32  # their batch size, texts sorted by length
 
 
 class Contender(NamedTuple):
-    """A way to answer texts.
+    """A way of answering texts.
 
     Attributes:
-      many: answers all of them.
-      one: answers text number i; None: it is not timed so.
+      many: answers all texts.
+      one: answers text number i; None if single answers are not timed.
     """
 
     many: Callable[[], Any]
@@ -36,12 +36,12 @@ class Contender(NamedTuple):
 def make_contenders(
     arguments: argparse.Namespace, texts: list[str], static: Path | None
 ) -> dict[str, Contender]:
-    """The contenders that the flags name, ours first.
+    """Create the contenders that the flags select, ours first.
 
     Args:
-      arguments: of `benchmark.py pipeline`.
-      texts: to be answered.
-      static: the export that STATIC is, if it contends.
+      arguments: the flags of `benchmark.py pipeline`.
+      texts: the texts to answer.
+      static: the exported model behind STATIC, if it takes part.
 
     Raises:
       ValueError: the model cannot be read, or a package is missing.
@@ -57,12 +57,14 @@ def make_contenders(
     if arguments.onnx_runtime:
         answerers |= _bare(Path(arguments.model), texts)
     if not answerers:
-        raise ValueError("name a contender: --engines, --batch-sizes or --onnx-runtime")
+        raise ValueError(
+            "nothing to measure: name a contender with --engines, --batch-sizes or --onnx-runtime"
+        )
     return answerers
 
 
 def write_static(folder: Path, model: Any, texts: list[str]) -> Path:
-    """Write the export that STATIC is, with scales seen on the texts themselves.
+    """Write the exported model behind STATIC, calibrated on the texts themselves.
 
     Raises:
       ValueError: the model cannot be read, or a package is missing.
@@ -71,7 +73,7 @@ def write_static(folder: Path, model: Any, texts: list[str]) -> Path:
     from flaxner.inference.static_ranges import seen_ranges, spread
 
     ner = pipeline("ner", model=model, engine="jax")
-    assert ner.classifier is not None  # it is a model that was loaded
+    assert ner.classifier is not None  # always there for a loaded model
     seen = seen_ranges(ner.classifier, spread([text.split() for text in texts]))
     return ner.export(folder, weights=graph_weights.STATIC, engine="onnx", seen=seen)
 
@@ -89,7 +91,7 @@ def _ours(model: Any, engine: str, texts: list[str], static: Path | None) -> Con
 
 
 def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
-    """Torch's pipeline at several batch sizes, and at the largest with the texts sorted."""
+    """Torch's pipeline at each batch size, and at the largest with the texts sorted by length."""
     theirs, ordered = _theirs(arguments, texts)
 
     def one(number: int) -> Any:
@@ -108,16 +110,16 @@ def _torch(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contend
 
 
 def _compiled(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Contender]:
-    """Torch's pipeline compiled, the texts sorted; none where torch finds no compiler."""
+    """Torch's pipeline compiled, texts sorted by length; empty if torch finds no compiler."""
     import torch
 
     theirs, ordered = _theirs(arguments, texts)
     theirs.model.forward = torch.compile(theirs.model.forward, dynamic=True)
     try:
         theirs(texts[:2], batch_size=2)
-    except Exception as error:  # what a compiler's absence raises is another in every version
+    except Exception as error:  # a missing compiler raises something else in every version
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"note: torch.compile does not contend: {reason}", file=sys.stderr)
+        print(f"note: torch.compile is left out: {reason}", file=sys.stderr)
         return {}
     name = f"torch compiled, batch {_largest(arguments)}, sorted"
     return {name: Contender(ordered, lambda number: theirs(texts[number]))}
@@ -128,7 +130,7 @@ def _largest(arguments: argparse.Namespace) -> int:
 
 
 def _theirs(arguments: argparse.Namespace, texts: list[str]) -> tuple[Any, Callable[[], Any]]:
-    """Torch's pipeline, and what answers all texts with it, sorted by length."""
+    """Torch's pipeline, and a function that answers all texts with it, sorted by length."""
     from transformers import pipeline
 
     options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
@@ -144,7 +146,7 @@ def _theirs(arguments: argparse.Namespace, texts: list[str]) -> tuple[Any, Calla
 
 
 def _bare(model: Path, texts: list[str]) -> dict[str, Contender]:
-    """Forward pass and argmax alone, on tokens that are ready: no reading, no answers."""
+    """Forward pass and argmax only: texts are tokenised beforehand and no entities are built."""
     from flaxner.data.tokenizer import load_tokenizer
     from flaxner.models.config_json import read_config
     from flaxner.publishing.onnx import write_onnx, write_quantized

@@ -1,11 +1,11 @@
-"""What `benchmark.py pipeline` may be told: our contenders, and models of other sizes."""
+"""Choices of `benchmark.py pipeline`: our contenders, and models of other sizes."""
 
 from __future__ import annotations
 
 STRATEGY = {"aggregation_strategy": "simple"}
-CUT = {"truncation": True}  # of ours, as torch's pipeline does without being told
+CUT = {"truncation": True}  # for ours; torch's pipeline truncates by default
 STATIC = "onnx-int8-static"
-# Our contenders: what the pipeline is told. STATIC is an export, made on the way.
+# Our contenders and the options of their pipelines. STATIC is an export, made along the way.
 ENGINES: dict[str, dict[str, str]] = {
     "jax": {"engine": "jax"},
     "jax-bfloat16": {"engine": "jax", "dtype": "bfloat16"},
@@ -13,7 +13,7 @@ ENGINES: dict[str, dict[str, str]] = {
     "onnx-int8": {"engine": "onnx", "weights": "int8"},
     STATIC: {},
 }
-# Of BERT (Devlin et al. 2019, table 1; the smallest of Turc et al. 2019).
+# Sizes of BERT (Devlin et al. 2019, table 1; the smallest: Turc et al. 2019).
 SIZES = {
     name: {
         "hidden_size": width,

@@ -1,4 +1,4 @@
-"""What a contender of the training benchmark is, and what it reports."""
+"""The interface of a contender in the training benchmark, and what it reports."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Protocol
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """What a stretch of training took.
+    """Measurements of a stretch of training.
 
     Attributes:
-      seconds: wall-clock time, the last step finished.
+      seconds: wall-clock time until the last step has finished.
       tokens: real tokens.
-      slots: tokens computed on, padding included.
+      slots: token positions computed, padding included.
       sentences: sentences seen.
       squares: sum of the squared segment lengths, for the FLOPs of attention.
-      loss: of the last step.
+      loss: loss of the last step.
     """
 
     seconds: float
@@ -29,13 +29,13 @@ class Slice:
 
 
 class Contender(Protocol):
-    """A way to train."""
+    """A training loop to measure."""
 
     name: str
     compile_seconds: float
 
     def warm(self) -> None:
-        """A step of the largest size: contenders share malloc, each moves the other's memory."""
+        """Run a step of the largest size: contenders share malloc and move each other's memory."""
 
     def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
-        """Train `steps` steps: the share `turn` of `turns` of an epoch; `done` hears of each."""
+        """Train `steps` steps, part `turn` of `turns` of an epoch; call `done` after each."""

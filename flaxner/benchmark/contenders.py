@@ -35,16 +35,16 @@ class Ours:
         prepared = dataclasses.replace(prepared, config=config)  # row counts of a real run
         self.program, self.batches = program_of_run(prepared)
         self.state = self.program.init(prepared.params)
-        largest_first = sorted(self.batches.shapes, reverse=True)  # its memory serves the others
+        largest_first = sorted(self.batches.shapes, reverse=True)  # the others reuse its memory
         compiling = sum(map(self._empty_step, largest_first))
         self.compile_seconds = max(compiling - sum(map(self._empty_step, largest_first)), 0.0)
 
     def warm(self) -> None:
-        """An empty step of the most rows."""
+        """Run an empty step with the largest number of rows."""
         self._empty_step(max(self.batches.shapes))
 
     def _empty_step(self, rows: int) -> float:
-        """Seconds of a step without a label, for what it compiles and allocates."""
+        """Run a step without labels, which compiles and allocates; return its seconds."""
         empty = fill_rows(self.batches.segments, [], self.batches.row_length, rows)
         begin = time.perf_counter()
         placed = place_batch(self.program.arrays(empty), self.program.mesh)
@@ -53,7 +53,7 @@ class Ours:
         return time.perf_counter() - begin
 
     def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
-        """Steps turn * steps to (turn + 1) * steps of the run."""
+        """Train steps turn * steps to (turn + 1) * steps of the run."""
         first = turn * steps
         tokens = slots = 0
         loss, late = 0.0, None
@@ -78,7 +78,7 @@ class Ours:
 
 
 class Torch:
-    """One of PEERS, from the weights that ours starts from."""
+    """One of PEERS, starting from the same weights as ours."""
 
     def __init__(self, name: str, prepared: Prepared, turns: int, steps: int) -> None:
         self.name = name
@@ -97,12 +97,12 @@ class Torch:
         self.compile_seconds = max(once - (time.perf_counter() - begin), 0.0)
 
     def warm(self) -> None:
-        """A step on the batch with the longest sentence."""
+        """Run a step on the batch with the longest sentence."""
         self.loop.step(self.longest)
         self.loop.wait()
 
     def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
-        """Every stride-th batch of the epoch, so that each turn sees all lengths."""
+        """Train on every stride-th batch of the epoch, so that each turn sees all lengths."""
         stride = max(len(self.order) // steps, 1)
         chosen = [self.order[(turn % stride + i * stride) % len(self.order)] for i in range(steps)]
         begin = time.perf_counter()
@@ -119,6 +119,6 @@ class Torch:
 
 
 def _seen(segments: Segments, batches: list[np.ndarray]) -> tuple[int, int]:
-    """Sentences in these batches of segments, and the sum of the squared segment lengths."""
+    """Number of sentences in these batches, and the sum of the squared segment lengths."""
     members = np.concatenate(batches)
     return len(np.unique(segments.sentences[members])), int((segments.lengths[members] ** 2).sum())

@@ -8,10 +8,10 @@ from flaxner.data.readers import OF_FILES, ReadOptions
 
 
 def corpus_texts(arguments: argparse.Namespace) -> list[str]:
-    """The words of each sentence of `--file`, joined by spaces, read as the flags say.
+    """Return the sentences of `--file`, words joined by spaces, read as the flags say.
 
     Raises:
-      ValueError: it cannot be read.
+      ValueError: the file cannot be read.
     """
     from flaxner.data.corpus import read_corpus
 

@@ -1,4 +1,4 @@
-"""From the start of a process to its first answer: seconds, CPU-seconds, memory."""
+"""The cost of a first answer from process start: seconds, CPU seconds, memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.benchmark.machine import peak_bytes
 
-STARTS = 3  # of each, after one that fills caches; the quickest counts
+STARTS = 3  # per contender, after one that fills the caches; the lowest figures count
 OURS = "from flaxner import pipeline; p = pipeline('ner', model={model!r}, **{options})"
 EXPORTED = "from flaxner import load_exported; p = load_exported({model!r}, **{options})"
 TORCH = (
     "from transformers import pipeline; "
     "p = pipeline('ner', model={model!r}, trust_remote_code=False, **{options})"
 )
-# What is used after the first answer, and after all, of which stdin tells.
+# Prints what was used after the first answer and, when stdin says so, after all texts.
 REPORT = """
 import json, os, sys, time
 try:
@@ -44,13 +44,13 @@ used()
 
 
 class Start(NamedTuple):
-    """What a new process took.
+    """What a new process used.
 
     Attributes:
-      seconds: by the clock, to its first answer.
-      cpu_seconds: the same, of all its threads.
-      peak_mb: memory by its first answer.
-      peak_mb_of_all: memory when it had answered all texts.
+      seconds: wall-clock time to its first answer.
+      cpu_seconds: CPU time of all its threads to its first answer.
+      peak_mb: peak memory up to its first answer.
+      peak_mb_of_all: peak memory up to the answers to all texts.
     """
 
     seconds: float
@@ -67,14 +67,14 @@ def first_answers(
     *,
     torch: bool = True,
 ) -> list[dict[str, Any]]:
-    """A figure for each engine of ours, and for torch; new processes, in turns, warm caches.
+    """Measure each of our engines, and torch, in new processes, in turns, with warm caches.
 
     Args:
       model: a folder or a Hub name.
-      texts: to be answered; the first, then all.
-      engines: of `choices.ENGINES`.
-      static: the export that STATIC is, if it is one of them.
-      torch: whether torch's pipeline is one, too.
+      texts: the texts to answer: first one, then all.
+      engines: names in `choices.ENGINES`.
+      static: the exported model behind STATIC, if it is among the engines.
+      torch: whether to measure torch's pipeline too.
 
     Raises:
       ValueError: as `start_of`.
@@ -108,12 +108,12 @@ def first_answers(
 
 
 def start_of(program: str, texts: list[str]) -> Start:
-    """What a new process takes that makes a pipeline `p` by this program.
+    """Measure a new process in which this program creates a pipeline `p`.
 
     Raises:
-      ValueError: it failed; with its last line.
+      ValueError: the process failed; the message contains its last line.
     """
-    with tempfile.TemporaryFile("w+") as faults:  # a pipe would fill up where nobody reads
+    with tempfile.TemporaryFile("w+") as faults:  # a pipe that nobody reads would fill up
         begin = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", program + REPORT],
@@ -124,7 +124,7 @@ def start_of(program: str, texts: list[str]) -> Start:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended before it read: its fault is told
+        with contextlib.suppress(BrokenPipeError):  # it ended early: its error is reported below
             process.stdin.write(json.dumps(texts) + "\n")
             process.stdin.flush()
         first = process.stdout.readline()
@@ -133,8 +133,8 @@ def start_of(program: str, texts: list[str]) -> Start:
         faults.seek(0)
         fault = faults.read().splitlines()
     if process.returncode or not first:
-        last = (fault or ["it said nothing"])[-1]
-        raise ValueError(f"a process that was to answer a text ended without an answer: {last}")
+        last = (fault or ["it printed nothing"])[-1]
+        raise ValueError(f"a process started to answer a text ended without an answer: {last}")
     used, *memory = json.loads(first)
     _, *memory_of_all = json.loads(rest)
     return Start(seconds, used, *(peak_bytes(*m) / 2**20 for m in (memory, memory_of_all)))

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product
 
-# Large enough to reach the rate: on two cores in a moment, on an accelerator in well over the time
-# that it takes to start a kernel and wait for it.
+# Large enough to reach the full rate: quick on two cores; on an accelerator, well over the time
+# that it takes to launch a kernel and wait for it.
 MATMUL_SIZE_CPU, MATMUL_SIZE = 2048, 8192
 
 
 def device_name() -> str:
-    """The accelerator's kind, or the CPU's model and the cores this process may use."""
+    """Return the accelerator's kind, or the CPU's model and the cores this process may use."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{len(jax.devices())} x {device.device_kind}"
@@ -39,7 +39,7 @@ def _processor() -> str:
 
 
 def matmul_size(platform: str) -> int:
-    """Rows and columns of the matrices whose product tells a platform's rate."""
+    """Rows and columns of the matrices whose product measures a platform's rate."""
     return MATMUL_SIZE_CPU if platform == "cpu" else MATMUL_SIZE
 
 
@@ -61,7 +61,7 @@ def best_rate(multiply: Callable[[], Any], size: int, seconds: float = 1.0) -> f
 
 
 def jax_matmul_rate(precision: str) -> float:
-    """FLOP/s of the models' products in this precision, float32 accumulation."""
+    """FLOP/s of the models' matrix products in this precision, accumulated in float32."""
     compute = Compute.here(precision)
     size = matmul_size(jax.default_backend())
     x = jax.random.normal(jax.random.key(0), (size, size)).astype(compute.dtype)
@@ -70,7 +70,7 @@ def jax_matmul_rate(precision: str) -> float:
 
 
 def peak_memory() -> dict[str, float]:
-    """Peak resident memory of this process, and of the device where it tells, in MB."""
+    """Peak resident memory of this process and, where reported, of the device, in MB."""
     peak = {"host_peak_mb": round(_host_peak() / 2**20, 1)}
     stats = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
@@ -79,18 +79,18 @@ def peak_memory() -> dict[str, float]:
 
 
 def _host_peak() -> int:
-    """Bytes."""
+    """Peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status")
     told = status.read_text() if status.exists() else ""
     return peak_bytes(told, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_bytes(status: str, maxrss: int) -> int:
-    """Peak resident memory of a process.
+    """Peak resident memory of a process, in bytes.
 
     Args:
-      status: the text of its /proc/self/status; empty where there is none. It tells of the program
-        that runs; getrusage counts what started it, too.
+      status: the text of its /proc/self/status; empty where there is none. It covers the running
+        program only; getrusage also counts the one that started it.
       maxrss: `ru_maxrss` of its getrusage.
     """
     if peak_line := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):

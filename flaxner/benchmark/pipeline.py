@@ -1,4 +1,4 @@
-"""`benchmark.py pipeline`: texts a second, time of one answer, first answer; side by side."""
+"""`benchmark.py pipeline`: texts per second, time per answer, first answer; side by side."""
 
 from __future__ import annotations
 
@@ -14,64 +14,79 @@ from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.data.readers import OF_FILES
 
-BLOCK = 20  # answers of a contender in a row, where answers are timed one at a time
-# Seconds between blocks: the threads of ONNX Runtime look for work for some 50 ms more, and would
-# take a core from the next contender.
+BLOCK = 20  # consecutive answers of a contender when answers are timed one at a time
+# Seconds between blocks: ONNX Runtime's threads keep spinning for some 50 ms and would take a core
+# from the next contender.
 PAUSE = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `benchmark.py pipeline`."""
+    """Add the flags of `benchmark.py pipeline`."""
     parser.add_argument(
         "--model", type=path, required=True, help="folder or Hub name of a token classifier"
     )
     parser.add_argument(
-        "--file", type=path, required=True, help="corpus; its words, joined by spaces, are read"
+        "--file",
+        type=path,
+        required=True,
+        help="corpus whose sentences, words joined by spaces, are the texts",
     )
     parser.add_argument(
-        "--texts", type=at_least(0), default=0, help="so many of them (default: all)"
+        "--texts", type=at_least(0), default=0, help="number of texts; 0: all (default: 0)"
     )
-    parser.add_argument("--turns", type=at_least(1), default=1, help="turns of every contender")
     parser.add_argument(
-        "--engines", nargs="*", choices=tuple(ENGINES), default=["jax"], help="our contenders"
+        "--turns", type=at_least(1), default=1, help="turns per contender (default: 1)"
+    )
+    parser.add_argument(
+        "--engines",
+        nargs="*",
+        choices=tuple(ENGINES),
+        default=["jax"],
+        help="engines of flaxner to measure (default: jax)",
     )
     parser.add_argument(
         "--sizes",
         choices=tuple(SIZES),
-        help="a BERT of these sizes with random weights and the model's tokenizer, in its place",
+        help="replace the model with a BERT of this size with random weights; its tokenizer stays",
     )
     parser.add_argument(
-        "--batch-sizes", type=at_least(1), nargs="*", default=[1, 8, 32], help="of torch's pipeline"
+        "--batch-sizes",
+        type=at_least(1),
+        nargs="*",
+        default=[1, 8, 32],
+        help="batch sizes of torch's pipeline; none: leave it out (default: 1 8 32)",
     )
     parser.add_argument(
         "--onnx-runtime",
         action="store_true",
-        help="ONNX Runtime's bare forward pass of torch's graph, float32 and int8, as contenders",
+        help="also measure ONNX Runtime's bare forward pass of torch's graph, in float32 and int8",
     )
     parser.add_argument(
         "--one-at-a-time",
         type=at_least(0),
         default=0,
         metavar="N",
-        help="also time so many single answers",
+        help="also time N answers to single texts",
     )
     parser.add_argument(
-        "--torch-compile", action="store_true", help="torch.compile as a contender, once compiled"
+        "--torch-compile",
+        action="store_true",
+        help="also measure torch's pipeline with torch.compile, once compiled",
     )
     parser.add_argument(
         "--first-answer",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="also from process start, with memory (default: yes)",
+        help="also measure the first answer from process start, with memory (default: yes)",
     )
     add_settings(parser, OF_FILES, several=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print one JSON object a figure; the exit code.
+    """Measure, print one JSON object per figure, and return the exit code.
 
     Raises:
-      ValueError: file or model do not fit, or a package is missing.
+      ValueError: the file or model cannot be used, or a package is missing.
     """
     texts = corpus_texts(arguments)
     texts = texts[: arguments.texts] if arguments.texts else texts
@@ -105,11 +120,11 @@ def _measure(arguments: argparse.Namespace, texts: list[str], export: Path) -> N
 
 
 def in_bulk(contenders: dict[str, Any], turns: int, texts: int) -> list[dict[str, Any]]:
-    """Texts a second, the best of the turns; whether the entities are those of the first.
+    """Measure texts per second (best turn), and whether the first contender's entities are found.
 
     Args:
-      contenders: name -> what answers all texts by `many()`.
-      turns: of every contender, one after the other.
+      contenders: name -> contender; its `many()` answers all texts.
+      turns: turns per contender, one contender after the other.
       texts: number of texts.
     """
     from flaxner.benchmark.answers import BARE
@@ -139,11 +154,11 @@ def in_bulk(contenders: dict[str, Any], turns: int, texts: int) -> list[dict[str
 
 
 def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[dict[str, Any]]:
-    """Percentiles of the time of one answer, contenders in turns of BLOCK answers.
+    """Compute percentiles of the time per answer; contenders alternate every BLOCK answers.
 
     Args:
-      contenders: name -> what answers text number i by `one(i)`; None where it cannot.
-      count: answers of each.
+      contenders: name -> contender; its `one(i)` answers text number i, or is None.
+      count: answers per contender.
       texts: number of texts.
     """
     import numpy as np
@@ -168,7 +183,7 @@ def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[di
 
 
 def spans(answers: list[Any]) -> list[Any]:
-    """What was found, without scores."""
+    """Return the entities found, without scores."""
     return [[(e["entity_group"], e["start"], e["end"]) for e in answer] for answer in answers]
 
 

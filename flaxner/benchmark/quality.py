@@ -1,4 +1,4 @@
-"""F1 of our training and of a PyTorch loop at equal settings, seed by seed."""
+"""F1 of our training and of a PyTorch loop with the same settings, seed by seed."""
 
 from __future__ import annotations
 
@@ -21,26 +21,38 @@ from flaxner.training.preparation import prepare
 from flaxner.training.run import train
 
 SIDES = ("flaxner", "torch")
-Scores = dict[str, dict[str, list[float]]]  # side -> split -> F1 of every seed
+Scores = dict[str, dict[str, list[float]]]  # side -> split -> F1 per seed
 
 
 def add_arguments(parser: Parser) -> None:
-    """The flags of `benchmark.py quality`."""
+    """Add the flags of `benchmark.py quality`."""
     parser.add_argument("--model", required=True, help="BERT to start from: folder or Hub name")
     parser.add_argument("--train-file", required=True, help="training corpus")
     parser.add_argument("--validation-file", help="validation corpus")
     parser.add_argument("--test-file", help="test corpus")
-    parser.add_argument("--epochs", type=at_least(1), default=5, help="passes (default: 5)")
     parser.add_argument(
-        "--batch-size", type=at_least(1), default=32, help="sentences (default: 32)"
+        "--epochs", type=at_least(1), default=5, help="number of epochs (default: 5)"
     )
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="peak (default: 1e-4)")
-    parser.add_argument("--seeds", type=at_least(1), default=3, help="seeds 0, 1, ... (default: 3)")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="who runs")
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=32, help="sentences per step (default: 32)"
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=1e-4, help="peak learning rate (default: 1e-4)"
+    )
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=3, help="number of seeds: 0, 1, ... (default: 3)"
+    )
+    parser.add_argument(
+        "--sides",
+        nargs="+",
+        choices=SIDES,
+        default=list(SIDES),
+        help="sides to train (default: both)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train both sides with every seed; one JSON line a run, then the table."""
+    """Train both sides with every seed; print one JSON line per run, then a table."""
     scores: Scores = {side: {} for side in arguments.sides}
     for seed in range(arguments.seeds):
         for side in arguments.sides:
@@ -78,7 +90,7 @@ def _ours(config: TrainConfig) -> dict[str, float]:
 
 def _theirs(config: TrainConfig) -> dict[str, float]:
     prepared = prepare(config)
-    model = torch_model(prepared)  # with the head that ours begins with
+    model = torch_model(prepared)  # with the same initial head as ours
     segments, epochs = prepared.segments["train"], int(config.epochs)
     num_steps = -(-len(segments) // config.batch_size) * epochs
     loop = TorchLoop(model, segments, prepared.config, num_steps, Peer(grouped=True, fused=True))

@@ -1,4 +1,4 @@
-"""Models of other sizes for benchmarks of speed: random weights, the tokenizer of another model."""
+"""Models of other sizes for speed benchmarks: random weights, another model's tokenizer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from flaxner.models.scratch import SCRATCH
 from flaxner.training.preparation import Prepared
 
 SEED = 0
-MOSTLY_OUTSIDE = 2.0  # added to the score of the first label, so that answers are few, as real ones
+MOSTLY_OUTSIDE = 2.0  # added to the first label's logit: entities are few, as in real answers
 
 
 def write_random(folder: Path, model: str, sizes: str) -> Path:
     """Write a BERT of these sizes with random weights.
 
     Args:
-      folder: where to; it must not exist.
-      model: a BERT whose tokenizer, labels and other settings it has.
-      sizes: one of `choices.SIZES`.
+      folder: where to write it; it must not exist.
+      model: a BERT that provides the tokenizer, labels and other settings.
+      sizes: a name in `choices.SIZES`.
 
     Raises:
-      ValueError: the model cannot be read, or is no BERT.
+      ValueError: the model cannot be read, or is not a BERT.
     """
     classifier = load_classifier(model)
     if classifier.model.config.model_type != "bert":
         kind = classifier.model.encoder.title
-        raise ValueError(f"--sizes are those of BERT, and {model} is a {kind}: name a BERT")
+        raise ValueError(f"--sizes needs a BERT as --model: {model} is a {kind}")
     fields = {**(classifier.fields or {}), **SIZES[sizes], "dtype": "float32"}
     network = Model.from_fields(fields, len(classifier.labels))
     params = dict(network.init(SEED))
@@ -51,13 +51,13 @@ def write_random(folder: Path, model: str, sizes: str) -> Path:
 
 
 def _known(kind: str) -> dict[str, Mapping[str, Any]]:
-    """The sizes of a family's well-known models, by their names without owner and with it."""
+    """Sizes of a family's well-known models, by name without and with the owner."""
     sizes = ENCODERS[kind].sizes
     return {name.split("/")[-1]: fields for name, fields in sizes.items()} | dict(sizes)
 
 
 def tiny_of(name: str) -> str:
-    """The model in `SCRATCH` that is of the same family as a well-known one.
+    """Return the model in `SCRATCH` of the same family as a well-known one.
 
     Raises:
       ValueError: the sizes of that model are not built in.
@@ -66,13 +66,13 @@ def tiny_of(name: str) -> str:
         if name in _known(kind):
             return model
     names = [each for kind in ENCODERS for each in _known(kind) if "/" not in each]
-    raise ValueError(f"the sizes of {name!r} are not built in; known: {', '.join(names)}")
+    raise ValueError(f"the sizes of {name!r} are not built in; choose from: {', '.join(names)}")
 
 
 def resized(prepared: Prepared, name: str) -> Prepared:
-    """A run of `tiny_of(name)` that begins with random weights of the well-known one's sizes.
+    """Return a run of `tiny_of(name)` with random weights in the well-known model's sizes.
 
-    The vocabulary is as large, too, though the tokenizer uses a part of it alone.
+    The vocabulary is as large too, although the tokenizer uses only part of it.
     """
     config = prepared.model.config
     config = dataclasses.replace(config, **_known(config.model_type)[name])

@@ -1,4 +1,4 @@
-"""`benchmark.py serve`: requests a second and how long they take, ours and torch's, in turns."""
+"""`benchmark.py serve`: requests per second and latency of our server and torch's, in turns."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.data.readers import OF_FILES
 
-STRATEGY = "simple"  # the same entities from both
-JOINED = (1, 1, 2, 8)  # sentences of a mixed text, by turns
-START = 180.0  # seconds that a server may take to be ready
-TIMEOUT = 120.0  # seconds that an answer may take: slow is measured, not refused
-SETTLED = 1.0  # seconds after the load, for what is still on its way
+STRATEGY = "simple"  # so that both return the same entities
+JOINED = (1, 1, 2, 8)  # sentences per mixed text, in turn
+START = 180.0  # seconds a server may take to be ready
+TIMEOUT = 120.0  # seconds an answer may take: slow ones are measured, not refused
+SETTLED = 1.0  # seconds after the load, for requests still in flight
 CPU, PASSES = "process_cpu_seconds_total", "flaxner_passes_total"
 REQUESTS = 'flaxner_requests_total{route="/ner",status="200"}'
-COMPARED = 20  # texts whose entities must be the same
+COMPARED = 20  # texts whose entities are compared
 HEADERS = {"Content-Type": "application/json"}
-# What wrk runs: a request for each text in turn, and its figures as JSON at the end.
+# The script for wrk: requests each text in turn and prints the figures as JSON at the end.
 LUA = """
 local bodies = {}
 for line in io.lines(%(bodies)s) do bodies[#bodies + 1] = line end
@@ -53,30 +53,32 @@ end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `benchmark.py serve`."""
+    """Add the flags of `benchmark.py serve`."""
     add = parser.add_argument
     add("--model", type=path, required=True, help="folder or Hub name of a token classifier")
-    add("--file", type=path, required=True, help="corpus; its words, joined by spaces, are sent")
-    add("--texts", type=at_least(1), default=500, help="so many of them (default: 500)")
-    add("--connections", type=at_least(1), nargs="+", default=[1, 16, 64], metavar="N")
-    add("--seconds", type=at_least(1), default=8, help="of each measurement (default: 8)")
-    add("--turns", type=at_least(1), default=1, help="turns of every contender (default: 1)")
+    add("--file", type=path, required=True,
+        help="corpus whose sentences, words joined by spaces, are sent")  # fmt: skip
+    add("--texts", type=at_least(1), default=500, help="number of texts (default: 500)")
+    add("--connections", type=at_least(1), nargs="+", default=[1, 16, 64], metavar="N",
+        help="numbers of concurrent connections (default: 1 16 64)")  # fmt: skip
+    add("--seconds", type=at_least(1), default=8, help="seconds per measurement (default: 8)")
+    add("--turns", type=at_least(1), default=1, help="turns per contender (default: 1)")
     add("--against", nargs="*", default=["torch"], choices=("torch", "torch-2"),
-        help="torch: one thread calls the pipeline; torch-2: two do")  # fmt: skip
-    add("--wait-ms", type=float, default=2.0, help="of our server")
+        help="torch: one thread calls the pipeline; torch-2: two do (default: torch)")  # fmt: skip
+    add("--wait-ms", type=float, default=2.0, help="--wait-ms of our server (default: 2)")
     add_settings(parser, OF_FILES, several=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print one JSON object a figure; the exit code.
+    """Measure, print one JSON object per figure, and return the exit code.
 
     Raises:
-      ValueError: wrk is not there, the file does not fit, or a server does not start.
+      ValueError: wrk is missing, the file cannot be used, or a server does not start.
     """
     from flaxner.benchmark.machine import device_name
 
     if shutil.which("wrk") is None:
-        raise ValueError("the load comes from wrk, which is not here: apt-get install wrk")
+        raise ValueError("the load generator wrk is not installed: apt-get install wrk")
     sentences = corpus_texts(arguments)
     kinds = {"short": sentences[: arguments.texts], "mixed": mixed(sentences)[: arguments.texts]}
     device = device_name()
@@ -101,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def mixed(sentences: Sequence[str]) -> list[str]:
-    """Texts of one, two and eight sentences, by turns."""
+    """Join sentences into texts of one, two or eight sentences, in turn."""
     rest = iter(sentences)
     texts: list[str] = []
     for count in itertools.cycle(JOINED):
@@ -112,7 +114,7 @@ def mixed(sentences: Sequence[str]) -> list[str]:
 
 
 def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """Contender -> the command of its server, but for the port."""
+    """Contender -> the command of its server, without the port."""
     model = ["--model", arguments.model]
     ours = ["-m", "flaxner", "serve", "--strategy", STRATEGY, "--wait-ms", str(arguments.wait_ms)]
     commands = {"flaxner": [*ours, "--timeout", str(TIMEOUT), *model]}
@@ -125,7 +127,7 @@ def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def _server(name: str, command: Sequence[str], folder: Path) -> Iterator[int]:
-    """Start a server, wait until it is ready, and give its port; it ends at the end."""
+    """Start a server, wait until it is ready, yield its port, and stop it at the end."""
     from flaxner.serving.server import listen
 
     with listen("127.0.0.1", 0) as probe:
@@ -140,7 +142,7 @@ def _server(name: str, command: Sequence[str], folder: Path) -> Iterator[int]:
         while not _is_ready(port):
             if process.poll() is not None or time.monotonic() > end:
                 last = log.read_text("utf-8").strip().splitlines()[-1:]
-                raise ValueError(f"the server of {name} did not start: {''.join(last)}")
+                raise ValueError(f"the {name} server did not start: {''.join(last)}")
             time.sleep(0.2)
         yield port
     finally:
@@ -166,7 +168,7 @@ def _same_answers(ports: dict[str, int], texts: Sequence[str]) -> bool:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 rows = json.load(answer)["entities"]
         except OSError as error:
-            raise ValueError(f"the server of {name} does not answer: {error}") from error
+            raise ValueError(f"the {name} server does not answer: {error}") from error
         bodies.append([[(e["entity_group"], e["start"], e["end"]) for e in row] for row in rows])
     return all(one == bodies[0] for one in bodies)
 
@@ -179,7 +181,7 @@ def _script(folder: Path, kind: str, texts: Sequence[str]) -> Path:
 
 
 def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """What wrk measures; a second before does not count."""
+    """Return what wrk measures, after a second of warm-up that does not count."""
     url = f"http://127.0.0.1:{port}"
     command = ["wrk", "-t1", f"-c{connections}", "--timeout", "60s", "-s", str(script)]
     subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
@@ -187,7 +189,7 @@ def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[s
     done = subprocess.run(
         [*command, f"-d{seconds}s", url], check=True, capture_output=True, text=True
     )
-    time.sleep(SETTLED)  # requests that wrk left are counted, too
+    time.sleep(SETTLED)  # requests that wrk abandoned are counted too
     after = _counted(port)
     counts = json.loads(done.stdout.strip().splitlines()[-1])
     rate = counts.pop("requests") / counts.pop("seconds")
@@ -202,7 +204,7 @@ def _measured(port: int, script: Path, connections: int, seconds: int) -> dict[s
 
 
 def _counted(port: int) -> dict[str, float]:
-    """What the server's own figures say: CPU seconds, requests, passes of the model."""
+    """Read the server's own metrics: CPU seconds, requests, passes of the model."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT) as answer:
         lines = answer.read().decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))

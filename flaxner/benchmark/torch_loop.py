@@ -1,7 +1,7 @@
-"""The PyTorch loop that flaxner is compared with, in speed and in quality: one for both.
+"""The PyTorch loop that flaxner is compared with, in both speed and quality.
 
-A step is what the Hugging Face Trainer does in one: collate, forward, backward, clip, AdamW,
-schedule. What it leaves without decay and how it groups by length are its own functions.
+A step does what a step of the Hugging Face Trainer does: collate, forward, backward, clip, AdamW,
+schedule. The Trainer's own functions exempt parameters from decay and group by length.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from flaxner.training.preparation import Prepared
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """How the loop is run.
+    """Options of the loop.
 
     Attributes:
       grouped: batches of similar lengths, as with the Trainer's `group_by_length`.
-      fused: torch's fused AdamW, which the Trainer takes by default since torch 2.8.
+      fused: torch's fused AdamW, the Trainer's default since torch 2.8.
       padded: every sentence padded to max_length, as run_flax_ner.py did.
       compiled: torch.compile with dynamic shapes.
     """
@@ -49,12 +49,12 @@ PEERS = {
 
 
 class Step(NamedTuple):
-    """What a step reports; as with the Trainer, nothing waits for a GPU until it is read.
+    """Results of a step; as with the Trainer, nothing waits for a GPU until they are read.
 
     Attributes:
       loss: mean over the labelled positions; a tensor (), which `float` waits for.
-      grad_norm: before clipping; likewise.
-      slots: tokens computed on, padding included.
+      grad_norm: gradient norm before clipping; likewise a tensor ().
+      slots: token positions computed, padding included.
     """
 
     loss: Any
@@ -63,14 +63,14 @@ class Step(NamedTuple):
 
 
 class TorchLoop:
-    """A torch model that is fine-tuned in place, with the settings of a run.
+    """Fine-tunes a torch model in place, with the settings of a run.
 
     Args of the constructor:
       model: a `...ForTokenClassification` of transformers.
       segments: the tokenised training corpus.
-      config: batch size, optimizer, schedule, precision and seed are read.
-      num_steps: of the whole run, over which the learning rate rises and falls.
-      peer: which loop.
+      config: provides batch size, optimizer, schedule, precision and seed.
+      num_steps: steps of the whole run, over which the learning rate rises and falls.
+      peer: options of the loop.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class TorchLoop:
         torch.manual_seed(config.seed)
 
     def epoch(self) -> list[np.ndarray]:
-        """The segments of every batch of the next epoch."""
+        """Return the segments of each batch of the next epoch."""
         import torch
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
@@ -109,7 +109,7 @@ class TorchLoop:
         return [np.asarray(order[i : i + size]) for i in range(0, len(order), size)]
 
     def step(self, members: np.ndarray) -> Step:
-        """One optimizer step on these segments, in as many parts as the settings say."""
+        """Take one optimizer step on these segments, accumulating gradients as configured."""
         import torch
 
         width = self.config.max_length if self.peer.padded else None
@@ -131,14 +131,14 @@ class TorchLoop:
         return Step(loss, norm.detach(), sum(batch["input_ids"].size for batch in arrays))
 
     def wait(self) -> None:
-        """Until all steps are done; a GPU works on while the host goes ahead."""
+        """Wait until all steps are done: a GPU runs asynchronously to the host."""
         import torch
 
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     def predict(self, segments: Segments, batch_size: int = 64) -> np.ndarray:
-        """One label for every word of a corpus, int32, in corpus order."""
+        """Predict one label per word of a corpus, int32, in corpus order."""
         import torch
 
         labels = np.full(segments.num_words, -1, np.int32)
@@ -167,12 +167,12 @@ class TorchLoop:
 def padded(
     segments: Segments, members: Sequence[int] | np.ndarray, width: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Segments as one batch of the arrays that a torch model takes.
+    """Collate segments into one batch of the arrays that a torch model takes.
 
     Args:
       segments: a tokenised corpus.
-      members: which of them.
-      width: tokens of a row; the longest of them if None.
+      members: the segments to collate.
+      width: tokens per row; if None, the length of the longest segment.
     """
     lengths = segments.lengths[members]
     ids_BL = np.zeros((len(members), width or int(lengths.max())), np.int64)
@@ -189,7 +189,7 @@ def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups as the Trainer makes them: no decay on biases and norms."""
     from transformers import Trainer
 
-    trainer: Any = None  # the method reads nothing of it
+    trainer: Any = None  # the method does not use it
     decayed = set(Trainer.get_decay_parameter_names(trainer, model))
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return [
@@ -199,11 +199,11 @@ def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def torch_model(prepared: Prepared) -> Any:
-    """A torch model with the weights that ours starts from."""
+    """Return a torch model with the same initial weights as ours."""
     import torch
     from transformers import AutoConfig, AutoModelForTokenClassification
 
-    # torch's tables know the padding token, which ours do not: it is in the model's own fields.
+    # torch's embedding tables need the padding token, ours do not: take it from the model's fields.
     tokens = {k: v for k, v in prepared.fields.items() if k.endswith("_token_id")}
     sizes = tokens | prepared.model.config.to_hf()
     sizes["num_labels"] = prepared.model.config.num_labels
@@ -215,7 +215,7 @@ def torch_model(prepared: Prepared) -> Any:
 
 
 def allow_tf32(precision: str) -> None:
-    """Have torch round operands of float32 where we do, and nowhere else."""
+    """Let torch round float32 operands where we do, and nowhere else."""
     import torch
 
     torch.set_float32_matmul_precision("high" if precision == TF32 else "highest")

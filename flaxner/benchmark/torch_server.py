@@ -20,7 +20,7 @@ WARM = "Angela Merkel met Barack Obama in Berlin ."
 class TorchService(Service):
     """Answers POST /ner with `transformers`' pipeline, called from a few threads.
 
-    A call answers one request: that is what the pipeline offers a server.
+    Each call answers one request, which is what the pipeline offers a server.
     """
 
     def __init__(self, settings: Settings, workers: int) -> None:
@@ -34,12 +34,12 @@ class TorchService(Service):
         self._pool = ThreadPoolExecutor(workers)
 
     def warm_up(self) -> None:
-        """A first answer."""
+        """Give a first answer."""
         self._pipeline(WARM)
         super().warm_up()
 
     async def entities(self, body: bytes, note: Callable[..., None]) -> bytes:
-        """As `Service.entities`, for texts alone."""
+        """Like `Service.entities`, for texts only."""
         texts, single = read_texts(read_form(NerForm, body).text, self.settings)
         note(model=self._name, texts=texts)
         loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class TorchService(Service):
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -1,4 +1,4 @@
-"""`benchmark.py train`: training steps, ours and torch's, in turns."""
+"""`benchmark.py train`: training steps of flaxner and torch, in turns."""
 
 from __future__ import annotations
 
@@ -30,52 +30,56 @@ SETTINGS = (
     "seed",
     "compilation_cache",
 )
-MOST_STEPS = 10  # a turn, where --steps is not given
-ENOUGH_SECONDS = 150.0  # for all turns then, what compiles and is read included
+MOST_STEPS = 10  # per turn, if --steps is not given
+ENOUGH_SECONDS = 150.0  # for all turns in that case, including reading and compiling
 DEFAULT_PEERS = ("torch", "torch-grouped", "torch-grouped-fused", "torch-padded")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `benchmark.py train`."""
+    """Add the flags of `benchmark.py train`."""
     parser.add_argument("--file", type=path, help="training corpus (default: the embedded one)")
     parser.add_argument(
         "--steps",
         type=int,
-        help=f"steps a turn; 0: an epoch (default: up to {MOST_STEPS}, so that all ends within "
-        "three minutes)",
+        help=f"steps per turn; 0: an epoch (default: up to {MOST_STEPS}, so that everything ends "
+        "within three minutes)",
     )
-    parser.add_argument("--turns", type=int, default=3, help="turns of every contender")
+    parser.add_argument("--turns", type=int, default=3, help="turns per contender (default: 3)")
     parser.add_argument(
         "--against",
         nargs="*",
         default=list(DEFAULT_PEERS),
         metavar="PEER",
-        help="torch, torch-fused, torch-grouped, torch-grouped-fused, torch-compiled, torch-padded",
+        help="loops to compare with: torch, torch-fused, torch-grouped, torch-grouped-fused, "
+        f"torch-compiled, torch-padded (default: {' '.join(DEFAULT_PEERS)})",
     )
     parser.add_argument(
-        "--memory", action="store_true", help="also peak memory: one more process a contender"
+        "--memory",
+        action="store_true",
+        help="also measure peak memory, in one more process per contender",
     )
     parser.add_argument(
         "--sizes",
         metavar="NAME",
-        help="random weights of a well-known model's sizes, such as bert-base-cased or "
-        "xlm-roberta-base, and a tokenizer learnt from the corpus: nothing is downloaded",
+        help="train a model with random weights in the sizes of a well-known one, such as "
+        "bert-base-cased or xlm-roberta-base, with a tokenizer trained on the corpus: nothing is "
+        "downloaded",
     )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     add_settings(parser, SETTINGS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print; the exit code.
+    """Measure, print the figures, and return the exit code.
 
     Raises:
-      ValueError: settings, file or model do not fit.
+      ValueError: the settings, file or model cannot be used.
     """
     from flaxner.benchmark.torch_loop import PEERS
 
     for peer in [*arguments.against, *([arguments.only] if arguments.only else [])]:
         if peer not in PEERS and peer != "flaxner":
-            raise ValueError(f"there is no peer {peer!r}; known: {', '.join(PEERS)}")
+            raise ValueError(f"unknown peer {peer!r}; choose from: {', '.join(PEERS)}")
     if (arguments.steps or 0) < 0 or arguments.turns < 1:
         raise ValueError("--steps must be at least 0 and --turns at least 1")
     given = {name: vars(arguments)[name] for name in SETTINGS if name in vars(arguments)}
@@ -84,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         from flaxner.benchmark.random_sizes import tiny_of
 
         if "model" in given:
-            raise ValueError("--sizes are those of a model of their own: leave --model out")
+            raise ValueError("--sizes already names a model: leave --model out")
         given["model"] = tiny_of(arguments.sizes)
     config = TrainConfig(**{"model": "flaxner:tiny", **given, **source})
     if arguments.only:
@@ -98,7 +102,7 @@ def _prepared(config: TrainConfig, sizes: str | None) -> Any:
     from flaxner.training.preparation import prepare
 
     run_where_dispatched()
-    keep_freed_memory()  # for the peers too: malloc is one for the whole process
+    keep_freed_memory()  # for the peers too: the whole process shares one malloc
     use_compilation_cache(config.compilation_cache)
     prepared = prepare(config)
     if sizes is None:
@@ -117,7 +121,7 @@ def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
 
 
 def _steps(prepared: Any, steps: int | None) -> int:
-    """Steps a turn, at most."""
+    """Maximum number of steps per turn."""
     steps = MOST_STEPS if steps is None else steps
     sentences = prepared.segments["train"].num_sentences
     per_epoch = -(-sentences // prepared.config.batch_size)
@@ -156,18 +160,18 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
 def fitting(
     contenders: Sequence[Contender], steps: int, turns: int, seconds: float
 ) -> tuple[int, int]:
-    """Steps a turn and turns that end within so many seconds; one of each at least."""
+    """Return the steps per turn and the turns that fit into `seconds`; at least one of each."""
     begin = time.monotonic()
     for contender in contenders:
         contender.warm()
-    each = time.monotonic() - begin  # a step of every contender, of the largest size
+    each = time.monotonic() - begin  # one step of the largest size of every contender
     affordable = int(max(seconds, 0.0) / max(each, 1e-9)) - 1
-    turns = max(min(turns, affordable // 2), 1)  # each begins with a step that does not count
+    turns = max(min(turns, affordable // 2), 1)  # each starts with a step that does not count
     return max(min(steps, affordable // turns - 1), 1), turns
 
 
 def _in_turns(contenders: Sequence[Contender], steps: int, turns: int) -> dict[str, list[Slice]]:
-    """What every contender's turns took; a bar on a terminal."""
+    """Run the contenders in turns, with a progress bar on a terminal; return what they took."""
     slices: dict[str, list[Slice]] = {contender.name: [] for contender in contenders}
     console = Console(stderr=True)
     with Progress(
@@ -197,7 +201,7 @@ def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
 
 
 def model_flops(sizes: Any, tokens: int, squares: int) -> float:
-    """FLOPs of forward and backward over real tokens: matrix products, attention included."""
+    """FLOPs of forward and backward pass over real tokens: matrix products, attention included."""
     width, hidden = sizes.hidden_size, sizes.intermediate_size
     layer = 4 * width * width + 2 * width * hidden
     weights = sizes.num_hidden_layers * layer + width * sizes.num_labels
@@ -228,7 +232,7 @@ def _report(
 
 
 def _measure_memory(name: str, command: list[str]) -> None:
-    """Train a few steps in a process of its own, which prints its peak."""
+    """Train a few steps in a separate process, which prints its peak memory."""
     code = "import sys; from flaxner.benchmark.train import main; sys.exit(main(sys.argv[1:]))"
     subprocess.run(
         [sys.executable, "-c", code, *command[1:], "--only", name, "--steps", "5"], check=True
@@ -253,7 +257,7 @@ def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
 
 
 def main(words: list[str]) -> int:
-    """`benchmark.py train` without the script, for a process of its own."""
+    """Run `benchmark.py train` without the script, in a separate process."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return run(parser.parse_args(words))
