@@ -13,6 +13,7 @@ import pytest
 from flaxner.benchmark import first_answer, random_sizes, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.benchmark.train import main
+from flaxner.commands import benchmark
 from flaxner.config.train import TrainConfig
 from flaxner.models.network import Model
 from flaxner.training.preparation import Prepared, prepare
@@ -53,6 +54,15 @@ def test_sizes_of_a_well_known_model(monkeypatch):
     made = random_sizes.resized(prepared, "bert-base-cased")
     assert made.params["embeddings/word_embeddings/embedding"].shape == (28996, 768)
     assert made.model.config.num_labels == model.config.num_labels
+
+
+def test_memory_is_measured_however_the_command_was_called(capfd):
+    """In a process with the same flags, wherever they stand on the command line."""
+    flags = ["--steps", "1", "--turns", "1", "--batch-size", "2", "--max-length", "32"]
+    assert benchmark.main(["train", *flags, "--against", "--memory"], "flaxner benchmark") == 0
+    *_, memory = figures(capfd.readouterr().out)
+    assert (memory["figure"], memory["contender"]) == ("memory", "flaxner")
+    assert memory["host_peak_mb"] >= memory["host_before_mb"] > 0
 
 
 @pytest.mark.parametrize("seconds", [1.0, 0.1, -3.0])

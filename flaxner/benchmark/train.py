@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bert-base-cased or xlm-roberta-base, with a tokenizer trained on the corpus: nothing is "
         "downloaded",
     )
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.set_defaults(only=None)  # the contender whose memory this process measures
     add_settings(parser, SETTINGS)
 
 
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from flaxner.benchmark.torch_loop import PEERS
 
-    for peer in [*arguments.against, *([arguments.only] if arguments.only else [])]:
+    for peer in arguments.against:
         if peer not in PEERS and peer != "flaxner":
             raise ValueError(f"unknown peer {peer!r}; choose from: {', '.join(PEERS)}")
     if (arguments.steps or 0) < 0 or arguments.turns < 1:
@@ -153,7 +153,7 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
         _report(contender, slices, prepared.model.config, max(rates.values()), steps)
     if arguments.memory:
         for name in names:
-            _measure_memory(name, sys.argv[1:])
+            _measure_memory(name, arguments)
     return 0
 
 
@@ -231,12 +231,14 @@ def _report(
     )
 
 
-def _measure_memory(name: str, command: list[str]) -> None:
+def _measure_memory(name: str, arguments: argparse.Namespace) -> None:
     """Train a few steps in a separate process, which prints its peak memory."""
-    code = "import sys; from flaxner.benchmark.train import main; sys.exit(main(sys.argv[1:]))"
-    subprocess.run(
-        [sys.executable, "-c", code, *command[1:], "--only", name, "--steps", "5"], check=True
+    given = {**vars(arguments), "only": name, "steps": 5}
+    code = (
+        "import argparse, json, sys; from flaxner.benchmark.train import run; "
+        "sys.exit(run(argparse.Namespace(**json.loads(sys.argv[1]))))"
     )
+    subprocess.run([sys.executable, "-c", code, json.dumps(given)], check=True)
 
 
 def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
@@ -257,7 +259,7 @@ def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
 
 
 def main(words: list[str]) -> int:
-    """Run `benchmark.py train` without the script, in a separate process."""
+    """Run `benchmark.py train` without the script."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return run(parser.parse_args(words))
