@@ -1,4 +1,4 @@
-"""For mkdocs: the table of settings is made from `TrainConfig`; files outside docs/ are linked."""
+"""mkdocs hooks: build the table of `TrainConfig`'s settings; rewrite links that leave docs/."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ OUTSIDE = re.compile(r"\]\(\.\./([A-Za-z_./]+)\)")
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Fill in what a page asks for."""
+    """Insert the table of settings and replace links to files outside docs/."""
     if SETTINGS in markdown:
         markdown = markdown.replace(SETTINGS, settings())
     return OUTSIDE.sub(r"` (\1 in the repository)`", markdown)
 
 
 def settings() -> str:
-    """Every setting of `TrainConfig` as a Markdown table."""
+    """Return a Markdown table of all settings of `TrainConfig`."""
     from flaxner.config.train import TrainConfig
 
-    rows = ["| setting | flag | default | what it is |", "| --- | --- | --- | --- |"]
+    rows = ["| setting | flag | default | description |", "| --- | --- | --- | --- |"]
     for field in dataclasses.fields(TrainConfig):
         flag = "--" + field.name.replace("_", "-")
         what = html.escape(str(field.metadata["help"])).replace("|", "\\|")

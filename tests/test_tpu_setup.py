@@ -35,16 +35,16 @@ def clone(tmp_path):
 
 def test_what_cannot_work_is_refused(clone):
     for flags, words in (
-        (["--gpus"], "unknown argument --gpus; known: --gpu"),
+        (["--gpus"], "unknown argument --gpus; choose from: --gpu"),
         (["--venv"], "--venv needs a folder"),
-        (["--cpu-dry-run", "--no-install"], "--no-install needs an environment"),
+        (["--cpu-dry-run", "--no-install"], "--no-install needs an existing environment"),
     ):
         made = run(clone, *flags)
         assert made.returncode == 2
         assert words in made.stderr
         assert made.stderr.count("\n") == 1
     (clone / "pyproject.toml").unlink()
-    assert "must stand in a clone" in run(clone, "--cpu-dry-run").stderr
+    assert "must be run from a clone" in run(clone, "--cpu-dry-run").stderr
 
 
 def test_the_dry_run_writes_the_environment_twice_the_same(clone):
