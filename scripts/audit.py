@@ -1,4 +1,4 @@
-"""Which labels of a corpus are wrong: `python scripts/audit.py --help`."""
+"""Find wrong labels in a corpus: `python scripts/audit.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Measure flaxner side by side with torch: `python scripts/benchmark.py train --help`."""
+"""Measure flaxner side by side with PyTorch: `python scripts/benchmark.py train --help`."""
 
 import sys
 

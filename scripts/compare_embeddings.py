@@ -1,4 +1,4 @@
-"""Static word vectors against BERT's: `python scripts/compare_embeddings.py --help`."""
+"""Compare static word vectors with BERT's: `python scripts/compare_embeddings.py --help`."""
 
 import sys
 

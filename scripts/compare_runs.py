@@ -1,4 +1,4 @@
-"""Do two runs differ, or only by chance? `python scripts/compare_runs.py --help`."""
+"""Test whether two runs differ by more than chance: `python scripts/compare_runs.py --help`."""
 
 import sys
 

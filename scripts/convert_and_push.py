@@ -1,4 +1,4 @@
-"""Checkpoint -> PyTorch folder -> Hub: `python scripts/convert_and_push.py --help`."""
+"""Convert a checkpoint to PyTorch and push it: `python scripts/convert_and_push.py --help`."""
 
 import sys
 

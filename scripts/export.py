@@ -1,4 +1,4 @@
-"""Export a model for serving, and say what it costs: `python scripts/export.py --help`."""
+"""Export a model for serving, and report what it costs: `python scripts/export.py --help`."""
 
 import sys
 

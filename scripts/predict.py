@@ -1,4 +1,4 @@
-"""Entities of texts, lines of a file or standard input: `python scripts/predict.py --help`."""
+"""Find entities in texts, a file or standard input: `python scripts/predict.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Will it fit, how fast at best, at what cost: `python scripts/preflight.py --help`."""
+"""Will it fit, how fast can it be, what does it cost: `python scripts/preflight.py --help`."""
 
 import sys
 

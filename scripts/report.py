@@ -1,4 +1,4 @@
-"""Look at runs: learning curves, scores, errors, calibration: `python scripts/report.py --help`."""
+"""Report on runs: curves, scores, errors, calibration: `python scripts/report.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Models over HTTP, and a page to try them: `python scripts/serve.py --help`."""
+"""Serve models over HTTP, with a page to try them: `python scripts/serve.py --help`."""
 
 import sys
 

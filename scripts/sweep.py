@@ -1,4 +1,4 @@
-"""The settings that train best, looked for by Optuna: `python scripts/sweep.py --help`."""
+"""Search for the best settings with Optuna: `python scripts/sweep.py --help`."""
 
 import sys
 

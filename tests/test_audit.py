@@ -491,7 +491,7 @@ def test_from_a_run_to_a_corrected_file(run, tmp_path):
     command += ["--output-file", tmp_path / "right.conll"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 decisions: 3 tags of 2 sentences changed")
+    assert done.stdout.startswith("applied 2 decisions: 3 tags in 2 sentences changed")
     truth = write_conll(
         tmp_path / "truth.conll", [*sentences(40, shift=1), (["<script>", "x"], ["O", "O"])]
     )
@@ -529,9 +529,9 @@ def test_an_audit_beside_the_files_of_others(run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "name a run, or give --apply, --file and --output-file together"),
-        (["--apply", "x"], "name a run, or give"),
-        (["run", "--apply", "x"], "a run is audited alone"),
+        ([], "give a run, or --apply, --file and --output-file together"),
+        (["--apply", "x"], "give a run, or --apply"),
+        (["run", "--apply", "x"], "a run takes only --output-dir and --limit"),
         (["--no-such"], "unknown argument '--no-such'"),
     ],
 )

@@ -74,7 +74,7 @@ def test_toml_repeats_the_run(tmp_path):
     ("arguments", "message"),
     [
         (["--modle", "x"], "unknown argument '--modle'; did you mean --model"),
-        (["--zzz"], "unknown argument '--zzz'; known: "),
+        (["--zzz"], "unknown argument '--zzz'; choose from: "),
         (["--preset", "nope"], "invalid choice: 'nope' (choose from"),
         (["--precision", "int8"], "invalid choice: 'int8' (choose from"),
         (["--epochs", "many"], "invalid float value: 'many'"),
@@ -85,8 +85,11 @@ def test_toml_repeats_the_run(tmp_path):
         (["--adam-beta2", "1"], "adam_beta2 must be at most 0.999999: got 1"),
         (["--adam-epsilon", "0"], "adam_epsilon must be above 0: got 0"),
         (["--max-length", "64", "--row-length", "32"], "row_length must be at least max_length"),
-        (["--resume", "--overwrite"], "--resume and --overwrite exclude each other"),
-        (["--config", "/nowhere.toml"], "cannot read the settings /nowhere.toml: No such file"),
+        (["--resume", "--overwrite"], "--resume and --overwrite are mutually exclusive"),
+        (
+            ["--config", "/nowhere.toml"],
+            "cannot read the settings file /nowhere.toml: No such file",
+        ),
     ],
 )
 def test_wrong_command_lines(capsys, arguments, message):
@@ -97,7 +100,7 @@ def test_wrong_command_lines(capsys, arguments, message):
     ("text", "message"),
     [
         ("epoch = 3", "unknown setting 'epoch'; did you mean epochs"),
-        ("epochs = ", "is no TOML"),
+        ("epochs = ", "is not valid TOML"),
         ('epochs = "3"', "epochs must be float: got '3'"),
         ("batch_size = 2.5", "batch_size must be int: got 2.5"),
         ("seed = true", "seed must be int: got True"),
@@ -175,7 +178,7 @@ def test_buckets_are_refused_before_anything_else(capsys, name, tmp_path):
     flag = f"--{name.replace('_', '-')}"
     message = refused(capsys, flag, "gs://bucket/run")
     assert f"argument {flag}: 'gs://bucket/run' is in a bucket" in message
-    assert "mount the bucket (gcsfuse BUCKET /mnt/BUCKET, or its like)" in message
+    assert "mount the bucket (gcsfuse BUCKET /mnt/BUCKET, or similar)" in message
     path = tmp_path / "run.toml"
     path.write_text(f'train_file = "a"\n{name} = "s3://bucket/run"\n'.removeprefix(
         'train_file = "a"\n' if name == "train_file" else ""
@@ -186,10 +189,10 @@ def test_buckets_are_refused_before_anything_else(capsys, name, tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("https://huggingface.co/x/y", "is an address: give the name on the Hub"),
-        ("file:///tmp/x", "is an address: give a path of this machine"),
-        ("~nobody-of-that-name/x", "begins with ~ and is no home: write ./~nobody"),
-        ("a\0b", "no path holds a zero byte"),
+        ("https://huggingface.co/x/y", "is a URL: give the name on the Hub"),
+        ("file:///tmp/x", "is a URL: give a local path"),
+        ("~nobody-of-that-name/x", "starts with ~ but names no home directory: write ./~nobody"),
+        ("a\0b", "a path cannot contain a zero byte"),
     ],
 )
 def test_what_is_no_path(capsys, value, message):

@@ -152,7 +152,7 @@ def test_training_goes_on_from_its_scores_or_leaves_them(finished, settings, tmp
 def test_what_does_not_fit_is_told(finished, settings, tmp_path):
     for change, flag in (({"label_tokens": "all"}, "--label-tokens all"),
                          ({"class_weights": ("balanced",)}, "--class-weights")):  # fmt: skip
-        with pytest.raises(ValueError, match=f"--decoder crf and {flag} exclude each other"):
+        with pytest.raises(ValueError, match=f"--decoder crf and {flag} are mutually exclusive"):
             TrainConfig(**settings, **change)
     folder = tmp_path / "hub"
     shutil.copytree(finished.hub_dir, folder)

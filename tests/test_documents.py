@@ -370,8 +370,8 @@ def test_documents_are_held_out_folded_and_sampled_whole():
     ("changes", "message"),
     [
         ({"max_length": 127}, "needs windows of at least 128 tokens.*max_length is 127"),
-        ({"few_shot": 5}, "--few-shot takes single sentences"),
-        ({"context": "sentences", "context_share": 0.5}, "--context-share is for --context doc"),
+        ({"few_shot": 5}, "--few-shot and --context document are mutually exclusive"),
+        ({"context": "sentences", "context_share": 0.5}, "--context-share requires --context doc"),
         ({"context": "paragraph"}, "context must be one of sentences, document: got 'paragraph'"),
         ({"context_share": 1.5}, "context_share must be at most 1"),
     ],

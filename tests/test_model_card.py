@@ -65,7 +65,7 @@ def test_metadata_is_what_the_hub_reads():
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("license", "MIT License", "license must be a licence's name on the Hub"),
+        ("license", "MIT License", "license must be a licence name used on the Hub"),
         ("language", "english", "language must be ISO 639 codes separated by commas"),
         ("language", "en de", "got 'en de'"),
     ],

@@ -270,11 +270,13 @@ def score_of(f1):
 def test_what_does_not_fit_is_told(corpus, tmp_path):
     with pytest.raises(ValueError, match="--early-stopping needs a validation corpus"):
         start({**corpus, "validation_file": None}, tmp_path / "a", early_stopping=1)
-    with pytest.raises(ValueError, match="--ema and --average-last exclude each other"):
+    with pytest.raises(ValueError, match="--ema and --average-last are mutually exclusive"):
         settings(ema=0.9, average_last=2)
-    with pytest.raises(ValueError, match="--decoder crf and --label-smoothing exclude each other"):
+    with pytest.raises(
+        ValueError, match="--decoder crf and --label-smoothing are mutually exclusive"
+    ):
         settings(decoder="crf", label_smoothing=0.1)
-    with pytest.raises(ValueError, match="--crf-learning-rate is of --decoder crf alone"):
+    with pytest.raises(ValueError, match="--crf-learning-rate requires --decoder crf"):
         settings(crf_learning_rate=0.5)
     with pytest.raises(ValueError, match="layer_decay must be above 0: got 0"):
         settings(layer_decay=0.0)

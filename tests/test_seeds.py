@@ -181,8 +181,14 @@ def test_a_conversion_is_of_one_seed(seeds):
     ("changes", "message"),
     [
         ({"seeds": 0}, "seeds must be at least 1: got 0"),
-        ({"seed": 2**32 - 1, "seeds": 2}, r"seeds must all be below 2\*\*32: 2 from 4294967295"),
-        ({"seeds": 2, "cross_validation": 3}, "--seeds and --cross-validation exclude each other"),
+        (
+            {"seed": 2**32 - 1, "seeds": 2},
+            r"seeds must all be below 2\*\*32: got 2 seeds starting at 4294967295",
+        ),
+        (
+            {"seeds": 2, "cross_validation": 3},
+            "--seeds and --cross-validation are mutually exclusive",
+        ),
     ],
 )
 def test_what_is_refused(changes, message):

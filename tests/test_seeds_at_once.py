@@ -331,7 +331,7 @@ def test_groups_are_even(seeds, size, sizes):
 
 
 def test_one_run_has_nothing_to_train_at_once():
-    with pytest.raises(ValueError, match="--seeds-at-once 2 is of several seeds: give --seeds"):
+    with pytest.raises(ValueError, match="--seeds-at-once 2 needs several seeds: set --seeds"):
         TrainConfig(train_file="x", seeds_at_once=2)
     with pytest.raises(ValueError, match="seeds_at_once must be at least 0: got -1"):
         TrainConfig(train_file="x", seeds=2, seeds_at_once=-1)

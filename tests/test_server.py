@@ -574,7 +574,7 @@ def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.partition(".")[0] == "uvicorn"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert serve_main(["--model", "/nowhere"]) == 2
-    sentence = "serve.py: a server needs uvicorn: pip install 'flaxner[serve]'\n"
+    sentence = "serve.py: serving needs uvicorn: pip install 'flaxner[serve]'\n"
     assert capsys.readouterr().err == sentence
 
 

@@ -1,4 +1,4 @@
-"""Which labels of a corpus are wrong?"""
+"""Find the wrong labels in a corpus."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from flaxner.data.readers import READING, ReadOptions
 
 
 def parser(prog: str = "audit.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Find wrong annotations: in what a run has held out (a run with "
-        "--cross-validation has held out all of its training corpus). With --apply, put what was "
-        "decided into a corpus file.",
+        description="Find wrong annotations in the sentences that a run held out (a run with "
+        "--cross-validation has held out its whole training corpus). With --apply, apply your "
+        "decisions to a corpus file.",
     )
     flags.add_argument("run", nargs="?", metavar="OUT", type=path, help="output folder of a run")
-    flags.add_argument("--output-dir", type=path, help="for what is found (default: OUT-audit)")
-    flags.add_argument("--limit", type=_positive, default=1000, help="suspicions (default: 1000)")
+    flags.add_argument("--output-dir", type=path, help="folder to write (default: OUT-audit)")
     flags.add_argument(
-        "--apply", type=path, metavar="DECISIONS", help="decisions.jsonl of the page"
+        "--limit", type=_positive, default=1000, help="maximum number of findings (default: 1000)"
     )
-    flags.add_argument("--file", type=path, help="with --apply: the corpus file that was audited")
-    flags.add_argument("--output-file", type=path, help="with --apply: the corrected corpus")
+    flags.add_argument(
+        "--apply", type=path, metavar="DECISIONS", help="decisions.jsonl saved from the audit page"
+    )
+    flags.add_argument("--file", type=path, help="with --apply: corpus file that was audited")
+    flags.add_argument("--output-file", type=path, help="with --apply: corrected corpus to write")
     add_settings(flags, READING, several=False)
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
-    """Audit, or apply decisions."""
+    """Audit a run, or apply decisions."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
     reading = {name: value for name, value in vars(given).items() if name in READING}
     applying = (given.apply, given.file, given.output_file)
     if given.run is None and None in applying:
-        flags.error("name a run, or give --apply, --file and --output-file together")
+        flags.error("give a run, or --apply, --file and --output-file together")
     if given.run is not None and (applying != (None, None, None) or reading):
-        flags.error("a run is audited alone: --apply and what belongs to it stand by themselves")
+        flags.error("a run takes only --output-dir and --limit: the other flags go with --apply")
 
     def work() -> None:
         from flaxner import terminal
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
             decisions = read_decisions(given.apply)
             done = correct(given.file, decisions, given.output_file, ReadOptions(**reading))
             lines = [
-                f"{done.decisions:,} decisions: {done.words:,} tags of {done.sentences:,} "
+                f"applied {done.decisions:,} decisions: {done.words:,} tags in {done.sentences:,} "
                 f"sentences changed in {given.output_file}"
             ]
         terminal.console().print(*lines, sep="\n", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Side by side with torch."""
+"""Measure flaxner side by side with PyTorch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from collections.abc import Sequence
 
 from flaxner.config.command_line import Parser
 
-# subcommand -> (its module: add_arguments(parser), run(arguments) -> exit code; one line of help)
+# subcommand -> (module with add_arguments(parser) and run(arguments) -> exit code; one-line help)
 SUBCOMMANDS = {
-    "pipeline": ("flaxner.benchmark.pipeline", "texts a second, time to the first answer"),
-    "serve": ("flaxner.benchmark.serve", "requests a second over HTTP, and how long they take"),
-    "train": ("flaxner.benchmark.train", "training steps a second, memory, compile time"),
-    "quality": ("flaxner.benchmark.quality", "F1 at equal settings, seed by seed"),
+    "pipeline": ("flaxner.benchmark.pipeline", "texts per second, time to first answer"),
+    "serve": ("flaxner.benchmark.serve", "requests per second over HTTP, latency"),
+    "train": ("flaxner.benchmark.train", "training steps per second, memory, compile time"),
+    "quality": ("flaxner.benchmark.quality", "F1 with equal settings, seed by seed"),
 }
 
 
 def parser(prog: str = "benchmark.py", chosen: Sequence[str] = tuple(SUBCOMMANDS)) -> Parser:
-    """The flags; those of the chosen subcommands only, since their modules are heavy."""
-    flags = Parser(prog=prog, description="One JSON object a line on standard output.")
+    """Return the parser, with flags for the chosen subcommands only: their modules are heavy."""
+    flags = Parser(
+        prog=prog,
+        description="Measure flaxner side by side with PyTorch; print one JSON object per line.",
+    )
     subparsers = flags.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, (module, help_) in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, prog=f"{prog} {name}", help=help_)
@@ -29,7 +32,7 @@ def parser(prog: str = "benchmark.py", chosen: Sequence[str] = tuple(SUBCOMMANDS
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "benchmark.py") -> int:
-    """Measure."""
+    """Run the chosen benchmark."""
     words = sys.argv[1:] if arguments is None else arguments
     flags = parser(prog, [word for word in words if not word.startswith("-")][:1])
     given = flags.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Two runs, or two sets of seeds: do they differ, or only by chance?"""
+"""Test whether two runs, or two sets of seeds, differ by more than chance."""
 
 from __future__ import annotations
 
@@ -10,25 +10,41 @@ from flaxner.config.command_line import Parser, at_least, path
 
 
 def parser(prog: str = "compare_runs.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Do two runs differ, or only by chance? Paired randomization and bootstrap "
-        "intervals over sentences; over seeds where there are several.",
+        description="Test whether two runs differ by more than chance: paired randomization test "
+        "and bootstrap intervals over sentences, and over seeds if there are several.",
     )
-    what = "a run, a folder of runs that differ in their seeds, or a file of predictions"
+    what = "a run, a folder of runs that differ only in their seeds, or a file of predictions"
     flags.add_argument("a", metavar="A", type=path, help=what)
-    flags.add_argument("b", metavar="B", type=path, help="the same of the other")
-    flags.add_argument("--split", default="test", help="predictions/SPLIT.conll (default: test)")
-    flags.add_argument("--resamples", type=at_least(100), default=10_000, help="(default: 10000)")
-    flags.add_argument("--confidence", type=_share, default=0.95, help="(default: 0.95)")
-    flags.add_argument("--seed", type=at_least(0), default=0, help="of the resampling (default: 0)")
-    flags.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    flags.add_argument("b", metavar="B", type=path, help="the run to compare it with, as for A")
+    flags.add_argument(
+        "--split", default="test", help="split to compare: predictions/SPLIT.conll (default: test)"
+    )
+    flags.add_argument(
+        "--resamples",
+        type=at_least(100),
+        default=10_000,
+        help="number of resamples (default: 10000)",
+    )
+    flags.add_argument(
+        "--confidence",
+        type=_share,
+        default=0.95,
+        help="confidence level of the intervals (default: 0.95)",
+    )
+    flags.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed for the resampling (default: 0)"
+    )
+    flags.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of a table"
+    )
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "compare_runs.py") -> int:
-    """Compare, and print."""
+    """Compare two runs and print the result."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
 

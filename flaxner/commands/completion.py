@@ -1,4 +1,4 @@
-"""`flaxner completion SHELL`: what the shell needs to complete subcommands and flags."""
+"""`flaxner completion SHELL`: print a script that completes subcommands and flags."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def parser(prog: str = "flaxner completion") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Print completions for a shell. For bash: flaxner completion bash > "
+        description="Print a completion script for a shell. For bash: flaxner completion bash > "
         "~/.local/share/bash-completion/completions/flaxner",
     )
     flags.add_argument("shell", choices=SHELLS)
@@ -31,9 +31,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "flaxner completion
         try:
             import shtab
         except ImportError:
-            raise ValueError(
-                "completions are made by shtab: pip install 'flaxner[completion]'"
-            ) from None
+            raise ValueError("completions need shtab: pip install 'flaxner[completion]'") from None
         parser = whole(files=shtab.FILE)
         print(shtab.complete(parser, shell=shell))
 
@@ -41,10 +39,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "flaxner completion
 
 
 def whole(files: object) -> argparse.ArgumentParser:
-    """All subcommands and their flags as one parser, which completes and does not parse.
+    """Return all subcommands and their flags as one parser, used for completion, not for parsing.
 
     Args:
-      files: how shtab is told that an argument is the name of a file.
+      files: shtab's marker for arguments that are file names.
     """
     parser = argparse.ArgumentParser(prog="flaxner")
     parser.add_argument("--version", action="store_true", help="print the version")

@@ -1,4 +1,4 @@
-"""`flaxner SUBCOMMAND`: finds the subcommand and hands it the rest of the line."""
+"""`flaxner SUBCOMMAND`: find the subcommand and pass it the rest of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRAM = "flaxner"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of `flaxner`; its exit code."""
+    """Run the `flaxner` command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
@@ -24,24 +24,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)}"
+        advice = f"did you mean {near[0]}?" if near else f"choose from: {', '.join(COMMANDS)}"
         print(f"{PROGRAM}: unknown subcommand {name!a}; {advice}", file=sys.stderr)
         return 2
     return COMMANDS[name].load().main(words[1:], f"{PROGRAM} {name}")
 
 
 def usage() -> str:
-    """What `flaxner --help` prints."""
+    """Return the text that `flaxner --help` prints."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             f"usage: {PROGRAM} SUBCOMMAND ...",
             "",
-            "Fine-tune BERT and its kin for named entity recognition in JAX; publish for PyTorch.",
+            "Fine-tune BERT-like models for named entity recognition in JAX; publish for PyTorch.",
             "",
             *lines,
             "",
-            f"{PROGRAM} SUBCOMMAND --help tells the flags; {PROGRAM} --version the version.",
+            f"'{PROGRAM} SUBCOMMAND --help' lists its flags, '{PROGRAM} --version' the version.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Static word vectors against contextual ones."""
+"""Compare static word vectors with contextual ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["main", "parser"]
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "compare_embeddings.py") -> int:
-    """Compare, and write the page."""
-    settings = parse_settings(arguments, prog)  # before the heavy imports: answered at once
+    """Run the comparison and write its page."""
+    settings = parse_settings(arguments, prog)  # before the heavy imports, so that errors are quick
 
     def work() -> None:
         from flaxner.embeddings.study import run

@@ -1,4 +1,4 @@
-"""`flaxner env`: what a bug report needs to say of a machine; nothing secret, no file names."""
+"""`flaxner env`: what a bug report should say about the machine; no secrets, no file names."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ VARIABLES = ("JAX_PLATFORMS", "XLA_FLAGS", "LIBTPU_INIT_ARGS", "HF_HUB_OFFLINE",
 
 
 def parser(prog: str = "flaxner env") -> Parser:
-    """The flags: none."""
-    return Parser(prog=prog, description="Versions and devices, to paste into a bug report.")
+    """Return the command's parser; it has no flags."""
+    return Parser(prog=prog, description="Print versions and devices, to paste into a bug report.")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "flaxner env") -> int:
-    """Print a Markdown list."""
+    """Print the environment as a Markdown list."""
     flags = parser(prog)
     flags.parse_args(arguments)
     return flags.run(lambda: print(*environment(), sep="\n"), may_be_cut=True)
 
 
 def environment() -> Iterator[str]:
-    """Lines of Markdown: the system, the packages, what JAX computes on, what is set."""
+    """Yield lines of Markdown: system, package versions, JAX devices, environment variables."""
     yield f"- flaxner: {__version__}"
     yield f"- Python: {platform.python_version()} ({platform.python_implementation()})"
     yield f"- system: {platform.platform()}, {os.cpu_count()} CPUs"
@@ -47,7 +47,7 @@ def environment() -> Iterator[str]:
 
 
 def _devices() -> str:
-    """What JAX computes on; if it finds nothing, its reason."""
+    """Describe the devices that JAX uses, or say why it finds none."""
     import jax
 
     try:

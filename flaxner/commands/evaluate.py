@@ -1,4 +1,4 @@
-"""A model on a corpus -> its scores."""
+"""Score a model on a corpus."""
 
 from __future__ import annotations
 
@@ -10,35 +10,41 @@ from flaxner.data.readers import READING, ReadOptions
 
 
 def parser(prog: str = "evaluate.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(prog=prog, description="Score any token classifier on any corpus.")
-    flags.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    flags.add_argument(
+        "--model", type=path, required=True, help="model to score: folder or Hub name"
+    )
     flags.add_argument("--file", type=path, help="corpus file")
     flags.add_argument("--dataset", type=path, help="corpus on the Hub")
-    flags.add_argument("--split", help="of the dataset (default: test)")
+    flags.add_argument("--split", help="split of the dataset (default: test)")
     flags.add_argument(
         "--decoder",
         choices=("crf", "viterbi", "argmax"),
-        help="how words are read (default: crf of a model that has one, else argmax)",
+        help="how labels are decoded (default: crf if the model has one, else argmax)",
     )
-    flags.add_argument("--max-length", type=int, help="of a window (default: that of training)")
     flags.add_argument(
-        "--context", choices=CONTEXTS, help="what a word sees (default: what it saw in training)"
+        "--max-length", type=int, help="tokens per window (default: same as in training)"
     )
-    flags.add_argument("--output-dir", type=path, help="for results.json and predictions.conll")
+    flags.add_argument(
+        "--context", choices=CONTEXTS, help="context of a word (default: same as in training)"
+    )
+    flags.add_argument(
+        "--output-dir", type=path, help="folder for results.json and predictions.conll"
+    )
     flags.add_argument(
         "--same-type",
         dest="same_types",
         nargs="*",
         metavar="MODEL=CORPUS",
-        help="types that are the same under other names (default: synonyms that leave no doubt)",
+        help="types that have different names in model and corpus (default: unambiguous synonyms)",
     )
     add_settings(flags, READING, several=False)
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
-    """Score, write what was asked for, print the table."""
+    """Score the model, write the requested files, and print the table."""
     flags = parser(prog)
     given = vars(flags.parse_args(arguments))
     if given["same_types"] is not None:

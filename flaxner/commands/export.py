@@ -1,4 +1,4 @@
-"""A model -> a program that needs no model code, and what it costs."""
+"""Export a model as a program that needs no model code, and report what that costs."""
 
 from __future__ import annotations
 
@@ -11,49 +11,57 @@ from flaxner.models.graph_weights import STATIC
 
 
 def parser(prog: str = "export.py") -> Parser:
-    """The flags."""
-    flags = Parser(prog=prog, description="Export a model for serving, and say what it costs.")
-    flags.add_argument("--model", type=path, required=True, help="folder or Hub name")
+    """Return the command's parser."""
+    flags = Parser(
+        prog=prog, description="Export a model for serving, and report what the export costs."
+    )
     flags.add_argument(
-        "--output-dir", type=path, required=True, help="folder for flaxner.load_exported"
+        "--model", type=path, required=True, help="model to export: folder or Hub name"
+    )
+    flags.add_argument(
+        "--output-dir",
+        type=path,
+        required=True,
+        help="folder to write, for flaxner.load_exported",
     )
     flags.add_argument(
         "--weights",
         choices=("float32", "bfloat16", "int8", STATIC),
         default="float32",
-        help="how they are stored; int8-static is the quickest for many texts, and needs sentences "
-        "to find its scales on",
+        help="format of the stored weights; int8-static is the fastest for many texts, but needs "
+        "sentences to calibrate its scales (default: float32)",
     )
     flags.add_argument(
         "--engine",
         choices=("jax", "onnx"),
         default="jax",
-        help="what will run it: JAX anywhere, or ONNX Runtime on CPUs",
+        help="engine to export for: JAX anywhere, or ONNX Runtime on CPUs (default: jax)",
     )
     flags.add_argument(
         "--max-f1-loss",
         type=float,
         metavar="X",
-        help="write nothing if F1 on the corpus falls by more, 0.005 say",
+        help="write nothing if F1 on the corpus drops by more than this, such as 0.005",
     )
     flags.add_argument(
-        "--file", type=path, help="corpus file: F1 before and after is measured on it"
+        "--file", type=path, help="corpus file on which to measure F1 before and after"
     )
-    flags.add_argument("--dataset", type=path, help="the same of a corpus on the Hub")
-    flags.add_argument("--split", help="of the dataset (default: test)")
+    flags.add_argument("--dataset", type=path, help="corpus on the Hub, used like --file")
+    flags.add_argument("--split", help="split of the dataset (default: test)")
     flags.add_argument(
-        "--calibration-file", type=path, help="corpus file that int8-static takes its scales from"
+        "--calibration-file", type=path, help="corpus file on which to calibrate int8-static"
     )
     flags.add_argument(
         "--calibration-split",
-        help="split of the dataset for that where no such file is named (default: validation)",
+        help="split of the dataset to calibrate on, without --calibration-file (default: "
+        "validation)",
     )
     add_settings(flags, READING, several=False)
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "export.py") -> int:
-    """Export; one JSON object on standard output."""
+    """Export the model; print one JSON object."""
     flags = parser(prog)
     given = vars(flags.parse_args(arguments))
     reading = {name: given.pop(name) for name in READING if name in given}

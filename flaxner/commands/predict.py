@@ -1,4 +1,4 @@
-"""Texts -> entities on standard output."""
+"""Find the entities in texts and print them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,48 @@ from flaxner.inference.printing import OUTPUT_FORMATS
 
 
 def parser(prog: str = "predict.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description='Entities of texts: TEXT ..., --file F, or "-" for standard input.',
+        description='Find the entities in texts: TEXT ..., --file F, or "-" for standard input.',
     )
-    flags.add_argument("texts", nargs="*", metavar="TEXT", help='texts, or "-": lines of stdin')
-    flags.add_argument("--model", type=path, required=True, help="folder or Hub name")
-    flags.add_argument("--file", type=path, help="a text a line")
-    flags.add_argument("--format", choices=OUTPUT_FORMATS, default="jsonl")
-    flags.add_argument("--aggregation-strategy", default="word", metavar="NAME")
+    flags.add_argument(
+        "texts", nargs="*", metavar="TEXT", help='texts, or "-" to read one per line from stdin'
+    )
+    flags.add_argument("--model", type=path, required=True, help="model: folder or Hub name")
+    flags.add_argument("--file", type=path, help="file with one text per line")
+    flags.add_argument(
+        "--format", choices=OUTPUT_FORMATS, default="jsonl", help="output format (default: jsonl)"
+    )
+    flags.add_argument(
+        "--aggregation-strategy",
+        default="word",
+        metavar="NAME",
+        help="how tokens are merged into entities: none, simple, first, average, max or word "
+        "(default: word)",
+    )
     flags.add_argument(
         "--decoder",
         choices=("crf", "viterbi", "argmax"),
-        help="how words are read (default: crf of a model that has one, else viterbi)",
+        help="how labels are decoded (default: crf if the model has one, else viterbi)",
     )
     flags.add_argument(
         "--engine",
         choices=("auto", "jax", "onnx"),
-        help="what computes: JAX, or ONNX Runtime on the CPU; an exported folder has its own",
+        help="inference engine: JAX, or ONNX Runtime on the CPU; an exported folder has its own",
     )
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "predict.py") -> int:
-    """Answer the texts in order."""
+    """Print the entities of each text, in order."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
     if bool(given.texts) == bool(given.file):
         flags.error('give texts, or --file, or "-" for standard input')
     if given.format == "conll" and given.aggregation_strategy != "word":
         flags.error(
-            "--format conll prints the tag of every word: --aggregation-strategy is not its"
+            "--format conll prints the tag of every word: it takes no --aggregation-strategy"
         )
 
     def work() -> None:

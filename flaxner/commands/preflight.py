@@ -1,4 +1,4 @@
-"""A run -> what it needs on accelerators, without one."""
+"""Estimate what a run needs on accelerators, without having one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 
-# Before JAX is imported: this program compiles for chips, it never asks for one.
+# Set before JAX is imported: this program compiles for accelerators but never uses one.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from flaxner.aot.chips import known_topologies
@@ -31,10 +31,11 @@ SETTINGS = (
 
 
 def parser(prog: str = "preflight.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Compile a run for TPUs or GPUs that are not there: memory, bounds, cost.",
+        description="Compile a run for TPUs or GPUs without having them, and report memory, speed "
+        "bounds and cost.",
     )
     flags.add_argument("--topology", required=True, help=known_topologies())
     add_base(flags)
@@ -45,12 +46,19 @@ def parser(prog: str = "preflight.py") -> Parser:
         help="config.json of a model whose sizes are not built in",
     )
     flags.add_argument(
-        "--labels", type=at_least(1), help="tags of the corpus (default: its own, else 9)"
+        "--labels", type=at_least(1), help="number of tags (default: those of the corpus, else 9)"
     )
-    flags.add_argument("--price-per-chip-hour", type=float, help="to reckon the cost with")
-    flags.add_argument("--no-search", action="store_true", help="skip the largest batch")
     flags.add_argument(
-        "--cache", type=path, default=CACHE, help="folder of earlier results; empty: none"
+        "--price-per-chip-hour", type=float, help="price from which to estimate the cost"
+    )
+    flags.add_argument(
+        "--no-search", action="store_true", help="do not search for the largest batch that fits"
+    )
+    flags.add_argument(
+        "--cache",
+        type=path,
+        default=CACHE,
+        help=f"folder in which to cache results; empty: none (default: {CACHE})",
     )
     flags.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_settings(flags, only=SETTINGS)
@@ -58,7 +66,7 @@ def parser(prog: str = "preflight.py") -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> int:
-    """Compile, and print the report; 1 if the run does not fit."""
+    """Compile the run and print the report; return 1 if the run does not fit."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
     changes = {name: getattr(given, name) for name in SETTINGS if hasattr(given, name)}

@@ -1,4 +1,4 @@
-"""A run's page, or one of several runs."""
+"""Write the report of one run, or one report of several runs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from flaxner.config.command_line import Parser, path
 
 
 def parser(prog: str = "report.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Write the page of a run: learning curves, scores, every error, calibration; "
-        "or one page of several runs side by side.",
+        description="Write the report of a run (learning curves, scores, every error, "
+        "calibration), or one report of several runs side by side.",
     )
     flags.add_argument("runs", nargs="+", metavar="OUT", type=path, help="output folder of a run")
     flags.add_argument(
         "--output-file",
         type=path,
-        help="the page (default: OUT/report.html of one run, ./report.html of several)",
+        help="page to write (default: OUT/report.html for one run, ./report.html for several)",
     )
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "report.py") -> int:
-    """Write the page, and print where it is."""
+    """Write the report and print its path."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
 

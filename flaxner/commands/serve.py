@@ -1,4 +1,4 @@
-"""Models over HTTP."""
+"""Serve models over HTTP."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ LIBRARIES = ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic")
 
 
 def parser(prog: str = "serve.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
         description="Serve models over HTTP: POST /ner and /ner/words, and a page to try them at "
-        "http://127.0.0.1:8000. Needs the extra `serve`.",
+        "http://127.0.0.1:8000. Requires the `serve` extra.",
     )
     add_flags(flags)
     return flags
 
 
 def settings(arguments: Sequence[str] | None = None, prog: str = "serve.py") -> Settings:
-    """The command line as settings; a wrong one ends the program with code 2."""
+    """Parse the command line into settings; exit with code 2 if it is invalid."""
     flags = parser(prog)
     given = vars(flags.parse_args(arguments))
     given["cors_origins"] = tuple(given["cors_origins"])
@@ -33,8 +33,8 @@ def settings(arguments: Sequence[str] | None = None, prog: str = "serve.py") -> 
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "serve.py") -> int:
-    """Serve until a signal comes."""
-    chosen = settings(arguments, prog)  # before the heavy imports: a wrong flag is answered at once
+    """Serve until a signal arrives."""
+    chosen = settings(arguments, prog)  # before the heavy imports, so that errors are quick
 
     def work() -> None:
         try:
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "serve.py") -> int:
         except ModuleNotFoundError as error:
             if error.name not in LIBRARIES:
                 raise
-            raise ValueError(
-                f"a server needs {error.name}: pip install 'flaxner[serve]'"
-            ) from error
+            raise ValueError(f"serving needs {error.name}: pip install 'flaxner[serve]'") from error
 
         serve(chosen)
 

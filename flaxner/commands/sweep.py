@@ -1,4 +1,4 @@
-"""Which settings train best, looked for by Optuna."""
+"""Search for the best settings with Optuna."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flaxner.config.command_line import Parser, add_preset, path
 
 
 def parser(prog: str = "sweep.py") -> Parser:
-    """The flags."""
+    """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Look for the settings that train best: Optuna proposes, validation F1 "
-        "decides; trials that are worse than most end early.",
+        description="Search for the best settings: Optuna proposes them, validation F1 decides, "
+        "and trials that are worse than most stop early.",
     )
     flags.add_argument(
         "space",
@@ -24,24 +24,33 @@ def parser(prog: str = "sweep.py") -> Parser:
         help="settings of the runs, and a table [space]: learning_rate = {low = 1e-5, high = 1e-3, "
         "log = true}, batch_size = [16, 32]",
     )
-    flags.add_argument("--trials", type=_positive, default=20, help="in all (default: 20)")
-    add_preset(flags, "what the settings are laid over")
     flags.add_argument(
-        "--output-dir", type=path, default="runs/sweep", help="(default: runs/sweep)"
+        "--trials", type=_positive, default=20, help="total number of trials (default: 20)"
     )
-    flags.add_argument("--seed", type=_natural, default=0, help="of the proposals (default: 0)")
+    add_preset(flags, "named set of settings that those in SPACE.toml override")
+    flags.add_argument(
+        "--output-dir",
+        type=path,
+        default="runs/sweep",
+        help="output folder (default: runs/sweep)",
+    )
+    flags.add_argument(
+        "--seed", type=_natural, default=0, help="seed for the proposals (default: 0)"
+    )
     flags.add_argument(
         "--prune",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="end trials early that are worse than most (default: yes)",
+        help="stop trials early that are worse than most (default: yes)",
     )
-    flags.add_argument("--resume", action="store_true", help="continue the sweep in the folder")
+    flags.add_argument(
+        "--resume", action="store_true", help="continue the sweep in the output folder"
+    )
     return flags
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "sweep.py") -> int:
-    """Sweep, and say what was best."""
+    """Run the sweep and print the best settings."""
     flags = parser(prog)
     given = flags.parse_args(arguments)
 
@@ -72,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "sweep.py") -> int:
 
 
 def _again(given: argparse.Namespace) -> str:
-    """The command without --resume, as its user gives it once more."""
+    """Return the command that was given, without --resume, for the user to repeat."""
     words = ["python", "scripts/sweep.py", given.space, "--trials", str(given.trials)]
     words += ["--output-dir", given.output_dir]
     words += ["--preset", given.preset] if given.preset else []

@@ -1,4 +1,4 @@
-"""Settings -> a trained, scored and exported model."""
+"""Train, score and export a model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ parser = train_parser
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "train.py") -> int:
-    """Train, or look at what would be trained on (`--inspect`)."""
-    config = parse_train_config(arguments, prog)  # before the heavy imports: answered at once
+    """Train, or only examine the corpora (`--inspect`)."""
+    config = parse_train_config(arguments, prog)  # before the heavy imports, so errors are quick
 
     def work() -> None:
         from flaxner.devices.processes import is_main

@@ -1,1 +1,1 @@
-"""What a user may set: fields, checks, TOML, command line."""
+"""The settings: fields, checks, TOML, command line."""

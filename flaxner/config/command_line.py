@@ -1,4 +1,4 @@
-"""Settings as command-line flags; every error is one sentence and exit code 2."""
+"""Settings as command-line flags; every error is one sentence, with exit code 2."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from flaxner.terminal import guarded, one_line
 
 
 def train_parser(prog: str = "train.py") -> Parser:
-    """The flags of training."""
+    """Return the parser of the training command."""
     parser = Parser(
         prog=prog,
-        description="Fine-tune BERT for named entity recognition; evaluate; export for PyTorch.",
+        description="Fine-tune BERT for named entity recognition, evaluate it, and export it for "
+        "PyTorch.",
     )
     add_base(parser)
     add_settings(parser)
@@ -35,7 +36,7 @@ def train_parser(prog: str = "train.py") -> Parser:
 def parse_train_config(
     arguments: Sequence[str] | None = None, prog: str = "train.py"
 ) -> TrainConfig:
-    """The command line of train.py -> settings; a wrong one ends the program with code 2."""
+    """Parse the command line of train.py into settings; exit with code 2 if it is invalid."""
     parser = train_parser(prog)
     given = vars(parser.parse_args(arguments))
     preset, file = given.pop("preset", None), given.pop("config", None)
@@ -46,10 +47,12 @@ def parse_train_config(
 
 
 def add_base(parser: argparse.ArgumentParser) -> None:
-    """Add --preset and --config: what the other settings are laid over, see `over_base`."""
+    """Add --preset and --config, the base that the other flags override; see `over_base`."""
     base = parser.add_mutually_exclusive_group()
-    add_preset(base, "a named set of settings")
-    base.add_argument("--config", type=path, metavar="FILE", help="a TOML file of settings")
+    add_preset(base, "named set of settings to start from")
+    base.add_argument(
+        "--config", type=path, metavar="FILE", help="TOML file of settings to start from"
+    )
 
 
 def add_preset(parser: argparse._ActionsContainer, help: str) -> None:
@@ -58,10 +61,10 @@ def add_preset(parser: argparse._ActionsContainer, help: str) -> None:
 
 
 def over_base(preset: str | None, file: str | None, given: Mapping[str, Any]) -> TrainConfig:
-    """The given settings over those of a file or a preset; the default one if neither is named.
+    """Return the given settings on top of those of a file or preset (by default, DEFAULT_PRESET).
 
     Raises:
-      ValueError: no such file or preset, or settings that are out of bounds.
+      ValueError: there is no such file or preset, or a setting is out of bounds.
     """
     base = load_settings(file) if file else load_preset(preset or DEFAULT_PRESET)
     return TrainConfig(**laid_over(base, given, chosen=bool(file or preset)))
@@ -70,16 +73,16 @@ def over_base(preset: str | None, file: str | None, given: Mapping[str, Any]) ->
 def add_settings(
     parser: argparse.ArgumentParser, only: Sequence[str] | None = None, *, several: bool = True
 ) -> None:
-    """Add a flag for every setting (or the named ones); absent flags leave no trace.
+    """Add a flag for every setting, or only for those named; flags not given set no attribute.
 
-    Flags that may be repeated give lists, or if `several` is false the last value only.
+    Flags that may be repeated yield lists, or only the last value if `several` is false.
     """
     for field in dataclasses.fields(TrainConfig):
         if only is not None and field.name not in only:
             continue
         kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
-        options["help"] = field.metadata["help"] + f" (default: {field.default})"
+        options["help"] = field.metadata["help"] + _default(field.default)
         if field.metadata.get("many"):
             options |= {"nargs": "+", "metavar": field.metadata["many"]}
             options["choices"] = field.metadata.get("choices")
@@ -95,8 +98,15 @@ def add_settings(
         parser.add_argument("--" + field.name.replace("_", "-"), **options)
 
 
+def _default(value: Any) -> str:
+    """Return the end of a help text that states the default; nothing for settings without one."""
+    if value is None or value == ():
+        return ""
+    return f" (default: {' '.join(value) if isinstance(value, tuple) else value})"
+
+
 def path(text: str) -> str:
-    """The type of flags that name a file, a folder, or a model or data set that may be one."""
+    """Argument type of flags that name a file, a folder, or a model or data set that may be one."""
     try:
         return local_path(text)
     except ValueError as error:
@@ -104,7 +114,7 @@ def path(text: str) -> str:
 
 
 def at_least(low: float, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """The type of flags that take a number which is finite and not below `low`."""
+    """Return the argument type of flags that take a finite number not below `low`."""
 
     def read(text: str) -> float:
         try:
@@ -120,17 +130,17 @@ def at_least(low: float, kind: type[int] | type[float] = int) -> Callable[[str],
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose every error is one sentence on stderr and exit code 2."""
+    """An argparse parser whose errors are one sentence on stderr, with exit code 2."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
         self._switches: dict[str, Sequence[str]] = {}
 
     def add_switch(self, flag: str, values: Sequence[str], help: str) -> None:
-        """A flag that may stand alone, which means the first of its values.
+        """Add a flag that may be given without a value, meaning the first of `values`.
 
-        What follows it is its value only if it is one of them: `--onnx RUN_DIR` is --onnx, then
-        a folder.
+        The word after it is taken as its value only if it is one of them: `--onnx RUN_DIR` is
+        --onnx followed by a folder.
         """
         self._switches[flag] = values
         self.add_argument(
@@ -138,7 +148,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
-        """Parse; unknown flags are answered with the nearest known ones."""
+        """Parse; the error for an unknown flag suggests the closest known ones."""
         words = list(sys.argv[1:] if args is None else args)
         for i, word in enumerate(words):
             if word in self._switches and not set(words[i + 1 : i + 2]) & set(self._switches[word]):
@@ -152,11 +162,11 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str) -> NoReturn:
-        """One line, exit code 2."""
+        """Print the message on one line and exit with code 2."""
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
     def pairs(self, flag: str, given: Sequence[str]) -> dict[str, str]:
-        """The values of a flag that takes NAME=NAME; a wrong one is `error`."""
+        """Return the values of a flag that takes NAME=NAME; call `error` if one is malformed."""
         pairs = {}
         for pair in given:
             name, sign, other = pair.partition("=")
@@ -166,5 +176,5 @@ class Parser(argparse.ArgumentParser):
         return pairs
 
     def run(self, work: Callable[[], object], *, may_be_cut: bool = False) -> int:
-        """Do a script's work; its exit code: see `terminal.guarded`."""
+        """Run a script's work and return its exit code; see `terminal.guarded`."""
         return guarded(self.prog, work, may_be_cut=may_be_cut)

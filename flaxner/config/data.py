@@ -1,4 +1,4 @@
-"""The settings that say what of the corpora is used, and how the loss counts it."""
+"""The settings that decide which parts of the corpora are used and how the loss weighs them."""
 
 from __future__ import annotations
 
@@ -14,84 +14,86 @@ CONTEXT_SHARE = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """The part of `TrainConfig` that selects, divides and weighs what was read."""
+    """The part of `TrainConfig` that selects, splits and weighs the sentences read."""
 
     map_types: tuple[str, ...] = setting(
         (),
-        "types to rename; several may become one: PER=person LOC=place",
+        "entity types to rename: PER=person LOC=place; several may be merged into one",
         many="OLD=NEW",
     )
     drop_types: tuple[str, ...] = setting(
-        (), "types to leave out: their entities become O", many="TYPE"
+        (), "entity types to drop: their entities become O", many="TYPE"
     )
     held_out: float = setting(
         0.0,
-        "share of the training sentences held out for validation where no split is given; 0: none",
+        "fraction of the training sentences to hold out for validation if there is no validation "
+        "split; 0 disables",
         low=0,
         high=0.9,
     )
     cross_validation: int = setting(
         0,
-        "folds: train once a fold in OUTPUT_DIR/fold-I, validate on the fold, report mean and "
-        "standard deviation; 0: no",
+        "number of folds: train one model per fold (in OUTPUT_DIR/fold-I), validate it on that "
+        "fold, and report the mean and standard deviation; 0 disables",
         low=0,
     )
     fold: int = setting(
-        0, "train only this fold of --cross-validation, counted from 1; 0: all", low=0
+        0, "train only this fold of --cross-validation, counting from 1; 0: all folds", low=0
     )
     train_fraction: float = setting(
-        1.0, "share of the training sentences to train on", low=0, high=1, open=True
+        1.0, "fraction of the training sentences to train on", low=0, high=1, open=True
     )
     few_shot: int = setting(
         0,
-        "train on a sample with K to 2K entities of every type (K~2K-shot as in Few-NERD); 0: all",
+        "train on a sample with K to 2K entities of each type (K~2K-shot, as in Few-NERD); "
+        "0 uses all sentences",
         low=0,
     )
     data_seed: int = setting(
-        0, "of what is held out, folded and sampled, whatever --seed is", low=0
+        0, "seed for held-out splits, folds and samples; independent of --seed", low=0
     )
     context: str = setting(
         "sentences",
-        "what a word sees: its sentence, or windows of --max-length filled with the consecutive "
-        "sentences of its document",
+        "context of a word: its own sentence, or a window of up to --max-length tokens filled with "
+        "consecutive sentences of its document",
         choices=CONTEXTS,
     )
     context_share: float = setting(
         CONTEXT_SHARE,
-        "with --context document: share of the sentences that an epoch shows alone, so that the "
-        "model serves both",
+        "with --context document: fraction of the sentences shown on their own in each epoch, so "
+        "that the model also works on single sentences",
         low=0,
         high=1,
     )
     label_tokens: str = setting(
         "first",
-        "tokens of a word that the loss counts: first, or all (later ones as I-); words are "
-        "always scored by their first token",
+        "tokens of each word that count towards the loss: the first, or all (later ones labelled "
+        "I-); words are always scored by their first token",
         choices=("first", "all"),
     )
     class_weights: tuple[str, ...] = setting(
         ("none",),
-        "weights of the labels in the loss: none; balanced (inverse frequency); sqrt (its square "
-        "root); or TYPE=WEIGHT of each type that has not 1: O=0.5 MISC=2",
+        "label weights in the loss: none; balanced (inverse frequency); sqrt (its square root); or "
+        "TYPE=WEIGHT for each type whose weight is not 1: O=0.5 MISC=2",
         many="WEIGHTS",
     )
 
     @property
     def departures(self) -> dict[str, object]:
-        """Those of these settings that are not at their default."""
+        """The settings of this class that differ from their defaults."""
         fields = [(field.name, field.default) for field in dataclasses.fields(DataSettings)]
         return {name: getattr(self, name) for name, plain in fields if getattr(self, name) != plain}
 
     @property
     def in_documents(self) -> bool:
-        """Whether words see the sentences around theirs."""
+        """Whether words see the sentences around their own."""
         return self.context == "document"
 
     def check_data(self, validation_file: object) -> None:
-        """Refuse settings that do not fit each other.
+        """Reject settings that contradict each other.
 
         Raises:
-          ValueError: the two that do not, or one that is not of its form.
+          ValueError: two settings conflict, or one is malformed.
         """
         self._check_selection(validation_file)
         self._check_types()
@@ -104,22 +106,22 @@ class DataSettings:
         }
         chosen = [flag for flag, given in excluding.items() if given]
         if len(chosen) > 1:
-            raise ValueError(f"{chosen[0]} and {chosen[1]} exclude each other")
+            raise ValueError(f"{chosen[0]} and {chosen[1]} are mutually exclusive")
         if self.cross_validation == 1:
             raise ValueError("cross_validation must be at least 2 folds, or 0 for none: got 1")
         if self.fold > self.cross_validation:
             folds = self.cross_validation
             raise ValueError(f"fold must be at most cross_validation: {self.fold} > {folds}")
         if self.few_shot and self.train_fraction < 1:
-            raise ValueError("--few-shot and --train-fraction exclude each other")
+            raise ValueError("--few-shot and --train-fraction are mutually exclusive")
         if self.few_shot and self.in_documents:
             raise ValueError(
-                "--few-shot takes single sentences, which have no document around them: it and "
-                "--context document exclude each other"
+                "--few-shot and --context document are mutually exclusive: a few-shot sample "
+                "consists of single sentences, without the documents around them"
             )
         if self.context_share != CONTEXT_SHARE and not self.in_documents:
             raise ValueError(
-                f"--context-share is for --context document: {self.context_share} was given"
+                f"--context-share requires --context document: got {self.context_share}"
             )
 
     def _check_types(self) -> None:
@@ -135,7 +137,7 @@ def renamings(map_types: tuple[str, ...]) -> dict[str, str]:
     """OLD=NEW, ... -> {OLD: NEW}.
 
     Raises:
-      ValueError: one that is not of this form, or a type that is renamed twice.
+      ValueError: an item is malformed, or a type is renamed twice.
     """
     renamed: dict[str, str] = {}
     for pair in map_types:
@@ -143,7 +145,7 @@ def renamings(map_types: tuple[str, ...]) -> dict[str, str]:
         if not (old and equals and new) or new.split() != [new]:
             raise ValueError(f"map_types must be OLD=NEW, such as PER=person: got {pair!r}")
         if new == "O":
-            raise ValueError(f"map_types cannot make O of a type: use --drop-types {old}")
+            raise ValueError(f"map_types cannot rename a type to O: use --drop-types {old}")
         if old in renamed:
             raise ValueError(f"map_types renames the type {old!r} twice")
         renamed[old] = new
@@ -154,7 +156,7 @@ def weights_of_types(class_weights: tuple[str, ...]) -> dict[str, float]:
     """TYPE=WEIGHT, ... -> {TYPE: weight}; O counts as a type.
 
     Raises:
-      ValueError: one that is not of this form, a type given twice, or no positive number.
+      ValueError: an item is malformed, a type is given twice, or a weight is not positive.
     """
     weights: dict[str, float] = {}
     for pair in class_weights:
@@ -170,6 +172,6 @@ def weights_of_types(class_weights: tuple[str, ...]) -> dict[str, float]:
                 f"got {pair!r}"
             )
         if kind in weights:
-            raise ValueError(f"class_weights has the type {kind!r} twice")
+            raise ValueError(f"class_weights lists the type {kind!r} twice")
         weights[kind] = weight
     return weights

@@ -1,4 +1,4 @@
-"""What classes of settings are made of: fields with help and bounds, and a command-line parser."""
+"""The building blocks of settings classes: fields with help text and bounds, and their checks."""
 
 from __future__ import annotations
 
@@ -13,60 +13,63 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# One source, or several that are mixed; each flag may be repeated, a TOML value be a list.
+# One source, or several to mix: the flag may be repeated, and the TOML value may be a list.
 Several = str | tuple[str, ...] | None
 
 
 def each(value: Several) -> tuple[str, ...]:
-    """The sources that a setting names."""
+    """Return the sources that a setting names."""
     return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def setting(default: Any, help: str, **extra: Any) -> Any:
-    """A field of a settings class; what else is said of it bounds its values, see `check`."""
+    """Define a field of a settings class; `extra` bounds its values, see `check`."""
     return dataclasses.field(default=default, metadata={"help": help, **extra})
 
 
-# The start of gs://bucket/x or file:/x; a drive of Windows has one letter.
+# Matches the start of gs://bucket/x or file:/x, but not a Windows drive, which is a single letter.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _BUCKETS = ("gs", "s3", "s3a", "az", "abfs", "abfss", "wasb", "wasbs", "adl", "oss")
 
 
 def local_path(value: str) -> str:
-    """A path, or a name on the Hub, as the user gave it, with `~` written out.
+    """Return a path or Hub name as the user gave it, with `~` expanded.
 
     Raises:
-      ValueError: an address such as gs://bucket/x, a home of nobody, or what no file name holds.
+      ValueError: a URL such as gs://bucket/x, the home of an unknown user, or a zero byte.
     """
     address = _ADDRESS.match(value)
     if address and address[1].lower() in _BUCKETS:
         raise ValueError(
-            f"{value!r} is in a bucket, and flaxner reads and writes files of this machine: mount "
-            "the bucket (gcsfuse BUCKET /mnt/BUCKET, or its like) and give the path there"
+            f"{value!r} is in a bucket, but flaxner only reads and writes local files: mount the "
+            "bucket (gcsfuse BUCKET /mnt/BUCKET, or similar) and give the path there"
         )
     if address and address[1].lower() in ("http", "https", "hf"):
         raise ValueError(
-            f"{value!r} is an address: give the name on the Hub, OWNER/NAME, or download it and "
-            "give the path"
+            f"{value!r} is a URL: give the name on the Hub, OWNER/NAME, or download it and give "
+            "its path"
         )
     if address:
-        raise ValueError(f"{value!r} is an address: give a path of this machine")
+        raise ValueError(f"{value!r} is a URL: give a local path")
     if "\0" in value:
-        raise ValueError(f"no path holds a zero byte: got {value!r}")
+        raise ValueError(f"a path cannot contain a zero byte: got {value!r}")
     path = os.path.expanduser(value) if value.startswith("~") else value
     if path.startswith("~") and "/" in path:
-        raise ValueError(f"{value!r} begins with ~ and is no home: write ./{value} if it is meant")
+        raise ValueError(
+            f"{value!r} starts with ~ but names no home directory: write ./{value} if that path is "
+            "meant"
+        )
     return path
 
 
 def normal(field: dataclasses.Field[Any], value: Any) -> Any:
-    """A value in the form that the settings class holds.
+    """Return a value in the form that the settings class stores.
 
-    Lists are tuples, one source is itself, `~` in a path is written out (`path=True`), but in that
-    of a cache, which is the same for every user (`path="as it is"`).
+    Lists become tuples, a list of one source becomes that source, and `~` in a path is expanded
+    (`path=True`), except for caches, whose setting is the same for every user (`path="as it is"`).
 
     Raises:
-      ValueError: a path that is none; the setting is named.
+      ValueError: not a valid path; the message names the setting.
     """
     if field.metadata.get("path") and isinstance(value, str | list | tuple):
         try:
@@ -83,10 +86,10 @@ def normal(field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
-    """Refuse a value that a setting cannot have.
+    """Reject a value that a setting cannot have.
 
     Raises:
-      ValueError: of another type, out of its bounds or none of its choices; the setting is named.
+      ValueError: wrong type, out of bounds or not among the choices; the message names the setting.
     """
     allowed = kinds(field, owner)
     if value is None and type(None) in allowed:
@@ -105,7 +108,7 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
     _check_content(field.name, value)
     meta = field.metadata
     low, high = meta.get("low"), meta.get("high")
-    # A comparison that must hold: none holds for nan.
+    # Phrased as comparisons that must hold, because none holds for nan.
     if low is not None and not (value > low if meta.get("open") else value >= low):
         raise ValueError(
             f"{field.name} must be {'above' if meta.get('open') else 'at least'} {low}: got {value}"
@@ -121,12 +124,12 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
 
 
 def _check_content(name: str, value: Any) -> None:
-    """What config.json and config.toml can hold: numbers that are finite, text that is UTF-8."""
+    """Reject what config.json and config.toml cannot hold: non-finite numbers, non-UTF-8 text."""
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, float) and not math.isfinite(item):
             raise ValueError(f"{name} must be a finite number: got {item}")
         if isinstance(item, int) and abs(item) >= 2**63:
-            raise ValueError(f"{name} must be a number of at most 63 bits: got {item}")
+            raise ValueError(f"{name} must be a whole number of at most 63 bits: got {item}")
         if isinstance(item, str):
             try:
                 item.encode()
@@ -135,18 +138,18 @@ def _check_content(name: str, value: Any) -> None:
 
 
 def kinds(field: dataclasses.Field[Any], owner: type) -> tuple[type, ...]:
-    """The types that values of a setting may have; the first is the plain one."""
+    """Return the types that a setting accepts; the first is the main one."""
     kind = _hints(owner)[field.name]
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 @functools.cache
 def _hints(owner: type) -> Mapping[str, Any]:
-    """The types of all settings, which are written as text; each reading of them takes ms."""
+    """Return the types of all settings; cached, because evaluating the annotations takes ms."""
     return typing.get_type_hints(owner)
 
 
 def hint(name: str, names: Sequence[str]) -> str:
-    """The known names nearest to a wrong one, for the end of a message."""
+    """Return the closest known names to an unknown one, as the end of an error message."""
     near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"
+    return f"; did you mean {' or '.join(near)}?" if near else f"; choose from: {', '.join(names)}"

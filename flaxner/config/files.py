@@ -1,4 +1,4 @@
-"""Settings in presets and TOML files."""
+"""Settings from presets and TOML files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DEFAULT_PRESET = "conll2003"
 # Settings that name corpora.
 CORPORA = ("dataset", "dataset_config", "dataset_revision", *(f"{split}_file" for split in SPLITS))
 
-# What a setting is that a run's file of settings lacks, being unset or written by a version before
-# it: its default, or what was done then.
+# The value of a setting that a run's config.toml lacks, because it was unset or the file is older
+# than the setting: its default, or the behaviour at that time.
 BEFORE = {"batches": SHUFFLED}
 LACKING = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | BEFORE
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package."""
+    """Return the names of the presets that come with the package."""
     folder = resources.files("flaxner") / "presets"
     return sorted(
         p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
@@ -31,29 +31,29 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The settings of a preset.
+    """Return the settings of a preset.
 
     Raises:
-      ValueError: no preset of that name; the known ones are named.
+      ValueError: there is no preset of that name; the message lists the presets.
     """
     if name not in preset_names():
-        raise ValueError(f"there is no preset {name!r}; known: {', '.join(preset_names())}")
+        raise ValueError(f"unknown preset {name!r}; choose from: {', '.join(preset_names())}")
     text = (resources.files("flaxner") / "presets" / f"{name}.toml").read_text("utf-8")
     return tomllib.loads(text)
 
 
 def load_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in a TOML file.
+    """Return the settings in a TOML file.
 
     Raises:
-      ValueError: missing, no TOML, or an unknown setting.
+      ValueError: the file is missing, is not valid TOML, or has an unknown setting.
     """
     try:
         settings = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
-        raise ValueError(f"cannot read the settings {path}: {error.strerror}") from error
+        raise ValueError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in names:
@@ -62,17 +62,17 @@ def load_settings(path: str | Path) -> dict[str, Any]:
 
 
 def laid_over(base: Mapping[str, Any], given: Mapping[str, Any], *, chosen: bool) -> dict[str, Any]:
-    """The user's settings over those of a preset or a file.
+    """Return the user's settings on top of those of a preset or file.
 
-    A training corpus of the user's own replaces all of the other's corpora, it is not mixed with
-    them. Validation and test files stand beside the training corpus of a preset or file that was
-    asked for by name; beside the corpus of the default preset nobody meant them. A model of the
-    user's own has not the revision of the other one.
+    A training corpus given by the user replaces all corpora of the base instead of being mixed with
+    them. Validation and test files are combined with the training corpus of a preset or file that
+    the user requested explicitly, but not with that of the default preset, which the user cannot
+    have meant. If the user gives another model, the base's model revision does not apply.
 
     Args:
       base: settings of the preset or file.
-      given: the user's.
-      chosen: whether the user named the preset or file.
+      given: the user's settings.
+      chosen: whether the user requested the preset or file explicitly.
     """
     corpus = any(given.get(name) for name in ("dataset", "train_file"))
     files = any(given.get(f"{split}_file") for split in SPLITS)

@@ -9,7 +9,7 @@ import tomli_w
 
 
 def as_toml(settings: Any) -> str:
-    """Every field of a dataclass of settings but those of the process; None stands as a comment."""
+    """Return the fields of a settings dataclass, except those of the process; None as a comment."""
     lines = ["# flaxner: repeat this run with  python scripts/train.py --config THIS_FILE"]
     for field in dataclasses.fields(settings):
         name, value = field.name, getattr(settings, field.name)
