@@ -36,10 +36,12 @@ from flaxner.aot.workload import (
 from flaxner.commands.preflight import main
 from flaxner.config.files import load_preset
 from flaxner.config.train import TrainConfig
+from flaxner.data.tag_rules import rules
 from flaxner.models.encoders import ENCODERS
 from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.models.scratch import scratch_fields
+from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 from flaxner.training.used_rows import STEP
 from tests.conll import sentences, write_conll
@@ -177,6 +179,25 @@ def test_long_sentences_become_windows():
     assert (work.tokens, work.steps) == (made.lengths.sum(), 1)
 
 
+def test_a_crf_is_as_wide_as_in_the_run():
+    """As many words as a row of the corpus can have, or by CoNLL-2003's tokens per word."""
+    assert 80 <= plan(TrainConfig(dataset="x"), 1).words <= 104  # of 128 tokens
+    words = np.tile([-1, 0, 0, -1, -1, 0, -1], 4)  # 7 tokens, 3 words
+    made = dataclasses.replace(segments_of(np.full(4, 7), 16), words=words.astype(np.int32))
+    config = TrainConfig(dataset="x", max_length=32, decoder="crf")
+    work = plan(config, 1, corpus=(made, "here"))
+    assert work.words == 16  # 12, and a part of a fifth, in eights
+    model = Model(tiny_sizes("bert"), Compute(), crf=True)
+    decoder = Crf(
+        rules(("O", "B-A", "I-A", "B-B", "I-B"), "IOB2"), np.zeros(0, np.int8), work.words
+    )
+    batch = make_program(config, model, 10, decoder=decoder).abstract_batch(8, 32, labelled=True)
+    assert {name: array.shape for name, array in batch.items()} == {
+        **dict.fromkeys(("input_ids", "segment_ids", "position_ids", "labels"), (8, 32)),
+        **dict.fromkeys(("places", "links"), (8, 16)),
+    }
+
+
 CORPUS = "Ada B-PER\nlives O\n\nIn O\nRome B-LOC\n, O\nBob B-PER\n" + "waits O\n" * 30 + "\n"
 
 
@@ -272,6 +293,21 @@ def test_a_program_is_read():
     assert (attention.hbm_bytes, attention.cycles) == (3 * 800, 21)
     norm = made.parts["layer norm"]  # one row and an index are read; VMEM is written
     assert (norm.hbm_bytes, norm.all_bytes) == (404, 804)
+
+
+@pytest.mark.parametrize(
+    ("result", "operands", "moved"),
+    [
+        ("(f32[1,100]{1,0}, f32[4,100]{1,0})", "%y", 1600.0),
+        ("((f32[1,100]{1,0}, f32[5]{0}), (f32[4,100]{1,0}, f32[20]{0}))", "%y, %z", 1680.0),
+    ],
+)
+def test_what_is_gathered_counts_once(result, operands, moved):
+    """The type of an asynchronous gather names its operands before its results."""
+    start = f"  %g = {result} all-gather-start({operands}), replica_groups={{{{0,1,2,3}}}}"
+    made = read_program(f"ENTRY %main (y: f32[1,100]) -> f32[4,100] {{\n{start}\n}}\n", 4)
+    assert made.collectives == [Collective("all-gather", moved, 4, 1)]
+    assert made.parts["collectives"].hbm_bytes == moved * 5 / 4
 
 
 FUSED = """HloModule test
@@ -571,7 +607,7 @@ def test_the_folder_of_earlier_results_is_shared_with_others(tmp_path, monkeypat
     monkeypatch.setattr(module.Compiler, "_compile_now", compiled)
     monkeypatch.setattr(module, "_door", lambda topology: (jax.devices()[:1], "x", None))
     config, topology = TrainConfig(dataset="flaxner:embedded"), parse_topology("v5e:1x1")
-    work, kept = types.SimpleNamespace(steps=10), tmp_path / "kept"
+    work, kept = types.SimpleNamespace(steps=10, words=8), tmp_path / "kept"
     trees.plant(kept)
     for length, count in ((32, 1), (32, 1), (16, 2)):
         with trees.unchanged(kept):

@@ -124,8 +124,10 @@ class Compiler:
         capability = getattr(devices[0], "compute_capability", None)
         compute = Compute.on(topology.platform, precision, capability, **layout)
         self.model = Model(sizes, compute, crf=config.decoder == "crf")
-        names = tuple(map(str, range(sizes.num_labels)))  # what is legal costs nothing
-        decoder = Crf(rules(names, ANY), np.zeros(0, np.int8), 0) if self.model.crf else None
+        names = tuple(map(str, range(sizes.num_labels)))
+        legal, borders = rules(names, ANY), np.zeros(0, np.int8)  # cost nothing
+        crf = Crf(legal, borders, work.words, config.crf_head_share)
+        decoder = crf if self.model.crf else None
         self.program = make_program(
             config, self.model, work.steps, decoder=decoder, devices=devices, corpus=corpus
         )

@@ -6,16 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flaxner.aot.workload import CONLL_SENTENCES, CONLL_TOKENS, segments_of
+from flaxner.aot.workload import TOKENS_A_WORD, segments_of
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments, align
 from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import load_corpora, with_context
-
-CONLL_WORDS = 203_621
-# Tokens of a word, [CLS] and [SEP] left out: CoNLL-2003's, with BERT's cased vocabulary.
-TOKENS_A_WORD = (CONLL_TOKENS - 2 * CONLL_SENTENCES) / CONLL_WORDS
 
 
 class Measured(NamedTuple):

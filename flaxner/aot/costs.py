@@ -152,15 +152,18 @@ class _Reader:
 
     def _collective(self, each: Instruction, times: int) -> None:
         kind = each.op.removesuffix("-start")
-        moved = sum(bytes_ for bytes_, _ in each.arrays)
-        if each.op.endswith("-start") and each.result.startswith("(("):
-            moved /= 2  # operands and results stand in the type
+        starts = each.op.endswith("-start")
+        results, whole = each.arrays, 2  # a result is read as an operand of its size, and written
+        if starts and (each.result.startswith("((") or kind == "all-gather"):
+            results, whole = each.arrays[len(each.arrays) // 2 :], 1  # the operands stand first
+        moved = sum(bytes_ for bytes_, _ in results)
         group = _group_size(each.rest, self.devices)
         self.collectives.append(Collective(kind, moved, group, times))
-        self.begun.append(_Begun(moved * times, self.products, each.op.endswith("-start")))
+        self.begun.append(_Begun(moved * times, self.products, starts))
         # Local traffic: the operand is read from and the result written to HBM.
-        local = sum(bytes_ for bytes_, hbm in each.arrays if hbm)
-        self.parts["collectives"].add(Cost(2 * local, 2 * moved), times)
+        local = whole * sum(bytes_ for bytes_, hbm in each.arrays if hbm)
+        everything = whole * sum(bytes_ for bytes_, _ in each.arrays)
+        self.parts["collectives"].add(Cost(local, everything), times)
 
     def _fused_collectives(self, each: Instruction, times: int) -> None:
         """Collectives that the compiler put into a fusion, their traffic being the fusion's.

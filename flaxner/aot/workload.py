@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.config.train import TrainConfig
+from flaxner.data.chains import most_words
 from flaxner.data.documents import DocumentSegments, in_documents
 from flaxner.data.segments import Segments, windows
 from flaxner.files import read_json
@@ -74,7 +75,9 @@ def model_sizes(
 
 # CoNLL-2003's training part: counts that are measured, and a distribution that is a model of
 # them (a gamma distribution of shape 3 with that mean has its 99th percentile at 2.80 means).
-CONLL_SENTENCES, CONLL_TOKENS, CONLL_P99 = 14_041, 280_089, 56
+CONLL_SENTENCES, CONLL_WORDS, CONLL_TOKENS, CONLL_P99 = 14_041, 203_621, 280_089, 56
+# Tokens of a word, [CLS] and [SEP] left out, with BERT's cased vocabulary.
+TOKENS_A_WORD = (CONLL_TOKENS - 2 * CONLL_SENTENCES) / CONLL_WORDS
 LENGTHS_SOURCE = (
     "CoNLL-2003's counts (14,041 sentences, 280,089 tokens), lengths from a gamma distribution "
     "with its mean of 20 and 99th percentile of 56"
@@ -103,6 +106,7 @@ class Workload:
       sentences: of the training corpus.
       rows: rows of a training step over all chips, the largest shape.
       length: tokens of a row.
+      words: the most words of a row, of which a CRF's arrays have as many.
       steps: of the run.
       steps_per_epoch: of one pass.
       fill: share of real tokens in the rows.
@@ -114,6 +118,7 @@ class Workload:
     sentences: int
     rows: int
     length: int
+    words: int
     steps: int
     steps_per_epoch: int
     fill: float
@@ -142,6 +147,7 @@ def plan(
         sentences=segments.num_sentences,
         rows=batches.shapes[-1],
         length=config.packed_length,
+        words=most_words(batches.segments, batches.row_length),
         steps=batches.num_steps,
         steps_per_epoch=batches.steps_per_epoch,
         fill=batches.fill(),
@@ -197,7 +203,10 @@ def _nothing(size: int) -> np.ndarray:
 
 
 def segments_of(lengths: np.ndarray, limit: int) -> Segments:
-    """A corpus of sentences of these lengths and no content; long ones become windows."""
+    """A corpus of sentences of these lengths and no content; long ones become windows.
+
+    Every segment has CoNLL-2003's number of words for its tokens.
+    """
     sizes: list[int] = []
     owners: list[int] = []
     for number, length in enumerate(lengths.tolist()):
@@ -207,12 +216,14 @@ def segments_of(lengths: np.ndarray, limit: int) -> Segments:
             cut = windows(np.arange(inside), inside, limit - 2)
         sizes += [end - first + 2 for first, end, _, _ in cut]
         owners += [number] * len(cut)
-    total = sum(sizes)
+    total, starts = sum(sizes), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    place = np.arange(total) - np.repeat(starts[:-1], sizes)
+    words = np.rint((np.asarray(sizes) - 2) / TOKENS_A_WORD)
     return Segments(
         input_ids=_nothing(total),
         labels=_nothing(total),
-        words=_nothing(total),
-        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        words=np.where(place < np.repeat(words, sizes), 0, -1).astype(np.int32),
+        starts=starts,
         sentences=np.asarray(owners, np.int32),
         num_words=int(lengths.sum()),
         num_sentences=len(lengths),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,9 @@ class Crf:
     width: int
     head_share: float = 0.0
 
-    inputs: ClassVar[tuple[str, ...]] = ("labels", "places", "links")
+    def widths(self, length: int) -> dict[str, int]:
+        """Labels, one per token; places and links, one per word."""
+        return {"labels": length, "places": self.width, "links": self.width}
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the loss reads of packed rows: labels (B, L), places and links (B, W)."""

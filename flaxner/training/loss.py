@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,15 @@ from flaxner.data.tags import OUTSIDE
 class Decoder(Protocol):
     """How labels are learnt and read: `Softmax`, or `crf.Crf`."""
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What of a batch the loss reads beside the encoder's inputs."""
+    def widths(self, length: int) -> dict[str, int]:
+        """Return the arrays that the loss reads beside the encoder's inputs, and their widths.
+
+        Args:
+          length: L, tokens of a row.
+        """
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Those, of packed rows: int32, one row each."""
+        """Make those arrays of packed rows: int32, (B, width)."""
 
     def batch_loss(
         self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array], /
@@ -50,7 +53,9 @@ class Softmax:
     weights: tuple[float, ...] | None = None
     smoothing: float = 0.0
 
-    inputs: ClassVar[tuple[str, ...]] = ("labels",)
+    def widths(self, length: int) -> dict[str, int]:
+        """Labels, one per token."""
+        return {"labels": length}
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
         """The labels (B, L)."""

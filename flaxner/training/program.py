@@ -88,12 +88,13 @@ class Program:
     def abstract_batch(
         self, rows: int, length: int, *, labelled: bool
     ) -> dict[str, jax.ShapeDtypeStruct]:
-        """The same of a batch (rows, length) over all devices; of a CRF as many words as tokens."""
-        names = (*INPUTS, *self.decoder.inputs) if labelled else INPUTS
+        """The same of a batch (rows, length) over all devices."""
+        widths = dict.fromkeys(INPUTS, length) | (self.decoder.widths(length) if labelled else {})
         sharding = batch_sharding(self.mesh)
-        return dict.fromkeys(
-            names, jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
-        )
+        return {
+            name: jax.ShapeDtypeStruct((rows, width), jnp.int32, sharding=sharding)
+            for name, width in widths.items()
+        }
 
 
 def make_program(
