@@ -14,7 +14,7 @@ EXTRAS = ("", "tpu", "cuda", "preflight", "embeddings", "export", "serve", "tens
 WITH_JAX = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
 HEAD = """\
 # The versions that flaxner was tested with (Python 3.11, Linux x86-64); tpu_setup.sh installs them.
-# Made by `python tests/constraints.py > constraints.txt`; NVIDIA's libraries are JAX's to choose.
+# Written by `python tests/constraints.py > constraints.txt`; JAX chooses NVIDIA's libraries.
 """
 
 
