@@ -43,6 +43,13 @@ def test_no_link_is_dead(page):
             assert anchor in anchors(place), f"{page.name} links to {link}: no such heading"
 
 
+def test_the_readme_has_the_two_commands_of_ci():
+    """Each a line of its own: `.ci/run` takes them from there."""
+    commands = re.findall(r'command_of_readme "([^"]+)"', (ROOT / ".ci" / "run").read_text("utf-8"))
+    assert len(commands) == 2
+    assert set(commands) <= set((ROOT / "README.md").read_text("utf-8").splitlines())
+
+
 def test_every_page_is_in_the_menu():
     named = re.findall(r": ([\w/]+\.(?:md|ipynb))", (ROOT / "mkdocs.yml").read_text("utf-8"))
     pages = {str(p.relative_to(DOCS)) for p in DOCS.rglob("*") if p.suffix in (".md", ".ipynb")}
