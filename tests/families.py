@@ -181,7 +181,7 @@ KIN = {name: changes for name, changes in BERTS.items() if name not in NOT_OF_KI
 REFUSED = (
     ({"is_decoder": True}, "is_decoder=True"),
     ({"hidden_act": "swiglu"}, "hidden_act must be one of .*: got 'swiglu'"),
-    ({"num_attention_heads": 5}, "32 is no multiple of 5"),
+    ({"num_attention_heads": 5}, "32 is not a multiple of 5"),
 )
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -350,8 +350,8 @@ FAMILIES: dict[str, Family] = {
                 refused=(
                     *REFUSED,
                     ({"position_embedding_type": "relative_key"}, "type='relative_key'"),
-                    ({"pad_token_id": None}, "pad_token_id must be a row of .*: got None"),
-                    ({"pad_token_id": 99}, "pad_token_id must be a row of .* 99 .*: got 99"),
+                    ({"pad_token_id": None}, "pad_token_id must be an index .*: got None"),
+                    ({"pad_token_id": 99}, "pad_token_id must be an index .* 99 .*: got 99"),
                     ({"max_position_embeddings": 2}, "leave some of the 2 positions"),
                 ),
                 pretraining=f"{architecture}ForMaskedLM",
@@ -373,7 +373,7 @@ FAMILIES: dict[str, Family] = {
             refused=(
                 ({"is_decoder": True}, "is_decoder=True"),
                 ({"activation": "swiglu"}, "activation must be one of .*: got 'swiglu'"),
-                ({"n_heads": 5}, "dim must be a multiple of n_heads: 32 is no multiple of 5"),
+                ({"n_heads": 5}, "dim must be a multiple of n_heads: 32 is not a multiple of 5"),
             ),
             pretraining="DistilBertForMaskedLM",
             leftovers=distilbert_leftovers,
@@ -396,7 +396,7 @@ FAMILIES: dict[str, Family] = {
                 sizes=DEBERTAS | more,
                 still=STILL,
                 variants=variants,
-                refused=(*REFUSED, ({"pos_att_type": "c2c"}, "pos_att_type must be of")),
+                refused=(*REFUSED, ({"pos_att_type": "c2c"}, "pos_att_type may only contain")),
                 pretraining=f"{architecture}ForMaskedLM",
                 leftovers=deberta_leftovers,
                 flax=False,
@@ -414,7 +414,7 @@ FAMILIES: dict[str, Family] = {
             refused=(
                 ({"is_decoder": True}, "is_decoder=True"),
                 ({"hidden_activation": "swiglu"}, "hidden_activation must be one of"),
-                ({"num_attention_heads": 5}, "32 is no multiple of 5"),
+                ({"num_attention_heads": 5}, "32 is not a multiple of 5"),
             ),
             pretraining="ModernBertForMaskedLM",
             leftovers=lambda vocabulary, width: {"decoder.bias": np.ones(vocabulary, np.float32)},

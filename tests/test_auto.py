@@ -57,5 +57,5 @@ def test_what_stood_third_is_named(folder):
 def test_another_family_is_refused_by_name(folder, tmp_path):
     fields = json.loads((folder / "config.json").read_text()) | {"model_type": "albert"}
     (tmp_path / "config.json").write_text(json.dumps(fields))
-    with pytest.raises(ValueError, match=r"of type 'albert'; flaxner knows bert"):
+    with pytest.raises(ValueError, match=r"of type 'albert'; flaxner supports bert"):
         flaxner.FlaxAutoModelForTokenClassification.from_pretrained(tmp_path)

@@ -60,9 +60,7 @@ def test_tf32_is_asked_for_by_name():
     assert all(("HIGHEST" in line) != (line in rounded) for line in found)
     assert not set(head) & set(rounded)
     for platform in ("cpu", "tpu"):
-        with pytest.raises(
-            ValueError, match=f"of NVIDIA GPUs, and this is for a {platform.upper()}"
-        ):
+        with pytest.raises(ValueError, match=f"NVIDIA GPU, but the platform is {platform.upper()}"):
             Compute.on(platform, "tf32")
 
 

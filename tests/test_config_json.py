@@ -73,7 +73,7 @@ def test_other_labels_are_saved_with_their_scheme():
 
 @pytest.mark.parametrize("block", ["text", [1], 3, {"max_length": "64"}, {"max_length": 2}])
 def test_a_block_of_another_form_is_refused_where_it_is_read_and_written(block):
-    with pytest.raises(ValueError, match=r"the config\.json of x must say"):
+    with pytest.raises(ValueError, match=r"the config\.json of x must have in 'flaxner'"):
         our_block({OURS: block}, "x")
-    with pytest.raises(ValueError, match=r"the config\.json of the model to start from must say"):
+    with pytest.raises(ValueError, match=r"the config\.json of the model to start from must have"):
         written({OURS: block}, 64)

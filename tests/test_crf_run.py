@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_told(finished, settings, tmp_path):
     with pytest.raises(ValueError, match="NaN or infinity"):
         pipeline("ner", model=folder)
     crf.write(folder, crf.Scores(np.zeros((2, 2)), np.zeros(2), np.zeros(2)))
-    with pytest.raises(ValueError, match=f"must hold the scores of {labels} labels"):
+    with pytest.raises(ValueError, match=f"must hold CRF scores for {labels} labels"):
         pipeline("ner", model=folder)
     (folder / crf.FILE).write_bytes(b"")
     with pytest.raises(ValueError, match=crf.FILE):

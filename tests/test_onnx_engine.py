@@ -218,7 +218,7 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
             export_model(folder, tmp_path / "none", **(given | other))
     with pytest.raises(ValueError, match="ranges seen on texts"):
         in_jax.export(tmp_path / "none", **given)
-    with pytest.raises(ValueError, match="the ranges that were seen are of another model"):
+    with pytest.raises(ValueError, match="the ranges seen on texts belong to another model"):
         in_jax.export(tmp_path / "none", **given, seen={"another": None})
     assert not (tmp_path / "none").exists()
 

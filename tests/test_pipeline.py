@@ -224,7 +224,7 @@ def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
 def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
     cases = {
         "no id2label": lambda f: f.pop("id2label"),
-        "is no token classifier": lambda f: f.update(architectures=["BertForMaskedLM"]),
+        "is not a token classifier": lambda f: f.update(architectures=["BertForMaskedLM"]),
         "model of type 'gpt2'": lambda f: f.update(model_type="gpt2"),
     }
     for number, (message, edit) in enumerate(cases.items()):

@@ -143,7 +143,7 @@ def test_a_model_config_is_read_or_refused(tmp_path):
     assert model_sizes("x", path, 3).hidden_size == 96
     assert model_sizes(str(tmp_path)).vocab_size == 7
     path.write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(ValueError, match="of type 'gpt2'; flaxner knows bert"):
+    with pytest.raises(ValueError, match="of type 'gpt2'; flaxner supports bert"):
         model_sizes("x", path)
     path.write_text("{")
     with pytest.raises(ValueError, match="is no JSON"):

@@ -77,7 +77,7 @@ def test_flax_msgpack(source):
     (folder / FLAX_MSGPACK).write_bytes(to_bytes(flax_tree(tensors)))
     assert_close("exact", load_pretrained(folder).params, params)
     (folder / FLAX_MSGPACK).write_bytes(to_bytes(flax_tree(tensors))[:-999])
-    with pytest.raises(ValueError, match="is no whole flax msgpack file"):
+    with pytest.raises(ValueError, match="is not a valid flax msgpack file"):
         load_pretrained(folder)
 
 
@@ -106,7 +106,7 @@ def test_other_heads_are_left_aside_and_ours_is_drawn(source):
     other = load_pretrained(folder, num_labels=3, seed=2)
     assert_close("exact", loaded.params, again.params)
     assert (loaded.params["classifier/kernel"] != other.params["classifier/kernel"]).any()
-    with pytest.warns(UserWarning, match=r"has no classifier.bias, classifier.weight: drawn"):
+    with pytest.warns(UserWarning, match=r"has no classifier.bias, classifier.weight: initialised"):
         FlaxBertForTokenClassification.from_pretrained(folder)
 
 
@@ -139,7 +139,7 @@ def test_half_precision_files_become_float32(source):
     [
         ({}, "holds no weights: expected model.safetensors"),
         ({"pytorch_model.bin": b"x"}, "only as pytorch_model.bin, a format that can run code"),
-        ({SAFETENSORS: b"garbage"}, "is no whole safetensors file"),
+        ({SAFETENSORS: b"garbage"}, "is not a valid safetensors file"),
     ],
 )
 def test_folders_without_usable_weights(source, files, message):
@@ -157,7 +157,7 @@ def test_model_folders_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="is no JSON"):
         load_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "albert"}')
-    with pytest.raises(ValueError, match="is a model of type 'albert'; flaxner knows bert"):
+    with pytest.raises(ValueError, match="is a model of type 'albert'; flaxner supports bert"):
         load_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"there is no model folder './nowhere/at/all'"):
         load_pretrained("./nowhere/at/all")
@@ -203,7 +203,8 @@ def test_flax_msgpack_in_shards(source):
     assert_close("exact", load_pretrained(folder).params, params)
     last = folder / "flax_model-00002-of-00002.msgpack"
     last.unlink()
-    with pytest.raises(ValueError, match=r"lacks \['flax_model-00002-of-00002.msgpack'\], which"):
+    lacks = r"lacks \['flax_model-00002-of-00002.msgpack'\], listed in"
+    with pytest.raises(ValueError, match=lacks):
         load_pretrained(folder)
     last.write_bytes((folder / "flax_model-00001-of-00002.msgpack").read_bytes())
     with pytest.raises(ValueError, match=r"twice, the second time in flax_model-00002"):
@@ -234,10 +235,10 @@ def test_flax_files_that_are_no_weights(source):
 
     folder, _, tensors = source
     (folder / FLAX_MSGPACK).write_bytes(to_bytes({"params": flax_tree(tensors), "b": np.ones(2)}))
-    with pytest.raises(ValueError, match="holds weights in 'params' and outside of it: b"):
+    with pytest.raises(ValueError, match="holds weights both inside and outside 'params': b"):
         load_pretrained(folder)
     (folder / FLAX_MSGPACK).write_bytes(to_bytes(np.ones(2)))
-    with pytest.raises(ValueError, match="holds no tree of weights"):
+    with pytest.raises(ValueError, match="must hold a tree of weights"):
         load_pretrained(folder)
     twice = flax_tree(tensors)
     twice["classifier"]["weight"] = twice["classifier"]["kernel"]

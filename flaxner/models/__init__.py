@@ -1,5 +1,5 @@
 """Encoders, their weight-name tables, config.json, loading.
 
-Above this package a model is a `Model`, which is static and hashable, and a flat dict of
-parameters, path -> array. NNX stays below.
+Outside this package, a model is a `Model`, which is static and hashable, plus a flat dict of
+parameters, path -> array. NNX is used only inside.
 """

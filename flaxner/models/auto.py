@@ -1,8 +1,8 @@
-"""The public classes: FlaxXForTokenClassification under the names that users knew.
+"""The public classes FlaxXForTokenClassification, named like the former classes of `transformers`.
 
-Each is a family's network with `from_pretrained`; `FlaxAutoModelForTokenClassification` takes
-the family from config.json. They are made from the table of encoders, so a new family has its
-class by its row.
+Each is a family's network with `from_pretrained`; `FlaxAutoModelForTokenClassification` reads
+the family from config.json. The classes are generated from the table of encoders, so a new row
+there is all that a new family needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flaxner.models.pretrained import load_pretrained
 
 
 class FlaxAutoModelForTokenClassification:
-    """A token classifier of whatever family a folder's config.json names."""
+    """A token classifier of the family named in a folder's config.json."""
 
     @classmethod
     def from_pretrained(
@@ -30,20 +30,20 @@ class FlaxAutoModelForTokenClassification:
         compute: Compute | None = None,
         revision: str | None = None,
     ) -> TokenClassifier:
-        """Read a folder or a Hub model: safetensors, sharded safetensors or flax msgpack.
+        """Load a model from a folder or the Hub: safetensors or flax msgpack, single or sharded.
 
-        A warning names the head weights that it lacks and that were drawn from `seed`.
+        Warns if head weights are missing and had to be initialised from `seed`, and names them.
 
         Args:
           source: folder or Hub name.
-          num_labels: width of the head; that of config.json if None.
-          seed: for the head weights that the folder lacks.
+          num_labels: width of the head (default: as in config.json).
+          seed: initialises head weights that the folder lacks.
           compute: dtype and layout of the computation.
           revision: branch, tag or commit on the Hub.
 
         Raises:
-          ValueError: not there, not supported, of another family than this class's, or weights
-            that do not fit, all named.
+          ValueError: the model does not exist, is not supported, belongs to another family than
+            this class, or has weights that do not fit; the message lists them all.
         """
         loaded = load_pretrained(
             source, num_labels=num_labels, seed=seed, compute=compute, revision=revision
@@ -51,12 +51,13 @@ class FlaxAutoModelForTokenClassification:
         architecture = loaded.model.encoder.architecture
         if cls is not FlaxAutoModelForTokenClassification and cls.__name__ != f"Flax{architecture}":
             raise ValueError(
-                f"{source} is a model of type {loaded.model.config.model_type!r}: read it with "
+                f"{source} is a model of type {loaded.model.config.model_type!r}: load it with "
                 f"Flax{architecture} or FlaxAutoModelForTokenClassification"
             )
         if loaded.fresh:
             warnings.warn(
-                f"{source} has no {', '.join(loaded.fresh)}: drawn from seed {seed}, to be trained",
+                f"{source} has no {', '.join(loaded.fresh)}: initialised from seed {seed}; train "
+                "the model before you use it",
                 stacklevel=2,
             )
         return loaded.model.bind(loaded.params)

@@ -1,7 +1,7 @@
-"""What comes with a model of a stranger's is checked before anything is built from it.
+"""Checks of files that come with an untrusted model, made before anything is built from them.
 
-config.json: kinds and bounds of what shapes the computation. Weights: their headers, names and
-numbers. Nothing here knows an architecture.
+config.json: types and bounds of the fields that shape the computation. Weights: headers, names and
+values. Nothing here is specific to an architecture.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from flaxner.files import read_json
 if TYPE_CHECKING:
     from flaxner.models.layers.config import EncoderConfig
 
-# What a whole number of config.json may be, by the end of its name: smallest, largest. The
-# largest are far above any model there is, and so small that nothing takes minutes or the memory.
+# Suffix of a field name in config.json -> smallest and largest integer allowed. The upper bounds
+# are far above any existing model, yet too small to exhaust memory or take minutes.
 BOUNDS: tuple[tuple[str, int, int], ...] = (
     ("type_vocab_size", 0, 1 << 10),
     ("conv_kernel_size", 0, 1 << 10),
@@ -37,7 +37,7 @@ BOUNDS: tuple[tuple[str, int, int], ...] = (
 )
 OTHER_SIZES = (-1, 1 << 20)
 PARTS = {"architectures": list, "id2label": dict, "label2id": dict}
-# Of a safetensors header -> NumPy's dtype; weights are numbers with a point, and of no other kind.
+# dtype in a safetensors header -> NumPy's dtype; weights must be floating-point.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 OTHERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "C64")
 HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
@@ -45,22 +45,22 @@ Header = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def check_config(cls: type[EncoderConfig], fields: Mapping[str, Any], source: str) -> None:
-    """Refuse a config.json with a value that is of another kind, or out of its bounds.
+    """Refuse a config.json with a value of the wrong type or out of bounds.
 
     Args:
-      cls: the encoder's settings: the annotations of its fields are the kinds.
+      cls: the encoder's settings class; its field annotations give the types.
       fields: the content of config.json.
       source: where it was read from.
 
     Raises:
-      ValueError: the field, what it must be and what it is.
+      ValueError: names the field, what it must be and what it is.
     """
     for name, part in PARTS.items():
         if fields.get(name) is not None and not isinstance(fields[name], part):
-            words = "a list" if part is list else "a table"
+            words = "a list" if part is list else "an object"
             raise _wrong(name, words, fields[name], source)
     if any(not isinstance(name, str) for name in fields.get("architectures") or ()):
-        raise _wrong("architectures", "a list of names", fields["architectures"], source)
+        raise _wrong("architectures", "a list of strings", fields["architectures"], source)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         name = cls.THEIRS.get(field.name, field.name)
@@ -82,7 +82,7 @@ def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> No
     if int in allowed and whole:
         low, high = _bounds(ours)
         if not low <= value <= high:
-            raise _wrong(name, f"a whole number of {low} to {high}", value, source)
+            raise _wrong(name, f"a whole number from {low} to {high}", value, source)
         return
     if float in allowed and (whole or isinstance(value, float)):
         rate = "dropout" in ours or ours.endswith("_prob")
@@ -90,7 +90,7 @@ def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> No
             words = "at least 0 and below 1" if rate else "a finite number, at least 0"
             raise _wrong(name, words, value, source)
         return
-    named = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+    named = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
     for plain in allowed:
         if plain in named:
             raise _wrong(name, named[plain], value, source)
@@ -104,7 +104,7 @@ def _bounds(name: str) -> tuple[int, int]:
 def _wrong(name: str, rule: str, value: Any, source: str) -> ValueError:
     text = repr(value)
     text = text if len(text) <= 60 else text[:60] + "…"
-    return ValueError(f"{name} in the config.json of {source} must be {rule}: it is {text}")
+    return ValueError(f"{name} in the config.json of {source} must be {rule}: got {text}")
 
 
 def check_sizes(
@@ -113,16 +113,16 @@ def check_sizes(
     fields: Mapping[str, Any],
     source: str,
 ) -> None:
-    """Refuse sizes of config.json that the weights cannot have, before a model is built of them.
+    """Refuse sizes in config.json that the weights cannot have, before building the model.
 
     Args:
-      cls: the encoder's settings.
+      cls: the encoder's settings class.
       shapes: of the arrays in the folder.
-      fields: config.json, checked.
+      fields: config.json, already checked.
       source: the folder.
 
     Raises:
-      ValueError: the field, and what the weights have.
+      ValueError: names the field and what the weights have instead.
     """
     longest = max((dim for shape in shapes for dim in shape), default=0)
     for ours in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"):
@@ -130,21 +130,21 @@ def check_sizes(
         value = fields.get(name) or 0
         if ours.endswith("layers") and value > max(64, len(shapes)):  # layers may be shared
             raise ValueError(
-                f"{name} in the config.json of {source} is {value}, and its weights are "
-                f"{len(shapes)} arrays"
+                f"{name} in the config.json of {source} is {value}, but the model has "
+                f"only {len(shapes)} tensors"
             )
         if ours.endswith("size") and value > longest:
             raise ValueError(
-                f"{name} in the config.json of {source} is {value}, and its largest array has "
-                f"{longest} rows or columns"
+                f"{name} in the config.json of {source} is {value}, but its largest tensor has "
+                f"only {longest} rows or columns"
             )
 
 
 def read_header(path: Path) -> Header:
-    """name -> (dtype as safetensors writes it, shape) of the tensors of a file.
+    """Read name -> (dtype as safetensors writes it, shape) for the tensors of a file.
 
     Raises:
-      ValueError: no safetensors file, a name that stands twice, or a dtype there is not here.
+      ValueError: not a safetensors file, a duplicate name, or an unsupported dtype.
     """
     try:
         with path.open("rb") as file:
@@ -153,17 +153,17 @@ def read_header(path: Path) -> Header:
                 raise ValueError("its header is too large")
             table = json.loads(file.read(size), object_pairs_hook=_once)
         if not isinstance(table, dict):
-            raise ValueError("its header is no table")
+            raise ValueError("its header is not a JSON object")
         table.pop("__metadata__", None)
         header = {n: (str(row["dtype"]), tuple(row["shape"])) for n, row in table.items()}
     except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ValueError(f"{path} is no whole safetensors file: {reason}") from error
+        raise ValueError(f"{path} is not a valid safetensors file: {reason}") from error
     odd = [f"{name} ({dtype})" for name, (dtype, _) in header.items() if dtype not in FLOATS]
     odd = [text for text in odd if not text.endswith(tuple(f"({kind})" for kind in OTHERS))]
     if odd:
         raise ValueError(
-            f"{path} holds numbers of a kind that is not read: {few(odd)}; save the model as "
+            f"{path} holds weights of an unsupported dtype: {few(odd)}; save the model as "
             f"float32, float16 or bfloat16"
         )
     return header
@@ -179,27 +179,27 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def shard_names(path: Path) -> list[str]:
-    """The files that an index of shards names, each once: files of its own folder, all there.
+    """Return the files listed in a shard index, each once, after checking that they exist.
 
     Raises:
-      ValueError: no index, a file outside the folder, or one that is not there.
+      ValueError: not an index, a file outside its folder, or a missing file.
     """
     table = read_json(path).get("weight_map")
     if not isinstance(table, dict) or not table:
-        raise ValueError(f"{path} must have a table weight_map: name of a tensor -> file")
+        raise ValueError(f"{path} must have a weight_map, an object that maps tensors to files")
     for name in table.values():
         plain = isinstance(name, str) and name not in ("", ".", "..")
         if not plain or PurePath(name).name != name or "\\" in name or "\0" in name:
-            raise ValueError(f"{path} must name files of its own folder: it names {name!r}")
+            raise ValueError(f"{path} must name files in its own folder: got {name!r}")
     shards = sorted(set(table.values()))
     absent = [shard for shard in shards if not (path.parent / shard).is_file()]
     if absent:
-        raise ValueError(f"{path.parent} lacks {absent}, which {path.name} names")
+        raise ValueError(f"{path.parent} lacks {absent}, listed in {path.name}")
     return shards
 
 
 def joined(shards: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> dict[str, Any]:
-    """The tensors of several files as one table.
+    """Merge the tensors of several files.
 
     Raises:
       ValueError: two files have a tensor of the same name.
@@ -214,7 +214,7 @@ def joined(shards: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> dict
 
 
 def fault(name: str, tensor: np.ndarray) -> str | None:
-    """What keeps an array from being a weight: a kind of number, or numbers that are none."""
+    """Return why an array cannot be a weight (its dtype, NaN or infinity), or None if it can."""
     if tensor.dtype.name not in FLOATS.values():
         return f"{name} is {tensor.dtype.name}"
     if not np.isfinite(tensor).all():
@@ -223,6 +223,6 @@ def fault(name: str, tensor: np.ndarray) -> str | None:
 
 
 def few(names: list[str], limit: int = 8) -> str:
-    """The first of many names, and how many more there are."""
+    """Join the first names, followed by how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -1,4 +1,4 @@
-"""The config.json of a model: read, checked, written."""
+"""Reads, checks and writes the config.json of a model."""
 
 from __future__ import annotations
 
@@ -22,49 +22,50 @@ HEAD = "ForTokenClassification"
 
 
 def our_block(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What config.json says to our own pipeline, or nothing.
+    """Return the block of config.json that is meant for our own pipeline; empty if there is none.
 
     Returns:
-      "scheme" of the labels, "max_length": tokens of a window in training, "context":
-      "document" where windows hold the sentences of a document, "decoder": "crf" where the scores
-      of one are beside, "temperature" that calibrates the scores.
+      Any of "scheme": of the labels; "max_length": tokens per window in training; "context":
+      "document" if windows hold the sentences of a document; "decoder": "crf" if the folder
+      holds CRF scores; "temperature": calibrates the scores.
 
     Raises:
-      ValueError: a block of another form.
+      ValueError: the block is malformed.
     """
     ours = fields.get(OURS) or {}
     length = ours.get("max_length", 512) if isinstance(ours, Mapping) else None
     if not isinstance(length, int) or length < 8:
         raise ValueError(
-            f'the config.json of {name} must say {{"scheme": ..., "max_length": NUMBER}} in '
-            f"{OURS!r}: it says {ours!r}"
+            f"the config.json of {name} must have in {OURS!r} an object whose max_length is a "
+            f"whole number of at least 8: got {ours!r}"
         )
     if ours.get("context", CONTEXTS[0]) not in CONTEXTS:
         raise ValueError(
-            f"the context in the config.json of {name} must be one of {', '.join(CONTEXTS)}: it "
-            f"is {ours['context']!r}"
+            f"the context in the config.json of {name} must be one of {', '.join(CONTEXTS)}: "
+            f"got {ours['context']!r}"
         )
     heat = ours.get("temperature", 1.0)
     if isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 < heat < math.inf:
         raise ValueError(
-            f"the config.json of {name} must say in {OURS!r} a temperature above 0: it says "
-            f"{heat!r}"
+            f"the config.json of {name} must have in {OURS!r} a temperature above 0: got {heat!r}"
         )
     return ours
 
 
 def check_head(fields: Mapping[str, Any], name: str) -> None:
-    """Another head can have weights of the same names: the file says what it was made for."""
+    """Refuse the config.json of another head, whose weights can have the same names."""
     heads = fields.get("architectures") or []
     if heads and not any(head.endswith(HEAD) for head in heads):
-        raise ValueError(f"{name} is no token classifier: its config.json says {', '.join(heads)}")
+        raise ValueError(
+            f"{name} is not a token classifier: its config.json names {', '.join(heads)}"
+        )
 
 
-# What a Hub config.json may carry that describes another head, another file or another program.
+# Fields of a Hub config.json that describe another head, another file or another program.
 STALE_FIELDS = (
     "_name_or_path",
     "architectures",
-    "auto_map",  # names code beside the base model, which is neither run here nor published
+    "auto_map",  # refers to code next to the base model, which we neither run nor publish
     "finetuning_task",
     "problem_type",
     "torch_dtype",
@@ -85,21 +86,22 @@ def hub_config(
     temperature: float | None = None,
     tagging: str | None = None,
 ) -> dict[str, Any]:
-    """The config.json of a token classifier.
+    """Return the config.json of a token classifier.
 
     Args:
-      model: sizes and rates, which win over `fields`.
+      model: sizes and rates, which take precedence over `fields`.
       scheme: label table.
-      fields: config.json of the model that training began with, or nothing.
+      fields: config.json of the model that training started from; may be empty.
       dtype: of the weights.
-      max_length: tokens of a window in training; what `fields` say of it if None.
-      context: of a word in training, one of CONTEXTS; what `fields` say of it if None.
-      temperature: that calibrates the scores of these very weights; None: it is not known.
-      tagging: the scheme of the labels, which training makes IOB2; None: what they show or
-        `fields` say, IOB2 of labels that are not those of `fields`.
+      max_length: tokens per window in training (default: as in `fields`).
+      context: of a word in training, one of CONTEXTS (default: as in `fields`).
+      temperature: calibrates the scores of exactly these weights; None if unknown.
+      tagging: the scheme of the labels (training converts them to IOB2). If None, it is taken
+        from `fields` or inferred from the labels; if neither decides it, labels that differ from
+        those in `fields` count as IOB2.
 
     Raises:
-      ValueError: `fields` have a block of ours that is none.
+      ValueError: our block in `fields` is malformed.
     """
     import transformers
 
@@ -108,7 +110,7 @@ def hub_config(
     if tagging is not None:
         ours["scheme"] = tagging
     ours.pop("decoder", None)
-    ours.pop("temperature", None)  # of the model that training began with
+    ours.pop("temperature", None)  # belongs to the model that training started from
     if model.crf:
         ours["decoder"] = crf.NAME
     if max_length is not None:
@@ -132,7 +134,7 @@ def hub_config(
 
 
 def _tagging(said: str | None, fields: Mapping[str, Any], tags: Sequence[str]) -> str | None:
-    """The scheme of labels; None: IOB1 or IOB2, which the model that has them was not asked."""
+    """Return the scheme of the labels; None: IOB1 or IOB2, and nothing shows which."""
     if said is not None and agrees(said, tags):
         return said
     own = set((fields.get("id2label") or {}).values()) == set(tags)
@@ -140,20 +142,20 @@ def _tagging(said: str | None, fields: Mapping[str, Any], tags: Sequence[str]) -
 
 
 def read_plain_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder, unchecked: for who knows its content by a digest.
+    """Read the config.json of a folder unchecked, for callers that know its content by a digest.
 
     Raises:
-      ValueError: not there, or no JSON.
+      ValueError: the file is missing or not JSON.
     """
     return read_json(hub.fetch_file(folder, "config.json"))
 
 
 def read_config(source: str | Path, *, revision: str | None = None) -> dict[str, Any]:
-    """The config.json of a folder or Hub model, known to be of a supported type.
+    """Read and check the config.json of a folder or Hub model.
 
     Raises:
-      ValueError: not there, no JSON, a model_type flaxner has no encoder for, or a value that is
-        of another kind or out of its bounds.
+      ValueError: the file is missing or not JSON, its model_type is not supported, or a value has
+        the wrong type or is out of bounds.
     """
     from flaxner.models import checks
     from flaxner.models.encoders import encoder_of

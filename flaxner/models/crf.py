@@ -1,7 +1,7 @@
-"""The scores of a linear-chain CRF over words (Lample et al. 2016): their names, their file.
+"""The scores of a linear-chain CRF over words (Lample et al. 2016): their names and their file.
 
-They stand beside a token classifier's weights and change nothing of it: torch reads the folder as
-an ordinary token classifier, flaxner decodes its logits with them.
+They are stored next to a token classifier's weights and do not change it: torch loads the folder
+as an ordinary token classifier, and flaxner uses the scores to decode its logits.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     import jax
 
 FILE = "crf.safetensors"
-NAME = "crf"  # of the decoder, in settings and in our block of config.json
-OURS = "flaxner"  # that block
-PREFIX = "crf/"  # of the paths of its parameters
+NAME = "crf"  # name of the decoder in settings and in our block of config.json
+OURS = "flaxner"  # name of that block
+PREFIX = "crf/"  # prefix of the parameter paths
 
 
 class Scores(NamedTuple):
-    """What a CRF adds to the log probabilities of labels; float32.
+    """The scores that a CRF adds to the log probabilities of labels; float32.
 
     Attributes:
-      transitions: of label j after label i in a sentence (C, C).
-      starts: of the first label of a sentence (C,).
-      ends: of the last (C,).
+      transitions: [i, j] is the score of label j following label i in a sentence (C, C).
+      starts: score of each label at the start of a sentence (C,).
+      ends: score of each label at the end of a sentence (C,).
     """
 
     transitions: Any
@@ -38,11 +38,11 @@ class Scores(NamedTuple):
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Scores:
-        """Those among the parameters of a model that has them."""
+        """Pick the scores out of the parameters of a model with a CRF."""
         return cls(*(params[PREFIX + name] for name in cls._fields))
 
     def params(self) -> dict[str, Any]:
-        """path -> array, as they stand among the parameters."""
+        """Return the scores as parameters: path -> array."""
         return {PREFIX + name: value for name, value in self._asdict().items()}
 
 
@@ -50,17 +50,19 @@ def is_named(fields: Mapping[str, Any], source: str) -> bool:
     """Whether a config.json says that the model has a CRF.
 
     Raises:
-      ValueError: it names a decoder that we have not.
+      ValueError: it names an unknown decoder.
     """
     ours = fields.get(OURS)
     decoder = ours.get("decoder") if isinstance(ours, Mapping) else None
     if decoder not in (None, NAME):
-        raise ValueError(f"{source} names the decoder {decoder!r}: this flaxner has {NAME!r} alone")
+        raise ValueError(
+            f"{source} names the decoder {decoder!r}, but this version of flaxner has only {NAME!r}"
+        )
     return decoder == NAME
 
 
 def shapes(num_labels: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """path -> shape and dtype of the scores."""
+    """Return path -> shape and dtype of the scores."""
     import jax
 
     sizes = ((num_labels, num_labels), (num_labels,), (num_labels,))
@@ -71,39 +73,39 @@ def shapes(num_labels: int) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def zeros(num_labels: int) -> dict[str, np.ndarray]:
-    """Scores at the start of training: with them a CRF is a softmax for each word."""
+    """Return the scores that training starts from: with these, a CRF is a softmax per word."""
     return {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes(num_labels).items()}
 
 
 def without(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the token classifier alone."""
+    """Return the parameters of the token classifier, without those of the CRF."""
     return {path: value for path, value in params.items() if not path.startswith(PREFIX)}
 
 
 def write(folder: Path, scores: Scores) -> None:
-    """Write the file of a model folder, float32 whatever the weights are."""
+    """Write the scores to a model folder, in float32 whatever the dtype of the weights."""
     write_tensors(
         folder / FILE, {k: np.asarray(v, np.float32) for k, v in scores._asdict().items()}
     )
 
 
 def read(folder: Path, num_labels: int) -> Scores:
-    """Read the file of a model folder.
+    """Read the scores from a model folder.
 
     Raises:
-      ValueError: it is not there, damaged, or of a model with other labels.
+      ValueError: the file is missing, damaged, or belongs to a model with other labels.
     """
     path = folder / FILE
     if not path.is_file():
-        raise ValueError(f"{folder} lacks {FILE}, the scores of the CRF that its config.json names")
+        raise ValueError(f"{folder} lacks {FILE}, the scores of the CRF named in its config.json")
     tensors = read_tensor_file(path)
     wanted = {name.removeprefix(PREFIX): leaf.shape for name, leaf in shapes(num_labels).items()}
     there = {name: tensor.shape for name, tensor in tensors.items()}
     if there != wanted:
-        raise ValueError(f"{path} must hold the scores of {num_labels} labels: it has {there}")
+        raise ValueError(f"{path} must hold CRF scores for {num_labels} labels: got {there}")
     from flaxner.models import checks
 
     for name, tensor in tensors.items():
         if (fault := checks.fault(name, tensor)) is not None:
-            raise ValueError(f"{path} holds no scores of a CRF: {fault}")
+            raise ValueError(f"{path} does not hold valid CRF scores: {fault}")
     return Scores(*(np.asarray(tensors[name], np.float32) for name in Scores._fields))

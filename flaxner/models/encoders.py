@@ -1,6 +1,6 @@
-"""The table of encoders: model_type of config.json -> what makes it.
+"""The table of encoders: model_type in config.json -> `Encoder`.
 
-A new encoder is a folder beside this module and a row here.
+To add an encoder, add a folder next to this module and a row here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ENCODERS: dict[str, Encoder] = {
 
 
 def encoder_of(model_type: object, source: str) -> Encoder:
-    """The encoder of a model_type.
+    """Return the encoder for a model_type.
 
     Raises:
-      ValueError: there is none; the known ones are named.
+      ValueError: the type is not supported; the message lists the supported ones.
     """
     if not isinstance(model_type, str) or model_type not in ENCODERS:
         raise ValueError(
-            f"{source} is a model of type {model_type!r}; flaxner knows {', '.join(ENCODERS)}"
+            f"{source} is a model of type {model_type!r}; flaxner supports {', '.join(ENCODERS)}"
         )
     return ENCODERS[model_type]

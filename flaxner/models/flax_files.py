@@ -1,7 +1,7 @@
-"""Weights under the names of `transformers`' former Flax classes -> PyTorch's names and layouts.
+"""Converts weights named by `transformers`' former Flax classes to PyTorch's names and layouts.
 
 Those classes wrote flax_model.msgpack, the same in shards with an index, or a safetensors file
-whose metadata says "flax". Flax's own tools wrap the tree in {"params": ...}.
+whose metadata contains "flax". Flax's own tools wrap the tree in {"params": ...}.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ MSGPACK = "flax_model.msgpack"
 MSGPACK_INDEX = "flax_model.msgpack.index.json"
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 WRAPPER = "params."
-BESIDE = ("opt_state", "step")  # what a train state holds beside its params
+BESIDE = ("opt_state", "step")  # what a train state holds besides its params
 
 
 def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
-    """The tensors of a folder that holds Flax's msgpack, whole or in shards; None: it does not.
+    """Read the tensors of a folder's Flax msgpack, single or sharded; None if there is none.
 
-    The whole file counts where there are both.
+    If there are both, the single file is read.
 
     Raises:
-      ValueError: a damaged file, or shards that do not fit their index.
+      ValueError: a file is damaged, or the shards do not match their index.
     """
     if (folder / MSGPACK).is_file():
         return named_for_torch(_flat(folder / MSGPACK), str(folder / MSGPACK))
@@ -39,11 +39,11 @@ def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
 
 
 def is_flax(names: Mapping[str, Any], written_by: str | None) -> bool:
-    """Whether the tensors of a safetensors file have Flax's names.
+    """Return whether the tensors of a safetensors file have Flax's names.
 
     Args:
       names: of the tensors.
-      written_by: the "format" of its metadata, if it says one.
+      written_by: the "format" in the file's metadata, if any.
     """
     if written_by is not None:
         return written_by == "flax"
@@ -51,10 +51,10 @@ def is_flax(names: Mapping[str, Any], written_by: str | None) -> bool:
 
 
 def named_for_torch(tensors: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
-    """Names and layouts of Flax -> PyTorch's; of a train state the params alone.
+    """Convert Flax names and layouts to PyTorch's; of a train state, keep only the params.
 
     Raises:
-      ValueError: weights within and outside of "params", or two that are the same.
+      ValueError: weights both inside and outside "params", or the same weight twice.
     """
     wrapped = any(name.startswith(WRAPPER) for name in tensors)
     renamed: dict[str, np.ndarray] = {}
@@ -62,27 +62,27 @@ def named_for_torch(tensors: Mapping[str, np.ndarray], source: str) -> dict[str,
         if wrapped and not name.startswith(WRAPPER):
             if name.split(".")[0] in BESIDE:
                 continue
-            raise ValueError(f"{source} holds weights in 'params' and outside of it: {name}")
+            raise ValueError(f"{source} holds weights both inside and outside 'params': {name}")
         parent, dot, leaf = name.removeprefix(WRAPPER).rpartition(".")
         if leaf == "kernel":
             tensor = np.ascontiguousarray(tensor.T)
         new = f"{parent}{dot}{LEAVES.get(leaf, leaf)}"
         if new in renamed:
-            raise ValueError(f"{source} holds {new} twice, under two of Flax's names")
+            raise ValueError(f"{source} holds {new} twice, under two different Flax names")
         renamed[new] = tensor
     return renamed
 
 
 def _flat(path: Path) -> dict[str, np.ndarray]:
-    """A file's nested dict as one of dotted names."""
+    """Read a file's nested dict as a flat one with dotted names."""
     from flax.serialization import msgpack_restore
 
     try:
         tree = msgpack_restore(path.read_bytes())
     except Exception as error:  # msgpack raises a different class for every kind of damage
-        raise ValueError(f"{path} is no whole flax msgpack file: {error}") from error
+        raise ValueError(f"{path} is not a valid flax msgpack file: {error}") from error
     if not isinstance(tree, Mapping):
-        raise ValueError(f"{path} holds no tree of weights: it holds {type(tree).__name__}")
+        raise ValueError(f"{path} must hold a tree of weights: got {type(tree).__name__}")
     return dict(_leaves("", tree))
 
 

@@ -1,4 +1,4 @@
-"""A model as a static definition and a flat dict of parameters; NNX stays below."""
+"""A model as a static definition plus a flat dict of parameters; callers never see NNX."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Params = dict[str, Any]
 
 
 class Network(Protocol):
-    """What the steps ask of a model; `Model` and `static.StaticModel` have it."""
+    """What training and evaluation steps need from a model: `Model` or `vectors.StaticModel`."""
 
     @property
     def frozen(self) -> Collection[str]:
-        """Paths of the parameters that training leaves as they are."""
+        """Paths of the parameters that training does not update."""
 
     @property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -45,17 +45,17 @@ class Network(Protocol):
         *,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """logits_BLC."""
+        """Compute logits_BLC."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The static half of a model: what to compute, given parameters.
+    """The static half of a model: the computation, given parameters.
 
     Attributes:
-      config: sizes, activation, dropout rates, number of labels, of one of the ENCODERS.
+      config: sizes, activation, dropout rates and number of labels for one of the ENCODERS.
       compute: dtype and layout of the computation.
-      crf: the scores of a CRF are among its parameters; logits do not depend on them.
+      crf: whether the parameters include CRF scores; logits do not depend on them.
     """
 
     config: EncoderConfig
@@ -70,22 +70,22 @@ class Model:
         compute: Compute | None = None,
         source: str = "config.json",
     ) -> Model:
-        """The model that the content of a config.json describes.
+        """Return the model that the content of a config.json describes.
 
         Raises:
-          ValueError: a model_type, a field or a decoder that we have not.
+          ValueError: the model_type, a field or the decoder is not supported.
         """
         config = encoder_of(fields.get("model_type"), source).config.from_hf(fields, num_labels)
         return cls(config, compute or Compute(), crf.is_named(fields, source))
 
     @property
     def encoder(self) -> Encoder:
-        """The row of the table."""
+        """The model's row in the table of encoders."""
         return ENCODERS[self.config.model_type]
 
     @functools.cached_property
     def _unbound(self) -> TokenClassifier:
-        """The network, of shapes instead of arrays."""
+        """The network, with shapes instead of arrays."""
         return nnx.eval_shape(lambda: self.build(nnx.Rngs(0)))
 
     @functools.cached_property
@@ -95,7 +95,7 @@ class Model:
 
     @functools.cached_property
     def _narrow(self) -> list[str]:
-        """Paths of the kernels that are multiplied in a narrower dtype than theirs."""
+        """Paths of the kernels that are multiplied in a narrower dtype than they are stored in."""
         return [
             _join((*path, "kernel"))
             for path, part in nnx.iter_graph(self._unbound)
@@ -110,33 +110,33 @@ class Model:
 
     @property
     def frozen(self) -> Collection[str]:
-        """No parameter stands still in fine-tuning."""
+        """No paths: fine-tuning updates every parameter."""
         return ()
 
     @functools.cached_property
     def rules(self) -> list[Rule]:
-        """The weight-name table, written out for every layer."""
+        """The weight-name table, expanded for every layer."""
         return self.encoder.names.rules(self.config)
 
     def build(self, rngs: nnx.Rngs) -> TokenClassifier:
-        """The network with fresh weights."""
+        """Build the network with newly initialised weights."""
         network: Any = self.encoder.network
         return network(self.config, rngs=rngs, compute=self.compute)
 
     def init(self, seed: int) -> Params:
-        """Fresh parameters, float32, drawn from the seed; the scores of a CRF are 0."""
+        """Initialise parameters from the seed, in float32; CRF scores are 0."""
         drawn = self._draw(np.uint32(seed))
         return drawn | (crf.zeros(self.config.num_labels) if self.crf else {})
 
     def init_some(self, seed: int, paths: Iterable[str]) -> Params:
-        """Those of `init` at these paths, none of them a CRF's; no others are computed."""
+        """Initialise only the parameters at these paths, none of them a CRF's, as `init` would."""
         return _drawn(self, tuple(sorted(paths)), np.uint32(seed))
 
     def _draw(self, seed: np.uint32 | jax.Array) -> Params:
         return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
-        """The NNX module that holds these parameters."""
+        """Return the NNX module that holds these parameters."""
         graph, flat = self._abstract
         state = nnx.from_flat_state([(path, nnx.Param(params[_join(path)])) for path in flat])
         return nnx.merge(graph, state)
@@ -152,7 +152,10 @@ class Model:
         dropout_key: jax.Array | None = None,
         blocks: Blocks | None = None,
     ) -> jax.Array:
-        """logits_BLC of packed rows, divided perhaps; positions count from 0 within a segment."""
+        """Compute logits_BLC of packed rows; positions count from 0 within each segment.
+
+        With `blocks`, attention is computed within blocks of a row, see `attention.by_blocks`.
+        """
         if self._narrow:
             kernels = rounded_together([params[p] for p in self._narrow], self.compute.dtype)
             params = {**params, **dict(zip(self._narrow, kernels, strict=True))}
@@ -173,7 +176,7 @@ class Model:
         segment_ids_BL: jax.Array,
         position_ids_BL: jax.Array,
     ) -> list[jax.Array]:
-        """x_BLD of the embeddings and of every layer, of packed rows."""
+        """Compute x_BLD of packed rows for the embeddings and for every layer."""
         network = self.bind(params)
         return network.encode(
             input_ids_BL,
@@ -185,13 +188,13 @@ class Model:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _drawn(model: Model, paths: tuple[str, ...], seed: jax.Array) -> Params:
-    """Compiled as a whole, so that what nobody asks for is left out of the program."""
+    """Draw in one compiled program, from which the compiler drops all unused parameters."""
     drawn = model._draw(seed)
     return {path: drawn[path] for path in paths}
 
 
 def flat_params(model: nnx.Module) -> Params:
-    """The parameters of an NNX module as a flat dict, path -> array."""
+    """Return the parameters of an NNX module as a flat dict, path -> array."""
     state = nnx.to_flat_state(nnx.state(model, nnx.Param))
     return {_join(path): leaf.get_value() for path, leaf in state}
 

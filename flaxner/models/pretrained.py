@@ -1,4 +1,4 @@
-"""Models read from a folder or the Hub."""
+"""Loads models from a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from flaxner.models.network import Model, Params
 
 
 class Pretrained(NamedTuple):
-    """A model read from a Hub folder.
+    """A model loaded from a Hub folder.
 
     Attributes:
       model: the static definition.
       params: path -> float32 array.
       fields: the content of config.json.
-      fresh: PyTorch names of the weights that the folder lacks and the seed made.
-      folder: where it was read from.
+      fresh: PyTorch names of the weights that the folder lacks, initialised from the seed.
+      folder: where the model was loaded from.
     """
 
     model: Model
@@ -45,20 +45,20 @@ def load_pretrained(
     revision: str | None = None,
     with_crf: bool | None = None,
 ) -> Pretrained:
-    """Read a model from a folder or the Hub.
+    """Load a model from a folder or the Hub.
 
     Args:
       source: folder or Hub name.
-      num_labels: width of the head; that of config.json if None.
-      new_head: leave the folder's classifier aside and draw one from the seed.
-      seed: for the head weights that the folder lacks.
+      num_labels: width of the head (default: as in config.json).
+      new_head: ignore the folder's classifier and initialise a new one from the seed.
+      seed: initialises head weights that the folder lacks.
       compute: dtype and layout of the computation.
       revision: branch, tag or commit on the Hub.
-      with_crf: the scores of a CRF belong to the model; None: if config.json says so. Where the
-        folder has none, or the head is new, they are 0.
+      with_crf: whether the model has CRF scores (default: as in config.json). If the folder has
+        none, or the head is new, the scores are 0.
 
     Raises:
-      ValueError: not there, unsupported, damaged, or weights that do not fit.
+      ValueError: the model is missing, unsupported or damaged, or its weights do not fit.
     """
     folder = hub.fetch_model(source, revision=revision)
     fields = read_config(folder)

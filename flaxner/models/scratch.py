@@ -1,4 +1,4 @@
-"""Models that start from random weights, with a tokenizer of their own."""
+"""Models that start from random weights, each with its own tokenizer."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from flaxner.models.layers.config import EncoderConfig
 
 
 def tokenizer_of(model: str, revision: str | None, train: Corpus) -> Any:
-    """The tokenizer that a run would use; no weights are read.
+    """Return the tokenizer that a run would use, without reading any weights.
 
     Raises:
-      ValueError: it cannot be had.
+      ValueError: the tokenizer cannot be loaded.
     """
     if model in SCRATCH:
         return scratch_tokenizer(model, train)
     return load_tokenizer(model, revision=revision)
 
 
-# flaxner:NAME -> model_type and sizes of a model that starts from random weights, with a
-# vocabulary of its own.
+# flaxner:NAME -> model_type and sizes of a model that starts from random weights, with its own
+# vocabulary.
 SCRATCH: dict[str, tuple[str, Mapping[str, Any]]] = {
     f"flaxner:tiny-{model_type}".removesuffix("-bert"): (model_type, encoder.tiny)
     for model_type, encoder in ENCODERS.items()
 }
-SCRATCH_VOCABULARY = 800  # small: unseen names fall into pieces, and context must tell their type
+SCRATCH_VOCABULARY = 800  # small: unseen names split into pieces, so context must give their type
 
 
-# kind of tokenizer -> (texts, size of the vocabulary) -> one of `transformers`
+# kind of tokenizer -> function (texts, vocabulary size) -> `transformers` tokenizer
 TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {
     "wordpiece": train_wordpiece,
     "byte_bpe": train_byte_bpe,
@@ -47,23 +47,23 @@ TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {
 
 
 def scratch_tokenizer(model: str, train: Corpus) -> Any:
-    """The tokenizer of a model in SCRATCH, learnt from the training corpus.
+    """Train the tokenizer of a model in SCRATCH on the training corpus.
 
-    It has `SCRATCH_VOCABULARY` entries: fewer if the corpus does not give so many, more if it is
-    written in more letters than that.
+    It has `SCRATCH_VOCABULARY` entries: fewer if the corpus does not yield that many, more if the
+    corpus has more distinct characters than that.
     """
     kind = ENCODERS[SCRATCH[model][0]].tokenizer
     return TOKENIZERS[kind]((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
 
 
 def scratch_fields(tokenizer: Any) -> dict[str, Any]:
-    """The fields of config.json in which a family's defaults may contradict the tokenizer."""
+    """Return the config.json fields where a family's defaults may contradict the tokenizer."""
     names = ("pad", "bos", "eos", "cls", "sep")
     return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
 
 
 def scratch_config(model: str, tokenizer: Any, num_labels: int) -> EncoderConfig:
-    """The settings of a model in SCRATCH, for its tokenizer."""
+    """Return the settings of a model in SCRATCH, matched to its tokenizer."""
     kind, sizes = SCRATCH[model]
     fields = {**sizes, **scratch_fields(tokenizer), "vocab_size": len(tokenizer)}
     return ENCODERS[kind].config.from_hf({"model_type": kind, **fields}, num_labels)

@@ -1,7 +1,7 @@
-"""Applies a weight-name table between our parameters and a Hub folder's tensors.
+"""Maps between our parameters and a Hub folder's tensors by a weight-name table.
 
 Our side is a flat dict, path -> array ("layers/0/attention/query/kernel"); the other side is
-a flat dict of PyTorch names. Which name is which is data, kept beside each model.
+a flat dict of PyTorch names. The table itself is data, kept next to each model.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from flaxner.models import checks, flax_files
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
-# LayerNorm's names in checkpoints older than 2020.
+# LayerNorm's parameter names in checkpoints from before 2020.
 OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One row of a weight-name table: our path, their name, and whether to transpose."""
+    """One row of a weight-name table: our path, PyTorch's name, and whether to transpose."""
 
     ours: str
     theirs: str
@@ -34,7 +34,7 @@ class Rule:
 
     @staticmethod
     def linear(ours: str, theirs: str) -> tuple[Rule, Rule]:
-        """Rows of a linear layer: kernel (in, out) = weight (out, in) transposed; bias."""
+        """Return the rows of a linear layer: kernel (in, out) = weight (out, in).T; bias."""
         return (
             Rule(f"{ours}/kernel", f"{theirs}.weight", transpose=True),
             Rule(f"{ours}/bias", f"{theirs}.bias"),
@@ -42,11 +42,11 @@ class Rule:
 
     @staticmethod
     def norm(ours: str, theirs: str) -> tuple[Rule, Rule]:
-        """Rows of a layer norm: scale = weight; bias."""
+        """Return the rows of a layer norm: scale = weight; bias."""
         return Rule(f"{ours}/scale", f"{theirs}.weight"), Rule(f"{ours}/bias", f"{theirs}.bias")
 
     def convert(self, tensor: np.ndarray) -> np.ndarray:
-        """The tensor in the other side's layout (a transposition is its own inverse)."""
+        """Convert a tensor to the other side's layout (a transpose is its own inverse)."""
         return np.ascontiguousarray(tensor.T) if self.transpose else tensor
 
 
@@ -54,12 +54,12 @@ class WeightNames(NamedTuple):
     """How PyTorch names a family's weights.
 
     Attributes:
-      rules: the weight-name table for given settings, written out for every layer.
+      rules: the weight-name table for given settings, expanded for every layer.
       prefix: of the encoder's names in a full model, such as "bert.".
-      ignored: beginnings of names that a token classifier has no use for (other heads, buffers).
-      head: beginnings of our paths that belong to the labels: another label set makes them anew.
-      absent_in_encoder: further ones that a bare encoder lacks and training makes.
-      words: our path of the table of the vocabulary.
+      ignored: prefixes of names that a token classifier does not use (other heads, buffers).
+      head: prefixes of our paths that depend on the labels: a new label set reinitialises them.
+      absent_in_encoder: prefixes of further paths that a bare encoder lacks and training adds.
+      words: our path of the token embeddings.
     """
 
     rules: Callable[[Any], list[Rule]]
@@ -71,7 +71,7 @@ class WeightNames(NamedTuple):
 
 
 def expand(table: Iterable[Rule], layers: int) -> list[Rule]:
-    """The table with `{i}` written out for every layer."""
+    """Return the table with `{i}` expanded for every layer."""
     return [
         Rule(rule.ours.format(i=i), rule.theirs.format(i=i), rule.transpose)
         for rule in table
@@ -89,23 +89,23 @@ def from_hf(
     ignored: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:
-    """PyTorch-named tensors -> our parameters, float32.
+    """Convert PyTorch-named tensors to our parameters, float32.
 
     Args:
       tensors: name -> array, with or without `prefix` on the encoder's names.
       rules: the expanded weight-name table.
-      shapes: the shape every one of our parameters must have.
+      shapes: path -> the shape that the parameter must have.
       source: folder or file, for the error message.
       prefix: of the encoder's names in a full model, such as "bert.".
-      ignored: beginnings of names to leave out silently (other heads, buffers).
-      optional: beginnings of our paths that may be missing (a new head).
+      ignored: prefixes of names to skip silently (other heads, buffers).
+      optional: prefixes of our paths that may be missing (a new head).
 
     Returns:
-      path -> float32 array, for all of `shapes` but the optional ones that are missing.
+      path -> float32 array, for all of `shapes` except missing optional ones.
 
     Raises:
-      ValueError: all unknown, missing, misshapen and doubled weights, and those that are no
-        finite numbers, in one message.
+      ValueError: lists in one message all weights that are unknown, missing, duplicated, of the
+        wrong shape or not finite floating-point numbers.
     """
     by_name = {rule.theirs: rule for rule in rules}
     params: dict[str, np.ndarray] = {}
@@ -137,9 +137,9 @@ def from_hf(
         for kind, names in (
             ("unknown", unknown),
             ("missing", missing),
-            ("misshapen", misshapen),
-            ("no floating-point numbers", unusable),
-            ("there twice, under an older name or without the prefix", twice),
+            ("wrong shape", misshapen),
+            ("not finite floating-point numbers", unusable),
+            ("present twice, also under an older name or without the prefix", twice),
         )
         if names
     ]
@@ -149,27 +149,27 @@ def from_hf(
 
 
 def to_hf(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, np.ndarray]:
-    """Our parameters -> PyTorch-named tensors, every parameter exactly once.
+    """Convert our parameters to PyTorch-named tensors, every parameter exactly once.
 
     Raises:
-      ValueError: the rules and the parameters do not name the same paths.
+      ValueError: the rules and the parameters do not have the same paths.
     """
     paths = {rule.ours for rule in rules}
     if paths != set(params):
         odd = sorted(paths ^ set(params))
-        raise ValueError(f"the weight table and the parameters must name the same paths: {odd}")
+        raise ValueError(f"the weight-name table and the parameters differ in these paths: {odd}")
     return {rule.theirs: rule.convert(np.asarray(params[rule.ours])) for rule in rules}
 
 
 def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
-    """All tensors of a Hub folder, under PyTorch names.
+    """Read all tensors of a Hub folder, under PyTorch names.
 
-    Reads `model.safetensors`, also under Flax's names, and the older `flax_model.msgpack`; both
-    also in shards. Where a folder holds a whole file and shards, the whole file counts, as in
-    transformers: its `save_pretrained` leaves the index of older shards behind.
+    Reads `model.safetensors`, with PyTorch or Flax names, and the older `flax_model.msgpack`,
+    each as a single file or in shards. If a folder holds both, the single file is read, as in
+    transformers, whose `save_pretrained` leaves the index of older shards behind.
 
     Raises:
-      ValueError: no weights, weights only as pickles, or a damaged file.
+      ValueError: the folder has no weights, or only pickled ones, or a file is damaged.
     """
     folder = Path(folder)
     if (folder / SAFETENSORS).is_file():
@@ -188,23 +188,23 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
             f"(AutoModel.from_pretrained(...).save_pretrained(...)) and use that folder"
         )
     raise ValueError(
-        f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, whole "
-        f"or in shards"
+        f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, as a single "
+        f"file or in shards"
     )
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a safetensors file that `transformers` takes for PyTorch's."""
+    """Write a safetensors file that `transformers` loads as PyTorch's."""
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     save_file(ordered, path, metadata={"format": "pt"})
-    Path(path).chmod(0o644)  # safetensors leaves a file that its owner alone may read
+    Path(path).chmod(0o644)  # safetensors makes the file readable by its owner only
 
 
 def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of one safetensors file, under PyTorch names.
+    """Read the tensors of one safetensors file, under PyTorch names.
 
     Raises:
-      ValueError: it is damaged or not there.
+      ValueError: the file is damaged or missing.
     """
     checks.read_header(path)
     try:
@@ -212,7 +212,7 @@ def read_tensor_file(path: Path) -> dict[str, np.ndarray]:
         with safe_open(path, framework="numpy") as file:
             written_by = (file.metadata() or {}).get("format")
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
     if flax_files.is_flax(tensors, written_by):
         return flax_files.named_for_torch(tensors, str(path))
     return tensors

@@ -1,4 +1,4 @@
-"""The config object that `transformers` makes of a config.json, for programs that ask for one."""
+"""The `transformers` config object for a config.json, for programs that need one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def transformers_config(fields: Mapping[str, Any]) -> Any:
-    """A `PreTrainedConfig` of the class that `model_type` names, or a plain one without it."""
+    """Return the `PreTrainedConfig` subclass for `model_type`, or the base class without one."""
     from transformers import AutoConfig, PretrainedConfig
 
     rest = {name: value for name, value in fields.items() if name != "model_type"}

@@ -1,7 +1,7 @@
 """Taggers over a fixed table of vectors, in Flax NNX: a linear layer, or an MLP over a window.
 
-The table is not trained. Its rows are the vectors of word forms (word2vec), or the vectors a
-frozen BERT gives the single occurrences of a corpus: both kinds meet the same head.
+The table is not trained. Its rows are either vectors of word forms (word2vec) or a frozen BERT's
+vectors of the individual occurrences in a corpus; the head is the same for both.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class StaticConfig:
 
     Attributes:
       rows: vectors in the table; row 0 is padding, row 1 stands for unknown words.
-      width: numbers in a vector.
+      width: dimensions of a vector.
       num_labels: classes.
-      window: words seen on each side; 0 is a linear layer on the word's own vector.
+      window: words visible on each side; 0 is a linear layer on the word's own vector.
       hidden: units of the window's hidden layer.
-      dropout: of the vectors and of the hidden layer.
+      dropout: dropout rate for the vectors and the hidden layer.
     """
 
     rows: int
@@ -44,11 +44,11 @@ class StaticConfig:
 
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 on every back end, see layers/dense.py
-PADDING, UNKNOWN, FIRST = 0, 1, 2  # rows of the table; real vectors begin at FIRST
+PADDING, UNKNOWN, FIRST = 0, 1, 2  # rows of the table; real vectors start at FIRST
 
 
 class StaticTagger(nnx.Module):
-    """Vector of a word (and of its neighbours) -> logits (Collobert et al. 2011, section 3.3)."""
+    """Vectors of a word (and its neighbours) -> logits (Collobert et al. 2011, section 3.3)."""
 
     def __init__(self, config: StaticConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -68,7 +68,7 @@ class StaticTagger(nnx.Module):
         *,
         dropout_key: Array | None = None,
     ) -> Array:
-        """logits_BLC; a window ends where its segment ends."""
+        """Compute logits_BLC; a window ends where its segment ends."""
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         known_BLD = self.table(input_ids_BL)
         is_unknown_BL1 = (input_ids_BL == UNKNOWN)[..., None]
@@ -81,7 +81,7 @@ class StaticTagger(nnx.Module):
 
 
 def neighbours(x_BLD: Array, segment_ids_BL: Array, window: int) -> Array:
-    """The vectors at -window ... +window side by side; zeros outside of the segment."""
+    """Concatenate the vectors at -window ... +window, with zeros outside the segment."""
     L = x_BLD.shape[1]
     padded_BLD = jnp.pad(x_BLD, ((0, 0), (window, window), (0, 0)))
     padded_BL = jnp.pad(segment_ids_BL, ((0, 0), (window, window)), constant_values=-1)
@@ -94,7 +94,7 @@ def neighbours(x_BLD: Array, segment_ids_BL: Array, window: int) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class StaticModel:
-    """The static half of a `StaticTagger`; a `Network`, as BERT's `Model` is."""
+    """The static half of a `StaticTagger`; a `Network`, like BERT's `Model`."""
 
     config: StaticConfig
 
@@ -107,7 +107,7 @@ class StaticModel:
 
     @property
     def frozen(self) -> Collection[str]:
-        """The table."""
+        """Path of the table."""
         return (TABLE,)
 
     @functools.cached_property
@@ -116,7 +116,7 @@ class StaticModel:
         return {"/".join(map(str, path)): leaf for path, leaf in self._abstract[1].items()}
 
     def init(self, seed: int, table: Any) -> Params:
-        """A fresh head over `table` (rows, width), whose first rows are padding and unknown."""
+        """Draw a head over `table` (rows, width), whose first rows are padding and unknown."""
         small = StaticTagger(dataclasses.replace(self.config, rows=FIRST), rngs=nnx.Rngs(seed))
         return {**flat_params(small), TABLE: table}
 
@@ -129,7 +129,7 @@ class StaticModel:
         *,
         dropout_key: Array | None = None,
     ) -> Array:
-        """logits_BLC; see `StaticTagger.__call__`."""
+        """Compute logits_BLC; see `StaticTagger.__call__`."""
         graph, flat = self._abstract
         leaves = [(path, nnx.Param(params["/".join(map(str, path))])) for path in flat]
         network = nnx.merge(graph, nnx.from_flat_state(leaves))

@@ -140,8 +140,8 @@ def _as(name, dtype):
 
 
 DEEP = "[" * 100_000 + "]" * 100_000
-BIG = "must be a whole number of"
-KIND = "must be a whole number: it is"
+BIG = "must be a whole number from"
+KIND = "must be a whole number: got"
 CASES = {
     "whole": (lambda folder: None, None),
     # config.json
@@ -150,24 +150,24 @@ CASES = {
     "config is empty": (file("config.json", ""), "no JSON"),
     "config is binary": (file("config.json", b"\xff\xfe\0\1"), "not UTF-8"),
     "config is deep": (file("config.json", '{"a":' + DEEP + "}"), "nested too deep"),
-    "model_type is a list": (config(model_type=["bert"]), "flaxner knows"),
+    "model_type is a list": (config(model_type=["bert"]), "flaxner supports"),
     "layers a string": (config(num_hidden_layers="2"), KIND),
     "layers a float": (config(num_hidden_layers=2.5), KIND),
     "layers null": (config(num_hidden_layers=None), KIND),
     "layers true": (config(num_hidden_layers=True), KIND),
     "layers zero": (config(num_hidden_layers=0), BIG),
     "a million layers": (config(num_hidden_layers=10**6), BIG),
-    "a thousand layers": (config(num_hidden_layers=1000), "its weights are"),
+    "a thousand layers": (config(num_hidden_layers=1000), "but the model has only"),
     "no heads": (config(num_attention_heads=0), BIG),
     "width a list": (config(hidden_size=[128]), KIND),
     "width negative": (config(hidden_size=-128), BIG),
-    "width huge": (config(hidden_size=2**19), "its largest array has"),
+    "width huge": (config(hidden_size=2**19), "its largest tensor has only"),
     "vocabulary huge": (config(vocab_size=10**12), BIG),
     "positions huge": (config(max_position_embeddings=10**12), BIG),
     "labels huge": (config(num_labels=10**8, id2label=None), BIG),
     "labels a list": (config(id2label=["O", "B-PER"]), "id2label"),
     "architectures a string": (config(architectures="Bert"), "must be a list"),
-    "architectures of numbers": (config(architectures=[1]), "must be a list of names"),
+    "architectures of numbers": (config(architectures=[1]), "must be a list of strings"),
     "activation a list": (config(hidden_act=["gelu"]), "hidden_act"),
     "dropout NaN": (config(hidden_dropout_prob=float("nan")), "hidden_dropout_prob"),
     "dropout two": (config(hidden_dropout_prob=2.0), "hidden_dropout_prob"),
@@ -193,9 +193,9 @@ CASES = {
         "belong to different models",
     ),
     # weights
-    "weights empty": (file("model.safetensors", b""), "no whole safetensors file"),
-    "header too long": (file("model.safetensors", b"\xff" * 64), "no whole safetensors file"),
-    "header no JSON": (header(lambda text: text[:-40] + " " * 40), "no whole safetensors file"),
+    "weights empty": (file("model.safetensors", b""), "not a valid safetensors file"),
+    "header too long": (file("model.safetensors", b"\xff" * 64), "not a valid safetensors file"),
+    "header no JSON": (header(lambda text: text[:-40] + " " * 40), "not a valid safetensors file"),
     "a name twice in the header": (header(_twice), "twice"),
     "float8": (header(lambda text: text.replace('"F32"', '"F8_E4M3"', 1)), "safetensors"),
     "NaN": (_set(WEIGHT, np.nan), f"{WEIGHT} holds NaN"),
@@ -212,14 +212,14 @@ CASES = {
     # indices
     "index outside": (
         shards(lambda names, folder: {"weight_map": dict.fromkeys(names, OUTSIDE)}),
-        "files of its own folder"),
+        "files in its own folder"),
     "index absolute": (
         shards(lambda names, folder: {
             "weight_map": dict.fromkeys(names, str(folder.parent / "outside.safetensors"))}),
-        "files of its own folder"),
+        "files in its own folder"),
     "index of numbers": (
         shards(lambda names, folder: {"weight_map": dict.fromkeys(names, 3)}),
-        "files of its own folder"),
+        "files in its own folder"),
     "index a list": (shards(lambda names, folder: [1]), "must hold a JSON object"),
     "index without a table": (shards(lambda names, folder: {"weight_map": None}), "weight_map"),
     "index of a shard that is not there": (

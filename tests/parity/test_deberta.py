@@ -128,7 +128,7 @@ def test_no_array_is_gathered_by_query_and_key():
     ("config", "fields", "told"),
     [
         (DebertaConfig, {"talking_head": True}, "talking_head=True"),
-        (DebertaConfig, {"pos_att_type": "c2p|p2p"}, "pos_att_type must be of"),
+        (DebertaConfig, {"pos_att_type": "c2p|p2p"}, "pos_att_type may only contain"),
         (DebertaV2Config, {"conv_groups": 2}, "conv_groups=2"),
         (DebertaV2Config, {"conv_kernel_size": 4}, "must be odd"),
         (DebertaV2Config, {"attention_head_size": 32}, "attention_head_size must be"),

@@ -1,4 +1,4 @@
-"""What to cite of BERT, in BibTeX."""
+"""Citation for BERT, in BibTeX."""
 
 from __future__ import annotations
 

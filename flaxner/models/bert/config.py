@@ -1,4 +1,4 @@
-"""Sizes and settings of BERT, as `transformers.BertConfig` has them."""
+"""Sizes and settings of BERT, as in `transformers.BertConfig`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of well-known BERTs, for preflight, and of the tiny one."""
+"""Sizes of well-known BERT models, for preflight, and of the tiny one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _sizes(vocabulary: int, width: int, layers: int, heads: int) -> dict[str, An
     }
 
 
-# Hub name -> what its config.json says of its size; every other field is BertConfig's default.
+# Hub name -> the sizes in its config.json; every other field has BertConfig's default.
 KNOWN: dict[str, dict[str, Any]] = {
     "google-bert/bert-base-cased": _sizes(28996, 768, 12, 12),
     "google-bert/bert-base-uncased": _sizes(30522, 768, 12, 12),

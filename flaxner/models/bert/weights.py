@@ -10,7 +10,7 @@ PREFIX = "bert."
 
 
 def rules(config: BertConfig) -> list[Rule]:
-    """The table, written out for every layer."""
+    """Return the table, expanded for every layer."""
     return expand(post_norm_rules(PREFIX), config.num_hidden_layers)
 
 

@@ -19,7 +19,7 @@ ENCODER = Encoder(
     "DeBERTa",
     CITATION,
     deberta_graph,
-    rows_first=False,  # attention is computed head by head
+    rows_first=False,  # attention has heads as its first axis
 )
 ENCODER_V2 = Encoder(
     DebertaV2Config,
@@ -32,5 +32,5 @@ ENCODER_V2 = Encoder(
     "DeBERTa",
     CITATION,
     deberta_graph,
-    rows_first=False,  # attention is computed head by head
+    rows_first=False,  # attention has heads as its first axis
 )

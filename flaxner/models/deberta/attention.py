@@ -1,7 +1,7 @@
-"""Disentangled attention (He et al. 2021, eq. 4), scores by distance instead of gathered.
+"""Disentangled attention (He et al. 2021, eq. 4); scores are computed by distance, not gathered.
 
 Shapes: B rows, L positions, H heads, K head width, D features, E = 2L - 1 distances.
-Heads stand first, so that one product serves all rows.
+Heads come first, so that one product covers all rows.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def heads_first(x: Array, heads: int) -> Array:
 
 
 class Contents(NamedTuple):
-    """What the positions of a row are to each other.
+    """Queries, keys and values of the positions of a row.
 
     Attributes:
       query_HBLK: queries.
-      key_HBLK: keys as queries of contents meet them: their bias gets no gradient.
-      meeting_HBLK: the same keys as queries of relative positions meet them.
+      key_HBLK: keys for content queries; their bias gets no gradient.
+      meeting_HBLK: the same keys for relative-position queries; their bias gets a gradient.
       value_HBLK: values.
     """
 
@@ -54,7 +54,7 @@ class Contents(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What every layer needs besides the hidden states.
+    """The inputs of every layer besides the hidden states.
 
     Attributes:
       bias_B1LL: keeps attention within segments.
@@ -68,7 +68,7 @@ class Context(NamedTuple):
 
 
 class SplitProjections(nnx.Module):
-    """Queries, keys, values and relative positions as versions 2 and 3 have them."""
+    """Projections to queries, keys, values and relative positions, for versions 2 and 3."""
 
     def __init__(self, config: DebertaV2Config, compute: Compute, *, rngs: nnx.Rngs) -> None:
         width, scale = config.hidden_size, config.initializer_range
@@ -86,27 +86,27 @@ class SplitProjections(nnx.Module):
         self.heads = config.num_attention_heads
 
     def contents(self, x_BLD: Array) -> Contents:
-        """Queries, keys and values."""
+        """Compute queries, keys and values."""
         keys_BLD = with_fixed_bias(self.key, x_BLD)
-        # Queries of relative positions differ by key, and so does what the bias adds.
+        # Relative-position queries differ from key to key, and so does what the bias adds.
         assert self.key.bias is not None
         meeting_BLD = add_bias(keys_BLD, zero_with_gradient(self.key.bias.get_value()))
         every = (self.query(x_BLD), keys_BLD, meeting_BLD, self.value(x_BLD))
         return Contents(*(heads_first(y_BLD, self.heads) for y_BLD in every))
 
     def key_of(self, relative_ED: Array) -> Array:
-        """Keys of relative positions, x_HEK."""
+        """Compute keys of relative positions, x_HEK."""
         layer = self.key if self.relative_key is None else self.relative_key
         return heads_first(with_fixed_bias(layer, relative_ED), self.heads)
 
     def query_of(self, relative_ED: Array) -> Array:
-        """Queries of relative positions, x_HEK."""
+        """Compute queries of relative positions, x_HEK."""
         layer = self.query if self.relative_query is None else self.relative_query
         return heads_first(layer(relative_ED), self.heads)
 
 
 class FusedProjections(nnx.Module):
-    """As version 1 has them: one kernel, head by head; keys have no bias."""
+    """The same for version 1: a single kernel, grouped by head, and no bias for keys."""
 
     def __init__(self, config: DebertaConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
         width, scale, kinds = config.hidden_size, config.initializer_range, config.pos_att_type
@@ -125,7 +125,7 @@ class FusedProjections(nnx.Module):
         self.heads = config.num_attention_heads
 
     def contents(self, x_BLD: Array) -> Contents:
-        """Queries, keys and values."""
+        """Compute queries, keys and values."""
         qkv = heads_first(self.qkv(x_BLD), self.heads)
         query_HBLK, key_HBLK, value_HBLK = jnp.split(qkv, 3, axis=-1)
         biases = (self.query_bias.get_value(), self.value_bias.get_value())
@@ -134,12 +134,12 @@ class FusedProjections(nnx.Module):
         return Contents(query_HBLK, key_HBLK, key_HBLK, value_HBLK)
 
     def key_of(self, relative_ED: Array) -> Array:
-        """Keys of relative positions, x_HEK."""
+        """Compute keys of relative positions, x_HEK."""
         assert self.relative_key is not None
         return heads_first(self.relative_key(relative_ED), self.heads)
 
     def query_of(self, relative_ED: Array) -> Array:
-        """Queries of relative positions, x_HEK."""
+        """Compute queries of relative positions, x_HEK."""
         assert self.relative_query is not None
         return heads_first(self.relative_query(relative_ED), self.heads)
 
@@ -159,7 +159,7 @@ class DisentangledAttention(nnx.Module):
         width = config.hidden_size
         self.output = linear(width, width, config.initializer_range, compute, rngs)
         self.kinds = config.pos_att_type if config.relative_attention else ()
-        # All kinds that the settings name count for the scale, used or not.
+        # The scale counts every kind in the settings, whether used or not.
         self.scale = 1 / math.sqrt(
             width // config.num_attention_heads * (1 + len(config.pos_att_type))
         )
@@ -171,7 +171,7 @@ class DisentangledAttention(nnx.Module):
 
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
-        """Mixed values x_BLD; contexts as `by_blocks` takes them."""
+        """Compute the attention output x_BLD; for contexts, see `by_blocks`."""
         keys = (None, None) if key is None else jax.random.split(key)
         B, L, _ = x_BLD.shape
         contents = self.projections.contents(x_BLD)
@@ -190,13 +190,14 @@ class DisentangledAttention(nnx.Module):
     def _distances(
         self, relative: RelativeTable | None, key: Array | None
     ) -> tuple[Array | None, Array | None]:
-        """Queries, turned and scaled, and keys of all distances, HEK; None where there are none."""
+        """Compute scaled, reversed queries and keys of all distances, HEK; None if unused."""
         if relative is None or not self.kinds:
             return None, None
         queries_ED, keys_ED = relative.by_distance(self.relative_rate, key)
         query_HEK = key_HEK = None
         if P2C in self.kinds:
-            # Lines are keys here: distances run the other way, and lines become columns.
+            # The rows of these scores are keys, so distances run the other way; `_scores`
+            # transposes them afterwards.
             query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
         if C2P in self.kinds:
             key_HEK = self.projections.key_of(keys_ED)
@@ -208,7 +209,7 @@ class DisentangledAttention(nnx.Module):
         bias_B1LL: Array,
         by_distance: tuple[Array | None, Array | None],
     ) -> Array:
-        """The sum of all kinds of scores, HBLL."""
+        """Sum all kinds of scores, HBLL."""
         length = bias_B1LL.shape[-1]
         q_HBLK = contents.query_HBLK * self.scale
         scores_HBLL = scores(q_HBLK, contents.key_HBLK, tf32=self.tf32) + bias_B1LL[:, 0]
@@ -224,7 +225,7 @@ class DisentangledAttention(nnx.Module):
 
 
 def _by_distance(x_HBLK: Array, relative_HEK: Array, tf32: bool) -> Array:
-    """Products of every position with every distance, float32 HBLE."""
+    """Multiply every position with every distance, float32 HBLE."""
     H, B, L, K = x_HBLK.shape
     flat = x_HBLK.reshape(H, B * L, K)
     turned_HKE = relative_HEK.swapaxes(-1, -2)

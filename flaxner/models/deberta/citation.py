@@ -1,4 +1,4 @@
-"""What to cite of DeBERTa, in BibTeX."""
+"""Citation for DeBERTa, in BibTeX."""
 
 from __future__ import annotations
 

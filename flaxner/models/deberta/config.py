@@ -1,4 +1,4 @@
-"""Sizes and settings of DeBERTa, as `transformers` has them in its two classes."""
+"""Sizes and settings of DeBERTa, as in the two config classes of `transformers`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class DebertaConfig(EncoderConfig):
         )
         check_activation(self.hidden_act)
         if not set(self.pos_att_type) <= {C2P, P2C}:
-            raise ValueError(f"pos_att_type must be of {C2P}, {P2C}: got {list(self.pos_att_type)}")
+            raise ValueError(
+                f"pos_att_type may only contain {C2P} and {P2C}: got {list(self.pos_att_type)}"
+            )
 
     @classmethod
     def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> Self:
@@ -53,13 +55,13 @@ class DebertaConfig(EncoderConfig):
         return super().from_hf(plain, num_labels)
 
     def to_hf(self) -> dict[str, Any]:
-        """The fields of config.json."""
+        """Return the fields of config.json."""
         fields = super().to_hf() | {"pos_att_type": list(self.pos_att_type)}
         return fields | {"embedding_size": self.embedding_size or self.hidden_size}
 
     @property
     def span(self) -> int:
-        """Relative positions from -span to span - 1 are told apart."""
+        """Relative positions from -span to span - 1 are distinguished."""
         if self.max_relative_positions < 1:
             return self.max_position_embeddings
         return self.max_relative_positions
@@ -103,15 +105,15 @@ class DebertaV2Config(DebertaConfig):
 
     @property
     def norms_relative(self) -> bool:
-        """Whether the relative embeddings go through a norm."""
+        """Whether the relative embeddings are layer-normalised."""
         return "layer_norm" in [part.strip() for part in self.norm_rel_ebd.lower().split("|")]
 
     @property
     def max_distance(self) -> int:
-        """The distance that the last bucket ends at."""
+        """Distance at which the last bucket ends."""
         return super().span
 
     @property
     def span(self) -> int:
-        """Rows of the relative table on either side: buckets, or distances."""
+        """Half the number of rows in the relative table: buckets if any, otherwise distances."""
         return self.position_buckets if self.position_buckets > 0 else super().span

@@ -1,10 +1,9 @@
-"""Rows of the relative table for the distances in a row, and scores by distance laid as a matrix.
+"""Rows of the relative table for the distances in a row, and scores by distance as a matrix.
 
-Within a segment of a packed row, the distance of two positions is the distance of their columns.
-So one list of 2L - 1 distances serves all rows, heads and queries: a product with the table's
-rows for these distances gives, for each position, its score by distance, and a shift of each
-line by its number turns distances into columns. `transformers` gathers B x H x L x L indices
-instead.
+Within a segment of a packed row, the distance between two positions equals the distance between
+their columns. So one list of 2L - 1 distances covers all rows, heads and queries: multiplying by
+the table's rows for these distances gives each position's scores by distance, and shifting line i
+by i turns distances into columns. `transformers` gathers B x H x L x L indices instead.
 
 Shapes: L positions, E = 2L - 1 distances.
 """
@@ -17,13 +16,13 @@ import numpy as np
 
 
 def relative_rows(length: int, span: int, buckets: int, max_distance: int) -> np.ndarray:
-    """The row of the relative table for query minus key = L - 1, L - 2, ..., -(L - 1).
+    """Return the row of the relative table for query minus key = L - 1, L - 2, ..., -(L - 1).
 
     Args:
       length: positions L of a row.
-      span: half of the table's rows.
-      buckets: far distances share rows by their logarithm if above 0 (He et al. 2021).
-      max_distance: the distance that the last bucket ends at.
+      span: half the number of rows in the table.
+      buckets: if above 0, far distances share rows by their logarithm (He et al. 2021).
+      max_distance: distance at which the last bucket ends.
     """
     distances = np.arange(length - 1, -length, -1)
     if buckets > 0 and max_distance > 0:
@@ -32,10 +31,10 @@ def relative_rows(length: int, span: int, buckets: int, max_distance: int) -> np
 
 
 def log_buckets(distances: np.ndarray, buckets: int, max_distance: int) -> np.ndarray:
-    """Distances up to half of the buckets as they are, farther ones by their logarithm.
+    """Map distances to buckets: exact up to half the buckets, logarithmic beyond.
 
-    In float32, step by step as torch does it: the result is rounded up, so an error in the last
-    place would move a distance into another bucket.
+    Computed in float32, step by step as in torch: the result is rounded up, so an error in the
+    last place would move a distance into another bucket.
     """
     middle = buckets // 2
     near = (distances < middle) & (distances > -middle)
@@ -47,7 +46,7 @@ def log_buckets(distances: np.ndarray, buckets: int, max_distance: int) -> np.nd
 
 
 def by_columns(scores: jax.Array) -> jax.Array:
-    """Scores by distance (..., L, E) -> (..., L, L): line i, column j has item j - i + L - 1."""
+    """Convert scores by distance (..., L, E) to (..., L, L): [i, j] is item j - i + L - 1."""
     *lead, length, count = scores.shape
     padded = jnp.pad(scores, [(0, 0)] * (len(lead) + 1) + [(0, 1)])
     flat = padded.reshape(*lead, length * (count + 1))
@@ -56,6 +55,6 @@ def by_columns(scores: jax.Array) -> jax.Array:
 
 
 def nearest(by_distance: jax.Array, length: int) -> jax.Array:
-    """Of the distances in longer rows (H, E, K) those in rows of so many positions."""
+    """Cut the distances of longer rows (H, E, K) down to those of rows with `length` positions."""
     farther = (by_distance.shape[1] + 1) // 2 - length
     return by_distance[:, farther : farther + 2 * length - 1]

@@ -1,6 +1,6 @@
-"""DeBERTa as an ONNX graph: what `network.py`, `attention.py` and `distances.py` say in JAX.
+"""DeBERTa as an ONNX graph, equivalent to `network.py`, `attention.py` and `distances.py` in JAX.
 
-What a layer makes of the relative table does not depend on the text: it is stored, not computed.
+A layer's projections of the relative table do not depend on the text, so the graph stores them.
 
 Shapes: B rows, L positions, H heads, K head width, D features, R rows of the relative table,
 E = 2L - 1 distances.
@@ -18,12 +18,12 @@ from flaxner.models.layers.graph import Graph
 
 
 def deberta_graph(graph: Graph, config: DebertaConfig) -> str:
-    """logits_BLC, of all versions."""
+    """Add the nodes for logits_BLC, for any version, and return their output."""
     return _Deberta(graph, config).logits()
 
 
 class _Deberta:
-    """The parts of the graph, which share the row's length and the relative table."""
+    """Builds the parts of the graph, which share the row length and the relative table."""
 
     def __init__(self, graph: Graph, config: DebertaConfig) -> None:
         self.graph, self.config = graph, config
@@ -68,13 +68,13 @@ class _Deberta:
     # Attention.
 
     def _distances(self) -> tuple[str, str]:
-        """The row of the relative table for each distance of a row, in both directions (E,)."""
+        """Compute the relative table's row for each distance in a row, in both directions (E,)."""
         graph, config, most = self.graph, self.config, self.config.positions
         buckets, far = -1, -1
         if isinstance(config, DebertaV2Config):
             buckets, far = config.position_buckets, config.max_distance
         rows = relative_rows(most, config.span, buckets, far)
-        # Those of L positions stand in the middle of those of the longest row.
+        # The distances for L positions are in the middle of those for the longest row.
         begin = graph.op("Sub", graph.ints(most), self.length)
         end = graph.op("Sub", graph.op("Add", graph.ints(most), self.length), graph.ints(1))
         falling, rising = (
@@ -112,7 +112,7 @@ class _Deberta:
             of = [f"{inner}/{part}" for part in ("query", "key", "value")]
             kernel = np.concatenate([graph.param(f"{part}/kernel") for part in of], axis=1)
             bias = np.concatenate([graph.param(f"{part}/bias") for part in of])
-        else:  # version 1 has them head by head, and no bias for keys
+        else:  # version 1 groups them by head and has no bias for keys
             fused = graph.param(f"{inner}/qkv/kernel")
             D = fused.shape[0]
             by_head = fused.reshape(D, self.heads, 3, -1)
@@ -125,7 +125,7 @@ class _Deberta:
         return graph.ops("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def _relative(self, own: str, shared: str, rows_E: str) -> str:
-        """Queries or keys of the distances, scaled, (H, K, E): by their own layer or the shared."""
+        """Compute scaled queries or keys of distances (H, K, E), by their own or a shared layer."""
         graph = self.graph
         layer = own if graph.has(f"{own}/kernel") else shared
         product = self.relative_RD @ graph.param(f"{layer}/kernel")
@@ -136,7 +136,7 @@ class _Deberta:
         return graph.op("Gather", table, rows_E, axis=2)
 
     def _met(self, x_BLD: str, relative_HKE: str) -> str:
-        """Products of every position with every distance, (B, H, L, E)."""
+        """Multiply every position with every distance, (B, H, L, E)."""
         graph = self.graph
         width = self.config.hidden_size // self.heads
         split = graph.op("Reshape", x_BLD, graph.ints(0, 0, self.heads, width))
@@ -144,7 +144,7 @@ class _Deberta:
         return graph.op("MatMul", x_BHLK, relative_HKE)
 
     def _by_columns(self, scores_BHLE: str) -> str:
-        """Scores by distance -> (B, H, L, L), by the shift of `distances.by_columns`."""
+        """Convert scores by distance to (B, H, L, L), shifting as in `distances.by_columns`."""
         graph = self.graph
         padded = graph.op("Pad", scores_BHLE, graph.ints(0, 0, 0, 0, 0, 0, 0, 1))
         flat = graph.op("Reshape", padded, graph.ints(0, 0, -1))
@@ -157,7 +157,7 @@ class _Deberta:
         return graph.op("Slice", lines, graph.ints(0), self.length, graph.ints(3))
 
     def _count(self) -> str:
-        """(1,): E."""
+        """Compute E, (1,)."""
         doubled = self.graph.op("Add", self.length, self.length)
         return self.graph.op("Sub", doubled, self.graph.ints(1))
 

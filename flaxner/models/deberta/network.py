@@ -1,9 +1,9 @@
 """DeBERTa for token classification in Flax NNX (He et al. 2021, arXiv:2006.03654; v3: 2111.09543).
 
-Attention scores are sums of content with content, content with relative position and relative
-position with content. The computation follows `transformers`' PyTorch classes; attention,
-relative positions and the convolution of version 2 are limited to the segment a position belongs
-to, so that packed rows are exact.
+Attention scores are the sum of content-to-content, content-to-position and position-to-content
+scores. The computation follows `transformers`' PyTorch classes; attention, relative positions and
+the convolution of version 2 are limited to the segment a position belongs to, which makes packed
+rows exact.
 
 Shapes: B rows, L positions, D features.
 """
@@ -37,7 +37,7 @@ Array = jax.Array
 
 
 class Embeddings(nnx.Module):
-    """Word embeddings, those of positions and token types where there are any, projection, norm."""
+    """Embeddings of words and, if present, of positions and token types; projection; norm."""
 
     def __init__(self, config: DebertaConfig, compute: Compute, *, rngs: nnx.Rngs) -> None:
         width, scale = config.embedding_size or config.hidden_size, config.initializer_range
@@ -92,7 +92,7 @@ class Convolution(nnx.Module):
     def __call__(
         self, embedded_BLD: Array, x_BLD: Array, segment_ids_BL: Array, key: Array | None
     ) -> Array:
-        """norm(x + activation(convolution of the embedded tokens)); neighbours of the segment."""
+        """Compute norm(x + activation(convolution(embedded))), convolving within segments only."""
         size, L = self.kernel.shape[0], x_BLD.shape[1]
         margin = size // 2
         wide_BLD = jnp.pad(embedded_BLD, ((0, 0), (margin, margin), (0, 0)))
@@ -138,7 +138,7 @@ class Layer(nnx.Module):
         self.activation, self.rate = config.hidden_act, config.hidden_dropout_prob
 
     def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
-        """The block's output x_BLD."""
+        """Compute the block's output x_BLD."""
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         attended_BLD = self.attention(x_BLD, contexts, keys[0])
         y_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
@@ -153,8 +153,8 @@ class Layer(nnx.Module):
 class DebertaForTokenClassification(TokenClassifier):
     """DeBERTa with a linear classifier on every position.
 
-    Args of the constructor:
-      config: sizes, kinds of attention, dropout rates, number of labels; its class says the
+    Args:
+      config: sizes, kinds of attention, dropout rates, number of labels; its class determines the
         version.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.
@@ -186,7 +186,7 @@ class DebertaForTokenClassification(TokenClassifier):
         )
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Context:
-        """Attention bias, segments and the relative table, the same for every layer."""
+        """Return the attention bias, segments and relative table shared by all layers."""
         bias_B1LL = segment_bias(segment_ids_BL)
         if self.relative is None:
             return Context(bias_B1LL, segment_ids_BL, None)

@@ -1,4 +1,4 @@
-"""Sizes of well-known DeBERTas, for preflight, and of the tiny ones."""
+"""Sizes of well-known DeBERTa models, for preflight, and of the tiny ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _sizes(width: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
 
 _V3 = {"position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True}
 _CONVOLVED = _V3 | {"conv_kernel_size": 3, "conv_act": "gelu"}
-# Hub name -> what its config.json says of its size; every other field is the default.
+# Hub name -> the sizes in its config.json; every other field has the default.
 KNOWN: dict[str, dict[str, Any]] = {
     "microsoft/deberta-base": _sizes(768, 12, 12),
     "microsoft/deberta-large": _sizes(1024, 24, 16),

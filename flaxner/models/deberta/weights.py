@@ -31,7 +31,7 @@ SPLIT: tuple[Rule, ...] = (
 
 
 def rules(config: DebertaConfig) -> list[Rule]:
-    """The table of what these settings have, written out for every layer."""
+    """Return the table for the weights that these settings have, expanded for every layer."""
     table = [*COMMON, *_embeddings(config)]
     second = isinstance(config, DebertaV2Config)
     table += SPLIT if second else FUSED

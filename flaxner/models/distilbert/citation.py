@@ -1,4 +1,4 @@
-"""What to cite of DistilBERT, in BibTeX."""
+"""Citation for DistilBERT, in BibTeX."""
 
 from __future__ import annotations
 

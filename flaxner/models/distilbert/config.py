@@ -1,4 +1,4 @@
-"""Sizes and settings of DistilBERT, as `transformers.DistilBertConfig` has them."""
+"""Sizes and settings of DistilBERT, as in `transformers.DistilBertConfig`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
 
-# other names of three fields, which `transformers` reads as well
+# alternative names of three fields, which `transformers` accepts as well
 ALIASES = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 
 
@@ -17,8 +17,8 @@ class DistilBertConfig(EncoderConfig):
     """The fields of `transformers.DistilBertConfig` that shape the computation.
 
     Attributes:
-      sinusoidal_pos_embds: a fresh position table holds sines and cosines; a trained one is a
-        table like any other.
+      sinusoidal_pos_embds: initialise the position table with sines and cosines; a trained one is
+        loaded like any other table.
     """
 
     THEIRS: ClassVar[Mapping[str, str]] = {
@@ -49,5 +49,5 @@ class DistilBertConfig(EncoderConfig):
 
     @property
     def layer_norm_eps(self) -> float:
-        """Added to the variance in layer norms."""
+        """Number added to the variance in layer norms."""
         return 1e-12

@@ -1,6 +1,6 @@
 """DistilBERT for token classification in Flax NNX (Sanh et al. 2019, arXiv:1910.01108).
 
-BERT's blocks on embeddings without token types.
+It applies BERT's blocks to embeddings without token types.
 
 Shapes: B rows, L positions, D features.
 """
@@ -24,7 +24,7 @@ Array = jax.Array
 
 
 def sinusoids(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32, **_: Any) -> Array:
-    """A table of positions: sines in even columns, cosines in odd ones (Vaswani et al. 2017)."""
+    """Build a position table: sines in even columns, cosines in odd ones (Vaswani et al. 2017)."""
     rows, width = shape
     column = np.arange(width)
     angles = np.arange(rows)[:, None] / np.power(10000, 2 * (column // 2) / width)
@@ -34,7 +34,7 @@ def sinusoids(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32, **_:
 class DistilBertForTokenClassification(TokenClassifier):
     """DistilBERT with a linear classifier on every position.
 
-    Args of the constructor:
+    Args:
       config: sizes, activation, dropout rates, number of labels.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.

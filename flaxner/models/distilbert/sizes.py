@@ -1,11 +1,10 @@
-"""Sizes of well-known DistilBERTs, for preflight, and of the tiny one."""
+"""Sizes of well-known DistilBERT models, for preflight, and of the tiny one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Hub name -> what its config.json says of its size; every other field is DistilBertConfig's
-# default.
+# Hub name -> the sizes in its config.json; every other field has DistilBertConfig's default.
 KNOWN: dict[str, dict[str, Any]] = {
     "distilbert/distilbert-base-uncased": {"vocab_size": 30522},
     "distilbert/distilbert-base-cased": {"vocab_size": 28996},

@@ -7,8 +7,8 @@ from flaxner.models.layers.post_norm_weights import leftovers
 from flaxner.models.tensors import Rule, WeightNames, expand
 
 PREFIX = "distilbert."
-# Ours -> PyTorch's, for every parameter; `{i}` counts the layers. A kernel is stored
-# (in, out) here and (out, in) there.
+# Our name -> PyTorch's, for every parameter; `{i}` is the layer's index. We store a kernel as
+# (in, out), PyTorch as (out, in).
 _THERE, _LAYER = f"{PREFIX}embeddings", f"{PREFIX}transformer.layer.{{i}}"
 WEIGHTS: tuple[Rule, ...] = (
     Rule("embeddings/word_embeddings/embedding", f"{_THERE}.word_embeddings.weight"),
@@ -27,7 +27,7 @@ WEIGHTS: tuple[Rule, ...] = (
 
 
 def rules(config: DistilBertConfig) -> list[Rule]:
-    """The table, written out for every layer."""
+    """Return the table, expanded for every layer."""
     return expand(WEIGHTS, config.num_hidden_layers)
 
 

@@ -1,4 +1,4 @@
-"""What to cite of ELECTRA, in BibTeX."""
+"""Citation for ELECTRA, in BibTeX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes and settings of ELECTRA, as `transformers.ElectraConfig` has them."""
+"""Sizes and settings of ELECTRA, as in `transformers.ElectraConfig`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class ElectraConfig(PostNormConfig):
     """The fields of `transformers.ElectraConfig` that shape the computation, with its defaults.
 
     Attributes:
-      embedding_size: features of the embeddings; a linear layer makes them `hidden_size` where
-        that is another.
+      embedding_size: features of the embeddings; if it differs from `hidden_size`, a linear layer
+        projects them to that width.
     """
 
     model_type: str = "electra"
@@ -24,5 +24,5 @@ class ElectraConfig(PostNormConfig):
 
     @property
     def projects(self) -> bool:
-        """Embeddings are of another width than the blocks."""
+        """Whether the embeddings have another width than the blocks."""
         return self.embedding_size != self.hidden_size

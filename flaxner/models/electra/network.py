@@ -1,7 +1,7 @@
 """ELECTRA for token classification in Flax NNX (Clark et al. 2020, arXiv:2003.10555).
 
-BERT's network on embeddings that may be narrower than the blocks. What is fine-tuned is the
-discriminator; its head of pretraining and the generator are left aside.
+It is BERT's network on embeddings that may be narrower than the blocks. The discriminator is
+fine-tuned; its pretraining head and the generator are ignored.
 
 Shapes: B rows, L positions, D features.
 """
@@ -22,7 +22,7 @@ Array = jax.Array
 class ElectraForTokenClassification(PostNormClassifier):
     """ELECTRA with a linear classifier on every position.
 
-    Args of the constructor:
+    Args:
       config: sizes, activation, dropout rates, number of labels.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.

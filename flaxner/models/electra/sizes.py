@@ -1,4 +1,4 @@
-"""Sizes of well-known ELECTRAs, for preflight, and of the tiny one."""
+"""Sizes of well-known ELECTRA models, for preflight, and of the tiny one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _sizes(embedding: int, width: int, layers: int, heads: int) -> dict[str, Any
     }
 
 
-# Hub name -> what its config.json says of its size; every other field is ElectraConfig's default.
+# Hub name -> the sizes in its config.json; every other field has ElectraConfig's default.
 KNOWN: dict[str, dict[str, Any]] = {
     "google/electra-small-discriminator": _sizes(128, 256, 12, 4),
     "google/electra-base-discriminator": _sizes(768, 768, 12, 12),

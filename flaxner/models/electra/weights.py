@@ -11,7 +11,7 @@ PROJECTION = Rule.linear("projection", f"{PREFIX}embeddings_project")
 
 
 def rules(config: ElectraConfig) -> list[Rule]:
-    """The table, written out for every layer."""
+    """Return the table, expanded for every layer."""
     projection = PROJECTION if config.projects else ()
     return expand((*post_norm_rules(PREFIX), *projection), config.num_hidden_layers)
 

@@ -24,7 +24,7 @@ Array = jax.Array
 
 
 def segment_bias(segment_ids_BL: Array) -> Array:
-    """Attention bias_B1LL: 0 within a segment, the least float32 elsewhere.
+    """Compute the attention bias_B1LL: 0 within a segment, the lowest float32 elsewhere.
 
     Padding (segment 0) attends to padding, so no row of the softmax is fully masked.
     """
@@ -33,11 +33,11 @@ def segment_bias(segment_ids_BL: Array) -> Array:
 
 
 class Within(NamedTuple):
-    """What keeps attention within segments.
+    """The arrays that keep attention within segments.
 
     Attributes:
       bias_B1LL: see `segment_bias`.
-      ids_BL: the segments.
+      ids_BL: segment ids.
     """
 
     bias_B1LL: Array
@@ -45,7 +45,7 @@ class Within(NamedTuple):
 
     @classmethod
     def of(cls, segment_ids_BL: Array) -> Within:
-        """Of a batch's segments."""
+        """Build both from a batch's segment ids."""
         return cls(segment_bias(segment_ids_BL), segment_ids_BL)
 
 
@@ -62,18 +62,18 @@ def join_heads(x_BHLK: Array) -> Array:
 
 
 def scores(q_BHLK: Array, k_BHLK: Array, *, tf32: bool = False) -> Array:
-    """Products of all queries with all keys, float32 scores_BHLL; scaling is the caller's."""
-    # In the dtype of the activations: heads are too small for narrow operands to pay for
-    # their conversion where activations are float32.
+    """Multiply all queries with all keys, float32 scores_BHLL; the caller scales."""
+    # In the dtype of the activations: if those are float32, heads are too small for narrower
+    # operands to be worth the conversion.
     return product(q_BHLK, k_BHLK.swapaxes(-1, -2), k_BHLK.dtype, jnp.float32, tf32=tf32)
 
 
 def mix(
     scores_BHLL: Array, v_BHLK: Array, rate: float, levels: Array | None, *, tf32: bool = False
 ) -> Array:
-    """softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1).
+    """Compute softmax(scores) times the values, mixed_BHLK (Vaswani et al. 2017, eq. 1).
 
-    `levels`, as `random_levels` draws them for the scores, decide what dropout zeroes.
+    `levels`, drawn by `random_levels` for the shape of the scores, decide what dropout zeroes.
     """
     narrow = v_BHLK.dtype
     with jax.named_scope("softmax"):
@@ -82,10 +82,10 @@ def mix(
 
 
 def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
-    """A linear layer of keys, its bias held fixed.
+    """Apply the linear layer for keys, with no gradient to its bias.
 
-    A key bias adds the same number to all scores of a query, and softmax takes no notice:
-    its gradient is zero, but rounding leaves noise that Adam would blow up to full steps.
+    A key bias adds the same number to all scores of a query, which softmax ignores: its true
+    gradient is zero, but rounding leaves noise that Adam would amplify to full steps.
     """
     assert layer.bias is not None
     y_BLD = product(x_BLD, layer.kernel.get_value(), layer.dtype, layer.out, tf32=layer.tf32)
@@ -93,12 +93,12 @@ def with_fixed_bias(layer: Dense, x_BLD: Array) -> Array:
 
 
 def zero_with_gradient(x: Array) -> Array:
-    """Zeros, whose gradient is that of x: lets a gradient in where x was held fixed."""
+    """Return zeros with the gradient of x; adding them restores a gradient that was stopped."""
     return x - jax.lax.stop_gradient(x)
 
 
 def divided(x_BL: Array, blocks: Blocks | None) -> tuple[Array, ...]:
-    """The whole rows of a batch, and the blocks of the others as rows of their own."""
+    """Split a batch into its whole rows and the blocks of its other rows, each block as a row."""
     if blocks is None or blocks.whole >= x_BL.shape[0]:
         return (x_BL,)
     parts_bl = x_BL[blocks.whole :].reshape(-1, blocks.length)
@@ -112,15 +112,18 @@ def by_blocks(
     levels: Array | None,
     axis: int = 0,
 ) -> Array:
-    """Attention of whole rows, and within blocks of the others: no segment crosses a block.
+    """Compute attention over whole rows, and within the blocks of other rows.
+
+    No segment crosses a block, so the result is the same as over whole rows.
 
     Args:
-      attend: (arrays, context, levels) -> mixed_BLD, of rows of any number and length.
-      arrays: queries, keys, values and what else it takes, rows and positions at `axis` each.
-      contexts: of the parts that `divided` makes; the bias is the first array of each.
-      levels: see `random_levels`, rows at `axis`, pairs of positions last. They are drawn for
-        whole rows, so that dropout zeroes the same pairs however rows are divided.
-      axis: where the arrays have rows, and positions behind them.
+      attend: (arrays, context, levels) -> mixed_BLD, for any number and length of rows.
+      arrays: queries, keys, values and any other arguments, each with rows and positions at
+        `axis` and `axis + 1`.
+      contexts: one for each part returned by `divided`; the first array of each is the bias.
+      levels: see `random_levels`; rows at `axis`, pairs of positions last. They are drawn for
+        whole rows, so dropout zeroes the same pairs however rows are divided.
+      axis: the axis of rows in the arrays; positions are on the next one.
 
     Returns:
       mixed_BLD.
@@ -142,7 +145,7 @@ def by_blocks(
 
 
 def _within(levels: Array, length: int, axis: int) -> Array:
-    """Of the pairs of a row those within its blocks, which become rows: (..., length, length)."""
+    """Keep the pairs within each block of a row; blocks become rows: (..., length, length)."""
     places = range(0, levels.shape[-1], length)
     own = [levels[..., i : i + length, i : i + length] for i in places]
     shape = list(own[0].shape)
@@ -150,9 +153,9 @@ def _within(levels: Array, length: int, axis: int) -> Array:
     return jnp.stack(own, axis=axis + 1).reshape(shape)
 
 
-# Rows of at least so many positions are attended to by tiles.
+# Minimum row length for tiled attention.
 SHORTEST = {"gpu": 128, "tpu": 384}
-WIDTHS = (16, 32, 64, 128)  # of a head, that the kernels have
+WIDTHS = (16, 32, 64, 128)  # head widths that the kernels support
 
 
 def by_tiles(
@@ -163,10 +166,10 @@ def by_tiles(
     key: Array | None,
     window: int | None = None,
 ) -> bool:
-    """Whether rows of that length are attended to by tiles, the heads being so wide.
+    """Return whether to use tiled attention for rows of this length and heads of this width.
 
-    The kernel for TPUs has no windows and drops nothing. An exported program is one for rows of any
-    length, which no kernel is. No kernel has rows of several lengths, as `by_blocks` has.
+    The TPU kernel supports neither windows nor dropout. No kernel handles rows of arbitrary length,
+    which exported programs need, or of several lengths, which `by_blocks` needs.
     """
     if not isinstance(length, int) or compute.kernels not in SHORTEST or len(contexts) > 1:
         return False
@@ -183,23 +186,23 @@ def attend_by_tiles(
     key: Array | None,
     window: int | None = None,
 ) -> Array:
-    """Mixed values x_BLD, within segments and perhaps within a window on both sides."""
+    """Compute the attention output x_BLD, within segments and optionally a window on both sides."""
     q_BLHK, k_BLHK, v_BLHK = qkv_BLHK
-    ids_BL = ids_BL.astype(jnp.int32)  # masks come in any type
+    ids_BL = ids_BL.astype(jnp.int32)  # callers pass masks of any dtype
     threshold = round(rate * LEVELS) if key is not None else 0
     if compute.kernels == "tpu":
         mixed_BLHK = attend_on_tpu(q_BLHK, k_BLHK, v_BLHK, ids_BL)
     else:
         words: tuple[Array, ...] = ()
         if key is not None and threshold:
-            # Rows first, so that a row's words are the same among however many.
+            # Rows come first, so a row's random words do not depend on the number of rows.
             words = tuple(jax.random.bits(key, (ids_BL.shape[0], 2), jnp.uint32).T)
         mixed_BLHK = attend(Kind(window, threshold), q_BLHK, k_BLHK, v_BLHK, ids_BL, words)
     return mixed_BLHK.reshape(*mixed_BLHK.shape[:2], -1)
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention within segments, as BERT has it."""
+    """Multi-head self-attention within segments, as in BERT."""
 
     def __init__(
         self,
@@ -219,7 +222,7 @@ class Attention(nnx.Module):
 
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, contexts: Sequence[Within], key: Array | None) -> Array:
-        """Mixed values x_BLD; contexts as `by_blocks` takes them."""
+        """Compute the attention output x_BLD; for contexts, see `by_blocks`."""
         B, L, D = x_BLD.shape
         if self.compute.kernels == "gpu":
             qkv = self._in_one_product(x_BLD)
@@ -233,9 +236,9 @@ class Attention(nnx.Module):
         return self.output(self._plainly(qkv, contexts, key))
 
     def _in_one_product(self, x_BLD: Array) -> list[Array]:
-        """Queries, keys and values as parts of one product, so that their gradients are one, too.
+        """Compute queries, keys and values in one product, so their gradients are one product too.
 
-        XLA makes one of the products by itself, but not of the sums that give the gradient of x.
+        XLA merges the forward products by itself, but not the sum that gives the gradient of x.
         """
         layers = (self.query, self.key, self.value)
         kernel = jnp.concatenate([layer.kernel.get_value() for layer in layers], axis=-1)

@@ -61,8 +61,8 @@ class Compute:
         """
         if precision == TF32 and platform != "gpu":
             raise ValueError(
-                f"precision {TF32} is an arithmetic of NVIDIA GPUs, and this is for a "
-                f"{platform.upper()}: say float32 or bfloat16"
+                f"precision {TF32} requires an NVIDIA GPU, but the platform is {platform.upper()}: "
+                "use float32 or bfloat16"
             )
         dtype = "float32" if precision == TF32 else precision
         activations = "float32" if platform == "cpu" else ""

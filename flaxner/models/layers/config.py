@@ -1,4 +1,4 @@
-"""What the settings of all encoders share: reading config.json, refusing what we have not."""
+"""Settings shared by all encoders: reads config.json and refuses unsupported variants."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from flaxner.models.layers.activations import ACTIVATIONS
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The base of an encoder's settings; a subclass adds the fields of `transformers`' class.
+    """Base class of an encoder's settings; a subclass adds the fields of `transformers`' class.
 
-    Its fields have the names and defaults that `transformers` gives them, so that a Hub
-    config.json is read and written field by field; THEIRS has the few that differ.
+    Fields have the names and defaults of `transformers`, so a Hub config.json is read and written
+    field by field; THEIRS lists the few names that differ.
 
     Attributes:
       model_type: the name in config.json; a key of `encoders.ENCODERS`.
       vocab_size: rows of the token table.
       hidden_size: features D of a hidden state.
-      num_hidden_layers: blocks.
-      num_attention_heads: heads H of a block.
+      num_hidden_layers: number of blocks.
+      num_attention_heads: heads H in a block.
       intermediate_size: features F between a block's feed-forward layers.
       max_position_embeddings: rows of the position table.
       num_labels: width of the classification head.
     """
 
-    # Fields of a Hub config.json that change the computation in a way the module has not:
-    # field -> the only values it may have.
+    # Fields of a Hub config.json that change the computation in an unsupported way:
+    # field -> the only values allowed.
     UNSUPPORTED: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     COMMON: ClassVar[dict[str, tuple[Any, ...]]] = {
         "is_decoder": (None, False),
@@ -37,14 +37,14 @@ class EncoderConfig:
         "quantization_config": (None,),
     }
 
-    # What a run may set of dropout -> the fields that say it here.
+    # Dropout setting of a run -> the fields that it sets here.
     DROPOUTS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "dropout": ("hidden_dropout_prob",),
         "attention_dropout": ("attention_probs_dropout_prob",),
         "head_dropout": ("classifier_dropout",),
     }
 
-    # field -> its name in config.json, where that is another
+    # field -> its name in config.json, where different
     THEIRS: ClassVar[Mapping[str, str]] = {}
 
     model_type: str = ""
@@ -62,11 +62,10 @@ class EncoderConfig:
 
         Args:
           fields: the parsed JSON object.
-          num_labels: width of the classification head; that of the file's id2label if None.
+          num_labels: width of the classification head (default: from the file's id2label).
 
         Raises:
-          ValueError: a field asks for a computation that this module has not, named with
-            its value.
+          ValueError: a field asks for an unsupported computation; names the field and its value.
         """
         refused = [
             f"{name}={fields[name]!r}"
@@ -90,19 +89,19 @@ class EncoderConfig:
         return cls(**known, num_labels=num_labels)
 
     def to_hf(self) -> dict[str, Any]:
-        """The fields of config.json; the labels are the caller's."""
+        """Return the fields of config.json, except for the labels."""
         fields = dataclasses.asdict(self)
         fields.pop("num_labels")
         return {self.THEIRS.get(name, name): value for name, value in fields.items()}
 
     def with_dropout(self, rates: Mapping[str, float | None]) -> Self:
-        """These settings with other dropout rates.
+        """Return these settings with other dropout rates.
 
         Args:
-          rates: key of DROPOUTS -> rate; None leaves it as it is.
+          rates: key of DROPOUTS -> rate; None leaves it unchanged.
 
         Raises:
-          ValueError: a rate that this encoder has not.
+          ValueError: this encoder does not have one of the rates.
         """
         known = {field.name for field in dataclasses.fields(self)}
         changes: dict[str, Any] = {}
@@ -112,35 +111,35 @@ class EncoderConfig:
             fields = self.DROPOUTS[name]
             if not known.issuperset(fields):
                 raise ValueError(
-                    f"{self.model_type} has no {name} of its own, it is the dropout of its hidden "
-                    f"states: set dropout instead of {name}"
+                    f"{self.model_type} has no {name} of its own, but uses the dropout of its "
+                    f"hidden states: set dropout instead of {name}"
                 )
             changes |= dict.fromkeys(fields, rate)
         return dataclasses.replace(self, **changes) if changes else self
 
     @property
     def positions(self) -> int:
-        """Tokens of the longest segment, special tokens included."""
+        """Number of tokens in the longest possible segment, including special tokens."""
         return self.max_position_embeddings
 
 
 def check_width(width: int, heads: int, names: tuple[str, str]) -> None:
-    """Refuse a width that the heads do not divide.
+    """Refuse a width that is not divisible by the number of heads.
 
     Raises:
       ValueError: names both fields.
     """
     if width % heads:
         raise ValueError(
-            f"{names[0]} must be a multiple of {names[1]}: {width} is no multiple of {heads}"
+            f"{names[0]} must be a multiple of {names[1]}: {width} is not a multiple of {heads}"
         )
 
 
 def check_activation(value: str, name: str = "hidden_act") -> None:
-    """Refuse an activation that we have not.
+    """Refuse an unknown activation.
 
     Raises:
-      ValueError: names the field and the known ones.
+      ValueError: names the field and the known activations.
     """
     if value not in ACTIVATIONS:
         raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)}: got {value!r}")

@@ -101,7 +101,7 @@ class Graph(Nodes):
         if weights == STATIC and self._seen is not None:
             seen = self._seen.get(name)
             if seen is None or seen.low.shape != kernel_DF.shape[:1]:
-                raise ValueError(f"the ranges that were seen are of another model: {name}")
+                raise ValueError(f"the ranges seen on texts belong to another model: {name}")
             return static_product(self, name, x, kernel_DF, bias_F, seen)
         if self._watching and not exact:
             self._watch(name, x)

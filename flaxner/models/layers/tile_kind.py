@@ -1,4 +1,4 @@
-"""What attention by tiles is told; apart from the kernels, whose compiler not every system has."""
+"""Settings of tiled attention, kept apart from the kernels: not every system has their compiler."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """What is fixed in a kernel.
+    """Static settings of a kernel.
 
     Attributes:
-      window: positions further apart than this do not meet; None: all of a segment do.
-      threshold: levels below it are dropped, of LEVELS; 0: none.
-      interpret: for tests, on a CPU.
+      window: positions farther apart than this do not attend to each other; None: no limit within
+        a segment.
+      threshold: random levels (of LEVELS) below this are dropped; 0: no dropout.
+      interpret: run in Pallas's interpreter, for tests on a CPU.
     """
 
     window: int | None = None

@@ -1,9 +1,9 @@
-"""Attention a tile at a time, for GPUs: no array of all pairs is ever in memory.
+"""Tiled attention for GPUs, which never holds an array of all pairs in memory.
 
-Kernels after Dao 2023 (arXiv:2307.08691), in Pallas, which hands them to Triton. What they add to
-it is packed rows: only tiles are visited in which two positions of a segment may meet. Dropout
-is drawn by counters where it is needed: the same pairs are dropped in the backward pass, after a
-resumed run, and however rows are spread over devices.
+The kernels follow Dao 2023 (arXiv:2307.08691) and are written in Pallas, which compiles them with
+Triton. They add support for packed rows: only tiles in which two positions of the same segment can
+meet are visited. Dropout is drawn from counters inside the kernel, so the same pairs are dropped in
+the backward pass, after a resumed run, and however rows are distributed over devices.
 
 Shapes: B rows, L positions, H heads, K head width, T tiles of a row.
 """
@@ -25,13 +25,13 @@ from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
 TILE = 64  # positions
-LEAST = -1e30  # of scores; finite, so that every difference is a number
-LOG2E = math.log2(math.e)  # powers of two are what GPUs have
+LEAST = -1e30  # lowest score; finite, so that differences are never NaN
+LOG2E = math.log2(math.e)  # GPUs compute powers of two natively
 
 
 def bounds(segment_ids_BL: Array, window: int | None) -> tuple[Array, Array]:
-    """For each tile the first one that it may meet, and the one after the last; int32 BT each."""
-    # Padding, which is at the end, counts as the last segment.
+    """For each tile, find the first tile it can meet and the one after the last; int32 BT each."""
+    # Padding is at the end and counts as the last segment.
     ids_BL = jnp.where(segment_ids_BL == 0, jnp.iinfo(jnp.int32).max, segment_ids_BL)
     ids_BTt = ids_BL.reshape(ids_BL.shape[0], -1, TILE)
     low, high = ids_BTt.min(-1), ids_BTt.max(-1)
@@ -47,12 +47,12 @@ def bounds(segment_ids_BL: Array, window: int | None) -> tuple[Array, Array]:
 
 
 class _Place(NamedTuple):
-    """A tile of queries, its lines, and one of keys, its columns."""
+    """A tile of the score matrix: queries are its lines, keys its columns."""
 
     lines: Array
     columns: Array
-    column: Array  # number of the tile of keys
-    turned: bool  # keys come first
+    column: Array  # index of the key tile
+    turned: bool  # whether the tile is transposed, with keys on the first axis
 
     @classmethod
     def of(cls, line: Array, column: Array, *, turned: bool = False) -> _Place:
@@ -60,7 +60,7 @@ class _Place(NamedTuple):
         return cls(line * TILE + tile, column * TILE + tile, column, turned)
 
     def pairs(self, of_lines: Array, of_columns: Array) -> tuple[Array, Array]:
-        """Both so that they meet in the tile."""
+        """Reshape both so that they broadcast over the tile."""
         return (
             (of_lines[None, :], of_columns[:, None])
             if self.turned
@@ -73,7 +73,7 @@ def _rows(number: Array) -> Any:
 
 
 def _meeting(place: _Place, of_lines: Array, of_columns: Array, kind: Kind) -> Array:
-    """Which pairs of a tile meet."""
+    """Return which pairs of a tile attend to each other."""
     one, other = place.pairs(of_lines, of_columns)
     meet = one == other
     if kind.window is not None:
@@ -83,10 +83,10 @@ def _meeting(place: _Place, of_lines: Array, of_columns: Array, kind: Kind) -> A
 
 
 class _Draw(NamedTuple):
-    """What decides on the pairs of a head."""
+    """The random state that decides which pairs of a head are dropped."""
 
     key: tuple[Array, Array]
-    first: Array  # number of its first line
+    first: Array  # index of the head's first line
 
     @classmethod
     def of(cls, keys: Any, length: int) -> _Draw | None:
@@ -94,7 +94,7 @@ class _Draw(NamedTuple):
 
 
 def _kept(place: _Place, draw: _Draw | None, kind: Kind) -> Array | None:
-    """1 / (1 - rate) where a pair of the tile is kept, else 0; None where nothing is dropped."""
+    """Return 1 / (1 - rate) for kept pairs of the tile and 0 for others; None without dropout."""
     if draw is None:
         return None
     eights = place.column * (TILE // BYTES) + jnp.arange(TILE // BYTES)
@@ -135,7 +135,7 @@ def _forward(*refs: Any, kind: Kind, length: int) -> None:
 def _gradients(
     place: _Place, q_tK: Array, k_tK: Array, v_tK: Array, more: Any, kind: Kind
 ) -> tuple[Array, Array]:
-    """Of a tile the probabilities as they are used, and the gradients of the scaled scores."""
+    """Compute a tile's probabilities after dropout, and the gradients of its scaled scores."""
     of_lines, of_columns, d_tK, lse, delta, draw = more
     scale = LOG2E / math.sqrt(q_tK.shape[-1])
 
@@ -192,7 +192,7 @@ def _to_keys(*refs: Any, kind: Kind, length: int) -> None:
 
 
 def _specs(length: int, width: int) -> dict[str, pl.BlockSpec]:
-    """What a program is given: its row and head, and of them a tile or the whole."""
+    """Return block specs by name: for a program's row and head, a tile or the whole."""
     return {
         "tile": pl.BlockSpec((None, TILE, None, width), lambda b, h, t: (b, t, h, 0)),
         "whole": pl.BlockSpec((None, length, None, width), lambda b, h, t: (b, 0, h, 0)),
@@ -225,13 +225,13 @@ def _call(
 def forward(
     kind: Kind, q: Array, k: Array, v: Array, ids: Array, *keys: Array
 ) -> tuple[Array, Array]:
-    """Mixed values BLHK, and the logarithm of the sum of each query's scores BHL, base 2.
+    """Compute the attention output BLHK and each query's log-sum-exp of scores BHL, base 2.
 
     Args:
-      kind: what is fixed.
-      q, k, v: BLHK, L a multiple of TILE, K a power of two from 16.
-      ids: of segments, BL; padding is one more.
-      keys: random words of each row, (B,) uint32, two, where something is dropped; else none.
+      kind: static settings.
+      q, k, v: BLHK; L is a multiple of TILE, K a power of two of at least 16.
+      ids: segment ids, BL; padding counts as one more segment.
+      keys: with dropout, two arrays of random words for each row, (B,) uint32; otherwise none.
     """
     B, L, H, _ = q.shape
     shapes = [jax.ShapeDtypeStruct(q.shape, q.dtype), jax.ShapeDtypeStruct((B, H, L), jnp.float32)]
@@ -252,13 +252,13 @@ def backward(
     delta: Array,
     *keys: Array,
 ) -> tuple[Array, Array, Array]:
-    """Gradients of queries, keys and values BLHK.
+    """Compute the gradients of queries, keys and values, BLHK each.
 
     Args:
-      kind, q, k, v, ids, keys: as of `forward`.
-      d: gradient of the mixed values BLHK.
-      lse: as `forward` gave it.
-      delta: products of mixed values and their gradients, summed over K, BHL.
+      kind, q, k, v, ids, keys: as in `forward`.
+      d: gradient of the attention output, BLHK.
+      lse: log-sum-exp returned by `forward`.
+      delta: attention output times its gradient, summed over K, BHL.
     """
     like = jax.ShapeDtypeStruct(q.shape, q.dtype)
     arrays = (q, k, v, ids, *bounds(ids, kind.window), d, lse, delta, *keys)

@@ -1,8 +1,8 @@
-"""What all token classifiers share: the call, the loop over layers, the head.
+"""Code shared by all token classifiers: the call, the loop over layers, the head.
 
-A family gives embeddings, layers and what its layers need besides the hidden states; this class
-runs them, one after the other or as one scan, with or without recomputation, under the names by
-which profilers and preflight know them (`jax.named_scope`; `flaxner/aot/parts.py` lists them).
+A family provides embeddings, layers and what its layers need besides the hidden states; this class
+runs them one by one or as one scan, with or without rematerialisation, under the names that
+profilers and preflight show (`jax.named_scope`; listed in `flaxner/aot/parts.py`).
 
 Shapes: B rows, L positions, D features, C classes.
 """
@@ -30,15 +30,16 @@ class TokenClassifier(nnx.Module):
     """An encoder with a linear classifier on every position; the base of each family's network.
 
     A subclass's constructor takes (config, *, rngs, compute=None) and sets `embeddings`, a module
-    of what `embed` takes, and `layers`, an `nnx.List` of modules (x_BLD, contexts, key) -> x_BLD.
+    with the arguments of `embed`, and `layers`, an `nnx.List` of modules
+    (x_BLD, contexts, key) -> x_BLD.
 
     Attributes:
       config: the family's settings.
       compute: dtype and layout of the computation.
-      embeddings: give the first x_BLD; a family that has others overrides `embed`.
+      embeddings: compute the first x_BLD; a family that needs more overrides `embed`.
       layers: the blocks.
       classifier: the head's last linear layer, in float32.
-      head_rate: dropout before it.
+      head_rate: dropout rate before it.
     """
 
     embeddings: Any
@@ -65,22 +66,22 @@ class TokenClassifier(nnx.Module):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embedded tokens x_BLD."""
+        """Embed tokens, x_BLD."""
         return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Any:
-        """What every layer needs besides x_BLD, computed once: what attention is kept within.
+        """Compute once what every layer needs besides x_BLD: what keeps attention within segments.
 
-        Where rows are divided, a layer is given that of each part, see `attention.divided`.
+        If rows are divided into blocks, layers get one context per part, see `attention.divided`.
         """
         return Within.of(segment_ids_BL)
 
     def finish(self, x_BLD: Array) -> Array:
-        """The last hidden states, given the last layer's output."""
+        """Turn the last layer's output into the final hidden states."""
         return x_BLD
 
     def head(self, x_BLD: Array, key: Array | None) -> Array:
-        """logits_BLC, float32."""
+        """Compute logits_BLC, float32."""
         x_BLD = dropout(x_BLD, self.head_rate, key)
         return self.classifier(x_BLD.astype(jnp.float32))
 
@@ -94,16 +95,16 @@ class TokenClassifier(nnx.Module):
         dropout_key: Array | None = None,
         blocks: Blocks | None = None,
     ) -> Array:
-        """Logits of every position, float32; arguments as `transformers` names them.
+        """Compute the logits of every position, float32; arguments are named as in `transformers`.
 
         Args:
           input_ids: token ids, (B, L), int.
-          attention_mask: ones, and zeros for padding; or 1, 2, ... for the segments packed into
-            a row, of which an ordinary mask is the case of one. None: all ones.
-          position_ids: rows of the position table; counted from the start of the row if None.
-          token_type_ids: BERT's A/B ids; zeros if None.
+          attention_mask: 1, 2, ... for the segments packed into a row and 0 for padding; an
+            ordinary mask is the case of a single segment. None: all ones.
+          position_ids: rows of the position table (default: counted from the start of the row).
+          token_type_ids: BERT's A/B ids (default: zeros).
           dropout_key: a PRNG key turns dropout on.
-          blocks: how rows are divided; no segment crosses a block.
+          blocks: how rows are divided into blocks; no segment crosses a block.
 
         Returns:
           logits_BLC.
@@ -131,9 +132,9 @@ class TokenClassifier(nnx.Module):
         blocks: Blocks | None = None,
         all_layers: bool = False,
     ) -> list[Array]:
-        """Hidden states: the last layer's, or the embeddings' and every layer's.
+        """Compute the hidden states of the last layer, or of the embeddings and every layer.
 
-        Arguments as for the call; returns a list of x_BLD, the last layer last.
+        Takes the same arguments as the call; returns a list of x_BLD, the last layer last.
         """
         input_ids = jnp.asarray(input_ids)
         segment_ids_BL = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -160,11 +161,11 @@ class TokenClassifier(nnx.Module):
         return states if all_layers else states[-1:]
 
     def default_positions(self, input_ids_BL: Array) -> Array:
-        """Positions where the caller names none, as `transformers` counts them."""
+        """Return the positions used if the caller gives none, counted as in `transformers`."""
         return jnp.broadcast_to(jnp.arange(input_ids_BL.shape[1]), input_ids_BL.shape)
 
     def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
-        """Rows of the position table, of positions that count from 0 within a segment."""
+        """Convert positions that count from 0 within a segment to rows of the position table."""
         return position_ids_BL
 
     def _apply(self, layer: nnx.Module, x_BLD: Array, context: Any, key: Array | None) -> Array:
@@ -173,7 +174,7 @@ class TokenClassifier(nnx.Module):
 
     @jax.named_scope("stacking")
     def _scan(self, x_BLD: Array, context: Any, keys: Array | None) -> Array:
-        """The layers, the longest stretch that repeats itself as one scan."""
+        """Run the layers, with the longest repeating stretch as one scan."""
         split = [nnx.split(layer) for layer in self.layers]
         graphs, params = [graph for graph, _ in split], [params for _, params in split]
         first, period, times = repetition(graphs)
@@ -202,9 +203,9 @@ class TokenClassifier(nnx.Module):
 
 
 def repetition(kinds: Sequence[Any]) -> tuple[int, int, int]:
-    """The stretch of a sequence that repeats itself: its begin, its period, how many times.
+    """Find the repeating stretch of a sequence: its start, its period and the number of repeats.
 
-    The one that covers most items; of equal ones that of the shortest period, then the earliest.
+    Prefers the stretch that covers most items, then the shortest period, then the earliest start.
     """
     count, best = len(kinds), (0, 1, 1)
     for period in range(1, count // 2 + 1):
@@ -218,11 +219,11 @@ def repetition(kinds: Sequence[Any]) -> tuple[int, int, int]:
     return best
 
 
-@jax.named_scope("feed_forward")  # and what else of a layer has no name of its own
+@jax.named_scope("feed_forward")  # and everything else in a layer without a scope of its own
 def apply_layer(
     graph: Any, params: Any, x_BLD: Array, context: Any, key: Array | None, remat: bool
 ) -> Array:
-    """One layer, its activations recomputed in the backward pass if `remat`."""
+    """Apply one layer; `remat` recomputes its activations in the backward pass."""
 
     def apply(params: Any, x_BLD: Array, context: Any, key: Array | None) -> Array:
         return nnx.merge(graph, params)(x_BLD, context, key)

@@ -1,4 +1,4 @@
-"""What to cite of ModernBERT, in BibTeX."""
+"""Citation for ModernBERT, in BibTeX."""
 
 from __future__ import annotations
 

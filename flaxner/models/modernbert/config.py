@@ -1,4 +1,4 @@
-"""Sizes and settings of ModernBERT, as `transformers.ModernBertConfig` has them."""
+"""Sizes and settings of ModernBERT, as in `transformers.ModernBertConfig`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ THETAS = {FULL: ("global_rope_theta", 160_000.0), SLIDING: ("local_rope_theta", 
 class ModernBertConfig(EncoderConfig):
     """The fields of `transformers.ModernBertConfig` that shape the computation.
 
-    config.json has had two forms: `global_attn_every_n_layers` with two `*_rope_theta`, and
-    since transformers 5 `layer_types` with `rope_parameters`. Both are read, both are written.
+    config.json comes in two forms: `global_attn_every_n_layers` with two `*_rope_theta` and, since
+    transformers 5, `layer_types` with `rope_parameters`. We read and write both.
     """
 
     UNSUPPORTED: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -60,7 +60,7 @@ class ModernBertConfig(EncoderConfig):
         )
         if self.hidden_size // self.num_attention_heads % 2:
             raise ValueError(
-                "hidden_size / num_attention_heads must be even, for the rotary positions: got "
+                "hidden_size / num_attention_heads must be even for rotary positions: got "
                 f"{self.hidden_size} / {self.num_attention_heads}"
             )
         check_activation(self.hidden_activation, "hidden_activation")
@@ -86,13 +86,15 @@ class ModernBertConfig(EncoderConfig):
         for kind, (name, _) in THETAS.items():
             rope = (plain.get("rope_parameters") or {}).get(kind) or {}
             if rope.get("rope_type", "default") != "default":
-                raise ValueError(f"rope_type {rope['rope_type']!r} is not supported: only default")
+                raise ValueError(
+                    f"rope_type {rope['rope_type']!r} is not supported: it must be 'default'"
+                )
             if rope.get("rope_theta") is not None:
                 plain[name] = rope["rope_theta"]
         return super().from_hf(plain, num_labels)
 
     def to_hf(self) -> dict[str, Any]:
-        """The fields of config.json, in both of its forms."""
+        """Return the fields of config.json, in both of its forms."""
         fields = super().to_hf()
         fields["layer_types"] = list(self.layer_types)
         fields["rope_parameters"] = {
@@ -108,5 +110,5 @@ class ModernBertConfig(EncoderConfig):
 
 
 def alternating(layers: int, every: int) -> tuple[str, ...]:
-    """Full attention in the first of every so many layers."""
+    """Return the attention types with full attention in the first of every `every` layers."""
     return tuple(SLIDING if layer % every else FULL for layer in range(layers))

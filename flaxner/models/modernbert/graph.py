@@ -1,4 +1,4 @@
-"""ModernBERT as an ONNX graph: what `network.py` says in JAX."""
+"""ModernBERT as an ONNX graph, equivalent to `network.py` in JAX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Context = dict[str, tuple[str, str, str]]  # kind of attention -> bias, cosines,
 
 
 def modernbert_graph(graph: Graph, config: ModernBertConfig) -> str:
-    """logits_BLC."""
+    """Add the nodes for logits_BLC and return their output."""
     epsilon = config.norm_eps
     x = graph.norm("embeddings_norm", graph.embedding("embeddings", "input_ids"), epsilon)
     context, places = _context(graph, config), graph.op("Cast", "position_ids", to=7)  # INT64
@@ -46,7 +46,7 @@ def _context(graph: Graph, config: ModernBertConfig) -> Context:
 
 
 def rotate(every: jax.Array, width: int, theta: float) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines of all positions, by the program that the network compiles."""
+    """Compute cosines and sines of all positions with the network's own compiled function."""
     return jax.jit(rotations, static_argnums=(1, 2))(every, width, theta)
 
 

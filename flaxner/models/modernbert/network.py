@@ -1,9 +1,9 @@
 """ModernBERT for token classification in Flax NNX (Warner et al. 2024, arXiv:2412.13663).
 
-Pre-norm blocks without biases, a gated feed-forward (Shazeer 2020), rotary positions (Su et al.
-2021) and, in most layers, attention to a window of neighbours. The computation follows
-`transformers`' PyTorch `ModernBertForTokenClassification`; attention is limited to the segment a
-position belongs to, and distances are those of columns, which within a segment are the same.
+It has pre-norm blocks without biases, a gated feed-forward (Shazeer 2020), rotary positions (Su et
+al. 2021) and, in most layers, attention to a local window. The computation follows `transformers`'
+PyTorch `ModernBertForTokenClassification`; attention is limited to the segment a position belongs
+to, and distances are measured between columns, which is the same within a segment.
 
 Shapes: B rows, L positions, H heads, K head width, D features, F feed-forward.
 """
@@ -34,7 +34,7 @@ from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 
 Array = jax.Array
-OfKind = tuple[Array, Array, Array, Array]  # of a kind of attention: bias, cosines, sines, segments
+OfKind = tuple[Array, Array, Array, Array]  # for one kind of attention: bias, cos, sin, segments
 Context = dict[str, OfKind]
 
 
@@ -48,14 +48,14 @@ def _initializer(config: ModernBertConfig, kind: str) -> Initializer:
 
 
 def rotations(position_ids_BL: Array, width: int, theta: float) -> tuple[Array, Array]:
-    """Cosines and sines of the rotary positions, (B, 1, L, K/2) float32 each."""
+    """Compute cosines and sines of the rotary positions, (B, 1, L, K/2) float32 each."""
     frequencies = 1.0 / theta ** (jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = position_ids_BL[:, None, :, None].astype(jnp.float32) * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x_BHLK: Array, cos: Array, sin: Array) -> Array:
-    """Turn the pairs (x_i, x_{i + K/2}) by their angles, in float32."""
+    """Rotate the pairs (x_i, x_{i + K/2}) by their angles, in float32."""
     one, two = jnp.split(x_BHLK.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([one * cos - two * sin, two * cos + one * sin], axis=-1)
     return turned.astype(x_BHLK.dtype)
@@ -77,7 +77,7 @@ class RotaryAttention(nnx.Module):
 
     @jax.named_scope("attention")
     def __call__(self, x_BLD: Array, contexts: Sequence[OfKind], key: Array | None) -> Array:
-        """Mixed values x_BLD, with dropout; contexts as `by_blocks` takes them."""
+        """Compute the attention output x_BLD, with dropout; for contexts, see `by_blocks`."""
         keys = (None, None) if key is None else jax.random.split(key)
         qkv = self.qkv(x_BLD)
         _, L, D = x_BLD.shape
@@ -124,7 +124,7 @@ class Layer(nnx.Module):
             return norm(width, config.norm_eps, compute, rngs, use_bias=config.norm_bias)
 
         self.kind = config.layer_types[index]
-        # The embeddings' norm stands right before the first layer.
+        # The first layer needs none: the embeddings are normalised just before it.
         self.attention_norm = of_width() if index else None
         self.attention = RotaryAttention(config, self.kind, compute, rngs=rngs)
         self.mlp_norm = of_width()
@@ -134,7 +134,7 @@ class Layer(nnx.Module):
         self.activation, self.rate = config.hidden_activation, config.mlp_dropout
 
     def __call__(self, x_BLD: Array, contexts: Sequence[Context], key: Array | None) -> Array:
-        """The block's output x_BLD."""
+        """Compute the block's output x_BLD."""
         keys = (None, None) if key is None else jax.random.split(key)
         normed_BLD = x_BLD if self.attention_norm is None else self.attention_norm(x_BLD)
         of_kind = [context[self.kind] for context in contexts]
@@ -147,8 +147,8 @@ class Layer(nnx.Module):
 class ModernBertForTokenClassification(TokenClassifier):
     """ModernBERT with a dense layer, a norm and a linear classifier on every position.
 
-    Args of the constructor:
-      config: sizes, activations, dropout rates, kinds of the layers, number of labels.
+    Args:
+      config: sizes, activations, dropout rates, layer types, number of labels.
       rngs: `nnx.Rngs(seed)` for the initial weights (truncated normal).
       compute: dtype and layout of the computation.
     """
@@ -195,12 +195,12 @@ class ModernBertForTokenClassification(TokenClassifier):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embedded tokens x_BLD; positions enter in the attention, there are no token types."""
+        """Embed tokens, x_BLD; positions enter in attention, and there are no token types."""
         x_BLD = self.embeddings_norm(self.embeddings(input_ids_BL))
         return dropout(x_BLD, self.config.embedding_dropout, key)
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Context:
-        """For each kind of attention: the bias B1LL, cosines and sines."""
+        """Return bias B1LL, cosines, sines and segments for each kind of attention."""
         config = self.config
         width = config.hidden_size // config.num_attention_heads
         columns = jnp.arange(segment_ids_BL.shape[1])
@@ -215,11 +215,11 @@ class ModernBertForTokenClassification(TokenClassifier):
         }
 
     def finish(self, x_BLD: Array) -> Array:
-        """The norm after the last layer."""
+        """Apply the norm after the last layer."""
         return self.final_norm(x_BLD)
 
     def head(self, x_BLD: Array, key: Array | None) -> Array:
-        """logits_BLC, float32: dense, activation, norm, dropout, classifier."""
+        """Compute logits_BLC, float32: dense, activation, norm, dropout, classifier."""
         activation = ACTIVATIONS[self.config.classifier_activation]
         x_BLD = self.head_norm(activation(self.head_dense(x_BLD.astype(jnp.float32))))
         return super().head(x_BLD, key)

@@ -1,10 +1,10 @@
-"""Sizes of well-known ModernBERTs, for preflight, and of the tiny one."""
+"""Sizes of well-known ModernBERT models, for preflight, and of the tiny one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Hub name -> what its config.json says of its size; every other field is the default.
+# Hub name -> the sizes in its config.json; every other field has the default.
 KNOWN: dict[str, dict[str, Any]] = {
     "answerdotai/ModernBERT-base": {},
     "answerdotai/ModernBERT-large": {

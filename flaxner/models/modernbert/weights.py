@@ -23,7 +23,7 @@ WEIGHTS: tuple[Rule, ...] = (
 
 
 def rules(config: ModernBertConfig) -> list[Rule]:
-    """The table, written out for every layer, without the biases that the settings leave out."""
+    """Return the table, expanded for every layer, without the biases that the settings disable."""
 
     def is_there(rule: Rule) -> bool:
         if rule.ours.startswith("layers/0/attention_norm/"):
@@ -44,7 +44,7 @@ NAMES = WeightNames(
     prefix="model.",
     ignored=("decoder.",),
     head=("classifier/",),
-    # The masked language model has these, too, and hands them on.
+    # The masked language model has these too, so they can be loaded from it.
     absent_in_encoder=("head_dense/", "head_norm/"),
     words="embeddings/embedding",
 )

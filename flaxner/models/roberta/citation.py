@@ -1,4 +1,4 @@
-"""What to cite of RoBERTa, XLM-R and CamemBERT, in BibTeX."""
+"""Citations for RoBERTa, XLM-R and CamemBERT, in BibTeX."""
 
 from __future__ import annotations
 

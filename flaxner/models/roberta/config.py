@@ -1,4 +1,4 @@
-"""Sizes and settings of RoBERTa and its kin, as `transformers` has them."""
+"""Sizes and settings of RoBERTa, XLM-R and CamemBERT, as in `transformers`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class RobertaConfig(PostNormConfig):
     """The fields of `transformers.RobertaConfig` that shape the computation, with its defaults.
 
     Attributes:
-      pad_token_id: the padding token, and its row in the position table: rows up to it are
-        not for tokens of a text.
+      pad_token_id: the padding token, and its row in the position table; tokens of a text use
+        only the rows after it.
     """
 
     model_type: str = "roberta"
@@ -25,25 +25,25 @@ class RobertaConfig(PostNormConfig):
         pad, rows = self.pad_token_id, min(self.vocab_size, self.max_position_embeddings - 1)
         if pad is None or not 0 <= pad < rows:
             raise ValueError(
-                f"pad_token_id must be a row of the vocabulary of {self.vocab_size} and leave "
-                f"some of the {self.max_position_embeddings} positions to the text: got {pad}"
+                f"pad_token_id must be an index into the vocabulary of {self.vocab_size} and leave "
+                f"some of the {self.max_position_embeddings} positions for text: got {pad}"
             )
 
     @property
     def first_position(self) -> int:
-        """The row of the position table that the first token of a segment has."""
+        """Row of the position table for the first token of a segment."""
         assert self.pad_token_id is not None
         return self.pad_token_id + 1
 
     @property
     def positions(self) -> int:
-        """Tokens of the longest segment, special tokens included."""
+        """Number of tokens in the longest possible segment, including special tokens."""
         return self.max_position_embeddings - self.first_position
 
 
 @dataclasses.dataclass(frozen=True)
 class XLMRobertaConfig(RobertaConfig):
-    """The same of `transformers.XLMRobertaConfig`."""
+    """The same fields of `transformers.XLMRobertaConfig`."""
 
     model_type: str = "xlm-roberta"
     vocab_size: int = 30522
@@ -51,7 +51,7 @@ class XLMRobertaConfig(RobertaConfig):
 
 @dataclasses.dataclass(frozen=True)
 class CamembertConfig(RobertaConfig):
-    """The same of `transformers.CamembertConfig`."""
+    """The same fields of `transformers.CamembertConfig`."""
 
     model_type: str = "camembert"
     vocab_size: int = 30522

@@ -1,4 +1,4 @@
-"""RoBERTa as an ONNX graph: BERT's but for its positions, as `network.py` counts them."""
+"""RoBERTa as an ONNX graph: BERT's graph with positions counted as in `network.py`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from flaxner.models.roberta.config import RobertaConfig
 
 
 def roberta_graph(graph: Graph, config: RobertaConfig) -> str:
-    """logits_BLC."""
+    """Add the nodes for logits_BLC and return their output."""
     return post_norm_graph(graph, config, _rows(graph, config.first_position - 1))
 
 
 def _rows(graph: Graph, padding: int) -> str:
-    """Rows of the position table: padding tokens within a text have theirs, and are not counted."""
+    """Compute rows of the position table; padding tokens get their own row and are not counted."""
     to_int, to_float = 6, 1
     number = graph.add("padding", graph.int32(padding))
     is_pad = graph.op("Equal", "input_ids", number)
-    # Of each position the padding tokens of its segment up to it: a product with ones and zeros.
+    # For each position, count the padding tokens of its segment up to it, by multiplying with a
+    # matrix of ones and zeros.
     same = graph.op("Equal", *graph.pairs("segment_ids"))
     later, earlier = graph.pairs("position_ids")
     before = graph.op("And", same, graph.op("LessOrEqual", earlier, later))

@@ -1,8 +1,8 @@
 """RoBERTa for token classification in Flax NNX (Liu et al. 2019, arXiv:1907.11692).
 
-BERT's network but for its positions: their rows in the table begin after the padding token's,
-and padding tokens have that one. XLM-R (Conneau et al. 2020, arXiv:1911.02116) and CamemBERT
-(Martin et al. 2020, arXiv:1911.03894) are RoBERTas by another name.
+It is BERT's network except for its positions: their rows in the table start after the padding
+token's, which padding tokens use. XLM-R (Conneau et al. 2020, arXiv:1911.02116) and CamemBERT
+(Martin et al. 2020, arXiv:1911.03894) have the same architecture under other names.
 
 Shapes: B rows, L positions.
 """
@@ -21,7 +21,7 @@ Array = jax.Array
 class RobertaForTokenClassification(PostNormClassifier):
     """RoBERTa with a linear classifier on every position.
 
-    Args of the constructor:
+    Args:
       config: sizes, activation, dropout rates, number of labels.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.
@@ -30,22 +30,22 @@ class RobertaForTokenClassification(PostNormClassifier):
     config: RobertaConfig
 
     def default_positions(self, input_ids_BL: Array) -> Array:
-        """Positions where the caller names none, as `transformers` counts them."""
+        """Return the positions used if the caller gives none, counted as in `transformers`."""
         return self.packed_positions(
             input_ids_BL, jnp.broadcast_to(jnp.arange(input_ids_BL.shape[1]), input_ids_BL.shape)
         )
 
     def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
-        """Rows of the position table, of positions that count from 0 within a segment.
+        """Convert positions that count from 0 within a segment to rows of the position table.
 
-        A padding token within a text (someone wrote "<pad>") has the padding's row, and is not
-        counted: the tokens after it have the rows that they would have without it.
+        A padding token within a text (someone wrote "<pad>") gets the padding row and is not
+        counted: the tokens after it get the same rows as they would without it.
         """
         padding = self.config.first_position - 1
         pad_BL = (input_ids_BL == padding).astype(jnp.int32)
         upto_BL = jnp.cumsum(pad_BL, axis=1)
-        # Counts before a token never fall along a row: the largest one of a segment's begin is
-        # that of the segment the token is in.
+        # The count of padding tokens never decreases along a row, so the largest count at any
+        # segment start so far is the count at the start of the token's own segment.
         begin_BL = jax.lax.cummax(jnp.where(position_ids_BL == 0, upto_BL - pad_BL, 0), axis=1)
         counted_BL = position_ids_BL - (upto_BL - begin_BL) + padding + 1
         return jnp.where(pad_BL == 1, padding, counted_BL)

@@ -1,4 +1,4 @@
-"""Sizes of well-known RoBERTas, for preflight, and of the tiny one."""
+"""Sizes of well-known RoBERTa models, for preflight, and of the tiny one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _sizes(vocabulary: int, width: int, layers: int, heads: int) -> dict[str, An
     }
 
 
-# Hub name -> what its config.json says of its size; every other field is the class's default.
+# Hub name -> the sizes in its config.json; every other field has the class's default.
 ROBERTA: dict[str, dict[str, Any]] = {
     "FacebookAI/roberta-base": _sizes(50265, 768, 12, 12),
     "FacebookAI/roberta-large": _sizes(50265, 1024, 24, 16),

@@ -6,11 +6,11 @@ from flaxner.models.layers.post_norm_weights import leftovers, post_norm_rules
 from flaxner.models.roberta.config import RobertaConfig
 from flaxner.models.tensors import Rule, WeightNames, expand
 
-PREFIX = "roberta."  # XLM-R's and CamemBERT's, too
+PREFIX = "roberta."  # also for XLM-R and CamemBERT
 
 
 def rules(config: RobertaConfig) -> list[Rule]:
-    """The table, written out for every layer."""
+    """Return the table, expanded for every layer."""
     return expand(post_norm_rules(PREFIX), config.num_hidden_layers)
 
 
