@@ -47,7 +47,7 @@ class Scores(NamedTuple):
 
 
 def is_named(fields: Mapping[str, Any], source: str) -> bool:
-    """Whether a config.json says that the model has a CRF.
+    """Return whether a config.json declares a CRF.
 
     Raises:
       ValueError: it names an unknown decoder.

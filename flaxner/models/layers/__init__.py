@@ -1,1 +1,1 @@
-"""Layers that encoders share."""
+"""Layers shared by the encoders."""

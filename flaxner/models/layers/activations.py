@@ -1,4 +1,4 @@
-"""Activation functions under the names that config.json has for them."""
+"""Activation functions by their names in config.json."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SQRT_HALF = 0.5**0.5
 
 
 def exact_gelu(x: Array) -> Array:
-    """x times the normal distribution function (Hendrycks and Gimpel 2016), as torch computes it.
+    """Compute x times the normal CDF (Hendrycks and Gimpel 2016), in the same way as torch.
 
-    `jax.nn.gelu` takes erfc, which costs an exponential; erf is a rational function.
+    `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function.
     """
     return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
 
@@ -39,7 +39,7 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
 }
 
-# hidden_act -> function; the names are those of transformers.activations.ACT2FN.
+# hidden_act -> function; names as in transformers.activations.ACT2FN.
 ACTIVATIONS = {
     name: jax.named_scope("activation")(function) for name, function in _FUNCTIONS.items()
 }

@@ -1,4 +1,4 @@
-"""Linear layers, norms and tables as every encoder makes them.
+"""Constructors for the linear layers, norms and tables of every encoder.
 
 Shapes: D features in, F features out.
 """
@@ -23,19 +23,19 @@ Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
 @functools.cache
 def truncated(scale: float, cutoff: float) -> Initializer:
-    """A normal distribution of width `scale`, cut at so many widths on both sides."""
+    """Return a normal initializer of standard deviation `scale`, truncated at `cutoff` times it."""
     return _compiled(nnx.initializers.truncated_normal(scale, lower=-cutoff, upper=cutoff))
 
 
 @functools.cache
 def normal(scale: float) -> Initializer:
-    """A normal distribution of width `scale`."""
+    """Return a normal initializer of standard deviation `scale`."""
     return _compiled(nnx.initializers.normal(scale))
 
 
 def _compiled(draw: Initializer) -> Initializer:
-    """One program for all layers and models that draw such an array."""
-    return jax.jit(draw, static_argnums=(1, 2))  # the shape and the type
+    """Compile an initializer, so that all layers and models that draw such an array share it."""
+    return jax.jit(draw, static_argnums=(1, 2))  # the shape and the dtype
 
 
 def _initializer(scale: float | Initializer) -> Initializer:
@@ -51,7 +51,7 @@ def linear(
     *,
     use_bias: bool = True,
 ) -> Dense:
-    """A linear layer D -> F; its kernel is drawn from a normal distribution of width `scale`."""
+    """Make a linear layer D -> F; `scale` is its kernel's standard deviation or initializer."""
     return Dense(
         d_in,
         d_out,
@@ -66,15 +66,15 @@ def linear(
 
 
 class LayerNorm(nnx.LayerNorm):
-    """NNX's, under a name in the compiled program."""
+    """NNX's layer norm, named in the compiled program."""
 
     @jax.named_scope("layer_norm")
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """The same shape."""
+        """Normalise x; the shape stays the same."""
         return super().__call__(x, mask=mask)
 
     def with_fixed_bias(self, x: jax.Array) -> jax.Array:
-        """The same result, no gradient to the bias."""
+        """Compute the same result, with no gradient to the bias."""
         assert self.bias is not None
         held = nnx.clone(self)
         held.bias = nnx.Param(jax.lax.stop_gradient(self.bias.get_value()))
@@ -82,20 +82,20 @@ class LayerNorm(nnx.LayerNorm):
 
 
 def _widened(arrays: Arrays, /, *, dtype: Any = None, inexact: bool = True) -> Arrays:
-    """Input, scale and bias of a norm in float32, whatever its result is rounded to.
+    """Widen input, scale and bias of a norm to float32, whatever the dtype of its result.
 
-    NNX rounds all three to the type of the result: a scale near 1 to steps of 2^-8 or 2^-7, and
-    its gradient, too, which TPUs then sum over the chips in bfloat16.
+    NNX would round all three to the dtype of the result: a scale near 1 to steps of 2^-8 or 2^-7,
+    and also its gradient, which TPUs would then sum over the chips in bfloat16.
     """
-    del dtype, inexact  # what NNX would take
+    del dtype, inexact  # what NNX would use
     return jax.tree.map(lambda each: each.astype(jnp.float32), arrays)
 
 
 def norm(
     width: int, epsilon: float, compute: Compute, rngs: nnx.Rngs, *, use_bias: bool = True
 ) -> LayerNorm:
-    """Layer norm over the last dimension (Ba et al. 2016)."""
-    # The two-pass variance is the one torch computes; E[x^2] - E[x]^2 cancels in float32.
+    """Make a layer norm over the last dimension (Ba et al. 2016)."""
+    # torch computes the two-pass variance too; E[x^2] - E[x]^2 suffers cancellation in float32.
     return LayerNorm(
         width,
         epsilon=epsilon,
@@ -109,7 +109,7 @@ def norm(
 
 
 def table(rows: int, width: int, scale: float | Initializer, rngs: nnx.Rngs) -> Embed:
-    """A table of vectors, float32, drawn from a normal distribution of width `scale`."""
+    """Make a float32 table of vectors; `scale` is its standard deviation or initializer."""
     return Embed(
         rows,
         width,

@@ -1,4 +1,4 @@
-"""How a forward pass is carried out: dtypes and layout, none of which changes a parameter."""
+"""Dtypes and layout of a forward pass; none of them changes a parameter."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 
 import jax
 
-TF32 = "tf32"  # a precision that is no dtype: float32 outside of products
+TF32 = "tf32"  # a precision that is not a dtype: everything except products stays float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How the forward pass is carried out; none of it changes parameters or their names.
+    """How the forward pass is computed; does not change parameters or their names.
 
     Attributes:
       dtype: of the operands of linear layers; parameters and sums stay float32.
-      activations: dtype of all between them, attention too; empty: as `dtype`.
-      tf32: operands of float32 are rounded to TF32 (10 bits of float32's 23 behind the point) where
-        the encoder multiplies; NVIDIA GPUs alone have it.
+      activations: dtype of everything between them, including attention; empty: as `dtype`.
+      tf32: round float32 operands of the encoder's products to TF32 (10 of float32's 23 mantissa
+        bits); NVIDIA GPUs only.
       scan_layers: run the layers as one `lax.scan`, so that compile time does not grow with
         depth.
-      kernels: whose kernels attend to long rows, "gpu" or "tpu"; empty: nobody's, they are
-        attended to as short ones.
+      kernels: platform whose attention kernels are used for long rows, "gpu" or "tpu"; empty:
+        none, long rows are computed like short ones.
       remat: recompute each layer in the backward pass instead of keeping its activations.
     """
 
@@ -35,12 +35,12 @@ class Compute:
 
     @property
     def activation_dtype(self) -> str:
-        """dtype of what goes from one operation to the next."""
+        """dtype of the values passed from one operation to the next."""
         return self.activations or self.dtype
 
     @classmethod
     def here(cls, precision: str, device: jax.Device | None = None, **layout: bool) -> Compute:
-        """What suits a device, or those of this process if None; see `on`."""
+        """Choose settings for a device (default: the first of this process); see `on`."""
         device = jax.devices()[0] if device is None else device
         capability = getattr(device, "compute_capability", None)
         return cls.on(device.platform, precision, capability, **layout)
@@ -49,15 +49,16 @@ class Compute:
     def on(
         cls, platform: str, precision: str, capability: str | None = None, **layout: bool
     ) -> Compute:
-        """What suits a platform ("cpu", "gpu", "tpu"); a precision is a dtype, or "tf32".
+        """Choose settings for a platform ("cpu", "gpu", "tpu"); a precision is a dtype or "tf32".
 
-        The capability is that of an NVIDIA GPU, "9.0"; None: new enough for the kernels.
+        The capability is an NVIDIA GPU's compute capability, such as "9.0"; None: new enough for
+        the kernels.
 
-        CPUs multiply bfloat16 but do little else with it: what is not a matrix product costs
-        less there in float32. On TPU and GPU the memory it saves is worth more.
+        CPUs support little more than matrix products in bfloat16: everything else is faster in
+        float32 there. On TPUs and GPUs the memory that bfloat16 saves is worth more.
 
         Raises:
-          ValueError: TF32 on another platform than a GPU.
+          ValueError: TF32 on a platform other than a GPU.
         """
         if precision == TF32 and platform != "gpu":
             raise ValueError(
@@ -73,5 +74,8 @@ class Compute:
 
 
 def _multiplies_bfloat16(capability: str) -> bool:
-    """Whether a GPU has units for it that Triton uses; another maker's capability is no number."""
+    """Return whether a GPU has bfloat16 units that Triton uses.
+
+    False for GPUs of other makers than NVIDIA, whose capability is not a number.
+    """
     return re.fullmatch(r"\d+\.\d+", capability) is not None and float(capability) >= 8.0

@@ -1,4 +1,4 @@
-"""Random bytes by counters: any part of a mask can be drawn again, alone and anywhere.
+"""Counter-based random bytes: any part of a mask can be redrawn on its own, anywhere.
 
 Threefry-2x32 with twenty rounds (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3).
 """
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from flaxner.models.layers.dropout import LEVELS
 
 Array = jax.Array
-BYTES = 8  # of one counter
+BYTES = 8  # bytes per counter
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Two random words of a counter of two, uint32 all."""
+    """Compute two random words from a two-word counter; all uint32."""
     keys = (*key, key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
     one, two = counter[0] + keys[0], counter[1] + keys[1]
     for group in range(5):
@@ -32,13 +32,13 @@ def threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Ar
 def levels_of(
     key: tuple[Array, Array], lines: Array, columns: Array, *, turned: bool = False
 ) -> Array:
-    """Random levels of the pairs of lines and columns of a row, uint32.
+    """Draw random levels for the pairs of lines and columns in a row, uint32.
 
     Args:
       key: of the row.
-      lines: numbers of heads and queries, unique within a row.
-      columns: of keys, eight at a time.
-      turned: the columns, times eight, come first.
+      lines: indices of (head, query) pairs, unique within a row.
+      columns: indices of groups of eight keys.
+      turned: transpose the result, so that keys (eight per column) come first.
     """
     axes = (1, 0) if turned else (0, 1)
     sizes = (lines.shape[0], columns.shape[0])
@@ -49,7 +49,7 @@ def levels_of(
     def spread(x: Array, axis: int) -> Array:
         return jax.lax.broadcast_in_dim(x.astype(jnp.uint32), in_order(*sizes), (axes[axis],))
 
-    # Every counter becomes its bytes, along an axis of their own behind that of the columns.
+    # Expand every counter to its bytes, along a new axis after that of the columns.
     drawn = threefry(key, (spread(lines, 0), spread(columns, 1)))
     one, two = (jnp.expand_dims(x, axes[1] + 1) for x in drawn)
     shape = [BYTES if axis == axes[1] + 1 else 1 for axis in range(3)]

@@ -1,14 +1,14 @@
-"""Matrix products with narrow operands, and sums and weight gradients in float32.
+"""Matrix products with narrow operands, but with sums and weight gradients in float32.
 
-In bfloat16 every product, forward and backward, takes bfloat16 operands, accumulates in float32
-and is rounded to the dtype of the activations, once. The gradient of a kernel is not rounded at
-all, so it is summed over the devices in float32. Left to JAX's own rules, gradients would mix
-the two dtypes or be rounded before they are summed, and XLA's CPU backend, whose bfloat16 kernels
-are those with a float32 result, would not take them.
+In bfloat16, every product, forward and backward, takes bfloat16 operands, accumulates in float32
+and is rounded once to the dtype of the activations. The gradient of a kernel is not rounded at
+all, so it is summed over devices in float32. Under JAX's own rules, gradients would mix the two
+dtypes or be rounded before they are summed, and would not use the bfloat16 kernels of XLA's CPU
+backend, which only exist with a float32 result.
 
-In float32 a product is of float32, on every back end: left to their defaults, NVIDIA GPUs round
-its operands to TF32 (10 bits behind the point) and TPUs to bfloat16 (7). At the highest precision
-GPUs multiply in float32, and TPUs in six bfloat16 products, which sum to one of float32.
+In float32, products really are float32 on every back end: by default, NVIDIA GPUs would round
+operands to TF32 (10 mantissa bits) and TPUs to bfloat16 (7). At the highest precision, GPUs
+multiply in float32, and TPUs use six bfloat16 products that add up to a float32 one.
 
 Shapes: D features in, F features out, M, K, N sides of a matrix, "..." leading dimensions.
 """
@@ -29,7 +29,7 @@ Array = jax.Array
 
 
 class Dense(nnx.Linear):
-    """`nnx.Linear` by `product`: operands in `dtype`, the result in the dtype `out`."""
+    """`nnx.Linear` based on `product`: operands in `dtype`, result in the dtype `out`."""
 
     def __init__(
         self, d_in: int, d_out: int, *, out: Any, tf32: bool = False, **settings: Any
@@ -45,22 +45,22 @@ class Dense(nnx.Linear):
 
 
 def add_bias(y: Array, bias: Array) -> Array:
-    """y plus a float32 bias that is broadcast to it, rounded to the dtype of y.
+    """Add a float32 bias, broadcast to y, and round to the dtype of y.
 
-    The gradient of the bias is a sum over rows and positions: it is taken in float32 since the
-    addition is, over the devices too.
+    The gradient of the bias is a sum over rows and positions. Because the addition is in float32,
+    so is that sum, also over devices.
     """
     return (y.astype(jnp.float32) + bias).astype(y.dtype)
 
 
 def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> Array:
-    """a_...MK times b_KN, or b_...KN with equal leading dimensions.
+    """Multiply a_...MK by b_KN, or by b_...KN with equal leading dimensions.
 
     Args:
       a, b: activations, or a layer's float32 kernel.
       dtype: of the operands.
       out: dtype of the result.
-      tf32: operands of float32 may be rounded to TF32, which NVIDIA GPUs alone have.
+      tf32: allow rounding float32 operands to TF32, which only NVIDIA GPUs have.
     """
     if jnp.dtype(dtype) == jnp.float32:
         precision = jax.lax.DotAlgorithmPreset.TF32_TF32_F32 if tf32 else jax.lax.Precision.HIGHEST
@@ -71,15 +71,16 @@ def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def rounded_together(kernels: list[Array], dtype: Any) -> list[Array]:
-    """Kernels that `product` takes in a dtype, of their own dtype still, and so are gradients.
+    """Round kernels to the dtype that `product` uses, but return them in their own dtype.
 
-    NVIDIA GPUs round all of a shape at once, not each in a kernel of theirs. Others get them as
-    they are, and round where they multiply.
+    Gradients keep the kernels' dtype as well. On NVIDIA GPUs, all kernels of one shape are rounded
+    in a single launch instead of one each. Other devices get the kernels unchanged and round them
+    when they multiply.
     """
 
     def together(kernels: list[Array]) -> list[Array]:
         narrow = [kernel.astype(dtype) for kernel in by_ones(kernels)]
-        narrow = jax.lax.optimization_barrier(narrow)  # else each is rounded where it is read
+        narrow = jax.lax.optimization_barrier(narrow)  # otherwise XLA rounds each where it is read
         return [one.astype(kernel.dtype) for one, kernel in zip(narrow, kernels, strict=True)]
 
     return jax.lax.platform_dependent(kernels, cuda=together, default=lambda kernels: kernels)
@@ -93,10 +94,11 @@ rounded_together.defvjp(_rounded_forward, lambda dtype, kept, gradients: (gradie
 
 
 def _by_lines(multiply: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
-    """A product, on CPUs of one long matrix where b is one.
+    """Multiply; on CPUs, flatten the leading dimensions of a if b is a single matrix.
 
-    The gradient of b is a sum over all leading dimensions of a: where they are several, XLA's CPU
-    backend turns and copies an operand first. The TPU compiler chooses layouts by them.
+    The gradient of b sums over all leading dimensions of a: if there are several, XLA's CPU
+    backend first transposes and copies an operand. The TPU compiler chooses layouts by these
+    dimensions, so they are kept elsewhere.
     """
     if b.ndim > 2 or a.ndim == 2:
         return multiply(a, b)
@@ -110,7 +112,7 @@ def _by_lines(multiply: Callable[[Array, Array], Array], a: Array, b: Array) -> 
 def _wide(
     a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...] = (), out: Any = jnp.float32
 ) -> Array:
-    # TPUs take float16 for bfloat16 at a lower precision; for bfloat16 there is only one.
+    # At a lower precision, TPUs would treat float16 as bfloat16; bfloat16 itself has only one.
     return jax.lax.dot_general(
         a,
         b,
@@ -121,10 +123,10 @@ def _wide(
 
 
 def _rounded(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...], out: Any) -> Array:
-    """A product that is summed in float32 and rounded to a dtype.
+    """Multiply, sum in float32 and round to a dtype.
 
-    NVIDIA's libraries do both in one kernel where the product itself has that dtype, and write
-    float32 for another kernel to convert where it has not: 17% of BERT-base's traffic.
+    If the product itself has that dtype, NVIDIA's libraries do all this in one kernel; if not, they
+    write float32 for another kernel to convert, which is 17% of BERT-base's memory traffic.
     """
 
     def here(a: Array, b: Array) -> Array:
@@ -139,11 +141,12 @@ def _rounded(a: Array, b: Array, axes: tuple[Any, Any], batch: tuple[int, ...], 
 
 
 def _turned_product(a: Array, b: Array, lead: tuple[int, ...]) -> Array:
-    """a_...MK, turned, times b_...MN, summed over all but the axes `lead`: float32 ...KN.
+    """Multiply the transpose of a_...MK by b_...MN, summed over all axes but `lead`: float32 ...KN.
 
-    XLA's CPU backend has no bfloat16 kernel for this order and takes the float32 one, half as
-    fast. It folds a plain transpose into the product; interleaved halves it cannot, and copies.
-    The TPU compiler chooses layouts by the axes: flattening them first would cost it copies.
+    XLA's CPU backend has no bfloat16 kernel for this order and falls back to the float32 one, half
+    as fast. It would fold a plain transpose back into the product, but cannot do so with
+    interleaved halves and copies those instead. The TPU compiler chooses layouts by the axes, so
+    flattening them first would cost copies there.
     """
     batched = len(lead)
     summed = tuple(range(batched, a.ndim - 1))
@@ -169,7 +172,7 @@ def _narrow_product(a: Array, b: Array, dtype: Any, out: Any) -> Array:
 
 
 def _product_forward(a: Array, b: Array, dtype: Any, out: Any) -> tuple[Array, Any]:
-    # Empty arrays carry the dtypes that the gradients must have.
+    # Empty arrays carry the dtypes that the gradients must have to the backward pass.
     types = jnp.zeros(0, a.dtype), jnp.zeros(0, b.dtype)
     return _narrow_product(a, b, dtype, out), (a.astype(dtype), b.astype(dtype), *types)
 

@@ -1,11 +1,11 @@
-"""Inverted dropout (Srivastava et al. 2014) with eight random bits an element.
+"""Inverted dropout (Srivastava et al. 2014) with eight random bits per element.
 
-The mask costs a quarter of the random words that `jax.random.bernoulli` draws. The rate is
-rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016) and the kept values are scaled by
-that same rounded rate, so the expectation of the output is exact.
+The mask needs a quarter of the random words that `jax.random.bernoulli` draws. The rate is
+rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016), and kept values are scaled according
+to the rounded rate, so the expectation of the output is exact.
 
-Which byte of which word decides on an element differs on TPU: there, spreading the bytes of a
-word over the last dimension would move every element across lanes.
+TPUs assign bytes to elements differently: there, spreading the bytes of a word over the last
+dimension would move every element across lanes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def random_levels(shape: tuple[int, ...], rate: float, key: jax.Array | None) -> jax.Array | None:
-    """What `dropped` decides by: a random byte for each element; None where it drops nothing."""
+    """Draw a random byte per element for `dropped` to decide by; None if nothing is dropped."""
     if key is None or round(rate * LEVELS) == 0:
         return None
     tpu = bytes_by_rows if len(shape) > 1 and shape[-2] % 4 == 0 else bytes_by_lanes
@@ -39,7 +39,7 @@ def random_levels(shape: tuple[int, ...], rate: float, key: jax.Array | None) ->
 
 
 def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
-    """`dropout`, by levels of the shape of x; identity if there are none."""
+    """Apply dropout with given levels of the shape of x; identity if there are none."""
     if levels is None:
         return x
     threshold = round(rate * LEVELS)
@@ -49,14 +49,14 @@ def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
 
 
 def bytes_by_lanes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random bytes: the four of a word are neighbours in the last dimension."""
+    """Draw random bytes; the four of a word are neighbours in the last dimension."""
     words = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 4)), jnp.uint32)
     bytes_ = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(*shape[:-1], -1)
     return bytes_[..., : shape[-1]]
 
 
 def bytes_by_rows(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random bytes: the four of a word are a quarter of the last dimension but one apart."""
+    """Draw random bytes; the four of a word are a quarter of the second-to-last dimension apart."""
     *outer, rows, lanes = shape
     words = jax.random.bits(key, (*outer, 1, rows // 4, lanes), jnp.uint32)
     shifts = jnp.arange(0, 32, 8, dtype=jnp.uint32)[:, None, None]

@@ -1,4 +1,4 @@
-"""What a family of models consists of; each folder beside this one makes one of these."""
+"""The components of a model family; each family's folder next to this one defines an `Encoder`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from flaxner.models.tensors import WeightNames
 
 
 class Encoder(NamedTuple):
-    """What makes an architecture.
+    """The components of an architecture.
 
     Attributes:
-      config: the class of its settings.
-      network: the class of its network.
+      config: its settings class.
+      network: its network class.
       names: how PyTorch names its weights.
-      architecture: PyTorch's class of its token classifier; the public class is Flax + that.
-      sizes: Hub name -> what its config.json says of its size; else the defaults of `config`.
+      architecture: name of its PyTorch token classifier; the public class prefixes it with Flax.
+      sizes: Hub name -> the sizes in its config.json that differ from the defaults of `config`.
       tiny: sizes of the tiny model that starts from random weights, see `scratch`.
-      tokenizer: kind of the tokenizer that the tiny model trains, a key of `scratch.TOKENIZERS`.
-      title: what its authors call it.
+      tokenizer: kind of tokenizer trained for the tiny model, a key of `scratch.TOKENIZERS`.
+      title: name used by its authors.
       citation: their paper, in BibTeX.
-      graph: (`layers.graph.Graph`, settings) -> logits, as ONNX Runtime computes them; None: the
-        family has none.
-      rows_first: whether all that dropout is applied to has rows as its first axis: then what it
-        zeroes of a row does not depend on how many rows there are.
+      graph: (`layers.graph.Graph`, settings) -> logits, builds the graph for ONNX Runtime; None if
+        the family has none.
+      rows_first: whether every array that dropout is applied to has rows as its first axis; if so,
+        what is zeroed in a row does not depend on the number of rows.
     """
 
     config: type[EncoderConfig]

@@ -1,4 +1,4 @@
-"""Attention by tiles and its gradient: the rows of a batch over devices, several seeds at once.
+"""Tiled attention and its gradient, with rows sharded over devices and several seeds at once.
 
 Shapes: B rows, L positions, H heads, K head width.
 """
@@ -20,14 +20,14 @@ Array = jax.Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def attend(kind: Kind, q: Array, k: Array, v: Array, ids: Array, keys: tuple[Array, ...]) -> Array:
-    """Mixed values BLHK; arguments as of `tiles.forward`."""
+    """Compute the attention output BLHK; arguments as in `tiles.forward`."""
     return _attend(kind, q, k, v, ids, keys)[0]
 
 
 def _attend(
     kind: Kind, q: Array, k: Array, v: Array, ids: Array, keys: tuple[Array, ...]
 ) -> tuple[Array, Any]:
-    from flaxner.models.layers import tiles  # Triton, which JAX has not on every system
+    from flaxner.models.layers import tiles  # needs Triton, which JAX lacks on some systems
 
     mixed, lse = _by_rows(tiles.forward, kind, q, k, v, ids, *keys)
     return mixed, (q, k, v, ids, keys, mixed, lse)
@@ -48,7 +48,7 @@ attend.defvjp(_attend, _gradients)
 
 
 def attend_on_tpu(q: Array, k: Array, v: Array, ids: Array) -> Array:
-    """Mixed values BLHK, by JAX's kernel for TPUs; nothing dropped, for inference."""
+    """Compute the attention output BLHK with JAX's TPU kernel; no dropout, for inference only."""
     return _by_rows(_flash, Kind(), q, k, v, ids)[0]
 
 
@@ -61,10 +61,10 @@ def _flash(kind: Kind, q: Array, k: Array, v: Array, ids: Array) -> tuple[Array]
 
 
 def _by_rows(function: Callable[..., Any], kind: Kind, *arrays: Array) -> Any:
-    """A function of arrays whose first axis are rows, each of which is alone.
+    """Apply a function that treats each row (first axis) independently, sharded over devices.
 
-    The compiler does not look into kernels: where there is a mesh (`devices.mesh.kernels_over`
-    around what is traced), every device is told to take its own rows.
+    The compiler cannot partition a custom kernel. So under a mesh (when traced within
+    `devices.mesh.kernels_over`), `shard_map` makes every device process its own rows.
     """
     mesh = jax.sharding.get_abstract_mesh()
     call = functools.partial(function, kind)

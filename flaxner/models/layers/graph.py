@@ -1,9 +1,10 @@
-"""Layers of ONNX graphs in the making, in the operators that ONNX Runtime has fused kernels for.
+"""Builds layers of ONNX graphs from operators that have fused kernels in ONNX Runtime.
 
-A family's `graph.py` says with these parts what its `network.py` says in JAX: logits of packed
-rows, dropout off. No exporter stands between: fused nodes (com.microsoft's Attention) are
-written, not hoped for, the rows keep their segments, and neither torch nor a trace is needed.
-Each graph is held to the JAX program by `tests/test_onnx_graphs.py`.
+From these parts, a family's `graph.py` builds the equivalent of its `network.py` in JAX: logits of
+packed rows, without dropout. There is no exporter in between: fused nodes (com.microsoft's
+Attention) are written directly instead of relying on an optimizer to find them, rows keep their
+segments, and neither torch nor a trace is needed. `tests/test_onnx_graphs.py` compares each graph
+with the JAX program.
 
 Shapes: B rows, L positions, H heads, K head width, D features, F features out.
 """
@@ -29,22 +30,22 @@ ALIASES = {
     **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_accurate"), "gelu_tanh"),
     "swish": "silu",
 }
-# Width from which queries, keys and values are products of their own. Attention multiplies head by
-# head: at 768 a text alone takes 4 to 9% longer, at 384 it takes less than three products do.
+# Minimum width for separate products of queries, keys and values. The Attention operator multiplies
+# head by head: at 768, a single text takes 4 to 9% longer with it; at 384, it beats three products.
 APART = 512
 PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
 class Graph(Nodes):
-    """A graph of a model's parameters, layer by layer.
+    """Builds a graph of a model's parameters, layer by layer.
 
     Args:
       params: path -> float32 array, of the model.
-      weights: "float32"; or "int8" or "int8-static", by which kernels and token tables are stored
-        in 8 bits, and products are of 8-bit numbers (see `graph_products.py`).
-      seen: the ranges of the inputs of the products, by their names, for "int8-static". None: the
-        graph is one in float32 that gives these ranges for what it is run on, as outputs NAME/low
-        and NAME/high beside the logits.
+      weights: "float32", "int8" or "int8-static"; with the latter two, kernels and token tables are
+        stored in 8 bits and products multiply 8-bit numbers (see `graph_products.py`).
+      seen: for "int8-static", the ranges of the products' inputs by product name. If None, the
+        graph is in float32 and measures these ranges on its input, as outputs NAME/low and
+        NAME/high besides the logits.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class Graph(Nodes):
         return self.weights == STATIC and self._seen is None
 
     def param(self, path: str) -> np.ndarray:
-        """A parameter of the model, float32."""
+        """Return a parameter of the model, float32."""
         return np.asarray(self._params[path], np.float32)
 
     def has(self, path: str) -> bool:
-        """Whether the model has this parameter."""
+        """Return whether the model has this parameter."""
         return path in self._params
 
     def embedding(self, path: str, rows_BL: str, add_D: np.ndarray | None = None) -> str:
-        """Rows of a table, x_BLD; `add_D` is added to every row beforehand."""
+        """Look up rows of a table, x_BLD; `add_D` is added to every row beforehand."""
         table = self.param(f"{path}/embedding")
         table = table if add_D is None else table + add_D
         if self.weights == FLOAT32 or self._watching:
@@ -82,7 +83,7 @@ class Graph(Nodes):
         return self.op("Mul", numbers, self.op("Gather", scales, rows_BL))
 
     def linear(self, path: str, x: str, *, exact: bool = False) -> str:
-        """The linear layer at a path; `exact` keeps it out of int8."""
+        """Apply the linear layer at a path; `exact` keeps it in float32."""
         kernel = self.param(f"{path}/kernel")
         bias = self.param(f"{path}/bias") if self.has(f"{path}/bias") else None
         return self.product(path, x, kernel, bias, exact=exact)
@@ -96,7 +97,7 @@ class Graph(Nodes):
         *,
         exact: bool = False,
     ) -> str:
-        """x_...D times a kernel, and a bias."""
+        """Multiply x_...D by a kernel and add a bias."""
         weights = FLOAT32 if exact else self.weights
         if weights == STATIC and self._seen is not None:
             seen = self._seen.get(name)
@@ -110,23 +111,23 @@ class Graph(Nodes):
         return y if bias_F is None else self.op("Add", y, self.add(f"{name}/bias", bias_F))
 
     def _watch(self, name: str, x_BLD: str) -> None:
-        """Give the range of an input out, too."""
+        """Add the range of an input to the outputs."""
         for end, kind in (("low", "ReduceMin"), ("high", "ReduceMax")):
             self.also[f"{name}/{end}"] = self.op(kind, x_BLD, self.ints(0, 1), keepdims=0)
 
     def norm(self, path: str, x: str, epsilon: float) -> str:
-        """The layer norm at a path."""
+        """Apply the layer norm at a path."""
         names = [f"{path}/{part}" for part in ("scale", "bias") if self.has(f"{path}/{part}")]
         given = [self.add(name, self.param(name)) for name in names]
         return self.op("LayerNormalization", x, *given, axis=-1, epsilon=epsilon)
 
     def added_norm(self, path: str, x: str, y: str, epsilon: float) -> str:
-        """The layer norm at a path, of a sum."""
-        # Not SkipLayerNormalization: its loop is not vectorised, and takes five times as long.
+        """Apply the layer norm at a path to a sum."""
+        # Not SkipLayerNormalization: its loop is not vectorised and takes five times as long.
         return self.norm(path, self.op("Add", x, y), epsilon)
 
     def activation(self, name: str, x: str) -> str:
-        """An activation by its name in config.json, one of `activations.ACTIVATIONS`."""
+        """Apply an activation by its name in config.json, one of `activations.ACTIVATIONS`."""
         name = ALIASES.get(name, name)
         if name == "gelu":
             return self.op("Gelu", x)
@@ -147,12 +148,12 @@ class Graph(Nodes):
         return {"linear": lambda: x}.get(name, lambda: self.op(PLAIN[name], x))()
 
     def pairs(self, name: str) -> tuple[str, str]:
-        """An input (B, L) as the positions' own (B, 1, L, 1), and as their keys' (B, 1, 1, L)."""
+        """Reshape an input (B, L) for queries, (B, 1, L, 1), and for keys, (B, 1, 1, L)."""
         queries = self.op("Unsqueeze", name, self.ints(1, 3))
         return queries, self.op("Unsqueeze", name, self.ints(1, 2))
 
     def segment_bias(self, near_B1LL: str | None = None) -> str:
-        """Attention bias_B1LL: 0 within a segment (and where near), the least float32 elsewhere."""
+        """Compute bias_B1LL: 0 within a segment (and where near), the lowest float32 elsewhere."""
         same = self.op("Equal", *self.pairs("segment_ids"))
         if near_B1LL is not None:
             same = self.op("And", same, near_B1LL)
@@ -160,7 +161,7 @@ class Graph(Nodes):
         return self.op("Where", same, self.number(0), self.number(least))
 
     def attention(self, path: str, x_BLD: str, bias_B1LL: str, heads: int) -> str:
-        """Mixed values x_BLD of the queries, keys and values at a path, before the last kernel."""
+        """Compute attention x_BLD with the query, key and value layers at a path."""
         of = [f"{path}/{part}" for part in ("query", "key", "value")]
         bias = np.concatenate([self.param(f"{part}/bias") for part in of])
         kernels = [self.param(f"{part}/kernel") for part in of]
@@ -187,13 +188,13 @@ class Graph(Nodes):
         scale: float | None = None,
         biases: str = "",
     ) -> str:
-        """softmax(scaled queries times keys + bias) times the values, x_BLD.
+        """Compute softmax(scaled queries times keys + bias) times the values, x_BLD.
 
         Args:
-          q_BLD, k_BLD, v_BLD: of all heads, side by side.
+          q_BLD, k_BLD, v_BLD: of all heads, concatenated.
           bias: (B, 1 or H, L, L).
           heads: H.
-          scale: of the products; one over the root of a head's width if None.
+          scale: factor of the products (default: 1 / sqrt(head width)).
           biases: added to queries, keys and values (3 D,).
         """
         own = {} if scale is None else {"scale": scale}

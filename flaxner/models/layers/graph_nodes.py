@@ -1,4 +1,4 @@
-"""Nodes and stored arrays of an ONNX graph in the making, and its two files.
+"""Collects nodes and stored arrays of an ONNX graph and writes its two files.
 
 Shapes: B rows, L positions, C classes.
 """
@@ -16,10 +16,10 @@ from flaxner.models.tensors import write_tensors
 
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # (B, L) int32, as `Model.apply` takes them
 OUTPUT = "logits"  # (B, L, C) float32
-FUSED = "com.microsoft"  # the domain of ONNX Runtime's own operators
+FUSED = "com.microsoft"  # domain of ONNX Runtime's own operators
 OPSETS = {"": 20, FUSED: 1}
 IR_VERSION = 10
-INLINE = 1024  # bytes; smaller arrays stand in the graph's file, where shapes are inferred
+INLINE = 1024  # bytes; arrays up to this size go in the graph file, for shape inference to see
 
 
 class Nodes:
@@ -27,7 +27,7 @@ class Nodes:
 
     Attributes:
       tensors: the stored arrays, by name.
-      also: name -> what is given out under it beside the logits, float32 (N,).
+      also: name -> value of each output besides the logits, float32 (N,).
     """
 
     def __init__(self) -> None:
@@ -36,33 +36,33 @@ class Nodes:
         self._nodes: list[Any] = []
 
     def add(self, name: str, value: Any) -> str:
-        """A stored array under a name of its own."""
+        """Store an array under a unique name, which is returned."""
         value = np.asarray(value)
         assert name not in self.tensors or np.array_equal(self.tensors[name], value), name
         self.tensors[name] = value
         return name
 
     def ints(self, *values: int) -> str:
-        """A list of whole numbers: axes, shapes."""
+        """Store a list of integers, such as axes or shapes."""
         return self.add("ints_" + "_".join(map(str, values)), np.asarray(values, np.int64))
 
     @staticmethod
     def int32(value: int) -> np.ndarray:
-        """A whole number of the inputs' kind."""
+        """Return an integer in the dtype of the inputs."""
         return np.asarray(value, np.int32)
 
     def number(self, value: float) -> str:
-        """A float32."""
+        """Store a float32 number."""
         return self.add(f"number_{np.float32(value)!r}", np.float32(value))
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """A node of one output, whose name is returned."""
+        """Add a node with one output and return the output's name."""
         return self.ops(kind, 1, *inputs, domain=domain, **attributes)[0]
 
     def ops(
         self, kind: str, outputs: int, *inputs: str, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """A node of several outputs."""
+        """Add a node with several outputs and return their names."""
         from onnx import helper
 
         names = [f"{kind}_{len(self._nodes)}_{number}" for number in range(outputs)]
@@ -71,13 +71,13 @@ class Nodes:
         return names
 
     def write(self, logits_BLC: str, labels: int, program: Path, weights: Path) -> None:
-        """Write the graph, and its arrays as a safetensors file beside it.
+        """Write the graph, and its arrays as a safetensors file next to it.
 
         Args:
-          logits_BLC: the result.
+          logits_BLC: name of the result.
           labels: C.
-          program: file of the graph.
-          weights: file of the arrays, in the same folder.
+          program: file for the graph.
+          weights: file for the arrays, in the same folder.
         """
         from onnx import TensorProto, helper, numpy_helper
         from onnx.external_data_helper import set_external_data
@@ -114,7 +114,7 @@ class Nodes:
 
 
 def _places(weights: Path) -> dict[str, tuple[int, int]]:
-    """name -> first byte and end byte of each array in a safetensors file."""
+    """Return name -> first and end byte of each array in a safetensors file."""
     with weights.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))

@@ -1,13 +1,13 @@
-"""A product of an ONNX graph, in the forms that a model's kernels may be stored in.
+"""Matrix products of an ONNX graph, in each format that kernels can be stored in.
 
-int8: a scale serves a block of numbers of one position, found when the position is computed.
-int8-static: scales of what is multiplied are constants, found beforehand on texts
-(`inference/static_ranges.py`). Both give an answer that does not depend on what else is in its
-batch, as ONNX Runtime's own dynamic quantisation does not, whose scales are those of all of it.
+int8: each block of a position's numbers has its own scale, computed at run time.
+int8-static: the scales of the inputs are constants, measured beforehand on texts
+(`inference/static_ranges.py`). With both, a result does not depend on the rest of its batch, unlike
+with ONNX Runtime's own dynamic quantisation, whose scales cover the whole batch.
 
-Neither can be had of `onnxruntime.quantization`: it watches arrays whose shapes the standard
-operators tell, and has one range for each; the fused operators tell none, and a few features reach
-ten times as far as the rest.
+`onnxruntime.quantization` offers neither: it observes arrays whose shapes are inferred from
+standard operators, with one range per array; shapes are not inferred for the fused operators, and
+a few features have a range ten times that of the others.
 
 Shapes: D features in, F features out.
 """
@@ -20,32 +20,32 @@ import numpy as np
 
 from flaxner.models.layers.graph_nodes import FUSED, Nodes
 
-BLOCKS = (128, 64, 32, 16)  # weights of an int8 kernel that share a scale: the first that divides
+BLOCKS = (128, 64, 32, 16)  # block sizes of an int8 kernel's scales; the first divisor is used
 TINY = 1e-12
-# Bits of a static kernel's weights. With 8, processors without VNNI would overflow in silence, and
-# the scores would depend on the machine.
+# Bits of a static kernel's weights. With 8, processors without VNNI would overflow silently, and
+# scores would depend on the machine.
 STATIC_BITS = 7
 LEVELS = 255  # of a static input
 # How much of a feature's range is moved from the input, which has one scale, to the kernel, which
-# has one for each output (SmoothQuant, Xiao et al. 2023): 0 nothing, 1 all of it. Of seven this one
-# leaves the logits of WNUT-17's validation texts nearest to those of float32 (docs/inference.md).
+# has one per output (SmoothQuant, Xiao et al. 2023): 0 none, 1 all of it. Of seven values, this one
+# keeps the logits of WNUT-17's validation texts closest to those of float32 (docs/inference.md).
 MOVED = 0.75
 
 
 class Range(NamedTuple):
-    """The least and the largest value of every feature of a product's input (D,)."""
+    """Minimum and maximum of every feature of a product's input (D,)."""
 
     low: np.ndarray
     high: np.ndarray
 
 
 def plain_product(graph: Nodes, name: str, x: str, kernel_DF: np.ndarray) -> str:
-    """x_...D times a kernel, in float32."""
+    """Multiply x_...D by a kernel in float32."""
     return graph.op("MatMul", x, graph.add(f"{name}/kernel", kernel_DF))
 
 
 def block_product(graph: Nodes, name: str, x: str, kernel_DF: np.ndarray) -> str:
-    """x_...D times a kernel, both in 8 bits; a scale for each block of a position's numbers."""
+    """Multiply x_...D by a kernel, both in 8 bits with a scale per block of numbers."""
     D, F = kernel_DF.shape
     size = next((n for n in BLOCKS if D % n == 0), BLOCKS[-1])
     blocks = -(-D // size)
@@ -53,7 +53,7 @@ def block_product(graph: Nodes, name: str, x: str, kernel_DF: np.ndarray) -> str
     padded[:, :D] = kernel_DF.T
     parts = padded.reshape(F, blocks, size)
     scale = np.maximum(np.abs(parts).max(axis=-1, keepdims=True) / 127, TINY)
-    # 128 stands for zero, as the operator has it where no zero points are given.
+    # 128 stands for zero, the operator's default without zero points.
     whole = (np.rint(parts / scale) + 128).astype(np.uint8)
     return graph.op(
         "MatMulNBits",
@@ -65,14 +65,14 @@ def block_product(graph: Nodes, name: str, x: str, kernel_DF: np.ndarray) -> str
         N=F,
         bits=8,
         block_size=size,
-        accuracy_level=4,  # the activations in 8 bits, too
+        accuracy_level=4,  # activations in 8 bits too
     )
 
 
 def static_product(
     graph: Nodes, name: str, x: str, kernel_DF: np.ndarray, bias_F: np.ndarray | None, seen: Range
 ) -> str:
-    """x_...D times a kernel, both in 8 bits by scales that were found beforehand, and a bias."""
+    """Multiply x_...D by a kernel, both in 8 bits with precomputed scales, and add a bias."""
     moved_D = _moved(kernel_DF, seen)
     low, high = (seen.low / moved_D).min(initial=0.0), (seen.high / moved_D).max(initial=0.0)
     scale = max(float(high - low) / LEVELS, TINY)
@@ -93,7 +93,7 @@ def static_product(
 
 
 def _moved(kernel_DF: np.ndarray, seen: Range) -> np.ndarray:
-    """What each feature of the input is divided by, and its row of the kernel multiplied (D,)."""
+    """Return the factors that divide the input's features and multiply the kernel's rows (D,)."""
     most_D = np.maximum(np.abs(seen.low), np.abs(seen.high))
     weight_D = np.abs(kernel_DF).max(axis=1)
     used = (most_D > TINY) & (weight_D > TINY)
@@ -103,7 +103,7 @@ def _moved(kernel_DF: np.ndarray, seen: Range) -> np.ndarray:
 
 
 def _whole(kernel_DF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel as whole numbers of STATIC_BITS, and the scale of each output."""
+    """Quantise a kernel to integers of STATIC_BITS, with a scale per output."""
     most = 2 ** (STATIC_BITS - 1) - 1
     scale_F = np.maximum(np.abs(kernel_DF).max(axis=0) / most, TINY)
     return np.rint(kernel_DF / scale_F).astype(np.int8), scale_F.astype(np.float32)

@@ -1,10 +1,10 @@
-"""Rows of tables, and gradients of tables that no order of chance decides on.
+"""Table lookups with deterministic gradients.
 
-The gradient of a table sums the gradients of all positions that read a row. Written as a scatter,
-GPUs sum them with atomic operations, in whatever order they come; told not to, XLA sorts all
-positions' features, number by number. For a small table the gradient is a matrix product here, of
-the positions' one-hot rows with their gradients; for a large one the positions are sorted and those
-of a row summed (`row_sums`). CPUs and TPUs scatter in an order that is fixed.
+The gradient of a table row is the sum of the gradients of all positions that read it. Written as a
+scatter, GPUs compute it with atomic operations, in arbitrary order; in deterministic mode, XLA
+sorts the features of all positions, number by number. Here, the gradient of a small table is a
+matrix product of the positions' one-hot rows with their gradients; for a large table, positions are
+sorted and summed by row (`row_sums`). CPUs and TPUs scatter in a fixed order anyway.
 
 Shapes: V rows of a table, D features, "..." positions.
 """
@@ -21,13 +21,13 @@ from jax.sharding import PartitionSpec as P
 from flaxner.models.layers.row_sums import row_sums
 
 Array = jax.Array
-# Rows of a table whose gradient is a product on a GPU: at most 2 x 1024 operations a gradient's
-# element, a hundredth of what a layer of BERT-base does with it.
+# Maximum rows of a table whose gradient is a product on GPUs: at most 2 x 1024 operations per
+# element of a gradient, a hundredth of what a layer of BERT-base spends on it.
 SMALL = 1024
 
 
 class Embed(nnx.Embed):
-    """`nnx.Embed` by `lookup`."""
+    """`nnx.Embed` based on `lookup`."""
 
     def __call__(self, inputs: Array, out_sharding: object = None) -> Array:
         """ids_... -> x_...D."""
@@ -44,12 +44,12 @@ def _take(table_VD: Array, ids: Array) -> Array:
 
 @jax.custom_vjp
 def lookup(table_VD: Array, ids: Array) -> Array:
-    """The rows x_...D of a table; its gradient is summed in float32, in an order that is fixed."""
+    """Look up rows x_...D of a table; its gradient is summed in float32, in a fixed order."""
     return _take(table_VD, ids)
 
 
 def _lookup_forward(table_VD: Array, ids: Array) -> tuple[Array, tuple[Array, Array]]:
-    # An empty array carries the table's rows and dtype.
+    # An empty array carries the table's number of rows and dtype.
     return _take(table_VD, ids), (ids, jnp.zeros((table_VD.shape[0], 0), table_VD.dtype))
 
 
@@ -68,7 +68,7 @@ def _scattered(ids: Array, gradient: Array, rows: int) -> Array:
 
 
 def _multiplied(ids: Array, gradient: Array, rows: int) -> Array:
-    """Products with ones and zeros are exact at the highest precision, and no others are made."""
+    """Multiply by one-hot rows, which is exact at the highest precision."""
     axes = tuple(range(ids.ndim))
     one_hot = jax.nn.one_hot(ids, rows, dtype=gradient.dtype)
     exact = jax.lax.Precision.HIGHEST
@@ -76,9 +76,10 @@ def _multiplied(ids: Array, gradient: Array, rows: int) -> Array:
 
 
 def _summed(ids: Array, gradient: Array, rows: int) -> Array:
-    """On several devices either all sum all positions, or each its own and the compiler the sums.
+    """Sum with `row_sums`, choosing what to send between several devices.
 
-    What is less goes from device to device: the positions' gradients, or the table's.
+    Either every device gathers and sums all positions, or each sums its own and the compiler adds
+    up the tables, depending on which is smaller: the positions' gradients or the table's.
     """
 
     def alone(ids: Array, gradient: Array) -> Array:

@@ -1,10 +1,10 @@
-"""One kernel where a GPU would be given many.
+"""Merges the many small kernels that XLA would launch on a GPU.
 
-XLA starts a kernel for every array of a tree, but merges those of one shape that read the same
-array, if that is no scalar. So they are all multiplied by the same line of a number, which a
-barrier keeps XLA from knowing: exact for ones, and one line more in the cache. What is computed of
-the same arrays in two places takes two such numbers: the product by one and the same was kept in
-memory from the one place to the other, which merged nothing.
+XLA launches a kernel for every array of a tree, but merges those of one shape that read a common
+non-scalar array. So all arrays are multiplied by a common vector filled with one number, hidden
+from XLA by an optimization barrier: multiplying by ones is exact and costs one more vector in the
+cache. If the same arrays are used in two places, each place needs its own vector: with a shared
+one, XLA kept the product in memory from one place to the other and merged nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Array = jax.Array
 
 
 def side_by_side(tree: Any) -> Any:
-    """The same arrays; what is computed of each alone, NVIDIA GPUs compute in few kernels."""
+    """Return the same arrays, such that NVIDIA GPUs process them elementwise in few kernels."""
     return jax.lax.platform_dependent(tree, cuda=by_ones, default=lambda tree: tree)
 
 
 def scaled(tree: Any, factor: Array) -> Any:
-    """Every array times a number, and `side_by_side`."""
+    """Multiply every array by a number, arranged as in `side_by_side`."""
 
     def plainly(tree: Any, factor: Array) -> Any:
         return jax.tree.map(lambda x: factor * x, tree)
@@ -32,12 +32,12 @@ def scaled(tree: Any, factor: Array) -> Any:
 
 
 def by_ones(tree: Any) -> Any:
-    """Every array times the same ones along its last axis; scalars as they are."""
+    """Multiply every array by a common vector of ones along its last axis; keep scalars."""
     return jax.tree.map(lambda x, y: y.astype(x.dtype), tree, by_lines(tree, 1.0))
 
 
 def by_lines(tree: Any, factor: Any) -> Any:
-    """Every array times the same line of a number along its last axis; scalars times that."""
+    """Multiply every array by `factor`, as a common vector along the last axis unless a scalar."""
     widths = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(tree) if leaf.ndim})
     lines = {width: jnp.full(width, factor, jnp.float32) for width in widths}
     lines = jax.lax.optimization_barrier(lines)

@@ -1,4 +1,4 @@
-"""What BERT, RoBERTa and ELECTRA share: settings, embeddings and a stack of post-norm blocks.
+"""Code shared by BERT, RoBERTa and ELECTRA: settings, embeddings and a stack of post-norm blocks.
 
 Shapes: B rows, L positions, D features.
 """
@@ -46,7 +46,7 @@ class PostNormConfig(EncoderConfig):
 
     @property
     def head_dropout_prob(self) -> float:
-        """Dropout before the classification head: classifier_dropout, else hidden dropout."""
+        """Dropout rate before the head: classifier_dropout, or the hidden dropout if unset."""
         if self.classifier_dropout is None:
             return self.hidden_dropout_prob
         return self.classifier_dropout
@@ -55,13 +55,15 @@ class PostNormConfig(EncoderConfig):
 class Embeddings(nnx.Module):
     """Word + position + token-type embeddings, layer norm, dropout.
 
-    Args of the constructor:
-      words, positions, types: rows of the tables; no table of types if 0.
+    Args:
+      words, positions, types: rows of the tables; if `types` is 0, there is no such table.
       width: features D.
-      rate: of dropout.
+      rate: dropout rate.
       epsilon: added to the variance in the norm.
-      scale: width of the normal distribution of fresh tables.
-      position_scale: that of the position table, or what draws it, if another.
+      scale: standard deviation of the normal distribution that tables are drawn from.
+      compute: dtype and layout of the computation.
+      rngs: `nnx.Rngs(seed)` for the initial weights.
+      position_scale: scale or initializer of the position table, if different.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Embeddings(nnx.Module):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embedded tokens x_BLD."""
+        """Embed tokens, x_BLD."""
         x_BLD = self.word_embeddings(input_ids_BL) + self.position_embeddings(position_ids_BL)
         if self.token_type_embeddings is not None:
             x_BLD = x_BLD + self.token_type_embeddings(token_type_ids_BL)
@@ -102,11 +104,11 @@ class Embeddings(nnx.Module):
 class PostNormClassifier(TokenClassifier):
     """Embeddings, post-norm blocks and a linear classifier on every position.
 
-    Args of the constructor:
+    Args:
       config: sizes, activation, dropout rates, number of labels.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.
-      width: features of the embeddings, if others than the blocks'.
+      width: features of the embeddings, if different from the blocks'.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""BERT's kin as an ONNX graph: what `post_norm.py` and `transformer.py` say in JAX."""
+"""BERT-like encoders as an ONNX graph, equivalent to `post_norm.py` and `transformer.py` in JAX."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from flaxner.models.layers.graph import Graph
 
 
 def post_norm_graph(graph: Graph, config: Any, position_ids_BL: str = "position_ids") -> str:
-    """logits_BLC of BERT, RoBERTa, ELECTRA and DistilBERT.
+    """Add the nodes for logits_BLC of BERT, RoBERTa, ELECTRA or DistilBERT and return their output.
 
     Args:
-      graph: to be added to.
-      config: of the model.
+      graph: the graph to extend.
+      config: settings of the model.
       position_ids_BL: rows of the position table.
     """
     x = _embedded(graph, config, position_ids_BL)
@@ -25,7 +25,7 @@ def post_norm_graph(graph: Graph, config: Any, position_ids_BL: str = "position_
 def _embedded(graph: Graph, config: Any, position_ids_BL: str) -> str:
     words = graph.embedding("embeddings/word_embeddings", "input_ids")
     types = "embeddings/token_type_embeddings/embedding"
-    first = graph.param(types)[0] if graph.has(types) else None  # texts have one type
+    first = graph.param(types)[0] if graph.has(types) else None  # texts use only type 0
     places = graph.embedding("embeddings/position_embeddings", position_ids_BL, first)
     x = graph.added_norm("embeddings/norm", words, places, config.layer_norm_eps)
     return graph.linear("projection", x) if graph.has("projection/kernel") else x

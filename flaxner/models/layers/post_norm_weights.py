@@ -1,4 +1,4 @@
-"""The weight names that BERT, RoBERTa and ELECTRA share: ours and PyTorch's, side by side."""
+"""Weight names shared by BERT, RoBERTa and ELECTRA: ours and PyTorch's, side by side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from flaxner.models.tensors import Rule
 
 
 def post_norm_rules(prefix: str) -> tuple[Rule, ...]:
-    """Ours -> PyTorch's, for every parameter; `{i}` counts the layers.
+    """Return the rules for every parameter, our name -> PyTorch's; `{i}` is the layer's index.
 
-    A kernel is stored (in, out) here and (out, in) there.
+    We store a kernel as (in, out), PyTorch as (out, in).
 
     Args:
       prefix: of the encoder's names in a full model, such as "bert.".
@@ -32,6 +32,6 @@ def post_norm_rules(prefix: str) -> tuple[Rule, ...]:
 
 
 def leftovers(prefix: str) -> tuple[str, ...]:
-    """Beginnings of names that a token classifier has no use for: pooler and buffers."""
+    """Return prefixes of names that a token classifier does not use: pooler and buffers."""
     inner = ("pooler.", "embeddings.position_ids")
     return (*inner, *(prefix + name for name in inner))

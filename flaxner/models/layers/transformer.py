@@ -1,4 +1,4 @@
-"""The post-norm transformer block of BERT and most of its kin.
+"""The post-norm transformer block of BERT and similar encoders.
 
 Shapes: B rows, L positions, D features, F feed-forward.
 """
@@ -21,7 +21,7 @@ Array = jax.Array
 
 
 class BlockSizes(Protocol):
-    """What a block asks of an encoder's settings, by the names of `transformers`."""
+    """The encoder settings that a block needs, named as in `transformers`."""
 
     @property
     def hidden_size(self) -> int:
@@ -29,7 +29,7 @@ class BlockSizes(Protocol):
 
     @property
     def num_attention_heads(self) -> int:
-        """Heads."""
+        """Number of heads."""
 
     @property
     def intermediate_size(self) -> int:
@@ -37,23 +37,23 @@ class BlockSizes(Protocol):
 
     @property
     def hidden_act(self) -> str:
-        """Activation of the feed-forward, a name in ACTIVATIONS."""
+        """Activation of the feed-forward layer, a name in ACTIVATIONS."""
 
     @property
     def hidden_dropout_prob(self) -> float:
-        """Dropout of what is added to the residual."""
+        """Dropout rate of each sublayer's output, before it is added to the residual."""
 
     @property
     def attention_probs_dropout_prob(self) -> float:
-        """Dropout of the attention probabilities."""
+        """Dropout rate of the attention probabilities."""
 
     @property
     def initializer_range(self) -> float:
-        """Width of the normal distribution of fresh kernels."""
+        """Standard deviation of the normal distribution that kernels are drawn from."""
 
     @property
     def layer_norm_eps(self) -> float:
-        """Added to the variance in layer norms."""
+        """Number added to the variance in layer norms."""
 
 
 class Layer(nnx.Module):
@@ -77,7 +77,7 @@ class Layer(nnx.Module):
         self.rate = config.hidden_dropout_prob
 
     def __call__(self, x_BLD: Array, contexts: Sequence[Within], key: Array | None) -> Array:
-        """The block's output x_BLD."""
+        """Compute the block's output x_BLD."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         attended_BLD = self.attention(x_BLD, contexts, keys[0])
         x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, self.rate, keys[1]))
