@@ -59,7 +59,7 @@ CASES = {
         [task(1, SUBJECT, *GOOD, data=FIELDS)],
         ["--text-column", "subject"],
         (1, 2, 1),
-        "2 regions in other fields than subject are left out",
+        "2 regions in fields other than subject are left out",
     ),
     "utf-16": (
         [task(1, region(3, 5, "塔城", "LOC"), data={"text": "😀在塔城工作"})],
@@ -71,10 +71,10 @@ CASES = {
         [task(1, region(0, 3, "Oda", "PER", "ORG"))],
         ["--span-policy", "widen"],
         (1, 5, 1),
-        "1 regions with several labels are read by their first (task 1)",
+        "1 regions with several labels are read with their first label (task 1)",
     ),
-    "json-min": (ROWS, [], (2, 8, 2), "(predictions are no annotations) (task 3)"),
-    "prodigy": ([BINARY, MARKED], [], (1, 3, 0), "they answer yes or no to one span"),
+    "json-min": (ROWS, [], (2, 8, 2), "(predictions do not count) (task 3)"),
+    "prodigy": ([BINARY, MARKED], [], (1, 3, 0), "they accept or reject one span"),
     "doccano": (
         [{"text": "😀在塔城", "label": [[3, 5, "LOC"]]}],
         ["--span-offsets", "utf-16"],
@@ -135,4 +135,4 @@ def test_a_span_that_is_nowhere_ends_the_command_in_one_sentence(tmp_path, monke
     status, _, error = run(tmp_path, monkeypatch, capsys, path)
     assert status == 2
     assert error.count("\n") == 1
-    assert "export.json, line 1: task 7: the span 0 to 6 (LOC) is 'Lunsby'" in error
+    assert "export.json, line 1: task 7: the span 0 to 6 (LOC) claims to be 'Lunsby'" in error

@@ -91,7 +91,7 @@ def test_only_documents_with_entities_annotated_are_read(tmp_path):
     corpus = read_corpus(write_documents(tmp_path / "a.spacy", *makers))
     assert [s.tags for s in corpus] == [("B-PER", "O", "O")]
     assert corpus.notes == (
-        "2 documents with spans in span groups only are left out; --spans-column NAME reads a "
+        "2 documents with spans only in span groups are left out; --spans-column NAME reads a "
         "group",
         "1 sentences with words that were never annotated are left out",
         "1 documents without entity annotation are left out",
@@ -118,7 +118,7 @@ def test_damaged_files(tmp_path, content):
     path = write(tmp_path / "a.spacy")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content is None else content)
-    with pytest.raises(ValueError, match=r"a\.spacy, line 1: no DocBin that can be read") as caught:
+    with pytest.raises(ValueError, match=r"a\.spacy, line 1: not a readable DocBin") as caught:
         read_corpus(path)
     assert "\n" not in str(caught.value)
 
@@ -167,5 +167,5 @@ def test_an_entity_across_sentences_stays_one(tmp_path, kind):
         path.write_text("\n".join(lines))
     corpus = read_corpus(path)
     assert [" ".join(s.tags) for s in corpus] == ["O O B-ORG I-ORG I-ORG O", "O O B-ORG", "O O O"]
-    told = "1 documents are one sentence each: an entity of theirs crosses a border of sentences"
+    told = "1 documents are read as one sentence each: an entity crosses a sentence boundary"
     assert told in corpus.notes

@@ -98,7 +98,7 @@ def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
         read_corpus(str(tmp_path / "saved"), "validation"),
     ):
         assert [(s.words, s.tags) for s in corpus] == [(WORDS, TAGS)]
-    with pytest.raises(ValueError, match="no split test; there are train, dev"):
+    with pytest.raises(ValueError, match="no split test; the data set has train, dev"):
         read_corpus(str(tmp_path / "saved"), "test")
 
 
@@ -121,13 +121,13 @@ def test_an_option_is_one_of_its_choices(option):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: there must be a tag for every word"),
+        ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: every word must have a tag"),
         ('{"tokens": ["a"], "ner_tags": [1]}', "line 1: the ids in 'ner_tags' have no names"),
         ('{"text": "a", "label": []}\n{"text": "a"}', "line 2: a record needs words and tags"),
         ('{"text": "a", "label": [[0, 9, "X"]]}', "line 1: a span must lie in its text of 1"),
-        ('[{"text": "a", "label": []},\n{"text" 1}]', "line 2: no JSON"),
-        ('[{"text": "a", "label": []}', "line 2: the array ends too early"),
-        ('{"tokens": [' + "\n" * 1001 + '"a"]}', "line 1: a record over more than 1,000 lines or"),
+        ('[{"text": "a", "label": []},\n{"text" 1}]', "line 2: invalid JSON"),
+        ('[{"text": "a", "label": []}', "line 2: the array is incomplete"),
+        ('{"tokens": [' + "\n" * 1001 + '"a"]}', "line 1: a record of more than 1,000 lines or"),
     ],
 )
 def test_refusals_name_the_line(tmp_path, text, message):

@@ -191,7 +191,7 @@ def test_a_pipe_that_nobody_writes_to_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "WRITER_WAIT", 0.3)
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(ValueError, match="it is a pipe, and for 0 seconds nothing wrote to it"):
+    with pytest.raises(ValueError, match="it is a pipe that nothing wrote to for 0 seconds"):
         read_corpus(path)
 
 

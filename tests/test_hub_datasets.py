@@ -98,7 +98,7 @@ for name, options in json.loads(sys.argv[1]):
         print(json.dumps({s: [c.sentences[-1].tags, len(c), c.notes] for s, c in found.items()}))
 """
 # name, options -> where it is read from (None: as asked), or what the refusal says
-KNOWN = "names that do work: conll2003, conllpp, wnut_17, wikiann, few-nerd"
+KNOWN = "data sets that work: conll2003, conllpp, wnut_17, wikiann, few-nerd"
 READABLE = [
     ("conll2003", {}, f"eriktks/conll2003, configuration conll2003, at {PARQUET}"),
     ("eriktks/conll2003", {}, f"eriktks/conll2003, configuration conll2003, at {PARQUET}"),
@@ -110,17 +110,29 @@ READABLE = [
     ("user/two", {"dataset_config": "b"}, f"user/two, configuration b, at {PARQUET}"),
 ]
 REFUSED = [
-    ("user/two", {}, "it has several configurations; --dataset-config chooses one of a, b"),
-    ("wikiann", {}, "it has several configurations; --dataset-config chooses one of de, en"),
-    ("wikiann", {"dataset_config": "xx"}, "there is no configuration 'xx'; --dataset-config"),
-    ("conll2003", {"dataset_config": "xx"}, "there is no configuration 'xx'; --dataset-config"),
+    (
+        "user/two",
+        {},
+        "the data set has several configurations; choose one with --dataset-config: a, b",
+    ),
+    ("wikiann", {}, "several configurations; choose one with --dataset-config: de, en"),
+    (
+        "wikiann",
+        {"dataset_config": "xx"},
+        "no configuration 'xx'; choose one with --dataset-config",
+    ),
+    (
+        "conll2003",
+        {"dataset_config": "xx"},
+        "no configuration 'xx'; choose one with --dataset-config",
+    ),
     ("conll2003", {"dataset_revision": "main"}, "at main is a loading script, which `datasets`"),
     ("user/lost", {}, f"the Hub has no Parquet copy of it ({PARQUET}); {KNOWN}"),
     ("user/old", {"dataset_revision": "v9"}, "Revision 'v9' doesn't exist"),
-    ("user/ids", {}, "line 1: the ids in 'tags' have no names; write tags such as B-PER"),
+    ("user/ids", {}, "line 1: the ids in 'tags' have no names; use tags such as B-PER"),
     ("user/broken", {}, "the data set cannot be read: Parquet magic bytes not found"),
     ("user/gated", {}, "log in with `hf auth login` (Dataset 'user/gated' is a gated dataset"),
-    ("user/denied", {}, "the Hub refuses access"),
+    ("user/denied", {}, "the Hub denies access"),
     ("nobody/nothing", {}, f"or cannot be accessed; {KNOWN}"),
     ("nothing", {}, "nothing: no such data set, file or folder: "),
     ("user/cut", {}, "the Hub cannot be reached (Server disconnected"),
@@ -168,9 +180,9 @@ def answers(hub, home):
 @pytest.mark.parametrize(("name", "options", "source"), READABLE)
 def test_names_that_people_know(answers, name, options, source):
     found = answers[name, json.dumps(options)]
-    note = [f"it is read from {source}"] if source else []
+    note = [f"read from {source}"] if source else []
     column = "tags" if name == "tner/some" else "ner_tags"
-    read = f"the tags are those of {column!r}, the only one that holds tags"
+    read = f"tags are read from {column!r}, the only one that holds tags"
     assert found == {
         split: [TAGS, 1, [*(note if split == "train" else []), read]] for split in SPLITS
     }
@@ -218,7 +230,7 @@ def test_a_known_name_falls_back_to_a_copy(tmp_path):
         hub.add("flaitenberger/wnut_17", {"train.parquet": LABELLED}, kind="dataset")
         (found,) = ask(hub, tmp_path, [("wnut_17", {})])
         words, count, notes = found["train"]
-        assert (words, count, notes[0]) == (TAGS, 1, "it is read from flaitenberger/wnut_17")
+        assert (words, count, notes[0]) == (TAGS, 1, "read from flaitenberger/wnut_17")
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_what_is_said_about_a_region_is_no_region(tmp_path):
     del about[0]["value"]["labels"], about[1]["value"]["labels"]
     found, notes = read(tmp_path, [task(annotation(PER, LOC, *about))])
     assert found == [(WORDS, BOTH)]
-    assert notes == "2 answers about regions (text areas, choices, ratings) are passed over"
+    assert notes == "2 answers about regions (text areas, choices, ratings) are ignored"
 
 
 def test_regions_without_a_label_and_with_two(tmp_path):
@@ -106,10 +106,10 @@ def test_regions_without_a_label_and_with_two(tmp_path):
     found, notes = read(tmp_path, [task(annotation(PER, LOC, bare)), task(annotation(two))])
     assert found == [(WORDS, BOTH)]
     assert "1 regions are left out: they have no label (task 1)" in notes
-    assert "1 tasks are left out: a region of theirs has several labels" in notes
+    assert "1 tasks are left out: one of their regions has several labels" in notes
     found, notes = read(tmp_path, [task(annotation(PER, two))], span_policy="widen")
     assert found == [(WORDS, BOTH)]
-    assert "1 regions with several labels are read by their first (task 1)" in notes
+    assert "1 regions with several labels are read with their first label (task 1)" in notes
 
 
 def test_a_region_lies_in_the_field_it_names(tmp_path):
@@ -124,7 +124,7 @@ def test_a_region_lies_in_the_field_it_names(tmp_path):
     assert "the fields subject and text are labelled: each is a sentence" in notes
     found, notes = read(tmp_path, records, text_column="text")
     assert [words for words, _ in found] == [("Oda", "Brenner", "wrote", "Tarvik", ".")]
-    assert "1 regions in other fields than text are left out" in notes
+    assert "1 regions in fields other than text are left out" in notes
 
 
 def test_a_field_labelled_in_one_task_is_read_in_all(tmp_path):
@@ -144,7 +144,9 @@ def test_the_regions_own_text_shows_the_field(tmp_path):
     assert found == [(WORDS, BOTH)]
     assert "the regions of text lie in the field body, as their own texts show" in notes
     bare = [region(0, 11, "", "PER", to="shown")]
-    with pytest.raises(ValueError, match=r"task 1: the regions of 'shown' lie in one of the field"):
+    with pytest.raises(
+        ValueError, match=r"task 1: the regions of 'shown' may lie in any of the fi"
+    ):
         read(tmp_path, [task(annotation(*bare), data={"one": TEXT, "two": TEXT})])
 
 
@@ -152,10 +154,10 @@ def test_the_regions_own_text_shows_the_field(tmp_path):
     ("text", "start", "end", "said"),
     [
         ("😀在塔城工作", 3, 5, "UTF-16 units"),
-        ("在\r\n塔城工作", 2, 4, r"characters, \r\n being one"),
-        ("😀😀\r\n在塔城", 6, 8, r"UTF-16 units, \r\n being one"),
-        ("在\n塔城工作", 3, 5, r"characters, \n being two"),
-        ("在塔城工作", 3, 9, "bytes of UTF-8"),
+        ("在\r\n塔城工作", 2, 4, r"characters with \r\n as one"),
+        ("😀😀\r\n在塔城", 6, 8, r"UTF-16 units with \r\n as one"),
+        ("在\n塔城工作", 3, 5, r"characters with \n as two"),
+        ("在塔城工作", 3, 9, "UTF-8 bytes"),
     ],
 )
 def test_offsets_are_counted_as_the_regions_own_text_says(tmp_path, text, start, end, said):
@@ -176,7 +178,7 @@ def test_line_breaks_of_a_regions_text_are_written_in_two_ways(tmp_path):
 @pytest.mark.parametrize(
     ("data", "marked", "message"),
     [
-        ({"text": TEXT}, (0, 6, "Tarvik", "LOC"), "it stands at 21: the text or the offsets were"),
+        ({"text": TEXT}, (0, 6, "Tarvik", "LOC"), "that is at 21: the text or the offsets changed"),
         ({"text": TEXT}, (0, 6, "Lunsby", "LOC"), "it was marked in another text or field"),
         ({"text": "http://a.b/c.txt"}, (90, 96, "", "LOC"), "holds the address of a text"),
     ],
@@ -189,7 +191,7 @@ def test_a_region_that_is_nowhere_is_refused_by_its_cause(tmp_path, data, marked
 
 
 def test_annotations_given_as_numbers_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="annotations must be written out, not as numbers"):
+    with pytest.raises(ValueError, match="annotations must be given in full, not as ids"):
         read(tmp_path, [{"id": 1, "data": {"text": TEXT}, "annotations": [12]}])
 
 
@@ -211,7 +213,7 @@ def test_regions_in_html_are_left_out_with_their_task(tmp_path):
     plain = task(annotation(inside), data={"text": "In Tarvik"}, number=2)
     found, notes = read(tmp_path, [task(annotation(inside), data={"text": "In <b>Tarvik"}), plain])
     assert found == [(("In", "Tarvik"), ("O", "B-LOC"))]
-    assert "has no place in a plain text (HTML, or across paragraphs) (task 1)" in notes
+    assert "has no position in plain text (it is in HTML, or spans paragraphs) (task 1)" in notes
 
 
 def test_its_columns_cannot_tell_what_nobody_annotated(tmp_path):
@@ -219,7 +221,7 @@ def test_its_columns_cannot_tell_what_nobody_annotated(tmp_path):
     path.write_text("-DOCSTART- -X- O\nOda -X- _ B-PER\nBrenner -X- _ I-PER\n\nx -X- _ O\n\n")
     corpus = read_corpus(path)
     assert [s.tags for s in corpus] == [("B-PER", "I-PER"), ("O",)]
-    assert "in Label Studio's CoNLL export tasks that nobody annotated are" in corpus.notes[0]
+    assert "in Label Studio's CoNLL export, tasks that nobody annotated look" in corpus.notes[0]
 
 
 def minimal(*regions, number=1, text=TEXT, annotation_id=1, **more):
@@ -249,7 +251,7 @@ def check_minimal(corpus):
         (WORDS, BOTH),
     ]
     notes = " | ".join(corpus.notes)
-    assert "nobody annotated them (predictions are no annotations) (task 3)" in notes
+    assert "nobody annotated them (predictions do not count) (task 3)" in notes
     assert "1 regions are left out: they have no label (task 4)" in notes
     assert "contradict each other, and only the JSON export says which is the ground t" in notes
     assert "(task 5)" in notes

@@ -59,12 +59,12 @@ UD = "{}\t{}\tlemma\tNOUN\t_\t_\t0\tdep\t_\tNER={}\n"
 def test_a_column_of_numbers_is_not_the_words(tmp_path, content):
     sentences, notes = read(tmp_path, "a.conll", content)
     assert (sentences[0], sentences[-1]) == (ANN, BO)
-    assert "the words are those of column 1, column 0 " in notes
+    assert "words are read from column 1 (column 0 " in notes
 
 
 def test_a_row_without_its_number_is_named(tmp_path):
     said = refusal(tmp_path, "a.tsv", NUMBERED * 5 + "x\tBo\tB-PER\n")
-    assert said == "line 21: the first column must count the words: 'x'"
+    assert said == "line 21: the first column must number the words: got 'x'"
 
 
 WORDS = [a + b + c for a in "bdfg" for b in "aeiou" for c in "lmnr"]
@@ -86,8 +86,8 @@ ASKED = {
 def test_where_other_columns_may_be_the_words_they_are_asked_for(tmp_path, name):
     content, held, word, other = ASKED[name]
     said = refusal(tmp_path, "a.conll", content)
-    assert f"several columns may be the words: column {word} holds {held} and column" in said
-    assert said.endswith(f"say --word-column {word} or --word-column {other}")
+    assert f"several columns could be the words: column {word} holds {held} and column" in said
+    assert said.endswith(f"choose --word-column {word} or --word-column {other}")
     for column in (word, other):
         sentences, _ = read(tmp_path, "a.conll", content, word_column=str(column))
         assert sentences[0][0].split()[0] == content.split()[column]
@@ -105,7 +105,7 @@ def test_words_that_come_first_are_read(tmp_path):
         lines = [row + "\n" * (1 + (i % 12 == 11)) for i, row in enumerate(rows[:size])]
         sentences, notes = read(tmp_path, "a.conll", "".join(lines))
         assert sentences[0][0] == " ".join(words[:12])
-        assert "the words are those of column 0" in notes
+        assert "words are read from column 0" in notes
 
 
 def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
@@ -170,7 +170,7 @@ def test_with_types_alone_a_comment_is_no_word(tmp_path, comment, words):
     content = f"{comment}\nEU NNP B-NP ORG\nsaid VBD B-VP O\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
     assert (" ".join(corpus.sentences[0].words), corpus.types) == (words, ("ORG",))
-    said = "1 rows before a sentence begin with # and might be words: they are taken for comments"
+    said = "1 rows before a sentence start with # and are read as comments, but could be words"
     assert any(note.startswith(said) for note in corpus.notes) == (comment == "# id two domain=en")
 
 
@@ -178,7 +178,7 @@ def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
     rows = "EU x y B-ORG\nsaid x y O\n"
     sentences, notes = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
     assert sentences == [("EU said", "B-ORG O")] * 2
-    assert notes.endswith("might be words: they are taken for comments (line 1, line 5)")
+    assert notes.endswith("are read as comments, but could be words (line 1, line 5)")
     content = "# text = I\n7 EU x B-ORG\n9 said y O\n"
     assert read(tmp_path, "a.conll", content, word_column="1")[0] == [("EU said", "B-ORG O")]
 
@@ -222,7 +222,7 @@ def test_quotation_marks_between_tabs_are_words_unless_all_are_quoted(
     rows = "".join(f"{first}{word}\tO\n" for word in marks) + f"{first}EU\tB-ORG\n"
     sentences, notes = read(tmp_path, "a.tsv", head + rows)
     assert sentences[0][0].split(" ") == [*(read_as or marks), "EU"]
-    assert ('so that """" is the word "' in notes) == (read_as is not None)
+    assert ('so """" is the word "' in notes) == (read_as is not None)
 
 
 @pytest.mark.parametrize("rows", ['""""{}O\n', '"""Doc"""{}O\n', '# text = """"\nHe{}O\n'])
@@ -240,7 +240,7 @@ def test_words_as_a_prediction_file_has_them(tmp_path):
     write_predictions(tmp_path / "a.conll", made)
     corpus = read_corpus(tmp_path / "a.conll", options=ReadOptions(tag_column="2"))
     assert corpus.sentences[2] == Sentence(words, tags)
-    said = "15 fields are written as flaxner's prediction files have them"
+    said = "15 fields are escaped as in flaxner's prediction files"
     assert corpus.notes[-1].startswith(said)
 
 
@@ -260,7 +260,7 @@ def test_what_looks_escaped_in_other_files_is_a_word(tmp_path, content, said):
     for code, is_escape in ((r"\u{a0}", True), (r"\u{1f600}", False), (r"\u{20}", True)):
         sentences, notes = read(tmp_path, "a.conll", content.replace("{}", code), tag_column="-1")
         assert code in sentences[0][0].split(" ")
-        assert (f"{said} fields look like escapes of" in notes) == is_escape
+        assert (f"{said} fields look escaped as in" in notes) == is_escape
 
 
 def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):
@@ -289,19 +289,19 @@ def test_arrays_that_follow_each_other_are_all_read(tmp_path, between):
 @pytest.mark.parametrize("rest", ["garbage", TWO[1:-1], "]", ", " + TWO, '"x"'])
 def test_nothing_else_stands_after_an_array(tmp_path, rest):
     said = refusal(tmp_path, "a.json", f"{ONE}\n\n{rest}")
-    assert said.startswith("line 3: after the end of an array only another can stand: got ")
+    assert said.startswith("line 3: only another array may follow an array: got ")
 
 
 def test_the_second_array_ends_too(tmp_path):
-    assert "line 2: the array ends too early" in refusal(tmp_path, "a.json", f"{ONE}\n{TWO[:-1]}")
+    assert "line 2: the array is incomplete" in refusal(tmp_path, "a.json", f"{ONE}\n{TWO[:-1]}")
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f"{ONE[1:-1]},\n" * 1100, "no JSON: Extra data"),
-        ('{"tokens": ["EU", x,\n' + '"y",\n' * 1100 + '"z"]}\n', "no JSON: Expecting value"),
-        ("{" + '\n"x": 1,' * 1100 + "}\n", "a record over more than 1,000 lines or 64 KiB must"),
+        (f"{ONE[1:-1]},\n" * 1100, "invalid JSON: Extra data"),
+        ('{"tokens": ["EU", x,\n' + '"y",\n' * 1100 + '"z"]}\n', "invalid JSON: Expecting value"),
+        ("{" + '\n"x": 1,' * 1100 + "}\n", "a record of more than 1,000 lines or 64 KiB must"),
     ],
 )
 def test_what_is_wrong_with_json_is_said_of_long_files_too(tmp_path, content, said):
@@ -335,14 +335,16 @@ def saved(tmp_path, *splits):
 def test_a_split_of_the_wanted_name_goes_before_one_that_is_like_it(tmp_path, splits, wanted, own):
     corpus = read_corpus(saved(tmp_path, *splits), wanted)
     assert corpus.sentences[0].words == (own.upper(),)
-    assert (f"it is the split {own!r} of the data set" in corpus.notes) == (own != wanted)
+    assert (f"read from the data set's split {own!r}" in corpus.notes) == (own != wanted)
 
 
 def test_of_several_splits_that_may_be_meant_none_is_read(tmp_path):
     name = saved(tmp_path, "train", "dev", "eval")
-    with pytest.raises(ValueError, match="several splits may be the validation split: dev, eval;"):
+    with pytest.raises(
+        ValueError, match="several splits could be the validation split: dev, eval;"
+    ):
         read_dataset(name, ["train", "validation"])
-    with pytest.raises(ValueError, match="no split test; there are train, dev, eval"):
+    with pytest.raises(ValueError, match="no split test; the data set has train, dev, eval"):
         read_corpus(name, "test")
     path = str(write(tmp_path, "a.conll", "Ann B-X\n"))
     config = TrainConfig(dataset=name, validation_file=path, output_dir=str(tmp_path / "out"))
@@ -362,13 +364,13 @@ def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
 
     assert [words(dataset_config=name) for name in ("en", "de")] == [("en",), ("de",)]
     for options, said in (
-        ({}, "it has several configurations; --dataset-config chooses one of en, de"),
-        ({"dataset_config": "x"}, "no configuration 'x'; --dataset-config chooses one of en, de"),
+        ({}, "the data set has several configurations; choose one with --dataset-config: en, de"),
+        ({"dataset_config": "x"}, "no configuration 'x'; choose one with --dataset-config: en, de"),
         ({"dataset_revision": "v1"}, "a folder has no revisions"),
     ):
         with pytest.raises(ValueError, match=said):
             words(**options)
-    with pytest.raises(ValueError, match="that `datasets` saved has no configurations"):
+    with pytest.raises(ValueError, match="saved by `datasets` has no configurations"):
         words(saved(tmp_path, "train"), dataset_config="en")
     with pytest.raises(ValueError, match="has no configurations and no revisions"):
         read_corpus(tmp_path / "en.jsonl", options=ReadOptions(dataset_config="en"))
@@ -405,13 +407,13 @@ def test_of_columns_of_spans_the_one_that_holds_some_is_read(tmp_path):
     content = lines({"entities": [], "labels": PER}, {"entities": [], "labels": LOC})
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE, PLACES]
-    assert "the spans are those of 'labels'; 'entities' holds none" in notes
+    assert "spans are read from 'labels'; 'entities' holds none" in notes
     content = lines({"label": "x", "answer": "accept", "spans": [], "entities": PER})
     assert read(tmp_path, "a.jsonl", content)[0] == [PEOPLE], "Prodigy's too"
     content = lines({"entities": PER}, {"label": LOC}, {"spans": PER, "ents": PER})
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE, PLACES, PEOPLE]
-    assert "those of" not in notes
+    assert "read from" not in notes
 
 
 def test_a_comment_may_have_as_many_commas_as_a_row(tmp_path):
@@ -442,7 +444,7 @@ def test_the_same_spans_in_two_notations_are_read(tmp_path, other):
 )
 def test_two_columns_of_spans_are_asked_about(tmp_path, records):
     said = refusal(tmp_path, "a.jsonl", lines(*records))
-    assert "the columns 'spans' and 'entities' both hold spans, and not the same: say" in said
+    assert "the columns 'spans' and 'entities' hold different spans: choose" in said
     sentences, _ = read(tmp_path, "a.jsonl", lines(*records), spans_column="spans")
     assert sentences[0] == PLACES
 
@@ -451,17 +453,17 @@ def test_spans_beside_parts_of_speech_are_read(tmp_path):
     content = lines(TAGGED | {"tags": ["PROPN", "VERB", "PROPN"], "entities": PER}) * 2
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE] * 2
-    assert notes.startswith("the spans are those of 'entities'; no column beside them holds tags")
+    assert notes.startswith("spans are read from 'entities'; no other column holds tags")
     content = lines(TAGGED | {"tags": ["B-LOC", "O", "O"], "entities": PER})
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [("Ann left Rome", "B-LOC O O")]
-    assert "; the spans in 'entities' are not read (--spans-column reads them)" in notes
+    assert "; the spans in 'entities' are ignored (use --spans-column to read them)" in notes
     for options in ({"spans_column": "entities"}, {"text_column": "text"}):
         assert read(tmp_path, "a.jsonl", content, **options)[0] == [PEOPLE]
     for tags in (["O", "O", "O"], ["B-NP", "B-VP", "B-NP"]):
         content = lines(TAGGED | {"tags": tags, "entities": PER})
         said = refusal(tmp_path, "a.jsonl", content)
-        assert said.endswith("say --spans-column entities or --tag-column tags")
+        assert said.endswith("choose --spans-column entities or --tag-column tags")
         assert read(tmp_path, "a.jsonl", content, tag_column="tags")[0][0][1] == " ".join(tags)
 
 
@@ -482,7 +484,7 @@ def test_what_is_told_of_a_text_is_no_word_with_its_tag(tmp_path, other):
 def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, options):
     content = lines(TAGGED | {"ner_tags": ["B-LOC", "O", "O"], "spans": PER})
     said = refusal(tmp_path, "a.jsonl", content, **options)
-    assert said.startswith(f"line 1: there is no column {next(iter(options.values()))!r}; there")
+    assert said.startswith(f"line 1: no column {next(iter(options.values()))!r}; the record has")
     content = json.dumps(TAGGED | {"ner_tags": ["B-LOC", "O", "O"]})  # beside a file with spans
     assert read(tmp_path, "a.jsonl", content, **options)[0] == [("Ann left Rome", "B-LOC O O")]
 
@@ -490,31 +492,41 @@ def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, opti
 def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
     tagged = TAGGED | {"ner_tags": ["B-LOC", "O", "O"]}
     for name, content, said in (
-        ("a.csv", "sid,token,word,tag\n1,Ann,ann,B-X\n", "words are those of 'token'; 'word' is"),
-        ("a.jsonl", json.dumps(tagged | {"words": list("abc")}), "of 'tokens'; 'words' is not"),
-        ("a.jsonl", lines({"sentence": "Bo left", "spans": PER}), "of 'text'; 'sentence' is not"),
+        ("a.csv", "sid,token,word,tag\n1,Ann,ann,B-X\n", "words are read from 'token'; 'word' is"),
+        (
+            "a.jsonl",
+            json.dumps(tagged | {"words": list("abc")}),
+            "from 'tokens'; 'words' is ignored",
+        ),
+        (
+            "a.jsonl",
+            lines({"sentence": "Bo left", "spans": PER}),
+            "from 'text'; 'sentence' is ignored",
+        ),
     ):
         assert said in read(tmp_path, name, content)[1]
     same_words = "sid,token,word,tag\n1,Ann,Ann,B-X\n"
-    assert "is not read" not in read(tmp_path, "a.csv", same_words)[1]
+    assert "is ignored" not in read(tmp_path, "a.csv", same_words)[1]
     for same in (tagged | {"words": TAGGED["tokens"]}, {"sentence": "Ann left Rome", "spans": PER}):
-        assert "is not read" not in read(tmp_path, "a.jsonl", lines(same))[1]
-    assert "is not read" not in read(tmp_path, "a.jsonl", lines(tagged | {"token": [1, 2, 3]}))[1]
+        assert "is ignored" not in read(tmp_path, "a.jsonl", lines(same))[1]
+    assert "is ignored" not in read(tmp_path, "a.jsonl", lines(tagged | {"token": [1, 2, 3]}))[1]
     content = json.dumps(tagged | {"tokens": ["Ann"], "words": list("abc")})
     assert refusal(tmp_path, "a.jsonl", content).endswith(
-        "1 words, 3 tags; --word-column reads words instead of tokens"
+        "1 words and 3 tags; --word-column can select words instead of tokens"
     )
 
 
 def test_a_key_of_the_last_column_that_is_not_read_is_named(tmp_path):
     content = UD.format(1, "Ann", "B-PER") + UD.format(2, "EU", "x").replace("NER=x", "Entity=B-X")
-    assert "of NER= in the last column; Entity= holds" in read(tmp_path, "a.conll", content)[1]
+    assert (
+        "from NER= in the last column; Entity= also holds" in read(tmp_path, "a.conll", content)[1]
+    )
     for held, empty in (("NER", "Entity"), ("Entity", "NER")):
         content = UD.format(1, "Ann", "B-PER").replace("NER=B-PER", f"{held}=B-PER|{empty}=O")
         sentences, notes = read(tmp_path, "a.conll", content)
         assert sentences == [("Ann", "B-PER")]
-        assert f"of {held}= in the last column" in notes
-        assert f"{empty}= holds" not in notes
+        assert f"from {held}= in the last column" in notes
+        assert f"{empty}= also holds" not in notes
 
 
 def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
@@ -522,7 +534,7 @@ def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
     for extra in ({"answer": "accept", "spans": PER}, {"entities": PER}, {"ents": PER}):
         sentences, notes = read(tmp_path, "a.jsonl", lines(extra | {"tokens": tokens}))
         assert sentences == [PEOPLE]
-        assert "1 texts have tokens that are not all of their words: they are not used" in notes
+        assert "1 texts have tokens that do not cover all their words: they are ignored" in notes
 
 
 def test_tags_of_pieces_are_no_types_of_spans(tmp_path):
@@ -533,7 +545,7 @@ def test_tags_of_pieces_are_no_types_of_spans(tmp_path):
     )
     sentences, notes = read(tmp_path, "a.jsonl", lines({"entities": pieces[:1]}))
     assert sentences[0][1] == "B-B-PER O O"
-    assert "begin as tags do (B-PER) and are read as they are; --map-types B-PER=PER" in notes
+    assert "look like tags (B-PER) and are read as they are; --map-types B-PER=PER" in notes
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -544,7 +556,9 @@ SIDES = "word,tag,sentence_id\n"
 def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
     for at, lone in enumerate(('",O,1\n', 'a,",1\n', 'a,O,"\n')):
         said = refusal(tmp_path, "a.csv", f"{SIDES}{lone}b,O,1\nAnn,B-PER,1\n{lone}c,O,1\n")
-        assert said.startswith("line 2: a cell holds other rows: an unclosed quotation mark?"), at
+        assert said.startswith(
+            "line 2: a cell contains other rows (an unclosed quotation mark?):"
+        ), at
     meant = f'note,{SIDES}"a, b\nc",Ann,B-PER,1\nd,"\n",O,1\ne,"""",O,1\n'
     assert read(tmp_path, "a.csv", meant)[0] == [('Ann \n "', "B-PER O O")]
 
@@ -552,7 +566,7 @@ def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
 @pytest.mark.parametrize("end", ["", "\n", ",\n\n"])
 def test_blank_rows_at_the_end_divide_nothing(tmp_path, end):
     said = refusal(tmp_path, "a.csv", "\nword,tag\nAnn,B-PER\nleft,O\n".lstrip() + end)
-    assert said.startswith("line 1: nothing divides the sentences; --sentence-column names")
+    assert said.startswith("line 1: nothing separates the sentences; --sentence-column can")
 
 
 @pytest.mark.parametrize(
@@ -579,13 +593,17 @@ def test_a_quotation_mark_in_a_padded_table_is_a_word(tmp_path):
 
 def test_a_name_that_two_columns_have_is_no_name(tmp_path):
     content = "word,tag,tag,sid\nAnn,O,B-PER,1\nleft,B-X,O,1\n"
-    assert "the header has 2 columns 'tag'; name the column by its" in refusal(
+    assert "the header has 2 columns named 'tag'; give the column's number" in refusal(
         tmp_path, "a.csv", content
     )
-    assert "the header has 2 columns 'tag'" in refusal(tmp_path, "a.csv", content, tag_column="tag")
+    assert "the header has 2 columns named 'tag'" in refusal(
+        tmp_path, "a.csv", content, tag_column="tag"
+    )
     for column, tags in (("1", "O B-X"), ("2", "B-PER O")):
         assert read(tmp_path, "a.csv", content, tag_column=column)[0] == [("Ann left", tags)]
-    assert "2 columns 'word'" in refusal(tmp_path, "a.csv", content.replace(",tag,", ",word,", 1))
+    assert "2 columns named 'word'" in refusal(
+        tmp_path, "a.csv", content.replace(",tag,", ",word,", 1)
+    )
 
 
 def test_documents_of_one_sentence_do_not_merge(tmp_path):
@@ -594,12 +612,10 @@ def test_documents_of_one_sentence_do_not_merge(tmp_path):
         corpus = read_corpus(write(tmp_path, "a.csv", f"{name},sentence_id,word,tag\n{rows}"))
         found = [(" ".join(s.words), s.document) for s in corpus]
         assert found == [("Ann left", 0), ("Bo", 1), ("Rome", 1), ("Cy", 2)]
-        assert f"the documents are those of {name!r}" in corpus.notes
+        assert f"documents are read from {name!r}" in corpus.notes
     sentences, notes = read(tmp_path, "a.csv", f"x,sentence_id,word,tag\n{rows}")
     assert sentences[0][0] == "Ann left Bo"
-    assert (
-        "the numbers in 'sentence_id' come again after other sentences (1 times), and no" in notes
-    )
+    assert "numbers in 'sentence_id' recur after other sentences (1 times), and no column" in notes
 
 
 def test_a_table_of_texts_may_begin_with_one_that_has_no_span(tmp_path):

@@ -110,7 +110,7 @@ def test_evaluate_takes_the_flags_of_the_readers(files):
         [*command, "--word-column", "nope"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2
-    assert done.stderr.endswith("there is no column 'nope'; there are tokens, ner_tags\n")
+    assert done.stderr.endswith("no column 'nope'; the record has tokens, ner_tags\n")
 
 
 def test_evaluate_refuses_a_column_that_its_file_cannot_have(files):

@@ -64,14 +64,14 @@ def test_the_choice_and_its_reason_are_printed(tmp_path, capsys):
     path = tmp_path / "a.jsonl"
     path.write_text(records({"tokens": WORDS, "tags": CHUNKS, "ner": ["B-PER", "O"]}))
     inspect(parse_train_config(["--inspect", "--model", "flaxner:tiny", "--train-file", str(path)]))
-    assert "the tags are those of 'ner'; 'tags' holds chunks (NP, VP)" in capsys.readouterr().out
+    assert "tags are read from 'ner'; 'tags' holds chunks (NP, VP)" in capsys.readouterr().out
 
 
 CHOSEN = {
     "late.conll": (NOTHING * 1500 + CHUNKED, "column 3; column 2 holds chunks"),
     "indexed.conll": ("1\tOda\tNN\tB-NP\tB-PER\n2\tx\tVB\tB-VP\tO\n\n" * 3, "column 4; column 3"),
     "nested.conll": ("1\tOda\tB-PER\tB-PER\n2\tx\tB-PER\tO\n\n" * 3, "column 2; column 3 holds"),
-    "swapped.tsv": ("B-PER\tOda\nO\tleft\n\n" * 3, "column 0, .* words are those of column 1"),
+    "swapped.tsv": ("B-PER\tOda\nO\tleft\n\n" * 3, "column 0, .* words are read from column 1"),
     "equal.conll": ("Oda B-PER B-PER\nx O O\n\n", "column 1; column 2 holds entities"),
     "segmented.conll": ("Oda B B-PER\nx E O\ny S O\n\n", "column 2; column 1 holds segments"),
     "german.conll": ("Oda NE I-NC I-PER\nx VV I-VC O\n\n", "column 3; column 2 holds chunks"),
@@ -104,8 +104,8 @@ def test_the_evidence_of_the_whole_file_chooses(tmp_path, name):
     corpus = read(tmp_path, name, content)
     assert "PER" in corpus.types
     assert not {"NP", "VP", "NC", "AGE"} & set(corpus.types)
-    assert len([n for n in corpus.notes if n.startswith("the tags are those of")]) == 1
-    assert re.match(f"the tags are those of {reason}", corpus.notes[0])
+    assert len([n for n in corpus.notes if n.startswith("tags are read from")]) == 1
+    assert re.match(f"tags are read from {reason}", corpus.notes[0])
 
 
 def test_a_split_without_entities_is_no_split_of_chunks(tmp_path):
@@ -117,7 +117,7 @@ def test_a_split_without_entities_is_no_split_of_chunks(tmp_path):
 def test_chunks_alone_are_read_and_named(tmp_path):
     corpus = read(tmp_path, "a.conll", "Oda NN B-NP\nleft VB B-VP\nx VB O\n\n")
     assert corpus.types == ("NP", "VP")
-    assert corpus.notes[0].endswith("it holds chunks (NP, VP), no entities")
+    assert corpus.notes[0].endswith("it holds chunks (NP, VP), not entities")
 
 
 ASKED = {
@@ -125,7 +125,7 @@ ASKED = {
     "scored.conll": ("Oda B-PER O\nx O B-PER\n\n", "--tag-column 1 or --tag-column 2"),
     "indexed.conll": ("1\tOda\tB-PER\tB-AGE\n2\tx\tO\tB-AGE\n\n", "--tag-column 2 or"),
     "bare.conll": ("Oda B-FOO ORG\nx B-BAR O\ny O O\nz O O\n\n", "--tag-column 1 or"),
-    "outside.conll": ("Oda B-FOO O\nx B-BAR O\n\n", "column 2 holds O only; say --tag-column 1"),
+    "outside.conll": ("Oda B-FOO O\nx B-BAR O\n\n", "column 2 holds O only; choose --tag-column 1"),
     "two.jsonl": (
         records({"tokens": WORDS, "tags": ["B-PER", "O"], "labels": ["B-AGE", "O"]}),
         "--tag-column tags or --tag-column labels",
@@ -141,7 +141,7 @@ ASKED = {
 @pytest.mark.parametrize("name", ASKED)
 def test_where_two_are_plausible_the_user_is_asked(tmp_path, name):
     content, flags = ASKED[name]
-    with pytest.raises(ValueError, match=f"line 1: several columns may be the tags: .*{flags}"):
+    with pytest.raises(ValueError, match=f"line 1: several columns could be the tags: .*{flags}"):
         read(tmp_path, name, content)
     chosen = flags.split("--tag-column ")[1].split()[0]
     corpus = read(tmp_path, name, content, "--tag-column", chosen)
@@ -172,7 +172,9 @@ def test_types_without_a_prefix_are_read_where_io_is_said(tmp_path, name):
     corpus = read(tmp_path, name, BARE[name], "--scheme", "IO")
     assert corpus.sentences[0].tags == ("B-person", "O", "O", "B-place")
     assert corpus.scheme == "IO"
-    assert "its types have no prefix, so neighbours of one type are one entity" in corpus.notes[0]
+    assert (
+        "its types have no prefix, so adjacent words of one type are one entity" in corpus.notes[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_a_record_without_the_column_of_the_others(tmp_path):
     content = records(
         {"tokens": WORDS, "tags": CHUNKS, "ner": ["B-PER", "O"]}, {"tokens": WORDS, "tags": CHUNKS}
     )
-    with pytest.raises(ValueError, match="line 2: there is no column 'ner', as other records"):
+    with pytest.raises(ValueError, match="line 2: no column 'ner', unlike in other records"):
         read(tmp_path, "a.jsonl", content)
 
 
@@ -229,7 +231,7 @@ def test_a_word_a_row_is_read_as_in_csv(tmp_path, name):
     ]
     alone = {key: ROWS[key] for key in ("word", "tag")}
     if name == "a.parquet":
-        with pytest.raises(ValueError, match="nothing divides the sentences; --sentence-column"):
+        with pytest.raises(ValueError, match="nothing separates the sentences; --sentence-column"):
             read(tmp_path, name, parquet(alone))
 
 
@@ -247,13 +249,13 @@ def test_a_word_a_row_with_ids_that_have_names(tmp_path):
 
 NAN = float("nan")
 VALUES = [
-    ("tokens", None, "'tokens' must be a list, an item a word: got null"),
-    ("tokens", "['Oda', 'left']", "'tokens' must be a list, .*: got .* .a list kept as text"),
+    ("tokens", None, "'tokens' must be a list with one item per word: got null"),
+    ("tokens", "['Oda', 'left']", "'tokens' must be a list .*: got .* .a list stored as text"),
     ("tokens", ["Oda", None], "'tokens' must hold words: word 2 is null"),
     ("tokens", [NAN, "left"], "'tokens' must hold words: word 1 is NaN"),
     ("tokens", [1, "left"], "'tokens' must hold words: word 1 is 1"),
-    ("ner_tags", None, "'ner_tags' must be a list, an item a word: got null"),
-    ("ner_tags", "['O', 'O']", "'ner_tags' must be a list, .* .a list kept as text"),
+    ("ner_tags", None, "'ner_tags' must be a list with one item per word: got null"),
+    ("ner_tags", "['O', 'O']", "'ner_tags' must be a list .* .a list stored as text"),
     ("ner_tags", ["O", None], "'ner_tags' must hold tags or their ids: got null"),
     ("ner_tags", [0.5, 1.0], "'ner_tags' must hold tags or their ids: got 0.5"),
     ("ner_tags", [NAN, 1.0], "'ner_tags' must hold tags or their ids: got NaN"),
@@ -272,7 +274,7 @@ def test_values_of_another_kind_are_named(tmp_path, column, value, message):
 
 def test_bytes_and_null_rows_of_parquet_are_named(tmp_path):
     for columns, message in (
-        ({"tokens": [[b"Oda"]], "ner_tags": [["O"]]}, "word 1 is the bytes b'Oda', which are no"),
+        ({"tokens": [[b"Oda"]], "ner_tags": [["O"]]}, "word 1 is the bytes b'Oda', which are not"),
         ({"tokens": [["Oda"], None], "ner_tags": [["B-X"], None]}, "line 2: 'tokens' must be a"),
         ({"sid": [1], "word": [b"Oda"], "tag": ["O"]}, "'word' must be a list"),
         ({"sid": [1, 1], "word": ["a", None], "tag": ["B-X", "O"]}, "'word' must be a word: got n"),
@@ -280,7 +282,9 @@ def test_bytes_and_null_rows_of_parquet_are_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, "a.parquet", parquet(columns))
-    with pytest.raises(ValueError, match="'ner_tags' must hold a tag a word, not a list kept as"):
+    with pytest.raises(
+        ValueError, match="'ner_tags' must hold one tag per word, not a list stored as"
+    ):
         read(tmp_path, "a.csv", "tokens,ner_tags\n\"['Oda']\",\"['B-PER']\"\n")
 
 
@@ -324,11 +328,11 @@ def test_an_empty_word_outside_keeps_its_place_and_is_counted(tmp_path, name):
     corpus = read(tmp_path, name, EMPTY[name])
     assert corpus.sentences[0].words == ("Oda", "_", "x")
     assert any(
-        n.startswith("1 words are empty and O: each is kept as '_' (line") for n in corpus.notes
+        n.startswith("1 empty words with the tag O are kept as '_' (line") for n in corpus.notes
     )
     broken = EMPTY[name].replace(",,O", ",,B-PER").replace("\tO\nx", "\tB-PER\nx")
     broken = broken.replace('"O", "O"', '"B-PER", "O"')
-    with pytest.raises(ValueError, match=r"line \d: a word with the tag 'B-PER' must not be empty"):
+    with pytest.raises(ValueError, match=r"line \d: a word tagged 'B-PER' must not be empty"):
         read(tmp_path, name, broken)
 
 

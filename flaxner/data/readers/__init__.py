@@ -1,7 +1,7 @@
-"""Readers of corpora, one module a family of formats, and the table of them.
+"""Corpus readers, one module per family of formats, and the table that lists them.
 
-To add a format: a module with `read(path, options, notes) -> Iterator[Raw]` and
-`detect(path, head) -> bool`, and a row here.
+To add a format, write a module with `read(path, options, notes) -> Iterator[Raw]` and
+`detect(path, head) -> bool`, and add a row here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ LABEL_STUDIO_COLUMNS = re.compile(r"-DOCSTART- -X- O\r?\n\s*\S+ -X- _ \S+")
 
 
 class Format(NamedTuple):
-    """A format: whether a file is of it (from its path and its beginning), and its reader."""
+    """A format: a test for it, given a file's path and beginning, and its reader."""
 
     detect: Callable[[Path, str], bool]
     read: Callable[[Path, ReadOptions, Notes], Iterator[Raw]]
 
 
-# Tried in this order; the column reader is last and says what it misses.
+# Tried in this order; the column reader comes last and reports what it is missing.
 READERS: dict[str, Format] = {
     "parquet": Format(arrow.detect, arrow.read),
     "spacy": Format(docbin.detect, docbin.read),
@@ -47,14 +47,14 @@ READERS: dict[str, Format] = {
 
 
 def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iterator[Raw]]:
-    """(name of the format, the sentences of a file).
+    """Return the name of a file's format, and its sentences.
 
     Raises:
-      ValueError: it cannot be read, or an unknown format is asked for.
+      ValueError: the file cannot be read, or the requested format is unknown.
     """
     name = options.format
     if name is not None and name not in READERS:
-        raise ValueError(f"there is no format {name!r}; known: {', '.join(READERS)}")
+        raise ValueError(f"unknown format {name!r}; choose from: {', '.join(READERS)}")
     head = next(read_chunks(path), b"")[:HEAD]
     if not head.strip():
         raise BadCorpus(path, 1, "the corpus is empty")
@@ -66,8 +66,8 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
         name = next(names, "conll")
     if name == "conll" and LABEL_STUDIO_COLUMNS.match(text):
         notes.choices.append(
-            "in Label Studio's CoNLL export tasks that nobody annotated are sentences without "
-            "entities; its JSON export tells them apart"
+            "in Label Studio's CoNLL export, tasks that nobody annotated look like sentences "
+            "without entities; its JSON export distinguishes them"
         )
     return name, READERS[name].read(path, options, notes)
 

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files, batch by batch. The only door to `pyarrow`."""
+"""Read Parquet and Arrow files, batch by batch. The only module that imports `pyarrow`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ BATCH = 1000
 
 
 def detect(path: Path, head: str) -> bool:
-    """By the magic bytes, or the ending of an Arrow stream."""
+    """Whether a file has the magic bytes, or the suffix of an Arrow stream or Parquet file."""
     return head.startswith(("PAR1", "ARROW1")) or path.suffix.lower() in (".arrow", ".parquet")
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a table; the "line" of a message is the number of its row.
+    """Yield the sentences of a table; the "line" in a message is a row number.
 
     Raises:
-      ValueError: a damaged file, or columns that are not there.
+      ValueError: the file is damaged, or a column is missing.
     """
     import pyarrow as pa
 
@@ -32,7 +32,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         yield from read_records(path, lambda: _file_records(path), options, notes, names)
     except (pa.ArrowException, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadCorpus(path, 1, f"no table that can be read: {message[:200]}") from None
+        raise BadCorpus(path, 1, f"not a readable table: {message[:200]}") from None
 
 
 def _file_records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -59,7 +59,7 @@ def _open(file: Any) -> tuple[Any, Iterator[Any]]:
 def _records(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     number = 1
     for batch in batches:
-        batch.validate(full=True)  # offsets out of bounds would end the process, not raise
+        batch.validate(full=True)  # out-of-bounds offsets would crash the process
         for at in range(0, batch.num_rows, BATCH):
             rows = batch.slice(at, BATCH).to_pylist()
             yield from enumerate(rows, number)
@@ -67,7 +67,7 @@ def _records(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def tag_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
-    """The names of ClassLabel columns, which `datasets` writes into a table's metadata."""
+    """Return the names of ClassLabel columns, which `datasets` stores in a table's metadata."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         tables = {name: _names(feature) for name, feature in features.items()}

@@ -1,4 +1,4 @@
-"""What a column of a corpus holds, by its name and by every value that it has in the file."""
+"""What a column of a corpus holds, judged by its name and by all of its values in the file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from flaxner.data.readers.source import excerpt
 from flaxner.data.tags import OUTSIDE, parse_tag
 
-# Names that published corpora give the columns of their tags, the likelier first.
+# Names of the tag columns in published corpora, likeliest first.
 OF_ENTITIES = ("ner_tags", "ner", "ner_tag", "named_entities")
 OF_TAGS = ("tags", "tag", "labels", "label")
 OF_OTHERS = ("chunk", "pos", "upos", "xpos", "lemma", "dep", "deprel", "head", "morph")
-# Types of shallow parsing in English, German, French and Indian corpora.
+# Chunk types in English, German, French and Indian corpora.
 CHUNKS = frozenset(
     (
         *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP"),
@@ -21,10 +21,10 @@ CHUNKS = frozenset(
         *("VGNN", "JJP", "RBP", "CCP", "BLK", "NEGP", "FRAGP"),
     )
 )
-DISTINCT = 100_000  # values of a column that are counted: words, say, are no tags
-FEW = 200  # most types that a column of types without a prefix is taken to have
+DISTINCT = 100_000  # distinct values beyond which a column is no longer counted: it holds no tags
+FEW = 200  # most distinct values of a column that is taken to hold types without a prefix
 
-# What a column holds.
+# Kinds of columns.
 ENTITIES, BARE, MARKED, IDS = "entities", "types without a prefix", "other marks", "ids"
 OUTSIDE_ONLY, CHUNKED, SEGMENTS, OTHER = "O only", "chunks", "segments", "something else"
 
@@ -32,11 +32,11 @@ Name = int | str  # a column's number, from 0, or its name
 
 
 class Tally:
-    """Counts of the values of every column of a file.
+    """The value counts of every column of a file.
 
     Attributes:
-      counts: column -> value -> rows.
-      ids: columns of numbers without names.
+      counts: column -> value -> number of rows.
+      ids: columns that hold numeric ids without names.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Tally:
         self._full: set[Name] = set()
 
     def add(self, column: Name, values: Sequence[str], counts: Sequence[int] | None = None) -> None:
-        """Some more rows of a column, or different ones with the count of each."""
+        """Add more rows of a column, or distinct values with the count of each."""
         if column in self._full:
             return
         counter = self.counts.setdefault(column, Counter())
@@ -60,13 +60,13 @@ class Tally:
             self._full.add(column)
 
     def differing(self, columns: Iterable[Name]) -> list[Name]:
-        """The columns without those that are equal to an earlier one, row for row."""
+        """Return the columns, leaving out those that equal an earlier one row for row."""
         return list({self._digests.get(c, c): c for c in reversed(list(columns))}.values())[::-1]
 
 
 @functools.cache
 def rank(name: Name) -> int:
-    """How likely a name is that of the entities' tags: 0 is the likeliest, 3 the least."""
+    """Rank how likely a column of this name holds entity tags, from 0 (likeliest) to 3."""
     if isinstance(name, int):
         return 1
     lower = name.strip().lower()
@@ -79,7 +79,7 @@ def rank(name: Name) -> int:
 
 
 def kind_of(name: Name, counts: Counter[str]) -> str:
-    """What a column holds: one of the kinds above, by the values that are not O."""
+    """Return what a column holds, one of the kinds above, judged by the values other than O."""
     rows, outside = counts.total(), counts[OUTSIDE]
     types: Counter[str] = Counter()
     untyped = 0
@@ -102,14 +102,14 @@ def kind_of(name: Name, counts: Counter[str]) -> str:
             return MARKED
         return BARE if _is_dense(counts) else OTHER
     if not any(is_type(value) for value in counts if value != OUTSIDE):
-        return OUTSIDE_ONLY  # O, and slips such as 0 that reading names
+        return OUTSIDE_ONLY  # O, and typos such as 0, which the reader then reports
     return BARE if len(counts) <= FEW else OTHER
 
 
 def _is_dense(counts: Counter[str]) -> bool:
-    """Whether most words are in entities, as in addresses: a type outnumbers O, which is there.
+    """Whether most words are in entities, as in addresses: a type outnumbers O, but O occurs.
 
-    Parts of speech of one letter, of which O may be one, are no types.
+    One-letter parts of speech, of which O may be one, do not count as types.
     """
     rows, outside = counts.total(), counts[OUTSIDE]
     named = sum(n for value, n in counts.items() if is_type(value) and len(value) > 1)
@@ -117,18 +117,18 @@ def _is_dense(counts: Counter[str]) -> bool:
 
 
 def is_type(value: str) -> bool:
-    """Whether a value may be a type without a prefix."""
+    """Whether a value could be a type without a prefix."""
     return value[:1].isalpha()
 
 
 def only_inside(counts: Mapping[str, int]) -> bool:
-    """Whether all values but O are I- and a type, as IO has them."""
+    """Whether all values but O are I- followed by a type, as in the IO scheme."""
     tags = [value for value in counts if value != OUTSIDE]
     return bool(tags) and all(v[:1] == "I" and len(v) > 2 and parse_tag(v) for v in tags)
 
 
 def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
-    """What a column holds, for a message."""
+    """Describe what a column holds, for a message."""
     kind, counts = kinds[column], tally.counts.get(column, Counter())
     if kind == IDS:
         return "ids without names"
@@ -136,7 +136,7 @@ def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
         return kind
     if kind == MARKED:
         tags = some(value for value, _ in counts.most_common() if parse_tag(value))
-        return f"{tags} and, instead of O, {excerpt(counts.most_common(1)[0][0], 20)}"
+        return f"{tags} and {excerpt(counts.most_common(1)[0][0], 20)} instead of O"
     types: dict[Hashable, None] = {}
     for value, _ in counts.most_common():
         parsed = (OUTSIDE, value) if kind == BARE else parse_tag(value)
@@ -146,11 +146,11 @@ def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
 
 
 def some(values: Iterable[str], most: int = 4) -> str:
-    """The first of some values, for a message."""
+    """List the first few values, for a message."""
     first = list(values)
     return ", ".join(v[:40] for v in first[:most]) + (", ..." if len(first) > most else "")
 
 
 def called(column: Name | None) -> str:
-    """A column, for a message."""
+    """Name a column, for a message."""
     return f"column {column}" if isinstance(column, int) else excerpt(str(column), 40)

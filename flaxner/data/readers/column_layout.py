@@ -1,4 +1,4 @@
-"""Where things stand in a row of a column file: told by the user, or shown by all its rows."""
+"""The layout of a column file's rows: given by the user, or inferred from all of them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from flaxner.data.readers.word_column import first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
 
 SAMPLE_ROWS = 2000
-KEPT_ROWS = 1 << 18  # different ones that are counted before they are taken apart
-NO_WORD = ("#", DOCUMENT_MARK)  # begins of lines that are no evidence of what a column holds
-# A UD-style file keeps its tag in the last column, as one of these keys.
+KEPT_ROWS = 1 << 18  # distinct rows to count before splitting them into fields
+NO_WORD = ("#", DOCUMENT_MARK)  # lines that start so are no evidence of what a column holds
+# UD-style files keep the tag in the last column, under one of these keys.
 MISC_KEYS = ("NER", "ner", "NE", "name", "Name", "Entity")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things stand in a row.
+    """The layout of a row.
 
     Attributes:
-      width: number of columns; 0: any that reaches the wanted ones.
+      width: number of columns; 0: any number that includes the requested ones.
       word, tag: column numbers.
-      index: whether the first column counts the words (CoNLL-U's ranges are skipped).
-      key: the tag is the value of this key in a column such as `NER=B-PER|SpaceAfter=No`.
-      quoted: a field with a quotation mark is quoted as CSV has it.
-      escaped: a prediction file of flaxner's, with escapes.
+      index: whether the first column numbers the words (CoNLL-U's ranges are skipped).
+      key: the key that holds the tag, in a column such as `NER=B-PER|SpaceAfter=No`.
+      quoted: whether fields with a quotation mark are quoted as in CSV.
+      escaped: whether the file is one of flaxner's prediction files, with escapes.
     """
 
     width: int
@@ -47,18 +47,18 @@ class Layout:
 
 
 def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout, Choice]:
-    """How many columns there are, which is the word (by the first rows), which the tag (by all).
+    """Find the number of columns, the word column (by the first rows) and the tag column (by all).
 
     Raises:
-      ValueError: see `BadCorpus`; no column of tags, or one named that is not there.
+      ValueError: see `BadCorpus`; no column holds tags, or a requested column does not exist.
     """
     rows, begins = _first_rows(path)
-    if not rows:  # nothing, or nothing but hashtags: the plain layout, if there is any line
+    if not rows:  # nothing, or only hashtags: use the plain layout
         return _explicit(path, options, Layout(2, 0, 1)), Choice(None)
     width = Counter(len(fields) for _, fields in rows).most_common(1)[0][0]
     if width < 2:
         number, fields = rows[0]
-        message = f"too few columns: 1, where a word and a tag are expected: {excerpt(fields[0])}"
+        message = f"too few columns: got 1, expected a word and a tag: {excerpt(fields[0])}"
         raise BadCorpus(path, number, message)
     counts, numbers = first_column([fields for _, fields in rows], begins, width)
     layout = _explicit(path, options, Layout(width, int(numbers), width - 1, counts))
@@ -81,13 +81,13 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     if has_escapes(path, layout.word, layout.tag, notes):
         layout = dataclasses.replace(layout, escaped=True)
     if notes.guessed.words is not None and width > 2:
-        why = f", column 0 {'counts them' if counts else 'holds numbers'}" if numbers else ""
-        notes.choices.append(f"the words are those of column {layout.word}{why}")
+        why = f" (column 0 {'numbers them' if counts else 'holds numbers'})" if numbers else ""
+        notes.choices.append(f"words are read from column {layout.word}{why}")
     return layout, choice
 
 
 def _first_rows(path: Path) -> tuple[list[tuple[int, list[str]]], set[int]]:
-    """The first rows with their lines, and which of them begin a sentence."""
+    """Return the first rows with their line numbers, and which of them begin a sentence."""
     rows: list[tuple[int, list[str]]] = []
     begins: set[int] = set()
     fresh = True
@@ -109,7 +109,7 @@ def _first_rows(path: Path) -> tuple[list[tuple[int, list[str]]], set[int]]:
 def _of_width(
     rows: Sequence[tuple[int, list[str]]], begins: Set[int], width: int
 ) -> tuple[list[list[str]], set[int]]:
-    """The rows of the usual width, and which of them begin a sentence."""
+    """Return the rows of the usual width, and which of them begin a sentence."""
     kept: list[list[str]] = []
     fresh: set[int] = set()
     for i, (_, fields) in enumerate(rows):
@@ -121,9 +121,9 @@ def _of_width(
 
 
 def _tally(path: Path, width: int, columns: list[int]) -> Tally:
-    """The values of some columns in every row of the usual width.
+    """Count the values of some columns over all rows of the usual width.
 
-    Equal rows are taken apart once; the word, in which most rows differ, is cut off for that.
+    Equal rows are split once; to make more rows equal, the word, which mostly differs, is cut off.
     """
     tally, cut = Tally(), 0 not in columns
     tabbed: Counter[str] = Counter()
@@ -159,24 +159,24 @@ def _tag_column(
     tally: Tally,
     options: ReadOptions,
 ) -> tuple[Layout, Choice]:
-    """The layout with the column of the tags, and why it is that."""
+    """Return the layout with its tag column filled in, and the choice with its reason."""
     counts = tally.counts.items()
     entities = [int(c) for c, values in counts if kind_of(c, values) == ENTITIES]
     if not entities:
         key, *unread = _misc_keys(tally.counts.get(layout.width - 1, Counter())) or [""]
         if key:
-            others = "".join(f"; {other}= holds tags too, and is not read" for other in unread)
-            why = f"the tags are those of {key}= in the last column{others}"
+            others = "".join(f"; {other}= also holds tags and is not read" for other in unread)
+            why = f"tags are read from {key}= in the last column{others}"
             return dataclasses.replace(layout, tag=layout.width - 1, key=key), Choice(None, why)
     if layout.index and len(entities) == 2 and _nested(path, layout.width, *entities):
         outer, inner = entities
-        why = f"the tags are those of column {outer}; column {inner} holds entities within them"
+        why = f"tags are read from column {outer}; column {inner} holds entities nested in them"
         return dataclasses.replace(layout, tag=outer), Choice(outer, why)
     choice = choose(path, tally, options.scheme)
     if choice.column is None and layout.width == 2 and options.word_column is None:
         swapped = choose(path, _tally(path, 2, [0]), options.scheme)
         if swapped.column is not None:
-            why = f"{swapped.why}; the words are those of column 1"
+            why = f"{swapped.why}; words are read from column 1"
             return dataclasses.replace(layout, word=1, tag=0), swapped._replace(why=why)
     if choice.column is None:
         number, fields = first_row
@@ -186,9 +186,9 @@ def _tag_column(
 
 
 def _misc_keys(counts: Counter[str]) -> list[str]:
-    """The keys of a UD-style column whose values are tags, the likelier first.
+    """Return the keys of a UD-style column whose values are tags, likeliest first.
 
-    Those that hold O alone are left out, unless there is no other: then the likeliest.
+    Keys that hold nothing but O are left out; if there are no others, the likeliest is returned.
     """
     values: dict[str, Counter[str]] = {}
     for field, count in counts.items():
@@ -203,7 +203,7 @@ def _misc_keys(counts: Counter[str]) -> list[str]:
 
 
 def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
-    """Whether entities of one column lie within those of the other, as GermEval 2014 has them."""
+    """Whether the entities of one column lie within those of the other, as in GermEval 2014."""
     within, rows, kinds = 0, 0, (set[str](), set[str]())
     for _, lines in read_lines(path):
         for fields in map(split, lines):
@@ -218,7 +218,7 @@ def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
 
 
 def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
-    """The layout with the columns that the user has named."""
+    """Return the layout with the columns that the user requested."""
     for which in ("word", "tag"):
         value = getattr(options, f"{which}_column")
         if value is None:
@@ -226,10 +226,10 @@ def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
         try:
             column = int(value)
         except ValueError:
-            message = f"columns of such a file have numbers, not names: {which}_column {value!r}"
+            message = f"this file's columns have numbers, not names: got {which}_column {value!r}"
             raise BadCorpus(path, 1, message) from None
         if not -layout.width <= column < layout.width:
-            message = f"there is no column {column}; the file has {layout.width}"
+            message = f"no column {column}; the file has {layout.width} columns"
             raise BadCorpus(path, 1, message)
         changes: dict[str, Any] = {which: column % layout.width, "key": ""}
         layout = dataclasses.replace(layout, **changes)

@@ -1,4 +1,4 @@
-"""CoNLL and its relatives: a word a line, its fields in columns, a blank line between sentences."""
+"""Read CoNLL and similar files: one word per line, in columns, blank lines between sentences."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from flaxner.data.readers.tag_column import Choice
 from flaxner.data.tags import OUTSIDE, parse_tag
 
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
-SKIP = "\n"  # stands for the tag of a row that holds no word
+SKIP = "\n"  # in place of the tag of a row that holds no word
 COMMENT = re.compile(r"# \S+ = ")
-COMMENTS = "rows before a sentence begin with # and might be words: they are taken for comments"
+COMMENTS = "rows before a sentence start with # and are read as comments, but could be words"
 
 
 def detect(path: Path, head: str) -> bool:
-    """Whether most lines of the file's beginning end in a tag or hold one."""
+    """Whether most of the first lines have a tag in some column after the first."""
     rows = [split(line) for line in head.split("\n")[:-1][:SAMPLE_ROWS] if line.strip()]
     rows = [row for row in rows if not row[0].startswith(NO_WORD)]
     tagged = sum(any(parse_tag(field) for field in row[1:]) for row in rows)
@@ -38,10 +38,10 @@ def detect(path: Path, head: str) -> bool:
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a column file.
+    """Yield the sentences of a column file.
 
     Raises:
-      ValueError: see `BadCorpus`; a row with too few or too many columns, a tag that is no tag.
+      ValueError: see `BadCorpus`; a row has too few or too many columns, or a tag is invalid.
     """
     layout, choice = find_layout(path, options, notes)
     words: list[str] = []
@@ -55,7 +55,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         for number, line in enumerate(lines, start):
             fields = split(line)
             if len(fields) == plain and not fields[0].startswith(NO_WORD):
-                # Most rows: word and tag are known, and no row is anything else with them.
+                # The usual case: a known word and a known tag, so nothing special about the row.
                 known, tag = intern.get(fields[word_at]), meaning.get(fields[tag_at])
                 if known is not None and tag is not None:
                     if not words:
@@ -87,7 +87,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             tag = meaning[value]
             if tag is None or not word:
                 if value == SKIP or (line.startswith("#") and not words):
-                    continue  # before a sentence # is a comment, within one a hashtag
+                    continue  # before a sentence, # begins a comment; within one, a hashtag
                 if tag != OUTSIDE:
                     raise _bad_row(path, number, word, value, choice)
                 word = EMPTY_WORD
@@ -103,16 +103,16 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
 
 
 def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
-    """Whether a line that begins as a mark of a document is one, and no word with its tag."""
+    """Whether a line that starts like a document marker is one, and not a word with its tag."""
     if fields[0] == DOCUMENT or len(fields) != layout.width or layout.index or layout.key:
         return True
     return choice.bare or choice.tag(fields[layout.tag].strip()) is None
 
 
 def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes) -> bool:
-    """Whether a row before a sentence that begins as a comment is one, and no word `#`.
+    """Whether a row before a sentence that starts like a comment is one, and not the word `#`.
 
-    One that might be a word with its tag all the same is counted.
+    Comments that could also be a word with its tag are counted.
     """
     value = value.strip()
     keyed = COMMENT.match(line) is not None
@@ -123,7 +123,7 @@ def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes
 
 
 def _meant(field: str, layout: Layout) -> str:
-    """The word or tag that a field stands for."""
+    """Return the word or tag that a field stands for."""
     field = unquoted(field) if layout.quoted else field
     return as_meant(field) if layout.escaped else field
 
@@ -131,7 +131,7 @@ def _meant(field: str, layout: Layout) -> str:
 def _row(
     path: Path, number: int, fields: list[str], layout: Layout, words: list[str]
 ) -> tuple[str, str]:
-    """Word and tag of a row that is not the plain case; the tag is SKIP where there is none."""
+    """Return word and tag of an unusual row; the tag is SKIP if the row holds no word."""
     wanted = layout.width or 1 + max(
         column if column >= 0 else -column - 1 for column in (layout.word, layout.tag)
     )
@@ -139,14 +139,14 @@ def _row(
         if fields[0].startswith("#") and not words:
             return "", SKIP
         few = "too few columns" if len(fields) < wanted else "too many columns"
-        message = f"{few}: {len(fields)}, where {wanted} are expected: {excerpt(' '.join(fields))}"
+        message = f"{few}: got {len(fields)}, expected {wanted}: {excerpt(' '.join(fields))}"
         raise BadCorpus(path, number, message)
     if layout.index and not fields[0].isdecimal():
         if fields[0].replace("-", ".", 1).replace(".", "", 1).isdecimal():
             return "", SKIP  # CoNLL-U: 3-4 is a contraction of words 3 and 4, 5.1 an empty node
         if fields[0].startswith("#") and not words:
             return "", SKIP
-        message = f"the first column must count the words: {excerpt(fields[0])}"
+        message = f"the first column must number the words: got {excerpt(fields[0])}"
         raise BadCorpus(path, number, message)
     tag = fields[layout.tag]
     if layout.key:
@@ -157,5 +157,5 @@ def _row(
 
 def _bad_row(path: Path, number: int, word: str, value: str, choice: Choice) -> BadCorpus:
     if not word and choice.tag(value) is not None:
-        return BadCorpus(path, number, f"a word with the tag {excerpt(value)} must not be empty")
+        return BadCorpus(path, number, f"a word tagged {excerpt(value)} must not be empty")
     return BadCorpus(path, number, choice.fault(value))

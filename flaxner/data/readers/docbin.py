@@ -1,4 +1,4 @@
-"""spaCy's DocBin (.spacy), through spaCy. The only door to it."""
+"""Read spaCy's DocBin (.spacy) with spaCy. The only module that imports it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from flaxner.data.readers.spacy_json import CROSSED, IN_GROUPS, PARTLY, UNANNOTA
 from flaxner.data.readers.spans import without_overlaps
 from flaxner.data.tags import Span, spans_to_tags
 
-MISSING = 0  # spaCy's code of a word without entity annotation
+MISSING = 0  # spaCy's code for a word without entity annotation
 
 
 def detect(path: Path, head: str) -> bool:
-    """By its ending."""
+    """Whether a file has the suffix .spacy."""
     return path.suffix.lower() == ".spacy"
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The annotated sentences of a DocBin: those of the documents, where they are marked.
+    """Yield the annotated sentences of a DocBin; a document without sentence marks is one sentence.
 
-    A document with an entity that crosses a border of sentences is one sentence, and counted.
-    Documents without entity annotation are left out and counted. The "line" of a message is the
-    number of the document.
+    A document with an entity that crosses a sentence boundary also becomes one sentence. Such
+    documents are counted, as are those without entity annotation, which are left out. The "line"
+    in a message is the number of the document.
 
     Raises:
       ValueError: spaCy is not installed, the file is damaged, or spans overlap in the span group
@@ -34,18 +34,18 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
         import spacy
         from spacy.tokens import DocBin
     except ImportError:
-        message = "a DocBin is read through spaCy, which is not installed: pip install 'spacy>=3.7'"
+        message = "a DocBin requires spaCy, which is not installed: pip install 'spacy>=3.7'"
         raise BadCorpus(path, 1, message) from None
     number = 0
-    try:  # the documents are decoded one by one, and their words when they are looked at
+    try:  # documents are decoded one by one, and their words only when accessed
         documents = DocBin().from_disk(local_file(path)).get_docs(spacy.blank("xx").vocab)
         for number, document in enumerate(documents):
             yield from _sentences(path, document, number, options, notes)
     except BadCorpus:
         raise
-    except Exception as error:  # spaCy's, msgpack's, zlib's: a damaged file raises any of them
+    except Exception as error:  # a damaged file raises errors of spaCy, msgpack or zlib
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadCorpus(path, number + 1, f"no DocBin that can be read: {reason}") from None
+        raise BadCorpus(path, number + 1, f"not a readable DocBin: {reason}") from None
 
 
 def _sentences(
@@ -80,7 +80,7 @@ def _sentences(
 
 
 def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | None:
-    """The entities of a document, or the spans of a group; None: nobody has looked for them."""
+    """Return a document's entities, or the spans of a group; None if it is not annotated."""
     if group is not None:
         if group not in document.spans:
             notes.count(f"documents without the span group {excerpt(group)} are left out")
@@ -89,7 +89,7 @@ def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | Non
     if not document.ents and any(len(spans) for spans in document.spans.values()):
         notes.count(IN_GROUPS)
         return None
-    # A word that spaCy has seen is O, B or I.
+    # In annotated text every word is O, B or I.
     if not any(token.ent_iob != MISSING for token in document):
         notes.count(UNANNOTATED)
         return None
@@ -104,7 +104,7 @@ def _apart(
     options: ReadOptions,
     notes: Notes,
 ) -> list[Span]:
-    """Those of the spans of a group that do not overlap."""
+    """Return the spans of a group without those that overlap a longer one."""
     kept, over = without_overlaps(dict.fromkeys(spans))
     if over and options.span_policy == "error":
         start, end, kind = over[0]

@@ -1,6 +1,6 @@
-r"""Escapes of flaxner's own prediction files (`\u{a0}`), where such a file is read as a corpus.
+r"""The escapes in flaxner's own prediction files (`\u{a0}`), when such a file is read as a corpus.
 
-Code in a text may look like one, so they are undone only where a file shows that it is ours.
+Code in a text may look like an escape, so escapes are undone only in files that are clearly ours.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from flaxner.data.column_text import DOCUMENT_MARK, as_meant, escape, split
 from flaxner.data.readers.source import Notes, read_chunks, read_lines
 from flaxner.data.tags import parse_tag
 
-MEANT = r"fields are written as flaxner's prediction files have them (\u{a0}): they are as meant"
+MEANT = r"fields are escaped as in flaxner's prediction files (\u{a0}): the escapes are undone"
 LEFT = (
-    r"fields look like escapes of flaxner's predictions (\u{a0}), but nothing else shows that the "
-    "file is one of these: they stay as they are"
+    r"fields look escaped as in flaxner's prediction files (\u{a0}), but nothing else shows that "
+    "this is one: they are left as they are"
 )
 MARK = f"{DOCUMENT_MARK} O O"
 
 
 def has_escapes(path: Path, word: int, tag: int, notes: Notes) -> bool:
-    """Whether a column file has escaped words or tags, and is one of flaxner's predictions.
+    """Whether a column file is one of flaxner's prediction files and has escaped words or tags.
 
-    It is where every line is what `evaluation.predictions` writes: a word and two IOB2 tags, a
-    space between them, each of them escaped in full; and where annotated and predicted tags share
-    a type, which chunks and entities do not.
+    A file counts as a prediction file if every line looks as `evaluation.predictions` writes it (a
+    word and two IOB2 tags, separated by spaces and fully escaped) and if the annotated and the
+    predicted tags share a type, which chunks and entities do not.
 
     Args:
       path: a file or pipe.
-      word, tag: columns that are read.
-      notes: the fields in them that look escaped are counted.
+      word, tag: the columns that are read.
+      notes: where the fields of these columns that look escaped are counted.
 
     Raises:
-      ValueError: it cannot be read.
+      ValueError: the file cannot be read.
     """
     if not any(b"\\u{" in chunk for chunk in read_chunks(path)):
         return False
@@ -63,7 +63,7 @@ def _as_written(field: str) -> bool:
 
 
 def _of_one_model(annotated: set[str], predicted: set[str]) -> bool:
-    """Whether these are IOB2 tags that share a type."""
+    """Whether both sets consist of IOB2 tags and share a type."""
     kinds: list[set[str]] = []
     for tags in (annotated, predicted):
         parsed = [parse_tag(tag) or ("", "") for tag in tags]

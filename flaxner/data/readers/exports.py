@@ -1,4 +1,4 @@
-"""What annotation tools export -> texts with what is marked in them, one module a tool."""
+"""Turn exports of annotation tools into texts with marked regions, one module per tool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Numbered = tuple[int, Record]  # a record and its line
 
 
 class Tool(NamedTuple):
-    """An annotation tool: whether a record is of its kind, and the reader of all of them."""
+    """An annotation tool: a test for its records, and a reader for all of them."""
 
     wrote: Callable[[Record], bool]
     read: Callable[[Path | str, Sequence[Numbered], ReadOptions, Notes], Iterator[Annotated | Raw]]
@@ -31,13 +31,13 @@ TOOLS = (
 def from_tools(
     source: Path | str, records: Iterable[tuple[int, Any]], options: ReadOptions, notes: Notes
 ) -> Iterator[tuple[int, Any] | Annotated | Raw]:
-    """Records; in the place of those that a tool wrote stands what the tool means by them.
+    """Yield records as they are, and records that a tool wrote as the texts they describe.
 
-    Those are read together, at the end of the file: which field of a task is labelled, and
-    whether two people said the same of a text, only all of them tell.
+    A tool's records are read together, at the end of the file: only all of them show which field
+    of a task is labelled, and whether two annotators agree about a text.
 
     Raises:
-      ValueError: an export that cannot be read; one sentence with its line.
+      ValueError: an export cannot be read; the message has its line.
     """
     held: dict[Tool, list[Numbered]] = {}
     for line, record in records:

@@ -1,4 +1,4 @@
-"""Data sets of the Hub and local folders of `datasets`. The only door to that library."""
+"""Read data sets from the Hub and `datasets` folders. The only module that imports `datasets`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
 from flaxner.data.readers.tag_column import TAG_COLUMNS
 from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
-PARTIAL = "partial-"  # before the name of a split there, of which it has the beginning
-LABELS = "dataset/label.json"  # where the repositories of T-NER keep the names of their ids
-VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names of one split
+PARTIAL = "partial-"  # prefix of a split's name there if only its beginning was converted
+LABELS = "dataset/label.json"  # where T-NER's repositories keep the names of their ids
+VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names for the same split
 
 
 class DataSet(NamedTuple):
-    """A data set that was loaded.
+    """A loaded data set.
 
     Attributes:
       splits: by their own names.
-      source: where they are from; a folder: None.
-      partial: those of which the Hub has converted the beginning only.
+      source: where they come from; None for a folder.
+      partial: names of the splits of which the Hub has converted only the beginning.
     """
 
     splits: Mapping[str, Any]
@@ -36,20 +36,20 @@ class DataSet(NamedTuple):
 def read_splits(
     name: str, options: ReadOptions, wanted: Sequence[str]
 ) -> dict[str, tuple[Iterator[Raw], Notes]]:
-    """The wanted splits that a data set has, by their own names or by another of `VALIDATION`.
+    """Return the wanted splits that a data set has, found by name or by a synonym in `VALIDATION`.
 
     Raises:
-      ValueError: no such data set, a script without a Parquet copy, no network, or two splits that
-        may be the wanted one.
+      ValueError: there is no such data set, it is a script without a Parquet copy, there is no
+        network, or two splits could be the wanted one.
     """
     path = Path(name)
     data_set = _from_disk(path, options) if path.is_dir() else _from_hub(name, options)
     splits = data_set.splits
     if not splits:
-        raise BadCorpus(name, None, "the data set has no split")
+        raise BadCorpus(name, None, "the data set has no splits")
     there = {split: own for split in wanted if (own := _own_name(name, split, splits))}
     if not there:
-        message = f"there is no split {' or '.join(wanted)}; there are {', '.join(splits)}"
+        message = f"no split {' or '.join(wanted)}; the data set has {', '.join(splits)}"
         raise BadCorpus(name, None, message)
     read = {}
     first = next(iter(there))
@@ -57,28 +57,28 @@ def read_splits(
         notes = Notes()
         literal = Source(name, options.dataset_config, options.dataset_revision)
         if data_set.source is not None and split == first and data_set.source != literal:
-            notes.choices.append(f"it is read from {data_set.source}")
+            notes.choices.append(f"read from {data_set.source}")
         if own != split:
-            notes.choices.append(f"it is the split {own!r} of the data set")
+            notes.choices.append(f"read from the data set's split {own!r}")
         if own in data_set.partial:
-            notes.choices.append("it is only the beginning of the split, as the Hub converted it")
+            notes.choices.append("only the beginning of the split: the Hub converted no more")
         read[split] = _sentences(name, own, splits[own], options, notes, data_set.source), notes
     return read
 
 
 def _own_name(name: str, wanted: str, splits: Mapping[str, Any]) -> str | None:
-    """What a data set calls the wanted split; None: it has none.
+    """Return the data set's own name for the wanted split; None if it has no such split.
 
     Raises:
-      ValueError: it has none of that name, and several that may be meant.
+      ValueError: no split has that name, and several could be meant.
     """
     if wanted in splits:
         return wanted
     alike = [split for split in splits if split in VALIDATION] if wanted in VALIDATION else []
     if len(alike) > 1:
         message = (
-            f"several splits may be the {wanted} split: {', '.join(alike)}; read the one that is "
-            "meant by its own name, or name a file with --validation-file"
+            f"several splits could be the {wanted} split: {', '.join(alike)}; request one by its "
+            "own name, or give a file with --validation-file"
         )
         raise BadCorpus(name, None, message)
     return alike[0] if alike else None
@@ -101,19 +101,19 @@ def _sentences(
 def _listed_names(
     source: Source, features: Mapping[str, Any], wanted: str | None, named: set[str]
 ) -> dict[str, Sequence[str]]:
-    """Column -> names of its ids, of columns without names, if the repository lists them."""
+    """Return names for the ids of columns without names, if the repository lists them."""
     columns = TAG_COLUMNS if wanted is None else (wanted,)
     ids = [c for c in columns if c in features and "int" in _item_type(features[c])]
     if not ids or named & set(columns):
         return {}
     try:
-        # The branch that the Hub made holds the converted tables alone.
+        # The branch that the Hub creates holds only the converted tables.
         revision = None if source.revision == PARQUET else source.revision
         table = json.loads(dataset_file(source.repository, LABELS, revision).read_text("utf-8"))
         names = sorted(table, key=table.__getitem__)
         if [table[name] for name in names] != list(range(len(names))):
             return {}
-    except Exception:  # no such file, no network, no such table: the ids stay without names
+    except Exception:  # no such file, no network, not a table: the ids stay without names
         return {}
     return dict.fromkeys(ids, names)
 
@@ -123,7 +123,7 @@ def _item_type(feature: Any) -> str:
 
 
 def _quiet_datasets() -> Any:
-    """The library, which takes a second or two to import."""
+    """Import the library, which takes a second or two."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -134,9 +134,9 @@ def _from_disk(path: Path, options: ReadOptions) -> DataSet:
     datasets = _quiet_datasets()
     marked = (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
     if options.dataset_revision is not None:
-        raise BadCorpus(path, None, "a folder has no revisions: leave --dataset-revision out")
+        raise BadCorpus(path, None, "a folder has no revisions: omit --dataset-revision")
     if options.dataset_config is not None and marked:
-        message = "a folder that `datasets` saved has no configurations: leave --dataset-config out"
+        message = "a folder saved by `datasets` has no configurations: omit --dataset-config"
         raise BadCorpus(path, None, message)
     try:
         data = (
@@ -144,10 +144,10 @@ def _from_disk(path: Path, options: ReadOptions) -> DataSet:
             if marked
             else datasets.load_dataset(str(path), options.dataset_config)
         )
-    except Exception as error:  # whatever the library and its formats raise over a damaged folder
+    except Exception as error:  # a damaged folder can raise anything, from any format's library
         if configs := _configs(error):
             raise BadCorpus(path, None, _choose(configs, options.dataset_config)) from None
-        raise BadCorpus(path, None, f"no folder of `datasets`: {_text(error)}") from None
+        raise BadCorpus(path, None, f"not a `datasets` folder: {_text(error)}") from None
     return DataSet(dict(data) if isinstance(data, dict) else {"train": data}, None)
 
 
@@ -163,7 +163,7 @@ def _from_hub(name: str, options: ReadOptions) -> DataSet:
             return _load(name, source)
         except BadCorpus:
             raise
-        except Exception as error:  # the library's, the client's, pyarrow's: all become a sentence
+        except Exception as error:  # of datasets, the Hub client or pyarrow: reported in one line
             errors.append((source, error))
             if _is_script(error) and source.revision is None:
                 sources.append(source._replace(revision=PARQUET))
@@ -176,7 +176,7 @@ def _load(name: str, source: Source) -> DataSet:
     """Load every split.
 
     Raises:
-      ValueError: there are several configurations, and none is chosen.
+      ValueError: there are several configurations, and none was chosen.
     """
     datasets = _quiet_datasets()
     repository, config, revision = source
@@ -192,10 +192,10 @@ def _load(name: str, source: Source) -> DataSet:
 
 
 def _parquet_files(name: str, repository: str, config: str | None) -> dict[str, list[str]]:
-    """Split -> files of the Parquet branch, where each configuration is a folder of splits.
+    """Return each split's files on the Parquet branch, where a configuration is a folder of splits.
 
-    `load_dataset` on that branch would read all configurations as one, and another than the
-    wanted one from its cache.
+    `load_dataset` on that branch would read all configurations as one, or a different one than
+    requested from its cache.
     """
     chosen = config
     if config is None:
@@ -214,12 +214,12 @@ def _parquet_files(name: str, repository: str, config: str | None) -> dict[str, 
 
 def _choose(configs: Sequence[str], wanted: str | None = None) -> str:
     shown = ", ".join(configs[:20]) + (", ..." if len(configs) > 20 else "")
-    why = f"there is no configuration {wanted!r}" if wanted else "it has several configurations"
-    return f"{why}; --dataset-config chooses one of {shown}"
+    why = f"no configuration {wanted!r}" if wanted else "the data set has several configurations"
+    return f"{why}; choose one with --dataset-config: {shown}"
 
 
 def _configs(error: Exception) -> list[str]:
-    """The configurations to choose from, if the library misses the choice of one."""
+    """Return the configurations to choose from, if the library complains that none was chosen."""
     text = _text(error)
     if "Config name is missing" not in text and "BuilderConfig" not in text:
         return []
@@ -231,7 +231,7 @@ def _is_script(error: Exception) -> bool:
 
 
 def _unreachable(error: BaseException | None) -> bool:
-    if "LocalEntryNotFoundError" in str(error):  # `datasets` hides the cause, and says this
+    if "LocalEntryNotFoundError" in str(error):  # `datasets` hides the cause behind this
         return True
     while error is not None:
         names = {cls.__name__ for cls in type(error).__mro__}
@@ -244,14 +244,14 @@ def _unreachable(error: BaseException | None) -> bool:
 def _refusal(
     name: str, options: ReadOptions, errors: Sequence[tuple[Source, Exception]]
 ) -> BadCorpus:
-    """One sentence about why none of the sources could be read."""
+    """Return an error that explains why none of the sources could be read."""
     source, error = errors[0]
     text, last = _text(error), _text(errors[-1][1])
     if any(_unreachable(error) for _, error in errors):
-        return BadCorpus(name, None, f"the Hub cannot be reached ({last}); give --train-file")
+        return BadCorpus(name, None, f"the Hub cannot be reached ({last}); use --train-file")
     if configs := _configs(error):
         return BadCorpus(name, None, _choose(configs, options.dataset_config))
-    known = f"names that do work: {NAMES}"
+    known = f"data sets that work: {NAMES}"
     if _is_script(error):
         message = f"{source} is a loading script, which `datasets` no longer runs"
         if "RevisionNotFound" in type(errors[-1][1]).__name__:
@@ -262,13 +262,13 @@ def _refusal(
     if source.revision == PARQUET:
         return BadCorpus(name, None, f"{source} cannot be read: {text}; {known}")
     if "gated" in text or "401" in text or "403" in text:
-        message = "the Hub refuses access: accept its terms on its page, if it has any, and log in"
-        return BadCorpus(name, None, f"{message} with `hf auth login` ({text})")
+        message = "the Hub denies access: accept the terms on the data set's page, if any, and log"
+        return BadCorpus(name, None, f"{message} in with `hf auth login` ({text})")
     if "NotFound" in type(error).__name__:
         return BadCorpus(name, None, f"no such data set, file or folder: {text}; {known}")
     return BadCorpus(name, None, f"the data set cannot be read: {text}")
 
 
 def _text(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return an error's message, in one line."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

@@ -1,10 +1,10 @@
-"""Where data sets are on the Hub: names that people know, and places that can be read."""
+"""Where data sets are on the Hub: well-known names, and repositories that can be read."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-PARQUET = "refs/convert/parquet"  # the branch into which the Hub converts data sets
+PARQUET = "refs/convert/parquet"  # the branch to which the Hub converts data sets
 
 
 class Source(NamedTuple):
@@ -19,7 +19,7 @@ class Source(NamedTuple):
         return self.repository + config + (f", at {self.revision}" if self.revision else "")
 
 
-# Names that people know: a loading script's Parquet branch, then copies that are no script.
+# Well-known names: the Parquet branch of a loading script, then copies that need no script.
 KNOWN: dict[str, tuple[Source, ...]] = {
     "conll2003": (
         Source("eriktks/conll2003", "conll2003", PARQUET),

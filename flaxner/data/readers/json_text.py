@@ -1,4 +1,4 @@
-"""JSON Lines and JSON arrays, record by record."""
+"""Read JSON Lines and JSON arrays, record by record."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from flaxner.data.readers.source import (
     read_lines,
 )
 
-# Of an object that is written over several lines, which is parsed anew at each.
+# Limits for an object written over several lines, which is parsed again at each line.
 HELD_LIMIT, HELD_LINES = 1 << 16, 1000
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
 
 def detect(path: Path, head: str) -> bool:
-    """Whether the file begins with an object or with an array of objects or arrays."""
+    """Whether the file begins with an object, or with an array of objects or arrays."""
     return re.match(r'\s*(\{\s*["}]|\[\s*[\[{]|\["(.*[^\\])?",\s*\{)', head) is not None
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a JSON or JSON Lines file.
+    """Yield the sentences of a JSON or JSON Lines file.
 
     Raises:
-      ValueError: no JSON, or records without what is needed; the line is named.
+      ValueError: invalid JSON, or a record that lacks something; the message has the line.
     """
     first = next(read_chunks(path), b"").lstrip(b"\xef\xbb\xbf \t\r\n")
-    # ["a text", {"entities": ...}] a line is JSON Lines; [{...}, {...}] one array.
+    # Lines such as ["a text", {"entities": ...}] are JSON Lines; [{...}, {...}] is one array.
     is_array = re.match(rb"\[\s*[\[{]", first) is not None
     return read_records(path, lambda: _array(path) if is_array else _lines(path), options, notes)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """One value a line; a value over several lines (indented objects) is put together."""
+    """Yield one value per line; values over several lines (indented objects) are joined."""
     begun, held = 0, ""
     for start, lines in read_lines(path, RECORD_LIMIT):
         for number, line in enumerate(lines, start):
@@ -55,28 +55,28 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 value = json.loads(held)
             except json.JSONDecodeError as error:
-                # Only an object cut at the end of the line can go on in the next; what follows a
-                # whole one, such as the comma of an array without its brackets, does not.
+                # Only an object cut off at the end of the line can continue on the next one. Text
+                # after a complete object (the comma of an array without brackets, say) cannot.
                 cut = error.msg != "Extra data" and error.pos >= len(held.rstrip())
                 if cut and len(held) < HELD_LIMIT and held.count("\n") < HELD_LINES:
                     continue
                 if cut:
                     most = f"{HELD_LINES:,} lines or {HELD_LIMIT >> 10} KiB"
-                    message = f"a record over more than {most} must stand in one line, or in a list"
+                    message = f"a record of more than {most} must be on one line or in a list"
                     raise BadCorpus(path, begun, message) from None
                 raise _no_json(path, begun, error) from None
             except (RecursionError, ValueError) as error:
-                raise BadCorpus(path, begun, f"no JSON that can be read: {error}") from None
+                raise BadCorpus(path, begun, f"unreadable JSON: {error}") from None
             yield begun, value
             held = ""
     if held:
-        raise BadCorpus(path, begun, f"the record ends too early: {excerpt(held)}")
+        raise BadCorpus(path, begun, f"the record is incomplete: {excerpt(held)}")
 
 
 def _array(path: Path) -> Iterator[tuple[int, Any]]:
-    """The items of an array, and of those that follow it, with one item in memory at a time.
+    """Yield the items of one array after another, with one item in memory at a time.
 
-    Arrays follow each other in files that were put together, and where a line is an array.
+    Several arrays occur in concatenated files, and in files where every line is an array.
     """
     line, held, at, wanted = 1, "", 0, 0
     opened, expect_item = False, True
@@ -94,20 +94,20 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
             if not opened:
                 if mark != "[":
                     got = excerpt(held[at : at + 60])
-                    message = f"after the end of an array only another can stand: got {got}"
+                    message = f"only another array may follow an array: got {got}"
                     raise BadCorpus(path, line, message)
                 opened, expect_item, at = True, True, at + 1
             elif expect_item and mark in "{[":
                 try:
                     value, end = _DECODER.raw_decode(held, at)
                 except json.JSONDecodeError as error:
-                    # The rest may be still to come; looked at again when it has doubled.
+                    # The rest may still be to come: try again when the text has doubled.
                     wanted = 2 * (len(held) - at)
                     if last or wanted > 2 * RECORD_LIMIT:
                         raise _no_json(path, line, error, held, at) from None
                     break
                 except (RecursionError, ValueError) as error:
-                    raise BadCorpus(path, line, f"no JSON that can be read: {error}") from None
+                    raise BadCorpus(path, line, f"unreadable JSON: {error}") from None
                 yield line, value
                 line += held.count("\n", at, end)
                 at, expect_item = end, False
@@ -117,9 +117,9 @@ def _array(path: Path) -> Iterator[tuple[int, Any]]:
                 opened, at = False, at + 1
             else:
                 got = excerpt(held[at : at + 60])
-                raise BadCorpus(path, line, f"an object or , is expected: got {got}")
+                raise BadCorpus(path, line, f"expected an object or a comma: got {got}")
     if opened:
-        raise BadCorpus(path, line, "the array ends too early: ] is missing")
+        raise BadCorpus(path, line, "the array is incomplete: ] is missing")
 
 
 def _skip_space(text: str, at: int) -> int:
@@ -128,7 +128,7 @@ def _skip_space(text: str, at: int) -> int:
 
 
 def _pieces(path: Path) -> Iterator[tuple[bool, str]]:
-    """Text of the file, bit by bit, and whether it is the last."""
+    """Yield (whether this is the last piece, text) for the file, piece by piece."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line = 1
     for chunk in read_chunks(path):
@@ -149,4 +149,4 @@ def _no_json(
     path: Path, line: int, error: json.JSONDecodeError, text: str = "", at: int = 0
 ) -> BadCorpus:
     within = text.count("\n", at, error.pos) if text else error.lineno - 1
-    return BadCorpus(path, line + within, f"no JSON: {error.msg}")
+    return BadCorpus(path, line + within, f"invalid JSON: {error.msg}")

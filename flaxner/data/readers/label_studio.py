@@ -1,4 +1,4 @@
-"""Label Studio's exports: JSON (tasks with annotations), JSON_MIN and CSV (a row an annotation)."""
+"""Read Label Studio's JSON (tasks with annotations), JSON_MIN and CSV (one annotation per row)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions
 from flaxner.data.readers.spanned import Annotated, Record, Region, whole_number
 from flaxner.data.readers.values import described
 
-# Of every row of JSON_MIN and CSV, beside the fields of the task and the answers.
+# Columns of JSON_MIN and CSV other than the task's fields and the answers.
 OF_ROWS = frozenset(
     ("id", "annotator", "annotation_id", "completion_id", "created_at", "updated_at")
 ) | {"lead_time", "agreement", "history", "inner_id", "annotators", "was_cancelled"}
 SKIPPED = "tasks are left out: they were skipped"
-UNANNOTATED = "tasks are left out: nobody annotated them (predictions are no annotations)"
+UNANNOTATED = "tasks are left out: nobody annotated them (predictions do not count)"
 TRUTH = "tasks have several annotations: the one marked as ground truth is read"
 AGREED = "tasks have several annotations that agree: they are read once"
 CONTRADICTED = "tasks are left out: their annotations contradict each other, and %s"
@@ -24,15 +24,15 @@ MARK = "none or several of them are marked as ground truth"
 ASK_JSON = "only the JSON export says which is the ground truth"
 NO_LABEL = "regions are left out: they have no label"
 SEVERAL = (
-    "tasks are left out: a region of theirs has several labels; --span-policy widen reads the "
+    "tasks are left out: one of their regions has several labels; --span-policy widen reads the "
     "first, as Label Studio's CoNLL export does"
 )
-ELSEWHERE = "regions of other things than texts (images, tables) are passed over"
-ABOUT = "answers about regions (text areas, choices, ratings) are passed over"
+ELSEWHERE = "regions that are not in a text (but in an image or a table) are ignored"
+ABOUT = "answers about regions (text areas, choices, ratings) are ignored"
 
 
 class Unreadable(Exception):
-    """A task is left out; the reason is its message."""
+    """Raised to leave out a task; the message is the reason."""
 
 
 def is_task(record: Record) -> bool:
@@ -54,13 +54,13 @@ def read_tasks(
     options: ReadOptions,
     notes: Notes,
 ) -> Iterator[Annotated]:
-    """The annotated texts of the tasks of a JSON export.
+    """Yield the annotated texts of the tasks in a JSON export.
 
-    Left out and counted: tasks that were skipped or never annotated, and those whose annotations
-    contradict each other while no single one is marked as ground truth.
+    Tasks are left out and counted if they were skipped or never annotated, or if their annotations
+    contradict each other and no single one is marked as ground truth.
 
     Raises:
-      ValueError: annotations without content, or a text that cannot be told among several.
+      ValueError: annotations have no content, or it is unclear which of several texts is meant.
     """
     tasks = []
     for line, record in records:
@@ -80,10 +80,10 @@ def read_minimal(
     options: ReadOptions,
     notes: Notes,
 ) -> Iterator[Annotated]:
-    """The annotated texts of JSON_MIN, or of a CSV whose cells are parsed.
+    """Yield the annotated texts of JSON_MIN, or of a CSV whose cells have been parsed.
 
     Raises:
-      ValueError: a text that cannot be told among several.
+      ValueError: it is unclear which of several texts is meant.
     """
     columns = {key for _, record in records for key in record if _is_marked(record[key])}
     answers: dict[object, list[Task]] = {}
@@ -120,7 +120,7 @@ def _row(
     options: ReadOptions,
     notes: Notes,
 ) -> Task:
-    """An annotation of JSON_MIN; its regions stand in these columns."""
+    """Return an annotation of JSON_MIN, whose regions are in the given columns."""
     given = {key: record[key] for key in record if key in columns}
     results = [
         {"from_name": key, "value": value}
@@ -129,13 +129,13 @@ def _row(
     ]
     regions = _marked(source, line, name, results, options, notes)
     data = {k: v for k, v in record.items() if k not in OF_ROWS and k not in columns}
-    # A field that is called as an answer is gets this name in CSV; the answer keeps its own.
+    # In CSV a field with the same name as an answer gets this prefix; the answer keeps its name.
     hidden = {k.removeprefix("_data_") for k in data if k.startswith("_data_")}
     return Task(line, name, {k: v for k, v in data.items() if k not in hidden}, regions)
 
 
 def _is_marked(value: Any) -> bool:
-    """Whether the value of a column is a list of regions, one of them with labels."""
+    """Whether a column's value is a list of regions, at least one of them with labels."""
     return (
         isinstance(value, list)
         and all(isinstance(item, dict) and "start" in item for item in value)
@@ -151,12 +151,12 @@ def _chosen(
     options: ReadOptions,
     notes: Notes,
 ) -> tuple[Marked, ...]:
-    """The regions of the annotation that counts."""
+    """Return the regions of the annotation to read."""
     given = task.get("annotations", task.get("completions"))
     if not given:
         raise Unreadable(UNANNOTATED)
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        what = f"{name}: annotations must be written out, not as numbers: got {described(given)}"
+        what = f"{name}: annotations must be given in full, not as ids: got {described(given)}"
         raise BadCorpus(source, line, what)
     done = [a for a in given if not (a.get("was_cancelled") or a.get("skipped"))]
     if not done:
@@ -181,7 +181,7 @@ def _marked(
     options: ReadOptions,
     notes: Notes,
 ) -> tuple[Marked, ...]:
-    """The regions of an annotation that have a type and a place."""
+    """Return an annotation's regions that have a type and a position."""
     if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
         what = f"{name}: the result of an annotation must be a list of objects"
         raise BadCorpus(source, line, f"{what}: got {described(result)}")
@@ -197,7 +197,7 @@ def _marked(
             notes.count(ABOUT)
             continue
         if options.spans_column not in (None, control):
-            notes.count(f"regions of other controls than {options.spans_column} are left out")
+            notes.count(f"regions of controls other than {options.spans_column} are left out")
             continue
         if not labels:
             notes.count(NO_LABEL, name)
@@ -214,16 +214,16 @@ def _marked(
 
 
 def _first_is_read(policy: str, name: str, notes: Notes) -> bool:
-    """Whether the first of a region's labels is read; else the region is left out."""
+    """Whether to read the first of a region's labels; otherwise the region is left out."""
     if policy == "error":
         raise Unreadable(SEVERAL)
-    done = "left out" if policy == "drop" else "read by their first"
+    done = "left out" if policy == "drop" else "read with their first label"
     notes.count(f"regions with several labels are {done}", name)
     return policy == "widen"
 
 
 def _labels(value: Record) -> list[str] | None:
-    """The labels of a region ("labels", "hypertextlabels", ...), each once."""
+    """Return a region's distinct labels, from "labels", "hypertextlabels" or similar."""
     for key, labels in value.items():
         if str(key).endswith("labels") and isinstance(labels, list):
             return list(dict.fromkeys(x for x in labels if isinstance(x, str) and x.strip()))
@@ -231,14 +231,14 @@ def _labels(value: Record) -> list[str] | None:
 
 
 def _is_answer(item: Record, value: Record) -> bool:
-    """Whether a result is something said about a region, not the region."""
+    """Whether a result is an answer about a region rather than a region."""
     kind = str(item.get("type", value.get("type", "labels"))).lower()
     questions = value.keys() & {"choices", "rating", "number", "taxonomy", "datetime", "ranker"}
     return not kind.endswith("labels") or bool(questions) or isinstance(value.get("text"), list)
 
 
 def _place(value: Record) -> tuple[int, int, int | None]:
-    """Start and end of a region, and the paragraph they are counted in."""
+    """Return a region's start and end, and the paragraph in which they are counted."""
     whole = value.get("globalOffsets")
     if isinstance(whole, dict):
         start, end = whole_number(whole.get("start")), whole_number(whole.get("end"))

@@ -1,4 +1,4 @@
-"""Which field of a Label Studio task a region lies in, and the texts of the fields."""
+"""Find the field of a Label Studio task that each region lies in, and the fields' texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions, excerpt
 from flaxner.data.readers.spanned import TEXT_COLUMNS, Annotated, Record, Region, named
 
 UNPLACED = (
-    "tasks are left out: a region of theirs has no place in a plain text (HTML, or across "
-    "paragraphs)"
+    "tasks are left out: one of their regions has no position in plain text (it is in HTML, or "
+    "spans paragraphs)"
 )
 _ADDRESS = re.compile(r"\s*((https?|s3|gs|azure-blob)://|/data/)\S*\s*")
 
@@ -23,11 +23,11 @@ class Marked(NamedTuple):
     """A region as exported.
 
     Attributes:
-      field: the tag of the labelling interface that shows the text ("to_name"); None: untold.
+      field: the tag of the labelling interface that shows the text ("to_name"), if given.
       control: the tag that it was marked with ("from_name").
-      paragraph: of a dialogue, the number of the paragraph; else None.
-      html: whether its place is a path in a tree of HTML.
-      region: its place and type.
+      paragraph: the number of the paragraph in a dialogue; otherwise None.
+      html: whether its position is a path in an HTML tree.
+      region: its position and type.
     """
 
     field: str | None
@@ -39,7 +39,7 @@ class Marked(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task with the annotation of it that is to be read."""
+    """A task with the annotation to read."""
 
     line: int
     name: str
@@ -51,10 +51,10 @@ Texts = list[str]  # the text of a field, or the paragraphs of a dialogue
 
 
 class Fields:
-    """Finds the fields of tasks that are labelled.
+    """Finds the labelled fields of tasks.
 
-    A region names the tag of the interface that showed its text, not the field of the data: they
-    are called alike as a rule, and where not, the region's own text shows the field.
+    A region names the interface tag that showed its text, not the data field. The two usually have
+    the same name; where they do not, the region's own text shows which field it is.
     """
 
     def __init__(self, source: Path | str, options: ReadOptions, notes: Notes) -> None:
@@ -62,10 +62,10 @@ class Fields:
         self.known: dict[str, str] = {}  # tag or control -> field
 
     def texts(self, tasks: Sequence[Task]) -> Iterator[Annotated]:
-        """The labelled fields of every task, each a text.
+        """Yield the labelled fields of every task, each as a text.
 
         Raises:
-          ValueError: a task whose text cannot be told, or is an address.
+          ValueError: it is unclear which text of a task is meant, or the text is an address.
         """
         placed = []
         for task in tasks:
@@ -93,16 +93,16 @@ class Fields:
         if len(controls) > 1:
             names = " and ".join(controls)
             self.notes.choices.append(
-                f"regions of the controls {names} are read together; --spans-column reads one"
+                f"regions of the controls {names} are read together; --spans-column selects one"
             )
         if len(labelled) > 1:
             names = " and ".join(labelled)
             self.notes.choices.append(
-                f"the fields {names} are labelled: each is a sentence; --text-column reads one"
+                f"the fields {names} are labelled: each is a sentence; --text-column selects one"
             )
 
     def _placed(self, task: Task) -> dict[tuple[str, int], list[Region]] | None:
-        """(field, paragraph) -> regions; None: one of them is in HTML that is no plain text."""
+        """Return (field, paragraph) -> regions; None if one lies in HTML that is not plain text."""
         groups: dict[str, list[Marked]] = {}
         for marked in task.marked:
             groups.setdefault(marked.field or marked.control, []).append(marked)
@@ -114,7 +114,7 @@ class Fields:
                 return None
             if self.wanted not in (None, field):
                 for _ in group:
-                    self.notes.count(f"regions in other fields than {self.wanted} are left out")
+                    self.notes.count(f"regions in fields other than {self.wanted} are left out")
                 continue
             for marked in group:
                 at = marked.paragraph or 0
@@ -125,11 +125,11 @@ class Fields:
         return regions
 
     def _field(self, task: Task, tag: str, group: Sequence[Marked]) -> tuple[str, bool]:
-        """The field that regions of a tag lie in, and whether their own texts show it."""
+        """Return the field that a tag's regions lie in, and whether their own texts prove it."""
         dialogue = any(m.paragraph is not None for m in group)
         fields = [k for k, v in task.data.items() if _texts(v) and isinstance(v, str) != dialogue]
         if not fields or (tag in task.data and tag not in fields):
-            message = f"{task.name} has regions of {tag!r}, and no field of it with a text"
+            message = f"{task.name} has regions of {tag!r}, but no field with a text for them"
             raise BadCorpus(self.source, task.line, message)
         known = self.known.get(tag, tag)
         likely = [known, *([self.wanted] if self.wanted else []), *TEXT_COLUMNS]
@@ -141,8 +141,8 @@ class Fields:
             if not proven and field not in likely:
                 names = ", ".join(fields)
                 message = (
-                    f"{task.name}: the regions of {tag!r} lie in one of the fields {names}; "
-                    f"--text-column says in which"
+                    f"{task.name}: the regions of {tag!r} may lie in any of the fields {names}; "
+                    f"choose one with --text-column"
                 )
                 raise BadCorpus(self.source, task.line, message)
             why = ", as their own texts show" if proven else ""
@@ -150,24 +150,26 @@ class Fields:
         self.known[tag] = field
         text = task.data[field]
         if not proven and isinstance(text, str) and _ADDRESS.fullmatch(text):
-            message = f"{task.name}: {field!r} holds the address of a text, not a text: "
+            message = f"{task.name}: {field!r} holds the address of a text, not the text: "
             raise BadCorpus(self.source, task.line, message + excerpt(text))
         return field, bool(proven)
 
     def _plain(self, task: Task) -> str:
-        """The field to read where no region of the file shows one."""
+        """Return the field to read when no region in the file points to one."""
         fields = {k: v for k, v in task.data.items() if isinstance(v, str)}
         field = named(self.source, task.line, fields, self.wanted, TEXT_COLUMNS)
         if field is None and len(fields) == 1:
             field = next(iter(fields))
         if field is None:
-            message = f"{task.name} needs a text; --text-column names one of {', '.join(fields)}"
+            names = ", ".join(fields)
+            message = f"{task.name}: it is unclear which field is the text; "
+            message += f"choose one with --text-column: {names}"
             raise BadCorpus(self.source, task.line, message)
         return field
 
 
 def _texts(value: object) -> Texts:
-    """A text, or the paragraphs of a dialogue: [{"author", "text"}, ...]; else nothing."""
+    """Return a text, or a dialogue's paragraphs, [{"author", "text"}, ...]; otherwise nothing."""
     if isinstance(value, str):
         return [value] if value.strip() else []
     items = value if isinstance(value, list) else []
@@ -176,7 +178,7 @@ def _texts(value: object) -> Texts:
 
 
 def _fits(texts: Texts, group: Sequence[Marked]) -> bool:
-    """Whether regions say of themselves what stands at their places in a field."""
+    """Whether the regions' own texts match what a field has at their positions."""
     if not any(m.region.text.strip() for m in group):
         return False
     for at in {m.paragraph or 0 for m in group}:

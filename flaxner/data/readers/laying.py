@@ -1,4 +1,4 @@
-"""Spans -> the words that they mean, whichever way their tool counts."""
+"""Map spans to words, however their tool counts offsets."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from flaxner.data.tags import Span
 def lay(
     source: Path | str, items: Iterable[Raw | Annotated], options: ReadOptions, notes: Notes
 ) -> Iterator[Raw]:
-    """Texts with spans -> sentences, in their order; sentences stay as they are.
+    """Turn texts with spans into sentences, in their order; sentences pass through unchanged.
 
-    A span that says what stands in it is laid where that stands, by one of `COUNTINGS`. One that
-    does not is laid by characters, unless the borders of words all over the file speak for
-    another counting: texts in which that makes a difference, and what follows them, wait for
-    the end of the file.
+    A span that comes with its own text is placed by whichever of `COUNTINGS` finds that text
+    there. Other spans are placed by characters, unless the word boundaries of the whole file speak
+    for another counting: texts for which that makes a difference, and all items after them, wait
+    for the end of the file.
 
     Raises:
-      ValueError: a span that no counting lays where it says to be, or that does not fit.
+      ValueError: no counting matches a span with its text, or a span does not fit the words.
     """
     layer = _Layer(source, options, notes)
     waiting: list[Raw | Annotated] = []
@@ -48,20 +48,20 @@ def lay(
 
 
 class _Layer:
-    """What a file shows about its counting, and its texts laid by it."""
+    """Collects what a file reveals about its counting, and places spans accordingly."""
 
     def __init__(self, source: Path | str, options: ReadOptions, notes: Notes) -> None:
         self.source, self.notes, self.policy = source, notes, options.span_policy
         self.wanted, self.counting = options.span_offsets, options.span_offsets or CHARACTERS
         self.undecided, self.seen, self.empty = 0, 0, 0
-        # Counting -> texts that only fit by it, not by characters; and the other way round.
+        # Counting -> number of texts that fit by it and not by characters; and the reverse.
         self.won: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.compared: dict[str, None] = {}
         self.kinds: dict[str, int] = {}  # types of spans -> line
 
     def placed(self, item: Annotated) -> Annotated | Raw | None:
-        """A text with its regions in characters; None: the rest of the file must show how."""
+        """Return a text with its regions in characters; None if that depends on later texts."""
         if not item.marks_reviewed:
             self.seen += 1
             self.empty += not item.regions
@@ -74,7 +74,7 @@ class _Layer:
         return item
 
     def sentence(self, item: Annotated | Raw) -> Iterator[Raw]:
-        """The sentence, if the text has a word."""
+        """Yield the sentence, if the text has any words."""
         if isinstance(item, Raw):
             if item.words:
                 yield item
@@ -84,7 +84,7 @@ class _Layer:
         if not shown and self.counting != CHARACTERS:
             places = in_characters(text, [(r.start, r.end) for r in regions], self.counting)
             if places is None:
-                what = f"the spans do not lie in their text, counted in {COUNTINGS[self.counting]}"
+                what = f"the spans do not fit their text, counted in {COUNTINGS[self.counting]}"
                 raise BadCorpus(self.source, item.line, _of(item, what))
             regions = [Region(a, b, r.kind) for (a, b), r in zip(places, regions, strict=True)]
         spans = [Span(r.start, r.end, r.kind) for r in regions]
@@ -103,7 +103,7 @@ class _Layer:
         if reading is None:
             if self.policy == "drop":
                 self.notes.count(
-                    "texts are left out: a span of theirs is not what it says to be",
+                    "texts are left out: one of their spans does not match its own text",
                     item.name or f"line {item.line}",
                 )
                 return Raw((), (), None, item.line)
@@ -120,7 +120,7 @@ class _Layer:
         )
 
     def _matters(self, item: Annotated) -> bool:
-        """Whether a text is another by another counting; the borders of its words are noted."""
+        """Whether the counting matters for a text; if so, record which ones fit its words."""
         places = [(r.start, r.end) for r in item.regions]
         read = {}
         for counting in others(item.text, likely=True) if places else ():
@@ -140,10 +140,10 @@ class _Layer:
         return True
 
     def decide(self) -> None:
-        """Choose the counting that most of the undecided texts fit, and say so.
+        """Choose the counting that fits most of the undecided texts, and note the choice.
 
         Raises:
-          ValueError: the types are tags of words: what lies beside each other may be one entity.
+          ValueError: the types are tags of words, so adjacent spans may be one entity.
         """
         self._check_kinds()
         if self.undecided:
@@ -153,8 +153,8 @@ class _Layer:
             self._say_counting(best)
         if self.empty and self.empty < self.seen:
             self.notes.choices.append(
-                f"{self.empty} of {self.seen} texts have no span: they are learnt as texts "
-                "without entities"
+                f"{self.empty} of {self.seen} texts have no spans and are read as texts without "
+                "entities"
             )
 
     def _check_kinds(self) -> None:
@@ -165,11 +165,11 @@ class _Layer:
                     self.source,
                     self.kinds[kind],
                     f"a span must be a whole entity with its type, not a tag: got {kind!r} beside "
-                    f"'B-{kind[2:]}'; pipelines write whole ones with aggregation_strategy",
+                    f"'B-{kind[2:]}'; pipelines output entities with an aggregation_strategy",
                 )
         if tags and len(tags) == len(self.kinds):
             self.notes.choices.append(
-                f"the types of the spans begin as tags do ({tags[0]}) and are read as they are; "
+                f"the types of the spans look like tags ({tags[0]}) and are read as they are; "
                 f"--map-types {tags[0]}={tags[0][2:]} renames one"
             )
 
@@ -180,13 +180,13 @@ class _Layer:
         if not any(self.won.values()) and not any(self.lost.values()):
             self.notes.choices.append(
                 f"{much}, and nothing shows how: their spans are read as counted in characters; "
-                "--span-offsets utf-16 reads them as JavaScript counts"
+                "--span-offsets utf-16 counts as JavaScript does"
             )
         elif won:
-            other = f", {lost} by characters only" if lost else ""
+            other = f", {lost} only in characters" if lost else ""
             self.notes.choices.append(
-                f"{much}: their spans are read as counted in {COUNTINGS[self.counting]} ({won} "
-                f"fit the words by {COUNTINGS[best]} only{other}); --span-offsets names another"
+                f"{much}: their spans are read as counted in {COUNTINGS[self.counting]} ({won} fit "
+                f"the words only in {COUNTINGS[best]}{other}); --span-offsets selects another unit"
             )
 
 
@@ -195,7 +195,7 @@ def _of(item: Annotated, what: str) -> str:
 
 
 def _contradiction(item: Annotated) -> str:
-    """Why no counting lays the regions of a text where they say to be."""
+    """Explain why no counting matches a text's regions with their own texts."""
     text = item.text
     for region in item.regions:
         place = [(region.start, region.end)]
@@ -205,16 +205,16 @@ def _contradiction(item: Annotated) -> str:
         if region.text and not any(same(piece, region.text) for piece in there):
             break
     else:
-        return "its spans are what they say to be only by different countings"
-    stands = f"{excerpt(there[0])} stands there" if there else f"the text ends at {len(text)}"
+        return "its spans match their own texts only if they are counted in different units"
+    stands = f"the text there is {excerpt(there[0])}" if there else f"the text ends at {len(text)}"
     tried = ", ".join(COUNTINGS[name] for name in countings)
     at = text.find(region.text)
     cause = (
-        f"it stands at {at}: the text or the offsets were changed after it was marked"
+        f"that is at {at}: the text or the offsets changed after it was marked"
         if at >= 0
-        else "the text does not hold it: it was marked in another text or field"
+        else "the text does not contain it: it was marked in another text or field"
     )
     return (
-        f"the span {region.start} to {region.end} ({region.kind}) is {excerpt(region.text)} by its "
-        f"own words, but {stands} (counted in {tried}); {cause}"
+        f"the span {region.start} to {region.end} ({region.kind}) claims to be "
+        f"{excerpt(region.text)}, but {stands} (counted in {tried}); {cause}"
     )

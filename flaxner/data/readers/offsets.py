@@ -1,4 +1,4 @@
-"""The ways in which programs count the places of a text."""
+"""The ways in which programs count positions in a text."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 CHARACTERS = "characters"
-# Counting -> how a message calls it. JavaScript counts in UTF-16 units; a browser makes one line
-# break of \r\n, and a program on Windows two characters of \n.
+# Counting -> its name in messages. JavaScript counts UTF-16 units; browsers turn \r\n into one
+# line break, and programs on Windows turn \n into two characters.
 COUNTINGS = {
     CHARACTERS: "characters",
     "utf-16": "UTF-16 units",
-    "characters-lf": r"characters, \r\n being one",
-    "utf-16-lf": r"UTF-16 units, \r\n being one",
-    "utf-8": "bytes of UTF-8",
-    "characters-crlf": r"characters, \n being two",
-    "utf-16-crlf": r"UTF-16 units, \n being two",
+    "characters-lf": r"characters with \r\n as one",
+    "utf-16-lf": r"UTF-16 units with \r\n as one",
+    "utf-8": "UTF-8 bytes",
+    "characters-crlf": r"characters with \n as two",
+    "utf-16-crlf": r"UTF-16 units with \n as two",
 }
-# Tried where nothing but the borders of words tells how it was counted; the others need a text of
-# the span's own to show it.
+# Tried when only word boundaries show how spans were counted; the others require spans that come
+# with their own text.
 LIKELY = ("utf-16", "characters-lf", "utf-16-lf")
-# Characters that nobody sees, and that are no part of a name at its edge.
+# Invisible characters, which are not part of a name when at its edge.
 INVISIBLE = "".join(
     map(chr, (0xAD, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F)))
 ) + "".join(map(chr, (*range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC))))
@@ -31,7 +31,7 @@ Place = tuple[int, int]
 
 
 def others(text: str, likely: bool = False) -> list[str]:
-    """The countings that differ from that of characters in a text, the likelier first."""
+    """Return the countings that differ from characters in a text, likeliest first."""
     if text.isascii() and "\n" not in text:
         return []
     breaks = {"lf": "\r\n" in text, "crlf": re.search(r"(?<!\r)\n", text) is not None}
@@ -48,7 +48,7 @@ def others(text: str, likely: bool = False) -> list[str]:
 
 
 def _widths(text: str, counting: str) -> Iterator[int]:
-    """What every character of a text counts."""
+    """Yield the width of every character of a text in a counting."""
     lf, crlf = counting.endswith("-lf"), counting.endswith("-crlf")
     before = ""
     for at, letter in enumerate(text):
@@ -66,9 +66,9 @@ def _widths(text: str, counting: str) -> Iterator[int]:
 
 
 def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Place] | None:
-    """Half-open ranges of a text, counted in one way -> counted in characters.
+    """Convert half-open ranges of a text from a counting to characters.
 
-    None where one of them leaves the text, or divides a character.
+    Returns None if one of them extends beyond the text or splits a character.
     """
     table: list[int] = []
     if counting == CHARACTERS:
@@ -76,7 +76,7 @@ def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Pla
     else:
         begun = 0
         for at, width in enumerate(_widths(text, counting)):
-            if width:  # the break \r\n begins at \r, which counts nothing
+            if width:  # the line break \r\n begins at \r, whose width is 0
                 table += [begun, *[-1] * (width - 1)]
                 begun = at + 1
     table.append(len(text))
@@ -89,7 +89,7 @@ def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Pla
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts are one, white space, case and what nobody sees left aside."""
+    """Whether two texts are equal except for white space, case and invisible characters."""
     return one == other or _plain(one) == _plain(other)
 
 
@@ -100,14 +100,14 @@ def _plain(text: str) -> str:
 def as_texts_say(
     text: str, places: Sequence[Place], own: Sequence[str]
 ) -> tuple[str, list[Place]] | None:
-    """The counting by which every range of a text is what it says of itself, and the ranges so.
+    """Return the counting in which every range matches its own text, and the ranges in characters.
 
-    None where none does.
+    Returns None if there is no such counting.
 
     Args:
       text: the text.
       places: ranges in it, in an unknown counting.
-      own: the text of every range, empty where it is not told.
+      own: the text of every range; empty if not given.
     """
     for counting in (CHARACTERS, *others(text)):
         ranges = in_characters(text, places, counting)

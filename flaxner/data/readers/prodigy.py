@@ -11,13 +11,13 @@ from flaxner.data.readers.span_columns import choose_spans
 from flaxner.data.readers.spanned import Annotated, Record, annotated, named
 
 ANSWERS = ("accept", "reject", "ignore")
-BINARY_VIEWS = ("ner", "spans")  # beside ner_manual and spans_manual, which mark all of a text
+BINARY_VIEWS = ("ner", "spans")  # unlike ner_manual and spans_manual, which cover the whole text
 
 
 def wrote(record: Record) -> bool:
-    """Whether a record is Prodigy's: a text with its hash, or with an answer."""
+    """Whether a record is from Prodigy: a text with its hash or an answer."""
     known = "_input_hash" in record or record.get("answer") in ANSWERS
-    words = record.get("tokens") or [{}]  # strings, if they have tags beside them
+    words = record.get("tokens") or [{}]  # a list of strings if the record also has tags
     tagged = isinstance(words, list) and not isinstance(words[0], dict)
     return known and isinstance(record.get("text"), str) and not tagged
 
@@ -28,13 +28,14 @@ def read(
     options: ReadOptions,
     notes: Notes,
 ) -> Iterator[Annotated]:
-    """The texts that were accepted and looked at as a whole.
+    """Yield the texts that were accepted and annotated as a whole.
 
-    Left out and counted: what was rejected or ignored, answers to a question about one span (they
-    say nothing about the rest of the text), and texts that have different spans in two records.
+    Left out and counted are records that were rejected or ignored, answers to a question about one
+    span (which say nothing about the rest of the text), and texts whose records have different
+    spans.
 
     Raises:
-      ValueError: a record without a text, or with spans that are none.
+      ValueError: a record has no text, or has malformed spans.
     """
     texts: dict[str, list[Annotated]] = {}
     read = [(n, r) for n, r in records if not _left_out(r)]
@@ -45,7 +46,7 @@ def read(
             notes.count(reason)
             continue
         column = options.spans_column or named(source, line, record, None, known)
-        # A text in which nothing was marked has no spans, or had none in old versions.
+        # In some versions a text in which nothing was marked has no "spans" at all.
         full = record if column in record else {**record, column or "spans": []}
         item = annotated(source, line, full, options, notes, known)
         if item is not None:
@@ -55,7 +56,7 @@ def read(
         first = items[0]
         if any(set(item.regions) != set(first.regions) for item in items):
             lines = " and ".join(f"line {item.line}" for item in items[:2])
-            notes.count("texts are left out: records of one contradict each other", lines)
+            notes.count("texts are left out: their records contradict each other", lines)
             continue
         if len(items) > 1:
             notes.count("texts have several records that agree: they are read once")
@@ -63,7 +64,7 @@ def read(
 
 
 def _left_out(record: Record) -> str:
-    """Why a record tells nothing about all of its text; empty: it does."""
+    """Return why a record is not an annotation of its whole text; empty if it is one."""
     if reason := not_accepted(record):
         return reason
     spans = record.get("spans")
@@ -71,19 +72,19 @@ def _left_out(record: Record) -> str:
         return "records without an answer and without spans are left out: nobody looked at them"
     view, binary = record.get("_view_id"), record.get("_is_binary")
     if binary is None:
-        # Before Prodigy wrote this down: one suggestion with its score, in a view for answers.
+        # Older versions did not store this; their binary records have one suggestion with a score.
         only = spans[0] if isinstance(spans, list) and len(spans) == 1 else None
         scored = isinstance(only, dict) and "score" in only
         binary = view in BINARY_VIEWS or (view is None and scored)
     if binary:
-        return "records are left out: they answer yes or no to one span, not for the whole text"
+        return "records are left out: they accept or reject one span, not the whole text"
     return ""
 
 
 def not_accepted(record: Record) -> str:
-    """Why a record is not to be learnt, by its answer; empty: it is."""
+    """Return why a record is left out because of its answer; empty if it is not."""
     answer = record.get("answer")
     if answer not in ("reject", "ignore"):
         return ""
     done = "rejected" if answer == "reject" else "ignored"
-    return f"records that Prodigy's user {done} are left out"
+    return f"records {done} in Prodigy are left out"

@@ -1,4 +1,4 @@
-"""Quotation marks between tabs: words of their own, or those that CSV puts around a field."""
+"""Quotation marks in tab-separated files: words of their own, or the quotes of CSV."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from flaxner.data.readers.source import RECORD_LIMIT, read_chunks, read_lines
 
-QUOTED = 'fields with a quotation mark are quoted as CSV has it, so that """" is the word "'
+QUOTED = 'fields with a quotation mark are read as quoted CSV, so """" is the word "'
 
 
 def quoted_as_csv(path: Path) -> bool:
-    """Whether each field between tabs that has a quotation mark is quoted as CSV has it.
+    """Whether every tab-separated field with a quotation mark is quoted as in CSV.
 
-    Its marks are doubled and others around it, as pandas writes them; Excel puts some around a
-    comma too. One field that has a mark otherwise shows that a file is not quoted so, and a file
-    without a doubled mark stays as it is.
+    Such a field is enclosed in quotation marks and its own are doubled, as pandas writes them;
+    Excel also encloses fields with a comma. A single field with a quotation mark in any other place
+    shows that the file is not quoted. A file without doubled marks is not taken to be quoted.
 
     Raises:
-      ValueError: it cannot be read.
+      ValueError: the file cannot be read.
     """
     if not any(b'""' in chunk for chunk in read_chunks(path)):
         return False
@@ -34,7 +34,7 @@ def quoted_as_csv(path: Path) -> bool:
 
 
 def unquoted(field: str) -> str:
-    """What a field of such a file stands for."""
+    """Return the text that a field of a quoted file stands for."""
     return field[1:-1].replace('""', '"') if '"' in field else field
 
 

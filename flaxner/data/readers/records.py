@@ -1,4 +1,4 @@
-"""Records (of JSON, Parquet, a data set): words with tags, or text with character spans."""
+"""Read records (from JSON, Parquet or data sets): words with tags, or text with character spans."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def read_records(
     notes: Notes,
     tag_names: TagNames | None = None,
 ) -> Iterator[Raw]:
-    """Records with the line (or number) of each -> sentences.
+    """Turn records, each with its line (or number), into sentences.
 
     Args:
       source: for messages.
-      records: begins the records anew: they are read twice, first for which column holds the tags.
-        A record is a mapping; a list of a text and a mapping is read as spaCy 2 wrote it; a word
-        and its tag are read as rows of a table.
+      records: returns a new iterator over the records: they are read several times, first to find
+        the tag column. A record is a mapping; a list of a text and a mapping is read in spaCy 2's
+        format; records of a word and its tag are read as rows of a table.
       options: names of columns.
-      notes: what was chosen and passed over.
-      tag_names: column -> names of its ids, where the file tells them.
+      notes: collects what was chosen and left out.
+      tag_names: names for the ids of each column for which the file has them.
 
     Raises:
-      ValueError: a record without what is needed, or two columns that might hold the tags.
+      ValueError: a record lacks something, or two columns could hold the tags.
     """
     tables = tag_names or {}
     first = next((_mapping(record) for _, record in records()), None)
@@ -98,7 +98,7 @@ def _items(
     choice: Choice | None,
     names: TagNames,
 ) -> Iterator[Raw | Annotated]:
-    known: Sequence[str] | None = None  # names of columns of spans, once there are any
+    known: Sequence[str] | None = None  # names of span columns, once a record has spans
     for item in from_tools(source, records(), options, notes):
         if isinstance(item, Raw | Annotated):
             yield item
@@ -133,7 +133,7 @@ def _mapping(record: Any) -> Any:
 
 
 def _objects(records: Records) -> Iterator[tuple[int, Record]]:
-    """The records that are objects, and were not rejected."""
+    """Yield the records that are objects and were not rejected."""
     for line, item in records():
         record = _mapping(item)
         if isinstance(record, dict) and not prodigy.not_accepted(record):
@@ -143,10 +143,10 @@ def _objects(records: Records) -> Iterator[tuple[int, Record]]:
 def _choice(
     source: Path | str, records: Records, options: ReadOptions, names: TagNames, notes: Notes
 ) -> Choice | None:
-    """The column of the tags by all records; None where none of them tells."""
+    """Choose the tag column by all records; None if none of them shows it."""
     tally = Tally()
-    read: dict[str, None] = {}  # columns of words
-    spans: dict[str, int] = {}  # columns of spans beside them -> line
+    read: dict[str, None] = {}  # word columns
+    spans: dict[str, int] = {}  # span columns of the same records -> line
     for line, record in _objects(records):
         words = _word_column(record, options)
         if words is None or says_spans(record, options):
@@ -173,15 +173,15 @@ def _choice(
     choice = tag_column.choose(source, tally, options.scheme)
     if choice.column is None:
         if spans:
-            why = "no column beside them holds tags"
-            notes.choices.append(f"the spans are those of {next(iter(spans))!r}; {why}")
+            why = "no other column holds tags"
+            notes.choices.append(f"spans are read from {next(iter(spans))!r}; {why}")
         return None
     notes.guessed = Guessed(among, choice.column, mine)
     return beside_tags(source, choice, tally, spans)
 
 
 def _word_column(record: Record, options: ReadOptions) -> str | None:
-    """The column that holds the words as a list, if there is one."""
+    """Return the column that holds the words as a list, if there is one."""
     if options.word_column is not None:
         known: Sequence[str] = (options.word_column,)
         lower = {name: name for name in record}
@@ -193,7 +193,7 @@ def _word_column(record: Record, options: ReadOptions) -> str | None:
 
 
 def _other_words(record: Record, words: str, options: ReadOptions) -> list[str]:
-    """Lists of words of other names that they have, where the user has named none."""
+    """Return other columns that hold lists of words, unless the user requested one."""
     known = WORD_COLUMNS if options.word_column is None else ()
     return [
         name
@@ -212,15 +212,15 @@ def _columns(
     options: ReadOptions,
     choice: Choice | None,
 ) -> tuple[str, str] | None:
-    """The columns of words and tags; None where the record is a text with spans."""
+    """Return the word and tag columns; None if the record is a text with spans."""
     if says_spans(record, options):
         return None
     asked = (options.text_column, options.spans_column)
     if any(asked) and options.tag_column is None and spans_beside(record, ReadOptions()):
-        for wanted in asked:  # a name that is not there is no reason to read the tags
+        for wanted in asked:  # a requested column that does not exist is an error
             named(source, line, record, wanted, ())
     if choice is None and options.tag_column is None and spans_beside(record, options):
-        return None  # tags by their name alone, such as parts of speech, beside spans
+        return None  # tags only by name (parts of speech, say), beside spans
     words = named(source, line, record, options.word_column, WORD_COLUMNS)
     words = _word_column(record, options) or words
     if options.tag_column is None and choice is not None:
@@ -230,8 +230,8 @@ def _columns(
     if words is None or tags is None:
         if choice is not None and words is not None and not has_text_and_spans(record, options):
             there = ", ".join(map(str, record))[:200]
-            message = f"there is no column {choice.column!r}, as other records have; there are"
-            raise BadCorpus(source, line, f"{message} {there}")
+            message = f"no column {choice.column!r}, unlike in other records; this one has {there}"
+            raise BadCorpus(source, line, message)
         return None
     fit = all(
         isinstance(record[name], list)
@@ -251,13 +251,13 @@ def _tagged(
     names: Sequence[str] | None,
     notes: Notes,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words and tags of a record that has a list of each."""
+    """Return the words and tags of a record that has a list of each."""
     words = word_values(source, line, word_column, record[word_column])
     values = list_value(source, line, column, record[column])
     if len(words) != len(values):
-        message = f"there must be a tag for every word: {len(words)} words, {len(values)} tags"
+        message = f"every word must have a tag: got {len(words)} words and {len(values)} tags"
         if also := ", ".join(_other_words(record, word_column, ReadOptions())):
-            message += f"; --word-column reads {also} instead of {word_column}"
+            message += f"; --word-column can select {also} instead of {word_column}"
         raise BadCorpus(source, line, message)
     tags = []
     for word, item in zip(words, values, strict=True):
@@ -266,7 +266,7 @@ def _tagged(
         if tag is None:
             raise BadCorpus(source, line, choice.fault(value))
         if not word and tag != OUTSIDE:
-            message = f"a word with the tag {excerpt(value)} must not be empty"
+            message = f"a word tagged {excerpt(value)} must not be empty"
             raise BadCorpus(source, line, message)
         tags.append(tag)
     if "" in words:

@@ -1,4 +1,4 @@
-"""Tables with a word a row (of CSV, Parquet, JSON), a column numbering the sentences."""
+"""Read tables (from CSV, Parquet or JSON) with one word per row and a sentence-number column."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ SENTENCE_COLUMNS = (
     "sid",
 )
 
-# In a table of words, these tell the document too; elsewhere they may hold its text.
+# In a table of words these also identify the document; elsewhere they may hold its text.
 OF_DOCUMENTS = (*DOCUMENT_COLUMNS, "doc", "document")
-BLOCK = 10_000  # rows that are counted at once
+BLOCK = 10_000  # rows to count at once
 
 NumberedRows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
 
@@ -57,19 +57,19 @@ def read_rows(
     notes: Notes,
     tag_names: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Raw]:
-    """Words, a row each -> sentences.
+    """Turn rows of one word each into sentences.
 
     Args:
       source: for messages.
       header: names of the columns.
-      rows: begins the rows anew: (line, cells); no cells stand for a blank line.
+      rows: returns a new iterator over the rows, (line, cells); no cells stand for a blank line.
       options: names of columns.
-      notes: what was chosen and passed over.
-      tag_names: column -> names of its ids, where the file tells them.
+      notes: collects what was chosen and left out.
+      tag_names: names for the ids of each column for which the file has them.
 
     Raises:
-      ValueError: a row with another number of cells, a column that is not there, a tag that is no
-        tag, nothing that divides the sentences.
+      ValueError: a row has the wrong number of cells, a column is missing, a tag is invalid, or
+        nothing separates the sentences.
     """
     word_at = _column(source, header, options.word_column, WORD_COLUMNS, "words")
     unread = [
@@ -91,18 +91,18 @@ def read_rows(
     words: list[str] = []
     tags: list[str] = []
     begun, current = 1, None
-    seen, blank, divided = False, False, False  # a word; a blank row since; a word after one
+    seen, blank, divided = False, False, False  # a word; then a blank row; then a word
     document: int | str | None = None
     closed: set[str] = set()  # numbers of sentences that have ended
     again = 0
     for line, row in rows():
         if row and len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
-            message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
+            message = f"too {few} columns: got {len(row)}, but the header has {len(header)}"
             raise BadCorpus(source, line, message)
         key = _key(row[sentence_at]) if row and sentence_at is not None else ""
         own = document_name(row[document_at]) if row and document_at is not None else None
-        # A cell left empty goes on with the sentence, or the document, above.
+        # An empty cell continues the sentence or the document above.
         other = own is not None and own != document
         if words and (not row or (key and key != current) or other):
             yield Raw(tuple(words), tuple(tags), document, begun)
@@ -125,38 +125,38 @@ def read_rows(
         tags.append(tag)
     if seen and sentence_at is None and not divided:
         there = excerpt(", ".join(header), 200)
-        message = f"nothing divides the sentences; --sentence-column names one of {there}"
+        message = f"nothing separates the sentences; --sentence-column can be one of {there}"
         raise BadCorpus(source, 1, message)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
     if again and sentence_at is not None and document_at is None:
         notes.choices.append(
-            f"the numbers in {header[sentence_at]!r} come again after other sentences ({again} "
-            f"times), and no column of {', '.join(OF_DOCUMENTS)} tells documents apart: neighbours "
-            "of one number are one sentence"
+            f"numbers in {header[sentence_at]!r} recur after other sentences ({again} times), and "
+            f"no column ({', '.join(OF_DOCUMENTS)}) identifies documents: consecutive rows with "
+            "the same number are one sentence"
         )
 
 
 def _document_column(source: Path | str, header: Sequence[str], notes: Notes) -> int | None:
-    """The column that tells the document, if its name is a usual one."""
+    """Return the column that identifies the document, if it has one of the usual names."""
     lower = [name.strip().lower() for name in header]
     name = next((name for name in OF_DOCUMENTS if name in lower), None)
     if name is None:
         return None
     if name not in DOCUMENT_COLUMNS:
-        notes.choices.append(f"the documents are those of {name!r}")
+        notes.choices.append(f"documents are read from {name!r}")
     return _once(source, lower, lower.index(name))
 
 
 def _once(source: Path | str, names: Sequence[str], at: int) -> int:
-    """A column that was found by its name, which no other has.
+    """Return a column that was found by name, after checking that the name is unique.
 
     Raises:
-      ValueError: another has it.
+      ValueError: another column has the same name.
     """
     if names.count(names[at]) > 1:
-        message = f"the header has {names.count(names[at])} columns {names[at]!r}"
-        raise BadCorpus(source, 1, f"{message}; name the column by its number, from 0")
+        message = f"the header has {names.count(names[at])} columns named {names[at]!r}"
+        raise BadCorpus(source, 1, f"{message}; give the column's number instead, from 0")
     return at
 
 
@@ -175,7 +175,7 @@ def _tag_column(
     options: ReadOptions,
     names: Mapping[str, Sequence[str]],
 ) -> tuple[int, Choice]:
-    """The column of the tags by all rows, or by its name where no row tells."""
+    """Choose the tag column by all rows, or by name if no row shows it."""
     tally = Tally()
     columns: dict[str, int] = {}
     for at, name in enumerate(header):
@@ -184,7 +184,7 @@ def _tag_column(
     _count(tally, columns, rows, names)
     if options.tag_column is not None:
         at = _column(source, header, options.tag_column, (), "tags")
-        if columns.get(header[at], at) != at:  # a name that two have: the number was given
+        if columns.get(header[at], at) != at:  # two columns share the name: a number was given
             tally, columns = Tally(), {header[at]: at}
             _count(tally, columns, rows, names)
         return at, given(source, header[at], tally, options.scheme)
@@ -214,7 +214,7 @@ def _count(
 
 
 def _key(cell: Any) -> str:
-    """What numbers the sentence of a row; empty where the cell is, as pandas' NaN is."""
+    """Return the sentence number of a row; empty for an empty cell or pandas' NaN."""
     return "" if cell is None or cell != cell else str(cell).strip()
 
 
@@ -226,7 +226,7 @@ def _pair(
     names: Mapping[str, Sequence[str]],
     notes: Notes,
 ) -> tuple[str, str]:
-    """Word and tag of a row, from name and content of both cells."""
+    """Return the word and tag of a row, given the name and content of both cells."""
     word_column, word, tag_column, cell = cells
     if not isinstance(word, str):
         raise BadCorpus(source, line, f"{word_column!r} must be a word: got {described(word)}")
@@ -237,7 +237,7 @@ def _pair(
     if word:
         return word, tag
     if tag != OUTSIDE:
-        raise BadCorpus(source, line, f"a word with the tag {excerpt(value)} must not be empty")
+        raise BadCorpus(source, line, f"a word tagged {excerpt(value)} must not be empty")
     notes.count(EMPTIED, f"line {line}")
     return EMPTY_WORD, tag
 

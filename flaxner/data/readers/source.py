@@ -1,4 +1,4 @@
-"""Files -> lines, bounded in memory, and errors that name file and line."""
+"""Read files line by line in bounded memory; errors that name the file and line."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from flaxner.data.readers import streams
 from flaxner.data.readers.offsets import COUNTINGS
 from flaxner.data.tags import Span
 
-# Longest line of a column file, and longest record of the others: beyond it memory is at risk.
+# Longest line of a column file, and longest record of other files; more could exhaust memory.
 LINE_LIMIT = 1 << 20
 RECORD_LIMIT = 1 << 24
-IDLE_LIMIT = 1 << 24  # comments and blank lines in a row: who goes on reading them may never end
+IDLE_LIMIT = 1 << 24  # bytes of consecutive comments and blank lines, which could go on forever
 POLICIES = ("error", "widen", "drop")
-NAMED = 5  # places that a count names
-# Stands for a word that is empty in the file, so that words and tags keep their places.
+NAMED = 5  # number of places listed with a count
+# Replaces a word that is empty in the file, so that words and tags stay aligned.
 EMPTY_WORD = "_"
-# Names of a column that tells the document of a sentence, the likelier first.
+# Names of a column that identifies the document of a sentence, likeliest first.
 DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc_key")
-EMPTIED = f"words are empty and O: each is kept as {EMPTY_WORD!r}"
+EMPTIED = f"empty words with the tag O are kept as {EMPTY_WORD!r}"
 
 
 class BadCorpus(ValueError):
-    """A fault in a corpus: one sentence with the file and, where there is one, the line."""
+    """An error in a corpus: one sentence with the file and, if there is one, the line."""
 
     def __init__(self, path: object, line: int | None, message: str) -> None:
         where = f"{path}, line {line}" if line is not None else str(path)
@@ -33,12 +33,12 @@ class BadCorpus(ValueError):
 
 
 class Raw(NamedTuple):
-    """What a reader yields: a sentence as it stands in the file, its tags in any scheme.
+    """What readers yield: a sentence as it is in the file, with tags in any scheme.
 
     Attributes:
       words: the words.
-      tags: one a word.
-      document: number or name of the document, if the file tells.
+      tags: one per word.
+      document: number or name of the document, if the file has one.
       line: where the sentence begins.
     """
 
@@ -50,21 +50,21 @@ class Raw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """How a corpus is to be read where guessing is not wanted; empty: guess.
+    """How to read a corpus; whatever is not set is guessed.
 
     Attributes:
       format: name of a reader.
       word_column, tag_column: name of a column, or its number: 0 is the first, -1 the last.
-      text_column, spans_column: of records with text and character spans.
-      sentence_column: of tables with one word a row.
-      scheme: of the tags; IO: types without a prefix (person, O) are tags too.
-      span_policy: what becomes of a span that cuts a word or overlaps another: error, widen
-        (to whole words; the longer of two overlapping wins) or drop.
+      text_column, spans_column: columns of records with text and character spans.
+      sentence_column: the column that numbers the sentences, in tables with one word per row.
+      scheme: scheme of the tags; IO: types without a prefix (person, O) are tags too.
+      span_policy: what to do with a span that cuts a word or overlaps another: error, widen
+        (to whole words; of two overlapping spans the longer wins) or drop.
       span_offsets: how the offsets of spans are counted, one of `offsets.COUNTINGS`.
-      dataset_config, dataset_revision: of data sets on the Hub.
+      dataset_config, dataset_revision: configuration and revision of a data set on the Hub.
 
     Raises:
-      ValueError: a scheme, policy or counting that is none.
+      ValueError: an unknown scheme, policy or counting.
     """
 
     format: str | None = None
@@ -97,11 +97,11 @@ OF_FILES = tuple(name for name in READING if name not in OF_DATA_SETS)
 
 
 class Guessed(NamedTuple):
-    """The columns of the tags and of the words, where the user has not named them.
+    """The tag and word columns that were guessed because the user did not request any.
 
     Attributes:
       among: the columns of the file.
-      tags, words: number or name; None: it was named, or nothing is known of it.
+      tags, words: number or name; None if the user requested it, or if it is unknown.
     """
 
     among: frozenset[int | str]
@@ -109,9 +109,9 @@ class Guessed(NamedTuple):
     words: int | str | None = None
 
     def contradicts(self, other: Guessed, which: str) -> bool:
-        """Whether one file was read in a column that the other has, and was not read in.
+        """Whether one file was read from a column that the other has too but was not read from.
 
-        Numbers mean the same only where there are as many columns.
+        Column numbers are comparable only if both files have the same columns.
         """
         mine, theirs = getattr(self, which), getattr(other, which)
         if mine is None or theirs is None or mine == theirs:
@@ -122,10 +122,10 @@ class Guessed(NamedTuple):
 
 
 class Notes:
-    """What a reader has to tell about a file: choices made, and counts of faults passed over.
+    """A reader's notes about a file: choices it made, and counts of faults it skipped.
 
     Attributes:
-      choices: a sentence each.
+      choices: one sentence each.
       guessed: the columns that the reader chose.
     """
 
@@ -136,20 +136,20 @@ class Notes:
         self.places: dict[str, list[str]] = {}
 
     def count(self, what: str, where: str = "") -> None:
-        """One more of these; the first few are named, where a place is given."""
+        """Count one more occurrence; the first few places are listed, if given."""
         self.counts[what] = self.counts.get(what, 0) + 1
         places = self.places.setdefault(what, [])
         if where and len(places) < NAMED:
             places.append(where)
 
     def passed_over(self, what: str, read: str, other: str, flag: str) -> None:
-        """Of two columns whose names are likely one was read: said once."""
-        said = f"the {what} are those of {read!r}; {other!r} is not read ({flag} reads it)"
+        """Note, once, that of two columns with likely names only one is read."""
+        said = f"{what} are read from {read!r}; {other!r} is ignored (use {flag} to read it)"
         if said not in self.choices:
             self.choices.append(said)
 
     def lines(self) -> list[str]:
-        """One sentence each."""
+        """Return all notes, one sentence each."""
         return self.choices + [self._counted(what) for what in self.counts]
 
     def _counted(self, what: str) -> str:
@@ -159,10 +159,10 @@ class Notes:
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file or pipe, 1 MiB at a time, decompressed.
+    """Yield the bytes of a file or pipe, 1 MiB at a time, decompressed.
 
     Raises:
-      ValueError: it cannot be read.
+      ValueError: the file cannot be read.
     """
     try:
         yield from streams.read_bytes(path)
@@ -175,10 +175,10 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def local_file(path: Path) -> Path:
-    """The file itself, or what came through a pipe, for readers that open it themselves.
+    """Return the file, or a copy of what a pipe delivered, for readers that open it themselves.
 
     Raises:
-      ValueError: it cannot be read.
+      ValueError: the file cannot be read.
     """
     try:
         return streams.local_file(path)
@@ -192,21 +192,21 @@ def local_file(path: Path) -> Path:
 def read_lines(
     path: Path, limit: int = LINE_LIMIT, *, joined: bool = True
 ) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line, lines without their ends), some at a time.
+    """Yield (number of the first line, lines without their ends), a block at a time.
 
-    Lines end at LF or CRLF (or CR, in a file without LF) and nowhere else: published words hold
+    Lines end at LF or CRLF (or CR, in a file without LF) and nowhere else: published words contain
     U+0085 and U+2028. A byte-order mark at the beginning is skipped.
 
     Args:
       path: a file or pipe.
-      limit: bytes of the longest line.
-      joined: byte-order marks of files that were joined are skipped too, at the beginning of any
-        line; where one is all of a line's first field (before white space) it is a word. Not for
-        what may have line breaks within a cell: there it is text, and offsets count it.
+      limit: maximum number of bytes in a line.
+      joined: also skip byte-order marks at the beginning of other lines, as left by concatenated
+        files, unless the mark is the whole first field (followed by white space) and so a word.
+        Not for files with line breaks within cells: there the mark is text, and offsets count it.
 
     Raises:
-      ValueError: cannot be read, not UTF-8, binary, a line longer than `limit` bytes, or nothing
-        but comments for too long.
+      ValueError: the file cannot be read, is not UTF-8, is binary, has a line longer than `limit`
+        bytes, or too long a stretch of nothing but comments.
     """
     number, rest, end, idle = 1, b"", b"", 0
     for chunk in read_chunks(path):
@@ -227,7 +227,7 @@ def read_lines(
             yield number, lines
             number, rest = number + len(lines), tail
         if len(rest) > limit:
-            raise BadCorpus(path, number, f"a line must have at most {limit} bytes; it has more")
+            raise BadCorpus(path, number, f"a line must have at most {limit} bytes")
     if rest:
         yield number, _decode(path, number, rest, end, limit, joined)
 
@@ -243,7 +243,7 @@ def _decode(
         raise BadCorpus(path, line, message) from None
     if "\0" in text:
         line = number + data.count(end, 0, data.index(b"\0"))
-        raise BadCorpus(path, line, "a text file is expected; it holds a zero byte")
+        raise BadCorpus(path, line, "expected a text file, but it contains a zero byte")
     lines = text.split(end.decode())
     if joined and "\ufeff" in text:
         lines = [x[1:] if x[:1] == "\ufeff" and not x[1:2].isspace() else x for x in lines]
@@ -255,14 +255,14 @@ def _decode(
 
 
 def document_name(value: Any) -> int | str | None:
-    """What a cell says of the document; nothing if it is empty or holds no number or text."""
-    if isinstance(value, float) and value.is_integer():  # pandas' number beside an empty cell
+    """Return the document named in a cell; None unless it holds a number or text."""
+    if isinstance(value, float) and value.is_integer():  # pandas' number next to an empty cell
         value = int(value)
     return value if type(value) is int or (isinstance(value, str) and value.strip()) else None
 
 
 def excerpt(text: str, length: int = 60) -> str:
-    """A text for a message, quoted and cut."""
+    """Quote and shorten a text for a message."""
     return repr(text if len(text) <= length else text[:length] + "…")
 
 

@@ -1,4 +1,4 @@
-"""spaCy's JSON: a `Doc.to_json()` a record, and the training format of spaCy 2."""
+"""spaCy's JSON: one `Doc.to_json()` per record, or the training format of spaCy 2."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from flaxner.data.readers.spanned import (
 from flaxner.data.readers.values import described
 from flaxner.data.tags import parse_tag, tag_fault
 
-UNKNOWN = "-"  # spaCy 2's tag of a word that nobody has looked at
+UNKNOWN = "-"  # spaCy 2's tag for a word that was never annotated
 UNANNOTATED = "documents without entity annotation are left out"
 IN_GROUPS = (
-    "documents with spans in span groups only are left out; --spans-column NAME reads a group"
+    "documents with spans only in span groups are left out; --spans-column NAME reads a group"
 )
 PARTLY = "sentences with words that were never annotated are left out"
-CROSSED = "documents are one sentence each: an entity of theirs crosses a border of sentences"
+CROSSED = "documents are read as one sentence each: an entity crosses a sentence boundary"
 
 
 def wrote(record: Record) -> bool:
-    """Whether a record is a document of spaCy's."""
+    """Whether a record is a spaCy document."""
     if isinstance(record.get("paragraphs"), list):
         return True
     tokens = record.get("tokens")
@@ -37,7 +37,7 @@ def wrote(record: Record) -> bool:
         and tokens != []
         and all(isinstance(t, dict) and {"id", "start", "end"} <= t.keys() for t in tokens)
     )
-    # Prodigy's tokens look alike; its spans are a list.
+    # Prodigy's tokens look the same, but its spans are a list.
     other = {"label", "labels", "entities", "annotations"} & record.keys()
     groups = isinstance(record.get("spans", {}), dict)
     return of_words and isinstance(record.get("text"), str) and groups and not other
@@ -49,10 +49,10 @@ def read(
     options: ReadOptions,
     notes: Notes,
 ) -> Iterator[Annotated | Raw]:
-    """The annotated sentences of documents.
+    """Yield the annotated sentences of documents.
 
     Raises:
-      ValueError: a document that cannot be read.
+      ValueError: a document cannot be read.
     """
     for number, (line, record) in enumerate(records):
         if "paragraphs" in record:
@@ -70,7 +70,7 @@ def _training(
         for sentence in sentences if isinstance(sentences, list) else ():
             tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
             if not isinstance(tokens, list) or not all(isinstance(t, dict) for t in tokens):
-                raise BadCorpus(source, line, f"a sentence has tokens: got {described(sentence)}")
+                raise BadCorpus(source, line, f"a sentence needs tokens: got {described(sentence)}")
             tokens = [t for t in tokens if str(t.get("orth", "")).strip()]
             words = tuple(str(t["orth"]) for t in tokens)
             tags = tuple(str(t.get("ner", UNKNOWN)) for t in tokens)
@@ -112,7 +112,7 @@ def _document(
 def _sentences(
     marks: Any, regions: Sequence[Region], length: int, notes: Notes
 ) -> list[tuple[int, int]]:
-    """The borders of the sentences, or of all if there are none or a region crosses one."""
+    """Return the sentence boundaries; the whole text if there are none or a region crosses one."""
     borders = []
     for mark in marks if isinstance(marks, list) else ():
         pair = (mark.get("start"), mark.get("end")) if isinstance(mark, dict) else (None, None)

@@ -1,4 +1,4 @@
-"""Which column of records holds the spans: shown by all records, said, and asked for in doubt."""
+"""Find the span column of records: judged by all records, reported, and refused if ambiguous."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def choose_spans(
     options: ReadOptions,
     notes: Notes,
 ) -> Sequence[str]:
-    """The names of `SPAN_COLUMNS`, those that hold spans in any of the records first.
+    """Return the names in `SPAN_COLUMNS`, starting with those that hold spans in any record.
 
     Raises:
-      ValueError: two columns of a record hold spans, and not the same; --spans-column is asked for.
+      ValueError: two columns of a record hold different spans; --spans-column must choose.
     """
     if options.spans_column is not None:
         return SPAN_COLUMNS
-    written: dict[str, str] = {}  # lower-case name -> as in the file
+    written: dict[str, str] = {}  # lower-case name -> name in the file
     filled: set[str] = set()
-    beside: dict[tuple[str, str], int] = {}  # two that a record has, and that differ -> its line
+    beside: dict[tuple[str, str], int] = {}  # two differing columns of a record -> its line
     for line, record in records:
         found = span_values(record)
         for name in found:
@@ -58,22 +58,22 @@ def choose_spans(
     for (one, two), line in beside.items():
         if {one, two} <= filled:
             first, second = written[one], written[two]
-            message = f"the columns {first!r} and {second!r} both hold spans, and not the same"
-            flags = f"say --spans-column {first} or --spans-column {second}"
+            message = f"the columns {first!r} and {second!r} hold different spans"
+            flags = f"choose --spans-column {first} or --spans-column {second}"
             raise BadCorpus(source, line, f"{message}: {flags}")
         full, empty = (one, two) if one in filled else (two, one)
         if full in filled:
-            why = f"the spans are those of {written[full]!r}; {written[empty]!r} holds none"
+            why = f"spans are read from {written[full]!r}; {written[empty]!r} holds none"
             notes.choices.append(why)
     return sorted(SPAN_COLUMNS, key=lambda name: name not in filled)
 
 
 def span_values(record: Record, options: ReadOptions | None = None) -> dict[str, Any]:
-    """The columns of a record that may be its spans, in its order: lists of spans, empty or not.
+    """Return the columns of a record that could be its spans: lists of spans, empty or not.
 
     Args:
       record: names and values.
-      options: the column that the user names, if any, instead of those of usual names.
+      options: a requested column, if any, replaces the usual names.
     """
     wanted = options.spans_column if options is not None else None
     return {
@@ -85,7 +85,7 @@ def span_values(record: Record, options: ReadOptions | None = None) -> dict[str,
 
 
 def spans_beside(record: Record, options: ReadOptions) -> str | None:
-    """The column of spans of a record with a text; None: it has none, or no text."""
+    """Return the span column of a record with a text; None if it has no spans or no text."""
     if options.text_column is not None:
         text = record.get(options.text_column)
     else:
@@ -96,13 +96,13 @@ def spans_beside(record: Record, options: ReadOptions) -> str | None:
 
 
 def filled_spans(record: Record, options: ReadOptions) -> str | None:
-    """As `spans_beside`; None also where they are empty."""
+    """Like `spans_beside`, but None if the spans are empty."""
     column = spans_beside(record, options)
     return column if column is not None and _is_filled(record[column]) else None
 
 
 def says_spans(record: Record, options: ReadOptions) -> bool:
-    """Whether the user asks for the text and the spans of a record that may have tags as well."""
+    """Whether the user requests the text and spans of a record that may also have tags."""
     asked = options.text_column is not None or options.spans_column is not None
     return asked and options.tag_column is None and spans_beside(record, options) is not None
 
@@ -110,31 +110,31 @@ def says_spans(record: Record, options: ReadOptions) -> bool:
 def beside_tags(
     source: Path | str, choice: Choice, tally: Tally, spans: Mapping[str, int]
 ) -> Choice:
-    """The column of tags that was chosen, with what is said about spans in the same records.
+    """Return the chosen tag column, with a note about spans in the same records.
 
     Args:
       source: for messages.
-      choice: the column of the tags.
-      tally: of the columns that might hold tags.
-      spans: columns of spans -> the first line with some.
+      choice: the tag column.
+      tally: counts of the columns that could hold tags.
+      spans: span columns -> the first line that has spans.
 
     Raises:
-      ValueError: the tags are no entities, so that the spans may be what is meant.
+      ValueError: the tags are not entities, so the spans could be meant instead.
     """
     for column, line in spans.items():
         counts = tally.counts.get(choice.column or "")
         kind = kind_of(choice.column or "", counts) if counts else ENTITIES
         if kind in (OUTSIDE_ONLY, CHUNKED, SEGMENTS):
             message = f"{column!r} holds spans, and {choice.column!r} holds {kind}"
-            flags = f"say --spans-column {column} or --tag-column {choice.column}"
+            flags = f"choose --spans-column {column} or --tag-column {choice.column}"
             raise BadCorpus(source, line, f"{message}: {flags}")
-        why = f"{choice.why}; the spans in {column!r} are not read (--spans-column reads them)"
+        why = f"{choice.why}; the spans in {column!r} are ignored (use --spans-column to read them)"
         choice = choice._replace(why=why)
     return choice
 
 
 def _is_spans(value: Any) -> bool:
-    """Whether a value is a list of spans, or a struct of lists of their parts; it may be empty."""
+    """Whether a value is a (possibly empty) list of spans, or a struct of lists of their parts."""
     if isinstance(value, dict):
         return bool(set(STARTS) & value.keys()) and all(isinstance(v, list) for v in value.values())
     return isinstance(value, list) and all(map(_is_span, value))
@@ -148,7 +148,7 @@ def _is_span(item: Any) -> bool:
 
 
 def _places(value: Any) -> Any:
-    """Spans without what else a tool says of them, whatever their notation; else the value."""
+    """Reduce spans in any notation to start, end and type; return other values unchanged."""
     try:
         regions = read_regions("", 0, "", value)
     except BadCorpus:

@@ -1,4 +1,4 @@
-"""CSV and TSV with a text a row, and its spans as JSON in a cell: Label Studio's CSV export."""
+"""Read CSV and TSV with one text per row and its spans as JSON in a cell (Label Studio's CSV)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from flaxner.data.readers.source import (
 from flaxner.data.readers.spanned import SPAN_COLUMNS, TEXT_COLUMNS
 
 DELIMITERS = "\t,;"
-ROWS = 100  # that are looked at
+ROWS = 100  # number of rows to look at
 OF_LABEL_STUDIO = {"annotation_id", "annotator", "lead_time"}
 
 
 def detect(path: Path, head: str) -> bool:
-    """Whether the header is Label Studio's, or names a text and spans and a row has a list."""
+    """Whether the header is Label Studio's, or names a text and spans that hold lists."""
     head = head.removeprefix("\ufeff")
     for delimiter in DELIMITERS:
         names = _cells(head.split("\n", 1)[0].rstrip("\r"), delimiter)
@@ -42,7 +42,7 @@ def detect(path: Path, head: str) -> bool:
 
 
 def _holds_lists(head: str, delimiter: str, at: int) -> bool:
-    """Whether the cells of a column that are not empty are lists, in the first rows."""
+    """Whether the non-empty cells of a column are lists, in the first rows."""
     cells: list[str] = []
     try:
         rows = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
@@ -58,22 +58,22 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a table of texts.
+    """Yield the sentences of a table of texts.
 
     Raises:
-      ValueError: no CSV, or a row that is no annotated text; the line is named.
+      ValueError: invalid CSV, or a row that is not an annotated text; the message has the line.
     """
     return read_records(path, lambda: _records(path), options, notes)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """The rows as records; a cell that holds a list of JSON is that list, an empty one is null."""
+    """Yield the rows as records; a cell with a JSON list becomes that list, an empty one null."""
     rows = _rows(path)
     _, header = next(rows)
     for line, row in rows:
         if len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
-            message = f"too {few} columns: {len(row)}, where the header has {len(header)}"
+            message = f"too {few} columns: got {len(row)}, but the header has {len(header)}"
             raise BadCorpus(path, line, message)
         yield line, {name: _value(cell) for name, cell in zip(header, row, strict=True)}
 
@@ -92,7 +92,7 @@ def _value(cell: str) -> Any:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Header and rows with their lines, line breaks within a cell as they are."""
+    """Yield the header and the rows with their line numbers; line breaks in cells are kept."""
     blocks = read_lines(path, RECORD_LIMIT, joined=False)
     lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
     _, first = next(lines, (1, ""))
@@ -104,7 +104,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         for last[0], line in lines:
             yield line + "\n"
 
-    csv.field_size_limit(RECORD_LIMIT)  # one for the process; its own default is 128 KiB
+    csv.field_size_limit(RECORD_LIMIT)  # global to the process; the default is 128 KiB
     begun = 1
     try:
         for row in csv.reader(ended(), delimiter=delimiter, strict=True):
@@ -112,4 +112,4 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield begun, row
             begun = last[0] + 1
     except csv.Error as error:
-        raise BadCorpus(path, begun, f"no CSV: {error}") from None
+        raise BadCorpus(path, begun, f"invalid CSV: {error}") from None

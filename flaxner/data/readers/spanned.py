@@ -1,4 +1,4 @@
-"""Records of a text with character spans, as annotation tools write them."""
+"""Read records of a text with character spans, as annotation tools write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flaxner.data.readers.source import (
 from flaxner.data.readers.spans import Offsets
 from flaxner.data.readers.values import described
 
-# Names that tools and published corpora give their columns, the likelier first.
+# Names of columns in tools and published corpora, likeliest first.
 TEXT_COLUMNS = ("text", "sentence", "content", "data", "context")
 SPAN_COLUMNS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 STARTS = ("start", "start_offset", "begin", "start_char", "from")
@@ -34,7 +34,7 @@ class Region(NamedTuple):
     Attributes:
       start, end: half-open, in the counting of the tool that wrote it.
       kind: its type.
-      text: what stands there, as the tool says it; empty where it does not.
+      text: the text of the range according to the tool; empty if not given.
     """
 
     start: int
@@ -45,16 +45,17 @@ class Region(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-    """A text and what is marked in it.
+    """A text with its marked regions.
 
     Attributes:
-      line: where it stands in the file.
+      line: its line in the file.
       text: the text.
-      regions: what is marked.
-      offsets: the words, where the tool has divided the text.
-      document: number or name of the document, if the file tells.
-      name: how a message calls it, such as "task 7"; empty: by its line.
-      marks_reviewed: whether the tool tells texts without entities from those nobody looked at.
+      regions: the marked regions.
+      offsets: the words, if the tool has split the text.
+      document: number or name of the document, if the file has one.
+      name: its name in messages, such as "task 7"; empty: its line is used.
+      marks_reviewed: whether the tool distinguishes texts without entities from texts that nobody
+        looked at.
     """
 
     line: int
@@ -69,15 +70,15 @@ class Annotated:
 def named(
     source: Path | str, line: int, record: Record, wanted: str | None, known: Sequence[str]
 ) -> str | None:
-    """The column that is meant: the wanted one, or the first known name that is there.
+    """Return the column to read: the wanted one, or the first known name that exists.
 
     Raises:
-      ValueError: the wanted one is not there.
+      ValueError: the wanted column does not exist.
     """
     if wanted is not None:
         if wanted not in record:
             there = ", ".join(map(str, record))
-            raise BadCorpus(source, line, f"there is no column {wanted!r}; there are {there[:200]}")
+            raise BadCorpus(source, line, f"no column {wanted!r}; the record has {there[:200]}")
         return wanted
     lower = {str(name).lower(): name for name in reversed(list(record))}
     return next((lower[name] for name in known if name in lower), None)
@@ -91,17 +92,17 @@ def annotated(
     notes: Notes,
     spans: Sequence[str] = SPAN_COLUMNS,
 ) -> Annotated | None:
-    """A record with a text and spans; None where it says that nobody looked at it (null spans).
+    """Read a record with a text and spans; None if null spans show that nobody looked at it.
 
     Args:
       source, line: for messages.
       record: names and values.
       options: names of columns.
-      notes: what was passed over.
-      spans: names of the column of spans, the likelier first.
+      notes: collects what was left out.
+      spans: names of the span column, likeliest first.
 
     Raises:
-      ValueError: no text, no spans, or spans that are none.
+      ValueError: the text or the spans are missing, or the spans are malformed.
     """
     text_column = named(source, line, record, options.text_column, TEXT_COLUMNS)
     spans_column = named(source, line, record, options.spans_column, spans)
@@ -124,7 +125,7 @@ def annotated(
 
 
 def has_text_and_spans(record: Mapping[str, Any], options: ReadOptions) -> bool:
-    """Whether a record has a column of texts and one of spans, by their names."""
+    """Whether a record has a text and a span column, judged by their names."""
     lower = {str(name).lower() for name in record}
     return all(
         wanted in record if wanted is not None else bool(lower & set(known))
@@ -136,18 +137,18 @@ def has_text_and_spans(record: Mapping[str, Any], options: ReadOptions) -> bool:
 
 
 def document_of(record: Record) -> int | str | None:
-    """The number or name of the document that a record belongs to, if it tells."""
+    """Return the number or name of a record's document, if it has one."""
     lower = {str(name).lower(): value for name, value in record.items()}
     return document_name(next((lower[n] for n in DOCUMENT_COLUMNS if n in lower), None))
 
 
 def read_regions(source: Path | str, line: int, column: str, items: Any) -> tuple[Region, ...]:
-    """The value of a column of spans.
+    """Read the value of a span column.
 
     Raises:
-      ValueError: it is no list of spans.
+      ValueError: the value is not a list of spans.
     """
-    if isinstance(items, dict):  # a struct of lists, as `datasets` makes of a list of structs
+    if isinstance(items, dict):  # a struct of lists, which `datasets` makes of a list of structs
         items = _rows(source, line, column, items)
     if not isinstance(items, list):
         raise BadCorpus(source, line, f"{column!r} must be a list: got {described(items)}")
@@ -155,7 +156,7 @@ def read_regions(source: Path | str, line: int, column: str, items: Any) -> tupl
 
 
 def whole_number(value: Any) -> int | None:
-    """An offset as JSON, CSV and pandas write it: 3, 3.0, "3"; None: it is no whole number."""
+    """Parse an offset as JSON, CSV and pandas write it: 3, 3.0, "3"; None if not a whole number."""
     if type(value) is int:
         return value
     if isinstance(value, float) and value.is_integer():
@@ -185,19 +186,19 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
         start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
         if start is not None and end is not None and isinstance(kind, str) and kind.strip():
             return Region(start, end, kind.strip(), own)
-    raise BadCorpus(source, line, f"a span must be start, end and a type: got {described(item)}")
+    raise BadCorpus(source, line, f"a span must have start, end and type: got {described(item)}")
 
 
 def token_offsets(tokens: Any, text: str, notes: Notes) -> Offsets | None:
-    """The words that Prodigy or spaCy wrote beside the text, if they are all of it and in order.
+    """Return the words that Prodigy or spaCy stored with a text, if they cover it in order.
 
-    If they are not, that is counted, for the words are then found as in any text.
+    If they do not, that is counted, and the text is split into words like any other.
     """
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], dict):
         return None
     offsets = _token_offsets(tokens, text)
     if offsets is None:
-        notes.count("texts have tokens that are not all of their words: they are not used")
+        notes.count("texts have tokens that do not cover all their words: they are ignored")
     return offsets
 
 

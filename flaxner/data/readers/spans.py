@@ -1,4 +1,4 @@
-"""Text and character spans -> words and tags."""
+"""Turn texts with character spans into words and tags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HIDDEN = re.compile(f"[{INVISIBLE}]")
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    """Runs of letters, digits and marks; punctuation, symbols and ideographs one by one."""
+    """Match runs of letters, digits and marks; punctuation, symbols and ideographs one by one."""
     ranges: list[tuple[int, int]] = [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF)]
     for code in range(sys.maxunicode + 1):
         if unicodedata.category(chr(code))[0] in "PS":
@@ -32,10 +32,10 @@ def _pattern() -> re.Pattern[str]:
 
 
 def word_offsets(text: str) -> Offsets:
-    """Half-open character ranges of the words of a text.
+    """Return the half-open character ranges of a text's words.
 
-    As BERT's own splitting: at white space, around every punctuation mark, symbol and ideograph.
-    Characters that nobody sees are no part of a word at its edge.
+    Splits as BERT does: at white space, and around every punctuation mark, symbol and ideograph.
+    Invisible characters at the edge of a word are not part of it.
     """
     offsets = [match.span() for match in _pattern().finditer(text)]
     if text.isascii() or not _HIDDEN.search(text):
@@ -44,7 +44,7 @@ def word_offsets(text: str) -> Offsets:
 
 
 def _seen(text: str, start: int, end: int) -> tuple[int, int]:
-    """A range of a text without what is invisible at its edges."""
+    """Return a range without the invisible characters at its edges."""
     piece = text[start:end]
     return (
         start + len(piece) - len(piece.lstrip(INVISIBLE)),
@@ -53,7 +53,7 @@ def _seen(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def char_spans(offsets: Offsets, spans: Iterable[Span]) -> list[Span]:
-    """Spans of words -> spans of characters."""
+    """Convert spans of words to spans of characters."""
     return [Span(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in spans]
 
 
@@ -68,21 +68,21 @@ def tag_text(
     name: str = "",
     counted: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words and IOB2 tags of a text with character spans.
+    """Return the words and IOB2 tags of a text with character spans.
 
     Args:
       path, line: for messages.
       text: the text.
       spans: (start, end, type), half-open, in characters.
-      policy: what becomes of a span that cuts a word or overlaps another.
+      policy: what to do with a span that cuts a word or overlaps another.
       notes: counts the spans that were changed.
-      offsets: the words, if the record brings them.
-      name: how messages call the text beside its line, such as "task 7".
-      counted: whether it is known that the spans are counted in characters; messages name the
-        counting that would fit where it is not.
+      offsets: the words, if the record has them.
+      name: the text's name in messages, in addition to its line, such as "task 7".
+      counted: whether the spans are known to be counted in characters; if not, messages suggest
+        the counting that would fit.
 
     Raises:
-      ValueError: a span outside the text or, under the policy "error", one that does not fit.
+      ValueError: a span lies outside the text or, under the policy "error", does not fit.
     """
 
     def bad(message: str) -> BadCorpus:
@@ -110,13 +110,13 @@ def _fitted(
     counted: bool,
     bad: Callable[[str], BadCorpus],
 ) -> dict[Span, Span]:
-    """Span of words -> the span of characters that it stands for, the first one if several."""
+    """Map each span of words to the (first) span of characters that it comes from."""
     word_at = _word_at(len(text), offsets)
     fitted: dict[Span, Span] = {}
     for span in spans:
         start, end, kind = span
         if not 0 <= start < end <= len(text):
-            what = f"a span must lie in its text of {len(text)} characters: {(start, end, kind)}"
+            what = f"a span must lie in its text of {len(text)} characters: got {start, end, kind}"
             raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
         touched = _words_within(word_at, start, end)
         if touched is None:
@@ -134,15 +134,15 @@ def _fitted(
 
 
 def _cut(text: str, offsets: Offsets, span: Span, touched: tuple[int, int], hint: str) -> str:
-    """What is wrong with a span that begins or ends within a word."""
+    """Describe the fault of a span that begins or ends within a word."""
     (start, end, kind), (first, last) = span, touched
     where = excerpt(text[offsets[first][0] : offsets[last][1]])
     what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
-    return what + (hint or "; --span-policy widen or drop allows it")
+    return what + (hint or "; --span-policy widen or drop resolves this")
 
 
 def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
-    """Whether ranges of a text begin and end with words of it."""
+    """Whether ranges of a text begin and end at word boundaries."""
     word_at = _word_at(len(text), offsets)
     for start, end in places:
         touched = _words_within(word_at, start, end) if 0 <= start < end <= len(text) else None
@@ -152,7 +152,7 @@ def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
 
 
 def _words_within(word_at: list[int], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last word that a range touches."""
+    """Return the first and last word that a range touches."""
     while start < end and word_at[start] < 0:
         start += 1
     while start < end and word_at[end - 1] < 0:
@@ -161,20 +161,19 @@ def _words_within(word_at: list[int], start: int, end: int) -> tuple[int, int] |
 
 
 def _whole(text: str, offsets: Offsets, start: int, end: int, touched: tuple[int, int]) -> bool:
-    """Whether a range holds all of its words that can be seen."""
+    """Whether a range covers all visible characters of its words."""
     before, after = text[offsets[touched[0]][0] : start], text[end : offsets[touched[1]][1]]
     return not (before + after).strip(INVISIBLE)
 
 
 def _elsewhere(text: str, offsets: Offsets, start: int, end: int) -> str:
-    """What a message adds where another counting makes whole words of a range."""
+    """Return a hint for a message if a range covers whole words under another counting."""
     for counting in others(text):
         places = in_characters(text, [(start, end)], counting)
         if places and fit(text, places, offsets):
             piece = excerpt(text[places[0][0] : places[0][1]])
             return (
-                f"; counted in {COUNTINGS[counting]} it is {piece}: "
-                f"--span-offsets {counting} reads it so"
+                f"; counted in {COUNTINGS[counting]} it is {piece}: use --span-offsets {counting}"
             )
     return ""
 
@@ -191,7 +190,7 @@ def _done(policy: str) -> str:
 
 
 def without_overlaps(spans: Iterable[Span]) -> tuple[list[Span], list[Span]]:
-    """Spans, the longest first -> (those that overlap none before them, the others)."""
+    """Split spans, longest first, into those that overlap no earlier kept one, and the others."""
     kept: list[Span] = []
     over: list[Span] = []
     taken: set[int] = set()

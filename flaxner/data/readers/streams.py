@@ -1,4 +1,4 @@
-"""Bytes of a file, a pipe or a compressed file, bounded in time, memory and disk."""
+"""Read the bytes of a file, pipe or compressed file within bounds of time, memory and disk."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 BYTES_AT_ONCE = 1 << 20
-WRITER_WAIT = 10.0  # seconds for which a named pipe may have no writer
-SPOOL_LIMIT = 1 << 32  # bytes; what comes through a pipe is kept on disk
-# A compressed text is a few times smaller than it is, one that repeats itself much 50 times. A file
-# that grows more than this was made to fill memory.
+WRITER_WAIT = 10.0  # seconds to wait for a named pipe to get a writer
+SPOOL_LIMIT = 1 << 32  # bytes that are accepted from a pipe and stored on disk
+# Text compresses a few times, very repetitive text 50 times. A file that expands more than this was
+# made to fill memory.
 RATIO, RATIO_FROM = 200, 1 << 26
-# How a compressed file begins -> its name.
+# First bytes of a compressed file, and the name of its format.
 MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -30,25 +30,25 @@ MAGIC = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
 )
-# Of others -> what to do with them.
+# First bytes of files that are not read, and what to do with them.
 UNREAD = (
-    (b"PK\x03\x04", "a zip archive (or an office document): unpack it, and name the file in it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it, and name the file in it"),
-    (b"Rar!\x1a\x07", "a rar archive: unpack it, and name the file in it"),
+    (b"PK\x03\x04", "a zip archive (or an office document): unpack it and give the file inside"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it and give the file inside"),
+    (b"Rar!\x1a\x07", "a rar archive: unpack it and give the file inside"),
     (b"\x1f\x9d", "compressed with compress: unpack it with gzip -d"),
 )
 
 
 class Refused(Exception):
-    """Why a file cannot be read, for a message that names it."""
+    """Raised when a file cannot be read; the caller's message names the file."""
 
 
 def local_file(path: Path) -> Path:
-    """A file that can be read more than once: the file itself, or what a pipe gave.
+    """Return a file that can be read more than once: the file itself, or a copy of a pipe's data.
 
     Raises:
-      Refused: a device, a pipe that nobody writes to or that does not end.
-      OSError: not there, or not readable.
+      Refused: the path is a folder, a device, or a pipe that gets no writer or does not end.
+      OSError: the file does not exist or is not readable.
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
@@ -67,7 +67,7 @@ _spooled: dict[tuple[int, int], Path] = {}
 
 
 def _spool(path: Path) -> Path:
-    """What comes through a pipe, as a file that is deleted when the program ends."""
+    """Copy a pipe's data to a file that is deleted when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="flaxner-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     target = folder / (path.name or "pipe")
@@ -95,8 +95,8 @@ def _open_pipe(path: Path) -> int:
     waiter.start()
     waiter.join(WRITER_WAIT)
     if waiter.is_alive():
-        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # ends the wait of the thread
-        raise Refused(f"it is a pipe, and for {WRITER_WAIT:.0f} seconds nothing wrote to it")
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # ends the thread's wait
+        raise Refused(f"it is a pipe that nothing wrote to for {WRITER_WAIT:.0f} seconds")
     (result,) = opened
     if isinstance(result, OSError):
         raise result
@@ -104,11 +104,11 @@ def _open_pipe(path: Path) -> int:
 
 
 def read_bytes(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, 1 MiB at a time, decompressed if their beginning says so.
+    """Yield the bytes of a file, 1 MiB at a time, decompressed if its first bytes require it.
 
     Raises:
-      Refused: no file, an archive, or one that grows as no text does.
-      OSError, EOFError, ValueError: not there, not readable, or damaged.
+      Refused: not a file, an archive, or a file that expands more than text does.
+      OSError, EOFError, ValueError: the file does not exist, is not readable, or is damaged.
     """
     path = local_file(path)
     with path.open("rb") as file:
@@ -125,8 +125,8 @@ def read_bytes(path: Path) -> Iterator[bytes]:
                 total += len(chunk)
                 if kind is not None and total > allowed:
                     raise Refused(
-                        f"it is {kind} of more than {RATIO} times its own size, as no text is; "
-                        f"decompress it if it is meant to be so"
+                        f"its {kind} data expand to more than {RATIO} times their size, which text "
+                        f"does not; if that is intended, decompress it first"
                     )
                 yield chunk
     except (zlib.error, lzma.LZMAError) as error:

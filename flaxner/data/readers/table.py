@@ -1,4 +1,4 @@
-"""CSV and TSV with a header: a word a row, a column that numbers the sentences."""
+"""Read CSV and TSV with a header, one word per row and a column that numbers the sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELIMITERS = "\t,;|"
 
 
 def detect(path: Path, head: str) -> bool:
-    """Whether the first line names a column of words and one of tags."""
+    """Whether the first line names a word column and a tag column."""
     return _delimiter(head.split("\n", 1)[0].strip("\r\ufeff")) is not None
 
 
@@ -31,10 +31,10 @@ def _delimiter(line: str) -> str | None:
 
 
 def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
-    """The sentences of a table.
+    """Yield the sentences of a table.
 
     Raises:
-      ValueError: see `read_rows`; no CSV.
+      ValueError: see `read_rows`; invalid CSV.
     """
     quoted = quoted_as_csv(path)
     _, header = next(_rows(path, quoted))
@@ -49,16 +49,17 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
 def _require_closed(
     path: Path, line: int, row: list[str], delimiter: str, tags: Sequence[int]
 ) -> None:
-    """Refuse a cell that has swallowed others, as after a lone quotation mark.
+    """Refuse a cell that has swallowed other rows, as happens after a stray quotation mark.
 
-    It ends its row, or holds a whole one, with a tag in the tags' place. A line break that was
-    meant does not: a word of spaCy's that is one, or a comment with as many commas.
+    Such a cell completes its row, or contains a whole one, with a tag in a tag column. A cell with
+    an intended line break does not: a spaCy word that is a line break, or a comment with as many
+    commas.
 
     Args:
       path, line: for messages.
       row: its cells.
       delimiter: between cells.
-      tags: columns that are called as those of tags are; none: it is not known.
+      tags: columns with the usual names of tag columns; empty if unknown.
     """
 
     def is_row(cells: Sequence[str]) -> bool:
@@ -69,12 +70,12 @@ def _require_closed(
         begun, *rest = cell.split("\n")
         ends = at + 1 < len(row) and is_row([*row[:at], *begun.split(delimiter)])
         if rest and (ends or any(is_row(more.split(delimiter)) for more in rest)):
-            what = "a cell holds other rows: an unclosed quotation mark?"
-            raise BadCorpus(path, line, f"{what} {excerpt(cell)}")
+            what = "a cell contains other rows (an unclosed quotation mark?)"
+            raise BadCorpus(path, line, f"{what}: {excerpt(cell)}")
 
 
 def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Header and rows with their line; the delimiter is that of the header."""
+    """Yield the header and the rows with their line numbers; the header sets the delimiter."""
     blocks = read_lines(path, joined=False)
     lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
     first = next(lines, (1, ""))[1]
@@ -90,8 +91,8 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     names = first.split(delimiter)
     spaced = all(name[:1] == " " for name in names[1:])
     padded = spaced and all(name[-1:] == " " for name in names[:-1])  # by hand: sid | word | tag
-    # In TSV a quotation mark is a word like any other, unless the header or all that has one is
-    # quoted; in a padded table it is, too.
+    # In TSV a quotation mark is an ordinary word, unless the header or every field with one is
+    # quoted. The same goes for padded tables.
     plain = (delimiter == "\t" or padded) and '"' not in first and not quoted
     quoting: Any = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     reader = csv.reader(
@@ -109,4 +110,4 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
             yield begun, [] if not any(cell.strip() for cell in row) else row
             begun = count[0] + 1
     except csv.Error as error:
-        raise BadCorpus(path, begun, f"no CSV: {error}") from None
+        raise BadCorpus(path, begun, f"invalid CSV: {error}") from None

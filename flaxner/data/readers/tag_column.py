@@ -1,4 +1,4 @@
-"""Which column holds the tags: judged by its name, its place and every value it has in the file."""
+"""Find the tag column, judged by its name, its position and all of its values in the file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from flaxner.data.readers.column_kinds import (
 from flaxner.data.readers.source import BadCorpus, excerpt
 from flaxner.data.tags import OUTSIDE, parse_tag, tag_fault
 
-# Names that published corpora give their columns, the likelier first.
+# Names of columns in published corpora, likeliest first.
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form")
 TAG_COLUMNS = (*OF_ENTITIES, *OF_TAGS)
 
 
 class Choice(NamedTuple):
-    """The column that is read.
+    """The column to read.
 
     Attributes:
-      column: its number or name; None: nothing in the file could tell.
-      why: what is said about it.
-      bare: its values are types without a prefix, to be read in IO.
-      hint: what is added where a value of it is no tag.
+      column: its number or name; None if the file does not show it.
+      why: the note about it.
+      bare: whether its values are types without a prefix, to be read as IO.
+      hint: added to the message about a value that is not a tag.
       types: its values, if they have no prefix.
     """
 
@@ -54,13 +54,13 @@ class Choice(NamedTuple):
     types: Set[str] = frozenset()
 
     def tag(self, value: str) -> str | None:
-        """The tag that a value stands for; None: it is none."""
+        """Return the tag that a value stands for; None if it is not a tag."""
         if self.bare and value != OUTSIDE:
             return f"I-{value}" if is_type(value) else None
         return None if parse_tag(value) is None else value
 
     def fault(self, value: str) -> str:
-        """Why a value is no tag, in a sentence."""
+        """Explain in one sentence why a value is not a tag."""
         if self.bare:
             rule = "with --scheme IO a tag must be O or a type that begins with a letter"
         else:
@@ -70,15 +70,15 @@ class Choice(NamedTuple):
 
 
 def choose(source: Path | str, tally: Tally, scheme: str | None = None) -> Choice:
-    """The column that the evidence is for.
+    """Choose the column that the evidence points to.
 
     Args:
       source: for messages.
-      tally: of the columns that might hold tags, in the order of the file.
+      tally: counts of the columns that could hold tags, in the order of the file.
       scheme: "IO": types without a prefix are tags too.
 
     Raises:
-      ValueError: two columns are plausible; --tag-column is asked for.
+      ValueError: two columns are plausible; --tag-column must choose.
     """
     kinds = {name: kind_of(name, counter) for name, counter in tally.counts.items()}
     kinds |= {name: IDS for name in tally.ids if rank(name) < 2}
@@ -101,30 +101,30 @@ def choose(source: Path | str, tally: Tally, scheme: str | None = None) -> Choic
     for kind in (OUTSIDE_ONLY, CHUNKED, SEGMENTS):
         left = [name for name in kinds if kinds[name] == kind]
         if left:
-            # Of names the likeliest, of numbers the last.
+            # The column with the likeliest name, or the last one if columns have numbers.
             column = min(reversed(left), key=rank)
             return _chosen(source, column, kinds, tally, scheme)
     return Choice(None)
 
 
 def given(source: Path | str, column: Name, tally: Tally, scheme: str | None = None) -> Choice:
-    """The column that the user names, read in the way its values ask for.
+    """Return the column that the user requested, read as its values require.
 
     Raises:
-      ValueError: --scheme IO for tags with a prefix.
+      ValueError: --scheme IO with tags that have a prefix.
     """
     kinds = {c: kind_of(c, counter) for c, counter in tally.counts.items() if c == column}
-    why = f"the tags are those of {called(column)}, as --tag-column says"
+    why = f"tags are read from {called(column)}, as --tag-column says"
     return _chosen(source, column, kinds, tally, scheme)._replace(why=why)
 
 
 def named(column: str) -> Choice:
-    """The column that its name alone is for."""
-    return Choice(column, f"the tags are those of {called(column)}, by its name alone")
+    """Return a column that was chosen only by its name."""
+    return Choice(column, f"tags are read from {called(column)}, chosen only by its name")
 
 
 def _best(plausible: list[Name], likely: list[Name]) -> list[Name]:
-    """Those of the best name; of columns with numbers the last, if all before it are doubtful."""
+    """Return the best-named columns; if numbered and the last is likely, only the likely ones."""
     top = min(map(rank, plausible))
     best = [name for name in plausible if rank(name) == top]
     if isinstance(best[-1], int) and best[-1] in likely:
@@ -133,7 +133,7 @@ def _best(plausible: list[Name], likely: list[Name]) -> list[Name]:
 
 
 def _outranks(outside: Name, best: Name, top: int) -> bool:
-    """Whether a column of O alone might be meant rather than the best one that has entities."""
+    """Whether a column with only O could be meant instead of the best column with entities."""
     if isinstance(outside, int) and isinstance(best, int):
         return outside > best
     return rank(outside) < top
@@ -159,10 +159,10 @@ def _chosen(
         if name != column and kinds[name] != OTHER
     ]
     only = "" if others else ", the only one that holds tags"
-    why = [f"the tags are those of {called(column)}{only}", *others]
+    why = [f"tags are read from {called(column)}{only}", *others]
     hint = ""
     if bare:
-        why.append("its types have no prefix, so neighbours of one type are one entity")
+        why.append("its types have no prefix, so adjacent words of one type are one entity")
     elif kind == BARE:
         types = some(value for value, _ in counts.most_common() if value != OUTSIDE)
         hint = f", which holds O and few other values ({types}): --scheme IO reads bare types"
@@ -170,9 +170,9 @@ def _chosen(
         mark = counts.most_common(1)[0][0]
         hint = f", where O is expected and most values are {excerpt(mark, 20)}"
     if kind in (CHUNKED, SEGMENTS):
-        why.append(f"it holds {contents(column, kinds, tally)}, no entities")
+        why.append(f"it holds {contents(column, kinds, tally)}, not entities")
     elif others and not bare:
-        hint += f"; {', '.join(others)}; --tag-column names another column"
+        hint += f"; {', '.join(others)}; --tag-column selects another column"
     return Choice(column, "; ".join(why), bare, hint, counts.keys() if bare else frozenset())
 
 
@@ -181,4 +181,4 @@ def _ask(
 ) -> BadCorpus:
     held = " and ".join(f"{called(c)} holds {contents(c, kinds, tally)}" for c in columns[:5])
     flags = " or ".join(f"--tag-column {column}" for column in columns[:5])
-    return BadCorpus(source, 1, f"several columns may be the tags: {held}; say {flags}")
+    return BadCorpus(source, 1, f"several columns could be the tags: {held}; choose {flags}")

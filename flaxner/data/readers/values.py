@@ -1,4 +1,4 @@
-"""The cells of records and tables: words, tags, ids; and what is wrong with others."""
+"""Read the cells of records and tables (words, tags, ids), and report invalid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flaxner.data.tags import OUTSIDE, parse_tag
 
 
 def as_tags(names: Sequence[str]) -> Sequence[str]:
-    """The names of tag ids; bare types (O, person, location) become tags in IO."""
+    """Return the names of tag ids; bare types (O, person, location) become IO tags."""
     others = [name for name in names if name != OUTSIDE]
     if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
         return names
@@ -19,15 +19,15 @@ def as_tags(names: Sequence[str]) -> Sequence[str]:
 
 
 def bare_note(column: object, tables: Mapping[str, Sequence[str]]) -> list[str]:
-    """What `as_tags` has made of the names of a column's ids, if anything, for the notes."""
+    """Return a note if `as_tags` changed the names of a column's ids."""
     names = tables.get(str(column), ())
     if as_tags(names) is names:
         return []
-    return [f"the types of {column!r} have no prefix, so neighbours of one type are one entity"]
+    return [f"the types of {column!r} have no prefix, so adjacent words of one type are one entity"]
 
 
 def named_ids(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """Ids -> their names; what is no id, or has no name, as it is."""
+    """Replace ids by their names; other values, and ids without a name, stay as they are."""
     return [
         names[value] if type(value) is int and 0 <= value < len(names) else value
         for value in values
@@ -37,23 +37,23 @@ def named_ids(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
 def tag_value(
     source: Path | str, line: int, column: str, value: Any, names: Sequence[str] | None
 ) -> str:
-    """A tag as text, whether it is written as such or as an id.
+    """Return a tag as text, whether it is stored as text or as an id.
 
     Raises:
-      ValueError: neither, or an id without a name; column and value are named.
+      ValueError: it is neither, or an id without a name; the message has column and value.
     """
     if isinstance(value, str):
         if value[:1] == "[":
-            message = f"{column!r} must hold a tag a word, not a list kept as text"
+            message = f"{column!r} must hold one tag per word, not a list stored as text"
             raise BadCorpus(source, line, f"{message}: got {excerpt(value)}")
         return value.strip()
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # pandas makes floats of whole numbers
+        value = int(value)  # pandas turns whole numbers into floats
     if type(value) is not int:
         got = f"got {described(value)}"
         raise BadCorpus(source, line, f"{column!r} must hold tags or their ids: {got}")
     if names is None:
-        message = f"the ids in {column!r} have no names; write tags such as B-PER"
+        message = f"the ids in {column!r} have no names; use tags such as B-PER"
         raise BadCorpus(source, line, message)
     if not 0 <= value < len(names):
         raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")
@@ -61,23 +61,23 @@ def tag_value(
 
 
 def list_value(source: Path | str, line: int, column: str, value: Any) -> list[Any]:
-    """A list, as it is.
+    """Return a list as it is.
 
     Raises:
-      ValueError: something else; column and value are named.
+      ValueError: the value is not a list; the message has column and value.
     """
     if isinstance(value, list):
         return value
-    kept = " (a list kept as text)" if isinstance(value, str) and value[:1] == "[" else ""
+    kept = " (a list stored as text)" if isinstance(value, str) and value[:1] == "[" else ""
     got = f"got {described(value)}{kept}"
-    raise BadCorpus(source, line, f"{column!r} must be a list, an item a word: {got}")
+    raise BadCorpus(source, line, f"{column!r} must be a list with one item per word: {got}")
 
 
 def word_values(source: Path | str, line: int, column: str, value: Any) -> tuple[str, ...]:
-    """The words of a sentence; an empty one stays empty.
+    """Return the words of a sentence; an empty word stays empty.
 
     Raises:
-      ValueError: no list of texts; column, place and value are named.
+      ValueError: the value is not a list of texts; the message has column, position and value.
     """
     words = list_value(source, line, column, value)
     for at, word in enumerate(words, 1):
@@ -88,7 +88,7 @@ def word_values(source: Path | str, line: int, column: str, value: Any) -> tuple
 
 
 def described(value: Any) -> str:
-    """A value for a message, whatever its kind and size."""
+    """Describe a value of any type and size for a message."""
     if value is None:
         return "null"
     if isinstance(value, dict):
@@ -96,7 +96,7 @@ def described(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
     if isinstance(value, bytes):
-        return f"the bytes {value[:40]!r}, which are no text"
+        return f"the bytes {value[:40]!r}, which are not text"
     if isinstance(value, float):
         return "NaN (a missing value)" if value != value else repr(value)
     return excerpt(str(value)[:61]) if isinstance(value, str) else str(value)[:60]

@@ -1,4 +1,4 @@
-"""Which column of a column file holds the words: shown by the first rows, said, asked in doubt."""
+"""Find a column file's word column: judged by the first rows, reported, refused if ambiguous."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from flaxner.data.tags import parse_tag
 
 # 3; a contraction 3-4 and an empty node 5.1 of CoNLL-U; a sentence and its word, 2-7.
 _NUMBER = re.compile(r"\d+(?:[-.]\d+)?", re.ASCII)
-# -1.5e-3, 0,82, 0:4: scores and places of characters beside the words.
+# -1.5e-3, 0,82, 0:4: scores and character positions next to the words.
 _FIGURE = re.compile(r"[-+]?\d+(?:[-.,:/]\d+)*(?:[eE][-+]?\d+)?%?", re.ASCII)
 _DIGITS = re.compile(r"\d+")
-ENOUGH = 200  # rows in which words are repeated, and what differs in every row is none
-FEW = 10  # values of a column from which on their number tells something
-SHARE = 3  # so many times the values of the column that is read another has that may be the words
+ENOUGH = 200  # rows after which a column without repeated values does not hold words
+FEW = 10  # distinct values that a column needs before their number is evidence
+SHARE = 3  # another column with this many times more distinct values could hold the words
 
 
 class First(NamedTuple):
     """What the first column is.
 
     Attributes:
-      counts: it counts the words (of each sentence, or on and on), as in CoNLL-U.
-      numbers: it holds numbers, whatever they count: it is not the words.
+      counts: it numbers the words (within each sentence, or throughout), as in CoNLL-U.
+      numbers: it holds numbers of any kind, so it does not hold the words.
     """
 
     counts: bool
@@ -36,9 +36,9 @@ class First(NamedTuple):
 
 
 def first_column(rows: Sequence[Sequence[str]], begins: Set[int], width: int) -> First:
-    """Whether the words may stand in the first column: numbers beside other columns are none.
+    """Judge whether the first column can hold the words; numbers next to other columns cannot.
 
-    One row that breaks the count changes nothing: what it breaks, reading the row says.
+    A single row that breaks the numbering does not matter here: it is reported when it is read.
 
     Args:
       rows: fields of the first rows.
@@ -63,20 +63,20 @@ def first_column(rows: Sequence[Sequence[str]], begins: Set[int], width: int) ->
 def require_words(
     path: Path, rows: Sequence[Sequence[str]], begins: Set[int], word: int, numbers: bool
 ) -> None:
-    """Refuse a column of words that looks like something else, where another may be the words.
+    """Refuse a word column that looks like something else, if another column could be the words.
 
-    Such is a column of numbers or tags, one that is the same all over each sentence (the name of
-    a document), and one with far fewer different values than another (parts of speech).
+    Suspicious are a column of numbers or tags, one that is constant within each sentence (the name
+    of a document), and one with far fewer distinct values than another (parts of speech).
 
     Args:
       path: for messages.
-      rows: fields of the first rows, of the usual number of columns.
+      rows: fields of the first rows that have the usual number of columns.
       begins: rows that begin a sentence.
       word: the column that would be read.
-      numbers: whether the first column holds numbers that count nothing: amounts are words.
+      numbers: whether the first column holds numbers, but not word numbers: amounts can be words.
 
     Raises:
-      ValueError: --word-column is asked for.
+      ValueError: the word column is ambiguous; --word-column must choose.
     """
     columns = list(zip(*rows, strict=True))
     different = {c: len(set(values)) for c, values in enumerate(columns)}
@@ -96,8 +96,9 @@ def require_words(
     if not (fewer or constant or _no_words(columns[word])):
         return
     held = [f"column {c} holds {some(map(repr, dict.fromkeys(columns[c])))}" for c in (word, most)]
-    message = f"several columns may be the words: {' and '.join(held)}; say --word-column {word}"
-    raise BadCorpus(path, 1, f"{message} or --word-column {most}")
+    flags = f"--word-column {word} or --word-column {most}"
+    message = f"several columns could be the words: {' and '.join(held)}; choose {flags}"
+    raise BadCorpus(path, 1, message)
 
 
 def _no_words(values: Sequence[str], number: re.Pattern[str] = _NUMBER) -> bool:
@@ -107,12 +108,12 @@ def _no_words(values: Sequence[str], number: re.Pattern[str] = _NUMBER) -> bool:
 
 
 def _may_be_words(values: Sequence[str], column: int, beside: int) -> bool:
-    """Whether a column may hold words: no figures, tags, keys with values, or names of rows.
+    """Whether a column could hold words, rather than figures, tags, key=value pairs or row names.
 
     Args:
       values: of the column.
       column: its number.
-      beside: different values of the column that would be read.
+      beside: number of distinct values of the column that would be read.
     """
     if kind_of(column, Counter(values)) in (ENTITIES, CHUNKED, OUTSIDE_ONLY):
         return False
@@ -125,21 +126,21 @@ def _may_be_words(values: Sequence[str], column: int, beside: int) -> bool:
 
 
 def _are_numbered(values: Sequence[str]) -> bool:
-    """Whether values are names that differ in numbers alone: t0, t1, s3_w17."""
+    """Whether values are names that differ only in numbers: t0, t1, s3_w17."""
     with_digits = sum(_DIGITS.search(value) is not None for value in values)
     bare = {_DIGITS.sub("", value) for value in values}
     return len(bare) <= 3 and 10 * with_digits >= 9 * len(values)
 
 
 def _may_be_amounts(values: Sequence[str], beside: int) -> bool:
-    """Whether numbers in the first column may be the words: no names of rows beside the words."""
+    """Whether numbers in the first column could be the words, rather than row numbers."""
     plain = [int(value) for value in values if value.isascii() and value.isdecimal()]
     rising = len(plain) == len(values) and all(a < b for a, b in itertools.pairwise(plain))
     return not rising or 8 * beside <= min(len(values), 2 * ENOUGH)
 
 
 def _is_constant(values: Sequence[str], begins: Set[int]) -> bool:
-    """Whether a column is the same in all rows of nearly every sentence, of several."""
+    """Whether a column is constant within nearly every sentence (of at least two)."""
     edges = sorted({0, *begins, len(values)})
     parts = [values[a:b] for a, b in itertools.pairwise(edges) if b - a > 1]
     same = sum(len(set(part)) == 1 for part in parts)

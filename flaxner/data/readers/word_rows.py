@@ -1,4 +1,4 @@
-"""Records that are a word and its tag each: rows of a table, in JSON or a data set."""
+"""Read records of one word and its tag each: rows of a table, in JSON or a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flaxner.data.readers.values import described
 
 
 def header_of_words(first: Any, options: ReadOptions) -> list[str] | None:
-    """The columns, if the first record is a word and its tag."""
+    """Return the columns, if the first record is a word and its tag."""
     if not isinstance(first, dict):
         return None
     words, tags = (
@@ -24,7 +24,7 @@ def header_of_words(first: Any, options: ReadOptions) -> list[str] | None:
         )
     )
     has_word = any(isinstance(first[name], str) for name in words)
-    # What holds a tag holds no spans, whatever it is called.
+    # A column that holds a tag does not hold spans, whatever its name.
     single = {name for name in tags if isinstance(first[name], str | int)}
     rest = {n: v for n, v in first.items() if n not in single or n == options.spans_column}
     return list(first) if has_word and single and not has_text_and_spans(rest, options) else None
@@ -33,10 +33,10 @@ def header_of_words(first: Any, options: ReadOptions) -> list[str] | None:
 def as_rows(
     source: Path | str, records: Iterable[tuple[int, Any]], header: Sequence[str]
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """The cells of each record, in the order of the header.
+    """Yield the cells of each record, in the order of the header.
 
     Raises:
-      ValueError: a record that is none.
+      ValueError: a record is not an object.
     """
     for line, record in records:
         if not isinstance(record, dict):
