@@ -1,5 +1,6 @@
 """The block of config.json that speaks to our own pipeline: written and read in one place."""
 
+import json
 from unittest import mock
 
 import pytest
@@ -8,7 +9,10 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import table_scheme
 from flaxner.inference.facts import read_facts
 from flaxner.inference.saving import config_fields
-from flaxner.models.config_json import OURS, hub_config, our_block
+from flaxner.models.config_json import OURS, hub_config, our_block, read_config
+from flaxner.models.distilbert.config import DistilBertConfig
+from flaxner.models.encoders import ENCODERS
+from flaxner.models.modernbert.config import FULL
 from flaxner.models.network import Model
 from tests.tiny import tiny_config
 
@@ -77,3 +81,40 @@ def test_a_block_of_another_form_is_refused_where_it_is_read_and_written(block):
         our_block({OURS: block}, "x")
     with pytest.raises(ValueError, match=r"the config\.json of the model to start from must have"):
         written({OURS: block}, 64)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "message"),
+    [
+        ("deberta", {"pos_att_type": 3}, "pos_att_type .* must be a list of strings: got 3"),
+        ("deberta", {"pos_att_type": [["c2p"]]}, "pos_att_type .* must be a list of strings"),
+        ("modernbert", {"layer_types": 3}, "layer_types .* must be a list of strings: got 3"),
+        ("modernbert", {"rope_parameters": [1]}, r"rope_parameters must map .*: got \[1\]"),
+        ("modernbert", {"rope_parameters": {FULL: [1]}}, "rope_parameters must map"),
+        ("modernbert", {"rope_parameters": {FULL: {"rope_theta": "x"}}}, "rope_theta must be"),
+        ("modernbert", {"rope_parameters": {FULL: {"rope_theta": -1.0}}}, "rope_theta must be"),
+        ("distilbert", {"hidden_size": "x"}, "dim .* must be a whole number: got 'x'"),
+        ("distilbert", {"num_hidden_layers": 10**6}, "n_layers .* must be a whole number from"),
+    ],
+)
+def test_malformed_fields_of_every_family_are_refused(tmp_path, model_type, changes, message):
+    fields = {"model_type": model_type, **ENCODERS[model_type].tiny, **changes}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=message):
+        Model.from_fields(read_config(tmp_path))
+
+
+def test_distilbert_reads_the_names_that_transformers_reads():
+    transformers = pytest.importorskip("transformers")
+    stray = {"hidden_act": "relu", "intermediate_size": 7, "hidden_dropout_prob": 0.5}
+    fields = {"dim": 60, "hidden_size": 96, "n_layers": 2, **stray}
+    theirs = transformers.DistilBertConfig(**fields)
+    ours = DistilBertConfig.from_hf(fields)
+    assert (ours.hidden_size, ours.num_hidden_layers) == (theirs.dim, theirs.n_layers) == (96, 2)
+    assert ours.hidden_act == theirs.activation == "gelu"
+    assert ours.intermediate_size == theirs.hidden_dim == 3072
+    assert ours.hidden_dropout_prob == theirs.dropout == 0.1
+
+
+def test_num_labels_may_be_null():
+    assert Model.from_fields({"model_type": "bert", "num_labels": None}).config.num_labels == 2

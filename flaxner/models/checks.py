@@ -55,6 +55,7 @@ def check_config(cls: type[EncoderConfig], fields: Mapping[str, Any], source: st
     Raises:
       ValueError: names the field, what it must be and what it is.
     """
+    fields = cls.without_aliases(fields)
     for name, part in PARTS.items():
         if fields.get(name) is not None and not isinstance(fields[name], part):
             words = "a list" if part is list else "an object"
@@ -78,6 +79,11 @@ def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> No
     if bool in allowed and isinstance(value, bool):
         return
     if str in allowed and isinstance(value, str):
+        return
+    if typing.get_origin(kind) is tuple:  # DeBERTa also joins the strings into one
+        items = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(isinstance(item, str) for item in items):
+            raise _wrong(name, "a list of strings", value, source)
         return
     if int in allowed and whole:
         low, high = _bounds(ours)
@@ -124,6 +130,7 @@ def check_sizes(
     Raises:
       ValueError: names the field and what the weights have instead.
     """
+    fields = cls.without_aliases(fields)
     longest = max((dim for shape in shapes for dim in shape), default=0)
     for ours in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"):
         name = cls.THEIRS.get(ours, ours)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
-
-# alternative names of three fields, which `transformers` accepts as well
-ALIASES = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +18,11 @@ class DistilBertConfig(EncoderConfig):
         loaded like any other table.
     """
 
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+    }
     THEIRS: ClassVar[Mapping[str, str]] = {
         **ALIASES,
         "intermediate_size": "hidden_dim",
@@ -40,12 +42,6 @@ class DistilBertConfig(EncoderConfig):
     def __post_init__(self) -> None:
         check_width(self.hidden_size, self.num_attention_heads, ("dim", "n_heads"))
         check_activation(self.hidden_act, "activation")
-
-    @classmethod
-    def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> Self:
-        """Read a config.json; see the base class."""
-        plain = {ALIASES.get(name, name): value for name, value in fields.items()}
-        return super().from_hf(plain, num_labels)
 
     @property
     def layer_norm_eps(self) -> float:

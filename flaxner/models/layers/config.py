@@ -47,6 +47,9 @@ class EncoderConfig:
     # field -> its name in config.json, where different
     THEIRS: ClassVar[Mapping[str, str]] = {}
 
+    # other name that `transformers` accepts -> name in config.json; the other name wins, as there
+    ALIASES: ClassVar[Mapping[str, str]] = {}
+
     model_type: str = ""
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -55,6 +58,14 @@ class EncoderConfig:
     intermediate_size: int = 3072
     max_position_embeddings: int = 512
     num_labels: int = 2
+
+    @classmethod
+    def without_aliases(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content of a config.json with ALIASES replaced."""
+        usual = {name: value for name, value in fields.items() if name not in cls.ALIASES}
+        return usual | {
+            name: fields[alias] for alias, name in cls.ALIASES.items() if alias in fields
+        }
 
     @classmethod
     def from_hf(cls, fields: Mapping[str, Any], num_labels: int | None = None) -> Self:
@@ -67,6 +78,7 @@ class EncoderConfig:
         Raises:
           ValueError: a field asks for an unsupported computation; names the field and its value.
         """
+        fields = cls.without_aliases(fields)
         refused = [
             f"{name}={fields[name]!r}"
             for name, allowed in (cls.COMMON | dict(cls.UNSUPPORTED)).items()
@@ -78,14 +90,10 @@ class EncoderConfig:
                 f"this variant of {kind} is not supported: config.json has {', '.join(refused)}"
             )
         names = {field.name for field in dataclasses.fields(cls)} - {"num_labels"}
-        ours = {theirs: name for name, theirs in cls.THEIRS.items()}
-        known = {
-            ours.get(name, name): value
-            for name, value in fields.items()
-            if ours.get(name, name) in names
-        }
+        theirs = {name: cls.THEIRS.get(name, name) for name in names}
+        known = {name: fields[key] for name, key in theirs.items() if key in fields}
         if num_labels is None:
-            num_labels = len(fields.get("id2label") or {}) or int(fields.get("num_labels", 2))
+            num_labels = len(fields.get("id2label") or {}) or int(fields.get("num_labels") or 2)
         return cls(**known, num_labels=num_labels)
 
     def to_hf(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -84,13 +85,9 @@ class ModernBertConfig(EncoderConfig):
                 raise ValueError(f"global_attn_every_n_layers must be at least 1: got {every!r}")
             plain["layer_types"] = alternating(layers, every)
         for kind, (name, _) in THETAS.items():
-            rope = (plain.get("rope_parameters") or {}).get(kind) or {}
-            if rope.get("rope_type", "default") != "default":
-                raise ValueError(
-                    f"rope_type {rope['rope_type']!r} is not supported: it must be 'default'"
-                )
-            if rope.get("rope_theta") is not None:
-                plain[name] = rope["rope_theta"]
+            theta = _theta(plain.get("rope_parameters") or {}, kind)
+            if theta is not None:
+                plain[name] = theta
         return super().from_hf(plain, num_labels)
 
     def to_hf(self) -> dict[str, Any]:
@@ -107,6 +104,24 @@ class ModernBertConfig(EncoderConfig):
                 fields["global_attn_every_n_layers"] = every
                 break
         return fields
+
+
+def _theta(parameters: Any, kind: str) -> float | None:
+    """Return the rope_theta of a kind of attention in rope_parameters; None if it is not given.
+
+    Raises:
+      ValueError: rope_parameters is malformed, or its rope_type is not supported.
+    """
+    rope = (parameters.get(kind) or {}) if isinstance(parameters, Mapping) else None
+    if not isinstance(rope, Mapping):
+        raise ValueError(f"rope_parameters must map attention types to objects: got {parameters!r}")
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(f"rope_type {rope['rope_type']!r} is not supported: it must be 'default'")
+    theta = rope.get("rope_theta")
+    number = isinstance(theta, int | float) and not isinstance(theta, bool)
+    if theta is not None and not (number and 0 < theta < math.inf):
+        raise ValueError(f"rope_theta must be a number above 0: got {theta!r}")
+    return theta
 
 
 def alternating(layers: int, every: int) -> tuple[str, ...]:
