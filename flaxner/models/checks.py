@@ -40,7 +40,7 @@ PARTS = {"architectures": list, "id2label": dict, "label2id": dict}
 # dtype in a safetensors header -> NumPy's dtype; weights must be floating-point.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 OTHERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "C64")
-HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
+HEADER_LIMIT = 100_000_000  # bytes; safetensors has the same limit
 Header = dict[str, tuple[str, tuple[int, ...]]]
 
 

@@ -1,4 +1,4 @@
-"""A model as a static definition plus a flat dict of parameters; callers never see NNX."""
+"""A model as a static definition plus a flat dict of parameters; NNX stays inside."""
 
 from __future__ import annotations
 

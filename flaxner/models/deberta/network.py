@@ -65,7 +65,7 @@ class Embeddings(nnx.Module):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embedded tokens x_BLD."""
+        """Embed tokens as x_BLD."""
         x_BLD = self.word_embeddings(input_ids_BL)
         if self.position_embeddings is not None:
             x_BLD += self.position_embeddings(position_ids_BL)

@@ -48,6 +48,6 @@ class ElectraForTokenClassification(PostNormClassifier):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embedded tokens x_BLD, as wide as the blocks."""
+        """Embed tokens as x_BLD, projected to the width of the blocks."""
         x_BLD = super().embed(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
         return x_BLD if self.projection is None else self.projection(x_BLD)

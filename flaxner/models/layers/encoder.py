@@ -19,7 +19,7 @@ class Encoder(NamedTuple):
       network: its network class.
       names: how PyTorch names its weights.
       architecture: name of its PyTorch token classifier; the public class prefixes it with Flax.
-      sizes: Hub name -> the sizes in its config.json that differ from the defaults of `config`.
+      sizes: Hub name -> the sizes in its config.json; other fields have the defaults of `config`.
       tiny: sizes of the tiny model that starts from random weights, see `scratch`.
       tokenizer: kind of tokenizer trained for the tiny model, a key of `scratch.TOKENIZERS`.
       title: name used by its authors.

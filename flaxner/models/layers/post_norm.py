@@ -94,7 +94,7 @@ class Embeddings(nnx.Module):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embed tokens, x_BLD."""
+        """Embed tokens as x_BLD."""
         x_BLD = self.word_embeddings(input_ids_BL) + self.position_embeddings(position_ids_BL)
         if self.token_type_embeddings is not None:
             x_BLD = x_BLD + self.token_type_embeddings(token_type_ids_BL)

@@ -1,4 +1,4 @@
-"""Deterministic segment sums for GPUs: sums the rows that share a number, in a fixed order.
+"""Deterministic sums on GPUs: adds up the rows that share a number, in a fixed order.
 
 Rows are sorted by number once, so equal numbers form a run. Within each chunk of sorted rows, a
 product with a 0/1 matrix of equal numbers gives the sums. A run that crosses a chunk boundary is

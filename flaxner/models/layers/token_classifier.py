@@ -66,7 +66,7 @@ class TokenClassifier(nnx.Module):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embed tokens, x_BLD."""
+        """Embed tokens as x_BLD."""
         return self.embeddings(input_ids_BL, position_ids_BL, token_type_ids_BL, key)
 
     def context(self, segment_ids_BL: Array, position_ids_BL: Array) -> Any:

@@ -195,7 +195,7 @@ class ModernBertForTokenClassification(TokenClassifier):
         token_type_ids_BL: Array,
         key: Array | None,
     ) -> Array:
-        """Embed tokens, x_BLD; positions enter in attention, and there are no token types."""
+        """Embed tokens as x_BLD; positions enter in attention, and there are no token types."""
         x_BLD = self.embeddings_norm(self.embeddings(input_ids_BL))
         return dropout(x_BLD, self.config.embedding_dropout, key)
 
