@@ -101,6 +101,7 @@ def test_wrong_command_lines(capsys, arguments, message):
     [
         ("epoch = 3", "unknown setting 'epoch'; did you mean epochs"),
         ("epochs = ", "is not valid TOML"),
+        ("epochs = " + "[" * 5000, "is not valid TOML"),
         ('epochs = "3"', "epochs must be float: got '3'"),
         ("batch_size = 2.5", "batch_size must be int: got 2.5"),
         ("seed = true", "seed must be int: got True"),

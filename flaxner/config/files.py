@@ -52,7 +52,7 @@ def load_settings(path: str | Path) -> dict[str, Any]:
         settings = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
