@@ -7,7 +7,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# public name -> module that holds it; imported when asked for, so that `import flaxner` is quick
+# public name -> module that defines it; imported on first use, so that `import flaxner` is fast
 _HOMES = {
     "FlaxAutoModelForTokenClassification": "flaxner.models.auto",
     "FlaxBertForTokenClassification": "flaxner.models.auto",

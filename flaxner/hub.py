@@ -1,19 +1,19 @@
-"""Files from and to the Hub; nothing about models. The lazy door to `huggingface_hub`."""
+"""Fetch files from the Hub; knows nothing about models. Imports `huggingface_hub` lazily."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-# What a model folder needs; pickles are never fetched.
+# The files that a model folder needs; pickles are never fetched.
 MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
 
 
 def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
-    """The local folder of a model: the folder itself, or the Hub's files, cached.
+    """Return the local folder of a model: the folder itself, or the cached files from the Hub.
 
     Raises:
-      ValueError: neither a folder nor a model on the Hub that can be reached.
+      ValueError: `source` is neither a folder nor a reachable model on the Hub.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -25,20 +25,20 @@ def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
         return Path(
             snapshot_download(str(source), revision=revision, allow_patterns=list(MODEL_FILES))
         )
-    except (OSError, HFValidationError) as error:  # its other errors are of OSError's kind
+    except (OSError, HFValidationError) as error:  # the library's other errors derive from OSError
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
 def fetch_file(source: str | Path, name: str, *, revision: str | None = None) -> Path:
-    """One file of a folder or of a Hub model.
+    """Return the path of one file of a local folder or of a Hub model.
 
     Raises:
-      ValueError: it is not there.
+      ValueError: the file does not exist.
     """
     folder = Path(source)
     if folder.is_dir():
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} is no model folder: it has no {name}")
+            raise ValueError(f"{folder} is not a model folder: it has no {name}")
         return folder / name
     _refuse_lost_path(source, "model")
     from huggingface_hub import hf_hub_download
@@ -46,12 +46,12 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
 
     try:
         return Path(hf_hub_download(str(source), name, revision=revision))
-    except (OSError, HFValidationError) as error:  # its other errors are of OSError's kind
+    except (OSError, HFValidationError) as error:  # the library's other errors derive from OSError
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:
-    """A folder of a data set's repository at a revision, cached; failures are the library's own."""
+    """Return a cached folder of a data set repository at a revision; raises the library's errors."""
     from huggingface_hub import snapshot_download
 
     where: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
@@ -59,9 +59,9 @@ def dataset_snapshot(name: str, revision: str, folder: str) -> Path:
 
 
 def dataset_folders(name: str, revision: str) -> list[str]:
-    """The folders at the top of a data set's repository; without the Hub, those in the cache.
+    """Return the top-level folders of a data set repository; when offline, those in the cache.
 
-    Failures are the library's own.
+    Raises the library's own errors.
     """
     from huggingface_hub import HfApi, RepoFolder, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -75,14 +75,14 @@ def dataset_folders(name: str, revision: str) -> list[str]:
 
 
 def dataset_file(name: str, path: str, revision: str | None = None) -> Path:
-    """A file of a data set's repository; failures are the library's own."""
+    """Return the path of a file of a data set repository; raises the library's own errors."""
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(name, path, repo_type="dataset", revision=revision))
 
 
 def _refuse_lost_path(source: str | Path, kind: str) -> None:
-    """A name that can only be a path is no Hub name: say so without asking the network."""
+    """Reject a name that can only be a missing local path, without asking the Hub."""
     text = str(source)
     if Path(text).is_file():
         raise ValueError(f"the {kind} must be a folder or a Hub name: {text} is a file")
@@ -90,16 +90,16 @@ def _refuse_lost_path(source: str | Path, kind: str) -> None:
         raise ValueError(f"there is no {kind} folder {text!r}")
 
 
-# Error class of huggingface_hub -> what it means to a user, most special first. By their names, for
-# the library takes half a second to import, and a local folder has no use for it.
+# Error class of huggingface_hub -> what it means to a user, most specific first. Listed by name,
+# because the library takes half a second to import and local folders do not need it.
 REASONS = {
     "GatedRepoError": "it is gated: accept its terms on its page and log in with `hf auth login`",
-    "RepositoryNotFoundError": "the Hub has none of that name, or it is private: check the name",
+    "RepositoryNotFoundError": "it does not exist on the Hub or is private: check the name",
     "RevisionNotFoundError": "it has no such revision",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set and it is not in the local cache",
-    "LocalEntryNotFoundError": "the Hub could not be reached and it is not in the local cache",
+    "LocalEntryNotFoundError": "the Hub cannot be reached and it is not in the local cache",
     "EntryNotFoundError": "it has no such file",
-    "HFValidationError": "that is no folder here and no valid Hub name",
+    "HFValidationError": "it is neither a local folder nor a valid Hub name",
 }
 
 

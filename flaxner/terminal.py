@@ -1,8 +1,8 @@
-"""What a person reads: text from outside is shown harmlessly, and writing it ends no run.
+"""Terminal output: external text is made harmless, and failing to print never ends a run.
 
-Words, types, file names and labels come from corpora and models of strangers. In a terminal they
-could move the cursor, colour what follows or turn its order round; as Rich's markup they could
-raise. Nothing here knows what is printed.
+Words, types, file names and labels come from other people's corpora and models. In a terminal they
+could move the cursor, colour the text that follows or reverse its order; as Rich markup they could
+raise errors. Nothing in this module depends on what is printed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-UNWRITABLE = 74  # exit code (EX_IOERR): what was to be written could not be
-# Control characters but tab and newline, line and paragraph separators, halves of surrogate
-# pairs, and what reorders text at a distance. Marks (U+200E, U+200F, U+061C), which reach no
-# further than their neighbours, are part of ordinary Arabic and Hebrew text.
+UNWRITABLE = 74  # exit code (EX_IOERR): the output could not be written
+# Control characters except tab and newline, line and paragraph separators, lone surrogates, and
+# characters that reorder text at a distance. The marks U+200E, U+200F and U+061C, which affect only
+# their neighbours, are part of ordinary Arabic and Hebrew text and are not included.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def shown(text: object) -> str:
-    """A text for a person: characters that act instead of being seen are written as escapes."""
+    """Return text that is safe to display: control and reordering characters become escapes."""
     return HIDDEN.sub(lambda match: _escaped(match[0]), str(text))
 
 
@@ -41,16 +41,16 @@ def _escaped(character: str) -> str:
 
 
 def json_line(value: Any) -> str:
-    """JSON on one line for standard output: the same data, and no character of it acts.
+    """Return JSON on one line for standard output, with control characters escaped.
 
-    It is ASCII where standard output has no Unicode.
+    The line is ASCII if standard output does not support Unicode.
     """
     line = json.dumps(value, ensure_ascii=not has_unicode(sys.stdout))
     return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def has_unicode(stream: Any) -> bool:
-    """Whether every character can be written to a stream."""
+    """Whether a stream can write every character."""
     return str(getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
@@ -58,70 +58,70 @@ STDOUT = "standard output"
 
 
 class SafeConsole(Console):
-    """Rich's console for text that came from outside: no markup in it, nothing acts.
+    """A Rich console for external text: no markup is interpreted, control characters are escaped.
 
-    What is to be styled is given as `style` or as a `Text`.
+    To style text, pass `style` or a `Text`.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A string as it stands."""
+        """Render a string literally."""
         options |= {"markup": False, "emoji": False, "highlight": False, "highlighter": None}
         return super().render_str(shown(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As Rich's; what cannot be written is an error that names standard output."""
+        """Print as Rich does; a failed write raises an error that names standard output."""
         try:
             super().print(*objects, **options)
         except OSError as error:
             raise OSError(error.errno, error.strerror, error.filename or STDOUT) from error
 
     def on_broken_pipe(self) -> None:
-        """Rich would exit, and nobody would hear why."""
+        """Raise, where Rich would exit without saying why."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), STDOUT)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """What a renderable looks like."""
+        """Render as Rich does, with hidden characters escaped."""
         if isinstance(renderable, Text) and HIDDEN.search(renderable.plain):
             renderable = Text(shown(renderable.plain), renderable.style)
         return super().render(renderable, options)
 
 
 def console(like: Console | None = None, *, stderr: bool = False) -> Console:
-    """A console on standard output (or error) that neither markup nor a missing letter stops.
+    """Return a console on which neither markup nor an unencodable character raises an error.
 
     Args:
-      like: a console of the caller's: the answer writes where it does, and as it does.
-      stderr: standard error.
+      like: a console of the caller; the returned one writes to the same place in the same way.
+      stderr: write to standard error instead of standard output.
     """
     if like is None:
         settle()
         return SafeConsole(stderr=stderr)
     if isinstance(like, SafeConsole):
         return like
-    safe = copy.copy(like)  # shares its file, its lock and what it has recorded
+    safe = copy.copy(like)  # shares its file, its lock and its recorded output
     safe.__class__ = type("SafeConsole", (SafeConsole, type(like)), {})
     return safe
 
 
 def settle() -> None:
-    """Let standard output and error replace what their encoding has no letter for.
+    """Make standard output and error escape characters that their encoding lacks.
 
-    Standard input is UTF-8, as files are, where the locale knows ASCII only.
+    Standard input is read as UTF-8, as files are, if the locale does not support Unicode.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     if hasattr(sys.stdin, "reconfigure") and not has_unicode(sys.stdin):
-        with contextlib.suppress(ValueError, OSError):  # something was read from it before
+        with contextlib.suppress(ValueError, OSError):  # it has already been read from
             sys.stdin.reconfigure(encoding="utf-8", errors="strict")
 
 
 class Stopped(Exception):
-    """The end of a command before its end, in a sentence.
+    """A command stops early; the message is one sentence.
 
     Attributes:
       code: exit code for a script.
-      at_once: the process cannot end by itself, for it would wait for another that is gone.
+      at_once: exit immediately, because a normal exit would wait for a process that is gone.
     """
 
     def __init__(self, message: str, code: int = UNWRITABLE, *, at_once: bool = False) -> None:
@@ -130,14 +130,14 @@ class Stopped(Exception):
 
 
 def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = False) -> int:
-    """Do a script's work; its exit code. What ends it is one sentence on standard error.
+    """Run a script's work and return its exit code; print any error as one sentence on stderr.
 
-    A ValueError is exit code 2, `Stopped` its own, an OSError 74, Ctrl-C 130.
+    The exit code is 2 for a ValueError, that of a `Stopped`, 74 for an OSError, 130 for Ctrl-C.
 
     Args:
-      program: its name, before the sentence.
-      work: what to do; its result, if it is a number, is the exit code.
-      may_be_cut: a reader that has had enough (`| head`) is no failure.
+      program: the program name to print before the sentence.
+      work: the work; its result, if an int, is the exit code.
+      may_be_cut: whether a reader that closes the pipe early (`| head`) counts as success.
     """
     settle()
     try:
@@ -150,8 +150,8 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
         if stop.at_once:
             os._exit(code)
         return code
-    except UnicodeEncodeError as error:  # a file name that is no text, which a library met
-        return _end(program, f"{error.object!a} is no valid Unicode: rename or mend it", 2)
+    except UnicodeEncodeError as error:  # a library met a file name that is not valid text
+        return _end(program, f"{error.object!a} is not valid Unicode: rename or fix it", 2)
     except ValueError as error:
         return _end(program, str(error), 2)
     except OSError as error:
@@ -178,11 +178,11 @@ def _end(program: str, message: str, code: int) -> int:
 
 
 def one_line(message: str) -> str:
-    """A message as one line, whatever a file name in it holds."""
+    """Return a message as one line, even if a file name in it contains line breaks."""
     return shown(" ".join(message.splitlines()))
 
 
 def _drop(stream: Any) -> None:
-    """What a stream still holds can go nowhere: keep Python from trying at its end."""
+    """Discard what a stream still buffers, so that Python does not try to write it at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

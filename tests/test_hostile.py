@@ -231,7 +231,7 @@ def test_predictions_are_shown_harmlessly():
         (lambda: print("é…"), 0, ""),
         (lambda: 1 / int("x\x1b[2J"), 2, "\\x1b[2J"),
         (lambda: os.stat("/no/\udcff"), 74, "/no/\\udcff: No such file"),
-        (lambda: "\udcff".encode(), 2, "no valid Unicode"),
+        (lambda: "\udcff".encode(), 2, "is not valid Unicode"),
     ],
 )
 def test_every_end_of_a_command_is_a_sentence(work, code, sentence, monkeypatch):
