@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from flaxner.config.command_line import Parser, add_settings, path
+from flaxner.config.command_line import Parser, add_settings, at_least, path
 from flaxner.data.readers import READING, ReadOptions
 
 
@@ -20,7 +19,7 @@ def parser(prog: str = "audit.py") -> Parser:
     flags.add_argument("run", nargs="?", metavar="OUT", type=path, help="output folder of a run")
     flags.add_argument("--output-dir", type=path, help="folder to write (default: OUT-audit)")
     flags.add_argument(
-        "--limit", type=_positive, default=1000, help="maximum number of findings (default: 1000)"
+        "--limit", type=at_least(1), default=1000, help="maximum number of findings (default: 1000)"
     )
     flags.add_argument(
         "--apply", type=path, metavar="DECISIONS", help="decisions.jsonl saved from the audit page"
@@ -63,9 +62,3 @@ def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
         terminal.console().print(*lines, sep="\n", highlight=False, soft_wrap=True)
 
     return flags.run(work)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1: got {text!r}")
-    return int(text)

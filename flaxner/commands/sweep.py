@@ -7,7 +7,7 @@ import importlib.util
 import shlex
 from collections.abc import Sequence
 
-from flaxner.config.command_line import Parser, add_preset, path
+from flaxner.config.command_line import Parser, add_preset, at_least, path
 
 
 def parser(prog: str = "sweep.py") -> Parser:
@@ -25,7 +25,7 @@ def parser(prog: str = "sweep.py") -> Parser:
         "log = true}, batch_size = [16, 32]",
     )
     flags.add_argument(
-        "--trials", type=_positive, default=20, help="total number of trials (default: 20)"
+        "--trials", type=at_least(1), default=20, help="total number of trials (default: 20)"
     )
     add_preset(flags, "named set of settings that those in SPACE.toml override")
     flags.add_argument(
@@ -35,7 +35,7 @@ def parser(prog: str = "sweep.py") -> Parser:
         help="output folder (default: runs/sweep)",
     )
     flags.add_argument(
-        "--seed", type=_natural, default=0, help="seed for the proposals (default: 0)"
+        "--seed", type=at_least(0), default=0, help="seed for the proposals (default: 0)"
     )
     flags.add_argument(
         "--prune",
@@ -88,15 +88,3 @@ def _again(given: argparse.Namespace) -> str:
     words += ["--seed", str(given.seed)] if given.seed else []
     words += [] if given.prune else ["--no-prune"]
     return shlex.join(words)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1: got {text!r}")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0: got {text!r}")
-    return int(text)
