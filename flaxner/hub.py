@@ -51,7 +51,7 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:
-    """Return a cached folder of a data set repository at a revision; raises the library's errors."""
+    """Return a cached folder of a data set repository; raises the library's own errors."""
     from huggingface_hub import snapshot_download
 
     where: dict[str, Any] = {"repo_type": "dataset", "revision": revision}

@@ -511,7 +511,7 @@ def test_an_audit_beside_the_files_of_others(run, tmp_path):
     with trees.unchanged(out / "src", out / ".env", run):
         audit(run, out, 5)
     (out / "audit.html").write_text("with my remarks")
-    for target, message in ((out, r"audit\.html is in the way"), (run, "name another folder")):
+    for target, message in ((out, r"audit\.html is in the way"), (run, "choose another folder")):
         with trees.unchanged(tmp_path), pytest.raises(ValueError, match=message):
             audit(run, target, 10)
     findings = out / "findings.jsonl"

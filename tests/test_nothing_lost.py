@@ -143,7 +143,7 @@ def test_nothing_else_is_written_into_what_a_run_keeps(run, where):
         lambda: convert(run, output_dir=run / where),
         lambda: pipeline("ner", model=run / "hub").export(run / where),
     ):
-        with unchanged(run), pytest.raises(ValueError, match="name another folder"):
+        with unchanged(run), pytest.raises(ValueError, match="choose another folder"):
             act()
 
 
@@ -153,7 +153,7 @@ def test_nothing_else_is_written_into_what_a_run_keeps(run, where):
 def test_evaluate_leaves_a_runs_results(run, settings):
     with unchanged(run):
         for folder in (run, run / "hub", run / "predictions"):
-            with pytest.raises(ValueError, match="name another folder"):
+            with pytest.raises(ValueError, match="choose another folder"):
                 evaluate(run / "hub", file=settings["validation_file"], output_dir=folder)
     with unchanged(run):
         for _ in range(2):
@@ -214,18 +214,18 @@ def test_a_run_does_not_write_over_what_it_reads(settings, run, part):
     for name in (run / part, run / "hub" / ".." / part, run.parent / "link"):
         with (
             unchanged(run),
-            pytest.raises(ValueError, match=r"would write over .*, which it"),
+            pytest.raises(ValueError, match=r"would overwrite .*, which it"),
         ):
             start(settings, run, model=str(name), overwrite=True)
     (run / "predictions" / "train.conll").write_text("Ann B-PER\n")
-    with unchanged(run), pytest.raises(ValueError, match=r"would write over .*train\.conll"):
+    with unchanged(run), pytest.raises(ValueError, match=r"would overwrite .*train\.conll"):
         start(settings, run, train_file=str(run / "predictions" / "train.conll"), overwrite=True)
 
 
 def test_a_run_in_the_folder_of_its_model(settings, run, tmp_path):
     model = shutil.copytree(run / "hub", tmp_path / "m" / "model")
     for out in (model, model.parent):
-        with unchanged(model), pytest.raises(ValueError, match="would write over"):
+        with unchanged(model), pytest.raises(ValueError, match="would overwrite"):
             start(settings, out, model=str(model), overwrite=True)
 
 
@@ -239,7 +239,7 @@ def test_overwrite_deletes_a_run_and_nothing_else(settings, run, tmp_path):
     with unchanged(*others, run / "hub" / "README.md"):
         text = said_by(settings, run, tmp_path, overwrite=True, seed=1)
     assert "# my remark" in (run / ".replaced-1" / "config.toml").read_text()
-    assert "keeps what was replaced" in text
+    assert "keeps replaced files" in text
     assert ".replaced-1" in text
     assert "README.md is kept as it is" in text
     left = [path.name for path in (run / ".replaced-1").rglob("*")]
@@ -329,7 +329,7 @@ def refused_everywhere(run):
     "kind", ["a run", pytest.param("folds", marks=pytest.mark.slow), "before records"]
 )
 def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
-    """Every next command says how to replace it after all and how to have it back; both work."""
+    """Every next command says how to replace it after all and how to restore it; both work."""
     own = run / "fold-1" if kind == "folds" else run
     if kind == "folds":
         shutil.copytree(run, tmp_path / "fold")
@@ -348,7 +348,7 @@ def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
         sentence = refused_everywhere(copy)
         assert files <= inodes(copy)
         again = shutil.copytree(copy, tmp_path / "again")
-        back = sentence.split("have it back by: ")[1].replace(str(copy), str(again))
+        back = sentence.split("or restore it with: ")[1].replace(str(copy), str(again))
         subprocess.run(back, shell=True, check=True)
         restored = content(again)
         assert {name: restored.get(name) for name in before} == before

@@ -71,7 +71,7 @@ def told(tmp_path_factory):
             with pytest.raises(RunStopped):
                 train(config, console=console)
         train(config.replace(resume=True), console=console)
-        assert "hears no more" not in said.getvalue(), said.getvalue()
+        assert "stopped reporting" not in said.getvalue(), said.getvalue()
         yield folder
 
 
@@ -275,9 +275,9 @@ def test_one_that_fails_or_hangs_is_said_once_and_stops_nothing(kinds, monkeypat
     trackers.close(ended=True)
     assert time.monotonic() - begin < 5
     assert said == [
-        "trackio hears no more of this run: the disk is full",
-        "waiting for tensorboard, 0.4 s at most",
-        "tensorboard hears no more of this run: it does not answer",
+        "stopped reporting to trackio: the disk is full",
+        "waiting for tensorboard, at most 0.4 s",
+        "stopped reporting to tensorboard: it does not respond",
     ]
     healthy = next(tracker for tracker in Recorder.made if type(tracker) is Recorder)
     table = ("types/validation", (module.COLUMNS, [("PER", 1.0, 0.5, 2 / 3, 4)]))
@@ -313,7 +313,7 @@ def test_one_that_is_far_behind_is_let_go(kinds, monkeypatch):
     for step in range(1, 100):
         trackers.metrics({"step": step, "loss": 1.0})
     trackers.close(ended=True)
-    assert said == ["tensorboard hears no more of this run: it is 5 lines behind"]
+    assert said == ["stopped reporting to tensorboard: it is 5 lines behind"]
 
 
 def test_what_is_not_there_is_said_before_training(monkeypatch, capsys):
@@ -348,5 +348,5 @@ def test_one_that_could_not_be_opened_hears_of_everything_next_time(monkeypatch,
     trackers = open_trackers(config, run, said.append, resumed=False)
     close_trackers(trackers, run, ended=False)
     run.release()
-    assert said == ["wandb hears no more of this run: there is no API key"]
+    assert said == ["stopped reporting to wandb: there is no API key"]
     assert json.loads(run.trackers.read_text())["trackers"] == ["mlflow"]

@@ -211,7 +211,7 @@ def test_an_output_folder_in_use_is_refused(settings, finished, tmp_path):
         start(settings, finished.output_dir)
     assert sorted(p.name for p in finished.output_dir.rglob("*")) == before
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ValueError, match=r"holds 'thesis.tex', which no run wrote"):
+    with pytest.raises(ValueError, match=r"contains 'thesis.tex', which no run wrote"):
         start(settings, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").is_file()
 

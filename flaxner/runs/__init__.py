@@ -1,1 +1,1 @@
-"""The folder of a run: checkpoints, manifest, metrics log, lock."""
+"""The output folder of a run: checkpoints, manifest, metrics log, lock."""

@@ -1,4 +1,4 @@
-"""Save, find, verify and restore the state of a run. The only door to Orbax."""
+"""Save, find, verify and restore the state of a run; the only module that uses Orbax."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from flaxner.runs.noise import hush
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
 
-# What the system says of a file that cannot be written, and TensorStore in many more words.
+# System messages for a failed write, which TensorStore buries in many more words.
 SYSTEM = (
     *("No space left on device", "Disk quota exceeded", "File too large"),
     "Too many open files",
 )
-# Bytes; see `_once`.
-SMALL = 2**22
+SMALL = 2**22  # bytes; see `_once`
 
 
 class SaveError(OSError):
-    """A checkpoint could not be written; the earlier ones are as they were."""
+    """A checkpoint could not be written; earlier ones are unaffected."""
 
 
 class Checkpoints(StepFolders):
-    """The checkpoints of one run folder, written and read by Orbax.
+    """The checkpoints of one run folder, written and read with Orbax.
 
-    All processes of a run make the same calls. The constructor raises ValueError where the
-    folder's path is no text.
+    All processes of a run make the same calls. The constructor raises ValueError if the folder's
+    path is not valid text.
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
         refuse_odd_path(folder)
-        hush()  # Orbax reports each save at INFO and failures with tracebacks
+        hush()  # Orbax logs every save at INFO, and failures with tracebacks
         super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
         self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-        self._restored: int | None = None  # the step that this session goes on from
+        self._restored: int | None = None  # the step that this session resumed from
         self._saving: int | None = None
         self._place = self.folder
         self._sealing: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
-        """Start saving; the files are written while training goes on.
+        """Start saving; the files are written while training continues.
 
-        The step that was restored is replaced: until the new one is whole, the old one counts.
+        If this is the step that was restored, its checkpoint is replaced; the old one remains valid
+        until the new one is complete.
 
         Raises:
-          SaveError: this or the last one could not be saved.
+          SaveError: this checkpoint or the previous one could not be saved.
         """
         self.wait()
         self.prune()
@@ -90,14 +90,14 @@ class Checkpoints(StepFolders):
             manifest.seal(place)
             if place != self.path_of(step):
                 self._replace(step)
-        except BaseException as error:  # handed to `wait`, which raises it
+        except BaseException as error:  # re-raised by `wait`
             self._error = error
 
     def wait(self) -> None:
-        """Return when the last save is on disk.
+        """Wait until the last save is on disk.
 
         Raises:
-          SaveError: it could not be saved.
+          SaveError: the checkpoint could not be saved.
         """
         if self._sealing is not None:
             self._sealing.join()
@@ -111,7 +111,7 @@ class Checkpoints(StepFolders):
         self._saving = None
 
     def _failed(self, error: BaseException) -> SaveError:
-        """The error in a sentence; what the attempt left is removed, for the disk may be full."""
+        """Describe the error in one sentence; remove the partial save, as the disk may be full."""
         step, self._saving, self._error = self._saving, None, None
         if self._writes:
             self._sweep()
@@ -120,10 +120,10 @@ class Checkpoints(StepFolders):
         return SaveError(f"cannot save checkpoint {step} in {self.folder}: {_reason(error)}")
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state at `step`, placed as `like` is, whatever the devices that saved it.
+        """Return the state at `step`, sharded like `like` regardless of the devices that saved it.
 
         Raises:
-          ValueError: no such checkpoint, or a damaged one.
+          ValueError: the checkpoint does not exist or is damaged.
         """
         self.verify(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
@@ -142,7 +142,7 @@ class Checkpoints(StepFolders):
         return _joined(loaded[weights], loaded[rest], averaged=like.average is not None)
 
     def saved_shape(self, step: int, *names: str) -> tuple[int, ...]:
-        """Of the array at these names in what training needs beside the weights."""
+        """Return the shape of the array with this path in the training part of a checkpoint."""
         folder = self.path_of(step) / self._parts(step)[1]
         with ocp.StandardCheckpointer() as reader:
             leaf: Any = reader.metadata(folder).item_metadata.tree
@@ -153,10 +153,10 @@ class Checkpoints(StepFolders):
     def restore_params(
         self, step: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
     ) -> dict[str, Any]:
-        """The parameters at `step` alone; `shapes` carry the shardings wanted.
+        """Return only the parameters at `step`; `shapes` carries the desired shardings.
 
         Raises:
-          ValueError: no such checkpoint, those there are named; or a damaged one.
+          ValueError: the checkpoint does not exist (the message lists those that do) or is damaged.
         """
         self.verify(step)
         weights, _ = self._parts(step)
@@ -167,10 +167,10 @@ class Checkpoints(StepFolders):
         return FORMERLY if (self.path_of(step) / FORMERLY[0]).is_dir() else PARTS
 
     def close(self) -> None:
-        """Finish saving, prune, and release the folder.
+        """Finish saving, prune old checkpoints, and release the folder.
 
         Raises:
-          SaveError: the last one could not be saved.
+          SaveError: the last checkpoint could not be saved.
         """
         try:
             self.wait()
@@ -180,17 +180,18 @@ class Checkpoints(StepFolders):
 
 
 def _once(array: Any) -> Any:
-    """A small array that is whole on every device, as the first of them holds it.
+    """Return the first device's copy of a small, fully replicated array; others unchanged.
 
-    Of such an array Orbax has each device send a slice, which a program of its own cuts: worth its
-    while for a large one, but dozens of programs to compile and thousands of calls for all biases.
+    For a replicated array, Orbax has each device send a slice, cut by a separately compiled
+    program. That pays off for large arrays, but for all the biases it means dozens of compilations
+    and thousands of calls.
     """
     one = isinstance(array, jax.Array) and array.is_fully_addressable and array.is_fully_replicated
     return array.addressable_data(0) if one and array.nbytes < SMALL else array
 
 
 def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:
-    """The two PARTS of a checkpoint: the weights to publish, and what training needs beside."""
+    """Return the two PARTS of a checkpoint: the weights to publish, and the rest of the state."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     if state.average is not None:
         kept = {name: value for name, value in state.average.items() if name != "mean"}
@@ -199,7 +200,7 @@ def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _joined(published: Any, rest: Mapping[str, Any], *, averaged: bool) -> TrainState:
-    """The state of two PARTS."""
+    """Return the state made of the two PARTS of a checkpoint."""
     if not averaged:
         return TrainState(rest["step"], published, rest["opt_state"])
     average = {"mean": published, **rest.get("average", {})}
@@ -207,7 +208,7 @@ def _joined(published: Any, rest: Mapping[str, Any], *, averaged: bool) -> Train
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, out of what Orbax and TensorStore wrap around it."""
+    """Extract the system's error message from what Orbax and TensorStore wrap around it."""
     seen: list[str] = []
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""Who may write into an output folder: the run whose it is, and only one at a time."""
+"""Ownership of an output folder: only the run it belongs to may write there, one at a time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from flaxner.runs.steps import is_a_step
 
 
 class RunLock:
-    """The lock of a folder; the system lets go of it when the process ends, however it does."""
+    """The lock of a folder; the system releases it when the process ends, for whatever reason."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock: FileLock | None = None
 
     def take(self) -> None:
-        """Be the only run that writes here, until released; the folder is made if need be.
+        """Lock the folder for this run, creating it if necessary.
 
         Raises:
-          ValueError: another run is.
+          ValueError: another run holds the lock.
         """
         make_folder(self._folder)
         lock = FileLock(self._folder / LOCK)
@@ -39,15 +39,16 @@ class RunLock:
             with contextlib.suppress(OSError):
                 holder = f" ({(self._folder / HOLDER).read_text('utf-8').strip()})"
             raise ValueError(
-                f"another run is writing to {self._folder}{holder}: wait for it, or write elsewhere"
+                f"another run is writing to {self._folder}{holder}: wait for it to finish, or use "
+                "another folder"
             ) from error
         except NotImplementedError:
-            pass  # A file system without locks, as some network ones: go on without one.
+            pass  # A file system without locks, such as some network ones: continue without.
         self._lock = lock
         write_text(self._folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
 
     def release(self) -> None:
-        """Let other runs write here."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -56,10 +57,10 @@ class RunLock:
 def refuse_occupied(
     run: RunPaths, *, overwrite: bool, resume: bool, reading: Iterable[str | Path]
 ) -> None:
-    """Refuse a folder that is not this run's to write; arguments as `RunFolder.check`.
+    """Reject a folder that this run may not write to; arguments as in `RunFolder.check`.
 
     Raises:
-      ValueError: occupied, being written to, or read by this very run.
+      ValueError: the folder is occupied, is being written to, or is read by this run.
     """
     if run.path.exists() and not run.path.is_dir():
         raise ValueError(f"the output folder {run.path} is a file")
@@ -67,7 +68,7 @@ def refuse_occupied(
     _refuse_reading(run, reading)
     refuse_inside_runs(run.path)
     names = sorted(p.name for p in run.path.iterdir()) if run.path.is_dir() else []
-    # Hidden files and what a file system has at its top are nobody's output.
+    # Hidden files and lost+found at the root of a file system do not count as output.
     shown = [n for n in names if not n.startswith(".") and n != "lost+found"]
     if LOCK in names:
         lock = RunLock(run.path)
@@ -81,18 +82,18 @@ def refuse_occupied(
     if not is_run(run.path) and half_moved(run.path) is None:
         first = next((name for name in shown if name in CONTENT), shown[0])
         raise ValueError(
-            f"{run.path} holds {first!r}, which no run wrote: name another --output-dir"
+            f"{run.path} contains {first!r}, which no run wrote: choose another --output-dir"
         )
     if not (overwrite or resume):
         raise ValueError(
             f"the output folder {run.path} is in use: continue that run with --resume, "
-            f"replace it with --overwrite, or name another --output-dir"
+            f"replace it with --overwrite, or choose another --output-dir"
         )
     check_folder(run.hub, HUB)
 
 
 def _is_free(run: RunPaths, name: str) -> bool:
-    """Whether a part is an empty folder, or a link to where nothing is in a run's way."""
+    """Whether a part is an empty folder, or a link to a place with nothing in the run's way."""
     path = run.path / name
     if name not in CONTENT or is_run(run.path) or (path.exists() and not path.is_dir()):
         return False
@@ -105,7 +106,7 @@ def _is_free(run: RunPaths, name: str) -> bool:
 
 
 def _refuse_reading(run: RunPaths, reading: Iterable[str | Path]) -> None:
-    """No run starts from what it is about to replace."""
+    """Reject a run that reads what it is about to replace."""
     here = Path(os.path.realpath(run.path))
     parts = [Path(os.path.realpath(run.path / name)) for name in CONTENT]
     parts += [Path(os.path.realpath(path)) for path in run.members()]
@@ -115,5 +116,5 @@ def _refuse_reading(run: RunPaths, reading: Iterable[str | Path]) -> None:
             continue
         if real == here or any(real.is_relative_to(part) for part in parts):
             raise ValueError(
-                f"the run would write over {source}, which it reads: name another --output-dir"
+                f"the run would overwrite {source}, which it reads: choose another --output-dir"
             )

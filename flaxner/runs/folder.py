@@ -1,4 +1,4 @@
-"""The folder of a run: what is written there, and what becomes of what was there before."""
+"""The output folder of a run: what is written there, and what happens to earlier contents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flaxner.runs.speed_log import is_speed_log
 
 
 def _says(path: Path, settings: TrainConfig) -> bool:
-    """Whether a file of settings, one of an earlier version perhaps, says the same."""
+    """Whether a settings file, possibly from an earlier version, is equivalent to `settings`."""
     try:
         return TrainConfig(**load_settings(path)) == settings
     except ValueError:
@@ -33,10 +33,10 @@ def _says(path: Path, settings: TrainConfig) -> bool:
 
 
 class RunFolder(RunPaths):
-    """One output folder (docs/architecture.md): its custody, and what is written into it.
+    """One output folder (docs/architecture.md): its ownership, and what is written into it.
 
-    Methods that take, clear or write it may be called in every process of a run, unless they say
-    otherwise; the main one acts.
+    Methods that lock, clear or write the folder may be called in every process of a run unless they
+    say otherwise; only the main process acts.
     """
 
     _claimed = False
@@ -46,29 +46,29 @@ class RunFolder(RunPaths):
         self._lock = RunLock(self.path)
 
     def check(self, *, overwrite: bool, resume: bool, reading: Iterable[str | Path] = ()) -> None:
-        """Refuse a folder that is not this run's to write, before anything is computed.
+        """Reject a folder that this run may not write to, before anything is computed.
 
         Args:
-          overwrite: a run that is there may be replaced.
-          resume: a run that is there may be continued.
-          reading: files and folders that the run reads; others than these are passed over.
+          overwrite: whether an existing run may be replaced.
+          resume: whether an existing run may be continued.
+          reading: files and folders that the run reads; names that do not exist are ignored.
 
         Raises:
-          ValueError: occupied, being written to, or read by this very run.
+          ValueError: the folder is occupied, is being written to, or is read by this run.
         """
         sources = tuple(reading)
         on_main(lambda: refuse_occupied(self, overwrite=overwrite, resume=resume, reading=sources))
 
     def lock(self) -> None:
-        """Be the only run that writes here, until released or the process ends, however it does.
+        """Lock the folder for this run, until it is released or the process ends.
 
         Raises:
-          ValueError: another run is.
+          ValueError: another run holds the lock.
         """
         on_main(self._lock.take)
 
     def release(self) -> None:
-        """Let other runs write here."""
+        """Release the lock, so that other runs may write here."""
         if self._claimed:
             with contextlib.suppress(OSError):
                 events = [f"{self.events.name}/{path.name}" for path in self.event_files()]
@@ -78,9 +78,9 @@ class RunFolder(RunPaths):
         self._lock.release()
 
     def claim(self, *, overwrite: bool) -> None:
-        """Make the folder this run's; call with the lock held.
+        """Make the folder this run's own; call with the lock held.
 
-        What another run left here is set aside until this one has ended, see `ended`.
+        What another run left here is set aside until this run has finished, see `ended`.
         """
         on_main(lambda: self._claim(overwrite))
 
@@ -92,7 +92,7 @@ class RunFolder(RunPaths):
         self._claimed = True
 
     def write_settings(self, settings: TrainConfig) -> None:
-        """Write config.toml; one that was edited is set aside unless it says the same."""
+        """Write config.toml; one edited by the user is set aside unless it is equivalent."""
         on_main(lambda: self._write_settings(settings))
 
     def _write_settings(self, settings: TrainConfig) -> None:
@@ -107,26 +107,26 @@ class RunFolder(RunPaths):
         return is_ours(self.path, path.name, read_record(self.path))
 
     def _make_way(self, path: Path) -> None:
-        """Rename a file of our folder that somebody else wrote or changed."""
+        """Rename a file in our folder that flaxner did not write or that was changed since."""
         if os.path.lexists(path) and not self._is_ours(path):
             _rename_away(path)
 
     def take_speed_log(self) -> Path:
-        """speed.jsonl, to be written or gone on with; one that no run wrote is set aside."""
+        """Return the path of speed.jsonl; a file there that no run wrote is set aside."""
         if os.path.lexists(self.speed) and not is_speed_log(self.speed):
             _rename_away(self.speed)
         return self.speed
 
     def write_model(self, fill: Callable[[Path], object]) -> None:
-        """Write model/: config.json and tokenizer of the model in training.
+        """Write model/: config.json and tokenizer of the model being trained.
 
         Raises:
-          ValueError: a file there was changed by somebody.
+          ValueError: somebody changed a file there.
         """
         on_main(lambda: write_folder(self.model, START, fill))
 
     def write_predictions(self, fill: Callable[[Path], object]) -> list[str]:
-        """Write predictions/, in the main process; gives what is kept there, in sentences."""
+        """Write predictions/, in the main process; return sentences about the files kept there."""
         return write_folder(self.predictions, TAGGED, fill)
 
     def write_trackers(self, content: dict[str, Any]) -> None:
@@ -136,19 +136,19 @@ class RunFolder(RunPaths):
         add_to_record(self.path, RUN, [self.trackers.name])
 
     def write_report(self, page: str) -> None:
-        """Write report.html, in the main process; one that was edited is set aside."""
+        """Write report.html, in the main process; one edited by the user is set aside."""
         self._make_way(self.report)
         write_text(self.report, page)
         add_to_record(self.path, RUN, [self.report.name])
 
     def write_results(self, results: dict[str, Any]) -> None:
-        """Write results.json, in the main process; once it is there, the run has ended."""
+        """Write results.json, in the main process; its existence means that the run has ended."""
         self._make_way(self.results)
         write_json(self.results, results)
         add_to_record(self.path, RUN, [self.results.name, self.metrics.name, self.speed.name])
 
     def reopen(self) -> None:
-        """Take results.json away: the run has not ended yet."""
+        """Remove results.json, because the run has not ended yet."""
         on_main(self._reopen)
 
     def _reopen(self) -> None:
@@ -156,19 +156,19 @@ class RunFolder(RunPaths):
         self.results.unlink(missing_ok=True)
 
     def ended(self) -> list[str]:
-        """Delete what `claim` had set aside; gives what is kept of it, in sentences."""
+        """Delete what `claim` set aside; return sentences about what is kept of it."""
         return on_main(lambda: forget_replaced(self))
 
     def best_step(self) -> int | None:
-        """The step whose model hub/ holds, if the run has ended."""
+        """Return the step of the model in hub/, if the run has ended."""
         results = self.finished()
         return None if results is None else results["train"]["best_step"]
 
     def finished(self) -> dict[str, Any] | None:
-        """results.json, which a run writes last, if the run has ended; as this process finds it.
+        """Return results.json, which a run writes last, or None; read by the calling process.
 
         Raises:
-          ValueError: it is there and no run's.
+          ValueError: the file exists but was not written by a run.
         """
         if not self.results.is_file():
             return None
@@ -179,13 +179,14 @@ class RunFolder(RunPaths):
             return results
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{self.results} is not what a run writes: move it away, then --resume"
+                f"{self.results} was not written by a run: move it away, then use --resume"
             ) from error
 
 
 def named_anywhere(settings: TrainConfig, folder: Path) -> TrainConfig:
-    """Settings for a file that is read from anywhere: a model or data set in a folder that is here
-    is none on the Hub. `folder` is where the results go, which was made after all was read.
+    """Return settings whose names mean the same elsewhere: a local folder becomes `./NAME`, so that
+    it is not taken for a model or data set on the Hub. `folder` is the output folder; it is not an
+    input, because it was created after the inputs were read.
     """
 
     def as_path(name: str) -> str:
@@ -201,5 +202,5 @@ def named_anywhere(settings: TrainConfig, folder: Path) -> TrainConfig:
 
 
 def _rename_away(path: Path) -> None:
-    """Give a file another name beside it, under which nothing is."""
+    """Rename a file to an unused name in the same folder."""
     os.rename(path, free_name(path.with_name(f"{path.name}.before")))

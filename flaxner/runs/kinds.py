@@ -1,4 +1,4 @@
-"""The folders of a run that are written whole: how each is known, and what is ours in it."""
+"""The parts of a run that are written as whole folders: how each is recognised, what is ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flaxner.runs.paths import is_run
 
 
 def _holds_our_model(folder: Path) -> bool:
-    """Whether a folder is a model's that flaxner wrote: its config.json has a block of ours."""
+    """Whether flaxner wrote this model folder: its config.json has a "flaxner" block."""
     try:
         return "flaxner" in json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -18,7 +18,7 @@ def _holds_our_model(folder: Path) -> bool:
 
 
 def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder is a model's, as the Hub has them."""
+    """Whether this is a model folder as found on the Hub."""
     try:
         return "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):

@@ -12,7 +12,7 @@ from flaxner.files import write_bytes
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON object a line, flushed at once."""
+    """metrics.jsonl: one JSON object per line, flushed immediately."""
 
     def __init__(
         self,
@@ -21,10 +21,10 @@ class MetricsLog:
         keep_lines: int = 0,
         also: Callable[[Mapping[str, Any]], object] = lambda _: None,
     ) -> None:
-        """Open for appending after the first `keep_lines` lines; later ones are cut off.
+        """Open the file for appending after its first `keep_lines` lines; cut off later ones.
 
-        Without a path lines are counted only. `lost` says how many of the lines to keep are
-        no longer there. `also` is told every line that was written.
+        Without a path, lines are only counted. `lost` is the number of lines to keep that are
+        missing from the file. `also` is called with every line written.
         """
         self._also = also
         self._file: IO[str] | None = None
@@ -46,7 +46,7 @@ class MetricsLog:
             self._also(values)
 
     def sync(self) -> None:
-        """Return when all lines are on the disk, to survive the machine."""
+        """Flush all lines to disk, so that they survive a crash of the machine."""
         if self._file is not None:
             os.fsync(self._file.fileno())
 

@@ -1,4 +1,4 @@
-"""What Orbax leaves behind on standard error when a save fails, which we say in a sentence."""
+"""Silence what Orbax prints on standard error when a save fails; we report it in one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @functools.cache
 def hush() -> None:
-    """Silence Orbax's log of failures, its tasks that nobody asks, and their late ends; no more."""
+    """Silence Orbax's failure logs and the warnings of its abandoned tasks, and nothing else."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
     _hush_abandoned()
@@ -26,10 +26,10 @@ def hush() -> None:
 
 
 def _hush_abandoned() -> None:
-    """No warning of a coroutine of Orbax that was never awaited; of all others as before.
+    """Suppress "coroutine was never awaited" warnings for Orbax's coroutines only.
 
-    What a failed save leaves half done is many, with other names in every version: they are known
-    by their files. Python asks for this function by its name whenever there is one to warn of.
+    A failed save abandons many coroutines, named differently in every version, so they are
+    recognised by their source files. Python looks this function up by name for every such warning.
     """
     warn = getattr(warnings, "_warn_unawaited_coroutine", None)
     if warn is None:
@@ -44,7 +44,8 @@ def _hush_abandoned() -> None:
 
 
 def _is_of_a_loop(unraisable: Any) -> bool:
-    """Whether it is of an event loop that was closed, or never opened for want of descriptors."""
+    """Whether the error is from an event loop that is closed, or never opened for lack of file
+    descriptors."""
     error, place = unraisable.exc_value, getattr(unraisable.object, "__qualname__", "")
     closed = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
     return closed or (isinstance(error, AttributeError) and place == "BaseEventLoop.__del__")

@@ -1,4 +1,4 @@
-"""What lies where in the folder of a run."""
+"""The layout of a run's folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flaxner.files.records import read_record
 
 RUN = "a run of flaxner"
 LOCK, HOLDER = ".lock", ".lock-holder"
-# What a run writes; its folds (of a cross-validation) or seeds are folders of runs themselves.
+# What a run writes. Its folds (in cross-validation) or seeds are run folders themselves.
 CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "speed.jsonl", "results.json",
            "predictions", "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
 FOLDS, SEEDS = "fold-[0-9]*", "seed-[0-9]*"
@@ -28,27 +28,27 @@ class RunPaths:
         self.model = self.path / "model"  # config.json and tokenizer, from the first step on
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
-        self.speed = self.path / "speed.jsonl"  # times, which a resumed run does not repeat
+        self.speed = self.path / "speed.jsonl"  # timings, which a resumed run does not reproduce
         self.results = self.path / "results.json"
         self.predictions = self.path / "predictions"
-        self.trackers = self.path / "trackers.json"  # what the run is called there
+        self.trackers = self.path / "trackers.json"  # the run's id in the experiment trackers
         self.events = self.path / "tensorboard"
         self.report = self.path / "report.html"
         self.hub = self.path / "hub"
-        self.restart = self.config  # the settings that continue it: a fold's are the whole's
+        self.restart = self.config  # the settings to resume with; a fold resumes the whole
 
     def event_files(self) -> list[Path]:
-        """TensorBoard's files, by their names."""
+        """Return TensorBoard's files, sorted by name."""
         return sorted(self.events.glob("events.out.tfevents.*"))
 
     def members(self) -> list[Path]:
-        """The folders of a cross-validation's folds, or of the runs with several seeds."""
+        """Return the run folders of the folds or seeds in this folder."""
         patterns = (FOLDS, SEEDS) if self._names_seeds() else (FOLDS,)
         paths = (path for pattern in patterns for path in self.path.glob(pattern))
         return sorted(path for path in paths if is_run(path))
 
     def _names_seeds(self) -> bool:
-        """Whether the settings ask for several seeds: else what is called seed-1 is not ours."""
+        """Whether the settings ask for several seeds; otherwise a folder seed-1 is not ours."""
         try:
             seeds = tomllib.loads(self.config.read_text("utf-8")).get("seeds")
         except (OSError, ValueError, RecursionError):
@@ -57,15 +57,15 @@ class RunPaths:
 
 
 def is_run(folder: str | Path) -> bool:
-    """Whether a folder is a run's: its record says so, or its content, of an earlier version."""
+    """Whether a folder is a run's, by its record or, for earlier versions, by its contents."""
     folder = Path(folder)
     record = read_record(folder)
     if record is not None:
         return record.kind == RUN
-    if os.path.lexists(folder / "config.toml"):  # as a Hub folder has it, too
+    if os.path.lexists(folder / "config.toml"):  # Hub folders have one as well
         kept = os.path.lexists(folder / "checkpoints") or any(folder.glob(f"{FOLDS}/config.toml"))
         return kept and _is_resolved(folder / "config.toml")
-    try:  # killed before it had written its settings
+    try:  # the run may have been killed before it wrote its settings
         return (folder / LOCK).read_text("utf-8").startswith("process ") and (
             folder / "checkpoints"
         ).is_dir()
@@ -74,7 +74,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def _is_resolved(config: Path) -> bool:
-    """Whether a file holds every setting, as a run writes them: not a site's, not a user's few."""
+    """Whether a file holds every setting, as a run writes it, unlike one written by a user."""
     try:
         text = config.read_text("utf-8")
         return text.startswith(HEADING) or tomllib.loads(text).keys() >= RESOLVED
@@ -83,36 +83,37 @@ def _is_resolved(config: Path) -> bool:
 
 
 def refuse_runs(path: str | Path, own_hub: Path | None = None) -> None:
-    """Refuse to write something else into a run's folder.
+    """Reject writing anything else into a run's folder.
 
     Args:
       path: the folder to write to.
-      own_hub: the hub/ of the run that is being converted, which may be written.
+      own_hub: hub/ of the run being converted, which may be written.
 
     Raises:
-      ValueError: the folder is a run's, or belongs to one.
+      ValueError: the folder is a run's, or part of one.
     """
     real = Path(os.path.realpath(path))
     if own_hub is not None and real == Path(os.path.realpath(own_hub)):
         return
     if is_run(real):
-        raise ValueError(f"{path} is a run: name another folder, for example {Path(path) / 'more'}")
+        more = Path(path) / "more"
+        raise ValueError(f"{path} is a run's folder: choose another folder, such as {more}")
     refuse_inside_runs(real)
 
 
 def refuse_inside_runs(path: str | Path) -> None:
-    """Refuse to write into what a run keeps: its checkpoints, model, predictions and hub/.
+    """Reject writing into what a run keeps: its checkpoints, model, predictions and hub/.
 
     Raises:
-      ValueError: the folder lies in one of these.
+      ValueError: the folder is inside one of these.
     """
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
         if _is_checkpoint(folder):
-            raise ValueError(f"{path} lies in the checkpoint {folder}: name another folder")
+            raise ValueError(f"{path} is inside the checkpoint {folder}: choose another folder")
         part = real.relative_to(folder).parts[:1]
         if part and part[0] in CONTENT and is_run(folder):
-            raise ValueError(f"{path} belongs to the run in {folder}: name another folder")
+            raise ValueError(f"{path} belongs to the run in {folder}: choose another folder")
 
 
 def _is_checkpoint(folder: Path) -> bool:

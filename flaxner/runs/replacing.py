@@ -1,4 +1,4 @@
-"""A run takes another's place: what was there is set aside until the new one has ended."""
+"""Replacing one run with another: the old one is set aside until the new one has ended."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from flaxner.files.records import (
 from flaxner.runs.paths import FOLDS, HOLDER, LOCK, SEEDS, RunPaths
 from flaxner.runs.steps import is_a_step
 
-# config.toml goes last: it says whether there are several seeds.
+# config.toml is moved last, because it says whether there are several seeds.
 FILES = ("metrics.jsonl", "speed.jsonl", "results.json", "trackers.json", "report.html")
-MOVING = ".flaxner-moving"  # in a run's folder, while it is set aside: the name of where to
+MOVING = (
+    ".flaxner-moving"  # exists in a run's folder while it is set aside; holds the target's name
+)
 
 
 def set_aside(run: RunPaths, aside: Path | None = None) -> None:
-    """Move what a run wrote into .replaced-N, in its folder and in those its links lead to.
+    """Move what a run wrote into .replaced-N, in its folder and in those its links point to.
 
-    What lies beside it stays where it is, and so does a model card that was edited. A move that was
-    killed midway is completed.
+    Other files stay where they are, and so does an edited model card. A move that was killed midway
+    is completed.
 
     Args:
-      run: the run that is replaced.
-      aside: where to; a new folder in the run's if None.
+      run: the run to be replaced.
+      aside: the target folder; a new one in the run's folder if None.
     """
     if aside is None:
         aside = half_moved(run.path) or free_name(run.path / ASIDE)
@@ -43,7 +45,7 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
     for member in run.members():
         set_aside(RunPaths(member), None if member.is_symlink() else aside / member.name)
     record = read_record(run.path)
-    if record is not None and not os.path.lexists(aside / RECORD):  # so that it stays ours
+    if record is not None and not os.path.lexists(aside / RECORD):  # keeps the moved files ours
         write_record(aside, record)
     _move(run.path, FILES, aside)
     for part in (run.model, run.predictions, run.hub):
@@ -55,13 +57,13 @@ def set_aside(run: RunPaths, aside: Path | None = None) -> None:
     _move(run.path, (run.config.name,), aside)
     if {path.name for path in run.path.iterdir()} <= {LOCK, HOLDER, MOVING, RECORD, aside.name}:
         (run.path / RECORD).unlink(missing_ok=True)
-    elif record is not None:  # what else is there does not keep the next run from its folder
+    elif record is not None:  # other files here must not keep the next run out of its folder
         write_record(run.path, Record(record.kind, {}))
     (run.path / MOVING).unlink(missing_ok=True)
 
 
 def half_moved(folder: str | Path) -> Path | None:
-    """Where a part of a run lies whose setting aside was cut short; None of any other."""
+    """Return where part of the run is if setting it aside was interrupted; otherwise None."""
     try:
         name = (Path(folder) / MOVING).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -71,10 +73,10 @@ def half_moved(folder: str | Path) -> Path | None:
 
 
 def refuse_half_moved(folder: str | Path) -> None:
-    """Refuse a run that lies in two places, for it was killed while it was set aside.
+    """Reject a run that is in two places because setting it aside was interrupted.
 
     Raises:
-      ValueError: it does; how to replace it after all, and how to have it back.
+      ValueError: it is; the message says how to finish replacing it and how to restore it.
     """
     aside = half_moved(folder)
     if aside is None:
@@ -84,21 +86,21 @@ def refuse_half_moved(folder: str | Path) -> None:
     commands = [shlex.join(["cp", "-an", f"{part}/.", str(part.parent)]) for part in parts]
     back = " && ".join([*commands, shlex.join(["rm", str(run.path / MOVING)])])
     raise ValueError(
-        f"the run in {folder} is being replaced, or that was cut short: a part of it lies in "
-        f"{aside}; train with --overwrite to replace it after all, or have it back by: {back}"
+        f"the run in {folder} is being replaced, or its replacement was interrupted: part of it is "
+        f"in {aside}; train with --overwrite to replace it after all, or restore it with: {back}"
     )
 
 
 def _elsewhere(run: RunPaths) -> list[Path]:
-    """The folders on other disks that links of a run name."""
+    """Return the folders, possibly on other disks, that the links in a run point to."""
     parts = (run.model, run.predictions, run.hub, run.checkpoints, run.events)
     return [Path(os.path.realpath(part)) for part in parts if part.is_symlink()]
 
 
 def _written(folder: Path, card: str, *, before: bool) -> list[str]:
-    """The files that a folder's record lists, and the record itself unless a card is to stay.
+    """Return the files that a folder's record lists, and the record itself unless the card stays.
 
-    Where there is none: all of them, in a run of the time before records.
+    Without a record, return all files if the run dates from before records, else none.
     """
     record = read_record(folder)
     if record is None:
@@ -111,7 +113,7 @@ def _written(folder: Path, card: str, *, before: bool) -> list[str]:
 
 
 def _move_part(part: Path, names: list[str], aside: Path) -> None:
-    """Into `aside`, or beside where the part is a link: on another disk, perhaps."""
+    """Move a part into `aside`, or, if it is a link, to a folder inside its target."""
     if part.is_symlink():
         real = Path(os.path.realpath(part))
         _move(real, names, free_name(real / ASIDE))
@@ -131,7 +133,7 @@ def _move(folder: Path, names: tuple[str, ...] | list[str], aside: Path) -> None
 
 
 def forget_replaced(run: RunPaths) -> list[str]:
-    """Delete what `set_aside` moved where it is unchanged; what stays, in sentences."""
+    """Delete the unchanged files that `set_aside` moved; return sentences about what stays."""
     said = []
     folders = (run.path, *_elsewhere(run))
     for aside in [path for folder in folders for path in sorted(folder.glob(f"{ASIDE}-*"))]:
@@ -139,7 +141,7 @@ def forget_replaced(run: RunPaths) -> list[str]:
         if left:
             more = f" and {len(left) - 5} more" if left[5:] else ""
             said.append(
-                f"{aside} keeps what was replaced and flaxner cannot be sure to have written: "
+                f"{aside} keeps replaced files that flaxner may not have written: "
                 f"{', '.join(left[:5])}{more}"
             )
     for member in (path for pattern in (FOLDS, SEEDS) for path in run.path.glob(pattern)):
@@ -149,7 +151,7 @@ def forget_replaced(run: RunPaths) -> list[str]:
 
 
 def _remove_left(member: Path) -> None:
-    """Delete the folder of a fold or seed in which only its lock is left."""
+    """Delete the folder of a fold or seed that contains nothing but its lock."""
     if member.is_symlink() or not member.is_dir():
         return
     left = list(member.iterdir())

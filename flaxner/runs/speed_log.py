@@ -1,4 +1,4 @@
-"""speed.jsonl: how fast a run went, apart from metrics.jsonl, for no run repeats its times."""
+"""speed.jsonl: how fast a run was; separate from metrics.jsonl because timings do not repeat."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ FIELDS = {"step", "seconds", "tokens"}
 
 
 class SpeedLog:
-    """speed.jsonl: lines of step, seconds since the run began, tokens since the line before.
+    """speed.jsonl: lines of step, seconds since the run began, tokens since the previous line.
 
-    A line without tokens begins a stretch: at the start of a session, and where training goes on
-    after an evaluation or a checkpoint. So the seconds since the line before are those of the
-    steps alone, with what was compiled for them.
+    A line with 0 tokens starts a stretch: at the start of a session, and where training continues
+    after an evaluation or a checkpoint. The seconds since the previous line are therefore those of
+    the steps alone, including any compilation for them.
 
     Args:
-      path: of the file, which is cut after the lines of the steps before; None: nothing is written.
-      first: steps that were done before this session.
-      clock: seconds since the run began, those of earlier sessions included.
+      path: the file, which is cut after the lines of earlier steps; None writes nothing.
+      first: steps done before this session.
+      clock: returns the seconds since the run began, including earlier sessions.
       every: steps between lines.
     """
 
@@ -35,12 +35,12 @@ class SpeedLog:
         self._tokens, self._last = 0, 0.0
 
     def begin(self, step: int) -> None:
-        """Training goes on after this step."""
+        """Start a stretch: training continues after this step."""
         self._tokens = 0
         self._write(step, self._clock())
 
     def done(self, step: int, tokens: int, seconds: float | None = None) -> None:
-        """This step was done at so many seconds, or is now; it had so many real tokens."""
+        """Record a finished step and its real tokens; it ended at `seconds`, by default now."""
         self._tokens += tokens
         self._last = self._clock() if seconds is None else seconds
         if step % self._every == 0:
@@ -48,7 +48,7 @@ class SpeedLog:
 
     @contextlib.contextmanager
     def paused(self, step: int) -> Iterator[None]:
-        """What is done in this context, after this step, is no training."""
+        """Exclude what happens in this context, after this step, from the training time."""
         if self._tokens:
             self._write(step, self._last)
         yield
@@ -64,7 +64,7 @@ class SpeedLog:
 
 
 def is_speed_log(path: Path) -> bool:
-    """Whether a run may have written this file: a run that was killed has not recorded it."""
+    """Whether a run may have written this file; a run that was killed has not recorded it."""
     try:
         with path.open("rb") as file:
             line = file.readline()
@@ -74,7 +74,7 @@ def is_speed_log(path: Path) -> bool:
 
 
 def _lines_until(path: Path | None, step: int) -> int:
-    """How many lines at the beginning of the file are whole and of no later step."""
+    """Count the leading lines of the file that are complete and not from a later step."""
     if not step or path is None or not path.is_file():
         return 0
     lines = path.read_bytes().splitlines()

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a training run."""
+"""The training state that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 
 class TrainState(NamedTuple):
-    """All that a step changes.
+    """Everything that a step changes.
 
     Attributes:
       step: optimizer steps taken, int32 scalar.
       params: path -> float32 array.
-      opt_state: optax's.
-      average: None, or of a run that publishes a mean of its weights: "mean", path -> array, and
-        what the next mean is made of; "count" is how many weights are in it, where that tells.
+      opt_state: the state of the optax optimizer.
+      average: None, or, if the run publishes a mean of its weights, a dict of "mean" (path ->
+        array) and whatever the next mean needs; "count", if present, is the number of weights
+        averaged.
     """
 
     step: Any
@@ -23,7 +24,7 @@ class TrainState(NamedTuple):
 
     @property
     def published(self) -> Any:
-        """The parameters that are evaluated and published: a mean where there is one."""
+        """The parameters to evaluate and publish: the mean if there is one."""
         if self.average is None or ("count" in self.average and not int(self.average["count"])):
             return self.params
         return self.average["mean"]

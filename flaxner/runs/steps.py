@@ -1,4 +1,4 @@
-"""The folders of the steps that a run has saved: which count, which are whole, which may go."""
+"""The step folders that a run has saved: which are valid, which are intact, which may go."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from flaxner.files.atomic import exchange, free_name
 RUN = "run.json"
 DAMAGED, KEPT = ".damaged", ".kept"
 DOOMED = ".doomed-"
-AGAIN = ".again-"  # of a step that is there: what is to take its place
-UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's drafts
-# The parts of a checkpoint: weights, and what training needs beside them. Orbax's own load_pytree,
-# told nothing, takes "pytree" or, in later versions, the first in the alphabet.
+AGAIN = ".again-"  # prefix of the folder that will replace the checkpoint of an existing step
+UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of Orbax's temporary folders
+# The parts of a checkpoint: the weights, and what training needs besides. Orbax's own load_pytree
+# by default takes "pytree" or, in later versions, the first name in alphabetical order.
 PARTS = ("pytree", "training")
-FORMERLY = ("params", "optimizer")  # in runs of before
-# How names in a step's folder begin: ours, then Orbax's.
+FORMERLY = ("params", "optimizer")  # the names in runs of earlier versions
+# Prefixes of names in a step's folder: ours, then Orbax's.
 WRITTEN = (
     *(RUN, manifest.NAME, f".{RUN}", f".{manifest.NAME}", *PARTS, *FORMERLY),
     *("_", "d", "ocdbt.", "manifest.ocdbt", "array_metadatas", "commit_success"),
@@ -31,17 +31,17 @@ WRITTEN = (
 
 
 class Progress(NamedTuple):
-    """What a run knows beside its state, saved with it.
+    """The progress of a run, saved along with its state.
 
     Attributes:
       best_step: step of the best evaluation so far, -1 before the first.
       best_score: its validation F1.
       evaluated: step of the last evaluation, 0 before the first.
-      logged_lines: lines of metrics.jsonl that this state had written.
-      seconds: training time behind this state, over all sessions.
+      logged_lines: lines written to metrics.jsonl up to this state.
+      seconds: training time up to this state, over all sessions.
       top_score: highest validation F1 of all evaluations.
       without_gain: evaluations since that one.
-      compiled: [program, rows, row length, times]: what sessions behind this state compiled.
+      compiled: (program, rows, row length, times) of the compilations up to this state.
     """
 
     best_step: int = -1
@@ -55,15 +55,15 @@ class Progress(NamedTuple):
 
 
 def is_a_step(path: Path) -> bool:
-    """Whether a path has the name of a step's folder, finished, damaged or half written."""
+    """Whether a path has the name of a step's folder: complete, damaged or half written."""
     name = path.name.split(DAMAGED)[0]
     return name.isdecimal() or UNFINISHED in name or name.startswith((DOOMED, AGAIN))
 
 
 class StepFolders:
-    """OUT/checkpoints/STEP, each whole or not counted.
+    """The folders OUT/checkpoints/STEP, each either complete or ignored.
 
-    A checkpoint counts once its manifest is there, which is written after everything else and
+    A checkpoint is complete once it has its manifest, which is written after everything else and
     holds the size and SHA-256 of every file.
     """
 
@@ -75,24 +75,24 @@ class StepFolders:
             self._sweep()
 
     def steps(self) -> list[int]:
-        """Steps with a finished checkpoint, ascending."""
+        """Return the steps with a complete checkpoint, in ascending order."""
         return [step for step in self._found() if manifest.is_sealed(self.path_of(step))]
 
     def path_of(self, step: int) -> Path:
-        """The folder of a step."""
+        """Return the folder of a step."""
         return self.folder / str(step)
 
     def newest_whole(self, say: Callable[[str], None]) -> int | None:
-        """The newest checkpoint that is what was written; damaged ones are set aside.
+        """Find the newest intact checkpoint; set damaged ones aside.
 
         Args:
-          say: told about every checkpoint that is passed over, by name.
+          say: called with a message about every checkpoint that is skipped.
 
         Returns:
-          its step, or None if none was ever finished.
+          Its step, or None if no checkpoint was ever completed.
 
         Raises:
-          ValueError: all are damaged.
+          ValueError: all checkpoints are damaged.
         """
         return processes.on_main(lambda: self._newest_whole(say))
 
@@ -107,8 +107,8 @@ class StepFolders:
             if damaged:
                 first = max(damaged)
                 raise ValueError(
-                    f"every checkpoint in {self.folder} is damaged (of {first}: {damaged[first]}): "
-                    "start again with --overwrite"
+                    f"every checkpoint in {self.folder} is damaged (step {first}: "
+                    f"{damaged[first]}): start over with --overwrite"
                 )
             return None
         for bad, reason in damaged.items():
@@ -117,11 +117,11 @@ class StepFolders:
             self.path_of(bad).rename(aside)
             say(f"checkpoint {self.path_of(bad)} is damaged ({reason}): set aside as {aside.name}")
         for newer in (found for found in self._found() if found > step):
-            say(f"checkpoint {self.path_of(newer)} was not finished: it is not used")
+            say(f"checkpoint {self.path_of(newer)} is incomplete and is not used")
         return step
 
     def damage(self, step: int) -> str | None:
-        """What is wrong with the checkpoint of a step, in words; None: it is whole."""
+        """Describe what is wrong with the checkpoint of a step; None if it is intact."""
         return processes.on_main(lambda: self._damage(step))
 
     def _damage(self, step: int) -> str | None:
@@ -133,7 +133,7 @@ class StepFolders:
         """Check every file of a checkpoint.
 
         Raises:
-          ValueError: not there, those there are named; or damaged.
+          ValueError: the checkpoint does not exist (the message lists those that do) or is damaged.
         """
         processes.on_main(lambda: self._verify(step))
 
@@ -145,16 +145,16 @@ class StepFolders:
             raise ValueError(f"checkpoint {self.path_of(step)} is damaged: {reason}")
 
     def describe(self, step: int) -> tuple[Progress, dict[str, Any]]:
-        """Progress and fingerprint of a checkpoint."""
+        """Return the progress and fingerprint of a checkpoint."""
         run = processes.on_main(lambda: json.loads((self.path_of(step) / RUN).read_text("utf-8")))
         progress = run["progress"]
         progress["compiled"] = tuple(tuple(row) for row in progress["compiled"])
         return Progress(**progress), run["fingerprint"]
 
     def prune(self) -> None:
-        """Delete all but the newest few finished checkpoints and the best model of each.
+        """Delete all but the newest `keep` complete checkpoints and the best model of each.
 
-        One into which somebody put a file stays.
+        A checkpoint to which somebody added a file stays.
         """
         steps = self.steps() if self._writes else []
         newest = steps[-self.keep :]
@@ -165,7 +165,7 @@ class StepFolders:
                 self._delete(path, step)
 
     def _delete(self, path: Path, step: int) -> None:
-        """A step's folder; one into which somebody put a file gets another name."""
+        """Delete a step's folder; if somebody added a file to it, rename it instead."""
         if _strangers(path):
             os.rename(path, free_name(self.folder / f"{step}{KEPT}"))
             return
@@ -174,17 +174,17 @@ class StepFolders:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def _again(self, step: int) -> Path:
-        """Where a step that is there is saved once more, until it is whole."""
+        """Return where an existing step is saved again until the new copy is complete."""
         return self.folder / f"{AGAIN}{step}"
 
     def _replace(self, step: int) -> None:
-        """Put what was saved once more in the place of the step, which is never empty."""
+        """Replace a step with its new copy, without a moment in which neither is in place."""
         again = self._again(step)
         exchange(again, self.path_of(step), self.folder / f"{DOOMED}{step}")
         self._delete(again, step)
 
     def _make_way(self, path: Path, step: int) -> None:
-        """Clear the place of a step that is to be saved: a killed session may have left half."""
+        """Clear the place of a step to be saved, where a killed session may have left a part."""
         if not self._writes or not os.path.lexists(path):
             return
         if manifest.is_sealed(path) or _strangers(path):
@@ -196,7 +196,7 @@ class StepFolders:
         try:
             run = json.loads((self.path_of(step) / RUN).read_text("utf-8"))
             return run["progress"]["best_step"]
-        except (OSError, ValueError, KeyError, TypeError):  # damaged: found when it is used
+        except (OSError, ValueError, KeyError, TypeError):  # damaged; reported when it is used
             return -1
 
     def _found(self) -> list[int]:
@@ -204,7 +204,7 @@ class StepFolders:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _sweep(self) -> None:
-        """Remove what killed sessions left half done."""
+        """Remove what killed sessions left unfinished."""
         for path in list(self.folder.iterdir()):
             if path.name.startswith(AGAIN) and self._rescued(path):
                 continue
@@ -213,7 +213,7 @@ class StepFolders:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _rescued(self, again: Path) -> bool:
-        """Put back what was saved once more, if its session was killed between two renames."""
+        """Put a new copy in place if its session was killed between two renames."""
         place = self.folder / again.name.removeprefix(AGAIN)
         if os.path.lexists(place) or not manifest.is_sealed(again):
             return False
@@ -222,7 +222,7 @@ class StepFolders:
 
 
 def _strangers(path: Path) -> list[str]:
-    """What in a step's folder is not of a checkpoint."""
+    """Return what in a step's folder does not belong to a checkpoint."""
     if path.is_symlink() or not path.is_dir():
         return [path.name]
     if manifest.is_sealed(path) and manifest.sealed_files(path) is not None:

@@ -1,1 +1,1 @@
-"""Experiment trackers: what a run tells them while it goes, and at its end."""
+"""Experiment trackers: what a run reports to them during training and at the end."""

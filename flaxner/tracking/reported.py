@@ -1,4 +1,4 @@
-"""Lines of metrics.jsonl as figures of a step, and which of them have been reported."""
+"""Lines of metrics.jsonl as the metrics of a step, and how to tell which were reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def grouped(line: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
-    """A line of metrics.jsonl -> its step, and its figures by names such as "train/loss"."""
+    """Return the step of a line of metrics.jsonl, and its numbers by names such as "train/loss"."""
     values = dict(line)
     step, group = values.pop("step"), values.pop("split", "train")
     numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
@@ -17,7 +17,7 @@ def grouped(line: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
 
 
 def lines_of(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, of those before it is cut; half a line at its end is none."""
+    """Return the lines of metrics.jsonl up to the first that is incomplete."""
     lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
     rows = []
     for line in lines:
@@ -29,5 +29,5 @@ def lines_of(metrics: Path) -> list[dict[str, Any]]:
 
 
 def key(line: Mapping[str, Any]) -> tuple[int, str]:
-    """What of a line is the same when its step is trained again."""
+    """Return the part of a line that is the same when its step is trained again."""
     return line["step"], line.get("split", "train")

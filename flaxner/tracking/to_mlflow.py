@@ -1,4 +1,4 @@
-"""MLflow: MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME say where to."""
+"""MLflow; MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME set the destination."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from flaxner.tracking.tracker import Session, Table
 
-TAG = "flaxner.run"  # by which a run is found again
-LONGEST = 500  # characters of a parameter, which older servers take
+TAG = "flaxner.run"  # identifies a run, so that later sessions find it
+LONGEST = 500  # characters of a parameter that older servers accept
 
 
 class MLflow:
-    """A run of MLflow, found again by a tag."""
+    """A run in MLflow, identified by a tag."""
 
     def __init__(self, session: Session) -> None:
         from mlflow.entities import Metric, Param
@@ -43,7 +43,7 @@ class MLflow:
         self._client.log_batch(self._id, metrics=every)
 
     def table(self, name: str, table: Table) -> None:
-        """As JSON, which MLflow shows as a table."""
+        """Log the table as JSON, which MLflow shows as a table."""
         columns = {
             column: [row[place] for row in table.rows] for place, column in enumerate(table.columns)
         }

@@ -11,12 +11,12 @@ from flaxner.tracking.tracker import Session, Table
 
 
 class TensorBoard:
-    """Events; a session adds a file to those before, which TensorBoard reads as one run."""
+    """TensorBoard events; each session adds a file, and TensorBoard reads all files as one run."""
 
     def __init__(self, session: Session) -> None:
         from tensorboardX import SummaryWriter
 
-        # A run that begins again hides the events of one that ended before its first checkpoint.
+        # A run that starts over hides the events of one that stopped before its first checkpoint.
         purge = None if session.resumed else 0
         self._writer = SummaryWriter(logdir=str(session.events), purge_step=purge)
         if not session.resumed:
@@ -32,11 +32,11 @@ class TensorBoard:
         self._step = step
 
     def table(self, name: str, table: Table) -> None:
-        """As text, in Markdown."""
+        """Log the table as Markdown text."""
         self._writer.add_text(name, _markdown(table), self._step)
 
     def artefact(self, path: Path) -> None:
-        """TensorBoard keeps no files: it says where the file is."""
+        """Log the path of the file, as TensorBoard stores no files."""
         self._writer.add_text("files", f"`{path}`", self._step)
 
     def close(self, *, ended: bool) -> None:
@@ -55,7 +55,7 @@ def _cell(value: Any) -> str:
 
 
 def write_events(folder: Path, metrics: Path) -> bool:
-    """metrics.jsonl as TensorBoard events; False where tensorboardX is not installed."""
+    """Write metrics.jsonl as TensorBoard events; return False if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""Trackio: a local store, or a Space of the Hub; its own environment variables say where to."""
+"""Trackio: a local store or a Space on the Hub; its environment variables set the destination."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flaxner.tracking.tracker import Session, Table
 
 
 class Trackio:
-    """A run of Trackio, found again by its name."""
+    """A run in Trackio, identified by its name."""
 
     def __init__(self, session: Session) -> None:
         import trackio
@@ -38,7 +38,7 @@ class Trackio:
         self._run.log({name: self._trackio.Table(columns=list(table.columns), data=rows)})
 
     def artefact(self, path: Path) -> None:
-        """A file of the project, under the run's name."""
+        """Log the file as an artefact of the project, under the run's name."""
         artefact = self._trackio.Artifact(f"{path.stem}-{self._run.name}", type="report")
         artefact.add_file(str(path))
         self._run.log_artifact(artefact)

@@ -1,4 +1,4 @@
-"""Weights & Biases: its own environment variables and login say where to."""
+"""Weights & Biases; its environment variables and login set the destination."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ OFFLINE = ("offline", "disabled", "dryrun")
 
 
 class WeightsAndBiases:
-    """A run of wandb, found again by its id."""
+    """A run in Weights & Biases, identified by its id."""
 
     def __init__(self, session: Session) -> None:
         import wandb
 
         if os.environ.get("WANDB_MODE") not in OFFLINE and not wandb.login(prompt=False):
-            # wandb would ask for a key, in the midst of training
+            # otherwise wandb would prompt for a key in the middle of training
             raise RuntimeError("there is no API key: run `wandb login`, or set WANDB_MODE=offline")
         self._wandb: Any = wandb
         self._run: Any = wandb.init(
@@ -42,7 +42,7 @@ class WeightsAndBiases:
         self._run.log({name: figure})
 
     def artefact(self, path: Path) -> None:
-        """A page is shown among the charts, too."""
+        """Log the file as an artefact; an HTML page also appears among the charts."""
         if path.suffix == ".html":
             self._run.log({path.stem: self._wandb.Html(path.read_text("utf-8"), inject=False)})
         artefact = self._wandb.Artifact(f"{path.stem}-{self._run.id}", type="report")

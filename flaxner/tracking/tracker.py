@@ -1,4 +1,4 @@
-"""What a tracker is, and which there are."""
+"""The tracker protocol and the known trackers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The run as trackers know it.
+    """What trackers know about a run.
 
     Attributes:
-      name: for people; the run folder's name and the beginning of the id.
-      id: the same for all sessions of a run, and for no other run.
-      group: what the run is one of many of, a cross-validation say; None: it stands alone.
+      name: display name: the run folder's name and the beginning of the id.
+      id: unique to the run, and the same in all of its sessions.
+      group: the group that the run belongs to, such as a cross-validation; None if it has none.
       settings: every setting.
       events: folder for TensorBoard's events.
       resumed: whether an earlier session of the run has reported to this tracker.
@@ -32,30 +32,30 @@ class Session:
 
 
 class Table(NamedTuple):
-    """Rows of a table, all of the columns."""
+    """A table; every row has a value for each column."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
 class Tracker(Protocol):
-    """A run in one tracker; the methods are called from one thread, in the run's order."""
+    """A run in one tracker; all methods are called from one thread, in the order of the run."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures of a step, by names such as "train/loss"."""
+        """Log the metrics of a step, by names such as "train/loss"."""
 
     def table(self, name: str, table: Table) -> None:
-        """A table of the end of the run."""
+        """Log a table at the end of the run."""
 
     def artefact(self, path: Path) -> None:
-        """A file of the end of the run."""
+        """Log a file at the end of the run."""
 
     def close(self, *, ended: bool) -> None:
-        """The session is over; `ended` if the run is, too."""
+        """End the session; `ended` is true if the run has ended as well."""
 
 
 class _Known(NamedTuple):
-    """Where a tracker's class stands, the library it needs, and the extra that brings it."""
+    """The class of a tracker, as module:name, and the library it needs."""
 
     home: str
     library: str
@@ -70,10 +70,10 @@ KNOWN = {
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers whose library is not installed.
+    """Reject trackers whose library is not installed.
 
     Raises:
-      ValueError: the first of them, and how to install it.
+      ValueError: a library is missing; the message says how to install it.
     """
     for name in names:
         if importlib.util.find_spec(KNOWN[name].library) is None:
@@ -83,6 +83,6 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def open_tracker(name: str, session: Session) -> Tracker:
-    """A run in a tracker: a new one, or that of the sessions before."""
+    """Open the run in a tracker, creating it or continuing that of earlier sessions."""
     module, _, kind = KNOWN[name].home.partition(":")
     return getattr(importlib.import_module(module), kind)(session)

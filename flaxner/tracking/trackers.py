@@ -1,4 +1,4 @@
-"""All trackers of a run, each on a thread of its own: none of them holds training up or ends it."""
+"""All trackers of a run, each on its own thread, so that none can delay or end training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from flaxner.tracking.reported import grouped, key
 from flaxner.tracking.tracker import Session, Table, Tracker, open_tracker
 
-WAITING = 10_000  # lines that a tracker may be behind
-PATIENCE = 120.0  # seconds that trackers have at the end
-SOON = 3.0  # seconds before a person is told what the run waits for
+WAITING = 10_000  # lines that a tracker may fall behind
+PATIENCE = 120.0  # seconds to wait for trackers at the end
+SOON = 3.0  # seconds before the user is told what the run is waiting for
 COLUMNS = ("type", "precision", "recall", "f1", "entities")
 
 Say = Callable[[str], None]
@@ -23,7 +23,7 @@ Act = Callable[[Tracker], None]
 
 
 class _Line:
-    """One tracker and its thread; what fails is said once, and nothing is told to it again."""
+    """One tracker and its thread; a failure is reported once and ends all reporting to it."""
 
     def __init__(self, name: str, session: Session, say: Say) -> None:
         self.name, self._say, self.failed, self.opened = name, say, False, False
@@ -34,11 +34,11 @@ class _Line:
         self._thread.start()
 
     def tell(self, act: Act) -> None:
-        """Have something told to the tracker, later."""
+        """Queue a call to the tracker."""
         self._put(act)
 
     def end(self, act: Act) -> None:
-        """Tell the last."""
+        """Queue the last call to the tracker."""
         self._put(act)
         self._put(None)
 
@@ -52,15 +52,15 @@ class _Line:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has not been told all yet."""
+        """Whether calls are still pending."""
         return self._thread.is_alive() and not self.failed
 
     def wait(self, until: float, *, last: bool = True) -> None:
-        """Until all is told, or time is up: if this is the `last` wait, it hears no more."""
+        """Wait until no call is pending or time is up; after the `last` wait, give up on it."""
         if not self.failed:
             self._thread.join(max(0.0, until - time.monotonic()))
         if self.is_busy and last:
-            self._fail("it does not answer")
+            self._fail("it does not respond")
 
     def _work(self, session: Session) -> None:
         try:
@@ -68,25 +68,25 @@ class _Line:
             self.opened = True
             while not self.failed and (act := self._acts.get()) is not None:
                 act(tracker)
-        except BaseException as error:  # some end the process by SystemExit
+        except BaseException as error:  # some trackers raise SystemExit
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._fail(lines[0])
 
     def _fail(self, reason: str) -> None:
         if not self.failed:
             self.failed = True
-            self._say(f"{self.name} hears no more of this run: {reason}")
+            self._say(f"stopped reporting to {self.name}: {reason}")
 
 
 class Trackers:
-    """What a run reports to; none if there are no names.
+    """The trackers that a run reports to; none if `names` is empty.
 
     Args:
-      names: of the trackers.
+      names: names of the trackers.
       session: the run.
       known: trackers that earlier sessions of the run have reported to.
       before: the lines of metrics.jsonl that earlier sessions have written.
-      say: where failures are said.
+      say: called with messages about failures.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class Trackers:
 
     @property
     def unopened(self) -> set[str]:
-        """Trackers that have heard of nothing, since they could not be opened."""
+        """Trackers that received nothing because they could not be opened."""
         return {line.name for line in self._lines if not line.opened}
 
     def metrics(self, line: Mapping[str, Any]) -> None:
-        """Report a line of metrics.jsonl, unless an earlier session has."""
+        """Report a line of metrics.jsonl, unless an earlier session did."""
         if key(line) not in self._told:
             for tracker in self._lines:
                 self._report(tracker, line)
@@ -124,7 +124,7 @@ class Trackers:
         line.tell(lambda tracker: tracker.metrics(step, numbers))
 
     def finish(self, step: int, results: Mapping[str, Any], files: Sequence[Path]) -> None:
-        """The run has ended: its scores, tables per type, and files."""
+        """Report the end of the run: its scores, per-type tables, and files."""
         for split in ("validation", "test"):
             if split in results:
                 self._finish_split(step, split, results[split])
@@ -146,7 +146,7 @@ class Trackers:
             line.tell(lambda tracker: tracker.table(f"types/{split}", table))
 
     def close(self, *, ended: bool) -> None:
-        """Wait until everything is told; not for ever."""
+        """Close the trackers and wait until all is reported, up to a limit."""
         for line in self._lines:
             line.end(lambda tracker: tracker.close(ended=ended))
         begin = time.monotonic()
@@ -154,6 +154,6 @@ class Trackers:
             line.wait(begin + SOON, last=False)
         behind = [line.name for line in self._lines if line.is_busy]
         if behind:
-            self._say(f"waiting for {' and '.join(behind)}, {PATIENCE:g} s at most")
+            self._say(f"waiting for {' and '.join(behind)}, at most {PATIENCE:g} s")
         for line in self._lines:
             line.wait(begin + PATIENCE)
