@@ -51,10 +51,10 @@ def test_every_command_knows_its_flags(name, capsys):
         ("benchmark pipeline --model m --file none --tag-column 1", "none"),
         ("evaluate --model m --file f --split dev", "--split is of the dataset"),
         ("evaluate --model m --file f --dataset-config de", "--dataset-config is of the dataset"),
-        ("export --model m --output-dir o --split x", "--split goes with --dataset"),
+        ("export --model m --output-dir o --split x", "--split needs --dataset"),
         (
             "export --model m --output-dir o --file f --max-f1-loss nan",
-            "a largest loss of F1 must be a number of at least 0: got nan",
+            "max_f1_loss must be a number of at least 0: got nan",
         ),
     ],
 )

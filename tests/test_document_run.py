@@ -103,8 +103,8 @@ def test_every_record_tells_the_context(finished):
     assert 'context = "document"' in (finished.output_dir / "config.toml").read_text()
     card = (finished.hub_dir / "README.md").read_text()
     assert "| context | document |" in card
-    assert "| sentences shown alone | 25% |" in card
-    assert "A sentence at a time, without its document: F1 " in card
+    assert "| sentences shown on their own | 25% |" in card
+    assert "With each sentence read on its own, without its document, F1 is " in card
 
 
 def test_another_division_into_documents_is_refused(settings, tmp_path):

@@ -80,9 +80,9 @@ def test_a_public_repository_is_not_taken_for_a_private_one(hub, push):
     [
         ("user/x", None, "run `hf auth login` or set HF_TOKEN"),
         ("user/x", "hf_wrong", "does not accept the token"),
-        ("user/x", "hf_reader", "no right to write there"),
-        ("other/x", "hf_user", "no right to write there"),
-        ("a b c", "hf_user", "no valid repository name"),
+        ("user/x", "hf_reader", "no write access there"),
+        ("other/x", "hf_user", "no write access there"),
+        ("a b c", "hf_user", "not a valid repository name"),
     ],
 )
 def test_who_may_not(hub, push, name, token, message):
@@ -131,10 +131,10 @@ def test_a_card_that_the_hub_refuses(push, tmp_path):
     ("pattern", "status", "message"),
     [
         ("/preupload/", 401, "does not accept the token"),
-        ("/preupload/", 403, "no right to write there"),
-        ("/commit/", 409, "changed at the same time; repeat the push"),
-        ("/commit/", 429, "asks to wait (too many requests); repeat the push"),
-        ("repos/create", 500, "status 500; repeat the push"),
+        ("/preupload/", 403, "no write access there"),
+        ("/commit/", 409, "changed at the same time; push again"),
+        ("/commit/", 429, "too many requests, the Hub asks to wait; push again"),
+        ("repos/create", 500, "status 500; push again"),
     ],
 )
 def test_what_lasts_is_one_sentence(hub, push, pattern, status, message):

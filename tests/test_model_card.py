@@ -123,7 +123,7 @@ def test_text():
 
 def test_scores_are_not_said_to_be_of_rounded_weights():
     assert "rounded" not in card()
-    assert "The weights here are rounded to bfloat16; the scores are those" in card(
+    assert "The weights here are rounded to bfloat16; the scores were measured" in card(
         dtype="bfloat16"
     )
 
@@ -157,7 +157,7 @@ TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
         (TWEETS, "validation", "user/corpus", "user/corpus", "On `user/corpus`."),
         (
             {"dataset": "user/corpus", "held_out": 0.1}, "validation", "custom",
-            "a part held out of user/corpus", "On a part held out of `user/corpus`.",
+            "a held-out part of user/corpus", "On a held-out part of `user/corpus`.",
         ),
         (
             {"dataset": "user/corpus", "train_file": "x/more.conll"}, "test", "user/corpus",
@@ -170,8 +170,8 @@ TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
         ({"dataset": ["a/b", "c/d"]}, "test", "custom", "a/b and c/d", "On `a/b` and `c/d`."),
         (
             {"dataset": "a/b", "drop_types": ["MISC"]}, "test", "custom",
-            "a/b, some of its types renamed or left out",
-            "On `a/b`, some of its types renamed or left out.",
+            "a/b, with some types renamed or left out",
+            "On `a/b`, with some types renamed or left out.",
         ),
         ({"dataset": "a/b", "dataset_config": ""}, "test", "a/b", "a/b", "On `a/b`."),
     ],
@@ -219,7 +219,7 @@ def test_predictions_file(tmp_path):
 def test_the_family_is_named_and_its_paper_cited(model_type):
     text = card(model_type=model_type)
     encoder = ENCODERS[model_type]
-    assert f"\n{encoder.title} with a token classifier" in text
+    assert f"\n{encoder.title} with a token classification head" in text
     assert f"```bibtex\n{encoder.citation}\n```" in text
     assert f"\n- {model_type}\n" in text.split("---")[1]
     assert model_type == "bert" or "devlin" not in text

@@ -120,9 +120,7 @@ def test_every_word_is_measured_once(monkeypatch):
     files = ("float", "quantized")
     cost = measure(files, sentences, tokenizer, SCHEME, 16, scored=False)
     assert (cost.f1, cost.float_f1) == (0.0, 1.0)
-    assert str(cost) == (
-        "F1 of int8 on validation (4 sentences): 0.0000, of float32 1.0000: 1.0000 lost"
-    )
+    assert str(cost) == ("F1 on validation (4 sentences): int8 0.0000, float32 1.0000, 1.0000 lost")
     assert max(length for _, length in seen) <= 16
     assert {rows for rows, _ in seen} == {1}
     before = len(seen)

@@ -208,10 +208,10 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
     tags = [pair for ours, theirs in pairs for pair in zip(ours, theirs, strict=True)]
     assert np.mean([a == b for a, b in tags]) > 0.9
     for other, said in (
-        ({}, "takes its scales from sentences: name the validation split"),
+        ({}, "must be calibrated on sentences: give the validation split"),
         ({"engine": "jax", "calibration_file": corpus}, "computed by ONNX Runtime: say engine"),
-        ({"weights": "int8", "calibration_file": corpus}, "calibration is for int8-static alone"),
-        ({"weights": "int8", "calibration_split": "test"}, "calibration is for int8-static alone"),
+        ({"weights": "int8", "calibration_file": corpus}, "calibration is only for int8-static"),
+        ({"weights": "int8", "calibration_split": "test"}, "calibration is only for int8-static"),
         ({"calibration_file": corpus, "calibration_split": "test"}, "does not go with a file"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -238,7 +238,7 @@ def test_a_loss_that_is_too_large_writes_nothing(folder, tmp_path, monkeypatch):
     assert (tmp_path / "fine" / "forward.onnx").is_file()
     honest, lost = serving_export._scores, {"overall_f1": -0.5, "f1_loss": 0.5}
     monkeypatch.setattr(serving_export, "_scores", worse)
-    with pytest.raises(ValueError, match=r"int8 weights cost .* nothing was written"):
+    with pytest.raises(ValueError, match=r"int8 weights lose .* nothing was written"):
         export_model(folder, tmp_path / "worse", max_f1_loss=0.1, **given)
     assert not (tmp_path / "worse").exists()
     with pytest.raises(ValueError, match="needs a corpus"):

@@ -141,7 +141,7 @@ def test_a_run_on_such_words_is_published(corpus, tmp_path):
     file = run.predictions / "test.conll"
     file.write_text(file.read_text("utf-8").replace("\\u{a}", "\n"), "utf-8")
     (note,) = convert(tmp_path / "run", output_dir=tmp_path / "old").notes
-    assert note.startswith("the card has no confusion and no errors: ")
+    assert note.startswith("the card has no confusion table and no errors: ")
     assert "### Confusion" not in (tmp_path / "old" / "README.md").read_text("utf-8")
 
 

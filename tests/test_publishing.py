@@ -87,7 +87,7 @@ def test_train_push_load(run, hub, tmp_path):
     arguments += ("--push-to-hub", "user/ner")
     done = hub.run(tmp_path / "a", PUSH, str(run), *arguments, HF_HUB_DISABLE_XET="0")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "PyTorch's logits equal ours on 16 sentences of validation" in done.stdout
+    assert "PyTorch's logits match ours on 16 sentences of validation" in done.stdout
     files = hub.repo("user/ner").files("main")
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)
     assert {"config.toml", "results.json", "metrics.jsonl"} <= set(files)
@@ -165,7 +165,7 @@ for line in sys.stdin:
 ROUTES = ("repos/create", "/preupload/", "objects/batch", "PUT /_lfs/", "/commit/")
 LASTING = {
     401: "does not accept the token",
-    403: "no right to write there",
+    403: "no write access there",
     409: "changed at the same time",
     429: "asks to wait",
     500: "status 500",
@@ -253,7 +253,7 @@ def test_onnx_pushed_and_every_snippet_of_the_card(run, hub, tmp_path):
         pytest.importorskip(package)
     arguments = ("--onnx", "--output-dir", str(tmp_path / "out"), "--push-to-hub", "user/ner")
     done = hub.run(tmp_path / "a", PUSH, str(run), *arguments)
-    assert "ONNX Runtime's logits equal ours on 16 sentences of validation" in ok(done)
+    assert "ONNX Runtime's logits match ours on 16 sentences of validation" in ok(done)
     files = hub.repo("user/ner").files("main")
     assert files["onnx/model.onnx"].lfs
     card = files["README.md"].data.decode()
@@ -282,7 +282,7 @@ def test_onnx_in_int8_and_what_it_costs(run, tmp_path):
     f1 = json.loads((run / "results.json").read_text())["validation"]["overall_f1"]
     (note,) = made.notes
     found = re.fullmatch(
-        r"F1 of int8 on validation \(16 sentences\): ([\d.]+), of float32 ([\d.]+): "
+        r"F1 on validation \(16 sentences\): int8 ([\d.]+), float32 ([\d.]+), "
         r"[\d.]+ (lost|gained)",
         note,
     )
@@ -295,7 +295,7 @@ def test_onnx_in_int8_and_what_it_costs(run, tmp_path):
     best = json.loads((run / "results.json").read_text())["train"]["best_step"]
     other = next(step for step in steps if step != best)
     (note,) = convert(run, output_dir=tmp_path / "o", step=other, onnx="int8").notes
-    assert note.startswith("F1 of int8 on validation (16 sentences)")
+    assert note.startswith("F1 on validation (16 sentences): int8")
     with pytest.raises(ValueError, match="onnx must be one of float32, int8: got 'int4'"):
         convert(run, output_dir=tmp_path / "bad", onnx="int4")
 

@@ -63,7 +63,9 @@ def test_the_whole_tells_mean_deviation_and_each_seed(seeds):
     assert weights(out / "seed-3") != weights(out / "seed-4")
     card = (out / "hub" / "README.md").read_text("utf-8")
     assert "### Over 2 seeds" in card
-    assert f"This model is that of seed {best}, chosen as the best on validation" in card
+    assert (
+        f"This model is the one from seed {best}, chosen for the best score on validation" in card
+    )
     test = summary["test"]["overall_f1"]
     assert (
         f"| **mean** | {validation_mean(summary)} | {test['mean']:.4f} ± {test['std']:.4f} |"

@@ -147,7 +147,7 @@ def test_conversion_of_any_checkpoint(finished, tmp_path):
     assert made.difference < 1e-5
     with pytest.raises(ValueError, match=r"has no checkpoint 5; it has \["):
         convert(finished.output_dir, step=5)
-    with pytest.raises(ValueError, match="is no run folder"):
+    with pytest.raises(ValueError, match="is not a run folder"):
         convert(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{}")

@@ -10,7 +10,7 @@ from flaxner.evaluation.predictions import Predicted
 
 MISSED = "missed"
 SPURIOUS = "no entity"
-BOUNDARY = "other words"
+BOUNDARY = "wrong boundary"
 
 
 def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:

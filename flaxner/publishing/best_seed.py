@@ -1,4 +1,4 @@
-"""The best of several seeds as a Hub folder, whose card tells what the others scored."""
+"""The best of several seeds as a Hub folder, with a card that reports the scores of all of them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from flaxner.runs.kinds import HUB
 
 
 def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) -> list[str]:
-    """Copy the model of one seed into hub/ of the whole, with a card about all.
+    """Copy the model of one seed into hub/ of the multi-seed run, with a card about all seeds.
 
     Args:
-      whole: the folder of the run with several seeds.
-      best: that of the seed, which has ended.
-      summary: results.json of the whole.
+      whole: folder of the multi-seed run.
+      best: folder of the chosen seed's run, which has ended.
+      summary: content of the multi-seed run's results.json.
 
     Returns:
-      what stays in hub/ that is not of this writing, one sentence each.
+      one sentence for each other thing that stays in hub/.
 
     Raises:
-      ValueError: hub/ holds files of others in the way.
+      ValueError: hub/ contains files that flaxner did not write and would have to replace.
     """
     record = read_record(best.hub)
     files = [] if record is None else list(record.files)
@@ -48,7 +48,7 @@ def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) 
 
 
 def seeds_card(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) -> str:
-    """The model card of the best seed, with mean, deviation and each seed's F1."""
+    """Return the card of the best seed's model, with every seed's F1, mean and deviation."""
     fields = read_config(best.model)
     return model_card(
         TrainConfig(**load_settings(best.config)),

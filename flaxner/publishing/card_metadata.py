@@ -1,4 +1,4 @@
-"""The YAML head of a model card, through `huggingface_hub`'s own card tools."""
+"""The YAML metadata of a model card, built with `huggingface_hub`'s own card tools."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def card_metadata(
     language: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> str:
-    """The YAML head of a model card, as the Hub reads it.
+    """Return the YAML metadata of a model card, as the Hub reads it.
 
     Args:
       model_name: name in the model index.
-      model_type: of config.json, a tag.
-      base_model: Hub name of the model that training began with.
+      model_type: model_type of config.json, used as a tag.
+      base_model: Hub name of the model that was fine-tuned.
       datasets: Hub names of the corpora.
       scores: split -> report with overall_precision, _recall, _f1, _accuracy.
-      measured: split -> Hub name and configuration of the data set whose split it is, if it is
-        one's, and what to call it.
+      measured: split -> Hub name and configuration of the data set it belongs to (None if it is
+        not the split of a single one), and a name to show.
       widget: sentences to try the model on.
-      license: the Hub's short name of it.
+      license: licence, as the Hub abbreviates it.
       language: ISO 639 codes.
-      tags: beside those of every model.
+      tags: tags in addition to those that every model gets.
     """
     results = [
         EvalResult(

@@ -1,4 +1,4 @@
-"""A run's checkpoint -> a Hub folder, compared with PyTorch and ONNX Runtime on request."""
+"""A run's checkpoint -> a Hub folder; compared with PyTorch and ONNX Runtime on request."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ONNX_WEIGHTS = ("float32", "int8")
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a conversion made.
+    """The result of a conversion.
 
     Attributes:
       folder: the Hub folder.
-      step: the checkpoint it holds.
+      step: step of the checkpoint that it holds.
       difference: largest difference between torch's logits and ours, if compared.
-      onnx_difference: the same of ONNX Runtime, if there is an ONNX file.
-      compared_on: the sentences of both comparisons, in words.
-      notes: what the folder lacks, or holds beside, one sentence each.
-      scored: whether the model is the one that the run's scores are about.
+      onnx_difference: the same for ONNX Runtime, if there is an ONNX file.
+      compared_on: description of the sentences that both comparisons used.
+      notes: what the folder lacks or additionally holds, one sentence each.
+      scored: whether the run's scores describe this model.
     """
 
     folder: Path
@@ -63,26 +63,25 @@ def convert(
     language: str | None = None,
     new_card: bool = False,
 ) -> Converted:
-    """Checkpoint of a run -> Hub folder.
+    """Convert a checkpoint of a run to a Hub folder.
 
     Args:
       run_dir: the run's output folder.
-      output_dir: where to; RUN_DIR/hub if None.
-      step: which checkpoint; the best one if None, the newest if the run has not ended.
+      output_dir: folder to write; RUN_DIR/hub if None.
+      step: step of the checkpoint; if None, the best one, or the newest if the run has not ended.
       verify: load the folder in torch and compare logits.
-      onnx: write onnx/model.onnx, too, and compare its logits; "int8": also
-        onnx/model_quantized.onnx, whose F1 the card tells.
-      dtype: of the weights, float32 or bfloat16; the ONNX file is float32.
+      onnx: also write onnx/model.onnx and compare its logits; "int8" additionally writes
+        onnx/model_quantized.onnx, and the card reports its F1.
+      dtype: dtype of the weights, float32 or bfloat16; the ONNX file is float32.
       name: USER/NAME, for the model card; the run's name if None.
-      license: for the model card; the run's setting if None.
-      language: for the model card, codes separated by commas; the run's setting if None.
+      license: licence for the model card; the run's setting if None.
+      language: language codes for the model card, separated by commas; the run's setting if None.
       new_card: replace a model card that somebody edited; it is kept otherwise.
 
     Raises:
-      ValueError: no run, no such checkpoint, an output folder where files that are not ours or
-        were changed are in the way, absent
-        packages, or logits that differ by more than `agreement.TOLERANCE`: then no folder is
-        written.
+      ValueError: `run_dir` is not a run; there is no such checkpoint; files in the output folder
+        that flaxner did not write, or that were changed, are in the way; packages are missing; or
+        logits differ by more than `agreement.TOLERANCE`. No folder is written then.
     """
     _check(dtype, verify, onnx)
     saved = SavedRun.open(run_dir)
@@ -96,7 +95,7 @@ def convert(
         **load_settings(saved.run.config) | {k: v for k, v in changed.items() if v is not None}
     )
     params = saved.params(step)
-    # Scores belong to the best checkpoint alone: another one's card and history say none.
+    # The scores describe the best checkpoint only: card and history of any other have none.
     results = saved.results() if step == saved.best_step else None
     predictions, notes = _predictions(saved.run)
     extras = Extras(saved, config, params, dtype, results, predictions, verify, onnx, name, notes)
@@ -126,7 +125,7 @@ def convert(
 
 
 def _check(dtype: str, verify: bool, onnx: bool | str) -> None:
-    """Refuse what cannot be done here before anything is read."""
+    """Refuse what cannot be done here, before anything is read."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}: got {dtype!r}")
     if onnx not in (False, True, *ONNX_WEIGHTS):
@@ -139,19 +138,19 @@ def _check(dtype: str, verify: bool, onnx: bool | str) -> None:
 
 @dataclasses.dataclass
 class Extras:
-    """What a converted folder has beside the model, and what comparing the two has shown.
+    """What a converted folder holds besides the model, and the results of the comparisons.
 
     Attributes:
       saved: the run.
-      config: its settings, licence and language as asked for.
+      config: settings of the run, with the requested licence and language.
       params: path -> array, float32.
-      dtype: of the weights in the folder.
-      results: the content of results.json, if the model is the one it is about.
+      dtype: dtype of the weights in the folder.
+      results: content of results.json, if it describes this model.
       predictions: split -> sentences that the run has scored.
-      verify: compare with PyTorch.
+      verify: whether to compare with PyTorch.
       onnx: False, True or one of ONNX_WEIGHTS.
       name: USER/NAME, for the card.
-      notes: told to the user; `write` adds to them.
+      notes: sentences to show to the user; `write` adds to them.
       difference, onnx_difference, compared_on: as in `Converted`; set by `write`.
     """
 
@@ -170,10 +169,10 @@ class Extras:
     compared_on: str = ""
 
     def write(self, draft: Path) -> None:
-        """History, ONNX files and comparisons, in a folder that holds the model.
+        """Write history and ONNX files into a folder that holds the model, and compare logits.
 
         Raises:
-          ValueError: logits that differ by more than `agreement.TOLERANCE`.
+          ValueError: logits differ by more than `agreement.TOLERANCE`.
         """
         write_history(draft, self.saved.run, self.results)
         file = write_onnx(draft, self.saved.model.config.positions) if self.onnx else None
@@ -186,7 +185,7 @@ class Extras:
                 self.saved.tokenizer,
                 self.saved.scheme,
                 self.config.max_length,
-                # Both graphs read sentences alone, which a model of documents was not scored on.
+                # Both graphs read single sentences, without document context or CRF.
                 scored=self.results is not None
                 and not (self.config.in_documents or self.saved.model.crf),
             )
@@ -206,7 +205,7 @@ class Extras:
             self.onnx_difference = probe.compare("ONNX Runtime", answer)
 
     def card(self, quantized: Quantized | None = None) -> str:
-        """The model card, with what int8 costs if that is known."""
+        """Return the model card, including the cost of int8 if known."""
         return model_card(
             self.config,
             self.saved.scheme,
@@ -221,20 +220,20 @@ class Extras:
 
 
 def _predictions(run: RunFolder) -> tuple[dict[str, list[Predicted]], list[str]]:
-    """A run's predictions, or why there are none: earlier versions did not escape words."""
+    """Return a run's predictions, or why they are unreadable: old versions did not escape words."""
     try:
         return read_run_predictions(run), []
     except ValueError as error:
-        return {}, [f"the card has no confusion and no errors: {error}"]
+        return {}, [f"the card has no confusion table and no errors: {error}"]
 
 
 def _rounded(params: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """What a file of that dtype holds of them, in float32."""
+    """Return the parameters as a file of that dtype holds them, in float32."""
     return {k: value.astype(jnp.dtype(dtype)).astype(np.float32) for k, value in params.items()}
 
 
 def _real_sentences(predictions: dict[str, list[Predicted]]) -> tuple[list[Any], str]:
-    """Sentences to compare on, spread over the validation split, and what they are."""
+    """Return sentences to compare on, spread over the validation split, and their description."""
     for split in ("validation", *predictions):
         sentences = predictions.get(split)
         if sentences:

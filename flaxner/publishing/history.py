@@ -1,4 +1,4 @@
-"""A run's settings, scores and curves in its Hub folder, so that anyone can repeat it."""
+"""A run's settings, scores and curves in its Hub folder, so that anyone can repeat the run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flaxner.tracking.to_tensorboard import write_events
 
 
 def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
-    """Split -> sentences with gold and predicted tags, of those the run has scored.
+    """Return split -> sentences with gold and predicted tags, for every split the run has scored.
 
     Raises:
-      ValueError: a file that is damaged, or does not hold the words that were scored.
+      ValueError: a file is damaged, or does not hold the words that were scored.
     """
     files = sorted(run.predictions.glob("*.conll")) if run.predictions.is_dir() else []
     results = run.finished() or {}
@@ -31,19 +31,19 @@ def read_run_predictions(run: RunFolder) -> dict[str, list[Predicted]]:
         words = sum(len(sentence.words) for sentence in predictions[path.stem])
         scored = results.get(path.stem, {}).get("words_scored", words)
         if words != scored:
-            raise ValueError(f"{path} holds {words:,} words, and {scored:,} were scored")
+            raise ValueError(f"{path} holds {words:,} words, but {scored:,} were scored")
     return predictions
 
 
 def write_history(folder: Path, run: RunPaths, results: Mapping[str, Any] | None) -> None:
     """Write config.toml, metrics.jsonl, results.json and TensorBoard events.
 
-    config.toml names no folder of this machine; see `repeatable`.
+    config.toml contains no absolute paths of this machine; see `repeatable`.
 
     Args:
       folder: the Hub folder.
       run: the run.
-      results: the content of results.json, if the model in the folder is the one it is about.
+      results: content of results.json, if it describes the model in the folder.
     """
     config = repeatable(TrainConfig(**load_settings(run.config)))
     (folder / run.config.name).write_text(config.to_toml(), "utf-8")
@@ -56,9 +56,9 @@ def write_history(folder: Path, run: RunPaths, results: Mapping[str, Any] | None
 
 
 def repeatable(config: TrainConfig) -> TrainConfig:
-    """The settings as others may use them: what concerns this machine alone is left out.
+    """Return the settings in a form that others can use, without what is specific to this machine.
 
-    Of an absolute path only the last part stays: others put their copy of the file beside.
+    An absolute path is reduced to its last part: others put their copy of the file there.
     """
     plain = {
         field.name: field.default

@@ -1,4 +1,4 @@
-"""A trained model -> a folder that `transformers` (PyTorch) loads, without torch."""
+"""A trained model -> a folder that `transformers` (PyTorch) can load, written without torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
 
 
 def save_model_files(folder: Path, tokenizer: Any, config: Mapping[str, Any]) -> None:
-    """Tokenizer files and config.json."""
+    """Write the tokenizer files and config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(str(folder))
     write_json(folder / "config.json", config)
@@ -53,31 +53,31 @@ def export_folder(
 ) -> Path:
     """Write a Hub folder: config.json, model.safetensors, tokenizer files, README.md.
 
-    The scores of a CRF, if the model has one, stand beside in a file of ours.
+    If the model has a CRF, its scores go into a separate file of flaxner's own.
 
-    The folder exists whole or not at all. Of one that is there, what flaxner wrote is replaced,
-    and so is what the history of a clone of a Hub repository holds; all else stays.
+    The folder is written completely or not at all. In an existing folder, files that flaxner wrote
+    are replaced, as are files in the history of a cloned Hub repository; everything else stays.
 
     Args:
-      folder: where to.
+      folder: folder to write.
       model: static definition.
       params: path -> array.
       scheme: label table.
-      tokenizer: of `transformers`.
-      fields: config.json of the model that training began with.
+      tokenizer: a `transformers` tokenizer.
+      fields: config.json of the model that was fine-tuned.
       card: text of the model card, if any.
-      dtype: of the weights, one of DTYPES.
-      max_length: tokens of a window in training; what `fields` say of it if None.
-      context: of a word in training, as `hub_config` has it; what `fields` say of it if None.
-      temperature: that calibrates the scores of these weights; None: it is not known.
-      tagging: scheme of the labels, as `hub_config` has it.
-      more: writes further files into the folder before it takes its place.
-      new_card: replace a README.md that somebody edited, which is kept otherwise.
-      say: told what is in the folder and stays, one sentence each.
+      dtype: dtype of the weights, one of DTYPES.
+      max_length: window length in training, in tokens; taken from `fields` if None.
+      context: context of a word in training, see `hub_config`; taken from `fields` if None.
+      temperature: temperature that calibrates the scores of these weights; None if unknown.
+      tagging: scheme of the labels, see `hub_config`.
+      more: called to write further files into the folder before it is moved into place.
+      new_card: replace a README.md that somebody edited; it is kept otherwise.
+      say: called with one sentence for each thing in the folder that stays.
 
     Raises:
-      ValueError: windows of training that are longer than the model's positions; or files that
-        are not flaxner's or were changed are in the way: they are named.
+      ValueError: the training windows are longer than the model's positions; or files that
+        flaxner did not write, or that were changed, are in the way (the message names them).
     """
     folder = Path(folder)
     host = {
@@ -103,14 +103,14 @@ def export_folder(
         say(text)
     contradicting = contradictions(folder)
     if contradicting:
-        say(f"{folder} also holds {', '.join(contradicting)}, which may be of another model")
+        say(f"{folder} also holds {', '.join(contradicting)}, which may belong to another model")
     return folder
 
 
 def _published_length(tokenizer: Any, model: Model, ours: Mapping[str, Any]) -> int:
-    """The published tokenizer's model_max_length: no less than the windows of training.
+    """Return the published tokenizer's model_max_length: at least the training window length.
 
-    Programs that cut texts cut them there.
+    Programs that truncate texts truncate them there.
     """
     positions = model.config.positions
     window = ours.get("max_length", 0)
@@ -120,7 +120,7 @@ def _published_length(tokenizer: Any, model: Model, ours: Mapping[str, Any]) -> 
 
 
 def contradictions(folder: Path) -> list[str]:
-    """Weights in a folder that flaxner did not write: other programs may read them first."""
+    """Return weight files that flaxner did not write; other programs may prefer to load them."""
     record = read_record(folder)
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(

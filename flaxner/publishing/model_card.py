@@ -1,4 +1,4 @@
-"""The model card of a run: what it is, how well it does, how it was made, how to use it."""
+"""The model card of a run: what the model is, how well it does, how to use it, how it was made."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def model_card(
     quantized: str | None = None,
     seeds: Mapping[str, Any] | None = None,
 ) -> str:
-    """README.md of a Hub folder.
+    """Return the README.md of a Hub folder.
 
     Args:
-      config: settings of the run, licence and language among them.
+      config: settings of the run, including licence and language.
       scheme: label table.
-      encoder: the model's family.
-      results: the content of results.json; without splits for a model that was not scored.
-      predictions: split -> sentences, for confusion, errors and widget examples.
-      name: USER/NAME; the output folder's name if None.
-      dtype: of the weights in the folder; the scores are those of float32.
-      onnx: the folder has an ONNX file.
+      encoder: the model's encoder.
+      results: content of results.json; has no splits if the model was not scored.
+      predictions: split -> sentences, for the confusion table, errors and widget examples.
+      name: USER/NAME; the name of the output folder if None.
+      dtype: dtype of the weights in the folder; the scores are those of float32.
+      onnx: whether the folder has an ONNX file.
       quantized: what int8 costs, if the folder has a quantised ONNX file.
-      seeds: results.json of the run with several seeds of which this is the best.
+      seeds: results.json of the multi-seed run whose best model this is.
     """
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
@@ -103,20 +103,20 @@ def model_card(
 
 
 def has_scores(card: str) -> bool:
-    """Whether a card says how well its model does, to the Hub."""
+    """Return whether a card's metadata holds scores (`model-index`)."""
     head = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     return head is not None and "\nmodel-index:" in f"\n{head[1]}"
 
 
 def _hub_name(source: str | None) -> str | None:
-    """The source, if it is a name on the Hub and neither built in nor a path here."""
+    """Return the source if it is a Hub name rather than built in or a local path, else None."""
     if source is None or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
         return None
-    return None if Path(source).is_dir() else source  # as the readers of both ask
+    return None if Path(source).is_dir() else source  # model and corpus readers test the same way
 
 
 def _shown(source: str) -> str:
-    """A source as the card names it; of a path here only the last part."""
+    """Return a source as the card names it; for a local path, only the last part."""
     return source if ":" in source or _hub_name(source) else Path(source).name
 
 
@@ -125,11 +125,11 @@ class Measured:
     """What the scores of a split were measured on.
 
     Attributes:
-      corpora: as the card names them.
-      held_out: it is a part of them that training did not see.
-      hub: the one data set of the Hub whose split it is, if it is that.
-      configuration: of that data set.
-      types: whether they are as the corpora have them, none renamed or left out.
+      corpora: names of the corpora, as the card shows them.
+      held_out: whether the split is a part of them that training did not see.
+      hub: the Hub data set that the split belongs to, if it is the split of a single one.
+      configuration: configuration of that data set.
+      types: whether the types are those of the corpora, with none renamed or left out.
     """
 
     corpora: list[str]
@@ -139,13 +139,13 @@ class Measured:
     types: bool = True
 
     def __str__(self) -> str:
-        where = "a part held out of " * self.held_out + " and ".join(self.corpora)
+        where = "a held-out part of " * self.held_out + " and ".join(self.corpora)
         return where + self.other
 
     @property
     def other(self) -> str:
-        """What makes scores on it no others' scores on the corpora."""
-        return "" if self.types else ", some of its types renamed or left out"
+        """Why scores on it are not comparable with others' scores on the corpora, if so."""
+        return "" if self.types else ", with some types renamed or left out"
 
 
 def _measured(config: TrainConfig, split: str) -> Measured:
@@ -160,9 +160,9 @@ def _measured(config: TrainConfig, split: str) -> Measured:
 
 
 def _corpora(config: TrainConfig, split: str) -> list[str]:
-    """What a split is read from, as the card names it."""
+    """Return the names of what a split is read from, as the card shows them."""
     files = [Path(file).name for file in each(getattr(config, f"{split}_file"))]
-    mixed = split == "train" or not files  # files of other splits stand instead of the data sets'
+    mixed = split == "train" or not files  # in other splits, files replace the data sets
     return [*(_data_sets(config) if mixed else ()), *files]
 
 
@@ -174,7 +174,7 @@ def _data_sets(config: TrainConfig) -> list[str]:
 
 
 def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
-    """F1 of each seed, the mean and the standard deviation, by split."""
+    """Return the F1 of each seed, and the mean and standard deviation, for each split."""
     f1 = [summary[split]["overall_f1"] for split in splits]
     return {
         "best": summary["best_seed"],
@@ -186,7 +186,7 @@ def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, 
 
 
 def _widget(sentences: Sequence[Predicted]) -> list[str]:
-    """The first sentences of middling length, those with most types before others."""
+    """Return the first medium-length sentences, preferring those with the most types."""
     usable = [s for s in sentences if 5 <= len(s.words) <= 30 and tags_to_spans(s.gold)]
     usable.sort(key=lambda s: -len({span.type for span in tags_to_spans(s.gold)}))
     texts = (re.sub(r" (?=[.,;:!?)])|(?<=\() ", "", " ".join(s.words)) for s in usable)
@@ -194,7 +194,7 @@ def _widget(sentences: Sequence[Predicted]) -> list[str]:
 
 
 def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
-    """The confusion between types, and sentences with errors, of one split."""
+    """Return the confusion between types, and sentences with errors, of one split."""
     columns, rows = confusion_table(confusion(sentences))
     return {
         "split": split,
@@ -214,26 +214,26 @@ def _entities(words: Sequence[str], tags: Sequence[str]) -> str:
 
 
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """What it was trained with, and what came of it, for the table."""
+    """Return the rows of the training table: the settings, then the figures of the run."""
     shown = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "seed")
     rows = [(name, getattr(config, name)) for name in (*shown, "max_length", "precision")]
     rows += list(config.recipe.items())
-    for name, value in config.departures.items():  # what of its corpus it was trained on, and how
+    for name, value in config.departures.items():  # which part of its corpora it saw, and how
         rows.append((name, " ".join(value) if isinstance(value, tuple) else value))
     if config.in_documents:
-        rows.append(("sentences shown alone", f"{config.context_share:.0%}"))
+        rows.append(("sentences shown on their own", f"{config.context_share:.0%}"))
     rows += [(name, train[name]) for name in ("steps", "best_step") if name in train]
     numbers = [name for name in ("seconds", "tokens_per_second") if name in train]
     rows += [(name, f"{train[name]:,.0f}") for name in numbers]
     if "fill" in train:
-        rows.append(("fill of the packed rows", f"{train['fill']:.1%}"))
+        rows.append(("fill of packed rows", f"{train['fill']:.1%}"))
     if "devices" in train:
         rows.append(("hardware", f"{train['devices']} x {train['device_kind']}"))
     return rows
 
 
 def versions() -> dict[str, str]:
-    """The packages that a run depends on most, and which of them are installed."""
+    """Return the installed versions of the packages that a run depends on most."""
     return {package: _version(package) for package in VERSIONS}
 
 

@@ -1,8 +1,8 @@
 """A Hub folder -> its onnx/model.onnx, through PyTorch's exporter.
 
-The folder `onnx` and the names of files, inputs and axes are those of Optimum and transformers.js.
-The graph is one that ONNX Runtime's transformer optimizer (`onnxruntime.transformers.optimizer`)
-recognises: it makes one Attention node of each layer's.
+The folder `onnx` and the names of files, inputs and axes follow Optimum and transformers.js. The
+graph has a form that ONNX Runtime's transformer optimizer (`onnxruntime.transformers.optimizer`)
+recognises: it fuses the attention of each layer into one Attention node.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from flaxner.inference.onnx_runtime import onnxruntime
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 ONNX = "onnx/model.onnx"
 QUANTIZED = "onnx/model_quantized.onnx"
-EXAMPLE = (2, 7)  # rows and length of what the exporter traces
+EXAMPLE = (2, 7)  # rows and length of the input that the exporter traces with
 AXES = ("batch_size", "sequence_length")
-TRACED = "traced_model"  # the model's name in what is traced
+TRACED = "traced_model"  # name of the model inside the traced module
 
 
 def write_onnx(folder: Path, positions: int) -> Path:
-    """Write onnx/model.onnx, float32, any number of rows and any length up to the model's.
+    """Write onnx/model.onnx in float32, for any number of rows and any length up to the model's.
 
     Args:
-      folder: config.json, tokenizer and weights, read by `transformers` with torch.
-      positions: tokens of the longest input.
+      folder: folder with config.json, tokenizer and weights, read by `transformers` with torch.
+      positions: length of the longest input, in tokens.
 
     Returns:
-      the file.
+      path of the file.
     """
     import torch
     from transformers import AutoModelForTokenClassification, AutoTokenizer
@@ -45,7 +45,7 @@ def write_onnx(folder: Path, positions: int) -> Path:
     )
     given = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).model_input_names
     known = set(given) & set(inspect.signature(model.forward).parameters)
-    # With a mask of ones alone the traced program has no mask, and padding would be attended to.
+    # With a mask of ones only, the traced program has no mask, and padding would be attended to.
     mask = torch.ones(EXAMPLE, dtype=torch.long)
     mask[-1, EXAMPLE[1] // 2 :] = 0
     inputs = {
@@ -75,15 +75,15 @@ def write_onnx(folder: Path, positions: int) -> Path:
 
 
 def write_quantized(file: Path) -> Path:
-    """Write a graph with int8 weights beside another, as model_quantized.onnx.
+    """Write model_quantized.onnx, the same graph with int8 weights, next to a float32 graph.
 
-    Of each weight 7 bits are used: with 8, processors without VNNI overflow in silence, and the
+    Only 7 bits of each weight are used: with 8, processors without VNNI overflow silently, and the
     scores would depend on the machine.
 
     Returns:
-      the file.
+      path of the file.
     """
-    onnxruntime()  # before a part of it is imported
+    onnxruntime()  # must come before any of its submodules is imported
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = file.with_name(Path(QUANTIZED).name)
@@ -95,9 +95,10 @@ def write_quantized(file: Path) -> Path:
 
 
 def _graph(model: Any, inputs: Mapping[str, Any]) -> Any:
-    """What is traced: the model, with the mask as a sum where it takes one and that is equal.
+    """Return what to trace: the model, with an additive mask if it accepts one and agrees with it.
 
-    What `transformers` makes of a mask of ones and zeros is right, and recognised by no optimizer.
+    What `transformers` computes from a mask of ones and zeros is correct, but no optimizer
+    recognises it.
     """
     import torch
 
@@ -122,22 +123,22 @@ def _graph(model: Any, inputs: Mapping[str, Any]) -> Any:
     try:
         with torch.inference_mode():
             difference = (model(**probe).logits - graph(**probe)).abs()[real].max()
-    except Exception:  # a model that takes no such mask may say so in any way
+    except Exception:  # a model that does not accept such a mask may raise anything
         return model
     return graph if difference <= 1e-5 else model
 
 
 def _make_recognisable(file: Path) -> None:
-    """Write what the exporter wrote in the words that optimizers look for; nothing else changes.
+    """Rewrite the exported graph in the form that optimizers look for; nothing else changes.
 
-    Of the mask's two axes each gets its own node; heads are split by constant shapes (0, 0, heads,
-    width of a head), in which 0 stands for the axis as it is; scores are divided by the root of
-    the width, not multiplied by its inverse.
+    Each of the mask's two axes gets its own node; heads are split by constant shapes (0, 0, heads,
+    head width), where 0 keeps an axis as it is; scores are divided by the square root of the
+    width instead of multiplied by its inverse.
     """
     import onnx
 
     model = onnx.load(file)
-    for item in model.graph.initializer:  # by the names that the weights have in the folder
+    for item in model.graph.initializer:  # use the names that the weights have in the folder
         item.name = item.name.removeprefix(f"{TRACED}.")
     for node in model.graph.node:
         node.input[:] = [name.removeprefix(f"{TRACED}.") for name in node.input]
@@ -161,7 +162,7 @@ def _make_recognisable(file: Path) -> None:
 
 
 class _Rewriting:
-    """Changes to an ONNX graph that leave what it computes as it is."""
+    """Changes to an ONNX graph that do not change what it computes."""
 
     def __init__(self, graph: Any) -> None:
         from onnx import numpy_helper
@@ -175,7 +176,7 @@ class _Rewriting:
         }
 
     def constant(self, value: np.ndarray) -> str:
-        """The name of a constant, which is added if it is new."""
+        """Return the name of a constant, adding it to the graph if it is new."""
         from onnx import numpy_helper
 
         parts = (value.dtype, *np.ravel(value).tolist())
@@ -186,7 +187,7 @@ class _Rewriting:
         return name
 
     def one_by_one(self, node: Any) -> list[Any]:
-        """An Unsqueeze of several axes as one of each."""
+        """Split an Unsqueeze of several axes into one node per axis."""
         from onnx import helper
 
         axes = np.sort(self.constants.get(node.input[1], np.asarray([0])))
@@ -200,17 +201,17 @@ class _Rewriting:
         ]
 
     def split_by_constants(self, node: Any) -> None:
-        """A Reshape that leaves rows and positions as they are, told so by constants."""
+        """Give a Reshape that keeps rows and positions a constant shape."""
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
         maker = self.makers.get(node.input[1])
         if maker is None or maker.op_type != "Concat" or not before or not after:
             return
         if list(AXES) == before[:2] == after[:2] and all(isinstance(n, int) for n in after[2:]):
             node.input[1] = self.constant(np.asarray([0, 0, *after[2:]]))
-            del node.attribute[:]  # allowzero, by which 0 would mean an empty axis
+            del node.attribute[:]  # allowzero, with which 0 would mean an empty axis
 
     def divide(self, node: Any) -> None:
-        """The product of a matrix product and a number as a division."""
+        """Turn the multiplication of a matrix product by a number into a division."""
         factor, maker = self.constants.get(node.input[1]), self.makers.get(node.input[0])
         if factor is None or maker is None or maker.op_type != "MatMul":
             return
@@ -219,7 +220,7 @@ class _Rewriting:
             node.input[1] = self.constant(np.float32(1) / factor)
 
     def replace(self, nodes: list[Any]) -> None:
-        """Take these nodes for the old ones, without what nobody reads."""
+        """Replace the graph's nodes with these, dropping nodes and constants that nothing uses."""
         outputs = {item.name for item in self.graph.output}
         while True:
             read = outputs.union(name for node in nodes for name in node.input)
@@ -235,7 +236,7 @@ class _Rewriting:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """No word of packages that could be there, nor of torch's use of its own former names."""
+    """Silence advice about optional packages and torch's deprecation warnings about itself."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "root", None)]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

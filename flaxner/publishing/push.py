@@ -1,4 +1,4 @@
-"""A run, or a Hub folder, onto the Hub."""
+"""Push a run, or a Hub folder, to the Hub."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def convert_and_push(
     force: bool,
     **conversion: Any,
 ) -> Iterator[str]:
-    """What scripts/convert_and_push.py does, as lines to print.
+    """Do what scripts/convert_and_push.py does, yielding the lines to print.
 
     Raises:
-      ValueError: what `convert` and `push_to_hub` raise.
+      ValueError: as in `convert` and `push_to_hub`.
     """
     result = convert(run_dir, name=push_to_hub, **conversion)
     yield f"step {result.step} -> {result.folder}"
@@ -37,7 +37,7 @@ def convert_and_push(
     ):
         if difference is not None:
             yield (
-                f"{who}'s logits equal ours on {result.compared_on}: "
+                f"{who}'s logits match ours on {result.compared_on}: "
                 f"largest difference {difference:.1e}"
             )
     if dry_run:
@@ -62,14 +62,15 @@ def push_to_hub(
       source: output folder of a run, or a Hub folder.
       name: USER/NAME.
       private: make the repository private.
-      revision: branch, made if need be; main if None.
+      revision: branch, created if needed; main if None.
       force: push even a model that has not been scored.
 
     Returns:
-      address of the commit.
+      URL of the commit.
 
     Raises:
-      ValueError: neither a run nor a model folder, no scores, or what `upload.push_folder` raises.
+      ValueError: `source` is neither a run nor a model folder, the model has no scores, or as in
+        `upload.push_folder`.
     """
     folder = Path(source)
     run = RunFolder(folder)
@@ -84,16 +85,16 @@ def push_to_hub(
 
 
 def _push_scored(folder: Path, name: str, private: bool, revision: str | None, force: bool) -> str:
-    """As `upload.push_folder`, of a model that has been scored unless forced."""
+    """Call `upload.push_folder`; the model must have been scored, unless forced."""
     require_scores(folder, force=force)
     return push_folder(folder, name, private=private, revision=revision)
 
 
 def require_scores(folder: str | Path, *, force: bool = False) -> None:
-    """Refuse a folder that is no model, or whose card tells no scores unless forced.
+    """Refuse a folder that is not a model or, unless forced, whose card has no scores.
 
     Raises:
-      ValueError: see above.
+      ValueError: the folder is refused.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -106,15 +107,15 @@ def require_scores(folder: str | Path, *, force: bool = False) -> None:
 
 def _unscored(folder: Path) -> str:
     return (
-        f"the model in {folder} has not been scored: let the run end, choose its best step, "
-        f"or push it all the same with --force"
+        f"the model in {folder} has not been scored: let the run finish, choose its best step, "
+        f"or push it anyway with --force"
     )
 
 
 def describe(folder: str | Path) -> str:
-    """What a push would upload: files, sizes in bytes, and the card."""
+    """Return what a push would upload: files, sizes in bytes, and the card."""
     files = folder_files(folder)
     lines = [f"{size:>14,}  {path}" for path, size in files]
-    total = f"{sum(size for _, size in files):>14,}  in all, {len(files)} files"
+    total = f"{sum(size for _, size in files):>14,}  total, {len(files)} files"
     card = (Path(folder) / "README.md").read_text("utf-8")
     return "\n".join([*lines, total, "", card])

@@ -1,4 +1,4 @@
-"""What int8 weights cost: F1 of a quantised ONNX graph on what the run was validated with."""
+"""What int8 weights cost: F1 of a quantised ONNX graph on the run's validation split."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from flaxner.evaluation.metrics import score
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing.verification import in_onnx_runtime
 
-SENTENCES = 5000  # measured on at most so many, spread over the corpus
+SENTENCES = 5000  # measured on at most this many, spread over the corpus
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """A quantised graph, for the model card.
+    """The scores of a quantised graph, for the model card.
 
     Attributes:
-      f1: of the quantised graph, None where there was nothing to measure it on.
-      float_f1: of the float32 model on the same sentences.
-      measured_on: the sentences, in words.
+      f1: F1 of the quantised graph; None if there was nothing to measure it on.
+      float_f1: F1 of the float32 model on the same sentences.
+      measured_on: description of the sentences.
     """
 
     f1: float | None = None
@@ -38,7 +38,7 @@ class Quantized:
             return "F1 of int8 not measured: the run has no validation scores"
         loss = self.float_f1 - self.f1
         return (
-            f"F1 of int8 on {self.measured_on}: {self.f1:.4f}, of float32 {self.float_f1:.4f}: "
+            f"F1 on {self.measured_on}: int8 {self.f1:.4f}, float32 {self.float_f1:.4f}, "
             f"{abs(loss):.4f} {'lost' if loss >= 0 else 'gained'}"
         )
 
@@ -56,11 +56,11 @@ def measure(
 
     Args:
       files: the float32 graph and the quantised one.
-      sentences: of the validation split, annotated.
-      tokenizer: of the model.
+      sentences: annotated sentences of the validation split.
+      tokenizer: the model's tokenizer.
       scheme: label table.
-      max_length: tokens of a window, as in training.
-      scored: the predictions of `sentences` are those of the float32 model.
+      max_length: window length in tokens, as in training.
+      scored: whether the predictions in `sentences` are the float32 model's.
     """
     if not sentences:
         return Quantized()
@@ -81,7 +81,7 @@ def _tags(
     scheme: LabelScheme,
     max_length: int,
 ) -> list[list[str]]:
-    """Tags of every word; one window at a time, for int8's scales are those of a whole batch."""
+    """Return the tags of every word, one window at a time: int8's scales depend on the batch."""
     segments = align([Sentence(s.words) for s in sentences], tokenizer, None, max_length)
     labels = np.zeros(segments.num_words, np.int64)
     answer = in_onnx_runtime(file)

@@ -1,6 +1,4 @@
-"""What publishing will do when a run ends, tried before it begins: hours of training stand behind
-a fault that is found at the end.
-"""
+"""Try what publishing will do at the end of a run before it begins, so no training is wasted."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import save_model_files
 from flaxner.publishing.model_card import model_card
 
-SHOWN = 1000  # sentences of a split that the card is tried with
+SHOWN = 1000  # sentences of a split to try the card with
 
 
 def rehearse(
@@ -37,22 +35,22 @@ def rehearse(
 ) -> None:
     """Write predictions, card, config.json and tokenizer into a temporary folder, and read them.
 
-    The annotation stands in for what the model will say.
+    The gold tags stand in for the model's predictions.
 
     Args:
       config: settings of the run.
       scheme: label table.
-      tokenizer: of `transformers`.
+      tokenizer: a `transformers` tokenizer.
       model: static definition.
-      fields: config.json of the model that training begins with, or nothing.
+      fields: config.json of the model to fine-tune; empty if there is none.
       corpora: split -> corpus.
 
     Raises:
-      ValueError: what would fail at the end of the run, and why.
+      ValueError: something would fail at the end of the run; the message says what and why.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix="flaxner-")
-    except OSError:  # no place to try it in, which the run itself does not need
+    except OSError:  # there is no temporary folder; the run itself does not need one
         return
     with folder as name:
         try:
@@ -63,7 +61,7 @@ def rehearse(
             _model_files(Path(name), tokenizer, written, scheme)
             results = _results(scheme, predictions, crf=model.crf)
             model_card(config, scheme, model.encoder, results, predictions=predictions)
-        except Exception as error:  # whatever it is, it would come at the end of the run
+        except Exception as error:  # whatever it is, it would happen at the end of the run
             raise ValueError(
                 f"the trained model could not be published: {str(error) or type(error).__name__}"
             ) from error
@@ -82,8 +80,8 @@ def _predictions(
         for before, after in zip(rows, read_predictions(file), strict=True):
             if before != after:
                 raise ValueError(
-                    f"the words {before.words} of {corpus.source} do not survive in a file of "
-                    f"predictions: {after.words}"
+                    f"the words {before.words} of {corpus.source} do not survive in a prediction "
+                    f"file: {after.words}"
                 )
         predictions[split] = rows[:SHOWN]
     return predictions
@@ -100,7 +98,7 @@ def _model_files(
 
 
 def _results(scheme: LabelScheme, predictions: Mapping[str, Any], *, crf: bool) -> dict[str, Any]:
-    """results.json as a run without a mistake would write it."""
+    """Return the results.json of a run that makes no mistakes."""
     overall = dict.fromkeys(("precision", "recall", "f1", "accuracy"), 1.0)
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
     report = {f"overall_{name}": value for name, value in overall.items()}

@@ -1,4 +1,4 @@
-"""A run folder, read back for conversion."""
+"""Read a run folder back for conversion."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SavedRun:
     """A run folder, read back for conversion.
 
     Attributes:
-      run: its paths.
+      run: paths of the run.
       model: static definition.
       scheme: label table.
-      tokenizer: of `transformers`.
-      fields: the content of its model/config.json.
-      steps: whole checkpoints, ascending.
+      tokenizer: a `transformers` tokenizer.
+      fields: content of the run's model/config.json.
+      steps: steps of the complete checkpoints, ascending.
       best_step: step of the best evaluation, or None if the run has not ended.
     """
 
@@ -48,7 +48,7 @@ class SavedRun:
         """Read a run folder.
 
         Raises:
-          ValueError: it is no run, or has no checkpoint.
+          ValueError: the folder is not a run, or has no checkpoint.
         """
         run = RunFolder(folder)
         refuse_half_moved(run.path)
@@ -56,9 +56,9 @@ class SavedRun:
         if members:
             best = (run.finished() or {}).get("best_seed")
             named = members[0] if best is None else run.path / f"seed-{best}"
-            raise ValueError(f"{folder} holds {len(members)} runs: name one, such as {named}")
+            raise ValueError(f"{folder} contains {len(members)} runs: name one, such as {named}")
         if not (run.model / "config.json").is_file():
-            raise ValueError(f"{folder} is no run folder: it has no model/config.json")
+            raise ValueError(f"{folder} is not a run folder: it has no model/config.json")
         fields = read_config(run.model)
         steps = StepFolders(run.checkpoints).steps()
         if not steps:
@@ -74,14 +74,14 @@ class SavedRun:
         )
 
     def results(self) -> dict[str, Any]:
-        """The content of results.json, of a run that has ended."""
+        """Return the content of results.json; the run must have ended."""
         return json.loads(self.run.results.read_text("utf-8"))
 
     def params(self, step: int) -> dict[str, np.ndarray]:
-        """The parameters of a checkpoint as host arrays.
+        """Return the parameters of a checkpoint as host arrays.
 
         Raises:
-          ValueError: no such checkpoint, or no device.
+          ValueError: there is no such checkpoint, or no device.
         """
         check_devices()
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -1,4 +1,4 @@
-"""A model -> an exported folder, and what storing its weights in fewer bits costs."""
+"""A model -> an exported folder, and the F1 lost by storing its weights in fewer bits."""
 
 from __future__ import annotations
 
@@ -32,41 +32,39 @@ def export_model(
 
     Args:
       model: a folder or a Hub name.
-      output_dir: the folder to write.
-      weights: stored as "float32", "bfloat16", "int8" or "int8-static".
+      output_dir: folder to write.
+      weights: format of the weights: "float32", "bfloat16", "int8" or "int8-static".
       engine: "jax", or "onnx" for ONNX Runtime.
-      max_f1_loss: write no folder if F1 on the corpus falls by more.
-      calibration_file: the corpus that int8-static takes its scales from; if None,
+      max_f1_loss: write nothing if F1 on the corpus drops by more than this.
+      calibration_file: corpus on which to calibrate int8-static; if None,
       calibration_split: this split of the dataset; "validation" if None.
-      options: how corpora are read where guessing is not wanted.
-      **corpus: file, or dataset and split, of `evaluate`.
+      options: how to read corpora, where it should not be guessed.
+      **corpus: `file`, or `dataset` and `split`, as for `evaluate`.
 
     Returns:
-      folder, engine, weights and megabytes; the sentences that int8-static was calibrated on;
-      overall_f1 of the export, of the model, and their difference.
+      folder, engine, weights and megabytes; the number of sentences that int8-static was
+      calibrated on; overall_f1 of the export, F1 of the model, and their difference.
 
     Raises:
-      ValueError: no model, no such format, a folder in use, no such corpus, or a loss of F1 that
-        is larger than allowed.
+      ValueError: the model, format or corpus does not exist, the folder is in use, or F1 drops by
+        more than allowed.
     """
     if max_f1_loss is not None and not 0 <= max_f1_loss < math.inf:
-        raise ValueError(f"a largest loss of F1 must be a number of at least 0: got {max_f1_loss}")
+        raise ValueError(f"max_f1_loss must be a number of at least 0: got {max_f1_loss}")
     check_export(output_dir)
     check_engine(engine, weights)
     measured = corpus.get("file") is not None or corpus.get("dataset") is not None
     if max_f1_loss is not None and not measured:
-        raise ValueError(
-            "a largest loss of F1 needs a corpus to measure it on: --file or --dataset"
-        )
+        raise ValueError("max_f1_loss needs a corpus to measure it on: give --file or --dataset")
     if corpus.get("split") is not None and not measured:
-        raise ValueError("a split is of a dataset: --split goes with --dataset")
+        raise ValueError("--split needs --dataset")
     texts = _calibration(
         weights, calibration_file, corpus.get("dataset"), calibration_split, options
     )
     ner = pipeline("ner", model=model, engine="jax")
     form: dict[str, Any] = {"weights": weights, "engine": engine}
     if texts is not None:
-        assert ner.classifier is not None  # it is a model that was loaded
+        assert ner.classifier is not None  # the pipeline has loaded a model
         form["seen"] = seen_ranges(ner.classifier, texts)
     scores: dict[str, Any] = {}
     if max_f1_loss is not None:
@@ -87,16 +85,16 @@ def _tried(
     options: ReadOptions | None,
     corpus: dict[str, Any],
 ) -> dict[str, float]:
-    """The scores of an export in a place of its own: a worse one shall not replace a good one.
+    """Return the scores of an export to a temporary folder, so a bad one replaces nothing.
 
     Raises:
-      ValueError: it loses more of F1 than `most`.
+      ValueError: it loses more than `most` F1.
     """
     with tempfile.TemporaryDirectory() as place:
         scores = _scores(ner, ner.export(Path(place) / "export", **form), options, corpus)
     if scores["f1_loss"] > most:
         raise ValueError(
-            f"{form['weights']} weights cost {scores['f1_loss']:.4f} of F1 "
+            f"{form['weights']} weights lose {scores['f1_loss']:.4f} F1 "
             f"({scores['overall_f1']:.4f} instead of {scores['model_f1']:.4f}), more than the "
             f"{most} allowed: nothing was written"
         )
@@ -110,22 +108,22 @@ def _calibration(
     split: str | None,
     options: ReadOptions | None,
 ) -> list[tuple[str, ...]] | None:
-    """The sentences that int8-static takes its scales from; None of other weights.
+    """Return the sentences to calibrate int8-static on; None for other weights.
 
     Raises:
-      ValueError: none are named, or they are where nobody asks for them.
+      ValueError: no sentences are given, or they are given but not needed.
     """
     if weights != STATIC:
         if file is not None or split is not None:
-            raise ValueError(f"calibration is for {STATIC} alone: the weights are {weights}")
+            raise ValueError(f"calibration is only for {STATIC}: the weights are {weights}")
         return None
     if file is None and dataset is None:
         raise ValueError(
-            f"{STATIC} takes its scales from sentences: name the validation split by "
-            "--calibration-file, or by --dataset and --calibration-split"
+            f"{STATIC} must be calibrated on sentences: give the validation split with "
+            "--calibration-file, or with --dataset and --calibration-split"
         )
     if file is not None and split is not None:
-        raise ValueError("--calibration-split is of the dataset: it does not go with a file")
+        raise ValueError("--calibration-split is for --dataset: it cannot be combined with a file")
     source, of = (str(dataset), split or "validation") if file is None else (Path(file), None)
     return spread([sentence.words for sentence in read_corpus(source, of, options)])
 
@@ -133,7 +131,7 @@ def _calibration(
 def _scores(
     ner: Any, export: Path, options: ReadOptions | None, corpus: dict[str, Any]
 ) -> dict[str, float]:
-    """F1 of the export and of the model, and what was lost."""
+    """Return F1 of the export and of the model, and the loss."""
     before, after = (
         evaluate(source, options=options, **corpus).report.overall_f1 for source in (ner, export)
     )

@@ -1,4 +1,4 @@
-"""A folder -> one commit on the Hub; failures that may pass are tried again."""
+"""A folder -> one commit on the Hub; transient failures are retried."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-# Seconds before a push is tried again, each after a failure that may pass.
+# Seconds to wait before each retry of a push after a transient failure.
 RETRY_WAITS: Sequence[float] = (1, 2, 4, 8)
-LONGEST_WAIT = 60.0  # that a Hub may ask for by Retry-After
-PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # answers that may be others the next time
-# What an earlier push may have left that would contradict the new files.
+LONGEST_WAIT = 60.0  # seconds; upper bound on the Hub's Retry-After
+PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # status codes of transient failures
+# Files that an earlier push may have left and that would contradict the new ones.
 REPLACED = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -36,12 +36,12 @@ REPLACED = (
     "onnx/*",
     "runs/*",
 )
-HISTORY = ("config.toml", "metrics.jsonl", "results.json")  # of an earlier push, likewise
+HISTORY = ("config.toml", "metrics.jsonl", "results.json")  # likewise, from an earlier push
 T = TypeVar("T")
 
 
 def folder_files(folder: str | Path) -> list[tuple[str, int]]:
-    """Paths and sizes of what a push of the folder uploads."""
+    """Return paths and sizes of the files that a push of the folder uploads."""
     folder = Path(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [(path.relative_to(folder), path.stat().st_size) for path in files]
@@ -60,24 +60,24 @@ def push_folder(
     revision: str | None = None,
     message: str = "Upload a token classifier trained with flaxner",
 ) -> str:
-    """Upload a folder to a model repository, made if need be, as one commit.
+    """Upload a folder to a model repository as one commit, creating the repository if needed.
 
-    Failures that may pass are tried again. Files that have arrived are not sent again, and an
-    unchanged folder makes no commit, so a push that failed is simply repeated.
+    Transient failures are retried. Files that have arrived are not sent again, and an unchanged
+    folder makes no commit, so a failed push can simply be repeated.
 
     Args:
-      folder: what to upload.
+      folder: folder to upload.
       name: USER/NAME.
       private: make the repository private.
-      revision: branch, made if need be; main if None.
-      message: of the commit.
+      revision: branch, created if needed; main if None.
+      message: commit message.
 
     Returns:
-      address of the commit.
+      URL of the commit.
 
     Raises:
-      ValueError: no token, no right, a name that is none, or a Hub that does not answer; one
-        sentence that says what to do.
+      ValueError: there is no token, the token lacks permission, the name is invalid, or the Hub
+        does not answer; the message says what to do.
     """
     if get_token() is None:
         raise ValueError(
@@ -89,14 +89,14 @@ def push_folder(
         _open_repository(api, name, private, revision)
         there = api.list_repo_files(name, revision=revision)
 
-        def commit() -> str:  # with operations of its own: an upload leaves its mark on them
+        def commit() -> str:  # creates its own operations, because an upload modifies them
             changes = _changes(Path(folder), there)
             done = api.create_commit(name, changes, commit_message=message, revision=revision)
             return done.commit_url
 
         try:
             return commit()
-        except ConnectionError:  # hf_xet's; httpx's errors are of another family
+        except ConnectionError:  # raised by hf_xet; httpx has its own exception classes
             with _plain_uploads():
                 return commit()
 
@@ -104,7 +104,7 @@ def push_folder(
 
 
 def _open_repository(api: HfApi, name: str, private: bool, revision: str | None) -> None:
-    """Make the repository and its branch where they are not there."""
+    """Create the repository and its branch if they do not exist."""
     api.create_repo(name, private=private or None, exist_ok=True)
     if private and not api.model_info(name).private:
         raise ValueError(
@@ -117,7 +117,7 @@ def _open_repository(api: HfApi, name: str, private: bool, revision: str | None)
 def _changes(
     folder: Path, there: Sequence[str]
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """Every file of the folder, and what of `there` would contradict them."""
+    """Return operations that add every file of the folder and delete contradicting ones."""
     files = [path for path, _ in folder_files(folder)]
     gone = [
         path
@@ -131,7 +131,7 @@ def _changes(
 
 @contextlib.contextmanager
 def _plain_uploads() -> Iterator[None]:
-    """Leave Xet aside: a mirror may not offer it, a firewall not let its second server through."""
+    """Disable Xet: a mirror may not offer it, and a firewall may block its second server."""
     before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
     try:
         yield
@@ -140,7 +140,7 @@ def _plain_uploads() -> Iterator[None]:
 
 
 def _persist(action: Callable[[], T], name: str) -> T:
-    """The action's result, tried again while its failures may pass."""
+    """Return the action's result, retrying while its failures are transient."""
     for wait in (*RETRY_WAITS, None):
         try:
             return action()
@@ -151,43 +151,43 @@ def _persist(action: Callable[[], T], name: str) -> T:
                 continue
             if reason is None:
                 raise
-            again = "; repeat the push, what has arrived is not sent again" if passes else ""
+            again = "; push again, files that have arrived are not resent" if passes else ""
             raise ValueError(f"cannot push to {name}: {reason}{again}") from error
     raise AssertionError("unreachable")
 
 
-# Answer of the Hub -> what it means to who pushes.
+# Status code of the Hub -> what it means for the user.
 REFUSALS = {
     401: "the Hub does not accept the token: run `hf auth login` or set HF_TOKEN to one with "
     "write access",
-    403: "the token has no right to write there: use one with write access to that user or "
+    403: "the token has no write access there: use one with write access to that user or "
     "organisation",
     404: "the Hub has no such repository for this token",
     409: "the repository was changed at the same time",
     412: "the repository was changed at the same time",
-    429: "the Hub asks to wait (too many requests)",
+    429: "too many requests, the Hub asks to wait",
 }
 
 
 def _failure(error: BaseException) -> tuple[bool, str | None, float]:
-    """Whether it may pass, what it means (None: a fault of ours), seconds the Hub asked for."""
-    if type(error) is ValueError:  # the client's own words: of the card's metadata, for example
+    """Return whether it is transient, what it means (None: a bug of ours), and seconds to wait."""
+    if type(error) is ValueError:  # the client's own message, such as one about card metadata
         return False, " ".join(str(error).split()), 0.0
     for cause in _causes(error):
         if isinstance(cause, HfHubHTTPError):
             status = cause.response.status_code
-            reason = REFUSALS.get(status, f"the Hub answers with status {status}")
+            reason = REFUSALS.get(status, f"the Hub answered with status {status}")
             pause = cause.response.headers.get("Retry-After", "")
             return status in PASSING, reason, float(pause) if pause.isdigit() else 0.0
         if isinstance(cause, OfflineModeIsEnabled):
             return False, "HF_HUB_OFFLINE is set", 0.0
         if isinstance(cause, HFValidationError):
-            return False, "that is no valid repository name, USER/NAME", 0.0
-        # httpx's errors, whichever of its releases huggingface_hub uses, and hf_xet's
+            return False, "that is not a valid repository name, USER/NAME", 0.0
+        # Errors of httpx, whichever release of it huggingface_hub uses, and of hf_xet.
         if any(c.__name__ == "TransportError" for c in type(cause).__mro__):
-            return True, "the connection to the Hub broke off or could not be made", 0.0
+            return True, "the connection to the Hub failed or was lost", 0.0
         if isinstance(cause, (ConnectionError, TimeoutError)):
-            return True, "the connection to the Hub broke off or could not be made", 0.0
+            return True, "the connection to the Hub failed or was lost", 0.0
     if isinstance(error, ValueError):
         return False, " ".join(str(error).split()), 0.0
     return False, None, 0.0

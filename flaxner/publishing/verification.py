@@ -1,4 +1,4 @@
-"""Whether other programs compute our logits: PyTorch on a Hub folder, ONNX Runtime on a graph."""
+"""Check that PyTorch on a Hub folder, and ONNX Runtime on a graph, compute the same logits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.models import crf
 from flaxner.models.network import Model
 
-TOLERANCE = 1e-4  # float32 logits of another program against ours, of any model size
-SENTENCES = 64  # of a corpus, to compare on
-SIZES = (1, 3, 8)  # sentences of a batch, in turn: the other program must take any
-# Where a run has scored no corpus.
+TOLERANCE = 1e-4  # of another program's float32 logits against ours, for any model size
+SENTENCES = 64  # taken from a corpus to compare on
+SIZES = (1, 3, 8)  # batch sizes, in turn: the other program must accept any
+# Used if a run has scored no corpus.
 TEXTS = (
     "The headquarters of Google is located in Mountain View, California.",
     "Jordan beat Israel 2-1 on Tuesday.",
@@ -35,7 +35,7 @@ def require(flag: str, packages: Sequence[str]) -> None:
     """Refuse a flag whose packages are not installed.
 
     Raises:
-      ValueError: says what to install.
+      ValueError: a package is missing; the message says what to install.
     """
     absent = [name for name in packages if find_spec(name) is None]
     if absent:
@@ -44,11 +44,11 @@ def require(flag: str, packages: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Sentences in batches of several sizes and lengths, and our logits on them.
+    """Sentences in batches of several sizes and lengths, and our logits for them.
 
     Attributes:
-      batches: what the tokenizer makes, int64, padded to the longest sentence of each.
-      logits: ours, float32, one array a batch.
+      batches: output of the tokenizer, int64, each padded to its longest sentence.
+      logits: our logits, float32, one array per batch.
     """
 
     batches: list[PaddedBatch]
@@ -63,7 +63,7 @@ class Probe:
         Args:
           model: our static definition.
           params: our parameters, float32.
-          folder: whose tokenizer to use.
+          folder: folder with the tokenizer to use.
           sentences: texts, or lists of words.
         """
         batches = list(_batches(folder, sentences))
@@ -83,17 +83,17 @@ class Probe:
         return cls(batches, [ours(batch) for batch in batches])
 
     def difference(self, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
-        """The largest difference of another program's logits from ours, over all real tokens."""
+        """Return the largest difference of another program's logits from ours, on real tokens."""
         return max(
             float(np.abs(answer(batch) - ours)[batch["attention_mask"] == 1].max())
             for batch, ours in zip(self.batches, self.logits, strict=True)
         )
 
     def compare(self, who: str, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
-        """As `difference`, which must be small.
+        """Return the `difference`, which must be small.
 
         Raises:
-          ValueError: it is more than TOLERANCE, or no number.
+          ValueError: it exceeds TOLERANCE, or is not a number.
         """
         difference = self.difference(answer)
         if not difference <= TOLERANCE:
@@ -105,16 +105,18 @@ class Probe:
 
 
 def same_scores(folder: Path, params: Mapping[str, Any]) -> None:
-    """The scores of the CRF in a folder must be the run's, to the last bit.
+    """Check that the CRF scores in a folder equal the run's, bit for bit.
 
     Raises:
-      ValueError: they are not.
+      ValueError: they differ.
     """
     ours = crf.Scores.of(params)
     theirs = crf.read(folder, len(ours.starts))
     for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
         if not np.array_equal(mine, other):
-            raise ValueError(f"the {name} in {crf.FILE} are not the run's: no folder was written")
+            raise ValueError(
+                f"the {name} in {crf.FILE} differ from the run's: no folder was written"
+            )
 
 
 def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:
@@ -134,7 +136,7 @@ def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:
 
 
 def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
-    """The logits of a Hub folder in PyTorch, float32."""
+    """Return a function that computes a Hub folder's logits in PyTorch, float32."""
     import torch
     from transformers import AutoModelForTokenClassification
 
@@ -152,7 +154,7 @@ def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
 
 
 def in_onnx_runtime(file: Path) -> Callable[[PaddedBatch], np.ndarray]:
-    """The logits of an ONNX graph."""
+    """Return a function that computes an ONNX graph's logits in ONNX Runtime."""
     session = onnxruntime().InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = {item.name for item in session.get_inputs()}
 
