@@ -206,9 +206,9 @@ def test_decisions_are_read_and_wrong_ones_named(tmp_path):
         ("", "has no decision"),
         (json.dumps(row), "must have 'decision'"),
         (json.dumps({**row, "decision": "maybe"}), "accept or reject"),
-        (json.dumps({**row, "decision": "accept", "given": [[1, 9, "X"]]}), "leaves the 2 words"),
-        ("[1]", "line 1: no decision"),
-        ("{", "line 1: no decision"),
+        (json.dumps({**row, "decision": "accept", "given": [[1, 9, "X"]]}), "exceeds the 2 words"),
+        ("[1]", "line 1: not a decision"),
+        ("{", "line 1: not a decision"),
     ]:
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -334,8 +334,8 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
         ([decision([], [Span(1, 3, "X")])], "overlaps another"),
         ([decision([Span(0, 1, "X")], [])], "has no entity"),
         ([decision([whole], []), decision([whole], [])], "another decision has changed it"),
-        ([decision([whole], [], words=("a",))], "is another one"),
-        ([decision([whole], [], number=7)], "is another one"),
+        ([decision([whole], [], words=("a",))], "does not match"),
+        ([decision([whole], [], number=7)], "does not match"),
         ([decision([whole], [], source="other")], "no accepted decision is about"),
         ([], "no accepted decision is about"),
     ]:
@@ -348,7 +348,7 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
     io = tmp_path / "io.conll"
     io.write_text("a I-X\nb O\n\nc I-Y\n")
     touching = decision([], [Span(1, 2, "X")], words=("a", "b"), source=io)
-    with pytest.raises(ValueError, match="would be read otherwise"):
+    with pytest.raises(ValueError, match="would not be read back as intended"):
         correct(io, [touching], out)
     assert not out.exists()
     out.write_text("mine")
@@ -378,7 +378,7 @@ def test_a_corpus_keeps_its_own_names_of_types(tmp_path):
         assert (tmp_path / f"{place}.conll").read_text() == right
     file.write_text(rows.replace("met O", "met B-PLAYER"))
     both = {"PERSON": "PER", "PLAYER": "PER"}
-    with pytest.raises(ValueError, match="--map-types made PER of PERSON, PLAYER: which"):
+    with pytest.raises(ValueError, match="--map-types made PER of PERSON, PLAYER: choose"):
         correct(file, [renamed(words, [], [(2, 3, "PER")], file, **both)], tmp_path / "no.conll")
     decision = renamed(words, [(1, 2, "PER")], [(1, 3, "PER")], file, **both)
     correct(file, [decision], tmp_path / "player.conll")

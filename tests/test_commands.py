@@ -49,8 +49,8 @@ def test_every_command_knows_its_flags(name, capsys):
         ("benchmark quality --seeds 0", "--seeds: expected a whole number of at least 1"),
         ("benchmark serve --seconds x", "--seconds: expected a whole number of at least 1"),
         ("benchmark pipeline --model m --file none --tag-column 1", "none"),
-        ("evaluate --model m --file f --split dev", "--split is of the dataset"),
-        ("evaluate --model m --file f --dataset-config de", "--dataset-config is of the dataset"),
+        ("evaluate --model m --file f --split dev", "--split is for --dataset"),
+        ("evaluate --model m --file f --dataset-config de", "--dataset-config is for --dataset"),
         ("export --model m --output-dir o --split x", "--split needs --dataset"),
         (
             "export --model m --output-dir o --file f --max-f1-loss nan",

@@ -125,7 +125,7 @@ def test_runs_are_read_by_their_seeds(runs):
             r"dropout differs .*None and 0.5",
         ),
         ('seed = 3\nmodel = "a"\nlearning_rate = 0.1', "learning_rate differs"),
-        ('seed = 2\nmodel = "a"\nlearning_rate = 0.2', "two are of the same seed, 2"),
+        ('seed = 2\nmodel = "a"\nlearning_rate = 0.2', "two have the same seed, 2"),
         ('seed = 2\nfold = 1\nmodel = "a"\nlearning_rate = 0.2\neval_batch_size = 1', None),
     ],
 )
@@ -148,20 +148,20 @@ def test_the_command(runs, capsys):
     assert console.main(["compare", one, other, "--resamples", "200", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["differ"] is False
-    assert "cannot be told apart" in printed["verdict"]
+    assert "do not differ significantly" in printed["verdict"]
     assert printed["scores_a"] == [compare([system({1})], [system({9})]).scores_a[0]]
     assert console.main(["compare", one, other, "--resamples", "200"]) == 0
     assert "difference" in capsys.readouterr().out
     few = compare([system({1}), system({2})], [system({3}), system({4})], resamples=100)
-    assert "which so few seeds cannot bring below 0.5" in verdict("a", "b", few)
+    assert "which cannot go below 0.5 with so few seeds" in verdict("a", "b", few)
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"many": "single"}, "as many seeds: got 2 and 1"),
+        ({"many": "single"}, "equally many seeds: got 2 and 1"),
         ({"many/one": "nothing"}, "nothing does not exist"),
-        ({"many/one": "single/checkpoints"}, "checkpoints is no run"),
+        ({"many/one": "single/checkpoints"}, "checkpoints is not a run"),
     ],
 )
 def test_what_cannot_be_compared(runs, change, told, capsys):
@@ -177,7 +177,7 @@ def test_other_corpora_are_refused():
     with pytest.raises(ValueError, match="40 sentences, another 39"):
         compare([a], [a[:-1]])
     other = [*a[:-1], Predicted(a[-1].words, ("B-ORG",), ("O",))]
-    with pytest.raises(ValueError, match=r"sentence 40 has other tags .*: 'B-PER"):
+    with pytest.raises(ValueError, match=r"sentence 40 has different tags .*: 'B-PER"):
         compare([a], [other])
     with pytest.raises(ValueError, match="no sentence"):
         compare([[]], [[]])

@@ -202,8 +202,8 @@ def test_types_of_which_several_pairs_are_possible_are_asked_for(tmp_path):
     assert tags["B-corporation"] == "B-corporation"
     assert tags["B_LOC"] == "B-Location"
     assert notes == [
-        "the model's LOC is the corpus' Location",
-        "the model's organization is the corpus' ORG",
+        "the model's LOC is scored as the corpus' Location",
+        "the model's organization is scored as the corpus' ORG",
         "the corpus does not have corporation: each one found is an error",
     ]
     with pytest.raises(ValueError, match="no entity type in common"):
@@ -227,7 +227,7 @@ def test_evaluate_py_takes_the_pairs(tmp_path):
 
     made = scored("PER=Ort")
     assert made.returncode == 0, made.stderr
-    assert "the model's PER is the corpus' Ort" in made.stdout
+    assert "the model's PER is scored as the corpus' Ort" in made.stdout
     wrong = scored("PER")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "expected NAME=NAME, each name once: got 'PER'" in wrong.stderr

@@ -98,7 +98,7 @@ def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path
     result = evaluate(folder, file=corpus, output_dir=tmp_path / "out")
     words = sum(len(w) for w, _ in made)
     assert result.report.words_scored == result.report.words_in_corpus == words
-    assert any("does not know ORG" in note for note in result.notes)
+    assert any("does not have ORG" in note for note in result.notes)
     assert result.predicted == ner.predict_words([w for w, _ in made], decoder="argmax")
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
     assert saved["overall_f1"] == result.report.overall_f1
@@ -111,7 +111,7 @@ def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path
     ]
     other = evaluate(ner, file=write_conll(tmp_path / "names.conll", renamed))
     assert other.report.overall_f1 == result.report.overall_f1
-    assert any("the model's PER is the corpus' person" in note for note in other.notes)
+    assert any("the model's PER is scored as the corpus' person" in note for note in other.notes)
 
     foreign = [(w, [t.replace("-", "-X") for t in tags]) for w, tags in made]
     with pytest.raises(ValueError, match="no entity type in common"):

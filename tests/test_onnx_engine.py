@@ -212,7 +212,10 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
         ({"engine": "jax", "calibration_file": corpus}, "computed by ONNX Runtime: say engine"),
         ({"weights": "int8", "calibration_file": corpus}, "calibration is only for int8-static"),
         ({"weights": "int8", "calibration_split": "test"}, "calibration is only for int8-static"),
-        ({"calibration_file": corpus, "calibration_split": "test"}, "does not go with a file"),
+        (
+            {"calibration_file": corpus, "calibration_split": "test"},
+            "cannot be combined with a file",
+        ),
     ):
         with pytest.raises(ValueError, match=said):
             export_model(folder, tmp_path / "none", **(given | other))

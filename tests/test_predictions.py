@@ -41,8 +41,8 @@ def test_hostile_words_and_types_survive_as_three_columns(tmp_path):
     assert lines.count("") == len(made) - 1
     assert not [line for line in lines if line.startswith("-X-")]
     assert notes == [
-        "x.conll: what white space or line ends in words or types would break apart is "
-        "written as \\u{...} (first: New\\u{20}York for 'New York')"
+        "x.conll: white space and line ends inside words or types are written as "
+        "\\u{...} (first: New\\u{20}York for 'New York')"
     ]
 
 
@@ -87,8 +87,8 @@ def test_files_of_earlier_versions(tmp_path, line, row):
     [
         ("a O O\nb O\n", "x.conll:2: a line must hold word, gold and predicted tag"),
         ("a\nb O O\n", "x.conll:1: a line must hold word, gold and predicted tag"),
-        ("a O O\n\n O O\n", "x.conll:3: the word is empty or a line end, which an earlier"),
-        ("New B-x O B-LOC O\n", "x.conll:1: .* can be read in several ways"),
+        ("a O O\n\n O O\n", "x.conll:3: the word is empty, or a line end that an earlier"),
+        ("New B-x O B-LOC O\n", "x.conll:1: .* but this one is ambiguous"),
         ("a O O\nb O S-LOC\n", "x.conll:2: gold and predicted tags must be IOB2: got O, S-LOC"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_run_on_such_words_is_published(corpus, tmp_path):
     )  # fmt: skip
     with (tmp_path / "log").open("w") as log:
         train(config, console=Console(file=log, width=300))
-    assert "test.conll: what white space or line ends" in (tmp_path / "log").read_text()
+    assert "test.conll: white space and line ends" in (tmp_path / "log").read_text()
     run, test = RunFolder(tmp_path / "run"), load_corpora(config)["test"]
     read = read_run_predictions(run)["test"]
     assert [s.words for s in read] == [s.words for s in test]

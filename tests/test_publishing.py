@@ -388,7 +388,9 @@ def test_bfloat16_weights(run, tmp_path):
         convert(run, dtype="int4")
 
 
-@pytest.mark.parametrize(("status", "told"), [(401, "token"), (403, "right"), (500, "500")])
+@pytest.mark.parametrize(
+    ("status", "told"), [(401, "token"), (403, "write access there"), (500, "500")]
+)
 def test_a_refusal_is_one_sentence(run, hub, tmp_path, status, told):
     hub.fail("POST /api/repos/create", status, times=99)
     code = (

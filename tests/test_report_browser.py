@@ -52,7 +52,7 @@ def test_filters_show_what_they_say(file):
             ("missed", "Ann"),
             ("spurious", "</script>"),
             ("wrong type", "Berlin"),
-            ("wrong border", "NewYork"),
+            ("wrong boundary", "NewYork"),
         ]:
             box.locator("[name=kind]").select_option(kind)
             assert len(sentences()) == 1

@@ -44,25 +44,25 @@ def test_a_space_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ("", "has nothing to look through: give a table"),
+        ("", "has nothing to search: add a table"),
         ("lerning_rate = [1, 2]", "unknown setting 'lerning_rate'; did you mean learning_rate"),
         ("learning_rate = []", "learning_rate has nothing to choose from"),
         ("learning_rate = 1e-5", "must be a list of choices or"),
         ("learning_rate = {low = 1e-5}", "learning_rate needs both low and high"),
         ("learning_rate = {low = 1e-2, high = 1e-5}", "low must be below high"),
-        ("learning_rate = {low = 0, high = 1, log = true}", "with log = true low must be above 0"),
-        ("learning_rate = {low = 0, high = 1, lag = true}", "unknown 'lag'; known: low"),
+        ("learning_rate = {low = 0, high = 1, log = true}", "with log = true, low must be above 0"),
+        ("learning_rate = {low = 0, high = 1, lag = true}", "unknown key 'lag'; use low"),
         ("learning_rate = ['a', 'b']", "learning_rate must be float: got 'a'"),
         ("learning_rate = {low = -1, high = 1}", "learning_rate must be at least 0: got -1"),
         ("batch_size = {low = 0.5, high = 8}", "batch_size: low must be a whole number: got 0.5"),
-        ("batch_size = [8, 8]", "must list different"),
-        ("schedule = {low = 1, high = 2}", "schedule is no number: list its choices"),
+        ("batch_size = [8, 8]", "must list distinct"),
+        ("schedule = {low = 1, high = 2}", "schedule is not a number: list its choices"),
         ("schedule = ['linear', 'square']", "schedule must be one of linear"),
         ("seed = [0, 1]", r"seed cannot be in \[space\]"),
         ("held_out = [0.1, 0.2]", r"held_out cannot be in \[space\]"),
         ("span_policy = ['widen', 'drop']", r"span_policy cannot be in \[space\]"),
         ("tag_column = ['1', '2']", r"tag_column cannot be in \[space\]"),
-        ("train_file = ['x', 'y']", "train_file cannot be in|is set and in"),
+        ("train_file = ['x', 'y']", "train_file cannot be in|is both set and in"),
     ],
 )
 def test_spaces_that_are_refused(space, message, tmp_path, capsys):
@@ -79,10 +79,10 @@ def test_spaces_that_are_refused(space, message, tmp_path, capsys):
 
 def test_settings_that_a_sweep_has_not(tmp_path):
     for settings, message in {
-        'train_file = "x"\noutput_dir = "y"\n': "output_dir is no setting of a sweep",
-        'train_file = "x"\nseeds = 3\n': "a trial is one run",
-        'train_file = "x"\nlearning_rate = 1.0\n': "learning_rate is set and in",
-        "nonsense": "is no TOML",
+        'train_file = "x"\noutput_dir = "y"\n': "output_dir is not a setting of a sweep",
+        'train_file = "x"\nseeds = 3\n': "a trial is a single run",
+        'train_file = "x"\nlearning_rate = 1.0\n': "learning_rate is both set and in",
+        "nonsense": "is not TOML",
     }.items():
         with pytest.raises(ValueError, match=message):
             read_space(space_file(tmp_path, settings=settings))
@@ -130,7 +130,7 @@ def test_trials_on_other_sentences_are_not_compared(trained, tmp_path, monkeypat
     sweep(space, tmp_path / "out", trials=1)
     corpora = types.SimpleNamespace(corpora={"validation": [Sentence(("a",), ("O",))]}, warnings=())
     monkeypatch.setattr(shared, "prepare", lambda config: corpora)
-    with pytest.raises(ValueError, match="the content of the validation corpus differs"):
+    with pytest.raises(ValueError, match="the content of the validation corpus has changed"):
         sweep(space, tmp_path / "out", trials=2, resume=True)
     assert len(trained.rates) == 1
     assert sweep(space, tmp_path / "out", trials=1, resume=True)["best_trial"] == 0
@@ -145,7 +145,7 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
     assert len(set(rates)) == 14
     trained.stop_at = 11
     with pytest.raises(
-        RunStopped, match=r"SIGINT: stopped in trial 11; go on with: .* --resume"
+        RunStopped, match=r"SIGINT: stopped in trial 11; continue with: .* --resume"
     ) as e:
         sweep(space, tmp_path / "out", trials=14)
     assert e.value.code == 75
@@ -153,10 +153,10 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
         journal.write('{"op_code": 4, "half a li')  # killed while it wrote
     with pytest.raises(ValueError, match="continue it with --resume"):
         sweep(space, tmp_path / "out", trials=14)
-    with pytest.raises(ValueError, match=r"cannot resume .*: the seed differs: 0 there, 1 now"):
+    with pytest.raises(ValueError, match=r"cannot resume .*: the seed has changed from 0 to 1"):
         sweep(space, tmp_path / "out", trials=14, seed=1, resume=True)
     other = read_space(space_file(tmp_path, RATE.replace("1e-2", "1e-1")))
-    with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate differs"):
+    with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate has changed"):
         sweep(other, tmp_path / "out", trials=14, resume=True)
     found = sweep(space, tmp_path / "out", trials=14, resume=True)
     assert trained.rates == rates
@@ -186,7 +186,7 @@ def test_a_folder_of_another_is_refused(trained, tmp_path):
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds 'notes\.txt', which no sweep wrote"):
+    with pytest.raises(ValueError, match=r"contains 'notes\.txt', which no sweep wrote"):
         sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 

@@ -1,1 +1,1 @@
-"""Which labels of a corpus are wrong: suspicions, a page to go through them, corrected files."""
+"""Find wrong labels in a corpus: suspected errors, a page to review them, corrected files."""

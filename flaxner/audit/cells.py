@@ -1,4 +1,4 @@
-"""Where the tags of a corpus file stand in its lines, so that one can be replaced by itself."""
+"""Locate the tags in the lines of a corpus file, so that single tags can be replaced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flaxner.data.tags import SCHEMES, Span, spans_to_tags
 
 FIELD = re.compile(r"[^ \t\r]+")
 TABBED = re.compile(r"[^\t\r]+")
-MARK = "\ufeff"  # of byte order, at the beginning of a file
+MARK = "\ufeff"  # byte order mark at the beginning of a file
 LIST = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*\[')
 DECODER = json.JSONDecoder()
 
@@ -29,12 +29,12 @@ class Cell(NamedTuple):
     text: str
 
 
-# Where -> a cell for each word of a sentence: a column counted from the end, or a key of a record.
+# Place (column, counted from the end, or key of a record) -> a cell for each word of a sentence.
 Candidates = dict[int | str, list[Cell]]
 
 
 def columns(lines: Sequence[str], raw: Raw) -> Candidates:
-    """The cells of a sentence in a column file.
+    """Return the cells of a sentence in a column file.
 
     Raises:
       ValueError: its words are not in the lines.
@@ -44,7 +44,7 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
     for word in raw.words:
         while True:
             if number >= len(lines):
-                raise ValueError(f"the words of the sentence at line {raw.line} are lost")
+                raise ValueError(f"the words of the sentence at line {raw.line} were not found")
             line = lines[number]
             fields = list((TABBED if "\t" in line else FIELD).finditer(line))
             number += 1
@@ -57,9 +57,9 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
 
 
 def lists(lines: Sequence[str], raw: Raw) -> Candidates:
-    """The items of the lists of a record in a JSON Lines file, a record a line."""
+    """Return the list items of a record in a JSON Lines file, with one record per line."""
     line = lines[raw.line - 1]
-    json.loads(line.removeprefix(MARK))  # else the record goes on in the next line
+    json.loads(line.removeprefix(MARK))  # fails if the record continues on the next line
     lists_of: Candidates = {}
     for head in LIST.finditer(line):
         cells, at = [], head.end()
@@ -79,14 +79,14 @@ class TagCells:
     """The tags of a file.
 
     Args:
-      path: for messages.
-      lines: of the file, changed in place.
-      raws: its sentences, as the reader gives them.
+      path: path of the file, for messages.
+      lines: lines of the file, changed in place.
+      raws: sentences of the file, as the reader returns them.
       find: `columns` or `lists`.
-      spell: how a tag is written where every known one is written so.
+      spell: how to write a new tag if all known tags are written this way.
 
     Raises:
-      ValueError: no place whose cells say the tags, and nothing else.
+      ValueError: there is no place whose cells hold the tags and nothing else.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class TagCells:
         self._place, self._written = self._learnt()
 
     def _learnt(self) -> tuple[int | str, Mapping[str, str]]:
-        """Where the tags stand, and how each is written."""
+        """Return the place of the tags, and how each tag is written there."""
         votes: Counter[int | str] = Counter()
         seen: dict[int | str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         everywhere: set[int | str] | None = None
@@ -121,8 +121,8 @@ class TagCells:
         ]
         if not single:
             raise ValueError(
-                f"{self._path}: its tags cannot be put back, for nothing in it says them and "
-                "nothing else: correct it by an annotation tool"
+                f"{self._path} cannot be corrected: it has no column or list that holds only the "
+                "tags; correct it with an annotation tool"
             )
         best = max(single, key=lambda place: votes[place])
         return best, {tag: next(iter(texts)) for tag, texts in seen[best].items()}
@@ -132,26 +132,26 @@ class TagCells:
             return self._find(self._lines, raw)
         except (ValueError, IndexError) as error:
             raise ValueError(
-                f"{self._path}, line {raw.line}: tags cannot be put back there ({error})"
+                f"{self._path}, line {raw.line}: tags cannot be replaced there ({error})"
             ) from error
 
     def retag(self, number: int, old: Sequence[Span], new: Sequence[Span], scheme: str) -> int:
-        """Write the tags of a sentence, counted from 0; how many words have another one now."""
+        """Write the tags of sentence `number`, from 0; return how many words have a new tag."""
         raw = self._raws[number]
         if scheme not in SCHEMES:
-            raise ValueError(f"{self._path}: tags of the scheme {scheme} cannot be written")
+            raise ValueError(f"{self._path}: cannot write tags of the scheme {scheme}")
         before, after = (spans_to_tags(spans, len(raw.words), scheme) for spans in (old, new))
         cells = self._candidates(raw)[self._place]
         changed = 0
         for cell, was, shall in reversed(list(zip(cells, before, after, strict=True))):
-            if was != shall:  # from the end on, so that what is before keeps its place
+            if was != shall:  # backwards, so that earlier cells keep their positions
                 line = self._lines[cell.line]
                 self._lines[cell.line] = line[: cell.start] + self._cell(shall) + line[cell.end :]
                 changed += 1
         return changed
 
     def _cell(self, tag: str) -> str:
-        """A tag as the file writes it."""
+        """Return a tag as the file writes it."""
         if tag in self._written:
             return self._written[tag]
         if all(text == self._spell(known) for known, text in self._written.items()):
@@ -159,4 +159,4 @@ class TagCells:
         for known, text in self._written.items():  # person for B-person and I-person
             if known[2:] == tag[2:] and text == self._spell(tag[2:]):
                 return text
-        raise ValueError(f"{self._path} has no {tag} anywhere, so how it writes one is not known")
+        raise ValueError(f"{self._path} has no {tag}, so it is unknown how to write one")

@@ -1,4 +1,4 @@
-"""Confident learning (Northcutt et al. 2021) through cleanlab; the only door to it."""
+"""Confident learning (Northcutt et al. 2021); the only module that imports cleanlab."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from flaxner.audit.held_out import HeldOut
 from flaxner.data.labels import LabelScheme
 
-Word = tuple[int, int]  # number of the sentence, from 0, and of the word in it
+Word = tuple[int, int]  # index of the sentence, and of the word in it, both from 0
 
 
 def require_cleanlab() -> None:
-    """Ask for cleanlab before anything is read.
+    """Check that cleanlab is installed, before anything is read.
 
     Raises:
       ValueError: it is not installed.
@@ -27,7 +27,7 @@ def require_cleanlab() -> None:
 
 
 def doubted_words(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[Word]:
-    """The words whose label cleanlab takes for wrong, the likeliest error first."""
+    """Return the words whose labels cleanlab considers wrong, the most likely error first."""
     from cleanlab.token_classification.filter import find_label_issues
 
     labels = [scheme.encode(sentence.tags).tolist() for sentence in sentences]

@@ -1,8 +1,8 @@
-"""Decisions -> the corrected corpus, in its own format: nothing else in the file is changed.
+"""Decisions -> the corrected corpus, in its own format, with nothing else in the file changed.
 
-Column files (a word a line) and JSON Lines (a record with a list of tags a line) only. The cells of
-the words whose tags were decided are replaced and every other byte stays. The result is read again
-before it is written: it must hold the words of before, and exactly the decided tags.
+Only for column files (one word per line) and JSON Lines (one record with a list of tags per line).
+The cells of words whose tags were decided are replaced, and every other byte stays the same. Before
+the result is written it is read again: it must have the same words, and exactly the decided tags.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flaxner.data.readers import Notes, ReadOptions, read_file
 from flaxner.data.tags import Span, tags_to_spans
 from flaxner.files import write_bytes
 
-# Reader -> where its cells are, and how a tag is spelt in one.
+# Reader -> how to find its cells, and how a tag is spelled in one.
 FORMATS: dict[str, tuple[Callable[..., Any], Callable[[str], str]]] = {
     "conll": (columns, str),
     "json": (lists, lambda tag: json.dumps(tag, ensure_ascii=False)),
@@ -33,8 +33,8 @@ class Corrected:
     """What a correction changed.
 
     Attributes:
-      sentences, words: how many have other tags now.
-      decisions: applied.
+      sentences, words: number of sentences and words with new tags.
+      decisions: number of decisions applied.
     """
 
     sentences: int
@@ -51,30 +51,30 @@ def correct(
     """Write a corpus file with the decided tags.
 
     Args:
-      file: the corpus file that was audited.
-      decisions: accepted ones; those about other sources are passed over.
-      output: the corrected file, which must not exist.
-      options: how the file is read.
+      file: corpus file that was audited.
+      decisions: accepted decisions; those about other sources are ignored.
+      output: corrected file to write, which must not exist.
+      options: how to read the file.
 
     Raises:
-      ValueError: not a column file, decisions that do not fit it or each other, or an output
-        that exists.
+      ValueError: the file is neither a column file nor JSON Lines, decisions contradict it or each
+        other, or the output exists.
     """
     path, target, options = Path(file), Path(output), options or ReadOptions()
     if target.exists():
         raise ValueError(f"{target} exists: name a new file for the corrected corpus")
     if not target.parent.is_dir():
-        raise ValueError(f"there is no folder {target.parent} for the file {target.name}")
+        raise ValueError(f"cannot write {target.name}: there is no folder {target.parent}")
     own = [decision for decision in decisions if Path(decision.source) == path]
     if not own:
         sources = ", ".join(sorted({decision.source for decision in decisions})) or "none"
-        raise ValueError(f"no accepted decision is about {path}; they are about: {sources}")
+        raise ValueError(f"no accepted decision is about {path}; sources with decisions: {sources}")
     notes = Notes()
     name, raws = read_file(path, options, notes)
     if name not in FORMATS:
         raise ValueError(
-            f"{path} is no column file and no JSON Lines but {name}: its corrections go through an "
-            "annotation tool, by doccano.jsonl or label_studio.json of the audit"
+            f"{path} is neither a column file nor JSON Lines but {name}: correct it in an "
+            "annotation tool, with the audit's doccano.jsonl or label_studio.json"
         )
     before, corpus = list(raws), read_corpus(path, options=options)
     wanted = _wanted(corpus, own)
@@ -82,7 +82,7 @@ def correct(
         data = path.read_bytes()
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is compressed or no UTF-8: unpack it first") from error
+        raise ValueError(f"{path} is compressed or not UTF-8: unpack or convert it") from error
     cells = TagCells(path, lines, before, *FORMATS[name])
     words = 0
     for number, spans in wanted.items():
@@ -95,13 +95,13 @@ def correct(
 
 
 def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Span]]:
-    """Sentence, from 0 -> the entities it shall have."""
+    """Return index of a sentence, from 0 -> the entities it should have."""
     wanted: dict[int, list[Span]] = {}
     for decision in decisions:
         number = decision.sentence - 1
         if not 0 <= number < len(corpus) or corpus.sentences[number].words != decision.words:
             raise ValueError(
-                f"{decision.line}: sentence {decision.sentence} of {corpus.source} is another one"
+                f"{decision.line}: sentence {decision.sentence} of {corpus.source} does not match"
             )
         spans = wanted.get(number)
         if spans is None:
@@ -121,7 +121,7 @@ def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Spa
 
 
 def _annotated(given: Span, spans: Sequence[Span], decision: Decision) -> Span:
-    """The entity of the corpus that a decision speaks of, perhaps by another name of its type."""
+    """Return the corpus entity that a decision is about; its type may have another name there."""
     new = decision.renamed
     for span in spans:
         if span._replace(type=new.get(span.type, span.type)) == given:
@@ -135,15 +135,18 @@ def _annotated(given: Span, spans: Sequence[Span], decision: Decision) -> Span:
 def _in_corpus(
     suggested: Span, removed: Sequence[Span], decision: Decision, corpus: Corpus
 ) -> Span:
-    """A suggested entity, its type called as the corpus calls it, as what it replaces if it can."""
+    """Return a suggested entity with the corpus' name of its type.
+
+    If several names are possible, it is that of the entity it replaces.
+    """
     new, kind = decision.renamed, suggested.type
     meant = [old for old in corpus.types if new.get(old, old) == kind]
     meant = meant or [old for old in new if new[old] == kind] or [kind]
     there = [span.type for span in removed if span.type in meant] or meant
     if len(set(there)) > 1:
         raise ValueError(
-            f"{decision.line}: --map-types made {kind} of {', '.join(sorted(set(there)))}: which "
-            "of them the corpus should have here, only an annotation tool can say"
+            f"{decision.line}: --map-types made {kind} of {', '.join(sorted(set(there)))}: choose "
+            "the one that the corpus should have here in an annotation tool"
         )
     return suggested._replace(type=there[0])
 
@@ -151,13 +154,13 @@ def _in_corpus(
 def _verify(
     path: Path, data: bytes, corpus: Corpus, wanted: Mapping[int, list[Span]], options: ReadOptions
 ) -> None:
-    """Read what is to be written: it must hold the decided tags and nothing else that is new."""
+    """Read what is about to be written: it must have the decided tags and no other change."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         copy.write_bytes(data)
         try:
             again = read_corpus(copy, options=options).sentences
-        except ValueError:  # the file says no more which of its columns the tags are in
+        except ValueError:  # it is no longer clear which column holds the tags
             again = []
     faults = len(again) != len(corpus)
     for number, (one, other) in enumerate(zip(corpus, again, strict=False)):
@@ -165,6 +168,6 @@ def _verify(
         faults |= one.words != other.words or tags_to_spans(other.tags or ()) != shall
     if faults:
         raise ValueError(
-            f"{path}: with what was decided it would be read otherwise than meant (its scheme is "
-            f"{corpus.scheme}): name its columns, or correct it by an annotation tool"
+            f"{path}: with these decisions it would not be read back as intended (its scheme is "
+            f"{corpus.scheme}): name its columns, or correct it with an annotation tool"
         )

@@ -1,13 +1,13 @@
-"""Held-out predictions and the corpus itself -> suspicions, the likeliest error first.
+"""Held-out predictions and the corpus itself -> findings, the most likely error first.
 
-The probabilities are those of a second opinion (`second_opinion`) wherever it is the better one.
+The probabilities are those of the second opinion (`second_opinion`) if it is better.
 
-A suspicion sets a reading of some words (entities, or none) against the one that is annotated.
-Where they come from: what the model says otherwise than the annotation; and names that are read
-one way almost wherever they occur, and otherwise here. How likely the other reading is, is weighed
-by the odds of both: of the model's probabilities, and of the other occurrences of the words in the
-corpus, which count twice or three times where a neighbouring word is the same, too. What confident
-learning doubts as well is moved up.
+A finding contrasts the annotated reading of some words (entities, or none) with another one. Other
+readings come from two sources: the model's predictions that differ from the annotation, and names
+that are read one way almost everywhere but differently here. The score of a reading combines two
+odds: of the model's probabilities, and of the other occurrences of the words in the corpus, which
+count twice or three times if one or both neighbouring words are the same, too. Words whose labels
+confident learning also doubts are ranked higher.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from flaxner.audit.second_opinion import second_opinion
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 
-WEIGHT = 1.0  # of the corpus' odds beside the model's
-FLOOR = 0.5  # occurrences that either reading counts as anyway
-DOUBT = 0.5  # by which confident learning moves the log of the odds up
-NONE = ""  # the reading of words that are no entity
-FEWEST, SHARE = 3, 0.8  # occurrences, and share of them, that make a reading the usual one
-SMALLEST = 1e-6  # probability
-LONGEST = 8  # words of a name that is looked for
+WEIGHT = 1.0  # of the corpus' log odds, relative to the model's
+FLOOR = 0.5  # occurrences added to each reading, for smoothing
+DOUBT = 0.5  # added to the log odds if confident learning doubts a label
+NONE = ""  # reading of words that are not an entity
+FEWEST, SHARE = 3, 0.8  # smallest weight and share of votes that make a reading the usual one
+SMALLEST = 1e-6  # lower bound on probabilities
+LONGEST = 8  # words in the longest name to look for
 
 Surface = tuple[str, ...]
 
@@ -43,9 +43,9 @@ class Reading:
     """Some words, read in two ways.
 
     Attributes:
-      start, end: the words.
+      start, end: range of the words.
       given: annotated entities among them.
-      suggested: entities instead.
+      suggested: entities to have instead.
     """
 
     start: int
@@ -55,11 +55,11 @@ class Reading:
 
 
 class Occurrences:
-    """How words that are a name anywhere are annotated wherever they occur.
+    """How words that are a name somewhere are annotated wherever they occur.
 
     Args:
-      sentences: of the corpus.
-      spans: the annotated entities of each.
+      sentences: sentences of the corpus.
+      spans: annotated entities of each sentence.
     """
 
     def __init__(self, sentences: Sequence[HeldOut], spans: Sequence[Sequence[Span]]) -> None:
@@ -75,7 +75,7 @@ class Occurrences:
         }
         for name in self._names:
             self._sizes[name[0]].add(len(name))
-        # Of each name, and of it beside a word on its left or right: reading -> occurrences.
+        # For each name, alone and with the word on its left or right: reading -> occurrences.
         self._counts: dict[Any, Counter[str | None]] = defaultdict(Counter)
         for i, own in enumerate(spans):
             for start, end in self.in_words(self._words[i]):
@@ -91,17 +91,17 @@ class Occurrences:
         return name, (name, left, None), (name, None, right)
 
     def in_words(self, words: Surface) -> Iterator[tuple[int, int]]:
-        """The places where a name of the corpus stands."""
+        """Yield the places where a name of the corpus occurs."""
         for start, word in enumerate(words):
             for size in self._sizes.get(word, ()):
                 if words[start : start + size] in self._names:
                     yield start, start + size
 
     def votes(self, sentence: int, start: int, end: int) -> Counter[str | None]:
-        """Reading -> weight of the other occurrences of these words.
+        """Return reading -> weight of the other occurrences of these words.
 
-        A reading is a type, NONE where no word is in an entity, or None for other borders. An
-        occurrence weighs 1, and 1 more for each neighbour that is the same as here.
+        A reading is a type, NONE if no word is in an entity, or None for other boundaries. An
+        occurrence weighs 1, plus 1 for each neighbour that is the same as here.
         """
         if self._words[sentence][start:end] not in self._names:
             return Counter()
@@ -114,7 +114,7 @@ class Occurrences:
 
 
 def _reading(spans: Sequence[Span], start: int, end: int) -> str | None:
-    """The type of exactly these words; NONE: no word of them is in an entity; else None."""
+    """Return the type of exactly these words, NONE if none of them is in an entity, else None."""
     for span in spans:
         if span[:2] == (start, end):
             return span.type
@@ -124,13 +124,13 @@ def _reading(spans: Sequence[Span], start: int, end: int) -> str | None:
 
 
 def find(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[Finding]:
-    """The suspicions about a corpus, the likeliest error first."""
+    """Return the findings about a corpus, the most likely error first."""
     sentences = second_opinion(sentences, scheme)
     return rank(sentences, scheme, set(doubted_words(sentences, scheme)))
 
 
 def rank(sentences: Sequence[HeldOut], scheme: LabelScheme, doubted: set[Word]) -> list[Finding]:
-    """As `find`; `doubted` are the words whose label confident learning takes for wrong."""
+    """Do the ranking of `find`; `doubted` are words whose labels confident learning doubts."""
     spans = [tags_to_spans(sentence.tags) for sentence in sentences]
     occurrences = Occurrences(sentences, spans)
     findings = []
@@ -144,7 +144,7 @@ def rank(sentences: Sequence[HeldOut], scheme: LabelScheme, doubted: set[Word]) 
 
 
 def _best(findings: list[Finding]) -> list[Finding]:
-    """Of suspicions about the same words the likeliest."""
+    """Return the most likely one of several findings about the same words."""
     kept: list[tuple[set[int], Finding]] = []
     for finding in sorted(findings, key=lambda finding: -finding.score):
         touched = {w for s in (*finding.given, *finding.suggested) for w in range(s.start, s.end)}
@@ -156,7 +156,7 @@ def _best(findings: list[Finding]) -> list[Finding]:
 def _readings(
     index: int, sentence: HeldOut, given: list[Span], occurrences: Occurrences
 ) -> Iterator[Reading]:
-    """The other readings of a sentence's words: the model's, and the usual one of each name."""
+    """Yield other readings of a sentence's words: the model's, and the usual one of each name."""
     predicted = tags_to_spans(sentence.predicted)
     yield from _differences(given, predicted)
     for start, end in occurrences.in_words(sentence.words):
@@ -173,7 +173,7 @@ def _readings(
 
 
 def _differences(given: list[Span], found: list[Span]) -> Iterator[Reading]:
-    """Entities of one side that the other has not, together with all they overlap."""
+    """Yield entities that only one side has, together with all they overlap."""
     right = set(given) & set(found)
     left = [(span, 0) for span in given if span not in right]
     left += [(span, 1) for span in found if span not in right]
@@ -201,7 +201,7 @@ def _weighed(
     scheme: LabelScheme,
     doubted: set[Word],
 ) -> Finding:
-    """A reading with its score and what speaks for it."""
+    """Return the finding for a reading: its score, kind and reason."""
     p_given, p_other = (
         _probability(sentence, reading, spans, scheme)
         for spans in (reading.given, reading.suggested)
@@ -227,7 +227,7 @@ def _weighed(
 def _probability(
     sentence: HeldOut, reading: Reading, spans: Sequence[Span], scheme: LabelScheme
 ) -> float:
-    """The model's probability of a reading: the geometric mean over the words that differ."""
+    """Return the model's probability of a reading: geometric mean over the words that differ."""
     size = len(sentence.words)
     rows = [spans_to_tags(own, size) for own in (reading.given, reading.suggested)]
     words = [w for w in range(reading.start, reading.end) if rows[0][w] != rows[1][w]]
@@ -237,7 +237,7 @@ def _probability(
 
 
 def _votes(index: int, reading: Reading, occurrences: Occurrences) -> tuple[float, float]:
-    """Other occurrences of the words that are read as they are here, and as suggested."""
+    """Return the weight of other occurrences with the annotated and with the suggested reading."""
     given = other = 0.0
     for start, end in {span[:2] for span in (*reading.given, *reading.suggested)}:
         counts = occurrences.votes(index, start, end)
@@ -266,11 +266,11 @@ def _reason(
              f"{_named(sentence, reading.given)} {probs[0]:.2f}"]  # fmt: skip
     if any(votes):
         parts.append(
-            f"the same words elsewhere speak for the suggestion with a weight of {votes[1]:.0f}, "
-            f"for the annotation with {votes[0]:.0f}"
+            f"other occurrences of the words support the suggestion with weight {votes[1]:.0f} "
+            f"and the annotation with weight {votes[0]:.0f}"
         )
     if doubt:
-        parts.append("confident learning doubts the label, too")
+        parts.append("confident learning also doubts the label")
     return "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Suspicions for annotation tools: the annotation, and the suggestion as a pre-annotation."""
+"""Findings for annotation tools: the annotation, and the suggestion as a pre-annotation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NAME, FIELD, CONTROL = "flaxner audit", "text", "label"
 
 
 def corrected(given: Sequence[Span], finding: Finding) -> list[Span]:
-    """The entities of a sentence, those in question replaced by the suggestion."""
+    """Return the entities of a sentence, with those in question replaced by the suggestion."""
     return sorted([*(span for span in given if span not in finding.given), *finding.suggested])
 
 
 def characters(words: Sequence[str], spans: Iterable[Span]) -> list[tuple[int, int, str]]:
-    """Spans of words -> spans of characters in the words joined by spaces."""
+    """Convert spans of words to spans of characters in the words joined by spaces."""
     starts, place = [], 0
     for word in words:
         starts.append(place)
@@ -29,12 +29,12 @@ def characters(words: Sequence[str], spans: Iterable[Span]) -> list[tuple[int, i
 
 
 def write_doccano(path: Path, findings: Sequence[Finding], given: Sequence[Sequence[Span]]) -> None:
-    """Doccano's JSON Lines: the suggestion as labels, all else as columns beside the text.
+    """Write Doccano's JSON Lines: the suggestion as labels, everything else as metadata.
 
     Args:
-      path: the file.
-      findings: to write.
-      given: all annotated entities of each one's sentence.
+      path: file to write.
+      findings: findings to write.
+      given: all annotated entities of each finding's sentence.
     """
     with path.open("w", encoding="utf-8") as file:
         for finding, spans in zip(findings, given, strict=True):
@@ -50,7 +50,7 @@ def write_doccano(path: Path, findings: Sequence[Finding], given: Sequence[Seque
 def write_label_studio(
     path: Path, findings: Sequence[Finding], given: Sequence[Sequence[Span]]
 ) -> None:
-    """Label Studio's tasks: the annotation as an annotation, the suggestion as a prediction.
+    """Write Label Studio tasks: the annotation as an annotation, the suggestion as a prediction.
 
     The labelling interface needs `<Labels name="label" toName="text">` and `<Text name="text">`.
     """
@@ -84,7 +84,7 @@ def _about(finding: Finding) -> dict[str, Any]:
 
 
 def _regions(text: str, spans: Sequence[tuple[int, int, str]]) -> list[dict[str, Any]]:
-    """Regions as the browser counts them, in UTF-16 units."""
+    """Return regions with offsets in UTF-16 units, as the browser counts them."""
 
     def units(place: int) -> int:
         return len(text[:place].encode("utf-16-le")) // 2

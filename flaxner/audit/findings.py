@@ -1,4 +1,4 @@
-"""Suspicions about annotations, and what people decided of them, as JSON Lines."""
+"""Findings (suspected annotation errors) and people's decisions on them, as JSON Lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Finding:
 
     Attributes:
       source: the file or data set.
-      sentence: its number there, from 1.
-      words: of the sentence.
-      given: the annotated entities in question; none where one seems to be missing.
-      suggested: what may be meant instead; none where nothing seems to be there.
-      score: how likely the suggestion is, against what is given, 0 to 1.
-      kind: one of KINDS: what the annotation may have done.
-      reason: why, in words.
-      renamed: types of the corpus that the run gave another name, `--map-types`.
+      sentence: number of the sentence there, from 1.
+      words: words of the sentence.
+      given: annotated entities in question; empty if an entity seems to be missing.
+      suggested: suggested entities; empty if there seems to be no entity.
+      score: how likely the suggestion is compared with the annotation, 0 to 1.
+      kind: kind of error that the annotation may have, one of KINDS.
+      reason: explanation, in words.
+      renamed: types of the corpus that the run renamed with `--map-types`.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Finding:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a line of findings.jsonl has it; spans are (first word, word after the last, type)."""
+        """Return a line of findings.jsonl; spans are (first word, word after the last, type)."""
         return {
             **dataclasses.asdict(self),
             "words": list(self.words),
@@ -57,8 +57,8 @@ class Decision:
     """A suggestion that somebody accepted.
 
     Attributes:
-      source, sentence, words, given, suggested: as of a `Finding`.
-      line: where it stands, for messages.
+      source, sentence, words, given, suggested: as in `Finding`.
+      line: file and line of the decision, for messages.
       renamed: types of the corpus that have another name in the finding.
     """
 
@@ -72,20 +72,20 @@ class Decision:
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """One JSON object a line, the most suspicious first."""
+    """Write one JSON object per line, in the given order."""
     with path.open("w", encoding="utf-8") as file:
         for finding in findings:
             file.write(json.dumps(finding.to_dict(), ensure_ascii=False) + "\n")
 
 
 def read_decisions(path: str | Path) -> list[Decision]:
-    """The accepted ones of a file of decisions: lines of findings with "decision" added.
+    """Return the accepted decisions in a file, whose lines are findings with "decision" added.
 
     Raises:
-      ValueError: a line that is no decision, or none at all.
+      ValueError: a line is not a decision, or there are none.
     """
     try:
-        # Words may hold what splitlines() splits at.
+        # Words may contain characters that splitlines() would split at.
         lines = Path(path).read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
@@ -97,7 +97,7 @@ def read_decisions(path: str | Path) -> list[Decision]:
             decided += 1
             decisions += [decision] if decision is not None else []
     if not decided:
-        raise ValueError(f"{path} has no decision: the page of an audit writes such files")
+        raise ValueError(f"{path} has no decisions: save them on the page of an audit (audit.html)")
     return decisions
 
 
@@ -106,7 +106,7 @@ def _decision(place: str, line: str) -> Decision | None:
         row = json.loads(line)
         verdict = row["decision"]
         if verdict not in (ACCEPT, REJECT):
-            raise ValueError(f"a decision is {ACCEPT} or {REJECT}: got {verdict!r}")
+            raise ValueError(f"a decision must be {ACCEPT} or {REJECT}: got {verdict!r}")
         words = tuple(map(str, row["words"]))
         given, suggested = (_spans(row, name, len(words)) for name in ("given", "suggested"))
         if verdict == REJECT:
@@ -117,12 +117,12 @@ def _decision(place: str, line: str) -> Decision | None:
     except KeyError as error:
         raise ValueError(f"{place}: a decision must have {error.args[0]!r}") from error
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{place}: no decision: {error}") from error
+        raise ValueError(f"{place}: not a decision: {error}") from error
 
 
 def _spans(row: Mapping[str, Any], name: str, words: int) -> tuple[Span, ...]:
     spans = tuple(Span(int(start), int(end), str(kind)) for start, end, kind in row[name])
     for span in spans:
         if not 0 <= span.start < span.end <= words:
-            raise ValueError(f"the entity {list(span)} of {name!r} leaves the {words} words")
+            raise ValueError(f"the entity {list(span)} in {name!r} exceeds the {words} words")
     return spans

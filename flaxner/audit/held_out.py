@@ -1,4 +1,4 @@
-"""What a run said of sentences that it was not trained on, beside where these stand."""
+"""A run's predictions on sentences that it was not trained on, and where those come from."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from flaxner.runs.folder import RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """A sentence, and what a model that has not seen it says of it.
+    """A sentence, and the predictions of a model that has not seen it.
 
     Attributes:
-      source: the file or data set it stands in.
-      number: its number there, from 1.
-      words: its words.
-      tags: as annotated.
-      predicted: by the model.
-      probs: of each label, float32 (words, C).
-      by: who says so.
-      renamed: types of the corpus that the run gave another name.
+      source: file or data set that contains it.
+      number: number of the sentence there, from 1.
+      words: words of the sentence.
+      tags: annotated tags.
+      predicted: predicted tags.
+      probs: probability of each label, float32 (words, C).
+      by: what made the predictions.
+      renamed: types of the corpus that the run renamed.
     """
 
     source: str
@@ -47,33 +47,37 @@ class HeldOut:
 
 
 def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
-    """The held-out sentences of a run, in the order of their sources.
+    """Return the held-out sentences of a run, in the order of their sources, and its label table.
 
-    Of a cross-validation every sentence of the training corpus once, by the model of the fold
-    that had left it out; of another run those of its validation and test splits, of several seeds
-    by the model that was published.
+    For a cross-validation, these are all sentences of the training corpus, each predicted by the
+    model of the fold that left it out. For any other run, they are those of its validation and test
+    splits; a multi-seed run is represented by the model that was published.
 
     Raises:
-      ValueError: no run that has ended, no probabilities, or corpora that have changed since.
+      ValueError: the folder is not a run that has ended, there are no probabilities, or corpora
+        have changed since.
     """
     records = read_runs(folder)
     sentences: list[HeldOut] = []
     schemes = {record.scheme for record in records}
     if len(schemes) > 1 or None in schemes:
-        raise ValueError(f"the models of {folder} must have one label table: train again")
+        raise ValueError(f"the models in {folder} must have one label table: train again")
     if len(records) > 1 and not records[0].config.cross_validation:
-        records = [_published(RunFolder(folder), records)]  # every seed says them again
+        records = [_published(RunFolder(folder), records)]  # all seeds predict the same sentences
     for record in records:
         sentences += _of_record(record)
     if not sentences:
-        raise ValueError(f"{folder} has held nothing out: give --cross-validation, or a split")
+        raise ValueError(
+            f"the run in {folder} has held out no sentences: train with --cross-validation, or "
+            "with a validation or test split"
+        )
     order = {name: i for i, name in enumerate(dict.fromkeys(item.source for item in sentences))}
     sentences.sort(key=lambda item: (order[item.source], item.number))
     return sentences, schemes.pop()  # type: ignore[return-value]
 
 
 def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
-    """The run of the seed that was published."""
+    """Return the run of the seed that was published."""
     results = whole.finished()
     if results is None:
         raise ValueError(f"the run in {whole.path} has not ended: --resume it first")
@@ -86,12 +90,13 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
         raise ValueError(f"the run in {record.path} has not ended: --resume it first")
     for split, sentences in record.predictions.items():
         if config.cross_validation and split != "validation":
-            continue  # the test split stands outside the folds: each fold would say it again
+            continue  # the test split is outside the folds: every fold predicts it again
         scores = record.scores.get(split)
         if scores is None or scores.logits is None:
             raise ValueError(
-                f"{record.path} has no probabilities of {split}: it has more than {MOST:,}, which "
-                "are not kept, or was made by an earlier version: audit a part, or train again"
+                f"{record.path} has no probabilities for {split}: there are more than {MOST:,}, "
+                "which are not kept, or an earlier version made the run; audit a part of the "
+                "corpus, or train again"
             )
         own = config.cross_validation or config.held_out
         home = "train" if split == "validation" and own else split
@@ -100,7 +105,7 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
 
 
 def _sources(config: TrainConfig, split: str) -> list[Corpus]:
-    """The files and data sets that a split is made of, each by itself, types as in training."""
+    """Return the files and data sets of a split, each on its own, with types as in training."""
     corpora = read_unmixed(config, split)
     renamed = renamings(config.map_types)
     if renamed or config.drop_types:
@@ -114,9 +119,9 @@ def _placed(
     logits_WC: np.ndarray,
     corpora: Sequence[Corpus],
 ) -> list[HeldOut]:
-    """The sentences with the places of their words and tags in the corpora.
+    """Return the sentences with their places in the corpora.
 
-    A sentence is found by its words and tags; of equal ones the first that is left.
+    A sentence is looked up by words and tags; equal ones are taken in order.
     """
     places: dict[tuple[str, ...], deque[tuple[str, int, tuple[str, ...]]]] = {}
     for corpus in corpora:
@@ -131,8 +136,8 @@ def _placed(
         place = next((place for place in queue if place[2] == sentence.gold), None)
         if place is None:
             raise ValueError(
-                f"the corpus of {record.path} has changed since: it has no sentence "
-                f"{' '.join(sentence.words)[:80]!r} with the tags of then"
+                f"the corpus of {record.path} has changed since the run: it has no sentence "
+                f"{' '.join(sentence.words)[:80]!r} with the same tags"
             )
         queue.remove(place)
         source, number, tags = place
@@ -144,6 +149,6 @@ def _placed(
 
 
 def softmax(logits_WC: np.ndarray) -> np.ndarray:
-    """Probabilities of the labels, float32 (W, C)."""
+    """Return the label probabilities, float32 (W, C)."""
     shifted = np.exp(logits_WC - logits_WC.max(axis=-1, keepdims=True, initial=-np.inf))
     return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)

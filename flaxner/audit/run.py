@@ -1,4 +1,4 @@
-"""An audit, from a run to a folder with suspicions, a page, and files for annotation tools."""
+"""An audit, from a run to a folder with findings, a page, and files for annotation tools."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ MARK = "<!-- an audit of flaxner -->"
 
 
 def audit(folder: str | Path, output_dir: str | Path, limit: int) -> list[str]:
-    """Look for wrong annotations in what a run has held out.
+    """Look for wrong annotations in the sentences that a run has held out.
 
     Args:
-      folder: the run, a cross-validation best.
-      output_dir: where findings.jsonl, audit.html, doccano.jsonl and label_studio.json go.
-      limit: suspicions that are written, the likeliest errors.
+      folder: folder of the run, preferably a cross-validation.
+      output_dir: folder for findings.jsonl, audit.html, doccano.jsonl and label_studio.json.
+      limit: number of findings to write, the most likely errors first.
 
     Returns:
-      what was found, in lines.
+      lines that summarise the findings.
 
     Raises:
-      ValueError: see `read_held_out`; cleanlab is absent, or the folder is somebody else's.
+      ValueError: as in `read_held_out`; or cleanlab is missing, or the output folder contains
+        files that no audit wrote.
     """
     require_cleanlab()
     target = Path(output_dir)
@@ -68,23 +69,23 @@ def _told(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int)
     counts = Counter(finding.kind for finding in likely)
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     lines = [
-        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} other readings "
-        f"score 0.5 or more" + (f" ({kinds})" if kinds else "")
+        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} suspected "
+        f"errors score 0.5 or more" + (f" ({kinds})" if kinds else "")
     ]
     if len(findings) > limit:
         lines.append(
-            f"the first {limit:,} of {len(findings):,} suspicions are written (--limit writes more)"
+            f"wrote the first {limit:,} of {len(findings):,} suspected errors (--limit writes more)"
         )
     return lines
 
 
 def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]) -> str:
-    """The page to go through suspicions, and to decide.
+    """Return the page for reviewing findings and deciding on them.
 
     Args:
-      name: of what was audited.
-      findings: the likeliest error first.
-      given: all annotated entities of each one's sentence.
+      name: name of what was audited.
+      findings: findings, the most likely error first.
+      given: all annotated entities of each finding's sentence.
     """
     items = [_item(*pair) for pair in zip(findings, given, strict=True)]
     rows = [finding.to_dict() for finding in findings]
@@ -103,7 +104,10 @@ def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]
 
 
 def _item(finding: Finding, given: Sequence[Span]) -> dict[str, object]:
-    """What the page shows of a suspicion: words w, annotated a and suggested f, kind k, score s."""
+    """Return what the page shows of a finding.
+
+    Keys: words w, annotated a and suggested f entities, kind k, score s, reason r, place p.
+    """
     after = corrected(given, finding)
 
     def drawn(spans: Sequence[Span], doubted: Sequence[Span]) -> list[list[object]]:

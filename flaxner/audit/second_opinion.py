@@ -1,11 +1,11 @@
-"""A second opinion on every word, of all that the corpus itself knows; scikit-learn's one door.
+"""A second opinion on every word, from the corpus itself; the only module with scikit-learn.
 
 A held-out model has seen one sentence at a time, two thirds of the corpus, and perhaps no capital
-letters. The second opinion puts together what it says of a word and of its neighbours with how
-words like this one are annotated elsewhere: the same word, the same shape of letters, the same
-ending, the same neighbours. A logistic regression learns from the annotations themselves how much
-each of these tells (stacking: Wolpert 1992), and is asked about sentences that it has not learnt
-from. So it needs no weights of ours, and knows where the model is surer than it is right.
+letters. The second opinion combines its predictions for a word and its neighbours with how similar
+words are annotated elsewhere: the same word, the same letter shape, the same ending, the same
+neighbours. A logistic regression learns from the annotations themselves how informative each of
+these is (stacking: Wolpert 1992), and predicts sentences that it was not trained on. So it needs no
+hand-set weights, and it learns where the model is overconfident.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import spans_to_tags, tags_to_spans
 
 FOLDS = 5
-LEARNT_FROM = 100_000  # words that a fold learns from at most
+LEARNT_FROM = 100_000  # words that a fold is trained on, at most
 PART = 20_000  # words whose features are in memory at once, at least
-SMALLEST = 1e-6  # probability
-RAREST = 1e-3  # share of a label in the corpus
-PENALTY = 0.1  # scikit-learn's C; how it and the views were chosen stands in docs/audit.md
+SMALLEST = 1e-6  # lower bound on probabilities
+RAREST = 1e-3  # added to each label's share of the corpus
+PENALTY = 0.1  # scikit-learn's C; docs/audit.md explains how it and the views were chosen
 NAME = "the model with the corpus"
 
 
 def second_opinion(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[HeldOut]:
-    """The sentences with better probabilities; as they are where there are none.
+    """Return the sentences with better probabilities, or unchanged if there are none.
 
     Args:
-      sentences: with the probabilities of a model that has not seen them.
-      scheme: the label table.
+      sentences: sentences with the probabilities of a model that has not seen them.
+      scheme: label table.
 
     Returns:
-      the sentences in their order, `probs` and `predicted` being those of the second opinion, if
-      it foretells the annotations of sentences that it has not seen better than the model does.
+      the sentences in the same order. `probs` and `predicted` come from the second opinion if it
+      predicts the annotations of sentences that it has not seen better than the model does.
     """
     fold_of = np.random.default_rng(0).integers(0, FOLDS, len(sentences))
     labels = [scheme.encode(sentence.tags) for sentence in sentences]
@@ -66,7 +66,7 @@ def _told(sentence: HeldOut, probs_WC: np.ndarray, scheme: LabelScheme) -> HeldO
 
 
 def _surprise(probs: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> float:
-    """The mean negative log-probability of the annotation."""
+    """Return the mean negative log-probability of the annotation."""
     own = np.concatenate([p[np.arange(len(y)), y] for p, y in zip(probs, labels, strict=True)])
     return float(-np.log(np.maximum(own, SMALLEST)).mean())
 
@@ -74,7 +74,11 @@ def _surprise(probs: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> floa
 def _learnt(
     evidence: _Evidence, numbers: np.ndarray, seed: int
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Features (W, F) -> probabilities (W, C), learnt from these sentences or some of them."""
+    """Learn features (W, F) -> probabilities (W, C) from these sentences, or from part of them.
+
+    Returns:
+      the function; None if the sentences have fewer than two different labels.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -87,7 +91,7 @@ def _learnt(
     features = evidence.features(some)
     mean, scale = features.mean(0), features.std(0) + SMALLEST
     model = LogisticRegression(C=PENALTY, max_iter=200)
-    # Nearly there is near enough; and threads that wait for each other take longer than one alone.
+    # Near convergence is good enough; and one thread is faster than several that wait for another.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((features - mean) / scale, labels)
@@ -101,12 +105,12 @@ def _learnt(
 
 
 class _Evidence:
-    """What is known of every word beside its own annotation.
+    """What is known about every word apart from its own annotation.
 
     Args:
-      sentences: of the corpus.
-      labels: of each, int32 (W,).
-      size: labels that there are, C.
+      sentences: sentences of the corpus.
+      labels: labels of each sentence, int32 (W,).
+      size: number of labels, C.
     """
 
     def __init__(
@@ -119,11 +123,11 @@ class _Evidence:
         self._views = [_View(view, sentences, labels, size) for view in VIEWS]
 
     def labels(self, numbers: Sequence[int]) -> np.ndarray:
-        """The labels of these sentences' words, (W,)."""
+        """Return the labels of these sentences' words, (W,)."""
         return np.concatenate([np.zeros(0, np.int32), *(self._labels[i] for i in numbers)])
 
     def parts(self, numbers: Sequence[int], words: int = PART) -> Iterator[list[int]]:
-        """These sentences, in parts of so many words or a sentence more."""
+        """Yield these sentences in parts, each ending with the sentence that reaches `words`."""
         part, count = list[int](), 0
         for number in numbers:
             part.append(number)
@@ -135,11 +139,11 @@ class _Evidence:
             yield part
 
     def borders(self, numbers: Sequence[int]) -> np.ndarray:
-        """Where the words of each of these sentences but the first begin."""
+        """Return where the words of each of these sentences begin, except the first."""
         return np.cumsum([len(self._labels[i]) for i in numbers])[:-1]
 
     def features(self, numbers: Sequence[int]) -> np.ndarray:
-        """Of the words of these sentences, float32 (W, F)."""
+        """Return the features of these sentences' words, float32 (W, F)."""
         return np.concatenate([self._features(i) for i in numbers]).astype(np.float32)
 
     def _features(self, number: int) -> np.ndarray:
@@ -153,13 +157,13 @@ class _Evidence:
 
 
 class _View:
-    """How words of the same key are annotated elsewhere.
+    """How words with the same key are annotated elsewhere.
 
     Args:
-      keys: of the words of a sentence.
-      sentences: of the corpus.
-      labels: of each, int32 (W,).
-      size: labels that there are, C.
+      keys: function from the words of a sentence to their keys.
+      sentences: sentences of the corpus.
+      labels: labels of each sentence, int32 (W,).
+      size: number of labels, C.
     """
 
     def __init__(
@@ -180,9 +184,9 @@ class _View:
             np.add.at(self._counts, (own, tags), 1)
 
     def odds(self, number: int, share_C: np.ndarray) -> np.ndarray:
-        """The log of each label's share elsewhere over its share in the corpus, (W, C).
+        """Return the log of each label's share elsewhere over its share in the corpus, (W, C).
 
-        One more occurrence is taken to be divided as the whole corpus is.
+        For smoothing, one extra occurrence is distributed like the whole corpus.
         """
         labels = self._labels[number]
         counts = self._counts[self._rows[number]].astype(np.float64)

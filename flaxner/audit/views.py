@@ -1,4 +1,4 @@
-"""Views of words: what makes an occurrence like another one, a key for each word of a sentence."""
+"""Views of words: a view gives each word of a sentence a key; similar occurrences share a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RUN = re.compile(r"(.)\1+")
 
 
 def _shapes(words: Sequence[str]) -> list[str]:
-    """McDonald -> XxXx+, 1,024 -> d,d+; the first word, whose capital says nothing, is marked."""
+    """McDonald -> XxXx+, 1,024 -> d,d+; the first word is marked, as its capital means nothing."""
     shapes = [RUN.sub(r"\1+", "".join(map(_shape, word))) for word in words]
     return [f"^{shape}" if at == 0 else shape for at, shape in enumerate(shapes)]
 
@@ -26,7 +26,7 @@ def _lower(words: Sequence[str]) -> list[str]:
 
 
 def _beside(items: list[str], by: int) -> list[str]:
-    """Of each item the one so many places on; nothing beyond the ends."""
+    """Return, for each item, the item `by` places further on; an empty string beyond the ends."""
     padded = ["", *items, ""]
     return padded[1 + by : 1 + by + len(items)]
 

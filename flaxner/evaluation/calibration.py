@@ -1,8 +1,9 @@
-"""Whether the scores of entities can be believed, and the temperature that mends them.
+"""Calibration of entity scores, and the temperature that improves it.
 
-A score is believable if of the entities with a score of 0.8 four in five are right. Dividing the
-logits by one number, the temperature, makes a model less sure (above 1) or surer (below 1) and
-leaves every label as it is (Guo et al. 2017, On Calibration of Modern Neural Networks).
+Scores are calibrated if, for example, four in five entities with a score of 0.8 are correct.
+Dividing the logits by one number, the temperature, makes a model less confident (above 1) or more
+confident (below 1) and leaves every label unchanged (Guo et al. 2017, On Calibration of Modern
+Neural Networks).
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import numpy as np
 from flaxner.data.tags import Span, tags_to_spans
 
 BINS = 10
-LOWEST, HIGHEST = 0.1, 10.0  # temperatures looked at
-GRID, ZOOMS = 33, 3  # temperatures at a time, and how often the best is looked at more closely
-ENOUGH = 20  # entities that a temperature is fitted on
+LOWEST, HIGHEST = 0.1, 10.0  # range of temperatures searched
+GRID, ZOOMS = 33, 3  # grid points per pass, and passes, each around the best point of the last
+ENOUGH = 20  # fewest entities to fit a temperature on
 
 
 class Bin(NamedTuple):
-    """Entities whose scores lie in [low, high), the last bin with 1.
+    """Entities whose scores lie in [low, high); the last bin includes 1.
 
     Attributes:
-      low, high: its borders.
-      entities: in it.
+      low, high: boundaries of the bin.
+      entities: number of entities in it.
       score: their mean score.
-      right: the share of them that is right.
+      right: fraction of them that are correct.
     """
 
     low: float
@@ -43,10 +44,10 @@ class Found:
     """The entities that a model found in a corpus.
 
     Attributes:
-      right: whether the corpus has the entity, borders and type (E,).
-      words: the words of all entities, as rows of `logits_WC`, one entity after the other (K,).
-      starts: where in `words` each entity begins (E,).
-      labels: the label that was given to each of `words` (K,).
+      right: whether the corpus has the entity with the same boundaries and type (E,).
+      words: word numbers (rows of `logits_WC`) of all entities, one entity after the other (K,).
+      starts: index into `words` at which each entity begins (E,).
+      labels: predicted label of each of `words` (K,).
     """
 
     right: np.ndarray
@@ -61,7 +62,7 @@ class Found:
         predicted: Sequence[Sequence[str]],
         label2id: dict[str, int],
     ) -> Found:
-        """From the tags of every sentence, annotated and predicted."""
+        """Build from the annotated and predicted tags of every sentence."""
         right: list[bool] = []
         words, starts, labels = list[int](), list[int](), list[int]()
         place = 0
@@ -81,11 +82,11 @@ class Found:
         return len(self.right)
 
     def scores(self, logits_WC: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """The score of every entity under a temperature."""
+        """Return the score of every entity at a given temperature."""
         return self._means(label_scores(logits_WC[self.words], self.labels, temperature))
 
     def plain_scores(self, sure_W: np.ndarray) -> np.ndarray:
-        """The score of every entity: the mean probability of its words' labels, as a pipeline's."""
+        """Return each entity's score as a pipeline does: mean probability of its words' labels."""
         return self._means(np.asarray(sure_W, np.float64)[self.words])
 
     def _means(self, probs_K: np.ndarray) -> np.ndarray:
@@ -96,7 +97,7 @@ class Found:
 
 
 def label_scores(logits_WC: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The probability of each word's label, float64 (W,)."""
+    """Return the probability of each word's label, float64 (W,)."""
     scaled = np.asarray(logits_WC, np.float64) / temperature
     scaled -= scaled.max(axis=-1, keepdims=True, initial=-np.inf)
     chosen = np.take_along_axis(scaled, np.asarray(labels)[:, None], axis=-1)[:, 0]
@@ -104,12 +105,12 @@ def label_scores(logits_WC: np.ndarray, labels: np.ndarray, temperature: float =
 
 
 def span_score(span: Span, scores: Sequence[float]) -> float:
-    """The mean score of a span's words."""
+    """Return the mean score of a span's words."""
     return float(np.mean(scores[span.start : span.end]))
 
 
 def reliability(scores: np.ndarray, right: np.ndarray) -> list[Bin]:
-    """The bins that hold an entity, of BINS equally wide ones."""
+    """Return the non-empty ones of BINS equally wide bins."""
     places = np.minimum((np.asarray(scores) * BINS).astype(int), BINS - 1)
     bins = []
     for i in range(BINS):
@@ -121,7 +122,7 @@ def reliability(scores: np.ndarray, right: np.ndarray) -> list[Bin]:
 
 
 def expected_error(bins: Sequence[Bin]) -> float | None:
-    """The expected calibration error: |score - share right| over the entities; None of none."""
+    """Return the expected calibration error, the mean of |score - right|; None without entities."""
     total = sum(part.entities for part in bins)
     if not total:
         return None
@@ -129,13 +130,13 @@ def expected_error(bins: Sequence[Bin]) -> float | None:
 
 
 def fit_temperature(found: Found, logits_WC: np.ndarray) -> float | None:
-    """The temperature under which being right or wrong is likeliest, by the entities' scores.
+    """Return the temperature at which entity scores best predict which entities are correct.
 
-    The targets are Platt's (1999), a little inside 0 and 1, so that a validation split without an
-    error does not call for certainty.
+    It minimises cross-entropy with the targets of Platt (1999), slightly inside 0 and 1, so that a
+    validation split without errors does not demand certainty.
 
     Returns:
-      the temperature; None where ENOUGH entities were not found.
+      the temperature; None if fewer than ENOUGH entities were found.
     """
     if len(found) < ENOUGH:
         return None
@@ -157,7 +158,7 @@ def fit_temperature(found: Found, logits_WC: np.ndarray) -> float | None:
 def summary(
     found: Found, sure_W: np.ndarray, logits_WC: np.ndarray, temperature: float | None
 ) -> dict[str, Any]:
-    """What results.json says of a split: entities found, and the error without and with it."""
+    """Return what results.json holds for a split: entities found, error without and with it."""
     told: dict[str, Any] = {"entities": len(found)}
     told["expected_error"] = expected_error(reliability(found.plain_scores(sure_W), found.right))
     if temperature is not None:

@@ -1,4 +1,4 @@
-"""Any token classifier on any corpus -> scores."""
+"""Score any token classifier on any corpus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS, PREDICTIONS = "results.json", "predictions.conll"
 
 
 def _is_evaluation(folder: Path) -> bool:
-    """Whether an earlier version wrote results.json."""
+    """Return whether an earlier version wrote the folder's results.json."""
     try:
         content = json.loads((folder / RESULTS).read_text("utf-8"))
         return {"corpus", "decoder", "overall_f1"} <= content.keys()
@@ -44,9 +44,9 @@ class Evaluation:
 
     Attributes:
       report: scores.
-      notes: what a reader of the scores must know, one sentence each.
-      predicted: tags of every sentence.
-      seconds: time of prediction.
+      notes: what readers of the scores need to know, one sentence each.
+      predicted: predicted tags of every sentence.
+      seconds: prediction time.
     """
 
     report: NerReport
@@ -55,7 +55,7 @@ class Evaluation:
     seconds: float
 
     def lines(self) -> list[str]:
-        """What belongs below the table of scores."""
+        """Return the lines to print below the table of scores."""
         words = f"{self.report.words_scored:,} of {self.report.words_in_corpus:,} words scored"
         return [f"{words} in {self.seconds:.1f} s", *self.notes]
 
@@ -73,46 +73,46 @@ def evaluate(
     options: ReadOptions | None = None,
     same_types: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Score a token classifier on a corpus, word for word.
+    """Score a token classifier on a corpus, word by word.
 
     Args:
-      model: a folder, a Hub name, an exported folder, or a pipeline of ours.
-      file: the corpus; or
-      dataset: its Hub name, with
+      model: a folder, a Hub name, an exported folder, or a flaxner pipeline.
+      file: the corpus file; or
+      dataset: Hub name of the corpus, with
       split: the split, "test" if None.
-      decoder: "argmax", as published scores have it, "viterbi" or "crf"; if None the CRF of a
-        model that has one, else "argmax".
-      max_length: tokens of the windows that longer sentences are read in; those of training if
-        None, or all that the model takes where its config.json does not tell.
-      context: what a word sees, "sentences" or "document"; what it saw in training if None.
-      output_dir: where results.json and predictions.conll go.
-      options: how the corpus is read where guessing is not wanted.
-      same_types: type of the model -> type of the corpus that is the same; if None equal names
-        are, and what is left is paired by spelling and synonyms, one to one.
+      decoder: "argmax", as for published scores, "viterbi" or "crf"; if None, "crf" for a model
+        that has a CRF, else "argmax".
+      max_length: window length for longer sentences, in tokens; if None, that of training or, if
+        config.json does not record it, the model's maximum.
+      context: what a word sees, "sentences" or "document"; if None, the same as in training.
+      output_dir: folder for results.json and predictions.conll.
+      options: how to read the corpus, where it should not be guessed.
+      same_types: type of the model -> equivalent type of the corpus; if None, equal names match,
+        and the others are paired one to one by spelling and synonyms.
 
     Raises:
-      ValueError: model or corpus cannot be read, have no entity type in common, or types that
-        may be paired in several ways; or the output folder is a run's, or holds files of these
-        names that no evaluation wrote.
+      ValueError: model or corpus cannot be read, have no entity type in common, or have types
+        that can be paired in several ways; or the output folder belongs to a run, or holds files
+        with these names that no evaluation wrote.
     """
     _check(file, dataset, context, output_dir)
     given = {"split": split} | {name: getattr(options, name, None) for name in OF_DATA_SETS}
     for name, value in given.items() if file is not None else ():
         if value is not None:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} is of the dataset: it does not go with a file")
+            raise ValueError(f"--{flag} is for --dataset: it cannot be combined with a file")
     source, of = (str(dataset), split or "test") if file is None else (Path(file), None)
     corpus = read_corpus(source, of, options)
     require_used(options or ReadOptions(), {corpus.format})
     sentences = _tagged(corpus)
-    ner = open_pipeline(model, engine="jax")  # as training scored it
+    ner = open_pipeline(model, engine="jax")  # the engine that training scores with
     decoder = decoder or ("crf" if ner.has_crf else "argmax")
     renamed, notes = match_types(ner.labels, corpus, same_types)
-    repaired = f"{corpus.repaired:,} tags were illegal in {corpus.scheme} and are repaired"
+    repaired = f"{corpus.repaired:,} tags were illegal in {corpus.scheme} and have been repaired"
     notes = [*corpus.notes, *([repaired] if corpus.repaired else []), *notes]
     if decoder == "crf":
         notes.append(
-            "read with the model's CRF: --decoder argmax scores what torch's pipeline sees"
+            "decoded with the model's CRF; --decoder argmax scores what torch's pipeline sees"
         )
     context = context or ner.context
     documents = None
@@ -149,36 +149,36 @@ def _check(
     context: str | None,
     output_dir: str | Path | None,
 ) -> None:
-    """Refuse what cannot be done before anything is read."""
+    """Refuse what cannot be done, before anything is read."""
     if (file is None) == (dataset is None):
         raise ValueError(
             "give either a file (--file) or a dataset with a split (--dataset, --split)"
         )
     if context not in (None, *CONTEXTS):
-        raise ValueError(f"the context must be one of {', '.join(CONTEXTS)}: got {context!r}")
+        raise ValueError(f"context must be one of {', '.join(CONTEXTS)}: got {context!r}")
     if output_dir is not None:
         refuse_runs(output_dir)
         check_folder(output_dir, EVALUATION)
 
 
 def _tagged(corpus: Corpus) -> list[Sentence]:
-    """The sentences with words, all of which must have tags."""
+    """Return the non-empty sentences, which must all have tags."""
     sentences = [sentence for sentence in corpus if sentence.words]
     if not sentences or any(sentence.tags is None for sentence in sentences):
-        raise ValueError(f"{corpus.source} has no tagged sentence to score")
+        raise ValueError(f"{corpus.source} has no tagged sentences to score")
     return sentences
 
 
 def _as_the_corpus(
     raw: Sequence[Sequence[str]], renamed: Mapping[str, str], scheme: str
 ) -> list[list[str]]:
-    """A model's tags with the corpus' types and in its scheme, so that right ones are equal."""
+    """Return a model's tags with the corpus' types and scheme, so that correct ones are equal."""
     tags = [[renamed[tag] for tag in row] for row in raw]
     return tags if scheme == "IOB2" else [list(to_iob2(row)) for row in tags]
 
 
 def _write(folder: Path, results: Mapping[str, Any], rows: Sequence[Predicted]) -> list[str]:
-    """results.json and predictions.conll; what is to be said about them."""
+    """Write results.json and predictions.conll; return notes about them."""
     said: list[str] = []
 
     def fill(draft: Path) -> None:
@@ -192,14 +192,14 @@ def _write(folder: Path, results: Mapping[str, Any], rows: Sequence[Predicted]) 
 def match_types(
     labels: Sequence[str], corpus: Corpus, same_types: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], list[str]]:
-    """A model's labels -> tags with the corpus' names of types, and what to say about it.
+    """Return the model's labels -> tags with the corpus' type names, and notes about it.
 
-    Equal names are one type. What is left is paired one to one by spelling (Name, name) and by
-    synonyms (PERSON, PER), unless `same_types` says which of the model's types is which of the
-    corpus'; then nothing else is paired.
+    Equal names are the same type. The other types are paired one to one by spelling (Name, name)
+    and by synonyms (PERSON, PER), unless `same_types` says which type of the model is which of the
+    corpus; then nothing else is paired.
 
     Raises:
-      ValueError: they have no type in common, or several pairs are possible.
+      ValueError: model and corpus have no type in common, or types can be paired in several ways.
     """
     parts = label_parts(labels)
     types = sorted({kind for _, kind in parts.values() if kind})
@@ -208,7 +208,7 @@ def match_types(
         for a, b in unsure:
             raise ValueError(
                 f"{_listed(a)} of the model and {_listed(b)} of {corpus.source} may be the same: "
-                f"say which with --same-type {a[0]}={b[0]}, or that none is with --same-type alone"
+                f"pair them with --same-type {a[0]}={b[0]}, or pair none with --same-type alone"
             )
     else:
         pairs = _given_pairs(same_types, types, corpus)
@@ -217,11 +217,11 @@ def match_types(
             f"the model and {corpus.source} have no entity type in common: the model has "
             f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
         )
-    notes = [f"the model's {a} is the corpus' {b}" for a, b in pairs.items() if a != b]
+    notes = [f"the model's {a} is scored as the corpus' {b}" for a, b in pairs.items() if a != b]
     notes += [f"the model's {a} counts as O" for a, (p, _) in parts.items() if p == "O" != a]
     absent = sorted(set(corpus.types) - set(pairs.values()))
     if absent:
-        notes.append(f"the model does not know {', '.join(absent)}: all of them count as missed")
+        notes.append(f"the model does not have {', '.join(absent)}: all of them count as missed")
     extra = sorted(set(types) - set(pairs))
     if extra:
         notes.append(f"the corpus does not have {', '.join(extra)}: each one found is an error")
@@ -231,7 +231,7 @@ def match_types(
 
 
 def _given_pairs(given: Mapping[str, str], types: Sequence[str], corpus: Corpus) -> dict[str, str]:
-    """The pairs that the caller names, and equal names; one to one."""
+    """Return the pairs that the caller names, and those with equal names; one to one."""
     for side, names, known in (
         ("the model", given.keys(), types),
         (corpus.source, given.values(), corpus.types),

@@ -1,4 +1,4 @@
-"""What `compare_runs.py` reads, and how it says what it found."""
+"""What `compare_runs.py` reads and prints."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from flaxner.evaluation.significance import Difference
 from flaxner.runs.paths import RunPaths, is_run
 from flaxner.runs.replacing import refuse_half_moved
 
-# Settings in which the runs of one system may differ.
+# Settings that may differ between the runs of one system.
 PER_SEED = {"seed", "fold"} | NOT_FINGERPRINTED - {"dataset", "dataset_config", "train_file"}
 
 
 class System(NamedTuple):
-    """The predictions of one side, seed by seed.
+    """The predictions of one of the two systems compared.
 
     Attributes:
-      predictions: of every seed.
-      seeds: where settings tell them; None for a file.
+      predictions: predictions of each seed.
+      seeds: the seeds, from the runs' settings; None where there are none, as for a file.
     """
 
     predictions: list[list[Predicted]]
@@ -33,14 +33,14 @@ class System(NamedTuple):
 
 
 def read_system(name: str | Path, split: str = "test") -> System:
-    """Read a file of predictions, a run, or a folder of runs.
+    """Read a prediction file, a run, or a folder of runs.
 
     Args:
       name: file or folder.
-      split: of a run's predictions.
+      split: which predictions of a run to read.
 
     Raises:
-      ValueError: there is nothing of the kind, or a file that cannot be read.
+      ValueError: it is none of these, or a file cannot be read.
     """
     place = Path(name)
     if place.is_file():
@@ -55,7 +55,7 @@ def read_system(name: str | Path, split: str = "test") -> System:
     runs = sorted(folder for folder in inside if is_run(folder))
     if not runs:
         own = f"{name} has no predictions/{split}.conll"
-        raise ValueError(f"{own}: has the run ended?" if is_run(place) else f"{name} is no run")
+        raise ValueError(f"{own}: has the run ended?" if is_run(place) else f"{name} is not a run")
     files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs]
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -71,10 +71,10 @@ def _order(pair: tuple[int | None, Path]) -> tuple[bool, int, str]:
 
 
 def _check_seeds(runs: list[Path]) -> None:
-    """Refuse runs that are no seeds, or folds, of one system.
+    """Refuse runs that are not different seeds, or folds, of one system.
 
     Raises:
-      ValueError: two that differ in more, or in nothing; the setting is named.
+      ValueError: two runs differ in another setting, which is named, or have the same seed.
     """
     first, *_ = known = [(run, _settings(run)) for run in runs]
     for run, own in known[1:]:
@@ -83,18 +83,18 @@ def _check_seeds(runs: list[Path]) -> None:
             if here != there and (name != "model" or normpath(here) != normpath(there)):
                 raise ValueError(
                     f"{name} differs between {first[0]} and {run} ({here!r} and {there!r}): they "
-                    "are no seeds of one system, name one of them"
+                    "are not seeds of one system, name one of them"
                 )
     seen: dict[tuple[object, object], Path] = {}
     for run, own in known:
         which = (own.get("seed"), own.get("fold"))
         if own and which in seen:
-            raise ValueError(f"{seen[which]} and {run} are of the same seed, {which[0]}")
+            raise ValueError(f"{seen[which]} and {run} have the same seed, {which[0]}")
         seen[which] = run
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """What config.toml says; nothing where it cannot be read."""
+    """Return the settings in config.toml; empty if it cannot be read."""
     try:
         return tomllib.loads(RunPaths(folder).config.read_text("utf-8-sig"))
     except (OSError, ValueError):
@@ -107,11 +107,11 @@ def _seed(folder: Path) -> int | None:
 
 
 def comparison_table(a: str, b: str, found: Difference) -> Table:
-    """F1 of both with its interval, and each seed's."""
+    """Return a table with F1 and interval of both systems, and the F1 of each seed."""
     percent = f"{found.confidence:.0%} interval"
     table = Table(title=f"F1 over {found.sentences:,} sentences", title_justify="left")
     for column in ("", "F1", percent, "seed by seed"):
-        table.add_column(column, overflow="fold")  # paths are told whole
+        table.add_column(column, overflow="fold")  # show paths in full
     sides = ((a, found.scores_a, found.interval_a), (b, found.scores_b, found.interval_b))
     for name, scores, (low, high) in sides:
         each = " ".join(f"{score:.4f}" for score in scores) if len(scores) > 1 else ""
@@ -124,18 +124,18 @@ def comparison_table(a: str, b: str, found: Difference) -> Table:
 
 
 def verdict(a: str, b: str, found: Difference) -> str:
-    """One sentence: whether they differ, by how much, and what says so."""
+    """Return one sentence: whether the systems differ, by how much, and by which tests."""
     better, worse = (b, a) if found.difference >= 0 else (a, b)
     tests = f"randomization over {found.sentences:,} sentences: p = {_p(found.p_sentences)}"
     if found.p_seeds is not None:
         kind = "paired" if found.paired else "unpaired"
         tests += f"; {kind} over {len(found.scores_a)} seeds: p = {_p(found.p_seeds)}"
         if (found.smallest_p_seeds or 0) > 1 - found.confidence:
-            tests += f", which so few seeds cannot bring below {found.smallest_p_seeds:.2g}"
+            tests += f", which cannot go below {found.smallest_p_seeds:.2g} with so few seeds"
     else:
-        tests += "; one seed each says nothing of another"
+        tests += "; with one seed each, other seeds may give another result"
     if not found.differ:
-        return f"{a} and {b} cannot be told apart ({tests})."
+        return f"{a} and {b} do not differ significantly ({tests})."
     points = 100 * abs(found.difference)
     return f"{better} is better than {worse} by {points:.2f} points of F1 ({tests})."
 

@@ -1,4 +1,4 @@
-"""Gold and predicted tags -> precision, recall, F1. The only door to `seqeval`."""
+"""Gold and predicted tags -> precision, recall, F1. The only module that imports `seqeval`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class NerReport:
-    """Scores of entities, micro-averaged and by type, as seqeval (conlleval) counts them.
+    """Entity scores, micro-averaged and by type, as seqeval (conlleval) computes them.
 
     Attributes:
       overall_precision, overall_recall, overall_f1: over all entities, 0 to 1.
-      overall_accuracy: share of words with the right tag.
+      overall_accuracy: fraction of words with the correct tag.
       per_type: type -> precision, recall, f1, support.
-      words_in_corpus, words_scored: equal by law; both are counted, not assumed.
-      mode: how entities are read off tags: "conlleval", lenient as the script of the shared
-        tasks.
+      words_in_corpus, words_scored: must be equal; both are counted, not assumed.
+      mode: how entities are read from tags: "conlleval", as lenient as the shared tasks' script.
     """
 
     overall_precision: float
@@ -32,22 +31,22 @@ class NerReport:
     mode: str = "conlleval"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as results.json holds it."""
+        """Return the report as results.json holds it."""
         return dataclasses.asdict(self)
 
 
 def score(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, words_in_corpus: int
 ) -> NerReport:
-    """Compare tags (IOB2), sentence by sentence.
+    """Score predicted tags against gold tags (IOB2), sentence by sentence.
 
     Args:
       gold: tags of every sentence.
-      predicted: as long as `gold`, word by word.
-      words_in_corpus: for the report, counted independently of the predictions.
+      predicted: predicted tags, one for each gold tag.
+      words_in_corpus: for the report; counted independently of the predictions.
 
     Raises:
-      ValueError: a sentence with more or fewer predictions than words.
+      ValueError: a sentence has more or fewer predictions than words.
     """
     from seqeval.metrics import accuracy_score
     from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
@@ -58,7 +57,7 @@ def score(
     gold_lists, predicted_lists = [list(t) for t in gold], [list(t) for t in predicted]
     scored = sum(len(tags) for tags in predicted_lists)
     types = sorted({e[0] for tags in (gold_lists, predicted_lists) for e in get_entities(tags)})
-    if not types:  # nothing to find and nothing found: seqeval would divide by zero
+    if not types:  # no entities, annotated or predicted: seqeval would divide by zero
         accuracy = _accuracy(gold_lists, predicted_lists)
         return NerReport(0.0, 0.0, 0.0, accuracy, {}, words_in_corpus, scored)
     options: dict[str, Any] = {"zero_division": 0}
@@ -84,10 +83,10 @@ def score(
 
 
 def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
-    """Entities of every sentence, which add up to the F1 of `score`.
+    """Count the entities of every sentence; the sums give the F1 of `score`.
 
     Returns:
-      int64 [sentences, 3]: found rightly, found, annotated.
+      int64 [sentences, 3]: correctly found, found, annotated.
     """
     from seqeval.metrics.sequence_labeling import get_entities
 
@@ -99,7 +98,7 @@ def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
 
 
 def f1(totals: np.ndarray) -> np.ndarray:
-    """F1 of sums of `entity_counts`; 0 where there is nothing to find and nothing found.
+    """Return the F1 of sums of `entity_counts`; 0 if nothing is annotated and nothing found.
 
     Args:
       totals: [..., 3].

@@ -14,11 +14,11 @@ BOUNDARY = "wrong boundary"
 
 
 def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
-    """(gold type, predicted type) -> entities.
+    """Return (gold type, predicted type) -> number of entities.
 
-    An entity found on the very same words counts under its predicted type, one that only
-    overlaps a prediction under BOUNDARY, another under MISSED; a prediction that overlaps no
-    entity counts as (SPURIOUS, its type).
+    A gold entity counts under the predicted type if it was found on exactly its words, under
+    BOUNDARY if a prediction only overlaps it, and under MISSED otherwise; a prediction that
+    overlaps no gold entity counts as (SPURIOUS, its type).
     """
     counts: Counter[tuple[str, str]] = Counter()
     for sentence in sentences:
@@ -36,7 +36,7 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
 def confusion_table(
     counts: Counter[tuple[str, str]],
 ) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """The columns (predicted), and the rows (annotated) with their counts; the last is SPURIOUS."""
+    """Return columns (predicted), and rows (annotated) with their counts; SPURIOUS comes last."""
     types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, SPURIOUS})
     columns = [*types, BOUNDARY, MISSED]
     if not types:
@@ -45,7 +45,7 @@ def confusion_table(
 
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
-    """Sentences with wrong entities, in order, each with another kind of error first."""
+    """Return sentences with wrong entities: first those with new kinds of errors, then the rest."""
     wrong = [
         s
         for s in sentences
@@ -62,5 +62,5 @@ def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
 
 
 def overlap(a: Span, b: Span) -> bool:
-    """Whether two spans share a word."""
+    """Return whether two spans share a word."""
     return a.start < b.end and b.start < a.end

@@ -1,8 +1,8 @@
-r"""Prediction files: word, annotated tag and predicted tag a line, a blank line after a sentence.
+r"""Prediction files: word, gold tag and predicted tag on each line, a blank line after a sentence.
 
-Where a word sees its document, a line -DOCSTART- O O and a blank line stand before each document.
-conlleval and its ports read them; what would break a line apart is escaped as
-`data.column_text` has it.
+With document context, a line -DOCSTART- O O and a blank line precede each document. conlleval and
+its ports can read these files; characters that would break a line apart are escaped as in
+`data.column_text`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """A sentence with gold and predicted tags (IOB2), and the number of its document, if told."""
+    """A sentence with gold and predicted tags (IOB2), and the number of its document, if known."""
 
     words: tuple[str, ...]
     gold: tuple[str, ...]
@@ -34,7 +34,10 @@ class Predicted:
 def predicted(
     sentences: Iterable[Sentence], tags: Iterable[Sequence[str]], *, in_documents: bool
 ) -> list[Predicted]:
-    """Sentences that have words, with their gold tags, if any, and these; documents numbered."""
+    """Return the non-empty sentences with gold tags, if any, and predicted tags.
+
+    Documents are numbered if `in_documents`.
+    """
     rows = [(s, t) for s, t in zip(sentences, tags, strict=True) if s.words]
     numbers: list[int | None] = [None] * len(rows)
     if in_documents:
@@ -46,10 +49,10 @@ def predicted(
 
 
 def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
-    """Write a prediction file; sentences without words leave no trace in it.
+    """Write a prediction file; sentences without words are left out.
 
     Returns:
-      what a reader of the file must know, one sentence or none.
+      a note for readers of the file, in one sentence, or nothing.
     """
     blocks, changed = [], ""
     document: int | None = None
@@ -71,32 +74,33 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     if not changed:
         return []
     return [
-        f"{path.name}: what white space or line ends in words or types would break apart is "
-        f"written as \\u{{...}} (first: {changed})"
+        f"{path.name}: white space and line ends inside words or types are written as "
+        f"\\u{{...}} (first: {changed})"
     ]
 
 
 def read_predictions(path: str | Path) -> list[Predicted]:
-    """Read a file that `write_predictions` wrote, now or before it escaped anything.
+    """Read a file that this or an earlier, unescaping version of `write_predictions` wrote.
 
     Raises:
-      ValueError: not there, or a line that is not word, gold and predicted tag, with its number.
+      ValueError: the file cannot be read, or a line is not word, gold and predicted tag; the
+        message has the line number.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise ValueError(f"cannot read the predictions {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8: {error}") from error
+        raise ValueError(f"{path} is not UTF-8: {error}") from error
     sentences: list[Predicted] = []
     rows: list[tuple[str, str, str]] = []
     document: int | None = None
-    for number, line in enumerate([*text.split("\n"), ""], 1):  # at LF alone: words hold a CR
+    for number, line in enumerate([*text.split("\n"), ""], 1):  # only at LF: words may hold CR
         if line == " ".join(MARK) and not rows:
             rows.append(MARK)
         elif line:
             rows.append(_row(f"{path}:{number}", line, first=not rows))
-        elif len(rows) == 1 and rows[0] is MARK:  # no word is: that of a sentence is escaped
+        elif len(rows) == 1 and rows[0] is MARK:  # not a word: in a sentence it would be escaped
             document, rows = 0 if document is None else document + 1, []
         elif rows:
             words, gold, tags = zip(*rows, strict=True)
@@ -111,7 +115,7 @@ def _row(place: str, line: str, *, first: bool) -> tuple[str, str, str]:
         return _unescaped_row(place, columns)
     if first and not columns[0]:
         raise ValueError(
-            f"{place}: the word is empty or a line end, which an earlier version wrote as nothing"
+            f"{place}: the word is empty, or a line end that an earlier version did not write"
         )
     word, gold, predicted = (unescape(column) for column in columns)
     if not (_TAG.fullmatch(gold) and _TAG.fullmatch(predicted)):
@@ -120,7 +124,7 @@ def _row(place: str, line: str, *, first: bool) -> tuple[str, str, str]:
 
 
 def _unescaped_row(place: str, parts: Sequence[str]) -> tuple[str, str, str]:
-    """A line of an earlier version, whose words and types may hold spaces."""
+    """Parse a line written by an earlier version, whose words and types may contain spaces."""
     readings = [
         (" ".join(parts[:i]), gold, predicted)
         for j in range(2, len(parts))
@@ -129,6 +133,6 @@ def _unescaped_row(place: str, parts: Sequence[str]) -> tuple[str, str, str]:
         and _TAG.fullmatch(predicted := " ".join(parts[j:]))
     ]
     if len(readings) != 1:
-        several = ", and can be read in several ways" if readings else ""
+        several = ", but this one is ambiguous" if readings else ""
         raise ValueError(f"{place}: a line must hold word, gold and predicted tag{several}")
     return readings[0]

@@ -1,4 +1,4 @@
-"""Sentences drawn again and again from a corpus: the bootstrap (Efron and Tibshirani 1993)."""
+"""The bootstrap over the sentences of a corpus (Efron and Tibshirani 1993)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-BATCH = 250  # resamplings held in memory at a time
+BATCH = 250  # resamples held in memory at a time
 
 
 def drawn_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The sums of counts over drawn sentences.
+    """Return the sums of counts over drawn sentences.
 
     Args:
-      counts: of each sentence (N, M).
-      rows: numbers of sentences, drawn ones along the last axis (..., n).
+      counts: counts of each sentence (N, M).
+      rows: indices of the drawn sentences, one draw along the last axis (..., n).
 
     Returns:
       float64 (..., M).
@@ -34,21 +34,21 @@ def bootstrap(
     confidence: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of percentile bootstrap intervals over sentences; SciPy draws.
+    """Return the ends of percentile bootstrap intervals over sentences; SciPy draws them.
 
     Args:
-      statistic: numbers of sentences (draws, sentences) -> what is judged (..., draws).
-      sentences: of the corpus.
-      n_resamples: draws in all.
-      confidence: of the intervals.
-      seed: of the draws.
+      statistic: sentence indices (draws, sentences) -> statistic (..., draws).
+      sentences: number of sentences in the corpus.
+      n_resamples: number of draws.
+      confidence: confidence level of the intervals.
+      seed: seed of the draws.
 
     Returns:
-      low and high ends, each of the statistic's shape without its last axis.
+      low and high ends, each with the statistic's shape without its last axis.
     """
     from scipy import stats
 
-    if sentences < 2:  # one sentence is every sample of itself
+    if sentences < 2:  # every resample is that one sentence
         value = statistic(np.zeros((1, 1), np.int64))[..., 0]
         return value, value
     result = stats.bootstrap(

@@ -1,4 +1,4 @@
-"""F1 over all entities, and apart for entities that training has seen and has not."""
+"""F1 over all entities, and separately for those that training has and has not seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Surface = tuple[str, ...]
 
 
 def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
-    """The names of a corpus, word by word as written."""
+    """Return the names in a corpus, as tuples of words exactly as written."""
     return {
         sentence.words[begin:end]
         for sentence in sentences
@@ -23,14 +23,14 @@ def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
 
 
 def split_scores(corpus: Corpus, predicted: Tags, known: set[Surface]) -> dict[str, Any]:
-    """seqeval's F1 of all entities, of those whose name training has, and of the others.
+    """Return seqeval's scores for all entities, for those whose name training has, and for others.
 
-    Gold and predicted entities are divided by the same rule, so every entity is in one part.
+    Gold and predicted entities are divided by the same rule, so each is in exactly one part.
 
     Args:
-      corpus: gold tags.
+      corpus: corpus with gold tags.
       predicted: a tag for every word.
-      known: the names in the training corpus.
+      known: names in the training corpus.
     """
     gold = [list(sentence.tags or ()) for sentence in corpus]
     parts: dict[str, Callable[[Surface], bool]] = {
@@ -54,7 +54,7 @@ def split_scores(corpus: Corpus, predicted: Tags, known: set[Surface]) -> dict[s
 def _only(
     sentences: Sequence[Sentence], all_tags: Tags, keep: Callable[[Surface], bool]
 ) -> list[list[str]]:
-    """The tags with the entities left out that are not to be kept."""
+    """Return the tags without the entities for which `keep` is false."""
     left = []
     for sentence, tags in zip(sentences, all_tags, strict=True):
         row = ["O"] * len(tags)

@@ -1,10 +1,10 @@
-"""Do two sets of predictions differ, or only by chance? Tests over sentences and over seeds.
+"""Significance tests for the difference between two sets of predictions.
 
 Over sentences: approximate randomization (Noreen 1989, "Computer-Intensive Methods for Testing
-Hypotheses"), which swaps the two systems' answers to a sentence, and percentile bootstrap
-intervals (Efron and Tibshirani 1993). Where there are several seeds, a sentence is swapped, or
-drawn, in all of them at once, and the score is the mean over the seeds. Over seeds: an exact
-permutation test of their scores. SciPy draws and counts.
+Hypotheses"), which swaps the two systems' predictions for a sentence, and percentile bootstrap
+intervals (Efron and Tibshirani 1993). With several seeds, a sentence is swapped, or drawn, in all
+of them at once, and the score is the mean over the seeds. Over seeds: an exact permutation test of
+their scores. SciPy does the drawing and counting.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from flaxner.evaluation.resampling import BATCH, bootstrap, drawn_sums
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """B's F1 less A's, and how sure one can be of it.
+    """The difference between the F1 of B and of A, and its significance.
 
     Attributes:
       scores_a, scores_b: F1 of every seed, 0 to 1.
-      difference: of the means.
+      difference: mean F1 of B minus mean F1 of A.
       interval_a, interval_b: bootstrap intervals of the mean F1, over sentences.
       interval: bootstrap interval of the difference, over sentences.
       p_sentences: two-sided p-value of the randomization over sentences.
-      p_seeds: two-sided p-value over seeds; None for fewer than two on a side.
-      smallest_p_seeds: what `p_seeds` is at least with so few seeds.
-      paired: the seeds of the two are the same, and were compared one by one.
-      confidence: of the intervals.
-      sentences: compared.
+      p_seeds: two-sided p-value over seeds; None with fewer than two on each side.
+      smallest_p_seeds: smallest `p_seeds` that is possible with this number of seeds.
+      paired: whether both have the same seeds, which were compared one by one.
+      confidence: confidence level of the intervals.
+      sentences: number of sentences compared.
     """
 
     scores_a: tuple[float, ...]
@@ -52,9 +52,9 @@ class Difference:
 
     @property
     def differ(self) -> bool:
-        """Whether the sentences, and the seeds where there are enough of them, say so."""
+        """Whether the difference is significant over sentences and, with enough seeds, seeds."""
         alpha = 1 - self.confidence
-        telling = (self.smallest_p_seeds or 1.0) <= alpha  # fewer seeds could never say so
+        telling = (self.smallest_p_seeds or 1.0) <= alpha  # with fewer seeds it never could be
         if telling and (self.p_seeds or 0.0) > alpha:
             return False
         return self.p_sentences <= alpha
@@ -72,18 +72,18 @@ def compare(
     """Compare two systems on one annotated corpus.
 
     Args:
-      a, b: the predictions of every seed, of one or more.
-      paired: the i-th of `a` and of `b` share their seed.
-      resamples: randomizations and bootstrap samples.
-      confidence: of intervals and of the answer, between 0 and 1.
-      seed: of the resampling.
+      a, b: the predictions of each seed, of one or more seeds.
+      paired: whether the i-th predictions of `a` and `b` have the same seed.
+      resamples: number of randomizations and of bootstrap samples.
+      confidence: confidence level of the intervals and the verdict, between 0 and 1.
+      seed: seed of the resampling.
 
     Raises:
-      ValueError: not as many seeds on both sides; no sentence; words or annotated tags that are
-        not the same throughout.
+      ValueError: the sides have different numbers of seeds; there are no sentences; or words or
+        gold tags are not the same throughout.
     """
     if len(a) != len(b) or not a:
-        raise ValueError(f"both must have as many seeds: got {len(a)} and {len(b)}")
+        raise ValueError(f"both must have equally many seeds: got {len(a)} and {len(b)}")
     _check_same([*a, *b])
     counts_a, counts_b = _counts(a), _counts(b)
     options = (resamples, confidence, seed)
@@ -108,10 +108,10 @@ def compare(
 def interval(
     counts: np.ndarray, n_resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean F1 over sentences.
+    """Return the percentile bootstrap interval of the mean F1 over sentences.
 
     Args:
-      counts: `entity_counts`, [sentences, 3] or of several seeds [seeds, sentences, 3].
+      counts: `entity_counts`, [sentences, 3], or [seeds, sentences, 3] for several seeds.
     """
     counts = counts.reshape(-1, *counts.shape[-2:])
     sentences = counts.shape[1]
@@ -130,14 +130,14 @@ def _interval_of_difference(
 
 
 def _mean_f1(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """F1, its mean over seeds, of the sentences whose numbers `rows` [..., sentences] holds."""
+    """Return the mean F1 over seeds, on the sentences indexed by `rows` [..., sentences]."""
     seeds, sentences, _ = counts.shape
     totals = drawn_sums(counts.transpose(1, 0, 2).reshape(sentences, -1), rows)
     return f1(totals.reshape(*rows.shape[:-1], seeds, 3)).mean(-1)
 
 
 def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> float:
-    """Two-sided p-value of the difference when the systems swap their answers to a sentence."""
+    """Return the two-sided p-value when the systems swap their predictions for a sentence."""
     from scipy import stats
 
     both = np.concatenate([a, b], 1)
@@ -162,7 +162,7 @@ def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> f
 
 
 def _over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float | None, float | None]:
-    """Exact p-value of the seeds' scores, and the smallest that so many can give."""
+    """Return the exact p-value of the seeds' scores, and the smallest possible one."""
     from scipy import stats
 
     if len(a) < 2:
@@ -180,26 +180,26 @@ def _over_seeds(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float | Non
 
 
 def _counts(seeds: Sequence[Sequence[Predicted]]) -> np.ndarray:
-    """[seeds, sentences, 3]."""
+    """Return counts [seeds, sentences, 3]."""
     return np.stack([entity_counts([s.gold for s in p], [s.tags for s in p]) for p in seeds])
 
 
 def _check_same(predictions: Sequence[Sequence[Predicted]]) -> None:
     first = predictions[0]
     if not first:
-        raise ValueError("there is no sentence to compare")
+        raise ValueError("there are no sentences to compare")
     for other in predictions[1:]:
         if len(other) != len(first):
             raise ValueError(
-                f"one has {len(first):,} sentences, another {len(other):,}: both must be "
-                "predictions for one corpus"
+                f"one has {len(first):,} sentences, another {len(other):,}: all must be "
+                "predictions on one corpus"
             )
         for number, (x, y) in enumerate(zip(first, other, strict=True), 1):
             for what, here, there in (("words", x.words, y.words), ("tags", x.gold, y.gold)):
                 if here != there:
                     raise ValueError(
-                        f"sentence {number:,} has other {what} in one than in another: "
-                        f"{_apart(here, there)}; both must be predictions for one annotated corpus"
+                        f"sentence {number:,} has different {what} in two of them: "
+                        f"{_apart(here, there)}; all must be predictions on one annotated corpus"
                     )
 
 

@@ -1,4 +1,4 @@
-"""Scores as a table for the terminal."""
+"""A table of scores for the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def score_table(title: str, report: Mapping[str, Any]) -> Table:
-    """A table of precision, recall, F1 and support per entity type and over all."""
+    """Return a table of precision, recall, F1 and support, per entity type and overall."""
     table = Table(title=title, title_justify="left")
     table.add_column("type")
     for name in ("precision", "recall", "F1", "support"):

@@ -56,7 +56,7 @@ class SavedRun:
         if members:
             best = (run.finished() or {}).get("best_seed")
             named = members[0] if best is None else run.path / f"seed-{best}"
-            raise ValueError(f"{folder} contains {len(members)} runs: name one, such as {named}")
+            raise ValueError(f"{folder} holds {len(members)} runs: name one, such as {named}")
         if not (run.model / "config.json").is_file():
             raise ValueError(f"{folder} is not a run folder: it has no model/config.json")
         fields = read_config(run.model)

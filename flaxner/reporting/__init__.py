@@ -1,1 +1,1 @@
-"""What a run did, as a page to look at."""
+"""A run's results as an HTML page."""

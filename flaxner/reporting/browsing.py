@@ -1,4 +1,4 @@
-"""Errors as a page holds them to be browsed: compact, harmless, and not more than fit."""
+"""Errors in the form that a page embeds for browsing: compact, escaped, and limited in size."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from flaxner.data.tags import Span
 from flaxner.reporting.judged import KINDS, Error, Judged, Surfaces, errors
 from flaxner.terminal import shown
 
-LONG, AROUND = 120, 40  # words of a sentence that is cut, and those that stay on each side
-BUDGET = 3 << 20  # bytes of all errors of a page
+LONG, AROUND = 120, 40  # longer sentences (in words) are cut; words kept on each side of an error
+BUDGET = 3 << 20  # bytes for all errors of a page
 
 
 def browsable(
     sentences: Sequence[Judged], known: Surfaces | None, budget: int = BUDGET
 ) -> dict[str, Any]:
-    """The sentences with errors, those of which the model was surest first.
+    """Return the sentences with errors, the most confident errors first.
 
     Args:
-      sentences: of a split.
-      known: the names in the training corpus; None: not known.
-      budget: bytes; what does not fit is left out, the least sure first, and counted.
+      sentences: sentences of a split.
+      known: names in the training corpus; None if unknown.
+      budget: size limit in bytes; the least confident errors that do not fit are left out and
+        counted.
 
     Returns:
-      "kinds" and "types" to choose from, "items" as `_item` makes them, and how many "errors" and
-      "sentences" there are and how many are "left_out".
+      "kinds" and "types" to choose from, "items" from `_item`, the number of "errors" and of
+      "sentences" with errors, and the number of errors "left_out".
     """
     pairs = [(sentence, list(errors(sentence))) for sentence in sentences]
     wrong = [(sentence, own) for sentence, own in pairs if own]
@@ -55,12 +56,12 @@ def browsable(
 
 
 def _item(sentence: Judged, wrong: Sequence[Error], known: Surfaces | None) -> dict[str, Any]:
-    """A sentence, or what stands around an error of a long one.
+    """Return a sentence, or the words around an error in a long one, as JSON.
 
-    Its keys are short, for there are many: n number, w words, a annotated and f found entities
-    (first word, end, type, and score of what was found), c words cut off before, e errors: k
-    kinds (numbers of KINDS), g and f the numbers of the entities or -1, s how sure the model was,
-    o whether the name was seen in training.
+    Keys are short because there are many items: n number, w words, a annotated and f found
+    entities (first word, end, type, and the score of found ones), c and m words cut off before
+    and after, e errors: k kinds (indices into KINDS), g and f indices of the entities or -1, s
+    confidence of the model, o whether the name was seen in training.
     """
     begin, end = 0, len(sentence.words)
     if end > LONG:
@@ -99,5 +100,5 @@ def _rounded(score: float | None) -> float | None:
 
 
 def _seen(sentence: Judged, error: Error, known: Surfaces | None) -> bool | None:
-    """Whether training has the annotated name, or the one that was found where there is none."""
+    """Return whether training has the annotated name, or else the found one; None if unknown."""
     return None if known is None else sentence.surface(error.gold or error.span) in known

@@ -1,8 +1,8 @@
-"""Points -> the geometry of small charts; the templates draw them as SVG.
+"""Points -> the geometry of small charts, which the templates draw as SVG.
 
-The charts of a page are lines, bars and dots with two axes. Drawn as SVG in the page itself they
-need neither a script nor a network, take their colours from the page, light or dark, and can be
-read aloud and printed; a chart library would be the largest part of the file.
+The charts of a page are lines, bars and dots with two axes. As inline SVG they need neither
+scripts nor a network, follow the page's light or dark colours, and work with screen readers and
+printers; a chart library would be the largest part of the file.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
-MOST_POINTS = 300  # of a line; of longer ones neighbours are averaged
+MOST_POINTS = 300  # per line; neighbouring points of longer lines are averaged
 Points = Sequence[tuple[float, float]]
 
 
 def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) -> dict[str, Any]:
-    """Lines over one pair of axes.
+    """Return lines on one pair of axes.
 
     Args:
-      lines: a name, and (x, y) in the order of x.
-      from_zero: whether the vertical axis begins at 0 whatever the points are.
+      lines: name and (x, y) points of each line, ordered by x.
+      from_zero: whether the vertical axis always starts at 0.
     """
     drawn = [(name, _thinned(points)) for name, points in lines if points]
     xs = [x for _, points in drawn for x, _ in points]
@@ -42,7 +42,7 @@ def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) 
 
 
 def dot_chart(dots: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
-    """Dots (x, y, weight) in the unit square, their areas as their weights."""
+    """Return dots (x, y, weight) in the unit square, with sizes that grow with their weights."""
     x_axis = Axis(0.0, 1.0, LEFT, WIDTH - RIGHT)
     y_axis = Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
     most = max((weight for *_, weight in dots), default=1)
@@ -57,11 +57,11 @@ def dot_chart(dots: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
 
 
 class Axis:
-    """A stretch of numbers on a stretch of the drawing.
+    """A linear map from a range of numbers to a range of drawing coordinates.
 
     Args:
-      low, high: the numbers to be shown.
-      begin, end: where they lie.
+      low, high: range of numbers.
+      begin, end: their coordinates.
     """
 
     def __init__(self, low: float, high: float, begin: float, end: float) -> None:
@@ -70,17 +70,17 @@ class Axis:
         self.low, self.high, self.begin, self.end = low, high, begin, end
 
     def at(self, value: float) -> float:
-        """Where a number lies."""
+        """Return the coordinate of a number."""
         return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
 
     def ticks(self, count: int = 5) -> list[tuple[float, str]]:
-        """Where round numbers lie, and how they are written."""
+        """Return the coordinates of round numbers, and their labels."""
         rough = (self.high - self.low) / count
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
-        unit, sign = (1e6, "M") if step >= 1e5 else (1, "")  # there is no room for 3,000,000
+        unit, sign = (1e6, "M") if step >= 1e5 else (1, "")  # 3,000,000 would not fit
         digits = max(0, -math.floor(math.log10(step / unit) + 1e-9))
         numbers = [k * step for k in range(first, last + 1)]
         form = ".0e" if 0 < step < 1e-3 else f",.{digits}f"
@@ -103,7 +103,7 @@ def _frame(x_axis: Axis, y_axis: Axis) -> dict[str, Any]:
 
 
 def _thinned(points: Points) -> list[tuple[float, float]]:
-    """At most MOST_POINTS points, each the mean of its neighbours; the last stays as it is."""
+    """Average neighbours down to about MOST_POINTS points, keeping the last one unchanged."""
     every = -(-len(points) // MOST_POINTS)
     if every <= 1:
         return list(points)

@@ -1,4 +1,4 @@
-"""Sentences as a model read them: what is annotated, what was found, how sure it was."""
+"""Sentences as a model read them: what is annotated, what it found, and how confident it was."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from flaxner.evaluation.calibration import span_score
 from flaxner.evaluation.mistakes import MISSED, overlap
 from flaxner.evaluation.predictions import Predicted
 
-SPURIOUS, TYPE, BORDER = "spurious", "wrong type", "wrong border"
+SPURIOUS, TYPE, BORDER = "spurious", "wrong type", "wrong boundary"
 KINDS = (MISSED, SPURIOUS, TYPE, BORDER)
 Surfaces = set[tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """A sentence with its entities.
+    """A sentence with its annotated and predicted entities.
 
     Attributes:
-      number: of the sentence in its split, from 1.
-      words: its words.
-      gold: the annotated entities.
-      found: the model's.
-      scores: how sure it was of each word's label; None: not known.
+      number: number of the sentence in its split, from 1.
+      words: words of the sentence.
+      gold: annotated entities.
+      found: entities that the model found.
+      scores: probability of each word's predicted label; None if unknown.
     """
 
     number: int
@@ -36,22 +36,22 @@ class Judged:
     scores: Sequence[float] | None
 
     def surface(self, span: Span) -> tuple[str, ...]:
-        """The words of an entity."""
+        """Return the words of an entity."""
         return self.words[span.start : span.end]
 
     def score(self, span: Span) -> float | None:
-        """How sure the model was of what it said of these words."""
+        """Return how confident the model was in its prediction for these words."""
         return None if self.scores is None else span_score(span, self.scores)
 
 
 @dataclasses.dataclass(frozen=True)
 class Error:
-    """An entity that was missed or found wrongly.
+    """A missed or wrongly found entity.
 
     Attributes:
       kinds: one of KINDS, or both TYPE and BORDER.
-      gold: the annotated entity; None: there is none.
-      found: the model's; None: there is none.
+      gold: the annotated entity, or None.
+      found: the model's entity, or None.
     """
 
     kinds: tuple[str, ...]
@@ -60,14 +60,14 @@ class Error:
 
     @property
     def span(self) -> Span:
-        """What the model said, or what it missed."""
+        """The entity that the model found or, if there is none, the one it missed."""
         span = self.found or self.gold
         assert span is not None
         return span
 
 
 def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Judged]:
-    """The sentences of a prediction file, with the scores of their words (W,) if known."""
+    """Return the sentences of a prediction file, with the scores of their words (W,) if known."""
     judged, place = [], 0
     for number, sentence in enumerate(sentences, 1):
         end = place + len(sentence.words)
@@ -79,7 +79,7 @@ def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Jud
 
 
 def errors(sentence: Judged) -> Iterator[Error]:
-    """Every pair of entities that overlap and differ, every missed and every spurious one."""
+    """Yield every pair of overlapping entities that differ, and every missed or spurious one."""
     right = set(sentence.gold) & set(sentence.found)
     gold = [span for span in sentence.gold if span not in right]
     spurious = [span for span in sentence.found if span not in right]

@@ -1,8 +1,8 @@
 """Judged sentences -> scores by type, length and whether a name was seen, with intervals.
 
-Entities are counted as seqeval counts them. Of every group precision, recall and F1 are those of
-the entities that belong to it, annotated and found ones being divided by the same rule. Intervals
-are bootstrapped over sentences (Efron 1979): the percentiles 2.5 and 97.5 of DRAWS resamples.
+Entities are counted as seqeval counts them. Precision, recall and F1 of a group are computed on
+the entities that belong to it; annotated and found entities are grouped by the same rule. The
+intervals are bootstrapped over sentences (Efron 1979): percentiles 2.5 and 97.5 of DRAWS resamples.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Group = Callable[[Judged, Span], str]
 def grouped_scores(
     sentences: Sequence[Judged], known: Surfaces | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """The scores of every group, and of all entities.
+    """Return the scores of every group, and of all entities.
 
     Args:
-      sentences: of a split.
-      known: the names in the training corpus; None: it is not there to be asked.
+      sentences: sentences of a split.
+      known: names in the training corpus; None if it is not available.
 
     Returns:
-      title -> rows of name, precision, recall, f1, low and high of F1, annotated, found; groups
-      without an entity are left out.
+      title -> rows with name, precision, recall, f1, low and high (the interval of F1), annotated,
+      found; groups without entities are left out.
     """
     titles: dict[str, Group] = {"all": lambda s, e: "all", "type": lambda s, e: e.type}
     if known is not None:
@@ -52,7 +52,7 @@ def grouped_scores(
 
 
 def _class(size: int, bounds: Sequence[int]) -> str:
-    """The name of the class of lengths that a length belongs to."""
+    """Return the name of the length class that a length belongs to."""
     below = 0
     for bound in bounds:
         if size <= bound:
@@ -62,7 +62,7 @@ def _class(size: int, bounds: Sequence[int]) -> str:
 
 
 def _tally(sentences: Sequence[Judged], group: Group) -> tuple[list[str], np.ndarray]:
-    """The groups' names, and of each sentence and group: right, found, annotated (N, K, 3)."""
+    """Return group names, and counts by sentence and group: right, found, annotated (N, K, 3)."""
     cells: list[tuple[int, str, int]] = []
     for i, sentence in enumerate(sentences):
         gold = set(sentence.gold)
@@ -81,7 +81,7 @@ def _tally(sentences: Sequence[Judged], group: Group) -> tuple[list[str], np.nda
 
 
 def _natural(name: str) -> tuple[int, int, str]:
-    """Classes of lengths by their numbers, "seen" before "not seen", all else by name."""
+    """Sort key: length classes by number, "seen" before "not seen", all others by name."""
     first = name.split(" ")[0]
     if first.isdecimal():
         return 0, int(first), ""
@@ -89,7 +89,7 @@ def _natural(name: str) -> tuple[int, int, str]:
 
 
 def _intervals(counts_NK3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the interval of every group's F1, each (K,)."""
+    """Return the lower and upper ends of the intervals of the groups' F1, each (K,)."""
     size, groups, _ = counts_NK3.shape
     counts_NM = counts_NK3.reshape(size, 3 * groups)
 

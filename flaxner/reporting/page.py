@@ -1,4 +1,4 @@
-"""Runs -> one HTML page that needs nothing but itself."""
+"""Runs -> one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FROM_ZERO = ("loss", "learning rate", SPEED)
 
 
 def page(records: Sequence[RunRecord]) -> str:
-    """The page of a run, or of several side by side."""
+    """Return the page of a run, or of several runs side by side."""
     runs = [structure(record, BUDGET // len(records)) for record in records]
     splits = [split for run in runs for split in run["splits"]]
     types = {row["name"] for split in splits for row in split["groups"]["type"]}
@@ -41,7 +41,7 @@ def page(records: Sequence[RunRecord]) -> str:
 
 
 def _curves(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """A chart for each curve, every run a line in it."""
+    """Return a chart for each curve, with one line per run."""
     titles = dict.fromkeys(title for run in runs for title in run["curves"])
     charts = []
     for title in titles:
@@ -55,7 +55,7 @@ def _dots(row: Mapping[str, Any]) -> list[tuple[float, float, int]]:
 
 
 def _compared(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """F1 of every group, run by run, for each split that any of them has."""
+    """Return the F1 of every group in every run, for each split that any run has."""
     tables = []
     for split in ("test", "validation"):
         by_run: list[dict[str, Any]] = [
@@ -79,35 +79,37 @@ def _compared(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_page(run: RunFolder, records: Callable[[], Sequence[RunRecord]]) -> list[str]:
-    """Write the page of a run that ends; a fault in it is one sentence and never its end.
+    """Write the page at the end of a run; failures are reported, but never stop the run.
 
     Args:
-      run: the folder, whose lock is held.
-      records: makes what the page is about.
+      run: the run's folder, whose lock is held.
+      records: returns the records to show.
 
     Returns:
-      the sentence, or nothing.
+      one sentence if writing failed, else nothing.
     """
     try:
         run.write_report(page(records()))
-    except Exception as error:  # whatever it is, the model is trained and its scores are known
+    except Exception as error:  # whatever it is, the model is trained and scored
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [f"{run.report} could not be written ({reason}); scripts/report.py tries again"]
+        return [f"could not write {run.report} ({reason}); try again with scripts/report.py"]
     return []
 
 
 def write_reports(folders: Sequence[str | Path], output: str | Path | None = None) -> Path:
-    """The page of finished or unfinished runs, from their folders.
+    """Write the page of finished or unfinished runs, from their folders.
 
     Args:
-      folders: of runs; a cross-validation stands for its folds, several seeds for each.
-      output: the file; OUT/report.html of a single run if None, else report.html here.
+      folders: output folders of runs; a cross-validation stands for its folds, and a multi-seed
+        run for its seeds.
+      output: file to write; if None, OUT/report.html for a single folder, else ./report.html.
 
     Returns:
-      the file.
+      path of the file.
 
     Raises:
-      ValueError: no run, one that is being written to, or an output file that is no page of ours.
+      ValueError: a folder is not a run, or is being written to, or the output file exists and was
+        not written by flaxner.
     """
     records = [record for folder in folders for record in read_runs(folder)]
     if output is None and len(folders) == 1:
@@ -126,16 +128,16 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
 
 
 def check_output(path: Path, mark: str = MARK) -> None:
-    """Refuse to write over what is no page of ours.
+    """Refuse to overwrite anything but a page of ours.
 
     Raises:
-      ValueError: a folder, or another file.
+      ValueError: the path is a folder, or a file that flaxner did not write.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file for the page")
     if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent} for the page {path.name}")
+        raise ValueError(f"cannot write the page {path.name}: there is no folder {path.parent}")
     if path.exists():
         with path.open("rb") as file:
             if mark.encode() not in file.read(200):
-                raise ValueError(f"{path} is no page of flaxner: name another file")
+                raise ValueError(f"{path} exists and is not a flaxner page: name another file")

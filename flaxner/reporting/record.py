@@ -1,4 +1,4 @@
-"""What a run left behind, as a report needs it: from its folder, or from the run that ends."""
+"""The data of a run that a report needs, from its folder or from a run that is ending."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class RunRecord:
     """A run.
 
     Attributes:
-      path: its folder.
-      config: its settings.
-      metrics: the objects of metrics.jsonl.
-      results: the content of results.json; nothing of a run that has not ended.
+      path: the run's folder.
+      config: settings of the run.
+      metrics: objects of metrics.jsonl.
+      results: content of results.json; empty if the run has not ended.
       predictions: split -> sentences.
-      scores: split -> how sure the model was.
-      scheme: label table; None where it cannot be read.
-      known: the names in the training corpus; None where it cannot be read.
+      scores: split -> how confident the model was.
+      scheme: label table; None if it cannot be read.
+      known: names in the training corpus; None if it cannot be read.
       notes: what is missing and why, one sentence each.
-      speed: the objects of speed.jsonl; nothing of a run of an earlier version.
+      speed: objects of speed.jsonl; empty if an earlier version made the run.
     """
 
     path: Path
@@ -54,28 +54,28 @@ class RunRecord:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The objects of metrics.jsonl, up to a line that a run has not finished yet.
+    """Return the objects of metrics.jsonl; a last line that is still being written is ignored.
 
     Raises:
-      ValueError: a line before the last that is no object with a step.
+      ValueError: a line before the last is not an object with a step.
     """
     return _read_lines(path, ("step",))
 
 
 def read_speed(path: Path) -> list[dict[str, Any]]:
-    """The objects of speed.jsonl, likewise; nothing where there is none.
+    """Return the objects of speed.jsonl, likewise; an empty list if there is no such file.
 
     Raises:
-      ValueError: a line before the last that is not of this file.
+      ValueError: a line before the last is not an object with step, seconds and tokens.
     """
     return _read_lines(path, ("step", "seconds", "tokens"))
 
 
 def _read_lines(path: Path, numbers: Sequence[str]) -> list[dict[str, Any]]:
-    """Objects, a line each, that have these numbers; a last line may be cut.
+    """Return the objects of a JSON Lines file that have these numbers; the last line may be cut.
 
     Raises:
-      ValueError: a line before the last that is no object.
+      ValueError: a line before the last is not such an object.
     """
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -90,21 +90,21 @@ def _read_lines(path: Path, numbers: Sequence[str]) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number}: no line that a run writes") from error
+            raise ValueError(f"{path}, line {number}: not a line that a run writes") from error
         rows.append(row)
     return rows
 
 
 def read_runs(folder: str | Path) -> list[RunRecord]:
-    """The run in a folder; of a cross-validation its folds, of several seeds each one's.
+    """Read the run in a folder; for a cross-validation, its folds; for a multi-seed run, its seeds.
 
     Raises:
-      ValueError: no run, or one that is half replaced, or files in it that no run wrote.
+      ValueError: the folder is not a run, is half replaced, or has files that no run wrote.
     """
     run = RunFolder(folder)
     refuse_half_moved(run.path)
     if not run.path.is_dir() or not is_run(run.path) or not run.config.is_file():
-        raise ValueError(f"{folder} is no run: name the output folder of train.py")
+        raise ValueError(f"{folder} is not a run: name the output folder of train.py")
     members = [RunFolder(path) for path in run.members()]
     if members:
         return [_read(member) for member in members if member.config.is_file()]
@@ -117,23 +117,23 @@ def _read(run: RunFolder) -> RunRecord:
     try:
         predictions = read_run_predictions(run)
     except ValueError as error:
-        notes.append(f"no errors and no intervals: {error}")
+        notes.append(f"errors and intervals are not available: {error}")
     scores = {}
     for split, sentences in predictions.items():
         try:
             words = sum(len(sentence.words) for sentence in sentences)
             scores[split] = read_scores(run.predictions / f"{split}{SUFFIX}", words)
         except ValueError as error:
-            notes.append(f"how sure the model was of {split} is not known: {error}")
+            notes.append(f"the model's confidence on {split} is not available: {error}")
     known = scheme = None
     try:
         known = surfaces(select(read_sources(config), config)["train"].sentences)
     except ValueError as error:
-        notes.append(f"which names training has is not known: {error}")
+        notes.append(f"the names seen in training are not available: {error}")
     try:
         scheme = LabelScheme.from_id2label(read_config(run.model)["id2label"])
     except (ValueError, KeyError) as error:
-        notes.append(f"the labels are not known: {error}")
+        notes.append(f"the labels are not available: {error}")
     results = run.finished() or {}
     if not results:
         notes.append("the run has not ended: there are no scores yet")

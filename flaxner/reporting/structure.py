@@ -1,4 +1,4 @@
-"""A run -> one structure of numbers and texts, as JSON has them, that a template shows."""
+"""A run -> one JSON-like structure of numbers and texts, which a template shows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SPEED = "tokens/s"
 
 
 def structure(record: RunRecord, budget: int) -> dict[str, Any]:
-    """What a page says of a run.
+    """Return what a page shows about a run.
 
     Args:
       record: the run.
-      budget: bytes of the errors that the page holds.
+      budget: size limit of the errors on the page, in bytes.
     """
     results = record.results
     splits = [split for split in ("test", "validation") if record.predictions.get(split)]
@@ -51,7 +51,7 @@ def structure(record: RunRecord, budget: int) -> dict[str, Any]:
 
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Title -> (step, value), of what metrics.jsonl tells."""
+    """Return title -> (step, value) points from metrics.jsonl."""
     steps = [row for row in metrics if "split" not in row]
     curves = {
         title: [(row["step"], row[name]) for row in steps if name in row] for name, title in CURVES
@@ -62,7 +62,7 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, 
 
 
 def speeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Title -> (step, tokens a second since the line before), of what speed.jsonl tells."""
+    """Return title -> (step, tokens per second since the previous line) from speed.jsonl."""
     points = [
         (row["step"], row["tokens"] / (row["seconds"] - before["seconds"]))
         for before, row in itertools.pairwise(rows)
@@ -94,7 +94,7 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
 def calibrated(
     record: RunRecord, sentences: Sequence[Predicted], scores: WordScores | None
 ) -> list[dict[str, Any]]:
-    """The reliability of the scores as they are and, where it is known, with the temperature."""
+    """Return the reliability of plain scores and, if a temperature is known, calibrated ones."""
     if scores is None or record.scheme is None:
         return []
     gold, predicted = [s.gold for s in sentences], [s.tags for s in sentences]
@@ -102,9 +102,9 @@ def calibrated(
     heat = record.results.get("calibration", {}).get("temperature")
     if not len(entities):
         return []
-    sets = [("as they are", entities.plain_scores(scores.scores))]
+    sets = [("uncalibrated scores", entities.plain_scores(scores.scores))]
     if heat is not None and scores.logits is not None:
-        sets.append(("calibrated", entities.scores(scores.logits, heat)))
+        sets.append(("calibrated scores", entities.scores(scores.logits, heat)))
     rows = []
     for title, sure in sets:
         bins = reliability(sure, entities.right)
@@ -114,7 +114,7 @@ def calibrated(
 
 
 def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the run went, for the table."""
+    """Return figures of the run, for the table."""
     train = results.get("train", {})
     shown = {
         "steps": "{:,}",
@@ -134,7 +134,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
-    """Every setting of the run: its name, its value, whether it is another than the default."""
+    """Return every setting of the run: name, value, whether it differs from the default."""
     rows = []
     for field in dataclasses.fields(config):
         if field.metadata.get("of_process") or field.name in ("resume", "overwrite"):
@@ -146,7 +146,7 @@ def settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
 
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
-    """What to type to do it again, to publish it, to use it."""
+    """Return the commands that repeat the run, publish it and use it."""
     path = record.path
     lines = {
         "repeat": ("train.py", "--config", path / "config.toml", "--output-dir", f"{path}-again"),

@@ -1,1 +1,1 @@
-"""Sweeps: which settings train best, looked for by Optuna."""
+"""Sweeps: search for the settings that train best, with Optuna."""

@@ -1,4 +1,4 @@
-"""The folder of a sweep: whose it is, and what stays of its trials."""
+"""The folder of a sweep: who owns it, and what is kept of its trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOURNAL, BEST, PAGE = "journal.log", "best.toml", "sweep.html"
 
 
 class SweepFolder:
-    """OUT: journal.log, trial-N/ (a run each), best.toml, sweep.html."""
+    """OUT: journal.log, trial-N/ (one run each), best.toml, sweep.html."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -25,11 +25,11 @@ class SweepFolder:
         self._custody = RunFolder(self.path)  # for its lock
 
     def open(self, *, resume: bool) -> None:
-        """Take the folder, or refuse it.
+        """Lock the folder, or refuse it.
 
         Raises:
-          ValueError: it holds what no sweep wrote, a sweep that is not to be continued, or another
-            process writes to it.
+          ValueError: it contains something that no sweep wrote, or a sweep that is not to be
+            resumed, or another process is writing to it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"the output folder {self.path} is a file")
@@ -41,47 +41,47 @@ class SweepFolder:
         if (shown and not ours) or is_run(self.path):
             first = shown[0] if shown else "a run"
             raise ValueError(
-                f"{self.path} holds {first!r}, which no sweep wrote: name another --output-dir"
+                f"{self.path} contains {first!r}, which no sweep wrote: name another --output-dir"
             )
         if ours and self.journal.exists() and not resume:
             raise ValueError(
-                f"{self.path} holds a sweep: continue it with --resume, or name another "
+                f"{self.path} contains a sweep: continue it with --resume, or name another "
                 "--output-dir"
             )
         if ours and not self.journal.exists() and any(n.startswith("trial-") for n in shown):
             raise ValueError(
-                f"{self.journal} is missing, and {self.path} holds trials: put it back"
+                f"{self.journal} is missing, but {self.path} contains trials: restore the journal"
             )
         self._custody.lock()
         add_to_record(self.path, SWEEP, ())
         self._mend_journal()
 
     def close(self) -> None:
-        """Let others write here."""
+        """Record the journal and release the lock."""
         if self.journal.exists():
             add_to_record(self.path, SWEEP, [JOURNAL])
         self._custody.release()
 
     def _mend_journal(self) -> None:
-        """Cut off the half of a line that a killed process has left."""
+        """Cut off an incomplete last line, left by a killed process."""
         content = self.journal.read_bytes() if self.journal.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             os.truncate(self.journal, len(whole))
 
     def trial(self, number: int) -> RunFolder:
-        """The run of a trial."""
+        """Return the run folder of a trial."""
         return RunFolder(self.path / f"trial-{number}")
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file of ours; one that was edited is set aside."""
+        """Write one of our files; an edited version is kept under another name."""
         if os.path.lexists(path) and not is_ours(self.path, path.name, read_record(self.path)):
             os.rename(path, free_name(path.with_name(f"{path.name}.before")))
         write_text(path, text)
         add_to_record(self.path, SWEEP, [path.name])
 
     def drop_weights(self, number: int) -> None:
-        """Delete checkpoints and model of a trial; its settings, curves and scores stay."""
+        """Delete a trial's checkpoints and model; keep its settings, curves and scores."""
         run = self.trial(number)
         for part in (run.checkpoints, run.hub):
             if part.is_dir() and not part.is_symlink():

@@ -1,4 +1,4 @@
-"""The page of a sweep: its trials in a table, and Optuna's own plots."""
+"""The page of a sweep: a table of its trials, and Optuna's own plots."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
 def page(study: optuna.Study, folder: SweepFolder) -> str:
-    """sweep.html, which needs nothing but itself.
+    """Return sweep.html, a self-contained page.
 
     Args:
-      study: with a trial at least that has ended with a score.
-      folder: of the sweep.
+      study: a study with at least one trial that has ended with a score.
+      folder: folder of the sweep.
     """
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     best, names = study.best_trial, list(study.user_attrs["sweep"]["space"])
@@ -56,7 +56,7 @@ def _shown(value: Any) -> str:
 
 
 def _figures(study: optuna.Study) -> Iterator[tuple[str, str]]:
-    """(title, PNG in base64) of Optuna's plots; none without matplotlib."""
+    """Yield (title, base64 PNG) of Optuna's plots; none without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -67,12 +67,15 @@ def _figures(study: optuna.Study) -> Iterator[tuple[str, str]]:
 
     importance = optuna.importance.PedAnovaImportanceEvaluator()
     wanted: list[tuple[str, Callable[[], Any]]] = [
-        ("F1, trial by trial", lambda: plots.plot_optimization_history(study)),
-        ("What matters", lambda: plots.plot_param_importances(study, evaluator=importance)),
-        ("Each setting by itself", lambda: plots.plot_slice(study)),
+        ("F1 by trial", lambda: plots.plot_optimization_history(study)),
+        (
+            "Importance of settings",
+            lambda: plots.plot_param_importances(study, evaluator=importance),
+        ),
+        ("F1 by setting", lambda: plots.plot_slice(study)),
         ("All settings together", lambda: plots.plot_parallel_coordinate(study)),
         (
-            "Validation F1 on the way (1,000 is one pass)",
+            "Validation F1 during training (1,000 is one epoch)",
             lambda: plots.plot_intermediate_values(study),
         ),
     ]
@@ -80,7 +83,7 @@ def _figures(study: optuna.Study) -> Iterator[tuple[str, str]]:
         try:
             axes = plot()
         except (ValueError, RuntimeError, ZeroDivisionError):
-            continue  # too few trials for it, or all alike
+            continue  # too few trials for this plot, or all of them alike
         figure = getattr(axes, "flat", [axes])[0].figure
         figure.set_size_inches(*SIZE)
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""SPACE.toml: the settings of a sweep, and between what those in `[space]` are to be chosen."""
+"""SPACE.toml: the settings of a sweep, and the ranges or choices in `[space]` to search."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from flaxner.config.train import NOT_FINGERPRINTED, TrainConfig
 from flaxner.data.readers import READING
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
-# What changes the sentences that are scored, or leaves to luck what is to be chosen.
+# Settings that change which sentences are scored, or whose choice would be down to chance.
 NOT_SWEPT = NOT_FINGERPRINTED | {
     *("seed", "select", "cross_validation", "fold", "held_out", "data_seed"),
     *("map_types", "drop_types", *READING),
 }
-OWN = ("output_dir", "overwrite", "resume")  # a sweep has its own flags for them
+OWN = ("output_dir", "overwrite", "resume")  # a sweep has its own flags for these
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included.
+    """Numbers from `low` to `high`, inclusive.
 
     Attributes:
+      low, high: bounds of the range.
       whole: whole numbers only.
-      log: drawn evenly over the logarithm.
-      step: between neighbours, from `low` on; None: 1, or any.
+      log: sample uniformly on a log scale.
+      step: distance between values, starting at `low`; None: 1 for whole numbers, else any value.
     """
 
     low: float
@@ -52,27 +53,27 @@ Dimension = Range | Choice
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """What a sweep looks through.
+    """The search space of a sweep.
 
     Attributes:
-      settings: those that are the same in all trials.
-      dimensions: name -> what is tried of a setting.
+      settings: settings that are the same in all trials.
+      dimensions: name of a setting -> the values to try.
     """
 
     settings: Mapping[str, Any]
     dimensions: Mapping[str, Dimension]
 
     def config(self, values: Mapping[str, Any], **changes: Any) -> TrainConfig:
-        """The settings of a trial.
+        """Return the settings of a trial.
 
         Raises:
-          ValueError: values that do not fit each other.
+          ValueError: the values are incompatible.
         """
         lists = {k: [v] for k, v in values.items() if FIELDS[k].metadata.get("many")}
         return TrainConfig(**{**self.settings, **values, **lists, **changes})
 
     def described(self) -> dict[str, Any]:
-        """All of it as JSON has it: equal spaces, equal descriptions."""
+        """Return the space as JSON; equal spaces have equal descriptions."""
         config = dataclasses.asdict(self.config(self.first()))
         left_out = {*self.dimensions, *(NOT_FINGERPRINTED - set(CORPORA))}
         fixed = {name: value for name, value in config.items() if name not in left_out}
@@ -80,12 +81,12 @@ class Space:
         return {"settings": fixed, "space": space}
 
     def first(self) -> dict[str, Any]:
-        """The lower end, or first choice, of every dimension."""
+        """Return the lower end, or first choice, of every dimension."""
         return {name: ends(d)[0] for name, d in self.dimensions.items()}
 
 
 def ends(dimension: Dimension) -> tuple[Any, ...]:
-    """The values that bound a dimension; of choices all."""
+    """Return the bounds of a range, or all values of a choice."""
     if isinstance(dimension, Choice):
         return dimension.values
     return (dimension.low, dimension.high)
@@ -95,24 +96,24 @@ def read_space(path: str | Path, preset: str | None = None) -> Space:
     """Read and check SPACE.toml.
 
     Args:
-      path: settings as in a run's config.toml, and a table `[space]`, whose entries are
+      path: file with settings as in a run's config.toml, and a table `[space]`, whose entries are
         `name = [value, value]` or `name = {low = ..., high = ..., log = true, step = ...}`.
-      preset: what the settings are laid over; the default preset if None.
+      preset: preset that the settings override; the default preset if None.
 
     Raises:
-      ValueError: no such file, no TOML, nothing to look through, or a setting that is unknown, of
-        another kind or out of its bounds.
+      ValueError: the file does not exist, is not TOML or has nothing to search; or a setting is
+        unknown, has the wrong type or is out of bounds.
     """
     try:
         content = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"cannot read the space {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+        raise ValueError(f"{path} is not TOML: {error}") from error
     table = content.pop("space", None)
     if not isinstance(table, dict) or not table:
         raise ValueError(
-            f"{path} has nothing to look through: give a table [space], for example with "
+            f"{path} has nothing to search: add a table [space], for example with "
             "learning_rate = {low = 1e-5, high = 1e-3, log = true}"
         )
     for name in (*content, *table):
@@ -120,7 +121,7 @@ def read_space(path: str | Path, preset: str | None = None) -> Space:
             raise ValueError(f"{path}: unknown setting {name!r}{hint(name, list(FIELDS))}")
     twice = [name for name in table if name in content]
     if twice:
-        raise ValueError(f"{path}: {twice[0]} is set and in [space]: leave one away")
+        raise ValueError(f"{path}: {twice[0]} is both set and in [space]: remove one of them")
     try:
         return _checked(content, table, preset)
     except ValueError as error:
@@ -130,16 +131,16 @@ def read_space(path: str | Path, preset: str | None = None) -> Space:
 def _checked(content: Mapping[str, Any], table: Mapping[str, Any], preset: str | None) -> Space:
     own = [name for name in content if name in OWN or _of_process(FIELDS[name])]
     if own:
-        raise ValueError(f"{own[0]} is no setting of a sweep: it has its own flags")
+        raise ValueError(f"{own[0]} is not a setting of a sweep: use the flags of sweep.py")
     base = load_preset(preset or DEFAULT_PRESET)
     settings = laid_over(base, content, chosen=preset is not None)
     settings = {k: v for k, v in settings.items() if k not in {*OWN, *table}}
     fixed = TrainConfig(**settings)
     if fixed.seeds > 1 or (fixed.cross_validation and not fixed.fold):
-        raise ValueError("a trial is one run: leave seeds and cross_validation away")
+        raise ValueError("a trial is a single run: remove seeds and cross_validation")
     space = Space(settings, {name: _dimension(name, value) for name, value in table.items()})
     for name, dimension in space.dimensions.items():
-        for value in ends(dimension):  # each by itself: pairs that do not fit fail in their trial
+        for value in ends(dimension):  # each on its own: incompatible pairs fail in their trial
             Space(settings, {name: dimension}).config({name: value})
     space.config(space.first())
     return space
@@ -150,9 +151,9 @@ def _of_process(field: dataclasses.Field[Any]) -> bool:
 
 
 def _dimension(name: str, given: Any) -> Dimension:
-    """An entry of `[space]`."""
+    """Parse an entry of `[space]`."""
     if name in NOT_SWEPT:
-        raise ValueError(f"{name} cannot be in [space]: its trials could not be compared by F1")
+        raise ValueError(f"{name} cannot be in [space]: trials could not be compared by F1")
     if isinstance(given, list):
         return _choice(name, given)
     if not isinstance(given, dict):
@@ -164,10 +165,10 @@ def _dimension(name: str, given: Any) -> Dimension:
 
 def _choice(name: str, given: list[Any]) -> Choice:
     if len(given) < 2:
-        raise ValueError(f"[space] {name} has nothing to choose from: give two values or more")
+        raise ValueError(f"[space] {name} has nothing to choose from: give at least two values")
     plain = all(isinstance(value, bool | int | float | str) for value in given)
     if not plain or len({repr(value) for value in given}) < len(given):
-        raise ValueError(f"[space] {name} must list different numbers, texts or truth values")
+        raise ValueError(f"[space] {name} must list distinct numbers, strings or booleans")
     return Choice(tuple(given))
 
 
@@ -175,10 +176,10 @@ def _range(name: str, given: dict[str, Any]) -> Range:
     where = f"[space] {name}"
     strange = [key for key in given if key not in ("low", "high", "log", "step")]
     if strange:
-        raise ValueError(f"{where}: unknown {strange[0]!r}; known: low, high, log, step")
+        raise ValueError(f"{where}: unknown key {strange[0]!r}; use low, high, log and step")
     kind = next(k for k in kinds(FIELDS[name], TrainConfig) if k is not type(None))
     if kind not in (int, float):
-        raise ValueError(f"{where} is no number: list its choices, [..., ...]")
+        raise ValueError(f"{where} is not a number: list its choices, [..., ...]")
     numbers = {key: given.get(key) for key in ("low", "high", "step")}
     if numbers["low"] is None or numbers["high"] is None:
         raise ValueError(f"{where} needs both low and high")
@@ -199,10 +200,10 @@ def _range(name: str, given: dict[str, Any]) -> Range:
 
 def _check_range(where: str, low: float, high: float, step: float | None, log: bool) -> None:
     if not low < high:
-        raise ValueError(f"{where}: low must be below high: {low} and {high}")
+        raise ValueError(f"{where}: low must be below high: got {low} and {high}")
     if step is not None and not 0 < step <= high - low:
         raise ValueError(f"{where}: step must be above 0 and at most high - low: got {step}")
     if log and step is not None:
-        raise ValueError(f"{where}: log and step exclude each other")
+        raise ValueError(f"{where}: log and step cannot be combined")
     if log and low <= 0:
-        raise ValueError(f"{where}: with log = true low must be above 0: got {low}")
+        raise ValueError(f"{where}: with log = true, low must be above 0: got {low}")

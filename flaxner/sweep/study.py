@@ -1,8 +1,9 @@
-"""The trials of a sweep: Optuna proposes settings, a run says what they are worth.
+"""The trials of a sweep: Optuna proposes settings, and a training run scores them.
 
 TPE (Bergstra et al. 2011) proposes; the median rule ends a trial whose validation F1 is below the
-median of the others' after as many passes. What a trial is given depends on the sweep's seed, its
-number and the trials before it alone, so a sweep that was stopped goes on as if it had not been.
+median of the other trials after as many epochs. The settings of a trial depend only on the sweep's
+seed, the trial's number and the earlier trials, so a resumed sweep continues as if it had never
+been stopped.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from flaxner.training.run import train
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import RunStopped
 
-STARTUP = 8  # trials drawn at random before TPE learns from them
-PRUNES_AFTER = 4  # trials that have ended before one is cut short
+STARTUP = 8  # random trials before TPE starts to learn from them
+PRUNES_AFTER = 4  # trials that must have ended before one can be pruned
 CORPORA = "corpora"  # user attribute of the study: split -> digest
 WHY = "why"  # user attribute of a trial that failed
 States = optuna.trial.TrialState
@@ -41,13 +42,13 @@ States = optuna.trial.TrialState
 class Sweep:
     """A sweep in a folder.
 
-    Args of the constructor:
-      space: what to look through.
-      folder: where.
-      seed: of the proposals.
-      prune: end trials early that are worse than most.
-      console: where progress goes.
-      command: how the user continues it.
+    Args:
+      space: search space.
+      folder: folder of the sweep.
+      seed: seed of the proposals.
+      prune: whether to end trials early if their F1 is below the median.
+      console: where to print progress.
+      command: command with which the user continues the sweep.
     """
 
     def __init__(
@@ -69,17 +70,17 @@ class Sweep:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def run(self, trials: int, *, resume: bool = False) -> dict[str, Any]:
-        """Train until so many trials have ended, those of earlier sessions counted.
+        """Train until `trials` trials have ended, including those of earlier sessions.
 
         Returns:
           "best_trial", its "f1" and "values", "hub_dir", "best_toml" and "page".
 
         Raises:
-          ValueError: corpora, model or folder do not fit; no trial could be trained to its end.
-          RunStopped: a signal came; the folder goes on with `resume`.
+          ValueError: corpora, model or folder are unusable, or no trial could be trained.
+          RunStopped: a signal arrived; continue with `resume`.
         """
         if processes.expects_others(os.environ):
-            raise ValueError("a sweep runs in one process: start it without a launcher of several")
+            raise ValueError("a sweep runs in one process: start it without a launcher")
         self.folder.open(resume=resume)
         try:
             study = self._study()
@@ -91,12 +92,12 @@ class Sweep:
                 self._tidy(study)
             return self._finish(study)
         except KeyboardInterrupt as error:
-            raise RunStopped(f"stopped; go on with: {self._again()}") from error
+            raise RunStopped(f"stopped; continue with: {self._again()}") from error
         finally:
             self.folder.close()
 
     def _study(self) -> optuna.Study:
-        """The study in the journal, or a new one."""
+        """Return the study in the journal, or a new one."""
         backend = JournalFileBackend(str(self.folder.journal))
         pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNES_AFTER)
         study = optuna.create_study(
@@ -115,19 +116,19 @@ class Sweep:
         return study
 
     def _check(self, study: optuna.Study) -> None:
-        """What no trial could be trained with, or compared by, is found before the next."""
+        """Check, before the next trial, that trials can be trained and their scores compared."""
         prepared = self._shared.prepared(self._config(self.space.first(), 0))
         if "validation" not in prepared.corpora:
             raise ValueError(
-                "a sweep compares trials by their validation F1: give validation_file or held_out"
+                "a sweep compares trials by validation F1: set validation_file or held_out"
             )
         now = {split: corpus_digest(corpus) for split, corpus in prepared.corpora.items()}
-        there = study.user_attrs.get(CORPORA, now)  # of earlier versions nothing is known
+        there = study.user_attrs.get(CORPORA, now)  # earlier versions did not record it
         for split in {**there, **now}:
             if there.get(split) != now.get(split):
                 raise ValueError(
-                    f"cannot resume {self.folder.path}: the content of the {split} corpus differs, "
-                    "and trials on both cannot be compared"
+                    f"cannot resume {self.folder.path}: the content of the {split} corpus has "
+                    "changed, so new trials could not be compared with old ones"
                 )
         if CORPORA not in study.user_attrs:
             study.set_user_attr(CORPORA, now)
@@ -135,13 +136,13 @@ class Sweep:
             self.console.print(line)
 
     def _config(self, values: Mapping[str, Any], number: int) -> TrainConfig:
-        """The settings of a trial; a test file is left for the end, when all is chosen."""
+        """Return the settings of a trial, without the test file, which is kept for the end."""
         run = self.folder.trial(number)
         changes = {"output_dir": str(run.path), "test_file": None}
         return self.space.config(values, **changes, resume=run.config.is_file())
 
     def _trial(self, study: optuna.Study, trials: int) -> None:
-        """Begin a trial, or continue the one that was stopped."""
+        """Start a trial, or continue the one that was stopped."""
         running = study.get_trials(deepcopy=False, states=(States.RUNNING,))
         number = running[0].number if running else len(study.get_trials(deepcopy=False))
         entropy = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
@@ -156,12 +157,12 @@ class Sweep:
             result = train(config, console=Console(quiet=True), watch=watch, shared=self._shared)
         except optuna.TrialPruned:
             study.tell(trial, state=States.PRUNED)
-            self.console.print("  below the median: ended early")
+            self.console.print("  pruned: below the median")
         except RunStopped as stop:
             reason = str(stop).split(";")[0]
-            again = f"{reason} in trial {number}; go on with: {self._again()}"
+            again = f"{reason} in trial {number}; continue with: {self._again()}"
             raise RunStopped(again, stop.code, at_once=stop.at_once) from stop
-        except ValueError as error:  # settings that do not fit each other; a loss without end
+        except ValueError as error:  # incompatible settings, or a loss that is not finite
             trial.set_user_attr(WHY, str(error))
             study.tell(trial, state=States.FAIL)
             self.console.print(f"  failed: {error}")
@@ -172,12 +173,12 @@ class Sweep:
             self.console.print(f"  F1 {f1:.4f}" + (" · best so far" if best else ""))
 
     def _watch(self, trial: optuna.Trial) -> Any:
-        """Tells Optuna of every evaluation, and the run if it is to end."""
+        """Return a callback that reports evaluations to Optuna and ends a pruned run."""
         known = trial.storage.get_trial(trial._trial_id).intermediate_values
 
         def hear(step: int, epoch: float, f1: float) -> None:
-            passes = round(1000 * epoch)  # comparable, whatever the batch size
-            if passes not in known:  # a session before this one may have told it
+            passes = round(1000 * epoch)  # comparable across batch sizes
+            if passes not in known:  # an earlier session may have reported it
                 trial.report(f1, passes)
             self.console.print(f"  epoch {epoch:.2f} · validation F1 {f1:.4f}")
             if trial.should_prune():
@@ -189,7 +190,7 @@ class Sweep:
         return f"{self._command} --resume"
 
     def _tidy(self, study: optuna.Study) -> None:
-        """Keep the weights of the best trial alone."""
+        """Delete the weights of all trials but the best."""
         ended = _ended(study)
         scored = [trial for trial in ended if trial.state == States.COMPLETE]
         best = study.best_trial if scored else None
@@ -205,7 +206,7 @@ class Sweep:
         ended = _ended(study)
         if not any(trial.state == States.COMPLETE for trial in ended):
             why = next((t.user_attrs[WHY] for t in reversed(ended) if WHY in t.user_attrs), "")
-            raise ValueError(f"none of {len(ended)} trials could be trained to its end: {why}")
+            raise ValueError(f"none of {len(ended)} trials could be trained to the end: {why}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.folder.write(self.folder.page, page(study, self.folder))
@@ -238,24 +239,25 @@ def _short(value: Any) -> str:
 
 
 def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first thing in which two descriptions of a sweep differ."""
+    """Return the first difference between two descriptions of a sweep."""
     if there.get("seed") != now["seed"]:
-        return f"the seed differs: {there.get('seed')} there, {now['seed']} now"
+        return f"the seed has changed from {there.get('seed')} to {now['seed']}"
     for part in ("space", "settings"):
         for name in {**there[part], **now[part]}:
             old, new = there[part].get(name), now[part].get(name)
             if old != new:
-                return f"{name} differs: {old!r} there, {new!r} now"
-    return "the space differs"
+                return f"{name} has changed from {old!r} to {new!r}"
+    return "the search space has changed"
 
 
 def output_of(best: Mapping[str, Any]) -> list[str]:
-    """What a user does next, in lines."""
+    """Return the summary to print: the best trial, and how to train with it."""
     values = ", ".join(f"{name} {_short(value)}" for name, value in best["values"].items())
     return [
         f"best: trial {best['best_trial']}, validation F1 {best['f1']:.4f}: {values}",
         f"its model: {best['hub_dir']}; all trials: {best['page']}",
-        f"train with it: python scripts/train.py --config {shlex.quote(str(best['best_toml']))}",
+        "train with its settings: python scripts/train.py --config "
+        f"{shlex.quote(str(best['best_toml']))}",
     ]
 
 
@@ -270,7 +272,7 @@ def sweep(
     console: Console | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Look through a space; see `Sweep`."""
+    """Search a space for the best settings; see `Sweep`."""
     study = Sweep(
         space,
         SweepFolder(output_dir),

@@ -1,8 +1,8 @@
-"""Pages and cards out of the templates beside this module; what a template is given is escaped.
+"""Pages and cards from the templates next to this module; all values are escaped.
 
-Words, types and names come from corpora and models of strangers. In HTML they are escaped by
-Jinja's autoescape, in Markdown by the same rule with Markdown's own escapes: whatever a template
-writes is text, unless the template says `raw`, `code` or `quoted`.
+Words, types and names come from untrusted corpora and models. In HTML, Jinja's autoescape escapes
+them; in Markdown, the same rule applies with Markdown's own escapes: every value is written as
+plain text unless the template applies `raw`, `code` or `quoted`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class Verbatim(str):
-    """Markdown that is written as it stands."""
+    """Markdown that is written without escaping."""
 
 
 def markdown(template: str, /, **values: Any) -> str:
     """Fill a Markdown template.
 
     Args:
-      template: name of the file in this folder.
-      values: what the template names.
+      template: name of a file in this folder.
+      values: variables of the template.
 
     Raises:
-      jinja2.UndefinedError: a value that the template needs is not given.
+      jinja2.UndefinedError: a value that the template needs is missing.
     """
     return _environment("markdown").get_template(template).render(values)
 
@@ -60,21 +60,21 @@ def _environment(kind: str) -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Characters that act instead of being seen become escapes; safe HTML stays."""
+    """Replace control characters with escapes; leave safe HTML unchanged."""
     return shown(value) if type(value) is str else value
 
 
 def _in_markdown(value: Any) -> str:
-    """Text that Markdown leaves as it is, in a table's cell, too."""
+    """Escape text so that Markdown shows it literally, even in a table cell."""
     if isinstance(value, Verbatim):
         return value
     text = " ".join(shown(value).split("\n"))
-    # An underscore between letters or digits is no emphasis.
+    # An underscore between letters or digits does not mark emphasis.
     return re.sub(r"([\\`*{}\[\]<>|#~$&]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def _code(value: object) -> Verbatim:
-    """A code span, whatever backticks are in it."""
+    """Return a code span, even if the text contains backticks."""
     text = shown(value)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
@@ -82,5 +82,5 @@ def _code(value: object) -> Verbatim:
 
 
 def _quoted(value: object) -> Verbatim:
-    """A string of Python or JSON, for a code block."""
+    """Return a Python or JSON string literal, for a code block."""
     return Verbatim(json.dumps(shown(value), ensure_ascii=False))
