@@ -101,7 +101,8 @@ def _wanted(corpus: Corpus, decisions: Sequence[Decision]) -> dict[int, list[Spa
         number = decision.sentence - 1
         if not 0 <= number < len(corpus) or corpus.sentences[number].words != decision.words:
             raise ValueError(
-                f"{decision.line}: sentence {decision.sentence} of {corpus.source} does not match"
+                f"{decision.line}: sentence {decision.sentence} of {corpus.source} does not "
+                "match the decision"
             )
         spans = wanted.get(number)
         if spans is None:

@@ -69,12 +69,12 @@ def _told(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int)
     counts = Counter(finding.kind for finding in likely)
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     lines = [
-        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} suspected "
-        f"errors score 0.5 or more" + (f" ({kinds})" if kinds else "")
+        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} findings "
+        f"score 0.5 or more" + (f" ({kinds})" if kinds else "")
     ]
     if len(findings) > limit:
         lines.append(
-            f"wrote the first {limit:,} of {len(findings):,} suspected errors (--limit writes more)"
+            f"wrote the first {limit:,} of {len(findings):,} findings (--limit writes more)"
         )
     return lines
 

@@ -1,6 +1,6 @@
 """A second opinion on every word, from the corpus itself; the only module with scikit-learn.
 
-A held-out model has seen one sentence at a time, two thirds of the corpus, and perhaps no capital
+A held-out model has seen one sentence at a time, only part of the corpus, and perhaps no capital
 letters. The second opinion combines its predictions for a word and its neighbours with how similar
 words are annotated elsewhere: the same word, the same letter shape, the same ending, the same
 neighbours. A logistic regression learns from the annotations themselves how informative each of
