@@ -8,7 +8,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS
-from flaxner.publishing.model_card import has_scores, model_card
+from flaxner.publishing.model_card import has_scores, model_card, versions
 from flaxner.runs.folder import RunFolder
 from tests.hub_store import check_card, metadata
 
@@ -128,9 +128,17 @@ def test_scores_are_not_said_to_be_of_rounded_weights():
     )
 
 
+def test_a_card_names_the_versions_that_trained_the_model():
+    """A run converted later, with other packages, was trained with those of then."""
+    train = {**TRAIN, "versions": {"flaxner": "0.0.1", "jax": "0.0.2"}}
+    text = card(results={"validation": REPORT, "train": train})
+    assert "Software: flaxner 0.0.1, jax 0.0.2. " in text
+    assert f"Software: flaxner {versions()['flaxner']}, jax {versions()['jax']}, " in card()
+
+
 def test_a_model_without_scores_claims_none():
     text = card(results={"train": TRAIN}, dtype="bfloat16")
-    assert "Scores were" not in text
+    assert "scores were" not in text
     assert "rounded" not in text
     assert "F1 on" not in text
     assert not has_scores(text)

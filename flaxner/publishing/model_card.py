@@ -95,7 +95,7 @@ def model_card(
         measured=measured,
         mistakes=judged and _mistakes(judged, predictions[judged]),
         settings=_settings(config, results["train"]),
-        versions=[f"{package} {version}" for package, version in versions().items()],
+        versions=_software(results["train"]),
         files=bool(config.train_file),
         max_length=config.max_length,
         in_documents=config.in_documents,
@@ -230,6 +230,11 @@ def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, 
     if "devices" in train:
         rows.append(("hardware", f"{train['devices']} x {train['device_kind']}"))
     return rows
+
+
+def _software(train: Mapping[str, Any]) -> list[str]:
+    """Return the package versions of the run; those installed now if it did not record any."""
+    return [f"{name} {version}" for name, version in train.get("versions", versions()).items()]
 
 
 def versions() -> dict[str, str]:
