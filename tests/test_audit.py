@@ -124,14 +124,14 @@ def test_a_second_opinion_finds_more(planted):
     second = second_opinion(held, scheme)
     assert [s.words for s in second] == [s.words for s in held]
     assert [s.tags for s in second] == [s.tags for s in held]
-    assert {s.by for s in second} == {"the model with the corpus"}
+    assert {s.by for s in second} == {"the second opinion"}
     assert all(np.allclose(s.probs.sum(-1), 1, atol=1e-5) for s in second)
     first, again = (
         measure([spanned(finding) for finding in rank(sentences, scheme, set())], wrong)
         for sentences in (held, second)
     )
     assert again["precision"] > first["precision"] + 0.05
-    assert rank(second, scheme, set())[0].reason.startswith("the model with the corpus gives ")
+    assert rank(second, scheme, set())[0].reason.startswith("the second opinion gives ")
 
 
 def test_a_model_that_knows_better_needs_no_second_opinion(planted):
@@ -478,7 +478,7 @@ def test_from_a_run_to_a_corrected_file(run, tmp_path):
     """As a user types it; the page's decisions are those of findings.jsonl with one key more."""
     pytest.importorskip("cleanlab")
     lines = audit(run, tmp_path / "found", 10)
-    assert "other readings score 0.5 or more" in lines[0]
+    assert "findings score 0.5 or more" in lines[0]
     made = (tmp_path / "found" / "audit.html").read_text()
     assert made.count("<script") == 4
     assert "\\u003cscript\\u003e" not in made, "only suspicions are on the page"

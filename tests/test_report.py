@@ -224,7 +224,7 @@ def test_runs_side_by_side(folder, tmp_path):
     path = write_reports([folder, folder], tmp_path / "both.html")
     made = path.read_text("utf-8")
     assert "2 runs side by side" in made
-    assert "F1 on test, run by run" in made
+    assert "F1 on test, by run" in made
     assert len(held(made)) == 4
     check_output(path)
     (tmp_path / "mine.html").write_text("<p>mine</p>")

@@ -60,10 +60,10 @@ def audit(folder: str | Path, output_dir: str | Path, limit: int) -> list[str]:
         (draft / PAGE).write_text(page(str(folder), kept, given), "utf-8")
 
     notes = write_folder(target, AUDIT, fill)
-    return [*_told(sentences, findings, limit), *notes, str(target / PAGE)]
+    return [*_summary(sentences, findings, limit), *notes, str(target / PAGE)]
 
 
-def _told(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int) -> list[str]:
+def _summary(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: int) -> list[str]:
     entities = sum(len(tags_to_spans(sentence.tags)) for sentence in sentences)
     likely = [finding for finding in findings if finding.score >= 0.5]
     counts = Counter(finding.kind for finding in likely)

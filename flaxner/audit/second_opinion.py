@@ -27,7 +27,7 @@ PART = 20_000  # words whose features are in memory at once, at least
 SMALLEST = 1e-6  # lower bound on probabilities
 RAREST = 1e-3  # added to each label's share of the corpus
 PENALTY = 0.1  # scikit-learn's C; docs/audit.md explains how it and the views were chosen
-NAME = "the model with the corpus"
+NAME = "the second opinion"
 
 
 def second_opinion(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[HeldOut]:
@@ -56,10 +56,10 @@ def second_opinion(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[He
                 probs[i] = own
     if _surprise(probs, labels) >= _surprise([s.probs for s in sentences], labels):
         return list(sentences)
-    return [_told(*pair, scheme) for pair in zip(sentences, probs, strict=True)]
+    return [_with_opinion(*pair, scheme) for pair in zip(sentences, probs, strict=True)]
 
 
-def _told(sentence: HeldOut, probs_WC: np.ndarray, scheme: LabelScheme) -> HeldOut:
+def _with_opinion(sentence: HeldOut, probs_WC: np.ndarray, scheme: LabelScheme) -> HeldOut:
     spans = tags_to_spans(scheme.decode(probs_WC.argmax(-1)))
     predicted = tuple(spans_to_tags(spans, len(sentence.words)))
     return dataclasses.replace(sentence, probs=probs_WC, predicted=predicted, by=NAME)
