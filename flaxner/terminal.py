@@ -11,6 +11,7 @@ import contextlib
 import copy
 import errno
 import json
+import logging
 import os
 import re
 import sys
@@ -140,6 +141,7 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
       may_be_cut: whether a reader that closes the pipe early (`| head`) counts as success.
     """
     settle()
+    _log_plainly()
     try:
         code = work()
         if sys.stdout is not None:
@@ -163,6 +165,20 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
         return _end(program, f"cannot write {place}: {reason}", UNWRITABLE)
     except KeyboardInterrupt:
         return _end(program, "interrupted", 130)
+
+
+def _log_plainly() -> None:
+    """Print what libraries warn of once, as it stands.
+
+    absl, which Orbax logs with, would otherwise install a handler that repeats the Hub client's
+    own messages in another form.
+    """
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        root.addHandler(handler)
+    logging.getLogger("huggingface_hub").propagate = False
 
 
 def _end(program: str, message: str, code: int) -> int:

@@ -365,3 +365,26 @@ def test_few_file_descriptors_are_one_sentence(tmp_path):
     assert done.returncode == 74
     assert "Too many open files; no checkpoint yet; start again with" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+LOGGING = """
+import logging
+from flaxner.terminal import guarded
+
+def work():
+    import huggingface_hub.utils.logging as hub
+    from absl import logging as absl  # Orbax logs with it
+    absl.vlog(1, "nothing")
+    hub.get_logger("huggingface_hub.client").warning("Retrying in 1s")
+    logging.getLogger("flaxner").warning("mind this")
+
+guarded("x", work)
+"""
+
+
+def test_what_libraries_warn_of_is_printed_once():
+    """absl installs a handler of its own, which said the Hub client's warnings again."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGING], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines() == ["Retrying in 1s", "mind this"]
