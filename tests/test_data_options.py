@@ -41,8 +41,8 @@ def test_all_of_them_at_once(settings, tmp_path):
     result, told = start(settings, tmp_path / "run", **changes)
     assert result.results["test"]["per_type"].keys() == {"name"}
     assert result.results["validation"]["words_scored"] > 0
-    assert "12 of 48 sentences are for validation (held out, data seed 0)" in told
-    assert "PER is called name; LOC is called name; " in told
+    assert "12 of 48 sentences are used for validation (held out, data seed 0)" in told
+    assert "PER renamed to name; LOC renamed to name; " in told
     assert "entities of ORG dropped" in told
     assert "3~6-shot, greedy as in Few-NERD" in told
     again = load_settings(result.output_dir / "config.toml")
@@ -164,12 +164,12 @@ def corpus(pairs, change=str, source="train.conll", times=40):
 
 
 UNSEEN = (
-    "MODEL does not see capitals, and here they tell entities apart (100% of the words in "
-    "entities have them, 0% of the others): a cased model may do better"
+    "MODEL ignores case, but here capitals mark entities (100% of the words in entities are "
+    "capitalised, 0% of the others): a cased model may do better"
 )
-SMALL = "train.conll is all in small letters, and MODEL is cased: an uncased model may do better"
+SMALL = "train.conll is all in lower case, and MODEL is cased: an uncased model may do better"
 CAPITALS = (
-    "train.conll is all in capitals, and MODEL is cased: lower-casing or truecasing may do better"
+    "train.conll is all in upper case, and MODEL is cased: lower-casing or truecasing may do better"
 )
 
 
@@ -193,7 +193,7 @@ def test_casing_warnings_of_other_splits_and_scripts():
     tokenizer = train_wordpiece([words for words, _ in CASED], 200)
     test = corpus(CASED, str.lower, "test.conll")
     (told,) = casing_warnings({"train": corpus(CASED), "test": test}, tokenizer, "MODEL")
-    assert told.startswith("test.conll is all in small letters")
+    assert told.startswith("test.conll is all in lower case")
     chinese = corpus([("安 格 拉 在 纽 约", "B-PER I-PER I-PER O B-LOC I-LOC")])
     assert casing_warnings({"train": chinese}, tokenizer, "MODEL") == []
     few = dataclasses.replace(corpus(CASED, str.lower), sentences=corpus(CASED).sentences[:3])
@@ -206,4 +206,4 @@ def test_a_warning_is_printed_once(settings, tmp_path):
     path = write_conll(tmp_path / "small.conll", small)
     assert sum(len(tags_to_spans(tags)) for _, tags in small) > 0
     _, told = start(settings, tmp_path / "run", train_file=str(path), test_file=None, epochs=1.0)
-    assert told.count("is all in small letters, and flaxner:tiny is cased") == 1
+    assert told.count("is all in lower case, and flaxner:tiny is cased") == 1

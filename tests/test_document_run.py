@@ -184,7 +184,7 @@ def test_inspection_tells_windows_and_what_marks_no_document(settings, tmp_path,
     out = capsys.readouterr().out
     assert f"note: nothing marks documents in {plain}: it counts as one" in out
     assert "dev.conll: it counts" not in out
-    assert "Training: 16 steps of about 20 sentences (2 an epoch, 8 epochs)" in out
+    assert "Training: 16 steps of about 20 sentences (2 per epoch, 8 epochs)" in out
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_windows_that_the_model_cannot_read_are_refused(tmp_path):
     for length in ("64", 2, 0, -1, 12.5, True):
         wrong = pipeline("ner", model=folder)
         wrong.tokenizer.model_max_length = length
-        with pytest.raises(ValueError, match=f"of tokens, 8 or more: it is {length!r}"):
+        with pytest.raises(ValueError, match=f"of tokens, 8 or more: got {length!r}"):
             wrong(TEXTS[0])
 
 

@@ -66,7 +66,9 @@ def test_leakage():
 
 def test_types_that_not_every_split_has():
     types = {"train": corpus(("a", "B-X")), "test": corpus(("a b", "B-X B-Y"))}
-    assert inspection.type_differences(types) == ["Y is in test, not in train; training refuses it"]
+    assert inspection.type_differences(types) == [
+        "Y is in test, not in train; training refuses this"
+    ]
     assert inspection.type_differences({"train": types["test"], "test": types["train"]}) == [
         "Y is in train, not in test"
     ]
@@ -137,12 +139,12 @@ def test_what_is_printed(tmp_path, capsys):
     assert ["train", "12", str(words), str(entities), "0", "IOB2"] in lines
     assert ["test", "2", "3", "2", "1", "IOB2"] in lines, "an I- without a B- is repaired"
     assert ["XX", "0", "1"] in lines
-    assert "XX is in test, not in train; training refuses it" in said
+    assert "XX is in test, not in train; training refuses this" in said
     again = 12 - len({tuple(words) for words, _ in made})
     assert again > 0
     assert f"{again} sentences of the training split repeat an earlier one" in said
-    assert "Training: 3 steps of 32 sentences (1 an epoch, 3 epochs)" in said
-    assert "Time: not known" in said
+    assert "Training: 3 steps of 32 sentences (1 per epoch, 3 epochs)" in said
+    assert "Time: unknown" in said
     assert said.isascii(), "plain where the output is no terminal"
     assert "─" in shown(config, capsys, force_terminal=True)
     assert not (tmp_path / "run").exists()
@@ -164,9 +166,9 @@ def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
     path = write_conll(tmp_path / "a.conll", sentences(12))
     config = TrainConfig(model=str(tmp_path / "nowhere"), train_file=str(path))
     said = shown(config, capsys)
-    assert "are counted in tokens, and" in said
-    assert "has no tokenizer that loads" in said
-    assert "Most ambiguous forms" in said
+    assert "Lengths, fill and steps require a tokenizer: " in said
+    assert "has no loadable tokenizer" in said
+    assert "Most ambiguous of" in said
 
 
 @pytest.mark.parametrize("lowercase", [False, True])

@@ -41,12 +41,12 @@ FROM_ONE = {str(i + 1): tag for i, tag in NAMED.items()}
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (FROM_ONE, "no name for label 0, its numbers are 1, 2, 3, 4, 5"),
+        (FROM_ONE, "no name for label 0, only for 1, 2, 3, 4, 5"),
         ({**{str(i): NAMED[i] for i in range(4)}, "7": "I-PER"}, "no name for label 4"),
         ({**{str(i): NAMED[i] for i in range(4)}, "-1": "I-PER"}, "no name for label 4"),
         ({**NAMED, "01": "B-PER"}, "it has 1 twice"),
-        (list(TAGS), r"must be a table: it is \['O'"),
-        ("O", "must be a table: it is 'O'"),
+        (list(TAGS), r"must be an object: got \['O'"),
+        ("O", "must be an object: got 'O'"),
         ({"a": "O", "b": "B-LOC"}, "must be numbers: got a, b"),
         ({"1.0": "O"}, "must be numbers: got 1.0"),
         ({str(i): i for i in range(5)}, "with a string"),
@@ -72,7 +72,7 @@ def test_the_callers_table_counts_alone(folder, tmp_path):
         assert pipeline("ner", model=shifted, id2label=given).predict_words(words, **call) == right
     with pytest.raises(ValueError, match="no name for label 0"):
         pipeline("ner", model=folder, id2label=FROM_ONE)
-    with pytest.raises(ValueError, match="table of numbers and names: got 'OOOOO'"):
+    with pytest.raises(ValueError, match="id2label must map numbers to names: got 'OOOOO'"):
         pipeline("ner", model=folder, id2label="OOOOO")
 
 

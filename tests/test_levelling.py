@@ -105,7 +105,7 @@ def test_no_segment_crosses_a_block(lengths, long):
 
 def test_rows_that_attention_would_cut_are_refused():
     segments = random_segments(np.random.default_rng(0), [20, 20])
-    with pytest.raises(ValueError, match="crosses a block of 32 tokens"):
+    with pytest.raises(ValueError, match="crosses the boundary of a block of 32 tokens"):
         check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 0))
     check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 1))
 

@@ -56,7 +56,7 @@ def test_labels_are_taken_apart():
 @pytest.mark.parametrize(
     ("tag", "message"),
     [
-        ("I-O", "no type may be named O, which stands for no entity: write O"),
+        ("I-O", "no type may be named O, which means no entity: write O"),
         ("B_O", "no type may be named O"),
         ("B-PER|B-LOC", "a word must have one tag, not several"),
         ("B-PER,I-LOC", "a word must have one tag, not several"),

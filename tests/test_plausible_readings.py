@@ -113,9 +113,7 @@ def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
     train = write(tmp_path, "train.conll", NUMBERED * 3)
     test = write(tmp_path, "test.conll", first)
     config = TrainConfig(train_file=str(train), test_file=str(test))
-    said = (
-        rf"words of {train} would be read from column 1, those of {test} from column 0: .* --word"
-    )
+    said = rf"of {train} would be read from column 1, but those of {test} from column 0: .* --word"
     with pytest.raises(ValueError, match=said):
         read_sources(config)
     assert len(read_sources(config.replace(word_column="1"))) == 2
@@ -372,7 +370,7 @@ def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
             words(**options)
     with pytest.raises(ValueError, match="saved by `datasets` has no configurations"):
         words(saved(tmp_path, "train"), dataset_config="en")
-    with pytest.raises(ValueError, match="has no configurations and no revisions"):
+    with pytest.raises(ValueError, match="has no configurations or revisions"):
         read_corpus(tmp_path / "en.jsonl", options=ReadOptions(dataset_config="en"))
 
 

@@ -50,7 +50,7 @@ def test_types_are_renamed_merged_and_dropped():
         tags = [" ".join(sentence.tags) for sentence in found[split]]
         assert tags == ["B-name O O O B-name", "B-name I-name B-name"]
         assert found[split].types == ("name",)
-        told = ("PER is called name", "LOC is called name", "1 entities of ORG dropped")
+        told = ("PER renamed to name", "LOC renamed to name", "1 entities of ORG dropped")
         assert found[split].notes == told
 
 
@@ -68,9 +68,9 @@ def test_a_type_that_only_the_test_has_may_be_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"map_types": ("PERS=x",)}, "there is no type 'PERS' to rename or drop: train.conll has "
+        ({"map_types": ("PERS=x",)}, "no type 'PERS' to rename or drop: train.conll has "
                                      "LOC, ORG, PER"),
-        ({"drop_types": ("X",)}, "there is no type 'X' to rename or drop"),
+        ({"drop_types": ("X",)}, "no type 'X' to rename or drop"),
         ({"map_types": ("PER",)}, "map_types must be OLD=NEW, such as PER=person: got 'PER'"),
         ({"map_types": ("PER=a b",)}, "map_types must be OLD=NEW"),
         ({"map_types": ("PER=O",)}, "map_types cannot rename a type to O: use --drop-types PER"),
@@ -105,13 +105,13 @@ def test_a_part_is_held_out_and_said_so():
     assert sorted(s.words for s in (*train, *held)) == sorted(s.words for s in TRAIN)
     assert len(held) == 20
     assert held.source == "train.conll (held out)"
-    note = "20 of 80 sentences are for validation (held out, data seed 0)"
+    note = "20 of 80 sentences are used for validation (held out, data seed 0)"
     assert train.notes == (note,)
     again = select({"train": TRAIN}, made_of(held_out=0.25, seed=9))
     assert again == found
     other = select({"train": TRAIN}, made_of(held_out=0.25, data_seed=9))
     assert other["validation"].sentences != held.sentences
-    with pytest.raises(ValueError, match="--held-out is for corpora without a validation split"):
+    with pytest.raises(ValueError, match="--held-out requires data without a validation split"):
         select({"train": TRAIN, "validation": TRAIN}, made_of(held_out=0.25))
 
 
@@ -188,8 +188,8 @@ def test_few_shot_says_what_it_took():
 def test_documents_that_come_back_stay_whole(tmp_path):
     made = "".join(f"{name},{i},w,B-X\n" for i, name in enumerate("abab"))
     (tmp_path / "a.csv").write_text(f"doc_id,sid,word,tag\n{made}")
-    said = "2 documents are in 4 pieces, between those of others: only neighbours can be each other"
-    assert said in read_corpus(tmp_path / "a.csv").notes[-1]
+    said = "2 documents are in 4 pieces, interrupted by other sentences: only adjacent sentences"
+    assert f"{said} can be each other" in read_corpus(tmp_path / "a.csv").notes[-1]
     rows = [Sentence((f"w{i}",), ("B-X",), None if i > 17 else i % 4) for i in range(20)]
     made = Corpus(rows, "train.conll", "IOB2", 0)
     for changes in ({"held_out": 0.3}, {"cross_validation": 4, "fold": 1}):

@@ -83,19 +83,19 @@ def test_documents_of_mixed_files_stay_apart(tmp_path):
         ({"model": ["a", "b"], "dataset": "x"}, "model must be str"),
         (
             {"dataset": ["x", "y"], "dataset_config": ["a", "b", "c"]},
-            "--dataset-config is given once for all data sets, or once for each: 3 for 2",
+            "--dataset-config must be given once for all data sets, or once for each: got 3 for 2",
         ),
         (
             {"train_file": "x.conll", "dataset_revision": "v1"},
-            "--dataset-revision is of data sets, and no --dataset is given",
+            "--dataset-revision applies to data sets, but there is no --dataset",
         ),
         (
             {"dataset": "flaxner:embedded", "sentence_column": "x"},
-            "--sentence-column is of the formats datasets, json, parquet, table, and no source is",
+            "--sentence-column applies only to the formats datasets, json, parquet, table, whi",
         ),
         (
             {"dataset": "flaxner:embedded", "dataset_config": "x"},
-            "flaxner:embedded has no configurations and no revisions",
+            "flaxner:embedded has no configurations or revisions",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_evaluate_takes_the_flags_of_the_readers(files):
 
 def test_evaluate_refuses_a_column_that_its_file_cannot_have(files):
     options = ReadOptions(text_column="x")
-    with pytest.raises(ValueError, match="--text-column is of the formats datasets, json, parq"):
+    with pytest.raises(ValueError, match="--text-column applies only to the formats datasets, js"):
         evaluate("./nowhere", file=files[0], options=options)
 
 

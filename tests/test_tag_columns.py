@@ -55,7 +55,7 @@ def test_one_tag_that_is_none_is_named_and_chunks_are_not_learnt(tmp_path):
     path.write_text(CHUNKED * 5 + CHUNKED.replace("B-VP O", "B-VP 0") + CHUNKED * 600)
     code, _, told = run("--inspect", "--model", "flaxner:tiny", "--train-file", path)
     assert code == 2
-    assert f"{path}, line 22: a tag must be O or a prefix such as B- and a type: got '0'" in told
+    assert f"{path}, line 22: a tag must be O, or a prefix such as B- and a type: got '0'" in told
     assert "in column 3; column 2 holds chunks (NP, VP)" in told
     assert "Traceback" not in told
 
@@ -339,7 +339,7 @@ def test_an_empty_word_outside_keeps_its_place_and_is_counted(tmp_path, name):
 def test_a_file_without_blank_lines_is_said(tmp_path):
     corpus = read(tmp_path, "a.conll", "Oda\tB-PER\nleft\tO\n" * 600)
     assert corpus.notes[-1].startswith(
-        "all of it is one sentence of 1,200 words, so that an epoch is one step: a blank line after"
+        "the whole corpus is one sentence of 1,200 words, so an epoch is one step: the blank lines"
     )
     corpus = read(tmp_path, "a.conll", "Oda\tB-PER\n\n" + "left\tO\n" * 1200)
     assert corpus.notes[-1].startswith("the sentence that begins at line 3 has 1,200 words")
@@ -371,7 +371,7 @@ def test_one_run_reads_one_column(tmp_path, train, test, told):
     for flag, (name, content) in (("--train-file", train), ("--test-file", test)):
         (tmp_path / name).write_text(content)
         flags += [flag, str(tmp_path / name)]
-    with pytest.raises(ValueError, match=f"{told}: say which is meant with --tag-column"):
+    with pytest.raises(ValueError, match=f"{told}: choose one with --tag-column"):
         load_corpora(parse_train_config(flags))
 
 

@@ -1,1 +1,1 @@
-"""Files and data sets -> sentences -> segments -> packed batches."""
+"""From files and data sets to sentences, segments and packed batches."""

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step): the same plan in every process, own rows only."""
+"""Batches as a pure function of (seed, step); all processes share the plan and build own rows."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from flaxner.data.packing import Row, Rows, choose_row_counts, fill_rows, plan_r
 from flaxner.data.segments import Segments
 from flaxner.devices.processes import WHOLE, Part
 
-EPOCHS_KEPT = 2  # the feeding thread's epoch, and the one before
+EPOCHS_KEPT = 2  # the feeding thread's epoch and the previous one
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainBatches:
     """The training batches of a run, addressed by step.
 
-    Every epoch is an order of the sentences by (seed, epoch); `batch_size` consecutive
-    sentences, with all their windows, make a step, and are packed together. The last batch of
-    an epoch is filled with empty rows. Row counts come from a list of at most three, so the step
-    is compiled at most three times.
+    In each epoch the sentences come in an order that depends on (seed, epoch). Each step takes
+    `batch_size` consecutive sentences, with all their windows, and packs them together. The last
+    batch of an epoch is padded with empty rows. There are at most three different row counts, so
+    the step is compiled at most three times.
 
     Attributes:
       segments: the tokenised training corpus.
       batch_size: sentences per step, over all devices.
-      row_length: tokens of a row.
-      epochs: passes over the corpus, may be fractional.
-      seed: of the order.
-      multiple: row counts are rounded up to a multiple of this (devices x parts of a batch).
-      level: the order is drawn so that all batches fill as many rows, where that needs no more
-        rows than a free one; else it is a permutation.
+      row_length: tokens per row.
+      epochs: passes over the corpus; may be fractional.
+      seed: seed of the order.
+      multiple: row counts are rounded up to a multiple of this (devices x micro-batches).
+      level: draw an order in which all batches fill the same number of rows, if that needs no more
+        rows than a free order; otherwise the order is a random permutation.
     """
 
     segments: Segments
@@ -49,28 +49,28 @@ class TrainBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every sentence is seen once."""
+        """Number of steps to see every sentence once."""
         return -(-self.segments.num_sentences // self.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps in the run."""
         return math.ceil(self.steps_per_epoch * self.epochs - 1e-9)
 
     @property
     def described(self) -> str:
-        """What a step holds, for a message."""
+        """The contents of a step, for a message."""
         return f"{self.batch_size} sentences"
 
     def at(self, step: int, part: Part = WHOLE, total: int | None = None) -> Rows:
-        """The rows of step `step` (0 is the first) that belong to `part`.
+        """Return the rows of a step (0 is the first) that belong to `part`.
 
-        Every part has the same number of rows, and the parts make the batch in order.
+        Every part has the same number of rows; in order, the parts form the batch.
 
         Args:
           step: of the run.
-          part: which share of them.
-          total: rows over all parts, empty ones at the end; None: the plan's own.
+          part: which part of the rows to build.
+          total: rows over all parts, including empty ones at the end; None: as planned.
         """
         rows = self._rows(step)
         if total is None:
@@ -78,16 +78,20 @@ class TrainBatches:
         own = total // part.count
         first = part.index * own
         blocks = self.layout.blocks
-        if blocks is not None:  # the first rows of all are whole
+        if blocks is not None:  # the first rows of the batch are undivided
             blocks = blocks._replace(whole=max(blocks.whole - first, 0))
         return fill_rows(self.segments, rows[first : first + own], self.row_length, own, blocks)
 
     def tokens_at(self, step: int) -> int:
-        """Real tokens of step `step`, over all parts."""
+        """Return the number of real tokens in a step, over all parts."""
         return int(self.segments.lengths[self.members(step)].sum())
 
     def fill(self, rows: Sequence[int] | None = None) -> float:
-        """Share of real tokens in the first epoch's rows; `rows` of each step if not the plan's."""
+        """Return the fraction of real tokens in the first epoch's rows.
+
+        Args:
+          rows: rows of each step; None: as planned.
+        """
         steps = range(min(self.steps_per_epoch, self.num_steps))
         if rows is None:
             rows = [next(n for n in self.shapes if n >= self.needed[s]) for s in steps]
@@ -96,14 +100,14 @@ class TrainBatches:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """How sentences come to batches and batches to rows; the same for every seed."""
+        """How sentences are put into batches and batches into rows; the same for every seed."""
         if not self.level:
             return Layout()
         return best_layout(self.segments, self.batch_size, self.row_length)
 
     @property
     def shapes(self) -> tuple[int, ...]:
-        """The row counts that steps come in, ascending."""
+        """The row counts of all steps, ascending."""
         return tuple(sorted({self.rounded(n) for n in self.row_counts}))
 
     @functools.cached_property
@@ -113,11 +117,11 @@ class TrainBatches:
 
     @functools.cached_property
     def needed(self) -> np.ndarray:
-        """Rows that each step fills, at least 1."""
+        """Number of rows that each step fills, at least 1."""
         return np.asarray([max(len(self._rows(s)), 1) for s in range(self.num_steps)])
 
     def fingerprint(self) -> str:
-        """A digest of the tokenised corpus and the plan: equal digests, equal batches."""
+        """Return a digest of the tokenised corpus and the plan; equal digests, equal batches."""
         digest = hashlib.sha256()
         segments = self.segments
         for array in (segments.input_ids, segments.labels, segments.starts, segments.sentences):
@@ -127,7 +131,7 @@ class TrainBatches:
         return digest.hexdigest()
 
     def rounded(self, rows: int) -> int:
-        """So many rows, and as many more as make whole multiples."""
+        """Round a number of rows up to a multiple of `multiple`."""
         return -(-rows // self.multiple) * self.multiple
 
     @functools.cached_property
@@ -136,7 +140,7 @@ class TrainBatches:
         return np.searchsorted(self.segments.sentences, bounds)
 
     def members(self, step: int) -> np.ndarray:
-        """The segments of step `step`, all windows of its sentences."""
+        """Return the segments of a step: all windows of its sentences."""
         epoch, index = divmod(step, self.steps_per_epoch)
         order = self._order(epoch)
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -148,7 +152,7 @@ class TrainBatches:
         return functools.lru_cache(EPOCHS_KEPT)(self._drawn)
 
     def _drawn(self, epoch: int) -> np.ndarray:
-        """The order of the sentences in an epoch."""
+        """Return the order of the sentences in an epoch."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         if self.layout.level:
             return levelled_order(sentence_tokens(self.segments), self.batch_size, rng)
@@ -167,13 +171,13 @@ def evaluation_batches(
     num_rows: int,
     part: Part = WHOLE,
 ) -> Iterator[Rows]:
-    """All segments once, packed, in batches of `num_rows` rows; the last is filled.
+    """Yield all segments once, packed, in batches of `num_rows` rows; the last batch is padded.
 
     Args:
       segments: the tokenised corpus.
-      row_length: tokens of a row.
-      num_rows: rows of a batch over all parts; a multiple of `part.count`.
-      part: which share of every batch to build.
+      row_length: tokens per row.
+      num_rows: rows per batch over all parts; a multiple of `part.count`.
+      part: which part of every batch to build.
     """
     rows = plan_rows(segments.lengths, row_length)
     own = num_rows // part.count

@@ -1,4 +1,4 @@
-"""Whether a tokenizer sees the capitals of a corpus, and whether the corpus has any."""
+"""Check whether a tokenizer preserves the case of a corpus, and whether the corpus has any."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from flaxner.data.corpus import Corpus
 
-SAMPLE = 20_000  # sentences looked at
-FEWEST = 100  # words with letters of a case: fewer tell nothing
-TELLING = 0.5  # difference of the shares of capitalised words that makes capitals a clue
+SAMPLE = 20_000  # sentences to look at
+FEWEST = 100  # cased words needed for a judgement
+TELLING = 0.5  # difference between the fractions of capitalised words that makes capitals a clue
 NEARLY_ALL = 0.995
 
 
 @dataclasses.dataclass
 class Case:
-    """How the words of a corpus are written; words without letters of a case do not count.
+    """The case of the words in a corpus; words without cased letters do not count.
 
     Attributes:
-      words: in entities, and others.
-      capitalised: of these, those that begin with a capital.
-      lower, upper: words all in small letters, all in capitals.
+      words: number of words in entities (True) and outside (False).
+      capitalised: number of these that begin with a capital.
+      lower, upper: number of words all in lower case, all in upper case.
     """
 
     words: Counter[bool]
@@ -32,16 +32,16 @@ class Case:
 
     @property
     def total(self) -> int:
-        """Words with letters of a case."""
+        """Number of words with cased letters."""
         return self.words.total()
 
     def share(self, in_entities: bool) -> float:
-        """Of the words in entities, or of the others, those that begin with a capital."""
+        """Return the fraction of words in entities, or of other words, that are capitalised."""
         return self.capitalised[in_entities] / max(self.words[in_entities], 1)
 
 
 def case_of(corpus: Corpus) -> Case:
-    """Count how the first sentences of a corpus are written."""
+    """Count the case of the words in the first sentences of a corpus."""
     counts: Counter[tuple[str, bool]] = Counter()
     for sentence in corpus.sentences[:SAMPLE]:
         tags: Sequence[str] = sentence.tags or ("O",) * len(sentence.words)
@@ -58,13 +58,13 @@ def case_of(corpus: Corpus) -> Case:
 
 
 def lowers_case(tokenizer: Any) -> bool:
-    """Whether a fast tokenizer folds capitals into small letters."""
+    """Whether a fast tokenizer lower-cases its input."""
     backend = tokenizer.backend_tokenizer
     return backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
 
 
 def casing_warnings(corpora: Mapping[str, Corpus], tokenizer: Any, model: str) -> list[str]:
-    """What is lost, or never seen, between the capitals of the corpora and the model."""
+    """Return warnings about a mismatch between the case of the corpora and the model."""
     cases = {split: case_of(corpus) for split, corpus in corpora.items()}
     cases = {split: case for split, case in cases.items() if case.total >= FEWEST}
     train = cases.get("train")
@@ -75,18 +75,15 @@ def casing_warnings(corpora: Mapping[str, Corpus], tokenizer: Any, model: str) -
         if inside - outside < TELLING:
             return []
         return [
-            f"{model} does not see capitals, and here they tell entities apart ({inside:.0%} of "
-            f"the words in entities have them, {outside:.0%} of the others): a cased model may do "
-            "better"
+            f"{model} ignores case, but here capitals mark entities ({inside:.0%} of the words in "
+            f"entities are capitalised, {outside:.0%} of the others): a cased model may do better"
         ]
     warnings = []
     for split, case in cases.items():
-        for written, count in (("small letters", case.lower), ("capitals", case.upper)):
+        for written, count in (("lower case", case.lower), ("upper case", case.upper)):
             if count < NEARLY_ALL * case.total:
                 continue
-            tried = (
-                "an uncased model" if written == "small letters" else "lower-casing or truecasing"
-            )
+            tried = "an uncased model" if written == "lower case" else "lower-casing or truecasing"
             if split == "train" or train.lower + train.upper < NEARLY_ALL * train.total:
                 warnings.append(
                     f"{corpora[split].source} is all in {written}, and {model} is cased: "

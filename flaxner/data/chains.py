@@ -1,9 +1,9 @@
-"""Words of packed rows -> chains: which word of a row follows which in its sentence.
+"""Find the chains of a CRF in packed rows: which word follows which in its sentence.
 
 A chain is a sentence, or the part of one that a segment owns: a sentence longer than a window
 becomes several chains, whose inner borders have neither a transition nor a start or an end.
-A segment may hold one sentence or many. All is told by the number of each word in the corpus,
-the segments of a row, and where in the corpus sentences begin.
+A segment may hold one sentence or several. Chains follow from the number of each word in the
+corpus, the segments of a row, and the positions in the corpus at which sentences begin.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from flaxner.data.packing import Rows
 from flaxner.data.segments import IGNORED_LABEL, Segments
 
-# How a word hangs on what is before and after it, as bits.
+# How a word is linked to the words before and after it, as bits.
 CONTINUES, STARTS, ENDS = 1, 2, 4
 
 
 def sentence_borders(sizes: Sequence[int]) -> np.ndarray:
-    """STARTS and ENDS of every word of a corpus, int8, given the words of each sentence."""
+    """Return STARTS and ENDS for every word of a corpus, int8, given the sentences' word counts."""
     lengths = np.asarray(sizes, np.int64)
     ends = np.cumsum(lengths)
     some = lengths > 0
@@ -31,15 +31,16 @@ def sentence_borders(sizes: Sequence[int]) -> np.ndarray:
 
 
 def most_words(segments: Segments, row_length: int) -> int:
-    """Words that no row of these segments exceeds, however they are packed; a multiple of 8.
+    """Return an upper bound on the words in a row, however segments are packed; a multiple of 8.
 
-    Rows hold a segment once. So none has more words than one that is filled with the segments that
-    have most words for their tokens, the last of them in part (Dantzig 1957). It is the same for
-    every order, batch size and number of steps, and so is what is compiled.
+    A row holds each segment at most once. So no row has more words than one filled with the
+    segments that have the most words per token, the last of them in part (Dantzig 1957). The bound
+    does not depend on the order, batch size or number of steps, and neither does the compiled
+    program.
 
     Args:
       segments: a corpus.
-      row_length: tokens of a row, which the width does not exceed, be it no multiple.
+      row_length: tokens per row; caps the bound, even if it is not a multiple of 8.
     """
     counted = np.concatenate([[0], np.cumsum(segments.words >= 0)])
     words = counted[segments.starts[1:]] - counted[segments.starts[:-1]]
@@ -54,18 +55,18 @@ def most_words(segments: Segments, row_length: int) -> int:
 
 
 def word_chains(rows: Rows, borders: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The labelled words of each row, side by side.
+    """Collect the labelled words of each row, side by side.
 
     Args:
       rows: packed rows (B, L).
-      borders: of every word of the corpus, see `sentence_borders`.
-      width: W, at least the most words of a row.
+      borders: for every word of the corpus, see `sentence_borders`.
+      width: W, at least the largest number of words in a row.
 
     Returns:
-      places_BW: position of each word's first token in its row; beyond the last word numbers
-        from L on, each once.
-      links_BW: CONTINUES (the word before is its predecessor in the chain), STARTS (first of
-        its sentence), ENDS (last of it), added up; 0 beyond the last word.
+      places_BW: position of each word's first token in its row; after the last word, distinct
+        numbers from L on.
+      links_BW: the sum of CONTINUES (the previous word precedes it in its chain), STARTS (first
+        word of its sentence) and ENDS (last word of it); 0 after the last word.
     """
     B, L = rows.words.shape
     row, column = np.nonzero((rows.words >= 0) & (rows.labels != IGNORED_LABEL))

@@ -1,16 +1,16 @@
-r"""Any word or tag as one column of a line that is split at white space, and back.
+r"""Write any word or tag as one column of a line that is split at white space, and read it back.
 
-What would break the line apart is written as `\u{HEX}`: white space and line ends of every kind,
-halves of surrogate pairs, an empty word (`\u{}`), the first minus of a word `-X-` (conlleval's own
-mark of a border) or `-DOCSTART-` (that of a document), and the backslash of a word that looks like
-such an escape. All else stands as it is.
+Whatever would break the line is written as `\u{HEX}`: white space and line ends of every kind,
+halves of surrogate pairs, an empty word (`\u{}`), the first hyphen of the words `-X-` (conlleval's
+own boundary marker) and `-DOCSTART-` (the document marker), and the backslash of a word that looks
+like such an escape. Everything else is left as it is.
 """
 
 from __future__ import annotations
 
 import re
 
-# \s is less than what str.split() splits at, and that less than what breaks a line somewhere.
+# \s covers less than str.split() splits at, which in turn is less than what may break a line.
 _BREAKING = re.compile(r"[\s\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]*)\}")
 DOCUMENT_MARK = "-DOCSTART-"
@@ -18,7 +18,7 @@ _BORDERS = ("-X-", DOCUMENT_MARK)
 
 
 def split(line: str) -> list[str]:
-    """The fields of a row: at tabs if there is one, else at runs of spaces; nowhere else."""
+    """Split a row at tabs if it has any, otherwise at runs of spaces; nowhere else."""
     line = line.rstrip(" \t\r")
     if "\t" in line:
         return line.split("\t")
@@ -27,7 +27,7 @@ def split(line: str) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """A word or a tag as one column of a prediction file; what it is, the module says."""
+    """Return a word or tag as one column of a prediction file; see the module's docstring."""
     if not text:
         return "\\u{}"
     if text in _BORDERS:
@@ -37,12 +37,12 @@ def escape(text: str) -> str:
 
 
 def unescape(column: str) -> str:
-    """The word or tag that `escape` wrote."""
+    """Return the word or tag that `escape` wrote."""
     return _ESCAPE.sub(lambda match: _character(match[1], match[0]), column)
 
 
 def as_meant(column: str) -> str:
-    """The word or tag that `escape` wrote, if it wrote this; else the column as it stands."""
+    """Return the word or tag if `escape` could have written this column, else the column itself."""
     if "\\u{" not in column:
         return column
     text = unescape(column)

@@ -1,4 +1,4 @@
-"""Readers of corpora -> sentences of words and IOB2 tags."""
+"""Read corpora into sentences of words and IOB2 tags."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ SUFFIXES = frozenset(
     )
 )
 
-UNDIVIDED = 1000  # words of a sentence from which on it may be several
+UNDIVIDED = 1000  # words from which on a sentence is suspected to be several
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A read corpus.
+    """A corpus in memory.
 
     Attributes:
       sentences: in the order of the file.
       source: where it was read from, for messages.
-      scheme: the scheme that was found in it; the sentences are in IOB2.
-      repaired: tags that were no legal sequence in that scheme and were read as conlleval does.
-      notes: what the reader chose or passed over, a sentence each.
+      scheme: the scheme that was detected; the sentences themselves are in IOB2.
+      repaired: number of tags that were illegal in that scheme and were read as conlleval does.
+      notes: what the reader chose or left out, one sentence each.
       format: name of the reader.
-      absent_types: types it was annotated with, though no sentence of it has them (any more).
-      unmarked: the sources in which nothing marks documents: each counts as one document.
+      absent_types: types it was annotated with that no sentence has (any more).
+      unmarked: the sources that do not mark documents; each counts as one document.
       guessed: the columns that the reader chose.
     """
 
@@ -78,7 +78,7 @@ class Corpus:
 
 
 def entity_counts(sentences: Iterable[Sentence]) -> Counter[str]:
-    """Entities of each type."""
+    """Count the entities of each type."""
     tags = (tag for sentence in sentences for tag in sentence.tags or ())
     return Counter(tag[2:] for tag in tags if tag.startswith("B-"))
 
@@ -86,15 +86,15 @@ def entity_counts(sentences: Iterable[Sentence]) -> Counter[str]:
 def read_corpus(
     source: str | Path, split: str | None = None, options: ReadOptions | None = None
 ) -> Corpus:
-    """Read a corpus: a file of any format of `READERS`, or a split of a data set.
+    """Read a corpus: a file in any format of `READERS`, or a split of a data set.
 
     Args:
-      source: a file, a folder of `datasets`, a name on the Hub, or EMBEDDED.
-      split: of a data set.
-      options: what is not to be guessed.
+      source: a file, a `datasets` folder, a name on the Hub, or EMBEDDED.
+      split: name of the split, for a data set.
+      options: how to read it, where nothing should be guessed.
 
     Raises:
-      ValueError: it cannot be read; one sentence with file and line.
+      ValueError: the corpus cannot be read; one sentence with file and line.
     """
     options = options or ReadOptions()
     if isinstance(source, Path) or is_file(source, split):
@@ -110,10 +110,10 @@ def read_corpus(
 def read_dataset(
     name: str, splits: Sequence[str], options: ReadOptions | None = None
 ) -> dict[str, Corpus]:
-    """Those of the splits that a data set of the Hub, a folder of `datasets` or EMBEDDED has.
+    """Read those of the splits that a data set on the Hub, a `datasets` folder or EMBEDDED has.
 
     Raises:
-      ValueError: it cannot be read, or has none of them.
+      ValueError: the data set cannot be read, or has none of the splits.
     """
     if name == EMBEDDED:
         _require_one_version(name, options)
@@ -126,9 +126,9 @@ def read_dataset(
 
 
 def _require_one_version(source: str | Path, options: ReadOptions | None) -> None:
-    """Refuse to choose a configuration or a revision of what has none."""
+    """Refuse a configuration or revision for a source that has none."""
     if options is not None and (options.dataset_config or options.dataset_revision):
-        raise ValueError(f"{source} has no configurations and no revisions: leave out which one")
+        raise ValueError(f"{source} has no configurations or revisions: do not choose one")
 
 
 def _embedded(split: str) -> Corpus:
@@ -142,10 +142,10 @@ def _embedded(split: str) -> Corpus:
 
 
 def require_used(options: ReadOptions, formats: Set[str]) -> None:
-    """Refuse the name of a column that no source can have.
+    """Refuse a column option that applies to none of the sources.
 
     Raises:
-      ValueError: which.
+      ValueError: an option applies to no source; the message names it.
     """
     records = {"json", "parquet", "datasets"}
     for name, of in (
@@ -156,15 +156,15 @@ def require_used(options: ReadOptions, formats: Set[str]) -> None:
         if getattr(options, name) is not None and not formats & of:
             flag = "--" + name.replace("_", "-")
             raise ValueError(
-                f"{flag} is of the formats {', '.join(sorted(of))}, and no source is of them: "
-                "leave it out"
+                f"{flag} applies only to the formats {', '.join(sorted(of))}, which no source has: "
+                "omit it"
             )
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:
-    """Several corpora as one, in their order; their documents stay apart.
+    """Join several corpora, in order; their documents stay separate.
 
-    Sentences of a corpus that belong to no document it marks are one of their own.
+    Sentences of a corpus that belong to none of its marked documents form a document of their own.
     """
     if len(corpora) == 1:
         return corpora[0]
@@ -191,17 +191,17 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
 def is_file(source: str, split: str | None) -> bool:
     """Whether the name of a source means a file: it is one, or looks like one."""
     path = Path(source)
-    if path.exists() and not path.is_dir():  # a pipe, too
+    if path.exists() and not path.is_dir():  # including pipes
         return True
     looks = source.startswith((".", "/", "~")) or path.suffix.lower() in SUFFIXES
     return looks and (split is None or not path.is_dir())
 
 
 def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = "") -> Corpus:
-    """Sentences as read -> corpus in IOB2, its scheme detected and its faults counted.
+    """Build a corpus in IOB2 from a reader's sentences; detect its scheme and count its faults.
 
     Raises:
-      ValueError: what the reader raises, a tag that is no tag, or no sentence at all.
+      ValueError: from the reader, or for an invalid tag, or because there are no sentences.
     """
     sentences: list[Sentence] = []
     patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -214,7 +214,7 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         if tags is None:
             try:
                 tags = patterns[raw.tags] = to_iob2(raw.tags)
-            except ValueError as error:  # of a span, whose type the reader has not looked at
+            except ValueError as error:  # from a span, whose type the reader has not checked
                 raise BadCorpus(source, raw.line, str(error)) from None
             _require_whole(source, raw.line, "type", raw.tags)
             types.update(tag[2:] for tag in tags)
@@ -228,7 +228,7 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
             document = documents.setdefault(document, len(documents))
         sentences.append(Sentence(raw.words, tags, document))
     if not sentences:
-        why = "; ".join(notes.lines()) or "there is no sentence in it"
+        why = "; ".join(notes.lines()) or "it has no sentences"
         raise BadCorpus(source, 1, f"the corpus is empty: {why}")
     pairs: Counter[tuple[str, str]] = Counter()
     for pattern, count in counts.items():
@@ -238,8 +238,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     pieces = sum(name is not None for name, _ in itertools.groupby(s.document for s in sentences))
     if pieces > len(documents):
         are = "document is" if len(documents) == 1 else "documents are"
-        what = f"{len(documents):,} {are} in {pieces:,} pieces, between those of others"
-        notes.choices.append(f"{what}: only neighbours can be each other's context")
+        what = f"{len(documents):,} {are} in {pieces:,} pieces, interrupted by other sentences"
+        notes.choices.append(f"{what}: only adjacent sentences can be each other's context")
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     unmarked = () if documents else (source,)
     return Corpus(
@@ -248,12 +248,12 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
 
 
 def _check_limits(raw: Raw, source: str, types: int) -> None:
-    """Refuse what no corpus has and what would take the memory or the time of a whole run."""
+    """Refuse input that no real corpus contains and that would exhaust memory or time."""
     if types > MOST_TYPES:
         raise BadCorpus(
             source,
             raw.line,
-            f"the tags have more than {MOST_TYPES:,} types: name the column of the tags with "
+            f"the tags have more than {MOST_TYPES:,} types: choose the column of the tags with "
             f"--tag-column",
         )
     if raw.words and len(word := max(raw.words, key=len)) > LONGEST_WORD:
@@ -266,7 +266,7 @@ def _check_limits(raw: Raw, source: str, types: int) -> None:
 
 
 def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> None:
-    """Refuse half of a surrogate pair, which JSON can write and no text can hold."""
+    """Refuse half of a surrogate pair, which JSON can express but valid text cannot contain."""
     text = "".join(texts)
     if text.isascii():
         return
@@ -274,15 +274,15 @@ def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> N
         text.encode()
     except UnicodeEncodeError as error:
         half = f"{text[error.start]!r}, half of a surrogate pair"
-        raise BadCorpus(source, line, f"a {what} must be Unicode text; it holds {half}") from None
+        raise BadCorpus(source, line, f"a {what} must be valid Unicode: it has {half}") from None
 
 
 def _undivided(words: int, line: int, sentences: int, format_name: str) -> list[str]:
-    """What is to be said of a sentence so long that what ends sentences may be missing."""
+    """Return a note about a sentence so long that sentence boundaries may be missing."""
     if words < UNDIVIDED:
         return []
     what = f"the sentence that begins at line {line} has {words:,} words"
     if sentences == 1:
-        what = f"all of it is one sentence of {words:,} words, so that an epoch is one step"
-    missing = ": a blank line after each sentence may be missing"
+        what = f"the whole corpus is one sentence of {words:,} words, so an epoch is one step"
+    missing = ": the blank lines between sentences may be missing"
     return [what + missing if format_name == "conll" else what]

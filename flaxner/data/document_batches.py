@@ -1,14 +1,13 @@
-"""Training batches of documents: windows, and a share of sentences alone, as `TrainBatches` are.
+"""Training batches with document context: windows, and a fraction of sentences on their own.
 
-An epoch is a random order of the windows. As many of them as hold `share` of the sentences are
-taken apart: their sentences come alone, each a segment, so that the model learns to do without
-context, too. Every word is labelled once an epoch either way.
+An epoch is a random order of the windows. Enough of them to hold the fraction `share` of the
+sentences are taken apart: their sentences come on their own, each as a segment, so that the model
+also learns to work without context. Either way, every word is labelled once per epoch.
 
-A step takes windows until it has `batch_size` sentences, and those are a few windows only, which
-would leave its rows half empty. So the epoch's windows, and after them the sentences, are packed
-into bins as long as a window, each into the fullest one that has room, in random order; a step
-takes whole bins, in random order. What a step holds depends on seed, epoch and the corpus alone,
-not on rows or devices.
+A step has about `batch_size` sentences. These are only a few windows, which would leave its rows
+half empty. So the epoch's windows, and after them the single sentences, are packed in random order
+into bins the size of a window, each into the fullest bin that has room; a step takes whole bins, in
+random order. The contents of a step depend only on seed, epoch and corpus, not on rows or devices.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.data.packing import Row, best_fit, plan_rows
 
-EPOCHS_KEPT = 2  # the feeding thread's epoch, and the one before
+EPOCHS_KEPT = 2  # the feeding thread's epoch and the previous one
 
 Bins = list[np.ndarray]  # segments of each bin of a step
 
@@ -36,8 +35,8 @@ class DocumentBatches(TrainBatches):
 
     Attributes:
       documents: the corpus in windows.
-      window: tokens of a window, at most: those of a bin.
-      share: share of the sentences that an epoch shows alone.
+      window: maximum number of tokens in a window, which is the size of a bin.
+      share: fraction of sentences shown on their own in each epoch.
     """
 
     documents: DocumentSegments = dataclasses.field(kw_only=True)
@@ -46,31 +45,31 @@ class DocumentBatches(TrainBatches):
 
     @property
     def described(self) -> str:
-        """What a step holds, for a message; more than `batch_size` where a window alone does."""
+        """The contents of a step, for a message; more than `batch_size` if a single window is."""
         mean = int(self.documents.owned.sum()) / self.steps_per_epoch
         more = f" (a window holds more than --batch-size {self.batch_size})"
         return f"about {mean:.0f} sentences{more if mean > 1.5 * self.batch_size else ''}"
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
-        """Steps in which every sentence is seen once; each has a bin at least, in every epoch."""
+        """Number of steps to see every sentence once; each has at least one bin, in any epoch."""
         sentences = int(self.documents.owned.sum())
         fewest_bins = -(-int((self.documents.plain.lengths - 2).sum()) // self.window)
         return max(min(-(-sentences // self.batch_size), fewest_bins), 1)
 
     def members(self, step: int) -> np.ndarray:
-        """The segments of step `step`: windows, and sentences alone."""
+        """Return the segments of a step: windows and single sentences."""
         return np.concatenate([np.zeros(0, np.int64), *self._bins(step)])
 
     def fingerprint(self) -> str:
-        """As that of the base, and of windows and share."""
+        """Return a digest that covers the base class's, the windows and the share."""
         digest = hashlib.sha256(super().fingerprint().encode())
         digest.update(np.ascontiguousarray(self.documents.window_of).tobytes())
         digest.update(repr((self.window, self.share)).encode())
         return digest.hexdigest()
 
     def _rows(self, step: int) -> list[Row]:
-        """Bins are rows, too, where packing anew does not save one."""
+        """Use the bins as rows, unless repacking saves a row."""
         bins = self._bins(step)
         members = np.concatenate([np.zeros(0, np.int64), *bins])
         planned = plan_rows(self.segments.lengths[members], self.row_length)
@@ -87,7 +86,7 @@ class DocumentBatches(TrainBatches):
         return functools.lru_cache(EPOCHS_KEPT)(self._plan)
 
     def _plan(self, epoch: int) -> list[Bins]:
-        """The bins of every step of an epoch."""
+        """Return the bins of every step of an epoch."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         documents = self.documents
         order = rng.permutation(len(documents))
@@ -104,10 +103,10 @@ class DocumentBatches(TrainBatches):
 
 
 def _in_steps(bins: Bins, sentences: np.ndarray, steps: int) -> list[Bins]:
-    """Divide bins in their order so that every step has its share of the sentences, and a bin."""
+    """Divide bins, in order, among steps of about equally many sentences and at least one bin."""
     done = np.cumsum(sentences)
     wanted = done[-1] * np.arange(1, steps) / steps
-    ends = np.searchsorted(done, wanted) + 1  # the bin that reaches it is the step's last
+    ends = np.searchsorted(done, wanted) + 1  # a step ends with the bin that reaches its share
     number = np.arange(1, steps)
     ends = np.maximum.accumulate(ends - number) + number
     ends = np.minimum(ends, len(bins) - steps + number)

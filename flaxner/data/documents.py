@@ -1,21 +1,21 @@
-"""Sentences of one document -> windows in which each sees its neighbours (`--context document`).
+"""Join a document's sentences into windows, so each sees its neighbours (`--context document`).
 
 A window is one segment: [CLS], consecutive whole sentences of one document, [SEP]. All its words
-attend to each other, and it is packed, masked and scored as any segment is. BERT's own 92.4 on
+attend to each other, and it is packed, masked and scored like any other segment. BERT's own 92.4 on
 CoNLL-2003 was reached with such context (Devlin et al. 2019, section 5.3).
 
-*A word is labelled once.* Neighbouring windows of a document overlap by whole sentences, so that
-those at a border see something on either side. Each sentence is owned by one window, the one that
-shows more of the document on the side where it shows less; elsewhere its words are context.
+*Each word is labelled once.* Adjacent windows of a document overlap by whole sentences, so that
+sentences at a border have context on both sides. Each sentence is owned by one window: the one in
+which the shorter of its left and right context is longer. Elsewhere its words are only context.
 
-*A token is computed about once.* The overlaps of a document are at most a tenth of its tokens, so
-a corpus costs at most 1.1 times the tokens of its sentences, and what windows save in [CLS] and
-[SEP] goes off that. (A window of its own for every sentence, with all that fits around it, costs
-as many times more as a window holds sentences.) A document has as few windows as it can, and these
-are as equal as its sentences let them be: a short rest would show little.
+*Each token is computed about once.* The overlaps of a document are at most a tenth of its tokens,
+so a corpus costs at most 1.1 times the tokens of its sentences, less the [CLS] and [SEP] that
+windows save. (Giving every sentence a window of its own, with everything that fits around it, would
+multiply the cost by the number of sentences in a window.) A document has as few windows as it can,
+of lengths as equal as its sentences allow: a short last window would show little context.
 
-*Nothing else is joined.* Windows end where documents do. A sentence longer than a window is read
-alone, in the overlapping windows of `segments.windows`.
+*Nothing else is joined.* Windows end where documents end. A sentence longer than a window is read
+on its own, in the overlapping windows of `segments.windows`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ import numpy as np
 
 from flaxner.data.segments import IGNORED_LABEL, Segments, Window, cut
 
-LEAST_OVERLAP = 0.05  # of a window: about one sentence in 512 tokens
-MOST_REPEATED = 0.1  # of the tokens of a document, by all its overlaps
+LEAST_OVERLAP = 0.05  # fraction of a window: about one sentence in 512 tokens
+MOST_REPEATED = 0.1  # maximum fraction of a document's tokens that all its overlaps may repeat
 
 
 @dataclasses.dataclass(frozen=True)
 class DocumentSegments(Segments):
-    """A corpus in windows of documents; `sentences` is the first that each window owns.
+    """A corpus in windows of documents; `sentences` has the first sentence that each window owns.
 
     Attributes:
-      num_documents: documents in the corpus.
-      plain: the same corpus, a sentence a segment.
-      window_of: the window that owns each segment of `plain`; -1: it has no word.
+      num_documents: number of documents in the corpus.
+      plain: the same corpus with one sentence per segment.
+      window_of: the window that owns each segment of `plain`; -1 if the segment has no words.
     """
 
     num_documents: int
@@ -49,11 +49,11 @@ class DocumentSegments(Segments):
 
     @property
     def windowed(self) -> int:
-        """Sentences that were too long for one window."""
+        """Number of sentences that were too long for one window."""
         return self.plain.windowed
 
     def described(self) -> str:
-        """Documents, windows and what is read twice, for a message."""
+        """Describe documents, windows and repeated tokens, for a message."""
         mean = self.owned.sum() / max(len(self), 1)
         inside = int((self.plain.lengths - 2).sum())
         twice = int((self.lengths - 2).sum()) / max(inside, 1) - 1
@@ -65,17 +65,17 @@ class DocumentSegments(Segments):
 
     @functools.cached_property
     def owned(self) -> np.ndarray:
-        """Sentences that each window owns; one in several windows counts in the first of them."""
+        """Sentences that each window owns; one in several windows counts for the first."""
         return np.bincount(self.window_of[self.begins & (self.window_of >= 0)], minlength=len(self))
 
     @functools.cached_property
     def begins(self) -> np.ndarray:
-        """Whether a segment of `plain` is the first of its sentence."""
+        """Whether each segment of `plain` is the first of its sentence."""
         return np.diff(self.plain.sentences, prepend=-1) > 0
 
     @functools.cached_property
     def joined(self) -> Segments:
-        """The windows, and after them the segments of `plain`: every word twice."""
+        """The windows, followed by the segments of `plain`; every word occurs twice."""
         both = {
             name: np.concatenate([getattr(self, name), getattr(self.plain, name)])
             for name in ("input_ids", "labels", "words", "sentences")
@@ -87,12 +87,12 @@ class DocumentSegments(Segments):
 
 
 def unmarked_notes(sources: Sequence[str]) -> list[str]:
-    """What is to be said where document context is asked for, of sources that mark no document."""
+    """Return notes for document context about sources that do not mark documents."""
     return [f"nothing marks documents in {source}: it counts as one" for source in sources]
 
 
 def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:
-    """What names the document of each sentence -> 0, 1, ...: consecutive equal ones are one."""
+    """Number documents 0, 1, ..., given each sentence's document; a run of equal ones is one."""
     new = [a != b for a, b in itertools.pairwise(documents)]
     return np.cumsum([0, *new])[: len(documents)]
 
@@ -100,13 +100,13 @@ def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:
 def in_documents(
     plain: Segments, documents: Sequence[Hashable], max_length: int, *, separators: bool = False
 ) -> DocumentSegments:
-    """Join the sentences of each document to windows.
+    """Join the sentences of each document into windows.
 
     Args:
-      plain: the corpus as `align` gives it with the same `max_length`.
-      documents: what names the document of each sentence.
-      max_length: tokens of a window, [CLS] and [SEP] included.
-      separators: end each sentence within a window with [SEP], too.
+      plain: the corpus as returned by `align` with the same `max_length`.
+      documents: number or name of each sentence's document.
+      max_length: maximum number of tokens in a window, including [CLS] and [SEP].
+      separators: also end each sentence within a window with [SEP].
     """
     numbers = document_numbers(documents)
     first_tokens, last_tokens = plain.starts[:-1], plain.starts[1:] - 1
@@ -114,7 +114,7 @@ def in_documents(
     special[first_tokens] = True
     special[last_tokens[(plain.lengths == 2) | (not separators)]] = True
     inside = np.flatnonzero(~special)
-    ends = np.searchsorted(inside, plain.starts)  # tokens before each segment, without these
+    ends = np.searchsorted(inside, plain.starts)  # tokens before each segment, without special ones
     window_of = np.full(len(plain), -1)
     places = [np.zeros(0, np.int64)]  # tokens of plain, by window
     sizes: list[int] = []
@@ -148,7 +148,7 @@ def in_documents(
 def _windows(
     plain: Segments, numbers: np.ndarray, ends: np.ndarray, capacity: int
 ) -> Iterator[Window]:
-    """The windows of a corpus, in segments of `plain`; none that owns no word."""
+    """Yield the windows of a corpus, as ranges of segments of `plain`; each owns a word."""
     several = np.bincount(plain.sentences, minlength=plain.num_sentences) > 1
     alone = several[plain.sentences]
     document = numbers[plain.sentences]
@@ -163,13 +163,13 @@ def _windows(
 def document_windows(ends: np.ndarray, capacity: int) -> list[Window]:
     """Cut a document into windows of whole sentences.
 
-    They are as few as overlaps of `LEAST_OVERLAP` allow; no more of them, they overlap as far as
-    they can, up to a tenth of the document in all; and are then as short as they can be, which
-    makes them alike.
+    There are as few windows as overlaps of `LEAST_OVERLAP` allow. Without adding windows, they
+    overlap as far as possible, up to a tenth of the document in total, and are then made as short
+    as possible, which makes their lengths similar.
 
     Args:
-      ends: tokens before each sentence, and of all; no sentence is larger than `capacity`.
-      capacity: tokens of a window, at most.
+      ends: number of tokens before each sentence, then the total; no sentence exceeds `capacity`.
+      capacity: maximum number of tokens in a window.
     """
     total, count = int(ends[-1]), len(ends) - 1
     if total <= capacity:
@@ -181,7 +181,7 @@ def document_windows(ends: np.ndarray, capacity: int) -> list[Window]:
     def few(length: int, overlap: int) -> bool:
         return len(cut(ends, length, overlap)) <= number
 
-    # The first overlap that needs one more, less 1; all up to `least` need none.
+    # One less than the first overlap that needs another window; overlaps up to `least` do not.
     overlap = _first(least + 1, most + 1, lambda size: not few(capacity, size)) - 1
     overlap = min(overlap, most)
     shortest = _first(int(np.diff(ends).max()), capacity, lambda size: few(size, overlap))
@@ -189,7 +189,7 @@ def document_windows(ends: np.ndarray, capacity: int) -> list[Window]:
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The first number from `low` on for which something holds, by halving; else `high`."""
+    """Find the first number from `low` on for which `holds` is true, by bisection; else `high`."""
     while low < high:
         middle = (low + high) // 2
         if holds(middle):

@@ -1,16 +1,15 @@
 """The corpus that the package generates itself: news-like sentences about invented events.
 
-It is there so that the whole road can be walked without a network, and it is built to be
-honest about what a tagger must do:
+It allows training, evaluation and export without a network. It is designed to be a realistic task
+for a tagger:
 
-* a third of the names of persons, places and organisations are ambiguous, such as a
-  Washington that is any of the three: only the sentence tells;
-* many names are put together from syllables, so that no list of names covers them;
+* a third of the names of persons, places and organisations are ambiguous, such as Washington,
+  which can be any of the three: only the sentence shows which;
+* many names are composed of syllables, so no list of names covers them;
 * the validation and test splits draw more than half of their names from pools that no other
   split uses.
 
-The same seed gives the same sentences on every machine. Templates and names stand in
-sample.txt.
+The same seed gives the same sentences on every machine. Templates and names are in sample.txt.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ Tagged = tuple[tuple[str, ...], tuple[str, ...]]  # words, IOB2 tags
 Data = Mapping[str, list[str]]
 
 SIZES = {"train": 10000, "validation": 600, "test": 600}  # sentences
-UNSEEN = 0.6  # share of the names of validation and test that no other split uses
-AMBIGUITY = 0.35  # share of names that may be of any type
-JOINED = 0.2  # share of sentences made of two
+UNSEEN = 0.6  # fraction of the names in validation and test that no other split uses
+AMBIGUITY = 0.35  # fraction of names that may have any type
+JOINED = 0.2  # fraction of sentences that are joined from two
 TITLES = ("Mr.", "Mrs.", "Dr.", "Judge", "Senator", "Coach")  # keep their capital anywhere
 EXAMPLES = (
     "The headquarters of Google is located in Mountain View, California.",
@@ -37,7 +36,7 @@ EXAMPLES = (
 
 
 def read_data() -> dict[str, list[str]]:
-    """Sections of sample.txt: `[name]`, then one item a line."""
+    """Read the sections of sample.txt: `[name]`, then one item per line."""
     text = (Path(__file__).parent / "sample.txt").read_text("utf-8")
     parts = re.split(r"^\[(\w+)\]$", text, flags=re.MULTILINE)[1:]
     return {
@@ -66,13 +65,13 @@ class _Draw:
 
 
 def _invented(draw: _Draw, data: Data, endings: str) -> str:
-    """A name of one or two syllables and one of the named endings."""
+    """Invent a name from one or two syllables and one of the given endings."""
     syllables = [draw.one(data["syllables"]) for _ in range(draw.number(1, 2))]
     return ("".join(syllables) + draw.one(data[endings])).capitalize()
 
 
 def _pools(draw: _Draw, data: Data) -> dict[str, list[str]]:
-    """All parts of names, listed and invented, each once."""
+    """Return all parts of names, listed and invented, without duplicates."""
 
     def with_invented(section: str, count: int) -> list[str]:
         invented = {_invented(draw, data, f"{section}_endings") for _ in range(count)}
@@ -88,7 +87,7 @@ def _pools(draw: _Draw, data: Data) -> dict[str, list[str]]:
 
 
 def _shares(pools: Data) -> dict[str, dict[str, list[str]]]:
-    """Split -> pools that it alone uses: 60% training, 20% each of the others."""
+    """Return each split's own pools: 60% for training, 20% for each of the others."""
     cuts = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
     return {
         split: {
@@ -106,7 +105,7 @@ class _Writer:
         self.own, self.shared = own, shared
 
     def sentence(self) -> Tagged:
-        """Words and IOB2 tags."""
+        """Return words and IOB2 tags."""
         words: list[str] = []
         tags: list[str] = []
         for item in self._template().split():
@@ -171,7 +170,7 @@ def _corpus(seed: int) -> dict[str, list[Tagged]]:
         sentences: list[Tagged] = []
         while len(sentences) < size:
             words, tags = writer.sentence()
-            if words not in seen:  # no sentence twice, in no split
+            if words not in seen:  # no sentence occurs twice, in any split
                 seen.add(words)
                 sentences.append((words, tags))
         corpus[split] = sentences
@@ -179,14 +178,14 @@ def _corpus(seed: int) -> dict[str, list[Tagged]]:
 
 
 def generate(split: str, seed: int = 0) -> Iterator[Tagged]:
-    """Words and IOB2 tags of every sentence of a split.
+    """Yield the words and IOB2 tags of every sentence of a split.
 
     Args:
       split: "train", "validation" or "test".
-      seed: another seed, another corpus.
+      seed: another seed gives another corpus.
 
     Raises:
-      ValueError: no such split.
+      ValueError: there is no such split.
     """
     if split not in SIZES:
         raise ValueError(f"the embedded corpus has the splits {', '.join(SIZES)}: got {split!r}")

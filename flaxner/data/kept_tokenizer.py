@@ -1,8 +1,9 @@
-"""The tokenizer of a folder without `transformers`: what it made of the folder, kept on disk.
+"""Load a folder's tokenizer without importing `transformers`, from a cache of its earlier result.
 
-`transformers` may change what tokenizer.json says (classes set parts of it anew), and takes a
-second or two to import. So its result is kept, not second-guessed: the state of the Rust tokenizer
-and the few numbers that answers need, under a digest of the folder's files and of the versions.
+`transformers` may override what tokenizer.json says (its classes set some parts themselves) and
+takes a second or two to import. So its result is cached rather than imitated: the state of the Rust
+tokenizer and the few numbers that inference needs, keyed by a digest of the folder's files and the
+library versions.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 from flaxner.data.tokenizer import load_tokenizer
 from flaxner.files import kept, read_json, write_json
 
-FORMAT = 1  # to be raised when NUMBERS change
-KIND = "tokenizers"  # the folder of kept tokenizers
+FORMAT = 1  # increase when NUMBERS changes
+KIND = "tokenizers"  # the folder of cached tokenizers
 MOST_BYTES = 1 << 30
 STATE, FACTS = "tokenizer.json", "facts.json"
 NUMBERS = (
@@ -34,15 +35,15 @@ NUMBERS = (
 
 
 class KeptTokenizer:
-    """What answers ask of a tokenizer; everything else is asked of `transformers`' own.
+    """What inference needs of a tokenizer; everything else is delegated to `transformers`' own.
 
-    Once that one is loaded, because somebody looks at it, all is asked of it: what is changed
-    there counts here.
+    Once that one has been loaded because someone accessed it, everything is delegated to it, so
+    changes made to it take effect here.
 
     Args:
-      folder: of the model, from which `transformers` loads.
-      backend: the state of its Rust tokenizer.
-      facts: its NUMBERS, and its length.
+      folder: the model folder, from which `transformers` loads.
+      backend: the Rust tokenizer.
+      facts: its NUMBERS and its length.
     """
 
     is_fast = True
@@ -53,7 +54,7 @@ class KeptTokenizer:
         self._turn = threading.Lock()
 
     def whole(self) -> Any:
-        """The tokenizer of `transformers`."""
+        """Return the tokenizer of `transformers`, loading it if necessary."""
         with self._turn:
             if self._whole is None:
                 self._whole = load_tokenizer(self._folder)
@@ -68,42 +69,42 @@ class KeptTokenizer:
         return self._facts["length"] if self._whole is None else len(self._whole)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # of copies and pickles, before there is a folder
+        if name.startswith("__"):  # looked up by copy and pickle before there is a folder
             raise AttributeError(name)
         if name in self._facts and self._whole is None:
             return self._facts[name]
         return getattr(self.whole(), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As `transformers`' own."""
+        """Call the tokenizer of `transformers`."""
         return self.whole()(*args, **kwargs)
 
     def __reduce__(self) -> Any:
         return KeptTokenizer, (self._folder, self._backend, self._facts)
 
     def get_vocab(self) -> dict[str, int]:
-        """token -> id."""
+        """Return the vocabulary, token -> id."""
         return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The tokens of ids."""
+        """Return the tokens of ids."""
         convert = self.backend_tokenizer.id_to_token
         return [convert(number) for number in ids]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of tokens, by the tokenizer's decoder."""
+        """Return the text of tokens, using the tokenizer's decoder."""
         decoder = self.backend_tokenizer.decoder
         return decoder.decode(tokens) if decoder is not None else " ".join(tokens)
 
 
 def open_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a model folder, from the cache where it was loaded before.
+    """Open the tokenizer of a model folder, from the cache if it was loaded before.
 
     Args:
-      folder: of the model; a Hub name is asked of `transformers`.
+      folder: the model folder; a Hub name is passed to `transformers`.
 
     Raises:
-      ValueError: as `tokenizer.load_tokenizer`.
+      ValueError: see `tokenizer.load_tokenizer`.
     """
     place = kept.cache_folder(KIND)
     if place is None or not Path(folder).is_dir():
@@ -111,7 +112,7 @@ def open_tokenizer(folder: str | Path) -> Any:
     key = _key(Path(folder))
     if (at := kept.find(place, key)) is None:
         tokenizer = load_tokenizer(folder)
-        with contextlib.suppress(OSError, TypeError):  # no room, or facts that are no JSON
+        with contextlib.suppress(OSError, TypeError):  # no space, or facts that are not JSON
             kept.keep(place, key, lambda draft: _write(draft, tokenizer), MOST_BYTES)
         return tokenizer
     from tokenizers import Tokenizer
@@ -120,7 +121,7 @@ def open_tokenizer(folder: str | Path) -> Any:
 
 
 def _key(folder: Path) -> str:
-    """A digest of everything that `transformers` may read, and of the versions that read it."""
+    """Return a digest of everything that `transformers` may read, and of the library versions."""
     versions = [importlib.metadata.version(name) for name in ("transformers", "tokenizers")]
     patterns = ("*.json", "*.txt", "*.model", "*.jinja")
     files = {path for one in patterns for path in folder.glob(one) if path.is_file()}

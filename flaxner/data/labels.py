@@ -1,4 +1,4 @@
-"""The label table of a model: numbers for tags."""
+"""The label table of a model: a number for each tag."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from flaxner.data.tags import OUTSIDE
 
 
 def label_names(table: Any) -> tuple[str, ...]:
-    """id2label -> the name of label 0, 1, ..., each looked up by its number.
+    """Return the names in an id2label table, in the order of their numbers.
 
-    `transformers` fails at the first token whose label has no name; here it is said at once.
+    `transformers` fails at the first token whose label has no name; this fails up front.
 
     Args:
-      table: the id2label of a config.json: numbers, or their digits, -> names.
+      table: the id2label of a config.json, from numbers (or strings of digits) to names.
 
     Raises:
-      ValueError: no such table, or one that leaves a label without a name.
+      ValueError: the value is not such a table, or leaves a label without a name.
     """
     if not isinstance(table, Mapping) or not table:
-        raise ValueError(f"id2label must be a table of numbers and names: got {_brief(table)}")
+        raise ValueError(f"id2label must map numbers to names: got {_brief(table)}")
     names: dict[int, Any] = {}
     for key, name in table.items():
         try:
@@ -42,7 +42,7 @@ def label_names(table: Any) -> tuple[str, ...]:
         given = ", ".join(map(str, sorted(names)))
         raise ValueError(
             f"id2label must number its {len(names)} labels from 0 to {len(names) - 1}: it has "
-            f"no name for label {absent}, its numbers are {given}"
+            f"no name for label {absent}, only for {given}"
         )
     return tuple(names[number] for number in range(len(names)))
 
@@ -57,26 +57,26 @@ class LabelScheme:
     """The label table of a model, in IOB2: label i is `tags[i]`.
 
     Attributes:
-      tags: "O", "B-PER", "I-PER", ...; every one once.
+      tags: "O", "B-PER", "I-PER", ..., without duplicates.
     """
 
     tags: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if len(set(self.tags)) != len(self.tags):
-            raise ValueError(f"every tag must have one label: {self.tags}")
+            raise ValueError(f"every tag must occur once: got {self.tags}")
 
     @classmethod
     def from_types(cls, types: Iterable[str]) -> LabelScheme:
-        """O, then B- and I- of every type in alphabetical order."""
+        """Build a scheme of O, then B- and I- for every type in alphabetical order."""
         return cls((OUTSIDE, *(f"{p}-{t}" for t in sorted(set(types)) for p in "BI")))
 
     @classmethod
     def from_id2label(cls, table: Mapping[Any, str]) -> LabelScheme:
-        """The id2label of a Hub config.json, its keys being numbers or their digits.
+        """Build a scheme from the id2label of a config.json; keys are numbers or digit strings.
 
         Raises:
-          ValueError: as `label_names`.
+          ValueError: see `label_names`.
         """
         return cls(label_names(table))
 
@@ -99,24 +99,24 @@ class LabelScheme:
         return {tag: label for label, tag in enumerate(self.tags)}
 
     def encode(self, tags: Sequence[str]) -> np.ndarray:
-        """Tags -> labels, int32.
+        """Convert tags to labels, int32.
 
         Raises:
-          ValueError: a tag that has no label; those that have one are named.
+          ValueError: a tag has no label; the message lists the tags that do.
         """
         try:
             return np.asarray([self.label2id[tag] for tag in tags], np.int32)
         except KeyError as error:
             known = ", ".join(self.tags)
-            raise ValueError(f"the tag {error.args[0]!r} has no label; known: {known}") from None
+            raise ValueError(f"the tag {error.args[0]!r} has no label; these do: {known}") from None
 
     def decode(self, labels: Iterable[int]) -> list[str]:
-        """Labels -> tags."""
+        """Convert labels to tags."""
         return [self.tags[int(label)] for label in labels]
 
     @functools.cached_property
     def inside(self) -> np.ndarray:
-        """int32 (C,): of each label that of its type's inside tag, B-X -> I-X; else itself."""
+        """For each label, that of its type's inside tag (B-X -> I-X), or itself; int32 (C,)."""
         return self.encode(
             [tag if tag == OUTSIDE or "I-" + tag[2:] not in self.label2id else "I-" + tag[2:]
              for tag in self.tags]

@@ -1,4 +1,4 @@
-"""How batches are laid out: which order of sentences and which division of rows computes least."""
+"""Choose the layout of batches: the sentence order and division of rows with the least compute."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from flaxner.data.levelling import levelled_order, most_in_a_batch
 from flaxner.data.packing import Blocks, choose_row_counts, plan_rows
 from flaxner.data.segments import Segments
 
-SAMPLE = 64  # batches of an epoch, by which layouts are compared
-SHORTEST_BLOCK = 32  # tokens; attention over fewer is no quicker
-MORE_WHOLE = 4  # so many numbers of whole rows are tried
-# A division of rows may cost so many rows more: what it saves in attention is more.
+SAMPLE = 64  # batches of an epoch used to compare layouts
+SHORTEST_BLOCK = 32  # tokens; attention over shorter blocks is no faster
+MORE_WHOLE = 4  # number of values to try for the number of undivided rows
+# Fraction of additional rows that dividing rows may cost; it saves more than that in attention.
 MORE_ROWS = 0.01
 
 
 class Layout(NamedTuple):
-    """How sentences come to batches and batches to rows.
+    """How sentences are put into batches and batches into rows.
 
     Attributes:
-      level: batches are drawn to be alike, see `levelling`; else freely.
-      blocks: how rows are divided; None: not at all.
+      level: batches are drawn to be alike, see `levelling`; otherwise freely.
+      blocks: how rows are divided; None if they are not.
     """
 
     level: bool = False
@@ -31,24 +31,24 @@ class Layout(NamedTuple):
 
     @property
     def counts(self) -> int:
-        """Row counts to compile in any case, see `choose_row_counts`."""
+        """Number of row counts to compile in any case, see `choose_row_counts`."""
         return 1 if self.level else 2
 
 
 def sentence_tokens(segments: Segments) -> np.ndarray:
-    """Tokens of every sentence, all its windows together, (N,) int64."""
+    """Return the tokens of every sentence, summed over its windows, (N,) int64."""
     return _summed(segments, segments.lengths)
 
 
 def best_layout(segments: Segments, batch_size: int, row_length: int) -> Layout:
-    """The layout with the fewest rows and, of those, the fewest pairs of positions in a block.
+    """Return the layout with the fewest rows and, among those, the least attention.
 
-    It is a function of the corpus, not of a seed: seeds share a compiled program.
+    It depends on the corpus but not on the seed, so all seeds share a compiled program.
 
     Args:
       segments: the tokenised training corpus.
-      batch_size: sentences of a batch.
-      row_length: tokens of a row.
+      batch_size: sentences per batch.
+      row_length: tokens per row.
     """
     free, level = (_sample(segments, batch_size, level) for level in (False, True))
     fewest = _rows_of(level, row_length, 1)
@@ -65,14 +65,14 @@ def best_layout(segments: Segments, batch_size: int, row_length: int) -> Layout:
 
 
 def _divisions(segments: Segments, batch_size: int, row_length: int) -> Iterator[Blocks]:
-    """Rows in halves, quarters, eighths, and how many of a batch stay whole: some pack better."""
+    """Yield rows in halves, quarters or eighths, with several numbers of undivided rows to try."""
     sizes = sentence_tokens(segments)
     for parts in (2, 4, 8):
         length = row_length // parts
         if length * parts == row_length and length >= SHORTEST_BLOCK:
             is_long = segments.lengths > length
             counts = _summed(segments, is_long)
-            # Best fit leaves at most one of the rows that long segments begin half empty.
+            # Of the rows that begin with a long segment, best fit leaves at most one half empty.
             tokens = _summed(segments, np.where(is_long, segments.lengths, 0))
             by_tokens = 2 * most_in_a_batch(sizes, tokens, batch_size) // row_length + 1
             fewest = min(most_in_a_batch(sizes, counts, batch_size), by_tokens)
@@ -80,7 +80,7 @@ def _divisions(segments: Segments, batch_size: int, row_length: int) -> Iterator
 
 
 def _sample(segments: Segments, batch_size: int, level: bool) -> list[np.ndarray]:
-    """Lengths of the segments of some batches of an epoch."""
+    """Return the lengths of the segments in some batches of an epoch."""
     rng = np.random.default_rng(0)
     if level:
         order = levelled_order(sentence_tokens(segments), batch_size, rng)
@@ -94,13 +94,13 @@ def _sample(segments: Segments, batch_size: int, level: bool) -> list[np.ndarray
 def _rows_of(
     batches: list[np.ndarray], row_length: int, always: int, blocks: Blocks | None = None
 ) -> int:
-    """Rows of these batches, filled up to the counts that would be compiled."""
+    """Return the number of rows of these batches, padded to the counts that would be compiled."""
     needed = np.asarray([max(len(plan_rows(each, row_length, blocks)), 1) for each in batches])
     counts = choose_row_counts(needed, always)
     return sum(next(n for n in counts if n >= need) for need in needed.tolist())
 
 
 def _summed(segments: Segments, values: np.ndarray) -> np.ndarray:
-    """Values of segments, summed over those of each sentence."""
+    """Sum values of segments over each sentence."""
     sums = np.bincount(segments.sentences, weights=values, minlength=segments.num_sentences)
     return sums.astype(np.int64)

@@ -1,9 +1,10 @@
-"""Which sentences share a step: batches of an epoch planned together, so that each is as full.
+"""Choose the sentences of each step: an epoch's batches are planned together to be equally full.
 
-The sentences of an epoch are sorted by length and cut into as many strata as a batch has sentences;
-a batch draws one of each, at random in every other stratum and, in those between, such that batches
-with few tokens so far get the longest. So each batch is a sample of all lengths, all have about as
-many tokens, and they fill as many rows (stratified sampling, Neyman 1934).
+The sentences of an epoch are sorted by length and cut into as many strata as a batch has sentences.
+Each batch draws one sentence per stratum: at random in every other stratum and, in the others, such
+that the batches with the fewest tokens so far get the longest sentences. So each batch is a sample
+of all lengths, and all batches have about the same number of tokens and fill the same number of
+rows (stratified sampling, Neyman 1934).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 
 
 def levelled_order(sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """An order of which every `batch_size` are a batch, the last perhaps smaller.
+    """Draw an order in which every `batch_size` sentences are a batch; the last may be smaller.
 
     Args:
       sizes: tokens of each sentence, (N,).
-      batch_size: sentences of a batch.
-      rng: what is drawn is drawn from it.
+      batch_size: sentences per batch.
+      rng: the source of randomness.
 
     Returns:
       the numbers 0 to N - 1, each once.
@@ -45,18 +46,18 @@ def levelled_order(sizes: np.ndarray, batch_size: int, rng: np.random.Generator)
 
 
 def most_in_a_batch(sizes: np.ndarray, counts: np.ndarray, batch_size: int) -> int:
-    """A bound on the sum of `counts` over a batch of any `levelled_order` of these sizes.
+    """Return an upper bound on the sum of `counts` over a batch of any `levelled_order`.
 
     Args:
       sizes: tokens of each sentence, (N,).
-      counts: of something in each sentence, (N,).
-      batch_size: sentences of a batch.
+      counts: how many of something each sentence has, (N,).
+      batch_size: sentences per batch.
     """
     order = np.argsort(sizes, kind="stable")[::-1]
     descending, most = sizes[order], 0
     ascending, counts = descending[::-1], counts[order]
     for low, high in _strata(len(sizes), batch_size):
-        if low < high:  # and those as long as its shortest or longest, which may be in its place
+        if low < high:  # including sentences as long as its shortest or longest: ties may swap
             begin = len(sizes) - np.searchsorted(ascending, descending[low], "right")
             end = len(sizes) - np.searchsorted(ascending, descending[high - 1], "left")
             most += int(counts[begin:end].max())
@@ -64,7 +65,7 @@ def most_in_a_batch(sizes: np.ndarray, counts: np.ndarray, batch_size: int) -> i
 
 
 def _strata(sentences: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    """First and end of each; as many strata as the last, smaller batch has have one more."""
+    """Yield each stratum's bounds; those that also serve the last, smaller batch have one more."""
     full, rest = divmod(sentences, batch_size)
     more = np.zeros(batch_size, np.int64)
     more[np.arange(rest) * batch_size // max(rest, 1)] = 1

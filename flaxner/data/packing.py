@@ -1,12 +1,12 @@
-"""Lengths -> a plan of packed rows; segments -> row arrays; rows -> segments.
+"""Pack segments into rows: plan rows by length, and fill row arrays.
 
 Packing here is exact: a row holds whole segments, each with its own [CLS], [SEP], segment id
-and positions from 0, and attention never crosses segments (see models/bert.py). It is the
-packing of Krell et al. 2021 (arXiv:2107.02027) with best-fit decreasing.
+and positions from 0, and attention never crosses segments (see models/layers/attention.py). It is
+the packing of Krell et al. 2021 (arXiv:2107.02027) with best-fit decreasing.
 
-Rows may be divided into blocks that no segment crosses, all but the first few, in which segments
-are that are longer than a block. Such rows are rows like any other; but who knows of the blocks
-need not look beyond them (see models/layers/attention.py).
+Rows may be divided into blocks that no segment crosses, except for the first few rows, which hold
+the segments that are longer than a block. Divided rows are ordinary rows, but code that knows about
+the blocks can limit attention to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from flaxner.data.segments import IGNORED_LABEL, Segments
 
-THIRD_COUNT_ROWS = 200  # about what a compilation costs in rows of 128 on two cores
+THIRD_COUNT_ROWS = 200  # about the cost of a compilation, in rows of 128 on two cores
 COUNT_SHARE = 0.03
 
 Row = list[int]  # the segments of a row, in order
@@ -32,8 +32,8 @@ class Rows(NamedTuple):
       input_ids: token ids, 0 where empty.
       segment_ids: 1, 2, ... within a row, 0 = padding.
       position_ids: position within the segment.
-      labels: IGNORED_LABEL where there is none.
-      words: corpus-wide index of the word labelled here, else -1.
+      labels: the label, or IGNORED_LABEL.
+      words: corpus-wide index of the word labelled here, or -1.
     """
 
     input_ids: np.ndarray
@@ -47,8 +47,8 @@ class Blocks(NamedTuple):
     """How the rows of a batch are divided.
 
     Attributes:
-      length: tokens of a block, by which a row can be divided.
-      whole: so many rows, the first, are not.
+      length: tokens per block; divides the row length.
+      whole: number of rows, at the beginning of the batch, that are not divided.
     """
 
     length: int
@@ -56,19 +56,19 @@ class Blocks(NamedTuple):
 
 
 def plan_rows(lengths: np.ndarray, row_length: int, blocks: Blocks | None = None) -> list[Row]:
-    """Distribute segments over rows: best-fit decreasing, ties in the order given.
+    """Distribute segments over rows: best-fit decreasing, ties in the given order.
 
     Args:
       lengths: tokens of each segment.
-      row_length: tokens of a row.
-      blocks: how rows are divided; None: not at all.
+      row_length: tokens per row.
+      blocks: how rows are divided; None if they are not.
 
     Returns:
       rows of indices into `lengths`; every index once.
 
     Raises:
-      ValueError: a segment longer than a row, or more of those longer than a block than rows that
-        are whole hold.
+      ValueError: a segment is longer than a row, or the undivided rows cannot hold all segments
+        that are longer than a block.
     """
     order = np.argsort(-lengths, kind="stable")
     if blocks is None:
@@ -89,20 +89,20 @@ def best_fit(
 
     Args:
       lengths: tokens of each segment.
-      order: in which they come, indices into `lengths`.
-      row_length: tokens of a row.
-      begun: tokens of rows that are there from the beginning, before those that are begun.
+      order: the order of the segments, as indices into `lengths`.
+      row_length: tokens per new row.
+      begun: tokens of the rows that exist from the beginning, ahead of new ones.
 
     Returns:
-      rows of indices into `lengths`, in the order in which they were begun.
+      rows of indices into `lengths`, in the order in which they were started.
 
     Raises:
-      ValueError: a segment longer than a row.
+      ValueError: a segment is longer than a row.
     """
     longest = max([row_length, *begun])
     rows: list[Row] = [[] for _ in begun]
-    open_rows: list[list[int]] = [[] for _ in range(longest + 1)]  # by the room left
-    rooms = 0  # bit r is set when some row has r tokens left: the best fit is one bit scan
+    open_rows: list[list[int]] = [[] for _ in range(longest + 1)]  # by remaining room
+    rooms = 0  # bit r is set if some row has r tokens left: one bit scan finds the best fit
     for row, room in enumerate(begun):
         open_rows[room].append(row)
         rooms |= 1 << room
@@ -136,10 +136,10 @@ def fill_rows(
 
     Args:
       segments: the tokenised corpus.
-      rows: indices of segments, one list a row.
+      rows: indices of segments, one list per row.
       row_length: L.
-      num_rows: B; `len(rows)` if None, else the rest is empty rows.
-      blocks: of these rows; one that does not fit into what is left of a block begins the next.
+      num_rows: B; rows beyond `len(rows)` are empty; None: `len(rows)`.
+      blocks: of these rows; a segment that does not fit the rest of a block begins the next one.
     """
     blocks = blocks or Blocks(row_length, len(rows))
     shape = (len(rows) if num_rows is None else num_rows, row_length)
@@ -169,37 +169,37 @@ def fill_rows(
 
 
 def check_blocks(rows: Rows, blocks: Blocks) -> None:
-    """Refuse rows of which a segment crosses a block: attention would not see beyond it.
+    """Refuse rows with a segment that crosses a block boundary: attention would be cut there.
 
     Raises:
-      ValueError: such rows.
+      ValueError: a segment crosses a block boundary.
     """
     ids_BL = rows.segment_ids[blocks.whole :]
     border = np.arange(blocks.length, ids_BL.shape[1], blocks.length)
     before, after = ids_BL[:, border - 1], ids_BL[:, border]
     if ((before == after) & (after > 0)).any():
-        raise ValueError(f"a segment crosses a block of {blocks.length} tokens")
+        raise ValueError(f"a segment crosses the boundary of a block of {blocks.length} tokens")
 
 
 def choose_row_counts(needed: np.ndarray, always: int = 2) -> tuple[int, ...]:
-    """The row counts, three at most, that serve all batches with few rows in total.
+    """Choose at most three row counts that serve all batches with few rows in total.
 
-    Each batch takes the least count that holds it. Every count costs one compilation: hence a
-    third only where it saves enough rows to pay for itself.
+    Each batch uses the smallest count that holds it. Every count costs one compilation, so a third
+    is used only if it saves enough rows to pay for itself.
 
     Args:
-      needed: rows each batch needs.
-      always: so many counts are taken whatever they save; 1 where batches are alike, so that a
-        second saves little: it is taken where it saves a share of the rows.
+      needed: rows that each batch needs.
+      always: number of counts to use whatever they save. With 1, for batches that are alike, even
+        the second is used only if it saves a sufficient fraction of the rows.
 
     Returns:
-      ascending counts; the last is the largest need.
+      ascending counts; the last is the largest number needed.
     """
     sizes, batches = np.unique(needed, return_counts=True)
     served = np.cumsum(batches)
 
     def total(counts: tuple[int, ...]) -> int:
-        """Rows over all batches with the sizes of these indices."""
+        """Return the rows over all batches with the sizes at these indices."""
         before = np.concatenate([[0], served[list(counts)]])
         return int((sizes[list(counts)] * np.diff(before)).sum())
 

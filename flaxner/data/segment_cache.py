@@ -1,4 +1,4 @@
-"""Tokenised corpora kept on disk, keyed by everything that they are made from."""
+"""Cache tokenised corpora on disk, keyed by everything they depend on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import numpy as np
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
 from flaxner.files.atomic import write_with
 
-FORMAT = 1  # to be raised when `align` gives other segments for the same corpus
-FEWEST = 5000  # sentences; fewer are tokenised in less time than a file is worth
-MOST_BYTES = 4 * 2**30  # of all kept files; the longest unused go first
+FORMAT = 1  # increase when `align` produces different segments for the same corpus
+FEWEST = 5000  # sentences; fewer are tokenised too quickly for a file to be worth it
+MOST_BYTES = 4 * 2**30  # of all cached files; the least recently used go first
 
 
 def align_cached(
@@ -30,15 +30,15 @@ def align_cached(
     folder: str,
     later: np.ndarray | None = None,
 ) -> Segments:
-    """As `align`, from the folder where it has been done before.
+    """Call `align`, or load its result if it has been cached.
 
     Args:
       sentences: as for `align`.
       tokenizer: as for `align`.
       scheme: as for `align`.
       max_length: as for `align`.
-      folder: where the results are kept; an empty name: nowhere. A folder that cannot be
-        written and a file that cannot be read are as good as none.
+      folder: the cache folder; empty: no cache. A folder that cannot be written and files that
+        cannot be read are ignored.
       later: as for `align`.
     """
     if not folder or len(sentences) < FEWEST:
@@ -62,7 +62,7 @@ def _key(
     max_length: int,
     later: np.ndarray | None,
 ) -> str:
-    """A digest of words, tags, tokenizer, label table and limit."""
+    """Return a digest of words, tags, tokenizer, label table and length limit."""
     specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
     tags = None if scheme is None else getattr(scheme, "tags", repr(scheme))
     more = () if later is None else (later.tolist(),)
@@ -79,7 +79,7 @@ def _read(path: Path) -> Segments | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-        os.utime(path)  # lately used
+        os.utime(path)  # mark as recently used
         for name in ("num_words", "num_sentences"):
             fields[name] = int(fields[name])
         return Segments(**fields)
@@ -88,13 +88,13 @@ def _read(path: Path) -> Segments | None:
 
 
 def _write(path: Path, segments: Segments) -> None:
-    """The file is there whole or not at all."""
+    """Write the file atomically."""
     fields: dict[str, Any] = dataclasses.asdict(segments)
     write_with(path, lambda file: np.savez(file, **fields))
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is named after a digest, as ours are, and holds what ours do."""
+    """Whether a file is named after a digest and has the contents of our cache files."""
     if not re.fullmatch("[0-9a-f]{64}", path.stem) or path.is_symlink():
         return False
     try:
@@ -106,7 +106,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _drop_oldest(folder: Path, most: int) -> None:
-    """Delete files of ours, the longest unused first, until at most so many bytes are left."""
+    """Delete our files, least recently used first, until at most `most` bytes are left."""
     files = [(path, path.stat()) for path in folder.glob("*.npz") if _is_ours(path)]
     total = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda item: item[1].st_mtime):

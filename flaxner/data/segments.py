@@ -1,4 +1,4 @@
-"""Words -> tokens: first-token labels, windows that lose no word."""
+"""Tokenise words: labels on first tokens, and windows that lose no word."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from flaxner.data.tokenizer import words_backend
 
-IGNORED_LABEL = -100  # of positions that carry no label, as torch's cross_entropy has it
-SENTENCES_AT_ONCE = 2048  # sentences tokenised at once: bounds memory, feeds all threads
+IGNORED_LABEL = -100  # for positions without a label, as in torch's cross_entropy
+SENTENCES_AT_ONCE = 2048  # tokenised at once: bounds memory, keeps all threads busy
 
 
 class Tagged(Protocol):
-    """What alignment needs of a sentence."""
+    """What alignment requires of a sentence."""
 
     @property
     def words(self) -> Sequence[str]:
@@ -28,10 +28,10 @@ class Tagged(Protocol):
 
 
 class TagEncoder(Protocol):
-    """What alignment needs of a label scheme."""
+    """What alignment requires of a label scheme."""
 
     def encode(self, tags: Sequence[str]) -> np.ndarray:
-        """Tags -> labels."""
+        """Convert tags to labels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Segments:
     """A tokenised corpus: sentences, and windows of the long ones, laid end to end.
 
     Attributes:
-      input_ids: tokens of all segments, [CLS] and [SEP] included, int32.
-      labels: label of each word's first token in the window that owns the word, and of its
-        later tokens where these are labelled, else IGNORED_LABEL, int32.
-      words: index of that word in the whole corpus, else -1, int32.
-      starts: where each segment begins, and the end of the last, int64, S + 1 numbers.
-      sentences: the sentence each segment belongs to, int32, ascending.
-      num_words: words in the corpus.
-      num_sentences: sentences in the corpus.
+      input_ids: tokens of all segments, including [CLS] and [SEP], int32.
+      labels: label at each word's first token in the window that owns the word (and at its later
+        tokens if these are labelled), IGNORED_LABEL elsewhere, int32.
+      words: index of that word in the whole corpus, -1 elsewhere, int32.
+      starts: where each segment begins, followed by the end of the last, S + 1 numbers, int64.
+      sentences: the sentence that each segment belongs to, int32, ascending.
+      num_words: number of words in the corpus.
+      num_sentences: number of sentences in the corpus.
     """
 
     input_ids: np.ndarray
@@ -67,7 +67,7 @@ class Segments:
 
     @property
     def windowed(self) -> int:
-        """Sentences that were too long for one segment."""
+        """Number of sentences that were too long for one segment."""
         return int((np.bincount(self.sentences, minlength=1) > 1).sum())
 
 
@@ -78,21 +78,21 @@ def align(
     max_length: int,
     later: np.ndarray | None = None,
 ) -> Segments:
-    """Tokenise a corpus; label each word at its first token; window long sentences.
+    """Tokenise a corpus, label each word at its first token and split long sentences into windows.
 
-    A word that the tokenizer makes nothing of (a zero-width space, say) becomes [UNK], so that
-    it is still scored. A sentence longer than the limit becomes windows that overlap by a
-    quarter; each word is owned by the window that sees more of its context.
+    A word for which the tokenizer produces no token (a zero-width space, say) becomes [UNK], so it
+    is still scored. A sentence longer than the limit becomes windows that overlap by a quarter;
+    each word is owned by the window that shows more of its context.
 
     Args:
       sentences: words, and tags if `scheme` is given.
-      tokenizer: a fast tokenizer of `transformers`.
-      scheme: tags -> labels; None leaves every label IGNORED_LABEL.
-      max_length: tokens of a segment, [CLS] and [SEP] included.
-      later: label of a word -> label of its later tokens; None: they carry none.
+      tokenizer: a fast tokenizer from `transformers`.
+      scheme: converts tags to labels; None leaves every label IGNORED_LABEL.
+      max_length: maximum number of tokens in a segment, including [CLS] and [SEP].
+      later: maps the label of a word to the label of its later tokens; None: they have none.
 
     Raises:
-      ValueError: a tag that the scheme does not know.
+      ValueError: a tag is not in the scheme.
     """
     backend = words_backend(tokenizer)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
@@ -119,7 +119,7 @@ def align(
                 lengths.append(len(segment[0]))
                 owners.append(index)
             num_words += count
-        for column in columns.values():  # one array a chunk: little arrays cost more than tokens
+        for column in columns.values():  # one array per chunk: many small arrays are expensive
             column[done:] = [np.concatenate(column[done:])]
     empty = [np.zeros(0, np.int32)]
     return Segments(
@@ -132,11 +132,11 @@ def align(
 
 
 def _tokens(encoding: Any, count: int, unknown: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and the word of each; words without a token get [UNK]."""
+    """Return the token ids and the word of each; words without tokens get [UNK]."""
     ids = np.asarray(encoding.ids, np.int32)
     word_ids = np.asarray(encoding.word_ids, np.int32)
     borders = np.diff(word_ids, prepend=-1, append=count)
-    if (borders <= 1).all():  # from 0 to count - 1 without a gap: the usual case
+    if (borders <= 1).all():  # the usual case: 0 to count - 1 without gaps
         return ids, word_ids
     absent = np.setdiff1d(np.arange(count, dtype=np.int32), word_ids)
     ids = np.concatenate([ids, np.full(len(absent), unknown, np.int32)])
@@ -149,7 +149,7 @@ Window = tuple[int, int, int, int]  # first item, end item, first owned item, en
 
 
 def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
-    """Cut a sentence into windows of at most `capacity` tokens, at word borders."""
+    """Cut a sentence into windows of at most `capacity` tokens, at word boundaries."""
     if len(word_ids) <= capacity:
         return [(0, count, 0, count)]
     sizes = np.minimum(np.bincount(word_ids, minlength=count), capacity)
@@ -157,15 +157,16 @@ def windows(word_ids: np.ndarray, count: int, capacity: int) -> list[Window]:
 
 
 def cut(ends: np.ndarray, capacity: int, overlap: int) -> list[Window]:
-    """Windows over items in a row: words, or whole sentences.
+    """Cut a sequence of items (words, or whole sentences) into windows.
 
-    Each window is as long as it may be. An item of two windows is owned by the one that shows
-    more on the side where it shows less: the border lies nearest to the middle of the overlap.
+    Each window is as long as possible. An item in two windows is owned by the one in which the
+    shorter of its left and right context is longer: ownership changes as close as possible to the
+    middle of the overlap.
 
     Args:
-      ends: tokens before each item, and of all; no item is larger than `capacity`.
-      capacity: tokens of a window, at most.
-      overlap: tokens that a window repeats of the one before, at most.
+      ends: number of tokens before each item, then the total; no item exceeds `capacity`.
+      capacity: maximum number of tokens in a window.
+      overlap: maximum number of tokens that a window repeats from the previous one.
     """
     count = len(ends) - 1
     spans = []
@@ -175,7 +176,7 @@ def cut(ends: np.ndarray, capacity: int, overlap: int) -> list[Window]:
         spans.append((first, last))
         if last == count:
             break
-        # Step back for context, but never so far that the next item does not fit.
+        # Step back for context, but not so far that the next item no longer fits.
         back = max(ends[last] - overlap, ends[last + 1] - capacity)
         first = max(first + 1, int(np.searchsorted(ends, back, side="left")))
     borders = [0]
@@ -196,10 +197,10 @@ def _segment(
     capacity: int,
     later: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """input_ids, labels and corpus-wide word indices of one window, specials added."""
+    """Return one window's input_ids, labels and corpus-wide word indices, with special tokens."""
     first, end, owned_first, owned_end = window
     low, high = np.searchsorted(word_ids, [first, end])
-    # A single word can be longer than a window: its first tokens stand for it.
+    # A single word can be longer than a window: only its first tokens are used.
     high = min(high, low + capacity)
     ids, word_ids = ids[low:high], word_ids[low:high]
     is_first = np.ones(len(word_ids), bool)

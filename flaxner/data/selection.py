@@ -1,6 +1,6 @@
-"""What of the read corpora a run uses: types renamed, parts held out, folds, samples.
+"""Select what a run uses of its corpora: renamed types, held-out parts, folds, samples.
 
-All of it is a pure function of the corpus and `data_seed`, the same on every machine.
+Every selection is a pure function of the corpus and `data_seed`, the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from flaxner.data.corpus import Corpus, Sentence, entity_counts
 from flaxner.data.documents import document_numbers
 from flaxner.data.tags import OUTSIDE
 
-# Numbers of the random streams, so that no two choices share one.
+# Numbers of the random streams; each choice has its own.
 DIVIDING, FRACTION, SHOTS = 1, 2, 3
 
 
 def select(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, Corpus]:
-    """The splits as the settings want them; what was done stands in their notes.
+    """Return the splits as the settings require; their notes record what was done.
 
-    Types that only sentences outside the sample have stay in the label table.
+    Types that occur only in sentences outside the sample stay in the label table.
 
     Raises:
-      ValueError: an unknown type, a validation split beside a held-out part, too few sentences.
+      ValueError: a type is unknown, there is a validation split and a held-out part as well, or
+        there are too few sentences.
     """
     selected = dict(corpora)
     renamed = renamings(settings.map_types)
@@ -44,7 +45,7 @@ def select(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, C
     kept = selected["train"]
     if kept is not whole:
         absent = sorted(set(whole.types) - set(kept.types))
-        notes = (*kept.notes, f"no {' and no '.join(absent)} left to learn from") if absent else ()
+        notes = (*kept.notes, f"no {' and no '.join(absent)} left to train on") if absent else ()
         selected["train"] = dataclasses.replace(
             kept, absent_types=tuple(absent), notes=notes or kept.notes
         )
@@ -56,13 +57,13 @@ def _require_types(named: Sequence[str], corpora: Mapping[str, Corpus]) -> None:
     for name in named:
         if name not in known:
             raise ValueError(
-                f"there is no type {name!r} to rename or drop: {corpora['train'].source} has "
-                f"{', '.join(sorted(known)) or 'none'}"
+                f"no type {name!r} to rename or drop: {corpora['train'].source} has "
+                f"{', '.join(sorted(known)) or 'no types'}"
             )
 
 
 def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) -> Corpus:
-    """A corpus with other names for its types, and without the entities of some."""
+    """Return a corpus with some types renamed, and without the entities of others."""
     there = set(corpus.types)
     table = {OUTSIDE: OUTSIDE}
     for kind in there:
@@ -70,7 +71,7 @@ def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) 
             new = OUTSIDE if kind in dropped else prefix + renamed.get(kind, kind)
             table[prefix + kind] = new
     counts = entity_counts(corpus)
-    notes = [f"{old} is called {new}" for old, new in renamed.items() if old in there]
+    notes = [f"{old} renamed to {new}" for old, new in renamed.items() if old in there]
     notes += [f"{counts[kind]:,} entities of {kind} dropped" for kind in dropped if kind in there]
     sentences = [
         dataclasses.replace(s, tags=None if s.tags is None else tuple(table[t] for t in s.tags))
@@ -80,12 +81,12 @@ def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) 
 
 
 def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, Corpus]:
-    """The training split divided in two, for training and for validation."""
+    """Divide the training split into a training and a validation part."""
     folds, train, seed = settings.cross_validation, corpora["train"], settings.data_seed
     flag = "--cross-validation" if folds else "--held-out"
     if "validation" in corpora:
         there = corpora["validation"].source
-        raise ValueError(f"{flag} is for corpora without a validation split: there is {there}")
+        raise ValueError(f"{flag} requires data without a validation split: there is {there}")
     share = settings.held_out
     shares = [1 / folds] * folds if folds else [share, 1 - share]
     part = divide(train.sentences, shares, seed, whole_documents=settings.in_documents)
@@ -104,7 +105,7 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     name = f"fold {settings.fold} of {folds}" if folds else "held out"
     count = f"{held.sum():,} of {len(train):,}"
     whole = "in whole documents, " if settings.in_documents else ""
-    note = f"{count} sentences are for validation ({name}, {whole}data seed {seed})"
+    note = f"{count} sentences are used for validation ({name}, {whole}data seed {seed})"
     divided = {
         "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
         "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
@@ -130,17 +131,17 @@ def divide(
     *,
     whole_documents: bool = False,
 ) -> np.ndarray:
-    """The part of each sentence, so that every part has its share of every type.
+    """Assign each sentence to a part so that every part has its share of every type.
 
-    Equal sentences come into one part, so that none is trained on and validated on; or all of a
-    document does. Rare types are divided first (the iterative stratification of Sechidis et al.
-    2011).
+    Equal sentences go to the same part, so none is both trained and validated on; with
+    `whole_documents`, all sentences of a document do instead. Rare types are divided first (the
+    iterative stratification of Sechidis et al. 2011).
 
     Args:
       sentences: of the corpus.
       shares: of each part; they sum to 1.
-      seed: of the order in which sentences are taken.
-      whole_documents: documents are divided, whatever sentences they share.
+      seed: seed of the order in which sentences are assigned.
+      whole_documents: divide documents, even if they have equal sentences.
     """
     members = _documents(sentences) if whole_documents else _equal(sentences)
     types = [entity_counts([sentences[i] for i in group]) for group in members]
@@ -151,7 +152,7 @@ def divide(
     rank = {kind: at for at, kind in enumerate(sorted(totals, key=lambda k: (totals[k], k)))}
     order = _order(len(members), seed, DIVIDING)
     order.sort(key=lambda group: rank.get(rarest[group], len(rank)))  # stable: shuffled within
-    # What each part still lacks, of every type and (under no name) of sentences.
+    # What each part still lacks: entities of every type and, under "", sentences.
     lacks = [{kind: share * n for kind, n in totals.items()} for share in shares]
     for lack, share in zip(lacks, shares, strict=True):
         lack[""] = share * len(sentences)
@@ -167,7 +168,7 @@ def divide(
 
 
 def _equal(sentences: Sequence[Sentence]) -> list[list[int]]:
-    """Sentences of the same words, together."""
+    """Group sentences with the same words."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, sentence in enumerate(sentences):
         groups.setdefault(sentence.words, []).append(index)
@@ -175,7 +176,7 @@ def _equal(sentences: Sequence[Sentence]) -> list[list[int]]:
 
 
 def _documents(sentences: Sequence[Sentence]) -> list[list[int]]:
-    """Sentences of one document, together, wherever they stand; of no document, where they do."""
+    """Group sentences by document, wherever they are; those without one, by consecutive run."""
     named = [sentence.document for sentence in sentences]
     groups: dict[tuple[int, int | None], list[int]] = {}
     for index, (name, run) in enumerate(zip(named, document_numbers(named).tolist(), strict=True)):
@@ -184,7 +185,7 @@ def _documents(sentences: Sequence[Sentence]) -> list[list[int]]:
 
 
 def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
-    """A share of the sentences; a smaller share of the same seed is a part of a larger one."""
+    """Sample a fraction of the sentences; with one seed, smaller samples are subsets of larger."""
     count = max(1, round(share * len(corpus)))
     chosen = np.sort(_order(len(corpus), seed, FRACTION)[:count])
     what = f"{count:,} of {len(corpus):,} sentences are used"
@@ -193,7 +194,7 @@ def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
 
 
 def fraction_of_documents(corpus: Corpus, share: float, seed: int) -> Corpus:
-    """Documents that have about a share of the sentences; a smaller share is a part of a larger."""
+    """Sample documents with about a fraction of the sentences; smaller samples are subsets."""
     documents = _documents(corpus.sentences)
     order = _order(len(documents), seed, FRACTION)
     before = np.cumsum([0, *(len(documents[i]) for i in order)])
@@ -205,12 +206,12 @@ def fraction_of_documents(corpus: Corpus, share: float, seed: int) -> Corpus:
 
 
 def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
-    """A sample with K to 2K entities of every type.
+    """Sample sentences with K to 2K entities of every type.
 
-    The greedy N-way K~2K-shot sampling of Few-NERD (Ding et al. 2021, algorithm 1), N being all
-    types: sentences in random order; one is taken if it has a type of which fewer than K are
-    there, and brings none above 2K. Types that then have fewer than K, since their sentences are
-    rich in others, are filled up without the upper limit, the rarest first.
+    This is the greedy N-way K~2K-shot sampling of Few-NERD (Ding et al. 2021, algorithm 1), where N
+    is all types: sentences come in random order, and one is taken if it has a type that still has
+    fewer than K entities and does not raise any type above 2K. Types that still have fewer than K,
+    because their sentences are rich in others, are filled up without the upper limit, rarest first.
     """
     mentions = [entity_counts([sentence]) for sentence in corpus]
     available: Counter[str] = Counter()
@@ -246,6 +247,7 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
     notes = [note, *(f"there are only {available[kind]} entities of {kind}" for kind in short)]
     rich = sorted(kind for kind, n in counts.items() if n > 2 * k)
     if rich:
-        notes.append(f"more than {2 * k} of {', '.join(rich)}: they share sentences with the rare")
+        what = f"more than {2 * k} of {', '.join(rich)}"
+        notes.append(f"{what}: they share sentences with rare types")
     at = np.sort(np.asarray(chosen, np.int64))
     return _subset(corpus, at, corpus.source, (*corpus.notes, *notes))

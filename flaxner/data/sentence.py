@@ -1,4 +1,4 @@
-"""What all of flaxner calls a sentence."""
+"""The sentence type used throughout flaxner."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Sentence:
 
     Attributes:
       words: the words, as published.
-      tags: one a word, or None.
-      document: number of the document within the corpus, if the corpus tells.
+      tags: one per word, or None.
+      document: number of the document within the corpus, if known.
     """
 
     words: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Settings -> the corpora of a run, several sources of a split being mixed."""
+"""Read the corpora of a run as its settings say, mixing the sources of a split."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset, require_used
 from flaxner.data.readers import OF_DATA_SETS, OF_FILES, ReadOptions
 
-COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # of what is guessed
+COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # guesses that are compared
 
 
 def read_sources(config: TrainConfig) -> dict[str, Corpus]:
-    """Every split that the settings name, in the order of `SPLITS`; "train" at least.
+    """Read every split that the settings name, in the order of `SPLITS`; "train" is required.
 
-    Training files are mixed with the data sets; files of the other splits stand instead of theirs.
+    Training files are mixed with the data sets; files for other splits replace those of the data
+    sets.
 
     Raises:
-      ValueError: a corpus that cannot be read, or no training split.
+      ValueError: a corpus cannot be read, or there is no training split.
     """
     options = read_options(config)
     parts: dict[str, list[Corpus]] = {}
@@ -41,10 +42,10 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
 
 
 def read_unmixed(config: TrainConfig, split: str) -> list[Corpus]:
-    """The data sets and files that a split is made of, each by itself.
+    """Read the data sets and files of a split, each as its own corpus.
 
     Raises:
-      ValueError: a corpus that cannot be read.
+      ValueError: a corpus cannot be read.
     """
     options = read_options(config)
     files = [read_corpus(path, options=options) for path in _files(config, split)]
@@ -59,17 +60,17 @@ def _files(config: TrainConfig, split: str) -> list[Path]:
 
 
 def _data_sets(config: TrainConfig, options: ReadOptions) -> Iterator[dict[str, Corpus]]:
-    """The splits of each data set; what files stand for is not looked for: it may be open which."""
+    """Yield each data set's splits, without those that files replace, which may be ambiguous."""
     wanted = [split for split in SPLITS if split == "train" or not _files(config, split)]
     for name, own in zip(each(config.dataset), _per_data_set(config, options), strict=True):
         yield read_dataset(name, wanted, own)
 
 
 def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
-    """Refuse to score on other columns than were trained on, where the files have both.
+    """Refuse to score on other columns than were trained on, if the files have both.
 
     Raises:
-      ValueError: which files and columns, and how to say which is meant.
+      ValueError: files differ; the message names them, their columns and the flag to set.
     """
     trained = [(c.source, c.guessed) for c in parts["train"] if c.guessed is not None]
     scored = [corpus for split in SPLITS[1:] for corpus in parts.get(split, ())]
@@ -81,18 +82,18 @@ def _check_read_alike(parts: Mapping[str, Sequence[Corpus]]) -> None:
         if others and all(getattr(g, which) != column for _, g in trained):
             source, guessed = others[0]
             raise ValueError(
-                f"the {which} of {source} would be read from column {getattr(guessed, which)}, "
-                f"those of {corpus.source} from column {column}: say which is meant with {flag}"
+                f"the {which} of {source} would be read from column {getattr(guessed, which)}, but "
+                f"those of {corpus.source} from column {column}: choose one with {flag}"
             )
 
 
 def read_options(config: TrainConfig) -> ReadOptions:
-    """What the settings say about reading files."""
+    """Return the settings' options for reading files."""
     return ReadOptions(**{name: getattr(config, name) for name in OF_FILES})
 
 
 def _per_data_set(config: TrainConfig, options: ReadOptions) -> list[ReadOptions]:
-    """The options of each data set; an empty configuration or revision stands for none."""
+    """Return the options for each data set; an empty configuration or revision means none."""
     count = len(each(config.dataset))
     configs, revisions = (_spread(name, getattr(config, name), count) for name in OF_DATA_SETS)
     return [
@@ -105,10 +106,10 @@ def _spread(name: str, value: Several, count: int) -> list[str | None]:
     given = each(value) or ("",)
     flag = "--" + name.replace("_", "-")
     if not count and any(given):
-        raise ValueError(f"{flag} is of data sets, and no --dataset is given: leave it out")
+        raise ValueError(f"{flag} applies to data sets, but there is no --dataset: omit it")
     if len(given) not in (1, count):
         raise ValueError(
-            f"{flag} is given once for all data sets, or once for each: "
-            f"{len(given)} for {count} data sets"
+            f"{flag} must be given once for all data sets, or once for each: "
+            f"got {len(given)} for {count} data sets"
         )
     return [item or None for item in (given * count if len(given) == 1 else given)]

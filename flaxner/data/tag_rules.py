@@ -1,4 +1,4 @@
-"""Which scheme a model's labels are in, and which tag sequences that makes legal."""
+"""Determine the scheme of a model's labels, and the tag sequences that are legal in it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from flaxner.data.tags import DIALECT, OUTSIDE, PREFIXES, SCHEMES, legal, parse_tag
 
-ANY = "any"  # no rule: what is not known to be illegal is read as conlleval reads it
+ANY = "any"  # no rules: sequences are read as conlleval reads them
 CHOICES = (*SCHEMES, ANY)
 BORDER = ("O", "")
 OUTSIDE_TOO = tuple(f"{prefix}{dash}O" for prefix in "BIESLUMW" for dash in "-_")  # in models
-ENOUGH = 10  # entities after an O that a judgement of a model needs
-CLEAR = 0.75  # share of them that must begin alike
+ENOUGH = 10  # entities after an O needed to judge a model
+CLEAR = 0.75  # fraction of them that must begin the same way
 
 
 class Rules(NamedTuple):
-    """What is legal, bool: first label (C,), label after label (C, C), last label (C,)."""
+    """What is legal, as bool: first label (C,), label after label (C, C), last label (C,)."""
 
     starts: np.ndarray
     follows: np.ndarray
@@ -28,7 +28,7 @@ class Rules(NamedTuple):
 
 @functools.cache
 def rules(names: tuple[str, ...], scheme: str) -> Rules:
-    """The rules of a scheme for a table of labels. Names that are no tags count as O."""
+    """Return the rules of a scheme for a table of labels. Names that are not tags count as O."""
     count = len(names)
     if scheme == ANY:
         return Rules(np.ones(count, bool), np.ones((count, count), bool), np.ones(count, bool))
@@ -41,14 +41,14 @@ def rules(names: tuple[str, ...], scheme: str) -> Rules:
 
 
 def table_scheme(names: Sequence[str]) -> str | None:
-    """The scheme that a table of labels shows.
+    """Return the scheme that a table of labels implies.
 
     Tables with E- or S- (L- or U-) labels are BIOES (BILOU), those without B- are IO. A type
-    that has I- and no B- is possible in IOB1 alone, one that has B- and no I- in IOB2 alone.
+    with I- but no B- is possible only in IOB1, one with B- but no I- only in IOB2.
 
     Returns:
-      a scheme; ANY for a table that fits none; None for B- and I- labels of every type, which
-      leave IOB1 and IOB2 open.
+      a scheme; ANY for a table that fits none; None if every type has B- and I- labels, which
+      could be IOB1 or IOB2.
     """
     kinds: dict[str, set[str]] = {}
     for prefix, kind in map(_pair, names):
@@ -65,24 +65,24 @@ def table_scheme(names: Sequence[str]) -> str | None:
         return "IOB2" if begin - inside else None
     for scheme, last, single in (("BIOES", "E", "S"), ("BILOU", "L", "U")):
         if kinds.keys() <= {"B", "I", last, single}:
-            # An entity that could not be begun, or never be ended, is another scheme's.
+            # If entities could not begin, or never end, it is another scheme.
             whole = inside <= begin and begin == kinds.get(last, set())
             return scheme if whole else ANY
     return ANY
 
 
 def agrees(scheme: str, names: Sequence[str]) -> bool:
-    """Whether a table of labels can be in a scheme."""
+    """Whether a table of labels is compatible with a scheme."""
     shown = table_scheme(names)
     return scheme in (("IOB1", "IOB2", ANY) if shown is None else (shown, ANY))
 
 
 def label_parts(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A model's labels -> the prefix, in BIOES, and the type of each; outside: ("O", "").
+    """Return the prefix (in BIOES) and type of each of a model's labels; outside is ("O", "").
 
-    Labels that are no tags are types without a prefix, and inside: all of them where most are,
-    so that a type such as E-mail stays whole. I-O counts as outside, as `transformers` leaves out
-    what is of a type O.
+    Labels that are not tags are types without a prefix, and count as inside. If most labels are,
+    all are, so that a type such as E-mail stays whole. I-O counts as outside, because
+    `transformers` drops entities of type O.
     """
     names = [label for label in labels if label not in (OUTSIDE, *OUTSIDE_TOO)]
     tagged = sum(parse_tag(name) is not None for name in names)
@@ -99,10 +99,10 @@ def label_parts(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def shown_scheme(rows: Iterable[Sequence[str]]) -> str:
-    """IOB1 or IOB2, whichever the tags that a model gave show by how entities after O begin.
+    """Tell IOB1 from IOB2 in tags that a model predicted, by how entities after O begin.
 
     Returns:
-      "IOB1", "IOB2", or ANY where too few entities, or no clear habit, tell.
+      "IOB1", "IOB2", or ANY if there are too few entities or they do not begin consistently.
     """
     counts = {"B": 0, "I": 0}
     for row in rows:

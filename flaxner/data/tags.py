@@ -1,4 +1,4 @@
-"""Tags of words: their schemes, what they say of entities, and which may follow which."""
+"""Tags of words: their schemes, the entities they encode, and their legal sequences."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ OUTSIDE = "O"
 
 
 class Span(NamedTuple):
-    """Words [start, end) are an entity of a type; of characters where a reader says so."""
+    """An entity: words [start, end) and a type; in some readers, characters [start, end)."""
 
     start: int
     end: int
     type: str
 
 
-# Scheme -> the prefixes that begin, continue, end an entity and that stand alone in it.
+# Scheme -> the prefixes that begin, continue and end an entity, and that of a one-word entity.
 SCHEMES: dict[str, dict[str, str]] = {
     "IO": {"begin": "I", "inside": "I", "end": "I", "single": "I"},
     "IOB2": {"begin": "B", "inside": "I", "end": "I", "single": "B"},
@@ -26,20 +26,20 @@ SCHEMES: dict[str, dict[str, str]] = {
     "BIOES": {"begin": "B", "inside": "I", "end": "E", "single": "S"},
     "BILOU": {"begin": "B", "inside": "I", "end": "L", "single": "U"},
 }
-# Prefixes of the dialects -> those of BIOES, in which tags are compared.
+# Prefixes of all schemes -> those of BIOES, in which tags are compared.
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 DIALECT = {"M": "I", "W": "S"}  # of BMESO and BMEWO, to BIOES
-_BORDER = ("O", "")  # what stands before the first word and after the last
-UNTYPED = "ENTITY"  # the type of tags that name none: B, I
-_JOINTS = re.compile(r"[|,;/+&\s]+")  # what several tags of one word are joined by
+_BORDER = ("O", "")  # before the first word and after the last
+UNTYPED = "ENTITY"  # the type of tags without one: B, I
+_JOINTS = re.compile(r"[|,;/+&\s]+")  # separators between several tags of one word
 
 
 @functools.lru_cache(maxsize=65536)
 def parse_tag(tag: str) -> tuple[str, str] | None:
-    """A tag -> (prefix, type): "B-PER" -> ("B", "PER"), "O" -> ("O", ""); None: it is no tag.
+    """Split a tag into prefix and type: "B-PER" -> ("B", "PER"), "O" -> ("O", "").
 
-    What two readings are possible of is no tag either: I-O (outside, or a type named O), and
-    several tags of one word (B-PER|B-LOC); `tag_fault` says which.
+    Returns None if the text is not a tag. Ambiguous ones are not tags either: I-O (outside, or a
+    type named O) and several tags for one word (B-PER|B-LOC); `tag_fault` explains which it is.
     """
     if tag == OUTSIDE:
         return _BORDER
@@ -50,17 +50,17 @@ def parse_tag(tag: str) -> tuple[str, str] | None:
 
 
 def tag_fault(tag: str) -> str:
-    """Why `parse_tag` has no answer, as the beginning of a message that ends in what came."""
+    """Explain why `parse_tag` returned None, as the start of a message that ends in the value."""
     prefix, kind = _taken_apart(tag)
     if prefix in PREFIXES and kind == OUTSIDE:
-        return "no type may be named O, which stands for no entity: write O for words outside"
+        return "no type may be named O, which means no entity: write O for words outside entities"
     if _several(tag):
         return "a word must have one tag, not several"
-    return "a tag must be O or a prefix such as B- and a type"
+    return "a tag must be O, or a prefix such as B- and a type"
 
 
 def _taken_apart(tag: str) -> tuple[str, str]:
-    """Prefix and type, whatever they are; the type is empty where it should be and is not."""
+    """Return prefix and type, whatever they are; the type is empty if it is missing."""
     prefix, dash, kind = tag[:1], tag[1:2], tag[2:]
     if not dash:
         return prefix, UNTYPED
@@ -85,16 +85,16 @@ def _parsed(tag: str) -> tuple[str, str]:
 
 
 def _begins(before: tuple[str, str], now: tuple[str, str]) -> bool:
-    """Whether an entity begins here, as the script of the CoNLL shared tasks reads it."""
+    """Whether an entity begins here according to conlleval, the CoNLL shared tasks' script."""
     (p, kind), (q, other) = before, now
     return q != "O" and (q in "BSUW" or p in "OESLUW" or kind != other)
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags of any scheme -> IOB2; what is illegal is read as conlleval reads it.
+    """Convert tags of any scheme to IOB2; illegal sequences are read as conlleval reads them.
 
     Raises:
-      ValueError: a tag that is no tag.
+      ValueError: a tag is invalid.
     """
     iob2, before = [], _BORDER
     for tag in tags:
@@ -106,7 +106,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def tags_to_spans(tags: Sequence[str]) -> list[Span]:
-    """Tags of any scheme -> (first word, word after the last, type) of every entity."""
+    """Return (first word, word after the last, type) of every entity; tags are of any scheme."""
     spans: list[Span] = []
     start, kind = 0, ""
     for i, tag in enumerate((*to_iob2(tags), OUTSIDE)):
@@ -119,13 +119,13 @@ def tags_to_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def spans_to_tags(spans: Iterable[Span], length: int, scheme: str = "IOB2") -> tuple[str, ...]:
-    """Spans that do not overlap -> tags. IO cannot tell neighbours of one type apart.
+    """Convert spans that do not overlap to tags. IO cannot separate adjacent spans of one type.
 
     Raises:
-      ValueError: an unknown scheme, or a span that overlaps another or leaves the sentence.
+      ValueError: an unknown scheme, or a span overlaps another or extends beyond the sentence.
     """
     if scheme not in SCHEMES:
-        raise ValueError(f"there is no scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+        raise ValueError(f"unknown scheme {scheme!r}; choose from: {', '.join(SCHEMES)}")
     names, tags, touched = SCHEMES[scheme], [OUTSIDE] * length, (-1, "")
     for start, end, kind in sorted(spans):
         if not max(0, touched[0]) <= start < end <= length:
@@ -143,12 +143,12 @@ Pair = tuple[str, str]
 
 
 def tag_pairs(tags: Sequence[str]) -> Iterable[Pair]:
-    """Neighbouring tags, the borders of the sentence counting as O."""
+    """Pair adjacent tags, with O before the first and after the last."""
     return zip((OUTSIDE, *tags), (*tags, OUTSIDE), strict=True)
 
 
 def legal(scheme: str, before: tuple[str, str], now: tuple[str, str]) -> bool:
-    """Whether a tag, taken apart by `parse_tag`, may follow another in a scheme."""
+    """Whether one tag may follow another in a scheme, both as returned by `parse_tag`."""
     (p, kind), (q, other) = before, now
     if not {p, q} <= {"O", *SCHEMES[scheme].values(), *("B" if scheme == "IOB1" else "")}:
         return False
@@ -162,9 +162,9 @@ def legal(scheme: str, before: tuple[str, str], now: tuple[str, str]) -> bool:
 
 
 def detect_scheme(pairs: Mapping[Pair, int]) -> tuple[str, int]:
-    """Counts of neighbouring tags -> (the scheme that explains most of them, the exceptions).
+    """Detect the scheme from counts of adjacent tags; return it and the number of exceptions.
 
-    Where nothing tells two schemes apart the first in `SCHEMES` is named: a corpus without B-
+    If several schemes fit equally well, the first in `SCHEMES` is returned: a corpus without B-
     is IO.
     """
     parsed = {}

@@ -1,4 +1,4 @@
-"""Fast tokenizers: loaded, checked, made ready for words."""
+"""Load and check fast tokenizers, and prepare them for words."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from flaxner.files import read_json
 
-SHORTEST = 8  # tokens that a model must read at once, [CLS] and [SEP] included
+SHORTEST = 8  # tokens that a model must at least be able to read, including [CLS] and [SEP]
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """All but the line that `transformers` has no PyTorch, which nothing here needs."""
+    """Drop the warning of `transformers` about a missing PyTorch, which is not needed here."""
     return not record.getMessage().startswith("PyTorch was not found")
 
 
@@ -22,12 +22,12 @@ logging.getLogger("transformers").addFilter(_is_news)
 
 
 def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
-    """The fast tokenizer of a model folder, or of a Hub model at a revision.
+    """Load the fast tokenizer of a model folder, or of a Hub model at a revision.
 
-    Nothing of the folder is run: a tokenizer that is a program of its own is refused.
+    No code from the folder is run: a tokenizer that needs its own code is refused.
 
     Raises:
-      ValueError: there is none, it has no fast form, or its files do not say what they should.
+      ValueError: there is no tokenizer, it has no fast version, or its files are invalid.
     """
     _check_settings(Path(folder) / "tokenizer_config.json")
     from transformers import AutoTokenizer
@@ -41,14 +41,14 @@ def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
     except BaseException as error:  # tokenizers raises bare Exceptions, and Rust's panics
         first = (str(error).splitlines() or [type(error).__name__])[0]
         if "trust_remote_code" in str(error):
-            first = "it is a program of its own (auto_map), and flaxner runs nobody's code"
-        raise ValueError(f"{folder} has no tokenizer that loads: {first}") from error
+            first = "it needs its own code (auto_map), and flaxner runs no code of a model"
+        raise ValueError(f"{folder} has no loadable tokenizer: {first}") from error
     require_fast(tokenizer, str(folder))
     return tokenizer
 
 
 def _check_settings(path: Path) -> None:
-    """Refuse a tokenizer_config.json whose parts are of other kinds than `transformers` takes."""
+    """Refuse a tokenizer_config.json with values of types that `transformers` does not accept."""
     if not path.is_file():
         return
     settings = read_json(path)
@@ -60,14 +60,14 @@ def _check_settings(path: Path) -> None:
     ):
         value = settings.get(name)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise ValueError(f"{name} in {path} must be {words}: it is {str(value)[:40]!r}")
+            raise ValueError(f"{name} in {path} must be {words}: got {str(value)[:40]!r}")
 
 
 def require_fast(tokenizer: Any, source: str) -> None:
-    """Refuse a tokenizer that cannot tell which token came from which word.
+    """Refuse a tokenizer that cannot map tokens to words.
 
     Raises:
-      ValueError: it is slow, or has no [CLS] and [SEP].
+      ValueError: the tokenizer is slow, or lacks [CLS] or [SEP].
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
@@ -75,39 +75,39 @@ def require_fast(tokenizer: Any, source: str) -> None:
             f"one; save it with a tokenizer.json"
         )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"{source} has no tokenizer: the one made for it has no vocabulary")
+        raise ValueError(f"{source} has no tokenizer: the one created for it has no vocabulary")
     length_limit(tokenizer, UNLIMITED, source)
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-        raise ValueError(f"the tokenizer of {source} has no [CLS] and [SEP] tokens")
+        raise ValueError(f"the tokenizer of {source} lacks [CLS] or [SEP] tokens")
 
 
 def check_vocabulary(tokenizer: Any, size: int, source: str) -> None:
-    """Refuse a tokenizer with a token that the model's table has no row for.
+    """Refuse a tokenizer with a token for which the model's embedding table has no row.
 
     Raises:
-      ValueError: it is of another model.
+      ValueError: the tokenizer belongs to another model.
     """
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= size:
         raise ValueError(
-            f"the tokenizer has {max(len(tokenizer), largest + 1)} entries and the vocabulary of "
-            f"{source} {size}: they belong to different models"
+            f"the tokenizer has {max(len(tokenizer), largest + 1)} entries, but the vocabulary of "
+            f"{source} has {size}: they belong to different models"
         )
 
 
-UNLIMITED = 1_000_000  # from here on `transformers` means "no model_max_length"
+UNLIMITED = 1_000_000  # from here on `transformers` means that there is no model_max_length
 
 
 def length_limit(tokenizer: Any, most: int, source: str = "the model") -> int:
-    """Tokens of the longest segment, special tokens included, by the tokenizer's own word.
+    """Return the maximum number of tokens in a segment, including special tokens.
 
     Args:
-      tokenizer: of `transformers`; its `model_max_length` may be absent or huge: no limit.
-      most: what the model takes; a limit beyond it is none.
+      tokenizer: from `transformers`; a missing or huge `model_max_length` means no limit.
+      most: the model's own limit, which applies if it is lower.
       source: where the tokenizer came from.
 
     Raises:
-      ValueError: a limit that is no number of tokens, or too few of them.
+      ValueError: the tokenizer's limit is not a number of tokens, or is too small.
     """
     said = getattr(tokenizer, "model_max_length", None)
     if said is None:
@@ -116,13 +116,13 @@ def length_limit(tokenizer: Any, most: int, source: str = "the model") -> int:
     if not number or (said < UNLIMITED and said != int(said)):
         raise ValueError(
             f"model_max_length of the tokenizer of {source} must be a number of tokens, "
-            f"{SHORTEST} or more: it is {said!r}"
+            f"{SHORTEST} or more: got {said!r}"
         )
     return int(min(said, most))
 
 
 def plain_backend(tokenizer: Any) -> Any:
-    """A copy of the Rust tokenizer that neither cuts nor pads, whatever its file says."""
+    """Return a copy of the Rust tokenizer without truncation or padding, whatever its file says."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
@@ -131,21 +131,21 @@ def plain_backend(tokenizer: Any) -> Any:
 
 
 def words_backend(tokenizer: Any) -> Any:
-    """As `plain_backend`, for words that are given one by one.
+    """Like `plain_backend`, for input that is already split into words.
 
-    Byte-level tokenizers know the beginning of a word by the space before it, which a given word
-    has not: theirs gets one.
+    Byte-level tokenizers recognise the beginning of a word by the space before it, which such words
+    lack: they are made to add one.
     """
     return _spaced(plain_backend(tokenizer))[0]
 
 
 def give_prefix_space(tokenizer: Any) -> bool:
-    """Have a tokenizer put a space before given words, for good: it is saved so, too.
+    """Make a tokenizer put a space before pre-split words; the setting is saved with it.
 
-    Training sees words; whoever loads the published tokenizer must cut them as training did.
+    Training sees single words, and users of the published tokenizer must split them the same way.
 
     Returns:
-      whether it did not do so before.
+      whether the setting was changed.
     """
     backend, changed = _spaced(tokenizer.backend_tokenizer)
     if changed:
@@ -156,7 +156,7 @@ def give_prefix_space(tokenizer: Any) -> bool:
 
 
 def _spaced(backend: Any) -> tuple[Any, bool]:
-    """The Rust tokenizer with `add_prefix_space` in its byte-level parts; whether it was off."""
+    """Turn on `add_prefix_space` in a tokenizer's byte-level parts; return whether it was off."""
     state = json.loads(backend.to_str())
     parts = [state.get("pre_tokenizer") or {}, state.get("post_processor") or {}]
     byte_level = False

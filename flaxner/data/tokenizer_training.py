@@ -1,6 +1,6 @@
-"""New tokenizers for models that start from random weights, one trainer for each kind.
+"""Train new tokenizers for models that start from random weights, one trainer for each kind.
 
-Equal texts give equal vocabularies on any machine.
+The same texts give the same vocabulary on any machine.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> Any:
-    """A new WordPiece tokenizer (Schuster and Nakajima 2012), as BERT's, from texts.
-
-    Equal texts give equal vocabularies on any machine.
+    """Train a WordPiece tokenizer (Schuster and Nakajima 2012) like BERT's.
 
     Args:
       texts: sentences of the training corpus.
-      vocab_size: at most so many entries.
-      lowercase: fold case, as uncased models do.
+      vocab_size: maximum number of entries.
+      lowercase: lower-case the input, as uncased models do.
     """
     from tokenizers import models
     from tokenizers.trainers import WordPieceTrainer
@@ -30,8 +28,8 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = 
     texts = list(texts)
     learner = _bert_backend(models.WordPiece(unk_token="[UNK]"), lowercase)
     letters = sorted({c for text in texts for c in learner.normalizer.normalize_str(text)})
-    # The trainer numbers the inner letters in the order of a hash table, which differs from run
-    # to run, and breaks ties by those numbers. Given as special tokens they come in our order.
+    # The trainer numbers the inner letters in hash table order, which differs from run to run, and
+    # breaks ties by those numbers. Passing them as special tokens imposes our order.
     inner = [f"##{letter}" for letter in letters if not letter.isspace()]
     trainer = WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=[*BERT_TOKENS, *inner], show_progress=False
@@ -60,13 +58,13 @@ ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def train_byte_bpe(texts: Iterable[str], vocab_size: int) -> Any:
-    """A new byte-level BPE tokenizer (Sennrich et al. 2016; Radford et al. 2019), as RoBERTa's.
+    """Train a byte-level BPE tokenizer (Sennrich et al. 2016; Radford et al. 2019) like RoBERTa's.
 
-    It puts a space before given words. Its vocabulary has the 256 bytes at least.
+    It puts a space before pre-split words. Its vocabulary has at least the 256 bytes.
 
     Args:
       texts: sentences of the training corpus.
-      vocab_size: at most so many entries.
+      vocab_size: maximum number of entries.
     """
     import json
 
@@ -84,16 +82,16 @@ def train_byte_bpe(texts: Iterable[str], vocab_size: int) -> Any:
     )
     learner.train_from_iterator(texts, trainer)
     learnt = json.loads(learner.to_str())["model"]
-    merges: Any = [tuple(merge) for merge in learnt["merges"]]  # annotated as text there
+    merges: Any = [tuple(merge) for merge in learnt["merges"]]  # its annotation says text
     return RobertaTokenizer(vocab=learnt["vocab"], merges=merges, add_prefix_space=True)
 
 
 def train_unigram(texts: Iterable[str], vocab_size: int) -> Any:
-    """A new Unigram tokenizer (Kudo 2018), as XLM-RoBERTa's: split at white space, then at "▁".
+    """Train a Unigram tokenizer (Kudo 2018) like XLM-RoBERTa's: split at white space, then at "▁".
 
     Args:
       texts: sentences of the training corpus.
-      vocab_size: at most so many entries.
+      vocab_size: maximum number of entries.
     """
     from tokenizers import pre_tokenizers
     from transformers import XLMRobertaTokenizer
@@ -105,11 +103,11 @@ def train_unigram(texts: Iterable[str], vocab_size: int) -> Any:
 
 
 def train_deberta_unigram(texts: Iterable[str], vocab_size: int) -> Any:
-    """A new Unigram tokenizer as DeBERTa-v3's: the space before a word belongs to its token.
+    """Train a Unigram tokenizer like DeBERTa-v3's: the space before a word belongs to its token.
 
     Args:
       texts: sentences of the training corpus.
-      vocab_size: at most so many entries.
+      vocab_size: maximum number of entries.
     """
     from tokenizers import pre_tokenizers
     from transformers import DebertaV2Tokenizer
@@ -123,11 +121,11 @@ def train_deberta_unigram(texts: Iterable[str], vocab_size: int) -> Any:
 def _unigram(
     texts: Iterable[str], vocab_size: int, special: tuple[str, ...], splitter: Any
 ) -> list[tuple[str, float]]:
-    """Pieces and their log-probabilities, special tokens first, of which the fourth is unknown.
+    """Return pieces and log-probabilities, special tokens first; the fourth is the unknown token.
 
-    The pieces are those that byte pair encoding merges letters to. The Unigram trainer of
-    `tokenizers` draws its candidates from each distinct word once: the most frequent words,
-    which are part of no others ("▁and"), would be spelt in letters, and names be pieces.
+    The pieces come from byte pair encoding. The Unigram trainer of `tokenizers` draws its
+    candidates from each distinct word once: frequent words that are not part of others ("▁and")
+    would be spelt letter by letter, while names would become pieces.
     """
     from tokenizers import Tokenizer, models
     from tokenizers.trainers import BpeTrainer
@@ -141,7 +139,7 @@ def _unigram(
     for encoding in learner.encode_batch(texts):
         counts.update(encoding.tokens)
     total = counts.total()
-    # A piece that only became part of longer ones counts as if seen once.
+    # A piece that occurs only as part of longer ones counts as seen once.
     scores = {piece: round(math.log(max(n, 1) / total), 6) for piece, n in counts.items()}
     ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return [*((token, 0.0) for token in special), *ordered]

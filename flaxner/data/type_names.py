@@ -1,34 +1,34 @@
-"""Names that data sets give to one entity type: the only table of them."""
+"""The names that data sets use for the same entity type; the only table of them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-# The CoNLL name of a type, then the names that others give it.
+# The CoNLL name of a type, then its other names.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "PER": ("PERSON", "PERS"),
     "LOC": ("LOCATION",),
     "ORG": ("ORGANIZATION", "ORGANISATION", "CORPORATION"),
     "MISC": ("MISCELLANEOUS",),
 }
-# Types that are a part of one of those: the same colour in a plot, never the same in a score.
+# Types that are part of one of those: the same colour in a plot, but never the same in a score.
 PARTS: dict[str, str] = {"COMPANY": "ORG", "GROUP": "ORG", "GPE": "LOC"}
 
 
 def spelling(name: str) -> str:
-    """A name without what data sets spell differently: case, and the marks between words."""
+    """Normalise what data sets spell differently: case, and separators between words."""
     return "".join(c for c in name.upper() if c not in " -_")
 
 
 def conll_name(name: str) -> str:
-    """The CoNLL name of a type, or its plain spelling where it has none."""
+    """Return the CoNLL name of a type, or its normalised spelling if it has none."""
     plain = spelling(name)
     return next((conll for conll, others in SYNONYMS.items() if plain in (conll, *others)), plain)
 
 
 def broad_name(name: str) -> str:
-    """The CoNLL name of a type, or of what it is a part of; else the name as it is."""
+    """Return the CoNLL name of a type or of the type it is part of; else the name as it is."""
     broad = PARTS.get(spelling(name), conll_name(name))
     return broad if broad in SYNONYMS else name
 
@@ -39,8 +39,7 @@ def match_names(
     """Pair two lists of type names one to one: equal names, then spellings, then synonyms.
 
     Returns:
-      (our name -> their name, groups of names that leave several pairs possible, which are not
-      paired).
+      (our name -> their name, groups of names that allow several pairings and are left unpaired).
     """
     left, right = sorted(set(ours)), sorted(set(theirs))
     pairs: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""What training would meet in a corpus."""
+"""Inspect a corpus before training on it."""

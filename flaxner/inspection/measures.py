@@ -1,4 +1,4 @@
-"""A look at corpora before training: what is in them and what a run would meet. Writes nothing."""
+"""Measure corpora before training: their contents, and what a run would do. Writes nothing."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from flaxner.runs.folder import RunFolder
 from flaxner.training.preparation import with_context
 from flaxner.training.program import train_batches
 
-UNBOUNDED = 1 << 30  # tokens: no sentence becomes windows
-LONG = 5  # words; shorter sentences are repeated by chance
+UNBOUNDED = 1 << 30  # tokens: no sentence is split into windows
+LONG = 5  # words; shorter sentences may repeat by chance
 
 
 class Repeated(NamedTuple):
-    """Sentences of a split that another holds too, word for word.
+    """The sentences of a split that another split also contains, word for word.
 
     Attributes:
-      sentences: how many.
-      long: how many of them have at least `LONG` words.
-      retagged: how many of them never have the same tags there.
+      sentences: their number.
+      long: number of those with at least `LONG` words.
+      retagged: number of those that never have the same tags in the other split.
       example: words of the longest.
     """
 
@@ -41,11 +41,11 @@ class Repeated(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A surface form that is read in more than one way.
+    """A surface form with more than one reading.
 
     Attributes:
       text: its words.
-      readings: type, or O where no word of it is tagged -> occurrences.
+      readings: occurrences by type, or O if none of its words is tagged.
     """
 
     text: str
@@ -57,12 +57,12 @@ class Plan:
     """What a run would do with the training corpus.
 
     Attributes:
-      steps, steps_per_epoch: of the optimizer.
-      tokens: real ones, over the whole run.
-      fill: share of real tokens in the rows; `unpacked`: with one segment a row.
-      step: what one holds, in words.
-      windowed: sentences over the limit.
-      seconds: of the run, if known; `measured_by`: the earlier run it is taken from.
+      steps, steps_per_epoch: optimizer steps.
+      tokens: real tokens over the whole run.
+      fill: fraction of real tokens in the rows; `unpacked`: with one segment per row.
+      step: description of a step's contents.
+      windowed: number of sentences over the length limit.
+      seconds: duration of the run, if known; `measured_by`: the earlier run that shows it.
     """
 
     steps: int
@@ -77,21 +77,21 @@ class Plan:
 
 
 def type_differences(corpora: Mapping[str, Corpus]) -> list[str]:
-    """Types that not every split has, a sentence each."""
+    """Return a sentence for each type that some split lacks."""
     types = {split: set(corpus.types) for split, corpus in corpora.items()}
     lines = []
     for kind in sorted(set().union(*types.values())):
         having = [split for split in types if kind in types[split]]
         lacking = [split for split in types if kind not in types[split]]
         if lacking:
-            refused = "; training refuses it" if "train" in lacking else ""
+            refused = "; training refuses this" if "train" in lacking else ""
             lines.append(f"{kind} is in {' and '.join(having)}, not in {' or '.join(lacking)}")
             lines[-1] += refused
     return lines
 
 
 def repeated(corpus: Corpus, known: Corpus) -> Repeated:
-    """The sentences of `corpus` that are in `known` too."""
+    """Find the sentences of `corpus` that are also in `known`."""
     tagged: dict[tuple[str, ...], set[Any]] = {}
     for sentence in known:
         tagged.setdefault(sentence.words, set()).add(sentence.tags)
@@ -105,12 +105,15 @@ def repeated(corpus: Corpus, known: Corpus) -> Repeated:
 
 
 def repeated_within(corpus: Corpus) -> int:
-    """How many sentences repeat an earlier one, word for word."""
+    """Count the sentences that repeat an earlier one, word for word."""
     return len(corpus) - len({sentence.words for sentence in corpus})
 
 
 def ambiguous_forms(corpus: Corpus) -> list[Form]:
-    """Forms of entities with several readings; those that mislead a table of forms most first."""
+    """Return entity forms with several readings, most misleading first.
+
+    Forms are sorted by the number of occurrences that differ from the form's most frequent reading.
+    """
     readings: dict[tuple[str, ...], Counter[str]] = {}
     for sentence in corpus:
         for start, end, kind in tags_to_spans(sentence.tags or ()):
@@ -130,7 +133,7 @@ def ambiguous_forms(corpus: Corpus) -> list[Form]:
 
 
 def seen_names(corpus: Corpus, train: Corpus) -> tuple[int, int]:
-    """(entities of a corpus that the training corpus has with form and type, all entities)."""
+    """Return the number of entities seen in training with form and type, and of all entities."""
     known, entities = (
         [(s.words[a:b], kind) for s in side for a, b, kind in tags_to_spans(s.tags or ())]
         for side in (train, corpus)
@@ -140,13 +143,13 @@ def seen_names(corpus: Corpus, train: Corpus) -> tuple[int, int]:
 
 
 def token_lengths(corpus: Corpus, tokenizer: Any) -> tuple[Segments, np.ndarray]:
-    """The corpus without windows, and the tokens of each sentence, [CLS] and [SEP] included."""
+    """Return the corpus without windows, and each sentence's tokens, including [CLS] and [SEP]."""
     segments = align(corpus.sentences, tokenizer, None, UNBOUNDED)
     return segments, segments.lengths
 
 
 def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
-    """(from, to, sentences) in classes whose bounds double, from 8 tokens on."""
+    """Return (from, to, sentences) for bins whose bounds double, starting at 8 tokens."""
     edges = [0, 8]
     while edges[-1] < lengths.max(initial=0):
         edges.append(2 * edges[-1])
@@ -155,13 +158,13 @@ def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: Any) -> Plan:
-    """Steps, fill and, where an earlier run tells it, time.
+    """Plan steps, fill and, if an earlier run shows it, time.
 
     Args:
-      config: settings with nothing left to be decided.
+      config: fully resolved settings.
       train: the training corpus.
-      whole: the same, tokenised without windows.
-      tokenizer: that did it.
+      whole: the same corpus, tokenised without windows.
+      tokenizer: the tokenizer that was used.
     """
     windowed = int((whole.lengths > config.max_length).sum())
     segments = align(train.sentences, tokenizer, None, config.max_length) if windowed else whole
@@ -190,7 +193,7 @@ SHAPING = (
 
 
 def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
-    """Tokens per second of the run in the output folder, if it was like this one; else 0."""
+    """Return the tokens per second and path of a comparable run in the output folder, else 0."""
     run = RunFolder(config.output_dir)
     try:
         results, settings = run.finished(), TrainConfig(**load_settings(run.config))
@@ -201,5 +204,5 @@ def _speed(config: TrainConfig, devices: int) -> tuple[float, str]:
         if same and machine == (devices, jax.devices()[0].device_kind):
             return float(train["tokens_per_second"]), str(run.path)
     except (ValueError, OSError, KeyError, TypeError):
-        pass  # no run, or one that tells nothing
+        pass  # no run, or one without this information
     return 0.0, ""

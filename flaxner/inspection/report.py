@@ -1,4 +1,4 @@
-"""What `train.py --inspect` prints: tables on a terminal, plain columns elsewhere."""
+"""Print the report of `train.py --inspect`: tables on a terminal, plain columns elsewhere."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import document_warnings, resolve
 
 BAR = 30  # characters of the longest bar
-FORMS = 10  # ambiguous forms that are shown
-PLAIN_WIDTH = 120  # of tables where the output is no terminal
+FORMS = 10  # ambiguous forms to show
+PLAIN_WIDTH = 120  # of tables if the output is not a terminal
 
 
 def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
-    """Print what the corpora of a run hold and what training would meet; write nothing.
+    """Print what a run's corpora contain and what training would do with them; write nothing.
 
     Raises:
       ValueError: a corpus cannot be read.
@@ -46,7 +46,7 @@ def inspect(config: TrainConfig, *, console: Console | None = None) -> None:
 
 
 class Report:
-    """Prints the parts, one after the other."""
+    """Prints the parts of the report."""
 
     def __init__(self, console: Console) -> None:
         self.live = console.is_terminal
@@ -54,11 +54,11 @@ class Report:
         self.console = console if self.live else terminal.console(plain)
 
     def say(self, text: str) -> None:
-        """A line, as it is."""
+        """Print a line as it is."""
         self.console.print(Text(text), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table whose first column is words and whose others are figures, or end in words."""
+        """Print a table of figures; the first column and columns named " x" hold text."""
         style: dict[str, Any] = {"box": box.SIMPLE_HEAD} if self.live else {"box": None}
         table = Table(pad_edge=False, title_justify="left", **style)
         for i, name in enumerate(columns):
@@ -70,7 +70,7 @@ class Report:
         self.console.print(table)
 
     def corpora(self, config: TrainConfig, corpora: Mapping[str, Corpus]) -> None:
-        """Sentences, words, entities, scheme and repairs of every split, and the readers' notes."""
+        """Print each split's sentences, words, entities, scheme, repairs and reader's notes."""
         rows = [
             (
                 split,
@@ -90,28 +90,28 @@ class Report:
         self.table("Corpora (repaired: tags illegal in their scheme)", columns, rows)
 
     def types(self, corpora: Mapping[str, Corpus]) -> None:
-        """Entities of every type in every split, and where the splits differ."""
+        """Print each split's entities by type, and the differences between splits."""
         counts = {split: entity_counts(corpus) for split, corpus in corpora.items()}
         kinds = sorted(set().union(*counts.values()), key=lambda k: (-counts["train"][k], k))
         rows = [(kind, *(f"{counts[split][kind]:,}" for split in counts)) for kind in kinds]
         self.table("Entities of each type", ("type", *counts), rows)
         if not counts["train"]:
-            self.say("the training split has no entity: training refuses it")
+            self.say("the training split has no entities: training refuses this")
         for line in inspection.type_differences(corpora):
             self.say(line)
 
     def tokens(self, config: TrainConfig, corpora: Mapping[str, Corpus], train: Corpus) -> None:
-        """Lengths in tokens, fill, steps and time; or why they are unknown.
+        """Print lengths in tokens, fill, steps and time, or why they are unknown.
 
         Args:
           config: the settings.
           corpora: split -> corpus.
-          train: what a run trains on, a fold's part of the training split perhaps.
+          train: what a run trains on; with folds, only part of the training split.
         """
         try:
             tokenizer = tokenizer_of(config.model, config.revision, corpora["train"])
         except ValueError as error:
-            self.say(f"\nLengths, fill and steps are counted in tokens, and {error}")
+            self.say(f"\nLengths, fill and steps require a tokenizer: {error}")
             return
         for warning in casing_warnings(corpora, tokenizer, config.model):
             self.say(f"note: {warning}")
@@ -134,40 +134,40 @@ class Report:
             bar = ("█" if self.live else "#") * -(-BAR * counts["train"].get((a, b), 0) // most)
             shown = (f"{by_bound.get((a, b), 0):,}" for by_bound in counts.values())
             rows.append((f"{a:,}-{b:,}", *shown, bar))
-        title = "Tokens of a sentence, [CLS] and [SEP] included (the bar is the training split)"
+        title = "Tokens per sentence, including [CLS] and [SEP] (bars: training split)"
         self.table(title, ("tokens", *counts, " "), rows)
         for split, values in lengths.items():
             middle, high = np.percentile(values, (50, 99))
             self.say(
-                f"{split}: mean {values.mean():.1f}, median {middle:.0f}, 99% up to {high:.0f}, "
-                f"longest {values.max():,}"
+                f"{split}: mean {values.mean():.1f}, median {middle:.0f}, 99th percentile "
+                f"{high:.0f}, longest {values.max():,}"
             )
 
     def _plan(self, config: TrainConfig, plan: inspection.Plan) -> None:
         if plan.windowed:
             self.say(
-                f"{plan.windowed:,} training sentences are over --max-length {config.max_length} "
-                "and become windows"
+                f"{plan.windowed:,} training sentences exceed --max-length {config.max_length} "
+                "and are split into windows"
             )
         self.say(
             f"\nTraining: {plan.steps:,} steps of {plan.step} "
-            f"({plan.steps_per_epoch:,} an epoch, {config.epochs:g} epochs), "
-            f"{plan.tokens:,} tokens; rows of {config.row_length} are filled {plan.fill:.0%} "
+            f"({plan.steps_per_epoch:,} per epoch, {config.epochs:g} epochs), "
+            f"{plan.tokens:,} tokens; rows of {config.row_length} are {plan.fill:.0%} full "
             f"({plan.unpacked:.0%} without packing)" + _times(config)
         )
         if plan.seconds is None:
             self.say(
-                "Time: not known before steps have been run; training shows it after the first, "
-                "and scripts/preflight.py bounds it for a TPU"
+                "Time: unknown until steps have run; training shows it after the first, and "
+                "scripts/preflight.py gives a bound for TPUs"
             )
         else:
             self.say(
-                f"Time: about {plan.seconds / 60:,.1f} min, evaluations not counted, "
+                f"Time: about {plan.seconds / 60:,.1f} min without evaluations, "
                 f"at the speed of the run in {plan.measured_by}"
             )
 
     def repeated(self, corpora: Mapping[str, Corpus]) -> None:
-        """Leakage: what validation and test share with the training split."""
+        """Print leakage: what validation and test share with the training split."""
         train = corpora["train"]
         self.say(
             f"\nRepetition: {inspection.repeated_within(train):,} sentences of the training split "
@@ -179,33 +179,33 @@ class Report:
             shared = inspection.repeated(corpus, train)
             seen, total = inspection.seen_names(corpus, train)
             self.say(
-                f"{split}: {shared.sentences:,} of {len(corpus):,} sentences are in the training "
-                f"split ({shared.long:,} of them of {inspection.LONG} words or more, "
+                f"{split}: {shared.sentences:,} of {len(corpus):,} sentences are also in the "
+                f"training split ({shared.long:,} of them with {inspection.LONG} words or more, "
                 f"{shared.retagged:,} with other tags); "
-                f"{seen:,} of {total:,} entities have a form and type seen there"
+                f"{seen:,} of {total:,} entities occur there with the same form and type"
             )
             if shared.long:
-                self.say(f"  such as: {' '.join(shared.example)[:200]}")
+                self.say(f"  for example: {' '.join(shared.example)[:200]}")
 
     def ambiguous(self, train: Corpus) -> None:
-        """The forms that a table of forms would get wrong most often."""
+        """Print the forms that a lookup would get wrong most often."""
         forms = inspection.ambiguous_forms(train)
         rows = [
             (form.text[:50], ", ".join(f"{kind} {n:,}" for kind, n in form.readings.most_common()))
             for form in forms[:FORMS]
         ]
         title = (
-            f"Most ambiguous forms of {len(forms):,} with several readings in the training split "
+            f"Most ambiguous of {len(forms):,} forms with several readings in the training split "
             "(O: no word tagged)"
         )
         if rows:
             self.table(title, ("form", " readings"), rows)
         else:
-            self.say("\nNo form of an entity in the training split has another reading")
+            self.say("\nNo entity form in the training split has more than one reading")
 
 
 def _times(config: TrainConfig) -> str:
-    """How many models are trained so, where it is not one."""
+    """Return a note if several models are trained this way."""
     if config.cross_validation and not config.fold:
         return f"; about as much for each of the {config.cross_validation} folds"
     return f"; as much for each of the {config.seeds} seeds" if config.seeds > 1 else ""
