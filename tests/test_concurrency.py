@@ -96,7 +96,7 @@ if __name__ == "__main__":
             try:
                 attempt()
             except RuntimeError as error:
-                assert "JAX does not compute in a fork: start workers with" in str(error)
+                assert "JAX does not work in a fork: start workers with" in str(error)
             else:
                 os._exit(1)
         os._exit(0)

@@ -151,7 +151,7 @@ def test_words_are_tagged_in_the_windows_of_training(finished, settings, tmp_pat
     assert ner.predict_words(words, documents=map(str, corpus.documents)) == tags
     for documents, longer in ((corpus.documents[:-1], "sentences"), ([*words, 1], "documents")):
         with pytest.raises(
-            ValueError, match=f"one for each sentence: 7[12] of each, then {longer}"
+            ValueError, match=f"one key for each sentence: after 7[12] of each, only {longer}"
         ):
             ner.predict_words(words, documents=[str(name) for name in documents])
     exported = load_exported(ner.export(tmp_path / "export"))

@@ -40,7 +40,7 @@ def test_an_export_answers_as_the_pipeline(ner, tmp_path):
         pairs = zip(loaded.predict_words(words), ner.predict_words(words), strict=True)
         same = [a == b for x, y in pairs for a, b in zip(x, y, strict=True)]
         assert np.mean(same) > 0.85
-        with pytest.raises(ValueError, match="is an export itself"):
+        with pytest.raises(ValueError, match="is already an export"):
             loaded.export(tmp_path / "again")
     assert sizes["float32"] > 1.7 * sizes["bfloat16"] > 1.4 * sizes["int8"]
 
@@ -84,11 +84,11 @@ def test_export_py_tells_what_it_costs(folder, tmp_path):
 def test_bad_exports_are_refused(ner, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(ValueError, match="no export of ours"):
+    with pytest.raises(ValueError, match="is not a flaxner export"):
         ner.export(tmp_path / "mine")
     with pytest.raises(ValueError, match="weights must be one of"):
         ner.export(tmp_path / "new", weights="int4")
-    with pytest.raises(ValueError, match="is no exported pipeline"):
+    with pytest.raises(ValueError, match="is not an exported pipeline"):
         load_exported(tmp_path / "mine")
 
 
@@ -199,8 +199,8 @@ def test_exports_serve_the_command_lines(folder, ner, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     made = run("export.py", "--model", folder, "--output-dir", tmp_path / "mine")
     assert made.returncode == 2
-    assert "no export of ours" in made.stderr
-    with pytest.raises(ValueError, match=r"flaxner\.load_exported reads it"):
+    assert "is not a flaxner export" in made.stderr
+    with pytest.raises(ValueError, match=r"open it with flaxner\.load_exported"):
         pipeline("ner", model=tmp_path / "served")
 
 

@@ -58,7 +58,7 @@ def test_a_damaged_program_is_made_anew_or_done_without(folder, kept_at, caplog,
         (program.parent / SEAL).write_text(json.dumps(seal))
     with caplog.at_level(logging.INFO, "flaxner"):
         assert answer(folder) == first
-    assert ("traced anew" in caplog.text) == whole
+    assert ("tracing the forward pass again" in caplog.text) == whole
     assert (program.read_bytes() == b"no program") == whole
 
 

@@ -52,8 +52,8 @@ FROM_ONE = {str(i + 1): tag for i, tag in NAMED.items()}
         ({str(i): i for i in range(5)}, "with a string"),
         ({str(i): None for i in range(5)}, "with a string"),
         ({str(i): [tag] for i, tag in NAMED.items()}, "with a string"),
-        ({}, "has no id2label: name its labels"),
-        (None, "has no id2label: name its labels"),
+        ({}, "has no id2label: add it"),
+        (None, "has no id2label: add it"),
     ],
 )
 def test_tables_that_leave_a_label_without_a_name(folder, tmp_path, table, message):

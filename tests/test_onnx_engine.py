@@ -117,7 +117,7 @@ def test_auto_serves_one_cpu_and_says_so(folder, monkeypatch, cache, caplog):
     monkeypatch.setenv("XLA_FLAGS", "")
     with caplog.at_level(logging.INFO, "flaxner"):
         assert engine() == "OnnxEngine"
-    assert "ONNX Runtime's" in caplog.text
+    assert "ONNX Runtime runs" in caplog.text
     assert engine(device="cpu") == engine(device=-1) == "OnnxEngine"
     assert engine(dtype="bfloat16") == engine(engine="jax") == "JaxEngine"
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
@@ -136,10 +136,10 @@ def test_what_onnx_runtime_cannot_do_is_refused(folder, in_jax):
     for given, said in (
         ({"engine": "tensorrt"}, "engine must be one of auto, jax, onnx"),
         ({"engine": "onnx", "dtype": "bfloat16"}, "computes in float32, not in bfloat16"),
-        ({"engine": "onnx", "device": "cuda:0"}, "computes on the CPU, not on 'cuda:0'"),
-        ({"engine": "jax", "weights": "int8"}, "weights='int8' is computed by ONNX Runtime"),
+        ({"engine": "onnx", "device": "cuda:0"}, "runs on the CPU, not on 'cuda:0'"),
+        ({"engine": "jax", "weights": "int8"}, "weights='int8' needs ONNX Runtime"),
         ({"weights": "int4"}, "weights must be one of float32, int8"),
-        ({"weights": "int8-static"}, "takes its scales from texts: write a folder"),
+        ({"weights": "int8-static"}, "needs texts for calibration: export the model"),
     ):
         with pytest.raises(ValueError, match=said):
             pipeline("ner", model=folder, **given)
@@ -169,7 +169,7 @@ def test_a_graph_of_another_kind_is_refused(in_jax, tmp_path):
 
     path = in_jax.export(tmp_path / "served", engine="onnx")
     about = json.loads((path / "flaxner.json").read_text())
-    for content, said in ((b"no graph", "is no graph that ONNX Runtime loads"), (None, "arrays")):
+    for content, said in ((b"no graph", "ONNX Runtime cannot load"), (None, "inputs and outputs")):
         program = path / "forward.onnx"
         if content is None:
             about["labels"] = about["labels"][:-1]
@@ -209,7 +209,7 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
     assert np.mean([a == b for a, b in tags]) > 0.9
     for other, said in (
         ({}, "must be calibrated on sentences: give the validation split"),
-        ({"engine": "jax", "calibration_file": corpus}, "computed by ONNX Runtime: say engine"),
+        ({"engine": "jax", "calibration_file": corpus}, "need ONNX Runtime: use engine"),
         ({"weights": "int8", "calibration_file": corpus}, "calibration is only for int8-static"),
         ({"weights": "int8", "calibration_split": "test"}, "calibration is only for int8-static"),
         (

@@ -110,7 +110,7 @@ REFUSED = [
     ({"text": []}, 422, "text must be a string or a non-empty list of strings"),
     ({"text": ["a", None]}, 422, "a text must be a string: got NoneType"),
     ({"text": [["a"]]}, 422, "a text must be a string: got list \"['a']\"; for words use POST /"),
-    ({"text": "a", "decoder": "argmax", "strategy": "max"}, 422, "decoder is of aggregation_str"),
+    ({"text": "a", "decoder": "argmax", "strategy": "max"}, 422, "decoder applies to aggregation"),
     ({"text": "a", "strategy": "best"}, 422, "aggregation_strategy must be one of none"),
     ({"text": "a", "strategy": 1}, 422, "strategy must be a valid string"),
     ({"text": "a", "threshold": "1"}, 422, "threshold must be a valid number"),

@@ -1,1 +1,1 @@
-"""Texts or words -> entities."""
+"""Finds entities in texts, and tags for words."""

@@ -1,8 +1,8 @@
-"""Logits of tokens -> entities, as `transformers`' TokenClassificationPipeline makes them.
+"""Turns token logits into entities, like the TokenClassificationPipeline of `transformers`.
 
-Its rules are kept to the letter, oddities included; the work is done for all texts at once.
-Strategy "word" is ours: words have the label of their first token, as in training, and spans
-are cut from the text.
+Its rules are followed to the letter, oddities included, but for all texts at once. Strategy
+"word" is our own: words get the label of their first token, as in training, and spans are cut
+from the text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Entity = dict[str, Any]
 
 
 class LabelTable:
-    """id2label, taken apart: what `group_entities` of `transformers` reads off a label."""
+    """The parts of each label in id2label, as `group_entities` of `transformers` splits them."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -38,7 +38,7 @@ class LabelTable:
 
 
 class Aggregator:
-    """Logits -> entities, for a model's labels and tokenizer."""
+    """Turns logits into entities, for a model's labels and tokenizer."""
 
     def __init__(self, tokenizer: Any, labels: Sequence[str]) -> None:
         self.vocabulary = Vocabulary(tokenizer)
@@ -55,15 +55,15 @@ class Aggregator:
         decoding: Decoding | None = None,
         temperature: float | None = None,
     ) -> list[Entities]:
-        """The entities of every text.
+        """Return the entities of every text.
 
         Args:
           reading: the tokenised texts.
           logits_TC: logits of `reading.tokens`.
           strategy: one of STRATEGIES.
           ignore: labels (strategy "none") or types to leave out.
-          decoding: of strategy "word"; None: each word's likeliest label.
-          temperature: that the logits are divided by for the scores, and for nothing else.
+          decoding: for strategy "word"; None: each word's most likely label.
+          temperature: divides the logits when computing scores, and only then.
         """
         units = make_units(reading, logits_TC, strategy, self.vocabulary, decoding, temperature)
         if strategy == "none":
@@ -82,7 +82,7 @@ class Aggregator:
     def _single(
         self, reading: Reading, units: Units, ignore: Collection[str]
     ) -> list[list[Entity]]:
-        """Every token that is not ignored, as an entity of its own."""
+        """Return each token that is not ignored as an entity of its own."""
         tokens, names = reading.tokens, self.labels.names
         kept_labels = np.asarray([name not in ignore for name in names], bool)
         kept = np.flatnonzero(kept_labels[units.labels])
@@ -111,7 +111,7 @@ class Aggregator:
     def _grouped(
         self, reading: Reading, units: Units, strategy: str, ignore: Collection[str]
     ) -> list[list[Entity]]:
-        """Neighbouring units of one type, as one entity."""
+        """Group adjacent units of the same type into entities."""
         tokens, table = reading.tokens, self._plain if strategy == "word" else self.labels
         kept_labels = np.asarray([group not in ignore for group in table.groups], bool)
         if not kept_labels[units.labels].any():
@@ -139,7 +139,7 @@ class Aggregator:
                 "end": end,
             }
             if strategy == "word":
-                text = reading.texts[owner][start:end]  # SentencePiece counts spaces in
+                text = reading.texts[owner][start:end]  # SentencePiece includes spaces
                 if not text.strip():  # byte-level tokenizers make words of white space
                     empty.append(group)
                     continue
@@ -162,7 +162,7 @@ class Aggregator:
     def _words(
         self, reading: Reading, owner: int, units: Units, low: int, high: int, strategy: str
     ) -> str:
-        """An entity's tokens, joined by the tokenizer as `transformers` does it."""
+        """Join an entity's tokens with the tokenizer, as `transformers` does."""
 
         def pieces(begin: int, end: int) -> list[str]:
             return [self._piece(reading, owner, token) for token in range(begin, end)]
@@ -178,7 +178,7 @@ class Aggregator:
 
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Of entities that overlap, from neighbouring windows, the longest, then the surest."""
+    """Keep the longest of overlapping entities from adjacent windows, or the highest score."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):
         if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
@@ -190,7 +190,7 @@ def without_overlaps(entities: list[Entity]) -> list[Entity]:
 
 
 def _plain(name: str) -> str:
-    """A label of any scheme as B- where it begins an entity for certain, else as I-."""
+    """Rewrite a label of any scheme as B- if it certainly begins an entity, else as I-."""
     prefix, kind = parse_tag(name) or ("", "")
     return f"{'B' if prefix in 'BSUW' else 'I'}-{kind}" if kind else name
 

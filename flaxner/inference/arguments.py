@@ -1,7 +1,7 @@
-"""The arguments of `transformers.pipeline` that ours has no use for.
+"""The arguments of `transformers.pipeline` that have no effect here.
 
-A call that was written for `transformers` goes on to work: what would change nothing is accepted,
-what would change something is refused by a sentence that says what to do.
+Calls written for `transformers` keep working: a value that changes nothing is accepted, and one
+that would change something is refused with an error that says what to do instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flaxner.inference.precision import dtype_name
 
 
 class Neutral(NamedTuple):
-    """The values of an argument that change nothing, and what to do instead of another."""
+    """The values of an argument that change nothing, and what to do instead of other values."""
 
     values: tuple[Any, ...]
     remedy: str
@@ -22,9 +22,9 @@ class Neutral(NamedTuple):
 
 NONE = Neutral((None,), "a token classifier has none")
 OURS = Neutral((None,), "the pipeline is flaxner's own")
-NO_CODE = "no code that comes with a model is run"
+NO_CODE = "flaxner never runs code that comes with a model"
 NEUTRAL: dict[str, Neutral] = {
-    "use_fast": Neutral((None, True), "only fast tokenizers are read: save a tokenizer.json"),
+    "use_fast": Neutral((None, True), "only fast tokenizers work: save a tokenizer.json"),
     "trust_remote_code": Neutral((None, False), NO_CODE),
     "code_revision": Neutral((None,), NO_CODE),
     "feature_extractor": NONE,
@@ -34,13 +34,13 @@ NEUTRAL: dict[str, Neutral] = {
     "pipeline_class": OURS,
     "args_parser": OURS,
     "binary_output": Neutral((None, False), "answers are lists of entities"),
-    "framework": Neutral((None, "pt", "flax", "jax"), "the pipeline computes in JAX"),
-    "device_map": Neutral((None, "auto"), "name the device with device="),
+    "framework": Neutral((None, "pt", "flax", "jax"), "the pipeline runs on JAX"),
+    "device_map": Neutral((None, "auto"), "choose the device with device="),
     "attn_implementation": Neutral((None, "eager", "sdpa"), "attention is flaxner's own"),
     "low_cpu_mem_usage": Neutral((None, True, False), "leave it out"),
     "use_safetensors": Neutral((None, True), "pickles are never read: save as safetensors"),
 }
-# What matters for models on the Hub alone.
+# These matter only for models on the Hub.
 OF_THE_HUB: dict[str, Neutral] = {
     "token": Neutral((None, True), "log in with `hf auth login`, or set HF_TOKEN"),
     "local_files_only": Neutral((None, False), "set HF_HUB_OFFLINE=1"),
@@ -52,19 +52,19 @@ OTHERS = frozenset({*NEUTRAL, *OF_THE_HUB, "torch_dtype", "model_kwargs"})
 
 
 def settled(model: Any, config: Any, dtype: Any, others: Mapping[str, Any]) -> str:
-    """The name of the dtype; everything else that `transformers` may be told changes nothing.
+    """Return the name of the dtype, after checking that the other arguments change nothing.
 
     Args:
-      model, config, dtype: the arguments of these names.
+      model, config, dtype: the pipeline's arguments of these names.
       others: arguments whose names are in OTHERS.
 
     Raises:
-      ValueError: an argument that would change something; says what to do instead.
+      ValueError: an argument would change something; the message says what to do instead.
     """
     if config is not None and str(config) != str(model):
         raise ValueError(
-            "the config.json is that of the model: change the file, or say id2label=, scheme= or "
-            "tokenizer= to the pipeline"
+            "config is always the model's own: edit its config.json, or pass id2label=, scheme= "
+            "or tokenizer= to the pipeline"
         )
     kwargs = others.get("model_kwargs") or {}
     if not isinstance(kwargs, Mapping):
@@ -76,7 +76,7 @@ def settled(model: Any, config: Any, dtype: Any, others: Mapping[str, Any]) -> s
     said = [dtype, others.get("torch_dtype"), *(kwargs.get(name) for name in DTYPES)]
     names = sorted({dtype_name(one) for one in said if one is not None})
     if len(names) > 1:
-        raise ValueError(f"dtype is said twice, and differently: {' and '.join(names)}")
+        raise ValueError(f"dtype is given twice with different values: {' and '.join(names)}")
     return names[0] if names else dtype_name(None)
 
 
@@ -84,7 +84,7 @@ def _check_neutral(name: str, value: Any, *, local: bool) -> None:
     neutral = NEUTRAL.get(name) or OF_THE_HUB.get(name)
     if neutral is None:
         known = ", ".join(sorted({*NEUTRAL, *OF_THE_HUB, *DTYPES}))
-        raise ValueError(f"flaxner has no use for {name!r} in model_kwargs; it may have {known}")
+        raise ValueError(f"model_kwargs cannot have {name!r}; choose from: {known}")
     unchanged = any(value is known or value == known for known in neutral.values)
     if not unchanged and not (local and name in OF_THE_HUB):
         shown = "..." if name == "token" else repr(value)

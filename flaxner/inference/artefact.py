@@ -1,7 +1,7 @@
 """A pipeline as a StableHLO artefact: the forward pass, weights, tokenizer and labels in a folder.
 
-Loading it needs the folder, JAX and a tokenizer; the model's definition and its config.json are
-not read. Nothing in it is a pickle.
+Loading it takes the folder, JAX and a tokenizer, but neither the model's definition nor its
+config.json. It contains no pickles.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Params = dict[str, Any]
 
 
 class Artefact(NamedTuple):
-    """What an exported folder holds for JAX.
+    """The contents of a folder exported for JAX.
 
     Attributes:
       forward: (params, input_ids, segment_ids, position_ids) -> logits.
@@ -44,15 +44,15 @@ class Artefact(NamedTuple):
 
 
 def make_artefact(classifier: Classifier, weights: str) -> Callable[[Path], None]:
-    """A classifier's program and weights, as what writes them into a folder.
+    """Return a function that writes a classifier's program and weights into a folder.
 
     Args:
-      classifier: what to write.
-      weights: stored as "float32", "bfloat16" or "int8" (matrices with one float32 scale for
-        each output; the arithmetic stays float32).
+      classifier: the model to write.
+      weights: format of the weights, "float32", "bfloat16" or "int8" (matrices with one float32
+        scale per output; the arithmetic stays float32).
 
     Raises:
-      ValueError: no such format.
+      ValueError: unknown format.
     """
     if weights not in WEIGHT_FORMATS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}: got {weights!r}")
@@ -67,7 +67,7 @@ def make_artefact(classifier: Classifier, weights: str) -> Callable[[Path], None
 
 
 def read_artefact(path: Path, labels: int) -> Artefact:
-    """Read a folder with a program of JAX, of which `exports.read_about` has been asked.
+    """Read a folder with a JAX program, which `exports.read_about` has checked.
 
     Args:
       path: the folder.
@@ -80,9 +80,9 @@ def read_artefact(path: Path, labels: int) -> Artefact:
     try:
         program = jax.export.deserialize(bytearray((path / PROGRAM).read_bytes()))
     except OSError as error:
-        raise ValueError(f"{path} is no exported pipeline: {error}") from error
-    except Exception as error:  # flatbuffers and MLIR raise whatever the damage leads to
-        raise ValueError(f"{path / PROGRAM} is no whole program of jax.export") from error
+        raise ValueError(f"{path} is not an exported pipeline: {error}") from error
+    except Exception as error:  # flatbuffers and MLIR raise all kinds of errors on damaged files
+        raise ValueError(f"{path / PROGRAM} is not a complete jax.export program") from error
     params = read_tensor_file(path / WEIGHTS)
     check_program(program, params, labels, path / PROGRAM)
     return Artefact(program.call, params)
@@ -94,9 +94,9 @@ def _require_flatbuffers() -> None:
 
 
 def compress(params: Mapping[str, Any], weights: str) -> Params:
-    """Parameters as they are stored.
+    """Convert parameters to the format they are stored in.
 
-    int8: matrices only, symmetric, one scale for each output of a kernel or row of a table.
+    int8: matrices only, symmetric, with one scale per output of a kernel or row of a table.
     """
     stored: Params = {}
     for path, value in params.items():
@@ -114,7 +114,7 @@ def compress(params: Mapping[str, Any], weights: str) -> Params:
 
 
 def restore(stored: Mapping[str, jax.Array]) -> Params:
-    """Parameters as the model takes them, float32."""
+    """Convert stored parameters back to float32, as the model expects them."""
     return {
         path: value.astype(jnp.float32) * stored.get(path + SCALE, jnp.float32(1))
         if value.dtype == jnp.int8
@@ -125,7 +125,7 @@ def restore(stored: Mapping[str, jax.Array]) -> Params:
 
 
 def _lower(model: Model, stored: Params) -> bytes:
-    """The forward pass for any number of rows of any length, as StableHLO."""
+    """Lower the forward pass to StableHLO, for any number of rows of any length."""
 
     def forward(stored: Params, *inputs: jax.Array) -> jax.Array:
         return model.apply(restore(stored), *inputs)

@@ -1,4 +1,4 @@
-"""A token classifier with all that its use needs: weights, tokenizer, label names, limit."""
+"""A token classifier with everything needed to use it: weights, tokenizer, label names, limit."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Classifier:
       model: static definition.
       params: path -> array.
       tokenizer: a fast tokenizer of `transformers`.
-      labels: names, by number.
+      labels: names of the labels, in order.
       limit: tokens the model can read at once, special tokens included; the tokenizer's
-        model_max_length may be less.
+        model_max_length may be lower.
       name: where it came from, for messages.
-      scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
-      window: tokens of a window in training; None where config.json does not say.
+      scheme: scheme of the labels, one of `tag_rules.CHOICES`; None if unknown.
+      window: tokens per window in training; None if config.json does not say.
       context: "document" if windows held the sentences of a document in training, else
         "sentences".
-      temperature: that calibrates the scores; None where config.json does not say.
-      fields: content of config.json; nothing of a model in memory.
-      folder: of the model; None of a model in memory.
+      temperature: calibrates the scores; None if config.json has none.
+      fields: content of config.json; empty for a model in memory.
+      folder: the model's folder; None for a model in memory.
       crf: the scores of its CRF, if it has one.
     """
 
@@ -62,15 +62,15 @@ class Classifier:
     temperature: float | None = None
 
     def on(self, device: jax.Device) -> Classifier:
-        """The same, computed as suits a device and those beside it."""
+        """Return the same classifier, with computation settings for a device."""
         compute = Compute.here(self.model.compute.dtype, device)
         return dataclasses.replace(self, model=dataclasses.replace(self.model, compute=compute))
 
     def forward(self, params: Params, *inputs: jax.Array) -> jax.Array:
-        """(params, input_ids, segment_ids, position_ids) -> logits_BLC, float32.
+        """Compute logits_BLC, float32, from (params, input_ids, segment_ids, position_ids).
 
-        In float16 they are rounded as torch's are: of 4,025 labels that torch gives in float16
-        3 are others so, 23 if they are not. In bfloat16 it makes no difference: 31 and 32.
+        In float16 they are rounded like torch's: of 4,025 labels, 3 differ from torch's in float16,
+        against 23 without the rounding. In bfloat16 it makes no difference: 31 and 32.
         """
         logits_BLC = self.model.apply(params, *inputs)
         if self.model.compute.dtype == "float16":
@@ -87,18 +87,18 @@ def load_classifier(
     revision: str | None = None,
     scheme: str | None = None,
 ) -> Classifier:
-    """Everything a token classifier needs, from one source.
+    """Load a token classifier with everything it needs.
 
     Args:
-      source: a folder, a Hub name, what `models.load_pretrained` returned, or a model of ours.
-      tokenizer: a fast tokenizer, its folder or Hub name; that of the model's folder if None.
+      source: a folder, a Hub name, the result of `models.load_pretrained`, or a flaxner model.
+      tokenizer: a fast tokenizer, its folder or its Hub name; the model's own if None.
       labels: names of the labels; those of config.json if None.
-      dtype: of the computation, one of `precision.NAMES`, or "auto": that of the file.
+      dtype: dtype of the computation, one of `precision.NAMES`, or "auto": that of the file.
       revision: branch, tag or commit on the Hub.
-      scheme: of the labels; what config.json or the labels themselves say if None.
+      scheme: scheme of the labels; if None, what config.json says or the labels show.
 
     Raises:
-      ValueError: no token classifier, no label names, or a tokenizer that does not fit.
+      ValueError: not a token classifier, no label names, or a tokenizer that does not fit.
     """
     check_devices()
     read = _read(source, labels, revision)
@@ -133,14 +133,14 @@ def load_classifier(
 
 
 def _compute(dtype: str, read: _Read) -> Compute:
-    """The dtypes of the computation that a name of one means here."""
+    """Return the computation settings for the name of a dtype."""
     if dtype == AUTO:
         dtype = file_dtype(read.fields, read.folder)
     return Compute.here(dtype)
 
 
 class _Read(NamedTuple):
-    """A model as it came: a definition, its weights, config.json, and where from."""
+    """A model as loaded: definition, weights, config.json and where it came from."""
 
     model: Model
     params: Params
@@ -152,18 +152,18 @@ class _Read(NamedTuple):
 def _read(
     source: ModelSource, labels: Sequence[str] | Mapping[Any, str] | None, revision: str | None
 ) -> _Read:
-    """The model of a source, known to have a trained head."""
+    """Load the model from its source, and check that it has a trained head."""
     if isinstance(source, TokenClassifier):
         return _Read(Model(source.config), flat_params(source), {}, None, "the model")
     if not isinstance(source, Pretrained):
         if not isinstance(source, str | os.PathLike):
             raise ValueError(
-                f"a model must be a folder, a Hub name or a model of ours: got {source!r}"
+                f"model must be a folder, a Hub name or a flaxner model: got {source!r}"
             )
         fields = read_config(source, revision=revision)
         check_head(fields, str(source))
         label_table(fields, labels, str(source))
-        # The weights must fit the file's own table: a wrong number of names is said of the names.
+        # Check the weights against the file's own table: a wrong number of names is reported later.
         has_names = labels is None or isinstance(fields.get("id2label"), Mapping)
         count = None if has_names else len(labels or ())
         source = load_pretrained(source, num_labels=count, revision=revision)
@@ -171,6 +171,6 @@ def _read(
     check_head(source.fields, name)
     if source.fresh:
         raise ValueError(
-            f"{name} is no trained token classifier: it has no {', '.join(source.fresh)}"
+            f"{name} is not a trained token classifier: it has no {', '.join(source.fresh)}"
         )
     return _Read(source.model, source.params, source.fields, source.folder, name)

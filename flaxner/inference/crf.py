@@ -1,4 +1,4 @@
-"""Sentences read with a CRF: their likeliest legal labels, and how sure each of them is."""
+"""Decodes sentences with a CRF: their most likely legal labels and the probability of each."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from flaxner.models.crf import Scores
 def read(
     log_probs_WC: np.ndarray, borders: np.ndarray, rules: Rules, scores: Scores
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest legal label sequence of each sentence, and the probability of each label.
+    """Return the most likely legal label sequence of each sentence, and each label's probability.
 
     Args:
-      log_probs_WC: log probabilities of the head, of every word of all sentences.
-      borders: where each sentence begins, and the end of the last.
-      rules: what is legal.
-      scores: of the CRF.
+      log_probs_WC: log probabilities from the head, for every word of all sentences.
+      borders: start of each sentence, and the end of the last.
+      rules: which sequences are legal.
+      scores: the scores of the CRF.
 
     Returns:
-      labels (W,), int64; and of each its marginal probability, float32: of all legal sequences,
-      weighed by their probabilities, how many have this label at this word.
+      labels (W,), int64, and their marginal probabilities (W,), float32: the total probability of
+      the legal sequences that have this label at this word.
     """
     labels = viterbi.decode(log_probs_WC, borders, rules, scores)
     probs = np.ones(len(labels), np.float32)
@@ -36,7 +36,7 @@ def read(
 
 
 def _marginals(own_SNC: np.ndarray, legal: Scores) -> np.ndarray:
-    """Probability of every label of every word, by the forward-backward algorithm."""
+    """Compute the probability of every label of every word (forward-backward algorithm)."""
     _, N, _ = own_SNC.shape
     forward_SNC, backward_SNC = np.empty_like(own_SNC), np.empty_like(own_SNC)
     forward_SNC[:, 0], backward_SNC[:, -1] = own_SNC[:, 0] + legal.starts, legal.ends
@@ -51,7 +51,7 @@ def _marginals(own_SNC: np.ndarray, legal: Scores) -> np.ndarray:
 
 
 def _log_sum(x: np.ndarray, axis: int) -> np.ndarray:
-    """Log of the sum of exp(x), where some of x may be minus infinity."""
+    """Compute log(sum(exp(x))), where some of x may be minus infinity."""
     top = x.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):

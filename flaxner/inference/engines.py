@@ -1,4 +1,4 @@
-"""Which engine computes the forward pass, and the pipeline's parts with ONNX Runtime as one."""
+"""Chooses the engine for the forward pass, and opens models on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flaxner")
 
 ENGINES = ("auto", "jax", "onnx")
-VARIABLE = "FLAXNER_ENGINE"  # what `engine` is where a call does not say
-# Of a model's files: larger ones take long to write, and room, so that it must be asked for.
+VARIABLE = "FLAXNER_ENGINE"  # default for `engine`
+# Largest model, in bytes, whose graph is created unasked; larger ones take time and disk space.
 MADE_UNASKED = 1 << 30
 
 
 class Request(NamedTuple):
-    """A model as `pipeline` is asked for it; see there.
+    """The arguments of `pipeline` that describe a model.
 
     Attributes:
-      model, tokenizer, labels, dtype, revision, scheme: as there, `labels` being id2label.
-      weights: "float32", or "int8" of ONNX Runtime.
+      model, tokenizer, labels, dtype, revision, scheme: see `pipeline`; `labels` is id2label.
+      weights: "float32", or "int8" on ONNX Runtime.
     """
 
     model: Any
@@ -50,10 +50,10 @@ class Request(NamedTuple):
     weights: str = "float32"
 
     def load(self) -> Classifier:
-        """The classifier, which JAX computes.
+        """Load the classifier, for JAX.
 
         Raises:
-          ValueError: as `classifier.load_classifier`.
+          ValueError: see `classifier.load_classifier`.
         """
         from flaxner.inference.classifier import load_classifier
 
@@ -68,13 +68,13 @@ class Request(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What a pipeline is made of.
+    """The parts of a pipeline.
 
     Attributes:
-      tokenizer: of the model.
-      facts: of its labels.
-      predictor: the model.
-      classifier: its definition, where it had to be read.
+      tokenizer: the model's tokenizer.
+      facts: about its labels and windows.
+      predictor: runs the model.
+      classifier: its definition, if it had to be loaded.
       crf: the scores of its CRF, if it has one.
     """
 
@@ -86,40 +86,40 @@ class Opened(NamedTuple):
 
 
 def choose(engine: str | None, request: Request, device: Any) -> str:
-    """The engine for a call: "jax", "onnx", or "auto" where ONNX Runtime may serve.
+    """Choose the engine for a call: "jax", "onnx", or "auto" if ONNX Runtime is an option.
 
     Args:
-      engine: one of ENGINES; that of the environment where it can do what is asked, or "auto", if
-        None.
+      engine: one of ENGINES. None: the one in FLAXNER_ENGINE if it supports the request, else
+        "auto".
       request: the model.
-      device: as `pipeline` takes it.
+      device: see `pipeline`.
 
     Raises:
-      ValueError: no such engine, or one that cannot do what is asked.
+      ValueError: unknown engine, or one that does not support the request.
     """
     wished, engine = engine is None, engine or os.environ.get(VARIABLE) or "auto"
     if engine not in ENGINES:
-        of = f" (of {VARIABLE})" if wished else ""
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}: got {engine!r}{of}")
+        source = f" (from {VARIABLE})" if wished else ""
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}: got {engine!r}{source}")
     if request.weights not in kept_graph.WEIGHTS:
         if request.weights == STATIC:
             raise ValueError(
-                "int8-static takes its scales from texts: write a folder with scripts/export.py "
-                "--weights int8-static --calibration-file, and open that"
+                "int8-static needs texts for calibration: export the model with scripts/export.py "
+                "--weights int8-static --calibration-file FILE, and open the exported folder"
             )
         known = ", ".join(kept_graph.WEIGHTS)
         raise ValueError(f"weights must be one of {known}: got {request.weights!r}")
     if engine == "jax":
         if request.weights != "float32":
-            raise ValueError("weights='int8' is computed by ONNX Runtime: say engine='onnx'")
+            raise ValueError("weights='int8' needs ONNX Runtime: use engine='onnx'")
         return engine
     fault = _fault(request, device)
     if wished and engine == "onnx" and request.weights == "float32":
-        # The environment speaks of all calls, and cannot know what each asks.
+        # The variable applies to all calls, including those that ONNX Runtime cannot serve.
         return "auto" if fault is None and onnx_engine.is_installed() else "jax"
     if engine == "onnx" or request.weights != "float32":
         if fault is not None:
-            raise ValueError(f"ONNX Runtime {fault}: say engine='jax'")
+            raise ValueError(f"ONNX Runtime {fault}: use engine='jax'")
         onnx_engine.require()
         return "onnx"
     serves = fault is None and _cpu_alone(device) and onnx_engine.is_installed()
@@ -127,21 +127,21 @@ def choose(engine: str | None, request: Request, device: Any) -> str:
 
 
 def _fault(request: Request, device: Any) -> str | None:
-    """Why ONNX Runtime cannot serve a call; None: it can."""
+    """Return why ONNX Runtime cannot serve a call; None if it can."""
     if not isinstance(request.model, str | Path):
         return "needs a model folder or a Hub name, not a model in memory"
     if request.dtype not in ("float32", AUTO):
         return f"computes in float32, not in {request.dtype}"
     platform = getattr(device, "platform", None) or str(device).partition(":")[0]
     if device is not None and device != -1 and platform != "cpu":
-        return f"computes on the CPU, not on {device!r}"
+        return f"runs on the CPU, not on {device!r}"
     return None
 
 
 def _cpu_alone(device: Any) -> bool:
-    """Whether a call means the CPU, as far as can be told without starting JAX."""
+    """Whether a call would use the CPU, as far as that is known without starting JAX."""
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return False  # several devices were made of it, to be used
+        return False  # the user split it into several devices in order to use them
     if device is not None:
         return True
     platforms = os.environ.get("JAX_PLATFORMS") or ""
@@ -154,23 +154,24 @@ def _cpu_alone(device: Any) -> bool:
 
 
 def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:
-    """A model of a folder or the Hub, computed by ONNX Runtime.
+    """Open a model from a folder or the Hub on ONNX Runtime.
 
-    Its graph is taken from the cache, or made and kept there.
+    Its graph is taken from the cache, or created and kept there.
 
     Args:
       request: the model.
-      insist: else the classifier alone is returned where the graph cannot be had cheaply.
+      insist: if False, return just the classifier where creating the graph would be expensive
+        or is not possible.
 
     Raises:
-      ValueError: as `Request.load`; or, if insisted on, a model that ONNX Runtime cannot compute.
+      ValueError: see `Request.load`; with `insist`, also for models without an ONNX graph.
     """
     folder = hub.fetch_model(request.model, revision=request.revision)
     request = request._replace(model=folder, revision=None)
     fields = read_plain_config(folder)
     if request.dtype == AUTO and file_dtype(fields, folder) != "float32":
         if insist:
-            raise ValueError(f"engine='onnx' computes in float32, not in that of {folder}")
+            raise ValueError(f"engine='onnx' computes in float32, not in the dtype of {folder}")
         return request.load()
     key = kept_graph.key_of_folder(folder, request.weights)
     graph = kept_graph.find_graph(key)
@@ -181,7 +182,7 @@ def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:
         return classifier
     with kept_graph.new_graph(key, classifier, request.weights) as (where, facts):
         predictor = _predictor(where, facts)
-        logger.info("the forward pass of %s is ONNX Runtime's; its graph is in %s", folder, where)
+        logger.info("ONNX Runtime runs %s; its graph is kept in %s", folder, where)
     known = Facts(
         classifier.labels,
         classifier.scheme,
@@ -193,7 +194,7 @@ def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:
 
 
 def _is_cheap(folder: Path, classifier: Classifier) -> bool:
-    """Whether a graph may be made that nobody asked for."""
+    """Whether a graph may be created without being asked for."""
     size = sum(path.stat().st_size for path in kept_graph.model_files(folder))
     has_one = classifier.model.encoder.graph is not None
     return has_one and size <= MADE_UNASKED and kept_graph.can_be_made()
@@ -210,7 +211,7 @@ def _from_graph(
     )
     tokenizer = fitting_tokenizer(request.tokenizer, request.model, graph.vocab_size, name)
     predictor = _predictor(where, graph)
-    logger.info("the forward pass of %s is ONNX Runtime's, kept in %s", name, where)
+    logger.info("ONNX Runtime runs %s with the graph kept in %s", name, where)
     scores = crf.read(request.model, graph.num_labels) if crf.is_named(fields, name) else None
     return Opened(tokenizer, facts, predictor, None, scores)
 

@@ -1,4 +1,4 @@
-"""Exported folders of either engine: what they are called, where they may be put, how written."""
+"""Exported folders of either engine: their files, where they may be written, and how."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ABOUT, WEIGHTS = "flaxner.json", "weights.safetensors"
 PROGRAMS = {"jax": "forward.stablehlo", "onnx": kept_graph.PROGRAM}
-VERSION, WITH_CRF = 1, 2  # an earlier flaxner refuses what it would decode without the CRF
+VERSION, WITH_CRF = 1, 2  # a flaxner that knows no CRF refuses 2 instead of decoding without it
 
 
 def is_artefact(path: str | Path) -> bool:
@@ -41,18 +41,17 @@ def write_export(
     engine: str,
     seen: Mapping[str, Range] | None = None,
 ) -> Path:
-    """Write a classifier as a folder for serving; it exists whole or not at all.
+    """Write a classifier to a folder for serving, atomically.
 
     Args:
-      path: the folder; what flaxner wrote there is replaced, all else stays.
-      classifier: what to write.
-      weights: stored as "float32", "bfloat16", "int8" or "int8-static".
+      path: the folder; files that flaxner wrote there are replaced, all others stay.
+      classifier: the model to write.
+      weights: format of the weights, "float32", "bfloat16", "int8" or "int8-static".
       engine: "jax" or "onnx".
-      seen: the ranges that "int8-static" takes its scales from.
+      seen: calibration ranges for "int8-static".
 
     Raises:
-      ValueError: no such engine or format, no ranges where they are needed, or a folder that is
-        in use.
+      ValueError: unknown engine or format, missing ranges, or a folder in use.
     """
     path = Path(path)
     check_export(path)
@@ -86,13 +85,13 @@ def write_export(
 def _maker(
     classifier: Classifier, weights: str, engine: str, seen: Mapping[str, Range] | None
 ) -> tuple[Callable[[Path], Any], dict[str, Any]]:
-    """What writes program and weights into a folder, and what flaxner.json says of them."""
+    """Return a function that writes program and weights, and their entries in flaxner.json."""
     if engine == "onnx":
         kept_graph.check(classifier, weights)
         if weights == STATIC and not seen:
             raise ValueError(
-                "int8-static takes its scales from ranges seen on texts: give those of "
-                "static_ranges.seen_ranges, or say --calibration-file to scripts/export.py"
+                "int8-static needs ranges seen on texts: pass those of static_ranges.seen_ranges, "
+                "or use scripts/export.py with --calibration-file"
             )
         return (lambda draft: kept_graph.write_graph(draft, classifier, weights, seen)), {}
     from flaxner.inference.artefact import PLATFORMS, make_artefact
@@ -101,19 +100,19 @@ def _maker(
 
 
 def check_engine(engine: str, weights: str) -> None:
-    """Refuse an engine that there is not, or that has no such weights.
+    """Refuse an unknown engine, or weights that it does not support.
 
     Raises:
-      ValueError: says which there are.
+      ValueError: the message names the choices.
     """
     if engine not in PROGRAMS:
         raise ValueError(f"engine must be one of {', '.join(PROGRAMS)}: got {engine!r}")
     if weights == STATIC and engine != "onnx":
-        raise ValueError(f"weights {weights} are computed by ONNX Runtime: say engine onnx")
+        raise ValueError(f"weights {weights} need ONNX Runtime: use engine onnx")
 
 
 def check_export(path: str | Path) -> None:
-    """Refuse a folder where no export can be put.
+    """Refuse a folder that an export cannot be written to.
 
     Raises:
       ValueError: it is in use, belongs to a run, or files that are not ours are in the way.
@@ -122,27 +121,28 @@ def check_export(path: str | Path) -> None:
     refuse_runs(folder)
     shown = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
     if shown and not is_artefact(folder):
-        raise ValueError(f"{folder} is in use and no export of ours: name another folder")
+        raise ValueError(f"{folder} is in use and is not a flaxner export: choose another folder")
     check_folder(folder, EXPORT)
 
 
 def folder_bytes(path: str | Path) -> int:
-    """Size of the files of a folder."""
+    """Return the total size of the files in a folder."""
     return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What an exported folder says of itself; its files are those that were written.
+    """Read the flaxner.json of an exported folder, and check the folder's files against it.
 
     Raises:
-      ValueError: no such folder, another version of the format, or a file that is another.
+      ValueError: not an exported folder, another version of the format, or a changed file.
     """
     if not is_artefact(path):
-        raise ValueError(f"{path} is no exported pipeline: it has no {ABOUT}")
+        raise ValueError(f"{path} is not an exported pipeline: it has no {ABOUT}")
     about = read_json(path / ABOUT)
     if about.get("version") not in (VERSION, WITH_CRF):
         known = f"{VERSION} and {WITH_CRF}"
-        raise ValueError(f"{path} has format {about.get('version')!r}; this reads {known}")
+        found = about.get("version")
+        raise ValueError(f"{path} has format {found!r}, but this flaxner reads {known}")
     check_about(about, path / ABOUT)
     engine = about.setdefault("engine", "jax")  # version 0.1.0 had no other
     if engine not in PROGRAMS:

@@ -1,4 +1,4 @@
-"""What programs written for `transformers`' pipelines look at beside the answers."""
+"""What programs written for `transformers`' pipelines use besides the answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device by torch's names.
+    """A device, with torch's names.
 
     Attributes:
       type: "cpu", "cuda", "rocm" or "tpu".
@@ -33,18 +33,18 @@ class Device:
 
     @classmethod
     def of(cls, device: Any) -> Device:
-        """A device of JAX, or of another engine that describes it so."""
+        """Convert a JAX device, or another engine's with the same attributes."""
         kind = {"gpu": "cuda"}.get(device.platform, device.platform)
         return cls(kind, None if kind == "cpu" else device.id)
 
 
 class ServedModel:
-    """What `pipe.model` is asked for; the network itself is the pipeline's.
+    """The attributes of `pipe.model` that programs read; it is not the network itself.
 
     Attributes:
-      config: of `transformers`, with the labels that the pipeline answers.
-      dtype: of the computation.
-      device: the first one that computes.
+      config: a config of `transformers`, with the pipeline's labels.
+      dtype: dtype of the computation.
+      device: the first device in use.
     """
 
     def __init__(self, config: Any, dtype: np.dtype, device: Device) -> None:
@@ -53,7 +53,7 @@ class ServedModel:
         self.name_or_path = config.name_or_path
 
     def eval(self) -> ServedModel:
-        """Itself: nothing here is ever in training."""
+        """Return itself: it is never in training mode."""
         return self
 
 
@@ -72,7 +72,7 @@ class TransformersFace:
 
     @functools.cached_property
     def model(self) -> ServedModel:
-        """Its config, dtype and device, by torch's names."""
+        """The model's config, dtype and device, with torch's names."""
         labels = dict(enumerate(self.labels))
         fields: dict[str, Any] = {"id2label": labels}
         if self.classifier is not None:
@@ -85,12 +85,12 @@ class TransformersFace:
 
     @property
     def device(self) -> Device:
-        """The first device that computes."""
+        """The first device in use."""
         return Device.of(self.predictor.devices[0])
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the computation; that of an exported program, and of ONNX Runtime, is float32."""
+        """Dtype of the computation; float32 for exported programs and on ONNX Runtime."""
         if self._source is not None or self.classifier is None:
             return np.dtype("float32")
         import jax
@@ -103,37 +103,39 @@ class TransformersFace:
         return self.dtype
 
     def transform(self, X: Any) -> Any:
-        """As a call; scikit-learn's name."""
+        """Call the pipeline, under scikit-learn's name."""
         return self(X)  # type: ignore[operator]
 
     def predict(self, X: Any) -> Any:
-        """As a call; scikit-learn's name."""
+        """Call the pipeline, under scikit-learn's name."""
         return self(X)  # type: ignore[operator]
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write a folder that `transformers` and `pipeline` load: this model, these labels.
+        """Write a folder with this model and its labels that `transformers` and `pipeline` load.
 
         Raises:
-          ValueError: a folder in use, or a pipeline that is an export.
+          ValueError: the folder is in use, or the pipeline is an export.
         """
         from flaxner.inference.saving import save_classifier
 
         if self.classifier is None:
-            raise ValueError("an exported pipeline has no weights for transformers: use its model")
+            raise ValueError(
+                "an exported pipeline cannot be saved for transformers: use the model it came from"
+            )
         save_classifier(Path(save_directory), self.classifier)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = False, revision: str | None = None
     ) -> str:
-        """Upload what `save_pretrained` writes as one commit; its address.
+        """Upload the files of `save_pretrained` in one commit, and return its URL.
 
         Args:
           repo_id: USER/NAME.
           private: make the repository private.
-          revision: branch, made if need be; main if None.
+          revision: branch, created if necessary; main if None.
 
         Raises:
-          ValueError: as `save_pretrained` and `flaxner.push_to_hub`.
+          ValueError: see `save_pretrained` and `flaxner.push_to_hub`.
         """
         import flaxner
 

@@ -1,4 +1,4 @@
-"""What a model folder says of its labels and windows; nothing of the model's computation."""
+"""What a model folder says about its labels and windows, apart from the computation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Labels = Sequence[str] | Mapping[Any, str] | None
 
 
 class Facts(NamedTuple):
-    """What a pipeline knows of its labels.
+    """What a pipeline knows about its labels and windows.
 
     Attributes:
-      labels: names, by number.
-      scheme: of the labels, one of `tag_rules.CHOICES`; None: nothing tells.
-      window: tokens of a window in training; None where config.json does not say.
+      labels: names of the labels, in order.
+      scheme: scheme of the labels, one of `tag_rules.CHOICES`; None if unknown.
+      window: tokens per window in training; None if config.json does not say.
       context: what a word saw in training, one of `config.data.CONTEXTS`.
-      temperature: that calibrates the scores; None where config.json does not say.
+      temperature: calibrates the scores; None if config.json has none.
     """
 
     labels: tuple[str, ...]
@@ -43,19 +43,19 @@ def read_facts(
     scheme: str | None = None,
     in_memory: bool = False,
 ) -> Facts:
-    """The facts of a model.
+    """Read the facts about a model.
 
     Args:
-      fields: content of config.json; nothing of a model in memory.
-      name: where it came from, for messages.
+      fields: content of config.json; empty for a model in memory.
+      name: where the model came from, for messages.
       count: width of the logits.
       limit: tokens that the model can read at once.
       labels: names of the labels; those of config.json if None.
-      scheme: of the labels; what config.json or the labels themselves say if None.
+      scheme: scheme of the labels; if None, what config.json says or the labels show.
       in_memory: the model has no folder: labels without names get numbers.
 
     Raises:
-      ValueError: no names, too many or too few, a scheme there is not, or a window that the model
+      ValueError: no names, too many or too few, an unknown scheme, or a window that the model
         cannot read.
     """
     names = _label_names(fields, labels, name, count, in_memory)
@@ -63,22 +63,22 @@ def read_facts(
     window = ours.get("max_length")
     if window is not None and window > limit:
         raise ValueError(
-            f"the config.json of {name} says that the model was trained in windows of "
-            f"{window} tokens, and it can read {limit} at once: they belong to different models"
+            f"the config.json of {name} says that the model was trained with windows of {window} "
+            f"tokens, but it reads at most {limit} at once: they belong to different models"
         )
     if scheme is None and labels is None:
         scheme = ours.get("scheme")
         if scheme in CHOICES and not agrees(scheme, names):
             logger.warning(
-                "the config.json of %s says that its labels are %s, and %s cannot be: what they "
-                "show is taken",
+                "the config.json of %s says that its labels are %s, but %s cannot be: inferring "
+                "the scheme from them",
                 *(name, scheme, ", ".join(names)),
             )
             scheme = None
     if scheme is None:
         scheme = table_scheme(names)
     if scheme is not None and scheme not in CHOICES:
-        raise ValueError(f"the scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
+        raise ValueError(f"scheme must be one of {', '.join(CHOICES)}: got {scheme!r}")
     heat = ours.get("temperature")
     context = ours.get("context", CONTEXTS[0])
     return Facts(names, scheme, window, context, None if heat is None else float(heat))
@@ -91,21 +91,21 @@ def _label_names(
         return tuple(f"LABEL_{i}" for i in range(count))
     names = label_table(fields, given, name)
     if len(names) != count:
-        raise ValueError(f"{name} has {count} labels and {len(names)} names for them")
+        raise ValueError(f"{name} has {count} labels, but {len(names)} names for them")
     return names
 
 
 def label_table(fields: Mapping[str, Any], given: Labels, name: str) -> tuple[str, ...]:
-    """The names that the caller gives, or config.json.
+    """Return the label names from the caller, or else from config.json.
 
     Raises:
-      ValueError: neither does, or they are no names.
+      ValueError: neither has any, or they are not names.
     """
     if given is not None:
         listed = isinstance(given, Sequence) and not isinstance(given, str)
         return label_names(dict(enumerate(given)) if listed else given)
     if not fields.get("id2label"):
-        raise ValueError(f"the config.json of {name} has no id2label: name its labels")
+        raise ValueError(f"the config.json of {name} has no id2label: add it, or pass id2label=")
     try:
         return label_names(fields["id2label"])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The forward pass in JAX: a few fixed shapes, spread over the devices."""
+"""The forward pass in JAX: a few static shapes, sharded over the devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh, place_tree, replicated
 from flaxner.inference.rows import PACKED_LENGTH, ROW_LENGTHS, PackedBatch, make_batches
 
-# Tokens of a full batch on one device; a larger one leaves a CPU's cache.
+# Tokens per device in a full batch; a larger one would not fit a CPU's cache.
 TOKENS_PER_DEVICE = {"cpu": 1024, "gpu": 32768, "tpu": 32768}
 
 Params = Mapping[str, Any]
@@ -22,15 +22,15 @@ Forward = Callable[..., jax.Array]  # (params, input_ids, segment_ids, position_
 
 
 class JaxEngine:
-    """A compiled forward pass on its devices; safe to use from many threads.
+    """A compiled forward pass on its devices; thread-safe.
 
     Args:
       forward: (params, input_ids, segment_ids, position_ids) -> logits.
       params: path -> array.
-      devices: where to compute; all devices if None.
+      devices: devices to use; all if None.
 
     Attributes:
-      devices: where it computes.
+      devices: the devices in use.
       traces: one (rows, row length) per compilation.
     """
 
@@ -38,8 +38,7 @@ class JaxEngine:
         self, forward: Forward, params: Params, devices: Sequence[jax.Device] | None = None
     ) -> None:
         self.traces: list[tuple[int, int]] = []
-        # Programs of several threads must reach all devices in one order, or they wait for each
-        # other without end.
+        # Programs from several threads must reach all devices in the same order, or they deadlock.
         self._turn = threading.Lock()
         mesh = make_mesh(devices=devices)
         self.devices: tuple[jax.Device, ...] = tuple(mesh.devices.flat)
@@ -62,13 +61,13 @@ class JaxEngine:
 
     @property
     def capacity(self) -> int:
-        """Tokens of a batch that fills the devices."""
+        """Number of tokens in a batch that fills the devices."""
         return self._tokens * len(self.devices)
 
     def batches(
         self, input_ids: np.ndarray, starts: np.ndarray, limit: int
     ) -> Iterator[PackedBatch]:
-        """Segments in the shapes that are compiled."""
+        """Pack segments into the compiled shapes."""
         return make_batches(
             input_ids,
             starts,
@@ -78,7 +77,7 @@ class JaxEngine:
         )
 
     def start(self, batches: Iterator[PackedBatch]) -> list[tuple[PackedBatch, Callable[[], Any]]]:
-        """Hand batches to the devices; each with what waits for its logits_BLC."""
+        """Dispatch batches to the devices; return each with a call that awaits its logits_BLC."""
         started: list[tuple[PackedBatch, Callable[[], Any]]] = []
         for batch in batches:
             with self._turn:
@@ -87,7 +86,7 @@ class JaxEngine:
         return started
 
     def warmup(self, limit: int) -> None:
-        """Compile every shape now."""
+        """Compile all shapes now."""
         for row_length in [n for n in ROW_LENGTHS if n < limit] + [limit]:
             full = max(1, self._tokens // row_length)
             for rows in {1, full if row_length >= min(PACKED_LENGTH, limit) else 1}:
@@ -96,11 +95,11 @@ class JaxEngine:
 
 
 def find_devices(device: Any) -> list[jax.Device] | None:
-    """The devices that a caller means, or None for all.
+    """Return the devices that a caller means, or None for all.
 
     Args:
-      device: "cpu", "gpu", "cuda" or "tpu", one of those such as "cuda:0", a device, its number
-        (-1: the CPU, as in `transformers`), or None.
+      device: "cpu", "gpu", "cuda" or "tpu", a single one such as "cuda:0", a JAX device, its
+        number (-1: the CPU, as in `transformers`), or None.
 
     Raises:
       ValueError: there is no such device.
@@ -119,4 +118,4 @@ def find_devices(device: Any) -> list[jax.Device] | None:
         return [devices[int(number)]] if number else devices
     except (IndexError, RuntimeError, ValueError) as error:
         known = ", ".join(str(d) for d in jax.devices())
-        raise ValueError(f"there is no device {device!r}; there are {known}") from error
+        raise ValueError(f"unknown device {device!r}; choose from: {known}") from error

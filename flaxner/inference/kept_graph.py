@@ -1,4 +1,4 @@
-"""The ONNX graph of a model: made once, kept on disk under a digest of what it was made from."""
+"""The ONNX graph of a model: created once, and kept on disk under a digest of its inputs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.layers.graph_products import Range
 
-FORMAT = 3  # to be raised when a family's graph becomes another
+FORMAT = 3  # increase it when the graph of a family changes
 WEIGHTS = (FLOAT32, INT8)
 PROGRAM, ARRAYS, ABOUT = "forward.onnx", "weights.safetensors", "graph.json"
-MOST_BYTES = 8 << 30  # of all kept graphs; the longest unused go first
-KIND = "onnx"  # the folder of kept graphs
+MOST_BYTES = 8 << 30  # for all kept graphs; the least recently used are deleted first
+KIND = "onnx"  # the cache folder of the graphs
 
 
 class GraphFacts(NamedTuple):
-    """What opening a model needs to know of it, without its definition.
+    """What is needed to open a model without its definition.
 
     Attributes:
       num_labels: width of the logits.
       limit: tokens that the model can read at once.
-      vocab_size: rows of the token table.
+      vocab_size: number of rows in the token table.
     """
 
     num_labels: int
@@ -41,28 +41,28 @@ class GraphFacts(NamedTuple):
 
 
 def can_be_made() -> bool:
-    """Whether the package that writes graphs is there."""
+    """Whether the package that writes graphs is installed."""
     return importlib.util.find_spec("onnx") is not None
 
 
 def require_maker() -> None:
-    """Refuse to go on where no graph can be written.
+    """Require the package that writes graphs.
 
     Raises:
-      ValueError: says how it can.
+      ValueError: says how to install it.
     """
     if not can_be_made():
         raise ValueError(
-            "a graph for ONNX Runtime is made by the package onnx, which is not installed: "
+            "creating a graph for ONNX Runtime needs the package onnx, which is not installed: "
             "pip install 'flaxner[onnxruntime]'"
         )
 
 
 def check(classifier: Classifier, weights: str) -> None:
-    """Refuse what no graph can be made of.
+    """Refuse models and formats for which no graph can be created.
 
     Raises:
-      ValueError: no such format, a family without a graph, or no package to write it.
+      ValueError: unknown format, a family without a graph, or the package is missing.
     """
     require_maker()
     if weights not in (*WEIGHTS, STATIC):
@@ -79,15 +79,13 @@ def write_graph(
     """Write a classifier's forward pass: forward.onnx and weights.safetensors.
 
     Args:
-      folder: where to.
-      classifier: what to write.
-      weights: stored as "float32", or as "int8" or "int8-static", in which products are of 8-bit
-        numbers.
-      seen: for "int8-static" the ranges that it takes its scales from; None: a graph in float32
-        that gives them out.
+      folder: the folder to write to.
+      classifier: the model.
+      weights: "float32", or "int8" or "int8-static", which also compute matrix products in 8 bits.
+      seen: for "int8-static", the calibration ranges; None: a float32 graph that outputs them.
 
     Raises:
-      ValueError: as `check`.
+      ValueError: see `check`.
     """
     from flaxner.models.layers.graph import Graph
 
@@ -101,28 +99,28 @@ def write_graph(
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a model folder that its logits depend on."""
+    """List the files of a model folder that determine its logits."""
     patterns = ("*.safetensors*", "flax_model*.msgpack*")
     return [folder / "config.json", *sorted(p for one in patterns for p in folder.glob(one))]
 
 
 def key_of_folder(folder: Path, weights: str) -> str:
-    """The key of a model folder's graph: a digest of its files and of our version."""
+    """Return the key of a model folder's graph: a digest of its files and our version."""
     return kept.key_of((FORMAT, flaxner.__version__, weights), model_files(folder))
 
 
 def find_graph(key: str) -> tuple[Path, GraphFacts] | None:
-    """The kept graph under a key; a damaged one is deleted and is as good as none."""
+    """Find the kept graph for a key; a damaged one is deleted and counts as missing."""
     folder = kept.find(kept.cache_folder(KIND), key)
     return None if folder is None else (folder, GraphFacts(**read_json(folder / ABOUT)))
 
 
 @contextlib.contextmanager
 def new_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple[Path, GraphFacts]]:
-    """A graph made now: kept, or in a folder that goes with the context where nothing can be.
+    """Create a graph and keep it; if that is impossible, use a folder deleted with the context.
 
     Raises:
-      ValueError: as `write_graph`.
+      ValueError: see `write_graph`.
     """
 
     def fill(draft: Path) -> None:
@@ -133,8 +131,8 @@ def new_graph(key: str, classifier: Classifier, weights: str) -> Iterator[tuple[
     if place is not None:
         try:
             folder = kept.keep(place, key, fill, MOST_BYTES)
-        except OSError as error:  # a full disk, a folder of another's
-            from flaxner.terminal import shown  # Rich, which an answer does not need
+        except OSError as error:  # a full disk, or a folder that belongs to another user
+            from flaxner.terminal import shown  # imports Rich, which is not needed otherwise
 
             reason = error.strerror or str(error)
             say = f"note: the model's graph is not kept: cannot write {place} ({reason})"

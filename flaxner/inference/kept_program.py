@@ -1,8 +1,8 @@
-"""Traced programs of the JAX engine, kept on disk: a later process has no model to trace.
+"""Traced programs of the JAX engine, kept on disk so that later processes need not trace.
 
-JAX keeps what XLA compiled, and finds it under what it was compiled from, which a process must
-trace first: a third of a second for MiniLM. Kept are `jax.export`'s bytes, StableHLO in a
-flatbuffer; JAX's own serialised executables are pickles, which are not read here.
+JAX's own cache holds what XLA compiled, but a lookup requires tracing first, which takes a third of
+a second for MiniLM. This one holds `jax.export`'s bytes, StableHLO in a flatbuffer; JAX's own
+serialised executables are pickles, which are never read here.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
 
 PROGRAM = "forward.stablehlo"
-KIND = "programs"  # the folder of kept programs
-MOST_BYTES = 256 << 20  # of all of them; the longest unused go first
-LIBRARIES = ("jax", "jaxlib", "flax")  # in which the program is written and traced
-# Settings of JAX that a trace depends on, beside those of the classifier.
+KIND = "programs"  # the cache folder of the programs
+MOST_BYTES = 256 << 20  # for all programs; the least recently used are deleted first
+LIBRARIES = ("jax", "jaxlib", "flax")  # whose versions affect the traced program
+# JAX settings that affect a trace, in addition to the classifier's own.
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion")
 
 logger = logging.getLogger("flaxner")
@@ -39,14 +39,14 @@ logger = logging.getLogger("flaxner")
 def kept_forward(
     classifier: Classifier, devices: Sequence[jax.Device] | None
 ) -> Callable[..., jax.Array]:
-    """The forward pass of a classifier, traced from its definition only where no program is kept.
+    """Return the forward pass of a classifier, which is traced only if no program is kept.
 
-    Programs are kept for one CPU: what several devices and accelerators run may hold kernels of
-    theirs, which `jax.export` does not promise to read again.
+    Programs are kept for a single CPU only: those for several devices or accelerators may contain
+    device-specific kernels, which `jax.export` does not promise to read again.
 
     Args:
       classifier: the model.
-      devices: where it will be computed; all devices if None.
+      devices: the devices it will run on; all if None.
     """
     first, *others = jax.devices() if devices is None else devices
     place = kept.cache_folder(KIND)
@@ -55,13 +55,13 @@ def kept_forward(
         return classifier.forward
     try:
         return _Kept(classifier, place)
-    except OSError as error:  # its own sources cannot be read
+    except OSError as error:  # flaxner's own sources cannot be read
         logger.info("no program is kept: cannot read %s (%s)", error.filename, error.strerror)
         return classifier.forward
 
 
 class _Kept:
-    """A forward pass that is looked up, for the shapes it is given, while it is traced."""
+    """A forward pass that, when traced, looks up the program for the given shapes."""
 
     def __init__(self, classifier: Classifier, place: Path) -> None:
         self._classifier, self._place = classifier, place
@@ -76,10 +76,8 @@ class _Kept:
         key = kept.key_of((*self._facts, sorted(every.items()), given))
         try:
             program = self._find(key, every) or self._make(key, every, given)
-        except Exception as error:  # whatever MLIR and flatbuffers raise of a damaged or odd one
-            logger.info(
-                "the forward pass is traced anew, for its program cannot be kept: %s", error
-            )
+        except Exception as error:  # MLIR and flatbuffers raise all kinds of errors
+            logger.info("tracing the forward pass again; its program cannot be kept: %s", error)
             return self._classifier.forward(params, *inputs)
         return program.call(params, *inputs)
 
@@ -89,7 +87,7 @@ class _Kept:
             return None
         program = jax.export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
         self._check(program, params, folder / PROGRAM)
-        logger.info("the forward pass was traced before: its program is in %s", folder)
+        logger.info("using the traced forward pass kept in %s", folder)
         return program
 
     def _make(self, key: str, params: Any, given: list[Any]) -> jax.export.Exported:
@@ -103,7 +101,7 @@ class _Kept:
 
         try:
             kept.keep(self._place, key, fill, MOST_BYTES)
-        except OSError as error:  # a full disk, a folder of another's
+        except OSError as error:  # a full disk, or a folder that belongs to another user
             reason = error.strerror or str(error)
             logger.info("a traced program is not kept: cannot write %s (%s)", self._place, reason)
         return program
@@ -118,7 +116,7 @@ def _shape(array: jax.Array) -> jax.ShapeDtypeStruct:
 
 @functools.cache
 def _sources() -> str:
-    """A digest of flaxner's own code: a program is of the model as it was written."""
+    """Return a digest of flaxner's own code, which a traced program depends on."""
     digest = hashlib.sha256()
     for path in sorted(Path(flaxner.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What `pipeline("ner")` gives: the answers of `transformers`' pipeline, faster."""
+"""What `pipeline("ner")` returns: the answers of `transformers`' pipeline, faster."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from flaxner.models.layers.graph_products import Range
 
 TASKS = ("ner", "token-classification")
-FIRST_CHUNK = 32  # of a stream, so that the first answers do not wait for many texts
+FIRST_CHUNK = 32  # texts in a stream's first chunk, so that the first answers come soon
 
 
 class NerPipeline(TransformersFace):
-    """Named entity recognition over texts; made by `pipeline`. Safe to use from many threads.
+    """Named entity recognition for texts; created by `pipeline`. Thread-safe.
 
-    It may be pickled, for worker processes that are spawned. One that was forked refuses to
-    compute: neither JAX nor ONNX Runtime lives on in a fork.
+    A pipeline can be pickled for spawned worker processes. In a forked process it refuses to
+    compute: neither JAX nor ONNX Runtime survives a fork.
 
     Attributes:
       task: as the caller named it, "ner" or "token-classification".
       labels: names of the labels.
       predictor: the model on its devices.
-      options: what holds where a call says nothing else.
-      texts, words: what reads texts and sentences and makes answers of the logits.
-      context: what a word saw in training: its sentence, "sentences", or the "document" around.
+      options: defaults for calls.
+      texts, words: read texts and sentences of words, and turn logits into answers.
+      context: what a word saw in training: "sentences", its own one, or the "document" around it.
     """
 
     def __init__(
@@ -71,48 +71,48 @@ class NerPipeline(TransformersFace):
 
     @property
     def tokenizer(self) -> Any:
-        """A fast tokenizer of `transformers`, loaded now if answers did without; changes count."""
+        """The fast tokenizer of `transformers`, loaded on first access; changes take effect."""
         kept = isinstance(self._tokenizer, KeptTokenizer)
         return self._tokenizer.whole() if kept else self._tokenizer
 
     @property
     def classifier(self) -> Classifier | None:
-        """The model itself, read now where only its graph was; None of an exported program."""
+        """The model itself, loaded now if only its graph was; None for an exported program."""
         if self._classifier is None and self._source is not None:
             self._classifier = self._source.load()
         return self._classifier
 
     @property
     def scheme(self) -> str:
-        """Scheme of the labels: IO, IOB1, IOB2, BIOES or BILOU, or "any" where nothing tells."""
+        """Scheme of the labels: IO, IOB1, IOB2, BIOES or BILOU, or "any" if it is unknown."""
         return self.words.scheme
 
     @property
     def window(self) -> int:
-        """Tokens of the windows that strategy "word" and `predict_words` read longer texts in."""
+        """Tokens per window in which strategy "word" and `predict_words` read longer texts."""
         return self.words.window
 
     @property
     def has_crf(self) -> bool:
-        """Whether words are read with a CRF where a call says nothing else."""
+        """Whether words are decoded with a CRF by default."""
         return self.words.crf is not None
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
-        """The entities of a text, or of many.
+        """Find the entities in a text, or in many.
 
         Args:
-          inputs: a text, a list of texts, or a data set or an iterator of any length over texts;
+          inputs: a text, a list of texts, a data set, or an iterator of any length over texts;
             with `is_split_into_words=True` a text is a list of words.
           **given: see `Options`.
 
         Returns:
-          A list of entities for one text, a list of such lists for a list of texts (and, as in
-          `transformers`, for one list of words), an iterator of such lists for a data set or an
-          iterator, with the length of what has one. In a notebook the lists show themselves as
-          coloured texts.
+          A list of entities for one text; a list of such lists for a list of texts (and, as in
+          `transformers`, for one list of words); an iterator over such lists for a data set or an
+          iterator, which has a length if its input has one. Notebooks display the lists as
+          coloured text.
 
         Raises:
-          ValueError: no text, no such option, or a value that it cannot have.
+          ValueError: not a text, an unknown option, or an invalid value.
         """
         options = self.options.of_call(given)
         if isinstance(inputs, str):
@@ -121,7 +121,7 @@ class NerPipeline(TransformersFace):
             return self.texts.one(inputs, options)
         if isinstance(inputs, list | tuple):
             if not inputs:
-                raise ValueError("at least one text is needed: the list is empty")
+                raise ValueError("the list of texts is empty: pass at least one text")
             if options.is_split_into_words and not all(isinstance(x, list | tuple) for x in inputs):
                 inputs = [inputs]
             return ManyEntities(self.texts.entities(inputs, options))
@@ -136,16 +136,16 @@ class NerPipeline(TransformersFace):
     def stream(
         self, texts: Iterable[Text], *, progress: bool = False, **given: Any
     ) -> Iterator[list[Entity]]:
-        """The entities of each text, in order, in constant memory.
+        """Yield the entities of each text, in order, in constant memory.
 
         Args:
           texts: any number of texts.
-          progress: show a bar on standard error.
+          progress: show a progress bar on standard error.
           **given: see `Options`.
         """
         every = None if isinstance(texts, str) else many(texts)
         if every is None:
-            raise ValueError(f"a stream is made of many texts: got {kind(texts)}")
+            raise ValueError(f"stream() needs an iterable of texts: got {kind(texts)}")
         answers = self.texts.entities(every, self.options.of_call(given), FIRST_CHUNK)
         return counted(answers, "texts", total=length_of(texts)) if progress else answers
 
@@ -157,22 +157,22 @@ class NerPipeline(TransformersFace):
         decoder: str | None = None,
         max_length: int | None = None,
     ) -> list[list[str]]:
-        """A tag for every word of every sentence: that of its first token.
+        """Tag every word of every sentence with the tag of its first token.
 
         Args:
-          sentences: lists of words, as a corpus has them.
-          documents: what names the document of each sentence: consecutive equal ones belong
-            together, and a word sees those around its own, as with `--context document` in
-            training. None: each sentence is read alone.
-          decoder: "viterbi" gives legal tag sequences only; "argmax" each word's likeliest tag;
-            "crf" the likeliest legal sequences by the scores of the model's CRF. None: the
-            pipeline's own; where that is none either, the CRF if the model has one, else "viterbi".
-          max_length: tokens of the windows that longer sentences are read in; those of training
-            if None, or all that the model takes where its config.json does not tell.
+          sentences: lists of words, as in a corpus.
+          documents: a key for the document of each sentence. Consecutive sentences with equal
+            keys form a document, and a word sees the sentences around its own, as with
+            `--context document` in training. None: each sentence is read alone.
+          decoder: "viterbi" returns legal tag sequences only; "argmax" each word's most likely
+            tag; "crf" the most likely legal sequences according to the model's CRF. None: the
+            pipeline's own decoder; if it has none, the CRF if the model has one, else "viterbi".
+          max_length: tokens per window in which longer sentences are read. None: as in training,
+            or the most the model accepts if its config.json does not say.
 
         Raises:
-          ValueError: no list of words, no such decoder, a window that is too long, or more or
-            fewer documents than sentences.
+          ValueError: not a list of words, an unknown decoder, a window that is too long, or
+            different numbers of documents and sentences.
         """
         return list(
             self.stream_words(
@@ -188,14 +188,14 @@ class NerPipeline(TransformersFace):
         decoder: str | None = None,
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
-        """As `predict_words`, one sentence at a time, in memory for one document or 1,024."""
+        """Like `predict_words`, as an iterator that holds one document or 1,024 sentences."""
         decoder = known_decoder(decoder or self.options.decoder)
         return self.words.tags(sentences, documents, decoder=decoder, max_length=max_length)
 
     def split_words(self, text: str) -> list[str]:
-        """The words the tokenizer sees in a text, as strategy "word" counts them.
+        """Split a text into the words that strategy "word" counts.
 
-        Punctuation marks and, in most tokenizers, ideographs are words of their own.
+        Punctuation marks and, with most tokenizers, ideographs are words of their own.
         """
         return self.texts.reader(Options()).words(text)
 
@@ -211,38 +211,38 @@ class NerPipeline(TransformersFace):
 
         Args:
           path: the folder.
-          weights: stored as "float32", "bfloat16", "int8" or "int8-static".
-          engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16, whose int8 is one of
-            products, too, and which has "int8-static": scales of the products that are constants.
-          seen: for these the ranges that `static_ranges.seen_ranges` saw on texts.
+          weights: format of the weights, "float32", "bfloat16", "int8" or "int8-static".
+          engine: "jax", or "onnx" for ONNX Runtime, which has no bfloat16, computes matrix
+            products in int8 as well, and alone has "int8-static", with constant scales.
+          seen: for int8-static, the ranges that `static_ranges.seen_ranges` measured on texts.
 
         Raises:
-          ValueError: no such format, no ranges for int8-static, a folder in use, or a pipeline
-            that is an export itself.
+          ValueError: unknown format, no ranges for int8-static, a folder in use, or a pipeline
+            that is itself an export.
         """
         from flaxner.inference.exports import write_export
 
         if self.classifier is None:
-            raise ValueError("this pipeline is an export itself: copy its folder")
+            raise ValueError("this pipeline is already an export: copy its folder")
         known = dataclasses.replace(
             self.classifier, scheme=self.scheme, window=self.window, tokenizer=self.tokenizer
         )
         return write_export(path, known, weights, engine, seen)
 
     def warmup(self) -> None:
-        """Compile all shapes now instead of at the first text that needs them."""
+        """Compile all shapes now instead of when a text first needs them."""
         self.predictor.warmup()
 
     def __reduce__(self) -> Any:
-        """The model, and how it is used, for another process."""
-        from flaxner.inference.pipeline import with_jax, with_onnx  # which make such pipelines
+        """Pickle the model and its options for another process."""
+        from flaxner.inference.pipeline import with_jax, with_onnx  # they create pipelines
 
         if self._source is not None:
             source = self._source._replace(tokenizer=self.tokenizer)
             return with_onnx, (source, self.options, self.task, True)
         if self.classifier is None:
-            raise TypeError("an exported pipeline is not pickled: call load_exported there")
-        # A definition that has been used holds graphs of NNX; its settings are enough.
+            raise TypeError("an exported pipeline cannot be pickled: call load_exported there")
+        # A definition that has been used holds NNX graphs; its settings are enough.
         model = dataclasses.replace(self.classifier.model)
         plain = dataclasses.replace(self.classifier, model=model, tokenizer=self.tokenizer)
         every = len(self.predictor.devices) > 1

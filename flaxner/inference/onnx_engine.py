@@ -1,4 +1,4 @@
-"""The forward pass by ONNX Runtime, on the CPU: rows of any shape, nothing to compile."""
+"""The forward pass on ONNX Runtime, on the CPU: rows of any shape, no compilation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from flaxner.inference.rows import PackedBatch, fitted_batches
 
 PACKAGE = "onnxruntime"
 INPUTS = ("input_ids", "segment_ids", "position_ids")
-TOKENS = 1024  # of a batch: what a CPU's cache holds
+TOKENS = 1024  # tokens per batch: what a CPU's cache holds
 ERRORS_ONLY = 3
-# Fusions whose operators take longer than what they stand for: SkipLayerNormalization five times as
-# long as a sum and a norm, BiasGelu twice, Gemm by the copies it makes of its bias.
+# Fusions whose operators are slower than what they replace: SkipLayerNormalization takes five times
+# as long as a sum and a norm, BiasGelu twice as long, and Gemm copies its bias.
 SLOWER = ("SkipLayerNormFusion", "BiasGeluFusion", "MatMulAddFusion")
 
 
@@ -39,29 +39,29 @@ def is_installed() -> bool:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def require() -> None:
-    """Refuse to go on without ONNX Runtime.
+    """Require ONNX Runtime.
 
     Raises:
-      ValueError: says how to get it.
+      ValueError: says how to install it.
     """
     if not is_installed():
         raise ValueError(
-            "ONNX Runtime is not installed: pip install 'flaxner[onnxruntime]', or engine='jax'"
+            "ONNX Runtime is not installed: pip install 'flaxner[onnxruntime]', or use engine='jax'"
         )
 
 
 def open_session(program: Path) -> Any:
-    """A graph of ours in ONNX Runtime, on all processors of this process.
+    """Open one of our graphs in ONNX Runtime, on all cores of this process.
 
     Raises:
-      ValueError: the file is none that it loads.
+      ValueError: ONNX Runtime cannot load the file.
     """
     runtime = onnxruntime()
     options = runtime.SessionOptions()
@@ -74,20 +74,20 @@ def open_session(program: Path) -> Any:
             providers=["CPUExecutionProvider"],
             disabled_optimizers=SLOWER,
         )
-    except Exception as error:  # of many kinds, with C++ behind them
+    except Exception as error:  # of many types, raised by C++
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{program} is no graph that ONNX Runtime loads: {first}") from error
+        raise ValueError(f"ONNX Runtime cannot load {program}: {first}") from error
 
 
 class OnnxEngine:
-    """A graph of packed rows in ONNX Runtime; safe to use from many threads.
+    """A graph for packed rows in ONNX Runtime; thread-safe.
 
     Args:
-      program: file of the graph; its weights lie beside it.
+      program: file of the graph; its weights are in the same folder.
       labels: width of the logits.
 
     Raises:
-      ValueError: ONNX Runtime is not installed, or the file is no graph of a token classifier.
+      ValueError: ONNX Runtime is not installed, or the file is not a token classifier's graph.
     """
 
     traces: list[tuple[int, int]] = []  # noqa: RUF012  # nothing is ever compiled
@@ -103,11 +103,11 @@ class OnnxEngine:
     def batches(
         self, input_ids: np.ndarray, starts: np.ndarray, limit: int
     ) -> Iterator[PackedBatch]:
-        """Segments in rows as long as they need."""
+        """Pack segments into rows of whatever length they need."""
         return fitted_batches(input_ids, starts, tokens=TOKENS)
 
     def start(self, batches: Iterator[PackedBatch]) -> list[tuple[PackedBatch, Callable[[], Any]]]:
-        """Compute one batch at once, several on a thread while the caller goes on."""
+        """Run a single batch right away, several on a thread while the caller continues."""
         every = list(batches)
         if len(every) == 1:
             logits_BLC = self._run(every[0])
@@ -115,7 +115,7 @@ class OnnxEngine:
         return [(batch, self._pool.submit(self._run, batch).result) for batch in every]
 
     def warmup(self, limit: int) -> None:
-        """One short row: the first run makes room for its arrays."""
+        """Run one short row, since the first run allocates memory."""
         zeros = np.zeros((1, 8), np.int32)
         self._session.run(None, dict.fromkeys(INPUTS, zeros))
 
@@ -125,7 +125,7 @@ class OnnxEngine:
 
 
 def _check(session: Any, program: Path, labels: int) -> None:
-    """Refuse a graph that takes or gives other arrays than a token classifier of packed rows.
+    """Refuse a graph whose inputs or outputs are not those of a classifier of packed rows.
 
     Raises:
       ValueError: names the file.
@@ -134,4 +134,4 @@ def _check(session: Any, program: Path, labels: int) -> None:
     wanted = [(name, "tensor(int32)", 2) for name in INPUTS]
     results = [(item.type, len(item.shape), item.shape[-1]) for item in session.get_outputs()]
     if sorted(given) != sorted(wanted) or results != [("tensor(float)", 3, labels)]:
-        raise ValueError(f"{program} takes or gives other arrays than a classifier")
+        raise ValueError(f"{program} does not have a classifier's inputs and outputs")

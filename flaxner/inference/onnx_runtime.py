@@ -1,7 +1,7 @@
-"""The only door to ONNX Runtime, which is told first to keep what it sees to itself.
+"""The only module that imports ONNX Runtime, with its telemetry switched off.
 
-Its builds for Linux, too, collect usage data: on import they make a database in the user's cache
-folder and send what is in it to their makers, unless the environment says no by then.
+Its Linux builds collect usage data as well: on import they create a database in the user's cache
+folder and upload its content, unless an environment variable disables that beforehand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SILENT = "ORT_DISABLE_TELEMETRY"
 
 
 def onnxruntime() -> ModuleType:
-    """The module, imported without its telemetry unless the user has set the variable.
+    """Import the module, without telemetry unless the user has set the variable.
 
     Raises:
       ImportError: it is not installed.

@@ -1,4 +1,4 @@
-"""Exported pipelines: run without the model's code, used wherever a model folder is."""
+"""Opens exported pipelines, which run without the model's code wherever a model folder would."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from flaxner.models import crf
 
 
 def open_pipeline(model: Any, *, engine: str | None = None, **options: Any) -> NerPipeline:
-    """The pipeline of a model folder, a Hub name or an exported folder.
+    """Open the pipeline of a model folder, a Hub name or an exported folder.
 
     Args:
-      model: the folder or name, or a pipeline, which is returned as it is.
-      engine: of a model, as `pipeline` takes it; an export has its own.
+      model: the folder or name, or a pipeline, which is returned unchanged.
+      engine: see `pipeline`; ignored for an export, which has its own.
       **options: see `Options`.
 
     Raises:
-      ValueError: it cannot be read, or there is no such option.
+      ValueError: the model cannot be read, or an option is unknown.
     """
     if isinstance(model, NerPipeline):
         return model
@@ -34,14 +34,14 @@ def open_pipeline(model: Any, *, engine: str | None = None, **options: Any) -> N
 
 
 def load_exported(path: str | Path, **options: Any) -> NerPipeline:
-    """The pipeline that `NerPipeline.export` wrote; it runs on the first device.
+    """Open a pipeline that `NerPipeline.export` wrote, on the first device.
 
     Args:
       path: the folder.
       **options: see `Options`.
 
     Raises:
-      ValueError: no such folder, another version of the format, or no such option.
+      ValueError: not an exported folder, another version of the format, or an unknown option.
     """
     chosen = Options().changed(options)
     refuse_fork()

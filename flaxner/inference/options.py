@@ -1,4 +1,4 @@
-"""What a call of the pipeline may say."""
+"""The options of a pipeline call."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from flaxner.inference.aggregation import DECODERS, STRATEGIES
 
 
 class Options(NamedTuple):
-    """What a call may say; `transformers`' names and meanings; the rest is ours.
+    """The options of a call, named as in `transformers` where it has them.
 
     Attributes:
-      aggregation_strategy: "none", "simple", "first", "average", "max" as there, or "word":
-        words have the label of their first token, as in training, and legal tag sequences.
-      ignore_labels: labels ("none") or types to leave out; one may come as a string.
-      stride: read longer texts in windows that overlap by so many tokens, as there.
-      truncation: cut longer texts, as there without a stride. Without either they are read in
-        overlapping windows, and each word is answered where more of its context is seen.
-      decoder: of "word" and `predict_words`, and refused beside others: "crf", of a model that has
-        one; "viterbi"; "argmax"; None: the first of these that the model has.
+      aggregation_strategy: "none", "simple", "first", "average" or "max" as in `transformers`, or
+        "word": each word gets the label of its first token, as in training, and tag sequences are
+        legal.
+      ignore_labels: labels (strategy "none") or types to leave out; a single one may be a string.
+      stride: read longer texts in windows that overlap by this many tokens, as in `transformers`.
+      truncation: cut longer texts, as `transformers` does without a stride. By default they are
+        read in overlapping windows, and each word is answered where more of its context is seen.
+      decoder: for strategy "word" and `predict_words`, refused with other strategies: "crf" if the
+        model has one, "viterbi" or "argmax"; None: the first of these that the model has.
       is_split_into_words: texts are lists of words.
-      delimiter: joins such words; `start` and `end` count in the joined text.
-      calibrated: scores as the temperature in config.json makes them: of the entities with 0.8
-        about four in five are right, as on the validation split. The entities stay the same.
+      delimiter: joins such words; `start` and `end` refer to the joined text.
+      calibrated: calibrate the scores with the temperature in config.json: about four in five of
+        the entities with score 0.8 are right, as on the validation split. The entities stay the
+        same.
     """
 
     aggregation_strategy: str = "none"
@@ -36,28 +38,28 @@ class Options(NamedTuple):
     calibrated: bool = False
 
     def changed(self, given: Mapping[str, Any]) -> Options:
-        """These options with those of a call.
+        """Return these options, updated with those of a call.
 
         Raises:
-          ValueError: an option or value there is not.
+          ValueError: unknown option or invalid value.
         """
         if not given:
             return self
-        # Batches are ours to make: these are accepted so that calls need no change.
+        # We form the batches ourselves: these are accepted so that calls need no change.
         given = {k: v for k, v in given.items() if k not in ("batch_size", "num_workers")}
         unknown = sorted(set(given) - set(self._fields))
         if unknown:
             raise ValueError(
-                f"the pipeline has no option {unknown[0]!r}; it has {', '.join(self._fields)}"
+                f"unknown pipeline option {unknown[0]!r}; choose from: {', '.join(self._fields)}"
             )
-        if isinstance(given.get("ignore_labels"), str):  # `in` would look for a part of it
+        if isinstance(given.get("ignore_labels"), str):  # `in` would search for a substring
             given["ignore_labels"] = (given["ignore_labels"],)
         _check_kinds(given)
         strategy = given.get("aggregation_strategy")
         if strategy is not None and strategy.lower() == "none" and given.get("stride") is not None:
             raise ValueError(
-                'stride needs an aggregation_strategy other than "none"; without it long texts are '
-                "read in windows all the same"
+                'stride needs an aggregation_strategy other than "none"; leave it out, and long '
+                "texts are still read in overlapping windows"
             )
         options = self._replace(**{k: v for k, v in given.items() if v is not None})
         options = options._replace(aggregation_strategy=options.aggregation_strategy.lower())
@@ -70,7 +72,7 @@ class Options(NamedTuple):
         return options
 
     def of_call(self, given: Mapping[str, Any]) -> Options:
-        """As `changed`, of the answer to some texts: their strategy is known.
+        """Like `changed`, for a call on texts, whose strategy is known.
 
         Raises:
           ValueError: also for a decoder that would be ignored.
@@ -82,8 +84,8 @@ class Options(NamedTuple):
     def _check_decoder(self, given: Mapping[str, Any]) -> None:
         if given.get("decoder") is not None and self.aggregation_strategy != "word":
             raise ValueError(
-                f'decoder is of aggregation_strategy "word": "{self.aggregation_strategy}" '
-                "reads no tag sequences, leave decoder out"
+                'decoder applies to aggregation_strategy "word" only: '
+                f'"{self.aggregation_strategy}" decodes no tag sequences, so leave decoder out'
             )
 
 
@@ -100,10 +102,10 @@ KINDS: dict[str, tuple[type, str]] = {
 
 
 def known_decoder(name: str | None) -> str | None:
-    """The decoder of sentences of words, as it came.
+    """Return a decoder's name for sentences of words, after checking it.
 
     Raises:
-      ValueError: there is none of that name.
+      ValueError: unknown decoder.
     """
     return Options("word").changed({"decoder": name}).decoder
 
@@ -115,13 +117,15 @@ def _check_kinds(given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be {words}: got {value!r}")
 
 
-def checked(text: Any, *, split: bool, advice: str = "is_split_into_words=True?") -> Any:
-    """A text, or a list of words if `split`, as it came.
+def checked(
+    text: Any, *, split: bool, advice: str = "did you mean is_split_into_words=True?"
+) -> Any:
+    """Return a text, or a list of words if `split`, after checking it.
 
     Args:
-      text: what should be one.
-      split: it should be a list of words.
-      advice: to who gives a list of words as a text.
+      text: the value to check.
+      split: whether it must be a list of words.
+      advice: hint in the error message for a list of words where a text is expected.
 
     Raises:
       ValueError: it is something else.
@@ -141,16 +145,16 @@ def checked(text: Any, *, split: bool, advice: str = "is_split_into_words=True?"
 
 
 def _check_unicode(text: str) -> None:
-    """Half of a surrogate pair, as damaged files have it, is no character."""
+    """Refuse half of a surrogate pair, which damaged files contain and which is no character."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
             f"a text must be Unicode: character {error.start} is {text[error.start]!a}, "
-            f"half of a surrogate pair"
+            "half of a surrogate pair"
         ) from error
 
 
 def kind(value: Any) -> str:
-    """A value for a message: its type and how it begins."""
+    """Describe a value for a message: its type and its beginning."""
     return f"{type(value).__name__} {str(value)[:40]!r}"

@@ -1,4 +1,4 @@
-"""Texts read for the model, and what becomes of its answers: parts that one pass can share."""
+"""Tokenised texts with a function for their answers: parts that can share a forward pass."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flaxner.inference.predictor import Predictor
 
 
 class Part(NamedTuple):
-    """Segments for the model, laid end to end, and what is made of their logits.
+    """Concatenated segments for the model, and a function that turns their logits into answers.
 
     Attributes:
-      input_ids: of all segments, int32 (T,).
-      starts: where each segment begins, and the end of the last.
+      input_ids: token ids of all segments, int32 (T,).
+      starts: start of each segment, and the end of the last.
       answer: logits (T, C) -> an answer for each text or sentence.
     """
 
@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 def submit(predictor: Predictor, part: Part) -> Callable[[], list[Any]]:
-    """Hand a part to the devices; the call that is returned waits for them and answers."""
+    """Hand a part to the devices; return a call that waits for its logits and answers."""
     pending = predictor.submit(part.input_ids, part.starts)
     return lambda: part.answer(pending.result())
 
@@ -33,10 +33,10 @@ def submit(predictor: Predictor, part: Part) -> Callable[[], list[Any]]:
 def submit_together(
     predictor: Predictor, parts: Sequence[Part]
 ) -> Callable[[], list[Callable[[], list[Any]]]]:
-    """Hand parts to the devices as if they were one: their segments share rows.
+    """Hand several parts to the devices as one, so that their segments share rows.
 
     Returns:
-      A call that waits for the devices, and gives for each part a call that answers it.
+      A call that waits for the devices, and returns for each part a call that answers it.
     """
     sizes = [len(part.input_ids) for part in parts]
     before = np.cumsum([0, *sizes])

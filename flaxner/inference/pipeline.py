@@ -1,4 +1,4 @@
-"""`pipeline("ner")` in JAX: a model on the engine that computes it, as a pipeline."""
+"""`pipeline("ner")` in JAX: opens a model on the engine that runs it."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ def pipeline(
     weights: str = "float32",
     **others: Any,
 ) -> NerPipeline:
-    """A pipeline for named entity recognition, as `transformers.pipeline("ner", ...)`.
+    """Create a pipeline for named entity recognition, like `transformers.pipeline("ner", ...)`.
 
     Args:
       task: "ner" or "token-classification".
-      model: a folder, a Hub name, or a model of ours.
-      config: stands where `transformers` has it; the model's own is read.
-      tokenizer: a fast tokenizer or where it is; that of the model's folder if None.
+      model: a folder, a Hub name or a flaxner model.
+      config: accepted because `transformers` has it here; the model's own is always used.
+      tokenizer: a fast tokenizer, its folder or its Hub name; the model's own if None.
       revision: branch, tag or commit on the Hub.
       device: "cpu", "gpu" or "tpu", one of `jax.devices()` or its number; all devices if None.
-      dtype: of the computation, by name or as a dtype of torch, numpy or JAX. "float32" (the
+      dtype: dtype of the computation, by name or as a dtype of torch, NumPy or JAX. "float32" (the
         default) gives the scores of PyTorch in float32; "bfloat16" is faster on TPU and GPU;
-        "float16"; "auto" is the dtype of the file, as `transformers` 5 computes if not told.
+        "float16"; "auto" is the dtype of the model's file, the default of `transformers` 5.
       id2label: names of the labels; those of config.json if None.
-      scheme: of the labels, "IOB2" say, for legal tag sequences; "any" makes all legal. If None
-        what config.json says (as that of our models does) or the labels show; where they leave
-        IOB1 and IOB2 open, what the model's answers to some sentences show.
-      engine: what computes the forward pass: "jax"; "onnx", which is ONNX Runtime on the CPU, on
-        the same packed rows; "auto" (the default, or what FLAXNER_ENGINE names): ONNX Runtime
-        where it is installed and JAX would compute on one CPU, in float32. Its graph is made at
-        the first opening and kept on disk.
-      weights: "float32", or "int8": ONNX Runtime with weights and products in 8 bits.
-      **others: see `Options`; and arguments of `transformers.pipeline`, which are accepted where
-        they would change nothing.
+      scheme: scheme of the labels, such as "IOB2", which defines the legal tag sequences; "any"
+        makes all legal. If None, config.json tells (as in all our models) or the labels do; if
+        the labels leave open whether it is IOB1 or IOB2, the model's answers to some sentences do.
+      engine: what runs the forward pass: "jax"; "onnx", ONNX Runtime on the CPU, with the same
+        packed rows; or "auto" (the default unless FLAXNER_ENGINE names another): ONNX Runtime if
+        it is installed and JAX would compute on a single CPU in float32. Its graph is created
+        when the model is first opened, and kept on disk.
+      weights: "float32", or "int8": ONNX Runtime with 8-bit weights and matrix products.
+      **others: see `Options`; also the arguments of `transformers.pipeline`, which are accepted
+        if they change nothing.
 
     Raises:
-      ValueError: no token classifier, a slow tokenizer, or options that do not exist.
-      RuntimeError: in a fork of a process that has a pipeline.
+      ValueError: not a token classifier, a slow tokenizer, or unknown options.
+      RuntimeError: the process was forked from one that has a pipeline.
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"the task must be one of {', '.join(TASKS)}: got {task!r}")
     if model is None:
-        raise ValueError("a model must be named: pipeline('ner', model=FOLDER_OR_HUB_NAME)")
+        raise ValueError("no model is given: use pipeline('ner', model=FOLDER_OR_HUB_NAME)")
     if isinstance(model, str | Path) and is_artefact(model):
-        raise ValueError(f"{model} is an exported pipeline: flaxner.load_exported reads it")
+        raise ValueError(f"{model} is an exported pipeline: open it with flaxner.load_exported")
     theirs = {name: value for name, value in others.items() if name in arguments.OTHERS}
     chosen = Options().changed({k: v for k, v in others.items() if k not in theirs})
     precision = arguments.settled(model, config, dtype, theirs)
@@ -80,7 +80,7 @@ def pipeline(
 def with_onnx(
     request: Request, options: Options, task: str, insist: bool, device: Any = None
 ) -> NerPipeline:
-    """A model computed by ONNX Runtime; unless insisted on, by JAX where that cannot be."""
+    """Create a pipeline on ONNX Runtime; without `insist`, on JAX where that is not possible."""
     opened = open_onnx(request, insist=insist)
     if not isinstance(opened, Opened):
         return with_jax(opened, device, options, task)
@@ -101,7 +101,7 @@ def with_onnx(
 
 
 def with_jax(classifier: Classifier, device: Any, options: Options, task: str) -> NerPipeline:
-    """A classifier that JAX computes, on its devices."""
+    """Create a pipeline that runs a classifier in JAX, on a device or on all."""
     from flaxner.devices.compilation_cache import use_default_cache
     from flaxner.inference.jax_engine import JaxEngine, find_devices
     from flaxner.inference.kept_program import kept_forward

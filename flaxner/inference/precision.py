@@ -1,4 +1,4 @@
-"""dtypes, by the names that callers, torch and config.json give them."""
+"""Names of dtypes, as callers, torch and config.json write them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-AUTO = "auto"  # the dtype of the model's file, as `transformers` 5 takes it
+AUTO = "auto"  # the dtype of the model's file, the default of `transformers` 5
 NAMES = {
     "float32": "float32",
     "float": "float32",
@@ -18,18 +18,18 @@ NAMES = {
     "float16": "float16",
     "half": "float16",
 }
-# Of a safetensors file -> ours.
+# Names in safetensors files -> ours.
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
 
 
 def dtype_name(given: Any) -> str:
-    """The name of a dtype of the computation, or AUTO.
+    """Return the name of a dtype for the computation, or AUTO.
 
     Args:
-      given: a name, or a dtype of torch, numpy or JAX; None: float32.
+      given: a name, or a dtype of torch, NumPy or JAX; None: float32.
 
     Raises:
-      ValueError: it is none that models are computed in.
+      ValueError: models are not computed in this dtype.
     """
     if given is None:
         return "float32"
@@ -45,14 +45,14 @@ def dtype_name(given: Any) -> str:
 
 
 def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
-    """The dtype that a model's files say: config.json, else the first weights.
+    """Return the dtype of a model's files, according to config.json or else the first weights.
 
     Args:
       fields: content of config.json.
-      folder: of the model; None: a model in memory, which is float32.
+      folder: the model's folder; None for a model in memory, which is float32.
 
     Raises:
-      ValueError: one that models are not computed in.
+      ValueError: models are not computed in this dtype.
     """
     said = fields.get("dtype") or fields.get("torch_dtype")
     if said is None:
@@ -61,13 +61,14 @@ def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
         name = dtype_name(said)
     except ValueError as error:
         raise ValueError(
-            f"{folder} is stored in {said!r}, which models are not computed in: say dtype='float32'"
+            f"{folder} is stored in {said!r}, which models cannot be computed in: use "
+            "dtype='float32'"
         ) from error
     return "float32" if name == AUTO else name
 
 
 def _stored(folder: Path) -> str | None:
-    """dtype of the first floating tensor of the safetensors files; None: another format."""
+    """Return the dtype of the first float tensor in safetensors files; None if there is none."""
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))

@@ -1,4 +1,4 @@
-"""Segments -> logits, by an engine that computes packed rows: JAX or ONNX Runtime."""
+"""Computes logits of segments on an engine for packed rows: JAX or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from flaxner.inference.rows import PackedBatch
 
-Started = list[tuple[PackedBatch, Callable[[], Any]]]  # batches, and what waits for their logits
+Started = list[tuple[PackedBatch, Callable[[], Any]]]  # batches, and calls that await their logits
 
 
 class Engine(Protocol):
-    """What computes the logits of packed rows; safe to use from many threads."""
+    """Computes the logits of packed rows; thread-safe."""
 
     @property
     def devices(self) -> Any:
-        """Where it computes: a list of what has a `platform` and an `id`."""
+        """The devices in use, each with a `platform` and an `id`."""
 
     @property
     def traces(self) -> list[tuple[int, int]]:
@@ -26,34 +26,34 @@ class Engine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Tokens of a batch that fills it."""
+        """Number of tokens in a batch that fills the devices."""
 
     def batches(
         self, input_ids: np.ndarray, starts: np.ndarray, limit: int
     ) -> Iterator[PackedBatch]:
-        """Segments in the shapes that suit it."""
+        """Pack segments into rows of suitable shapes."""
 
     def start(self, batches: Iterator[PackedBatch]) -> Started:
-        """Begin to compute."""
+        """Start computing."""
 
     def warmup(self, limit: int) -> None:
-        """Do now what the first batches of each shape would wait for."""
+        """Do now what would delay the first batch of each shape."""
 
 
 class Pending:
-    """Logits on their way.
+    """Logits that are being computed.
 
     Args:
-      size: tokens of the flat input.
+      size: number of tokens in the flat input.
       num_labels: width of the logits.
-      parts: what was started.
+      parts: the started batches.
     """
 
     def __init__(self, size: int, num_labels: int, parts: Started) -> None:
         self._shape, self._parts = (size, num_labels), parts
 
     def result(self) -> np.ndarray:
-        """Wait; logits of every position of the flat input, float32."""
+        """Wait, and return the logits of every position of the flat input, float32."""
         logits_TC = np.zeros(self._shape, np.float32)
         for batch, wait in self._parts:
             logits_TC[batch.places] = wait().reshape(-1, self._shape[1])[batch.cells]
@@ -62,21 +62,21 @@ class Pending:
 
 
 class Predictor:
-    """A forward pass; safe to use from many threads.
+    """A model's forward pass; thread-safe.
 
     Args:
-      engine: what computes it.
+      engine: computes the logits.
       num_labels: width of the logits.
-      limit: the longest segment.
+      limit: length of the longest segment, in tokens.
 
     Attributes:
-      engine: the same.
+      engine: the engine.
 
     Raises:
-      RuntimeError: in a process that was forked from one that had a predictor.
+      RuntimeError: this process was forked from one that had a predictor.
     """
 
-    used_by: ClassVar[int | None] = None  # the process that has one
+    used_by: ClassVar[int | None] = None  # id of the process that has one
 
     def __init__(self, engine: Engine, num_labels: int, limit: int) -> None:
         refuse_fork()
@@ -85,7 +85,7 @@ class Predictor:
 
     @property
     def devices(self) -> Any:
-        """Where it computes."""
+        """The devices in use."""
         return self.engine.devices
 
     @property
@@ -94,10 +94,10 @@ class Predictor:
         return self.engine.traces
 
     def submit(self, input_ids: np.ndarray, starts: np.ndarray) -> Pending:
-        """Hand segments, laid end to end, to the engine.
+        """Hand concatenated segments to the engine.
 
         Raises:
-          RuntimeError: in a process that was forked from that of the predictor.
+          RuntimeError: this process was forked from that of the predictor.
         """
         refuse_fork()
         if not len(input_ids):
@@ -106,19 +106,19 @@ class Predictor:
         return Pending(len(input_ids), self.num_labels, started)
 
     def warmup(self) -> None:
-        """Compile every shape now."""
+        """Compile all shapes now."""
         refuse_fork()
         self.engine.warmup(self.limit)
 
 
 def refuse_fork() -> None:
-    """The threads of the engines, and of tokenizers, do not live on in a fork, which would wait.
+    """Refuse to work in a fork, which would hang: engine and tokenizer threads do not survive it.
 
     Raises:
       RuntimeError: this process was forked from one that has a predictor.
     """
     if Predictor.used_by not in (None, os.getpid()):
         raise RuntimeError(
-            "this process was forked from one that has a pipeline, and JAX does not compute in a "
+            "this process was forked from one that has a pipeline, and JAX does not work in a "
             "fork: start workers with multiprocessing.get_context('spawn')"
         )

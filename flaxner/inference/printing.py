@@ -1,4 +1,4 @@
-"""What scripts/predict.py does: texts in, entities out, as they come."""
+"""The work of scripts/predict.py: read texts and print their entities as they come."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from flaxner.terminal import json_line, shown
 if TYPE_CHECKING:
     from flaxner.inference.ner_pipeline import NerPipeline
 
-FIRST_GROUP, GROUP = 32, 1024  # texts answered together
+FIRST_GROUP, GROUP = 32, 1024  # texts that are answered together
 
 
 def print_answers(arguments: argparse.Namespace) -> None:
     """Print the entities of every text, in order.
 
     Raises:
-      ValueError: texts, model or options that do not fit.
+      ValueError: the texts or the model cannot be read, or an option does not fit.
     """
-    from flaxner.inference.opening import open_pipeline  # JAX: a wrong flag is answered before
+    from flaxner.inference.opening import open_pipeline  # slow: wrong flags are reported before
 
     texts = texts_from(arguments.file, arguments.texts)
-    first = next(texts)  # a wrong file is answered before the model is read
+    first = next(texts)  # reports a wrong file before the model is loaded
     ner = open_pipeline(
         arguments.model,
         aggregation_strategy=arguments.aggregation_strategy,
@@ -55,7 +55,7 @@ def _print_group(ner: NerPipeline, texts: list[str], form: str) -> None:
 
 
 def _print_conll(ner: NerPipeline, lines: list[str], decoder: str | None) -> None:
-    """Words and tags; the texts of a marked document are read together if training did so."""
+    """Print words and tags; the texts of a marked document are read together if training did so."""
     words = [None if _is_mark(line) else ner.split_words(line) for line in lines]
     numbers = list(itertools.accumulate(map(_is_mark, lines)))  # 0: before any mark
     texts = [own for own in words if own is not None]
@@ -74,9 +74,9 @@ def _is_mark(line: str) -> bool:
 
 
 def _groups(texts: Iterable[str], typed: bool, marked: bool) -> Iterator[list[str]]:
-    """Texts that are answered together; what is typed, at once.
+    """Yield groups of texts that are answered together; text from a keyboard is not grouped.
 
-    A document that a line marks, if such lines are looked for, stays whole.
+    If `marked`, certain lines mark the beginning of a document, which stays in one group.
     """
     size, group, within = FIRST_GROUP, list[str](), False
     for text in texts:
@@ -98,12 +98,12 @@ COLOURS = (44, 42, 45, 46, 43, 41)  # ANSI backgrounds: blue, green, magenta, cy
 
 
 def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
-    """The texts of a command line: arguments, the lines of a file, or "-" for standard input.
+    """Yield the texts of a command line: arguments, the lines of a file, or standard input ("-").
 
-    Empty lines are left out.
+    Empty lines are skipped.
 
     Raises:
-      ValueError: a file that cannot be read, or has no text.
+      ValueError: the file cannot be read, or has no text.
     """
     if source is None and list(given) != ["-"]:
         yield from given
@@ -123,23 +123,23 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"cannot read {name}: {reason}") from error
     if not any_text:
-        raise ValueError(f"{name} has no text: one text a line is expected")
+        raise ValueError(f"{name} has no text: one text per line is expected")
 
 
 def as_json(text: str, entities: Iterable[Mapping[str, Any]]) -> str:
-    """One line: {"text": ..., "entities": [...]}."""
+    """Format a line of JSON: {"text": ..., "entities": [...]}."""
     plain = [{**entity, "score": round(float(entity["score"]), 6)} for entity in entities]
     return json_line({"text": text, "entities": plain})
 
 
 def as_conll(words: Iterable[str], tags: Iterable[str]) -> str:
-    """`word tag` lines and an empty one, as prediction files have them."""
+    """Format `word tag` lines, escaped as in prediction files."""
     rows = zip(words, tags, strict=True)
     return "".join(f"{escape(word)} {escape(tag)}\n" for word, tag in rows)
 
 
 def as_pretty(text: str, entities: Iterable[Mapping[str, Any]], *, colour: bool) -> str:
-    """The text with its entities marked: [Berlin LOC], coloured by type on a terminal."""
+    """Format the text with its entities marked: [Berlin LOC], or coloured by type."""
     out, place = [], 0
     for entity in entities:
         start, end = entity["start"], entity["end"]

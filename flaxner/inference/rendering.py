@@ -1,34 +1,33 @@
-"""Entities as coloured HTML: for notebooks, and for whoever builds a page."""
+"""Renders entities as coloured HTML, for notebooks and web pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Part = tuple[str, str | None, float | None]  # a stretch of text; type and score if an entity
+Part = tuple[str, str | None, float | None]  # a piece of text; type and score if an entity
 
 
 def render(text: str, entities: Iterable[Mapping[str, Any]], *, types: Sequence[str] = ()) -> str:
-    """The text as HTML, its entities coloured by type, with their scores.
+    """Render a text as HTML, with its entities coloured by type and their scores.
 
-    Whatever characters text and types hold are shown as they are. It looks right on light and on
-    dark ground.
+    Texts and types are escaped. The colours work on light and dark backgrounds.
 
     Args:
-      text: that the offsets of the entities count in.
-      entities: as a pipeline of ours or of `transformers` gives them: `start`, `end`, and
-        `entity_group` or `entity`; `score` if there is one.
-      types: all there are, so that a type has one colour in many texts.
+      text: the text that the entities' offsets refer to.
+      entities: as returned by our pipeline or that of `transformers`, with `start`, `end`,
+        `entity_group` or `entity`, and optionally `score`.
+      types: all possible types, so that a type has the same colour in every text.
 
     Raises:
-      ValueError: an entity that is none, lies outside the text, or overlaps another.
+      ValueError: an entity is malformed, lies outside the text, or overlaps another.
     """
     return _html([_parts(text, entities)], types)
 
 
 def _html(texts: Sequence[Sequence[Part]], types: Sequence[str]) -> str:
     there = {kind for parts in texts for _, kind, _ in parts if kind is not None}
-    from flaxner import templates  # an answer that nobody looks at needs none
+    from flaxner import templates  # not needed for answers that are never displayed
     from flaxner.templates.colours import page_colours
 
     by_type = page_colours({*types, *map(_type, there)})
@@ -37,7 +36,7 @@ def _html(texts: Sequence[Sequence[Part]], types: Sequence[str]) -> str:
 
 
 def _parts(text: str, entities: Iterable[Mapping[str, Any]]) -> list[Part]:
-    """The stretches of a text, with and without a type, in order."""
+    """Split a text into pieces with and without a type, in order."""
     parts: list[Part] = []
     place = 0
     for start, end, kind, score in sorted(map(_taken_apart, entities), key=lambda item: item[:2]):
@@ -66,16 +65,16 @@ def _taken_apart(entity: Mapping[str, Any]) -> tuple[int, int, str, float | None
 
 
 def _type(label: str) -> str:
-    """B-PER, as a single token has it, is drawn in the colour of PER."""
+    """Return the type of a label: B-PER, as single tokens have it, is coloured like PER."""
     return label[2:] if label[:2] in ("B-", "I-") and label[2:] else label
 
 
 class Entities(list[dict[str, Any]]):
-    """The entities of a text: a list that a notebook shows as the coloured text.
+    """The entities of a text: a list that notebooks display as the coloured text.
 
     Attributes:
-      text: that they were found in.
-      types: that the model knows.
+      text: the text they were found in.
+      types: the types that the model knows.
     """
 
     def __init__(
@@ -85,21 +84,21 @@ class Entities(list[dict[str, Any]]):
         self.text, self.types = text, types
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows; None of a list that was changed so that it fits no text."""
+        """Return the HTML for notebooks; None if the list was changed and does not fit the text."""
         try:
             return render(self.text, self, types=self.types)
         except ValueError:
             return None
 
 
-MOST_SHOWN = 100  # texts that a notebook shows of many
+MOST_SHOWN = 100  # maximum number of texts that a notebook displays
 
 
 class ManyEntities(list[Entities]):
-    """The entities of several texts, which a notebook shows as coloured texts."""
+    """The entities of several texts, which notebooks display as coloured texts."""
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows of the first texts, and how many there are."""
+        """Return the HTML of the first texts, and the number of further ones."""
         shown = self[:MOST_SHOWN]
         try:
             texts = [_parts(entities.text, entities) for entities in shown]

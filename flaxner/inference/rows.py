@@ -1,4 +1,4 @@
-"""Segments -> packed rows, in a few fixed shapes or in the shapes that cost least."""
+"""Packs segments into rows, in a few static shapes or in the cheapest shapes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from flaxner.data.packing import plan_rows
 
-ROW_LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the longest the model takes
-PACKED_LENGTH = 128  # rows that short segments are packed into
-SHORT_ROW = 64  # tokens of the rows that short segments share where any length will do
-NARROWER = 7 / 8  # of a width: where no segment left needs as much, rows are planned anew
-# Attention makes a token of a row of so many positions cost twice what its products do.
+ROW_LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the most the model accepts
+PACKED_LENGTH = 128  # length of the rows that short segments are packed into
+SHORT_ROW = 64  # length of the rows that short segments share if any length is possible
+NARROWER = 7 / 8  # once no segment needs more than this share of the width, rows are replanned
+# In rows of this length, attention doubles the cost of a token.
 ATTENTION_DOUBLES = 1024
 
 
@@ -21,9 +21,9 @@ class PackedBatch(NamedTuple):
     """Packed rows, and where their logits belong.
 
     Attributes:
-      inputs: input_ids, segment_ids, position_ids, (B, L) int32 each.
-      places: positions of the flat input that the rows hold.
-      cells: the cell of (B, L), counted flat, of each of them.
+      inputs: input_ids, segment_ids and position_ids, int32 (B, L) each.
+      places: positions in the flat input of the tokens in the rows.
+      cells: the flat index into (B, L) of each of these tokens.
     """
 
     inputs: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -39,10 +39,10 @@ def make_batches(
     devices: int,
     tokens_per_device: int,
 ) -> Iterator[PackedBatch]:
-    """Pack segments into rows of few lengths, and rows into batches of two sizes.
+    """Pack segments into rows of a few lengths, and rows into batches of two sizes.
 
-    Segments of up to PACKED_LENGTH tokens share rows; a longer one shares the shortest row
-    that holds it with others of its kind. A request that fits one row of 16, 32 or 64 gets that.
+    Segments of up to PACKED_LENGTH tokens share rows of that length; longer ones share rows of the
+    shortest length that holds them. A request that fits a single row of 16, 32 or 64 gets one.
     """
     lengths = np.diff(starts)
     row_lengths = [n for n in ROW_LENGTHS if n < limit] + [limit]
@@ -61,7 +61,7 @@ def make_batches(
 def _row_groups(
     rows: list[list[int]], devices: int, full: int
 ) -> Iterator[tuple[int, list[list[int]]]]:
-    """Rows in batches of `full` a device; a short rest in batches of one a device."""
+    """Yield batches of `full` rows per device; a short rest in batches of one per device."""
     place = 0
     while place < len(rows):
         left = len(rows) - place
@@ -95,10 +95,10 @@ def _fill(
 def fitted_batches(
     input_ids: np.ndarray, starts: np.ndarray, *, tokens: int
 ) -> Iterator[PackedBatch]:
-    """Pack segments into batches of rows of any length, for programs that take any shape.
+    """Pack segments into batches of rows of any length, for programs that accept any shape.
 
-    Rows are as long as the longest segment, and what one leaves of its row is filled up with
-    shorter ones; as long segments are used up, rows get shorter. A request of one short row is
+    Rows are as long as the longest segment, and the rest of each row is filled with shorter ones;
+    as the long segments are used up, rows get shorter. A request that fits one short row gets just
     that row, without padding.
     """
     if len(starts) == 2 or len(input_ids) <= SHORT_ROW:
@@ -118,21 +118,21 @@ def fitted_batches(
 
 
 def _planned(lengths: np.ndarray) -> tuple[int, list[list[int]]]:
-    """Rows of the width that costs less: what the longest segment needs, or SHORT_ROW if more."""
+    """Plan rows of the cheaper width: the longest segment's, or SHORT_ROW if that is larger."""
     longest = int(lengths.max())
     plans = {room: plan_rows(lengths, room) for room in {longest, max(longest, SHORT_ROW)}}
     return min(plans.items(), key=lambda plan: _cost(len(plan[1]), plan[0]))
 
 
 def _needing(width: int, rows: list[list[int]], lengths: np.ndarray) -> int:
-    """How many of the rows, whose first segments are ever shorter, are to be so wide."""
+    """Count the rows that need this width; the first segments of the rows get ever shorter."""
     if width <= SHORT_ROW:
         return len(rows)
     return int((lengths[[row[0] for row in rows]] > width * NARROWER).sum())
 
 
 def _as_it_stands(input_ids: np.ndarray, starts: np.ndarray) -> PackedBatch:
-    """All segments in one row, in their order: what `_fill` would make, with few calls of NumPy."""
+    """Put all segments into one row, in order: like `_fill`, but with few NumPy calls."""
     every = np.arange(len(input_ids), dtype=np.int32)
     if len(starts) == 2:
         return PackedBatch((input_ids[None], np.ones_like(every)[None], every[None]), every, every)

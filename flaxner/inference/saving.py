@@ -1,4 +1,4 @@
-"""An open classifier -> `transformers`' config, or a folder that `transformers` loads."""
+"""Converts a loaded classifier to a `transformers` config, or to a folder it can load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flaxner.runs.paths import refuse_runs
 
 
 def config_fields(classifier: Classifier) -> dict[str, Any]:
-    """The content of a config.json: that of the classifier's folder, with the labels it has."""
+    """Return the content of config.json: the classifier folder's, with the current labels."""
     model = classifier.model
     own = {**model.config.to_hf(), "model_type": model.config.model_type}
     labels = {str(number): name for number, name in enumerate(classifier.labels)}
@@ -38,12 +38,12 @@ def config_fields(classifier: Classifier) -> dict[str, Any]:
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write config.json, model.safetensors and the tokenizer's files, in the dtype of the file.
+    """Write config.json, model.safetensors and the tokenizer's files, in the original file's dtype.
 
-    A warning names what is in the folder and stays.
+    A warning names other files that stay in the folder.
 
     Raises:
-      ValueError: a folder of a run, or files in the way that flaxner did not write.
+      ValueError: the folder belongs to a run, or files that flaxner did not write are in the way.
     """
     refuse_runs(folder)
     check_folder(folder, HUB)
@@ -52,7 +52,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
     dtype = file_dtype(classifier.fields, classifier.folder)
     narrow = {path: value.astype(jnp.dtype(dtype)) for path, value in host.items()}
     if any((narrow[path].astype(value.dtype) != value).any() for path, value in host.items()):
-        dtype, narrow = "float32", host  # the file had more digits than its config.json says
+        dtype, narrow = "float32", host  # the file was more precise than its config.json says
     fields = {name: value for name, value in fields.items() if name != "torch_dtype"}
     tensors = weights_lib.to_hf(narrow, classifier.model.rules)
 

@@ -1,4 +1,4 @@
-"""What the products of a model take in, seen on texts: the ranges that static int8 is made of."""
+"""Calibration for static int8: measures the input ranges of a model's matrix products on texts."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.layers.graph_products import Range
 
-SENTENCES = 512  # more see hardly a wider range
+SENTENCES = 512  # more hardly widen the ranges
 T = TypeVar("T")
 
 
 def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> dict[str, Range]:
-    """The range of every feature that a product of the model takes in.
+    """Measure the range of every input feature of the model's matrix products.
 
     Args:
       classifier: the model.
-      sentences: lists of words, such as it will be asked for. They are read one at a time, for
-        padding would be seen, too.
+      sentences: lists of words, similar to those it will be used on. They are read one at a time,
+        since padding would count as well.
 
     Raises:
-      ValueError: no sentences, or a model of which no graph can be made.
+      ValueError: no sentences, or a model for which no graph can be created.
     """
     if not sentences:
-        raise ValueError("int8-static needs sentences to find its scales on: there are none")
+        raise ValueError("int8-static needs sentences for calibration, but there are none")
     onnx_engine.require()
     with tempfile.TemporaryDirectory() as place:
         facts = kept_graph.write_graph(Path(place), classifier, STATIC)
@@ -51,22 +51,22 @@ def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> d
 
 
 def spread(sentences: Sequence[T]) -> list[T]:
-    """SENTENCES of them or fewer, from all over."""
+    """Pick at most SENTENCES of them, evenly spaced."""
     return list(sentences[:: -(-len(sentences) // SENTENCES) or 1])
 
 
 def _shown(sentences: Sequence[Sequence[str]]) -> Iterable[Sequence[str]]:
-    """The sentences, counted by a bar."""
+    """Yield the sentences with a progress bar."""
     from flaxner.inference.streaming import counted
 
     return counted(sentences, "sentences calibrated", total=len(sentences))
 
 
 class _Watch:
-    """An engine that computes each segment alone, and keeps what its products took in.
+    """An engine that runs each segment alone, and records the input ranges of its products.
 
     Args:
-      program: a graph that gives the ranges out.
+      program: a graph that outputs the ranges.
     """
 
     devices = (onnx_engine.HostDevice(),)
@@ -81,13 +81,13 @@ class _Watch:
     def batches(
         self, input_ids: np.ndarray, starts: np.ndarray, limit: int
     ) -> Iterator[PackedBatch]:
-        """Each segment in a row of its own."""
+        """Put each segment into a row of its own."""
         for begin, end in itertools.pairwise(starts.tolist()):
             (batch,) = fitted_batches(input_ids[begin:end], np.asarray([0, end - begin]), tokens=1)
             yield batch._replace(places=batch.places + begin)
 
     def start(self, batches: Iterator[PackedBatch]) -> list[tuple[PackedBatch, Callable[[], Any]]]:
-        """Compute the batches."""
+        """Run the batches."""
         return [(batch, self._run(batch).copy) for batch in batches]
 
     def warmup(self, limit: int) -> None:
@@ -96,13 +96,13 @@ class _Watch:
     def _run(self, batch: PackedBatch) -> np.ndarray:
         feed = dict(zip(onnx_engine.INPUTS, batch.inputs, strict=True))
         logits_BLC, *seen = self._session.run(None, feed)
-        wider = [np.minimum, np.maximum]  # lows and highs in turn
+        wider = [np.minimum, np.maximum]  # lows and highs alternate
         before = self._most or seen
         self._most = [wider[i % 2](*pair) for i, pair in enumerate(zip(before, seen, strict=True))]
         return logits_BLC
 
     def ranges(self) -> dict[str, Range]:
-        """What was seen, by the names of the products."""
+        """Return the recorded ranges, by the names of the products."""
         from flaxner.models.layers.graph_products import Range
 
         names = [name.rpartition("/")[0] for name in self._names[::2]]

@@ -1,4 +1,4 @@
-"""Reading, computing and answering at the same time, in constant memory."""
+"""Tokenises, computes and answers at the same time, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ R = TypeVar("R")
 
 
 def chunks(items: Iterable[T], first: int, limit: int) -> Iterator[list[T]]:
-    """Lists of items, each up to twice as long as the one before, up to `limit`.
+    """Yield lists of items, each up to twice as long as the one before, up to `limit`.
 
-    Where the items fail midway, those before come first and the failure then.
+    If the items fail midway, those before the failure are yielded first.
     """
     rest, size = iter(items), first
     while True:
@@ -37,22 +37,22 @@ def overlapped(
     read: Callable[[list[T]], Any],
     submit: Callable[[Any], Callable[[], list[R]]],
 ) -> Iterator[R]:
-    """read, submit and answer every chunk, three chunks at different stages at any time.
+    """Read, submit and answer every chunk, with three chunks in different stages at a time.
 
-    While the devices compute one chunk, a thread reads the next, and this one answers the last.
-    A failure of the parts, or of reading one, is raised when all before it is answered.
+    While the devices compute one chunk, a thread reads the next, and this thread answers the one
+    before. If the parts fail, or reading one of them does, everything before is answered first.
     """
     source = _Source(parts)
     first = source.take()
     following = source.take()
-    if first is None or following is None:  # a thread would only cost time
+    if first is None or following is None:  # a thread would only add overhead
         if first is not None:
             yield from submit(read(first))()
         source.end()
         return
     with ThreadPoolExecutor(1, "flaxner-reader") as pool:
         ready: Future[Any] = pool.submit(read, first)
-        answer: Callable[[], list[R]] = list  # of the chunk before: none yet
+        answer: Callable[[], list[R]] = list  # answers the chunk before; there is none yet
         while True:
             if (failure := ready.exception()) is not None:
                 yield from answer()
@@ -69,14 +69,14 @@ def overlapped(
 
 
 class _Source:
-    """Chunks in turn; a failure waits until everything before it is done."""
+    """Returns chunks in turn; holds back a failure until everything before it is done."""
 
     def __init__(self, parts: Iterator[list[Any]]) -> None:
         self._parts = parts
         self._failure: Exception | None = None
 
     def take(self) -> list[Any] | None:
-        """The next chunk; None: there is none, or it failed."""
+        """Return the next chunk, or None if there is none or it failed."""
         try:
             return None if self._failure else next(self._parts, None)
         except Exception as failure:
@@ -84,13 +84,13 @@ class _Source:
             return None
 
     def end(self) -> None:
-        """Raise what failed."""
+        """Raise the failure, if there was one."""
         if self._failure is not None:
             raise self._failure
 
 
 def many(inputs: Any) -> Iterable[Any] | None:
-    """The items of an iterator or of a data set that knows only its length; else None."""
+    """Return the items of an iterable, or of a data set with just a length; None for others."""
     if isinstance(inputs, bytes | Mapping):
         return None
     if isinstance(inputs, Iterable):
@@ -101,16 +101,16 @@ def many(inputs: Any) -> Iterable[Any] | None:
 
 
 def length_of(inputs: Any) -> int | None:
-    """How many items there are; None: nothing tells."""
+    """Return the number of items; None if unknown."""
     return len(inputs) if hasattr(inputs, "__len__") else None
 
 
 class Answers(Iterator[T]):
-    """Answers as they come, which know their number where it is known.
+    """Answers as they come, with a length if it is known.
 
     Args:
       items: the answers.
-      length: how many; None: nothing tells.
+      length: their number; None if unknown.
     """
 
     def __init__(self, items: Iterator[T], length: int | None) -> None:
@@ -126,7 +126,7 @@ class Answers(Iterator[T]):
 
 
 def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator[T]:
-    """The items as they come, counted by a bar on standard error."""
+    """Yield the items, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -139,7 +139,7 @@ def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator
     columns = (TextColumn("{task.completed:,}"), TextColumn(name), TimeElapsedColumn())
     bars = (BarColumn(), TimeRemainingColumn()) if total is not None else ()
     console = Console(stderr=True)
-    silent = not console.is_terminal  # where Rich would write an empty line
+    silent = not console.is_terminal  # Rich would write an empty line there
     with Progress(*columns, *bars, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task(name, total=total)
         for item in items:

@@ -1,4 +1,4 @@
-"""Running texts -> the entities of each, in order, in constant memory."""
+"""Finds the entities of running texts, in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.tokens import Reader, Text
 from flaxner.inference.words import ANSWERED_AT_ONCE, WordTagger
 
-READERS = 4  # kept, each with a Rust tokenizer of its own: 25 MB with 120,000 tokens
+READERS = 4  # cached readers, each with its own Rust tokenizer: 25 MB for 120,000 tokens
 
 logger = logging.getLogger("flaxner")
 
 
 class TextTagger:
-    """The entities of texts. Safe to use from many threads.
+    """Finds the entities of texts; thread-safe.
 
     Args:
       tokenizer: a fast tokenizer of `transformers`.
       predictor: the model on its devices.
-      words: the tags of words: strategy "word" reads windows and knows legal tags as it does.
-      temperature: that calibrates the scores; None: it is not known.
+      words: the tagger of words, whose windows and legal tags strategy "word" shares.
+      temperature: calibrates the scores; None if unknown.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class TextTagger:
         self._said = False
 
     def reader(self, options: Options) -> Reader:
-        """What reads texts as the options and the tokenizer, as it stands now, say.
+        """Return the reader for these options and the tokenizer's current settings.
 
         Raises:
-          ValueError: a stride that leaves no room, or a decoder that the model has not.
+          ValueError: a stride that is too large, or a decoder that the model does not have.
         """
         self._words.check_decoder(options.decoder)
         ours = options.aggregation_strategy == "word" and not options.truncation
@@ -58,10 +58,10 @@ class TextTagger:
         return self._made(limit, truncation=options.truncation, stride=options.stride)
 
     def check(self, options: Options) -> None:
-        """Refuse what a call cannot be answered with, at no cost.
+        """Refuse options that a call cannot have, without creating a reader for them.
 
         Raises:
-          ValueError: as `reader` and `heat`.
+          ValueError: see `reader` and `heat`.
         """
         self._words.check_decoder(options.decoder)
         if options.stride is not None:
@@ -72,23 +72,23 @@ class TextTagger:
         return self._readers(_state(self._tokenizer), limit, truncation=truncation, stride=stride)
 
     def heat(self, options: Options) -> float | None:
-        """The temperature of a call's scores; None: none was asked for.
+        """Return the temperature for a call's scores; None if it does not calibrate them.
 
         Raises:
-          ValueError: calibrated scores of a model that was not calibrated.
+          ValueError: the model has no temperature.
         """
         if options.calibrated and self._temperature is None:
             raise ValueError(
-                "calibrated=True needs a temperature in the model's config.json, as training with "
-                "a validation split and without a CRF writes it: this model has none"
+                "calibrated=True needs a temperature in the model's config.json, and this model "
+                "has none: training with a validation split and without a CRF writes one"
             )
         return self._temperature if options.calibrated else None
 
     def one(self, text: Text, options: Options) -> Entities:
-        """The entities of a single text: as `entities`, without what many need.
+        """Find the entities of a single text: like `entities`, without the machinery for many.
 
         Raises:
-          ValueError: a text that is none.
+          ValueError: not a text.
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
@@ -99,16 +99,16 @@ class TextTagger:
     def entities(
         self, texts: Iterable[Text], options: Options, first_chunk: int = ANSWERED_AT_ONCE
     ) -> Iterator[Entities]:
-        """The entities of each text.
+        """Yield the entities of each text.
 
         Args:
-          texts: strings, or lists of words with `is_split_into_words`. Where they fail midway,
-            what came before is answered first.
+          texts: strings, or lists of words with `is_split_into_words`. If the iterable fails
+            midway, the texts before the failure are answered first.
           options: of the call.
-          first_chunk: texts answered together at first; each later chunk is up to twice as long.
+          first_chunk: texts in the first chunk; each later chunk is up to twice as long.
 
         Raises:
-          ValueError: a text that is none.
+          ValueError: not a text.
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
@@ -117,7 +117,7 @@ class TextTagger:
         def read(chunk: list[Text]) -> Part:
             return self.part(chunk, options)
 
-        self.reader(options)  # a stride that does not fit is said before the first text
+        self.reader(options)  # refuses a wrong stride before the first text is read
         self.heat(options)
         valid = (checked(text, split=split) for text in texts)
         return overlapped(
@@ -127,14 +127,14 @@ class TextTagger:
         )
 
     def part(self, texts: Sequence[Text], options: Options) -> Part:
-        """Texts read for the model, with what makes entities of its logits.
+        """Tokenise texts for the model; the part's `answer` turns logits into entities.
 
         Args:
-          texts: as `options.checked` lets them through.
-          options: of all of them.
+          texts: texts that passed `options.checked`.
+          options: of the call.
 
         Raises:
-          ValueError: a stride that leaves no room, or scores that cannot be calibrated.
+          ValueError: a stride that is too large, or scores that cannot be calibrated.
         """
         heat = self.heat(options)
         reader, split = self.reader(options), options.is_split_into_words
@@ -160,17 +160,17 @@ class TextTagger:
         if not self._said:
             self._said = True
             logger.warning(
-                "a text of %d tokens is longer than the %d of a window: it is read in "
-                "overlapping windows (truncation=True cuts it at %d instead); said once",
+                "a text of %d tokens does not fit a window of %d: reading it in overlapping "
+                "windows (truncation=True cuts it at %d instead); shown once",
                 *(longest, limit, self._words.limit),
             )
 
 
 def _state(tokenizer: Any) -> tuple[Any, ...]:
-    """What of a tokenizer decides how it reads, and may be changed after it was loaded."""
+    """Return the settings of a tokenizer that affect reading and can change after loading."""
     names = ("truncation_side", "split_special_tokens")
     return (*(getattr(tokenizer, name, None) for name in names), len(tokenizer))
 
 
 def _reader(tokenizer: Any, state: tuple[Any, ...], *args: Any, **kwargs: Any) -> Reader:
-    return Reader(tokenizer, *args, **kwargs)  # a cache tells those of other states apart
+    return Reader(tokenizer, *args, **kwargs)  # `state` is part of the cache's key only

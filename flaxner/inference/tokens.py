@@ -1,6 +1,6 @@
-"""Texts -> tokens with their places in the text, and the windows a model reads them in.
+"""Tokenises texts, keeping each token's place in the text, and cuts windows for the model.
 
-`alignment` serves corpora, where words are given; this module serves running text.
+This module is for running text; for corpora, where words are given, see `data.segments`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Text = str | Sequence[str]  # running text, or words
 
 
 class Tokens(NamedTuple):
-    """The tokens of many sequences, laid end to end, [CLS] and [SEP] left out.
+    """The concatenated tokens of many sequences, without [CLS] and [SEP].
 
-    A sequence is a text, or a window of one where windows are answered separately.
+    A sequence is a text, or a window of it if windows are answered separately.
 
     Attributes:
       input_ids: token ids (T,).
       starts, ends: characters of the text that the token came from, half-open (T,).
-      words: word of the text that the token belongs to, `word_numbers.BLANK` if to none (T,).
-      numbers: position of the token in its sequence, [CLS] counted (T,).
-      source: where the logits of the token are found, a position of `Reading.input_ids` (T,).
-      borders: where each sequence begins, and the end of the last (S + 1,).
-      owners: the text each sequence belongs to (S,), ascending.
+      words: number of the token's word in the text, `word_numbers.BLANK` if it has none (T,).
+      numbers: position of the token in its sequence, counting [CLS] (T,).
+      source: position in `Reading.input_ids` that has the token's logits (T,).
+      borders: start of each sequence, and the end of the last (S + 1,).
+      owners: the text that each sequence belongs to (S,), ascending.
     """
 
     input_ids: np.ndarray
@@ -45,7 +45,7 @@ class Tokens(NamedTuple):
 
     @property
     def first(self) -> np.ndarray:
-        """Whether a token is the first of its sequence, bool (T,)."""
+        """Whether each token is the first of its sequence, bool (T,)."""
         first = np.zeros(len(self.input_ids), bool)
         begins = self.borders[:-1][np.diff(self.borders) > 0]
         first[begins] = True
@@ -53,14 +53,14 @@ class Tokens(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Texts made ready for the model.
+    """Texts prepared for the model.
 
     Attributes:
-      texts: the texts; words joined by the delimiter where words were given.
-      tokens: what the answers are made of.
-      input_ids: what the model reads: segments with [CLS] and [SEP], laid end to end.
-      starts: where each segment begins, and the end of the last.
-      longest: tokens of the longest text that had to be read in windows, else 0.
+      texts: the texts; lists of words are joined by the delimiter.
+      tokens: the tokens that answers are made from.
+      input_ids: the model's input: concatenated segments with [CLS] and [SEP].
+      starts: start of each segment, and the end of the last.
+      longest: number of tokens of the longest text that is read in windows; 0 if there is none.
     """
 
     texts: list[str]
@@ -71,14 +71,14 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Tokenises texts the way `transformers`' pipeline does; safe to use from many threads.
+    """Tokenises texts like the pipeline of `transformers`; thread-safe.
 
     Args:
       tokenizer: a fast tokenizer of `transformers`.
-      limit: the longest segment the model takes, special tokens included.
-      truncation: cut longer texts instead of reading them in windows of our own.
-      stride: read longer texts in windows that overlap by so many tokens, each answered for
-        itself.
+      limit: length of the longest segment that the model accepts, special tokens included.
+      truncation: cut longer texts instead of reading them in our own windows.
+      stride: read longer texts in windows that overlap by this many tokens, and answer each
+        window separately.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class Reader:
         self._overflow = stride is not None
 
     def check_stride(self, stride: int | None) -> None:
-        """Raise ValueError for windows that overlap by more than they hold."""
+        """Raise ValueError for windows whose overlap would leave no room for new tokens."""
         room = self.limit - len(self._head) - len(self._tail)
         if stride is not None and not 0 <= stride < room:
             raise ValueError(
                 f"stride must be at least 0 and less than the {room} tokens of text that the model "
-                f"takes at once: {stride}"
+                f"reads at once: got {stride}"
             )
 
     def read(self, texts: Sequence[Text], *, split: bool = False, delimiter: str = " ") -> Reading:
@@ -138,7 +138,7 @@ class Reader:
         return [text[start:end] for start, end in self._words.ranges(text)]
 
     def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
-        """Segments of a long text, and the tokens of it that each answers for."""
+        """Return the segments of a long text, with the tokens in each that it answers for."""
         head, tail = len(self._head), len(self._tail)
         ids = piece.ids[head : len(piece.ids) - tail]
         words = np.asarray([-1 if w is None else w for w in piece.word_ids])[head:][: len(ids)]
@@ -155,7 +155,7 @@ class Reader:
 
 
 def _units(words: np.ndarray, capacity: int) -> np.ndarray:
-    """Numbers that rise at each word, and within a word that no window holds."""
+    """Number the words of a text; a word that no window can hold is split into several."""
     begins = np.diff(words, prepend=-2) != 0
     place = np.arange(len(words))
     since = place - np.maximum.accumulate(np.where(begins, place, 0))
@@ -168,10 +168,10 @@ def _word_starts(words: Sequence[str], delimiter: str) -> list[int]:
 
 
 def _alone(text: str, piece: Any, inner: slice, words: Words) -> Reading:
-    """A text in one segment: what `_Builder` would make of it, with few calls of NumPy.
+    """Return the reading of one text in one segment: like `_Builder`, but with few NumPy calls.
 
-    After a forward pass, which empties the processor's caches, each call costs ten times as much
-    as in a loop of its own.
+    After a forward pass, which evicts the CPU's caches, each call takes ten times as long as in a
+    loop of its own.
     """
     ids, offsets = np.asarray(piece.ids, np.int64), piece.offsets[inner]
     cut = bool(piece.overflowing)
@@ -197,7 +197,7 @@ class _Builder:
         self.head, self.tail = head, tail
         self.texts, self.numbering = texts, numbering
         self.model_ids: list[list[int]] = []
-        self.own: list[tuple[int, int]] = []  # positions of the model's that tokens come from
+        self.own: list[tuple[int, int]] = []  # positions in the model's input that tokens come from
         self.place = 0
         self.ids: list[list[int]] = []
         self.offsets: list[Sequence[tuple[int, int]]] = []
@@ -205,7 +205,7 @@ class _Builder:
         self.owners: list[int] = []
 
     def add(self, piece: Any, owner: int, shift: list[int] | None) -> None:
-        """One segment that is one sequence."""
+        """Add one segment that is one sequence."""
         ids = piece.ids
         self._segment(ids, slice(0, len(ids) - self.head - self.tail))
         self._sequence(ids, piece, owner, shift)
@@ -217,7 +217,7 @@ class _Builder:
         shift: list[int] | None,
         parts: list[tuple[list[int], slice]],
     ) -> None:
-        """Several segments that answer for one sequence."""
+        """Add several segments that together answer for one sequence."""
         for ids, place in parts:
             self._segment(ids, place)
         self._sequence(piece.ids, piece, owner, shift)
@@ -245,7 +245,7 @@ class _Builder:
         self.owners.append(owner)
 
     def reading(self, texts: list[str], longest: int) -> Reading:
-        """Everything collected, as arrays."""
+        """Return everything collected, as arrays."""
         flat = functools.partial(np.fromiter, dtype=np.int64)
         lengths = flat(map(len, self.ids), count=len(self.ids))
         borders = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,4 +1,4 @@
-"""Probabilities of tokens -> labelled runs of tokens: single tokens, or words."""
+"""Turns token logits into labelled units: single tokens, or words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flaxner.models.crf import Scores
 
 
 class Decoding(NamedTuple):
-    """How the words of a sentence get their labels together: the likeliest legal sequence.
+    """How to label the words of a sentence jointly: with the most likely legal sequence.
 
     Attributes:
-      rules: what label sequences are legal.
-      scores: of a CRF; None: the words' log probabilities alone.
+      rules: which label sequences are legal.
+      scores: the scores of a CRF; None: the words' log probabilities alone.
     """
 
     rules: Rules
@@ -31,9 +31,9 @@ class Units(NamedTuple):
 
     Attributes:
       begins: first token of each unit (U,).
-      ends: end token of each unit (U,).
-      labels, scores: label and its probability (U,); with a CRF its marginal probability.
-      borders: where the units of each sequence begin, and the end of the last.
+      ends: the token after the last of each unit (U,).
+      labels, scores: label and its probability (U,); with a CRF, its marginal probability.
+      borders: first unit of each sequence, and the end of the last.
     """
 
     begins: np.ndarray
@@ -51,16 +51,16 @@ def make_units(
     decoding: Decoding | None = None,
     temperature: float | None = None,
 ) -> Units:
-    """The units of a strategy, each with its label.
+    """Return the labelled units of a strategy.
 
     Args:
       reading: the tokenised texts.
       logits_TC: logits of `reading.tokens`.
       strategy: one of `aggregation.STRATEGIES`.
-      vocabulary: of the tokenizer.
-      decoding: of strategy "word"; None: each word's likeliest label.
-      temperature: that the logits are divided by for the scores; None: they are as they are.
-        Labels and words are decided on without it.
+      vocabulary: the tokenizer's vocabulary.
+      decoding: for strategy "word"; None: each word's most likely label.
+      temperature: divides the logits when computing scores; None: no scaling. It does not affect
+        labels and words.
     """
     tokens = reading.tokens
     size = len(tokens.input_ids)
@@ -90,7 +90,7 @@ def make_units(
     speaking = begins if strategy != "max" else _surest(probs_TC, begins, ends)
 
     def rows(source_TC: np.ndarray) -> np.ndarray:
-        """The probabilities that speak for each word: its first token's, the surest's, the mean."""
+        """Return each word's probabilities: its first or its surest token's, or the mean."""
         if strategy == "average" and len(source_TC):
             counts = (ends - begins).astype(source_TC.dtype)[:, None]
             return np.add.reduceat(source_TC, begins, axis=0) / counts
@@ -102,12 +102,12 @@ def make_units(
 
 
 def _warm(logits_TC: np.ndarray, probs_TC: np.ndarray, temperature: float | None) -> np.ndarray:
-    """The probabilities that scores are taken from."""
+    """Return the probabilities that scores are taken from."""
     return probs_TC if temperature is None else softmax(logits_TC / np.float32(temperature))
 
 
 def _surest(probs_TC: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Of each word the first of its tokens whose likeliest label is most probable."""
+    """Return each word's token with the most probable label; the first one in a tie."""
     if not len(probs_TC):
         return begins
     best_T = probs_TC.max(axis=-1)
@@ -117,7 +117,7 @@ def _surest(probs_TC: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.nd
 
 
 def softmax(logits_TC: np.ndarray) -> np.ndarray:
-    """Probabilities, by the same float32 operations as `transformers`' pipeline."""
+    """Compute probabilities with the same float32 operations as `transformers`' pipeline."""
     shifted = np.exp(logits_TC - np.max(logits_TC, axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -125,12 +125,12 @@ def softmax(logits_TC: np.ndarray) -> np.ndarray:
 def read_words(
     logits_WC: np.ndarray, borders: np.ndarray, decoding: Decoding | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The label of every word, and its probability.
+    """Return the label of every word, and its probability.
 
     Args:
-      logits_WC: of the first tokens of all words.
-      borders: where each sentence begins, and the end of the last.
-      decoding: how; None: each word's likeliest label.
+      logits_WC: logits of each word's first token.
+      borders: first word of each sentence, and the end of the last.
+      decoding: how to decode; None: each word's most likely label.
     """
     probs_WC = softmax(logits_WC)
     if decoding is None:

@@ -1,4 +1,4 @@
-"""The likeliest tag sequence among the legal ones (Viterbi 1967), for many sentences at once."""
+"""The most likely legal tag sequences (Viterbi 1967), for many sentences at once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from flaxner.data.tag_rules import Rules
 from flaxner.models.crf import Scores
 
-BLOCK = 1 << 22  # numbers a block of sentences may take: bounds memory
+BLOCK = 1 << 22  # maximum number of values per block of sentences, to bound memory
 
 
 def decode(
     log_probs_WC: np.ndarray, borders: np.ndarray, rules: Rules, scores: Scores | None = None
 ) -> np.ndarray:
-    """The legal label sequence of the greatest summed score, for each sentence.
+    """Return the legal label sequence with the highest total score, for each sentence.
 
     Args:
-      log_probs_WC: log probabilities of the labels of every word of all sentences.
-      borders: where each sentence begins, and the end of the last.
-      rules: what is legal.
-      scores: of a CRF; None: log probabilities alone.
+      log_probs_WC: log probabilities of the labels, for every word of all sentences.
+      borders: start of each sentence, and the end of the last.
+      rules: which sequences are legal.
+      scores: the scores of a CRF; None: log probabilities alone.
 
     Returns:
       labels (W,), int64.
@@ -29,7 +29,7 @@ def decode(
     labels = log_probs_WC.argmax(axis=-1)
     chosen = np.flatnonzero(np.diff(borders))
     if scores is None:
-        # Where the likeliest labels of all words are a legal sequence, they are the answer.
+        # If the most likely labels of all words form a legal sequence, they are the answer.
         chosen = np.flatnonzero(_illegal(labels, borders, rules))
     legal = masked(rules, scores)
     for place_SN in same_lengths(borders, chosen, log_probs_WC.shape[1]):
@@ -38,7 +38,7 @@ def decode(
 
 
 def masked(rules: Rules, scores: Scores | None) -> Scores:
-    """The scores of what is legal, float64; minus infinity for what is not."""
+    """Return the scores as float64, with minus infinity for whatever is illegal."""
     given = scores or (0.0, 0.0, 0.0)
     masks = (rules.follows, rules.starts, rules.ends)
     return Scores(
@@ -50,7 +50,7 @@ def masked(rules: Rules, scores: Scores | None) -> Scores:
 
 
 def same_lengths(borders: np.ndarray, chosen: np.ndarray, classes: int) -> Iterator[np.ndarray]:
-    """The words of these sentences, as (S, N) for S sentences of N words each, in blocks."""
+    """Yield the word indices of the chosen sentences in blocks (S, N): S sentences of N words."""
     lengths = np.diff(borders)
     todo = chosen[np.argsort(lengths[chosen], kind="stable")]
     while len(todo):
@@ -62,7 +62,7 @@ def same_lengths(borders: np.ndarray, chosen: np.ndarray, classes: int) -> Itera
 
 
 def _illegal(labels: np.ndarray, borders: np.ndarray, rules: Rules) -> np.ndarray:
-    """Whether the labels of a sentence break a rule, bool, one a sentence."""
+    """Whether the labels of each sentence break a rule, bool (S,)."""
     wrong = np.zeros(len(labels), np.int64)
     wrong[1:] = ~rules.follows[labels[:-1], labels[1:]]
     some = np.diff(borders) > 0
@@ -74,7 +74,7 @@ def _illegal(labels: np.ndarray, borders: np.ndarray, rules: Rules) -> np.ndarra
 
 
 def _best_paths(scores_SNC: np.ndarray, legal: Scores) -> np.ndarray:
-    """Best legal paths of S sentences of N words, labels (S, N)."""
+    """Return the best legal labels (S, N) of S sentences of N words."""
     S, N, C = scores_SNC.shape
     scores_SNC = scores_SNC.astype(np.float64)
     best_SC = scores_SNC[:, 0] + legal.starts

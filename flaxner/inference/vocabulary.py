@@ -1,4 +1,4 @@
-"""What aggregation asks of a tokenizer."""
+"""What aggregation needs from a tokenizer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from flaxner.inference.tokens import Reading
 
-WORDWISE = ("first", "average", "max")  # strategies that give words one label each
+WORDWISE = ("first", "average", "max")  # strategies that give each word one label
 
 
 class Vocabulary:
-    """A tokenizer's tokens: their texts, and which of them continue a word."""
+    """A tokenizer's tokens: their text, and which of them continue a word."""
 
     def __init__(self, tokenizer: Any) -> None:
         backend = tokenizer.backend_tokenizer
@@ -35,11 +35,11 @@ class Vocabulary:
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        """Token id -> characters of the token."""
+        """Token id -> number of characters in the token."""
         return np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
 
     def join(self, pieces: list[str]) -> str:
-        """Tokens -> text, by the tokenizer's own rules."""
+        """Join tokens into text by the tokenizer's own rules."""
         return self._to_string(pieces)
 
     def inside_word(self, reading: Reading, strategy: str) -> np.ndarray:

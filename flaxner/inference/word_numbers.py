@@ -97,7 +97,7 @@ def marks_apart(text: str, offsets: Offsets, word_ids: Sequence[int]) -> list[in
 
 
 def is_mark(character: str) -> bool:
-    """Punctuation and symbols as BERT splits at them (Devlin et al. 2019)."""
+    """Whether BERT splits at a character: punctuation and symbols (Devlin et al. 2019)."""
     ascii_mark = character.isascii() and character.isprintable() and not character.isalnum()
     return (ascii_mark and character != " ") or unicodedata.category(character).startswith("P")
 

@@ -1,4 +1,4 @@
-"""Sentences of words -> a tag for every word, as in training."""
+"""Tags every word of sentences, as in training."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from flaxner.inference.streaming import chunks, overlapped
 from flaxner.inference.units import Decoding, read_words
 from flaxner.models.crf import Scores
 
-ANSWERED_AT_ONCE = 1024  # sentences read, packed and answered together
-ENDED: Any = object()  # of sentences or documents, where the others go on
-PROBE = 128  # sentences that a model of unknown scheme is judged by
+ANSWERED_AT_ONCE = 1024  # sentences that are read, packed and answered together
+ENDED: Any = object()  # fills up the shorter of sentences and documents
+PROBE = 128  # sentences from which the scheme of a model is inferred
 
 
 class WordTagger:
-    """A tag for every word of a sentence: that of its first token. Safe to use from many threads.
+    """Tags each word with the tag of its first token; thread-safe.
 
     Args:
       tokenizer: a fast tokenizer of `transformers`.
       labels: names of the labels.
       predictor: the model on its devices.
-      scheme: of the labels, one of `tag_rules.CHOICES`; None: the model's answers tell.
-      window: tokens of a window in training; None: nothing tells.
+      scheme: scheme of the labels, one of `tag_rules.CHOICES`; None: infer it from the model's
+        answers.
+      window: tokens per window in training; None if unknown.
       crf: the scores of the model's CRF, if it has one.
     """
 
@@ -55,14 +56,14 @@ class WordTagger:
 
     @property
     def limit(self) -> int:
-        """Tokens that the tokenizer lets through at once, as it stands now."""
+        """Maximum number of tokens per segment, given the tokenizer's current settings."""
         return length_limit(self.tokenizer, self.predictor.limit)
 
     @property
     def window(self) -> int:
-        """Tokens of the windows that longer sentences are read in: those of training.
+        """Tokens per window in which longer sentences are read: as in training.
 
-        Where nothing tells them, or the tokenizer was given a lower limit since, that limit.
+        If that is unknown, or the tokenizer has since been given a lower limit, it is `limit`.
         """
         limit = self.limit
         if self._window is None:
@@ -73,8 +74,8 @@ class WordTagger:
     def scheme(self) -> str:
         """The scheme of the labels.
 
-        IOB1 and IOB2 have the same labels. Where nobody told which it is, the model tags some
-        sentences of the embedded corpus, and how it begins entities there tells.
+        IOB1 and IOB2 have the same labels. If it is unknown which one is used, the model tags some
+        sentences of the embedded corpus, and the way it begins entities there decides.
         """
         if self._scheme is not None:
             return self._scheme
@@ -83,14 +84,14 @@ class WordTagger:
 
     @property
     def rules(self) -> Rules:
-        """The label sequences that the scheme makes legal."""
+        """The label sequences that are legal in the scheme."""
         return rules(self.labels, self.scheme)
 
     def decoding(self, decoder: str | None) -> Decoding | None:
-        """What a decoder's name means for this model; None: each word's likeliest label.
+        """Resolve a decoder's name for this model; None: each word's most likely label.
 
         Raises:
-          ValueError: "crf" of a model that has none.
+          ValueError: "crf" for a model without one.
         """
         self.check_decoder(decoder)
         if decoder == "argmax":
@@ -98,13 +99,13 @@ class WordTagger:
         return Decoding(self.rules, None if decoder == "viterbi" else self.crf)
 
     def check_decoder(self, decoder: str | None) -> None:
-        """Refuse a decoder that the model has not.
+        """Refuse a decoder that the model does not have.
 
         Raises:
-          ValueError: "crf" of a model that has none.
+          ValueError: "crf" for a model without one.
         """
         if decoder == "crf" and self.crf is None:
-            raise ValueError("the model has no CRF: its decoder may be viterbi or argmax")
+            raise ValueError("the model has no CRF: choose viterbi or argmax as decoder")
 
     def tags(
         self,
@@ -114,17 +115,17 @@ class WordTagger:
         decoder: str | None = None,
         max_length: int | None = None,
     ) -> Iterator[list[str]]:
-        """The tags of each sentence, in order, in constant memory.
+        """Yield the tags of each sentence, in order, in constant memory.
 
         Args:
           sentences: lists of words.
-          documents: what names the document of each sentence; None: each is read alone.
+          documents: a key for the document of each sentence; None: each is read alone.
           decoder: one of `aggregation.DECODERS`; None: the first that the model has.
-          max_length: tokens of a window; `window` if None.
+          max_length: tokens per window; `window` if None.
 
         Raises:
-          ValueError: no list of words, a decoder that the model has not, a window that it cannot
-            read, or more or fewer documents than sentences.
+          ValueError: not a list of words, a decoder that the model does not have, a window that
+            it cannot read, or different numbers of documents and sentences.
           RuntimeError: in a fork of the process.
         """
         refuse_fork()
@@ -143,16 +144,16 @@ class WordTagger:
         return overlapped(parts, read, functools.partial(submit, self.predictor))
 
     def checked_window(self, max_length: int | None) -> int:
-        """Tokens of a window: `window` if None.
+        """Return the tokens per window, after checking them; `window` if None.
 
         Raises:
-          ValueError: the model cannot read it.
+          ValueError: the model cannot read such windows.
         """
         limit = self.window if max_length is None else max_length
         if not 8 <= limit <= self.predictor.limit:
             raise ValueError(
                 f"max_length must be at least 8 and at most the {self.predictor.limit} tokens that "
-                f"the model takes at once: {limit}"
+                f"the model reads at once: got {limit}"
             )
         return limit
 
@@ -164,13 +165,13 @@ class WordTagger:
         limit: int,
         together: bool = False,
     ) -> Part:
-        """Sentences read for the model, with what makes tags of its logits.
+        """Tokenise sentences for the model; the part's `answer` turns logits into tags.
 
         Args:
-          sentences: their words, and with `together` their documents.
+          sentences: words, and with `together` the document of each sentence.
           decoding: see `decoding`.
-          limit: tokens of a window.
-          together: a word sees the sentences of its document, not its own alone.
+          limit: tokens per window.
+          together: a word sees the sentences of its document, not only its own.
         """
         segments = align(sentences, self.tokenizer, None, limit)
         if together:
@@ -191,9 +192,9 @@ class WordTagger:
 def _whole_documents(
     sentences: Iterable[Sentence], documents: Iterable[Hashable]
 ) -> Iterator[list[Sentence]]:
-    """Sentences with the number of their document, ANSWERED_AT_ONCE or more; none is divided.
+    """Yield lists of whole documents, of ANSWERED_AT_ONCE sentences or more, with their numbers.
 
-    Where they fail midway, those before come first and the failure then.
+    If the input fails midway, what came before is yielded first, and then the failure is raised.
     """
     chunk: list[Sentence] = []
     number, before = -1, ENDED
@@ -203,8 +204,8 @@ def _whole_documents(
             if not isinstance(sentence, Sentence) or name is ENDED:
                 longer = "sentences" if name is ENDED else "documents"
                 raise ValueError(
-                    f"documents must name one for each sentence: {count} of each, then {longer} "
-                    "alone"
+                    f"documents must have one key for each sentence: after {count} of each, only "
+                    f"{longer} are left"
                 )
             if name != before:
                 number, before = number + 1, name

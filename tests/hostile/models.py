@@ -282,10 +282,10 @@ EXPORTED = {
     "scheme unknown": (about(scheme="XYZ"), "scheme in"),
     "files outside": (about(files={"../x": {}}), "files in"),
     "a file is another": (file("weights.safetensors", b"other"), "not the file that was exported"),
-    "program cut": (cut("forward.stablehlo", 1000), "no whole program"),
-    "program empty": (cut("forward.stablehlo", 0), "no whole program"),
+    "program cut": (cut("forward.stablehlo", 1000), "not a complete jax.export program"),
+    "program empty": (cut("forward.stablehlo", 0), "not a complete jax.export program"),
     "program of another kind": (
-        other_program(lambda x: x + 1, np.ones(3, np.float32)), "takes or gives other arrays"),
+        other_program(lambda x: x + 1, np.ones(3, np.float32)), "not have a classifier's inputs"),
     "program that calls out": (
         other_program(_calls_lapack, np.eye(3, dtype=np.float32)), "it calls lapack"),
 }  # fmt: skip
