@@ -13,7 +13,7 @@ def test_killed_and_stopped_runs_end_with_the_same_bytes(tmp_path):
     assert hits, "no signal came in time"
     chaos.compare(tmp_path / "whole", tmp_path / "chaos")
     if signal.SIGTERM in hits:
-        assert "SIGTERM: stopped; saved as of step" in log.read_text().replace("\n", " ")
+        assert "SIGTERM: stopped; saved up to step" in log.read_text().replace("\n", " ")
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def test_a_resumed_run_is_the_same_run(finished, settings, tmp_path):
     )
     shapes = SavedRun.open(folder).model.shapes
     assert_close("exact", *(each.restore_params(last, shapes) for each in (ours, theirs)))
-    with pytest.raises(ValueError, match=r"crf_learning_rate differs: 0\.01 there, 0\.5 now"):
+    with pytest.raises(ValueError, match=r"crf_learning_rate differs: 0\.01 before, 0\.5 now"):
         start(settings, folder, resume=True, crf_learning_rate=0.5)
 
 

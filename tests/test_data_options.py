@@ -113,12 +113,12 @@ def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
         p: p.stat().st_mtime_ns for p in copy.rglob("*") if "fold-1" in str(p) and p.is_file()
     }
     result, told = start(settings, copy, **FOLDS, resume=True)
-    assert told.count("has ended: nothing is left to do") == 1
+    assert told.count("has finished: nothing left to do") == 1
     kept = {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"}
     assert kept == {p: before[p] for p in kept}
     for split in ("validation", "test"):
         assert result.results[split] == folds[0].results[split]
-    with pytest.raises(ValueError, match="cross_validation differs: 2 there, 4 now"):
+    with pytest.raises(ValueError, match="cross_validation differs: 2 before, 4 now"):
         start(settings, copy, **{**FOLDS, "cross_validation": 4}, resume=True)
     with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
         start(settings, copy, **FOLDS)

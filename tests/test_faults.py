@@ -78,7 +78,7 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(settings, whole, tmp_path, n
     before = signal.getsignal(number)
     thread = when_lines(folder / "metrics.jsonl", 4, lambda: os.kill(os.getpid(), number))
     with pytest.raises(
-        RunStopped, match=rf"{number.name}: stopped; saved as of step \d+"
+        RunStopped, match=rf"{number.name}: stopped; saved up to step \d+"
     ) as caught:
         start(settings, folder)
     thread.join()
@@ -103,7 +103,7 @@ def test_a_stop_during_an_evaluation_is_made_up_for(settings, whole, tmp_path, m
         return honest(self, split, params, advance)
 
     monkeypatch.setattr(Judge, "score", interrupted)
-    with pytest.raises(RunStopped, match="SIGTERM: stopped; saved as of step 6"):
+    with pytest.raises(RunStopped, match="SIGTERM: stopped; saved up to step 6"):
         start(settings, folder)
     monkeypatch.setattr(Judge, "score", honest)
     same_end(start(settings, folder, resume=True), whole)
@@ -283,7 +283,7 @@ def test_a_full_disk_is_named_and_the_last_save_stays(settings, whole, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.code == UNWRITABLE
-    assert "File too large; saved as of step" in str(caught.value)
+    assert "File too large; saved up to step" in str(caught.value)
     assert SavedRun.open(folder).steps == steps
     same_end(start(settings, folder, resume=True), whole)
 

@@ -201,5 +201,5 @@ def test_a_run_that_is_continued_keeps_its_order(tmp_path, written, kept):
 def test_what_was_done_before_there_was_a_choice_is_compared(tmp_path):
     theirs = {"epochs": 3.0, "training batches": "a"}
     refuse_another(tmp_path, {**theirs, "batches": "shuffled"}, theirs)
-    with pytest.raises(ValueError, match="batches differs: 'shuffled' there, 'level' now"):
+    with pytest.raises(ValueError, match="batches differs: 'shuffled' before, 'level' now"):
         refuse_another(tmp_path, {**theirs, "batches": "level"}, theirs)

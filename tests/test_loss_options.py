@@ -137,7 +137,7 @@ def test_balanced_weights_give_every_label_the_same_part():
     np.testing.assert_allclose(np.square(roots), weights)
     assert label_weights(("none",), SCHEME, labels) is None
     assert label_weights(("O=0.5", "PER=2"), SCHEME, labels) == (0.5, 1.0, 1.0, 2.0, 2.0)
-    with pytest.raises(ValueError, match="names the type 'ORG'; the label table has O, LOC, PER"):
+    with pytest.raises(ValueError, match="names the unknown type 'ORG'; choose from: O, LOC, PER"):
         label_weights(("ORG=2",), SCHEME, labels)
 
 

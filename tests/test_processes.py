@@ -98,7 +98,7 @@ def test_stopped_in_two_processes_continued_in_one(folder):
         time.sleep(0.01)
     started[1].send_signal(signal.SIGTERM)
     logs = finish(folder, "moved", started, expected=75)
-    assert "stopped; saved as of step" in logs.replace("\n", " ")
+    assert "stopped; saved up to step" in logs.replace("\n", " ")
     finish(folder, "moved", launch(folder, "moved", 1, 1))
     same_run(folder, "moved", "one")
 
@@ -112,7 +112,7 @@ def test_several_runs_end_in_two_processes(tmp_path, kind, without):
     for again in (False, True):
         options = {"epochs": 1, "extra": [kind, "2"], "without": without}
         logs = finish(tmp_path, "run", launch(tmp_path, "run", 2, 1, **options))
-        assert ("has ended: nothing is left to do" in " ".join(logs.split())) == again
+        assert ("has finished: nothing left to do" in " ".join(logs.split())) == again
         results = json.loads((tmp_path / "run" / "results.json").read_text())
         assert len(results["train"]["steps"]) == 2
     assert "side by side" in (tmp_path / "run" / "report.html").read_text()

@@ -100,7 +100,7 @@ def test_stopped_in_the_middle_of_a_seed_it_goes_on_to_the_same_bits(
     with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
         start(settings, out, **SEEDS)
     result, told = start(settings, out, **SEEDS, resume=True)
-    assert told.count("has ended: nothing is left to do") == 1
+    assert told.count("has finished: nothing left to do") == 1
     assert "resuming from step " in told
     for folder in ("seed-3", "seed-4", "."):
         assert weights(out / folder) == weights(seeds[0].output_dir / folder)
@@ -117,7 +117,7 @@ def test_a_seed_is_its_single_run(seeds, settings, tmp_path):
 def test_it_is_continued_as_what_it_is(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
     for changes in ({}, {"seed": 4, "seeds": 2}, {"seed": 4}):
-        with pytest.raises(ValueError, match="holds seed-3, which the settings do not name"):
+        with pytest.raises(ValueError, match="contains seed-3, which the settings do not include"):
             start(settings, out, **changes, resume=True)
     with pytest.raises(ValueError, match="is a single run"):
         start(settings, out / "seed-3", **SEEDS, resume=True)
@@ -141,7 +141,7 @@ def test_a_refused_continuation_changes_nothing(seeds, settings, tmp_path):
 def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
     result, told = start(settings, out, seed=3, seeds=3, resume=True)
-    assert told.count("has ended: nothing is left to do") == 2
+    assert told.count("has finished: nothing left to do") == 2
     assert result.results["seeds"] == [3, 4, 5]
     start(settings, out, epochs=0.5, overwrite=True)  # one run in their place
     assert not list(out.glob("seed-*"))

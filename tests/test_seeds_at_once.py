@@ -119,7 +119,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
     for split in ("validation", "test"):
         assert result.results[split] == stacked[0].results[split]
     _, told = start(settings, out, **TOGETHER, resume=True)
-    assert told.count("has ended: nothing is left to do") == 2
+    assert told.count("has finished: nothing left to do") == 2
     assert "in one step" not in told
 
 
@@ -278,19 +278,19 @@ def test_how_many_train_at_once(monkeypatch):
         monkeypatch.setattr(jax, "default_backend", lambda: platform)
         return at_once(TrainConfig(train_file="x", **{"seeds": 5, **changes}), lambda: sizes)
 
-    assert chosen(80) == (5, "5 seeds in one step (12.00 of 80.00 GiB a device)")
+    assert chosen(80) == (5, "5 seeds in one step (12.00 of 80.00 GiB per device)")
     assert chosen(80, "cpu")[0] == 1
     assert chosen(80, "cpu", seeds_at_once=5)[0] == 5
     assert chosen(80, seeds_at_once=9)[0] == 5
     assert chosen(1, seeds_at_once=1)[0] == 1
     assert sizes.tried == []
-    assert chosen(None) == (5, "5 seeds in one step; how much memory a device has is not known")
+    assert chosen(None) == (5, "5 seeds in one step; the memory of a device is unknown")
     size, why = chosen(9.5)
     assert size == 3
     assert (
-        why == "5 seeds in one step do not fit (at least 12.00 of 9.50 GiB a device): 3 at a time"
+        why == "5 seeds in one step do not fit (at least 12.00 of 9.50 GiB per device): 3 at a time"
     )
-    with pytest.raises(ValueError, match=r"5 does not fit: it takes.*; --seeds-at-once 3 fits$"):
+    with pytest.raises(ValueError, match=r"5 does not fit: it needs.*; --seeds-at-once 3 fits$"):
         chosen(9.5, seeds_at_once=5)
     with pytest.raises(ValueError, match=r"--seeds-at-once 1 fits$"):
         chosen(2, seeds_at_once=5)
@@ -299,7 +299,7 @@ def test_how_many_train_at_once(monkeypatch):
     assert sizes.tried == [70, 52, 37]
     sizes.rows_first = False
     assert chosen(80)[0] == 1
-    with pytest.raises(ValueError, match="--seeds-at-once 5 is refused: what dropout zeroes"):
+    with pytest.raises(ValueError, match="--seeds-at-once 5 is not possible: dropout in this"):
         chosen(80, seeds_at_once=5)
 
 

@@ -61,7 +61,7 @@ def stopped(session, folder, monkeypatch, method, at, saved):
 
     with monkeypatch.context() as patched:
         patched.setattr(Loop, method, signalled)
-        with pytest.raises(RunStopped, match=f"SIGTERM: stopped; saved as of step {saved} in"):
+        with pytest.raises(RunStopped, match=f"SIGTERM: stopped; saved up to step {saved} in"):
             session(folder, resume=folder.exists())
     assert not (folder / "results.json").exists()
 
@@ -216,8 +216,8 @@ def test_another_config_json_of_the_model_is_refused(session, tmp_path):
     model = dataclasses.replace(prepared.model, config=changed)
     ours = fingerprint(dataclasses.replace(prepared, model=model), batches)
     message = (
-        "hidden_act in the model's config.json differs: 'gelu' there, 'relu' now; "
-        "layer_norm_eps in the model's config.json differs: 1e-12 there, 0.001 now"
+        "hidden_act in the model's config.json differs: 'gelu' before, 'relu' now; "
+        "layer_norm_eps in the model's config.json differs: 1e-12 before, 0.001 now"
     )
     with pytest.raises(ValueError, match=message):
         refuse_another(tmp_path, ours, theirs)

@@ -100,7 +100,7 @@ class Trainer:
         rate = config.learning_rate
         if len(self.rates) == self.stop_at:
             self.stop_at = None
-            raise RunStopped("SIGINT: stopped; saved as of step 3; go on with: train.py")
+            raise RunStopped("SIGINT: stopped; saved up to step 3; resume with: train.py")
         self.rates.append(rate)
         if self.fail:
             raise ValueError("the loss is nan at step 1")

@@ -100,7 +100,7 @@ def test_a_real_installation_is_pinned_and_ready(clone):
 def test_the_dry_run_ends_in_a_verdict(clone):
     made = run(clone, "--cpu-dry-run", "--no-install", "--venv", sys.prefix)
     assert made.returncode == 0, made.stderr
-    assert "a sum over all of them is right" in made.stdout
+    assert "the sum over all of them is correct" in made.stdout
     assert "20 steps in" in made.stdout
     assert made.stdout.splitlines()[-1].startswith("== READY")
 

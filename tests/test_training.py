@@ -45,7 +45,7 @@ def test_a_model_that_finds_nothing_is_told(tmp_path):
     corpus = str(write_conll(tmp_path / "train.conll", made))
     files = {"train_file": corpus, "test_file": corpus}
     _, told = start_and_read({**QUICK, **files}, tmp_path / "run", epochs=2.0, max_length=16)
-    assert "the model finds no entity: it has hardly learnt. More --epochs, " in told
+    assert "the model finds no entities: it has hardly learnt anything; try more --epochs, " in told
 
 
 def test_a_run_learns_and_leaves_what_was_promised(finished):
@@ -196,7 +196,7 @@ def test_resume_is_bitwise_exact(settings, finished, tmp_path):
 
 def test_resume_refuses_another_run(settings, finished, tmp_path):
     shutil.copytree(finished.output_dir, tmp_path / "run")
-    with pytest.raises(ValueError, match=r"learning_rate differs: 0.002 there, 0.001 now"):
+    with pytest.raises(ValueError, match=r"learning_rate differs: 0.002 before, 0.001 now"):
         start(settings, tmp_path / "run", resume=True, learning_rate=1e-3)
     with pytest.raises(ValueError, match=r"batch_size differs: 8 .*; learning_rate differs: 0.002"):
         start(settings, tmp_path / "run", resume=True, batch_size=4, learning_rate=1e-3)

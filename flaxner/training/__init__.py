@@ -1,1 +1,1 @@
-"""Settings -> a trained model."""
+"""Training: from settings to a trained model."""

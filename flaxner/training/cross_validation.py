@@ -1,4 +1,4 @@
-"""Cross-validation: one run a fold, and what their scores are on average."""
+"""Cross-validation: one run per fold, and the mean of their scores."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from flaxner.training.members import Member, TrainOne, Whole, mean_lines, summar
 def cross_validate(
     config: TrainConfig, console: Console, train_fold: TrainOne
 ) -> tuple[Path, dict[str, Any]]:
-    """Train and score every fold; a fold that has ended is not repeated on `--resume`.
+    """Train and score every fold; on `--resume`, folds that have ended are not repeated.
 
     Args:
-      config: with `cross_validation` folds.
-      console: where progress goes.
-      train_fold: trains one.
+      config: settings with `cross_validation` folds.
+      console: where progress is shown.
+      train_fold: trains one fold.
 
     Returns:
-      the Hub folder of the fold with the best validation F1, and the content of results.json.
+      The Hub folder of the fold with the best validation F1, and the contents of results.json.
 
     Raises:
-      ValueError: as `train`; before the first fold nothing has been written.
+      ValueError: as for `train`; nothing is written before the first fold has been checked.
     """
     whole = Whole(config, [_fold(config, i) for i in range(1, config.cross_validation + 1)])
     whole.check()
     if config.select == "best":
         console.print(
-            "the epoch of each fold is chosen on the fold itself, which flatters the scores: "
-            "--select last does not choose",
+            "the best epoch of each fold is selected on the fold itself, which makes the scores "
+            "optimistic; --select last avoids this",
             highlight=False,
         )
     folds = [member.run for member in whole.members]
@@ -56,14 +56,14 @@ def cross_validate(
 
 
 def _fold(config: TrainConfig, number: int) -> Member:
-    """A fold, counted from 1."""
+    """Return the run of a fold, counting from 1."""
     folder = Path(config.output_dir) / f"fold-{number}"
     title = f"fold {number} of {config.cross_validation}"
     return Member(title, config.replace(fold=number, output_dir=str(folder)), RunFolder(folder))
 
 
 def pooled(folds: Sequence[RunFolder]) -> dict[str, Any]:
-    """The folds' validation predictions scored as one corpus: every sentence once, unseen."""
+    """Score the folds' validation predictions as one corpus: each sentence once, held out."""
     folded = [read_run_predictions(fold)["validation"] for fold in folds]
     sentences = [sentence for fold in folded for sentence in fold]
     gold = [list(sentence.gold) for sentence in sentences]
@@ -74,7 +74,7 @@ def pooled(folds: Sequence[RunFolder]) -> dict[str, Any]:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The summary in lines."""
+    """Return the lines of the summary."""
     f1 = summary["pooled"]["overall_f1"]
     lines = mean_lines(summary, f"{summary['folds']} folds")
-    return [*lines, f"validation of all folds pooled: f1 {f1:.4f}"]
+    return [*lines, f"validation, all folds pooled: f1 {f1:.4f}"]

@@ -1,4 +1,4 @@
-"""The end of a run: the entities its model finds, by torch's pipeline where torch is there."""
+"""Examples at the end of a run: the entities its model finds, using PyTorch if it is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from flaxner import terminal
 from flaxner.data.embedded import EXAMPLES
 
-FIRST = {"aggregation_strategy": "first"}  # as it was trained: by first tokens
+FIRST = {"aggregation_strategy": "first"}  # matches training, which uses first tokens
 
 
 def show_examples(
@@ -22,12 +22,12 @@ def show_examples(
 
     Args:
       folder: a Hub folder.
-      texts: sentences.
-      console: where to; standard output if None.
+      texts: the sentences.
+      console: the console to print on; standard output if None.
     """
     console = terminal.console(console)
     ner, reader = _pipeline(folder)
-    console.print(f"\nEntities found by {reader} in {folder}:", highlight=False)
+    console.print(f"\nEntities found by {reader} with {folder}:", highlight=False)
     for text in texts:
         console.print(f"  {text}", style="bold", highlight=False, markup=False)
         for entity in ner(text):
@@ -40,7 +40,7 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
         import torch  # noqa: F401
         from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
         from transformers.utils.logging import disable_progress_bar
-    except (ImportError, OSError):  # torch is absent, or its libraries do not load
+    except (ImportError, OSError):  # torch is missing, or its libraries fail to load
         from flaxner.inference.pipeline import pipeline as ours
 
         ner = ours("ner", model=str(folder), **FIRST)
@@ -49,6 +49,6 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
         disable_progress_bar()
     model = AutoModelForTokenClassification.from_pretrained(str(folder), trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    # transformers' overloads do not know the alias "ner" of its own documentation
+    # transformers' overloads lack the alias "ner", which its documentation uses
     theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **FIRST)  # type: ignore[call-overload]
     return theirs, "transformers.pipeline (PyTorch)"

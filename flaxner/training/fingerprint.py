@@ -1,4 +1,4 @@
-"""What must be equal for a run to be continued, and what differs in words."""
+"""What must match for a run to be resumed, and a description of what differs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
 from flaxner.training.preparation import Prepared
 
-SOURCES = "sources"  # split -> name: for messages, not compared
+SOURCES = "sources"  # split -> name; for messages, not compared
 CORPUS, DOCUMENTS, BATCHES = " corpus", " documents", "training batches"
-MODEL = "model config"  # sizes, rates and the like; compared where both sides have a name
+MODEL = "model config"  # sizes, dropout rates etc.; only names present on both sides are compared
 
 
 def as_begun(config: TrainConfig, run: RunFolder) -> TrainConfig:
-    """The settings with what a run that is continued has from its beginning, where they leave it
-    open: which sentences share a step must not change in the middle.
+    """Return the settings, with `batches` taken from the run to be resumed if they leave it open:
+    the grouping of sentences into batches must not change in the middle of a run.
     """
     if not config.resume or config.batches != AUTO:
         return config
@@ -40,17 +40,17 @@ def as_begun(config: TrainConfig, run: RunFolder) -> TrainConfig:
 
 
 def _begun(path: Path) -> dict[str, Any] | None:
-    """The settings in a run's folder; None: there are none that can be read."""
+    """Return the settings in a run's folder, or None if they cannot be read."""
     try:
         return load_settings(path)
-    except ValueError:  # the fingerprint tells what differs
+    except ValueError:  # the fingerprint will show what differs
         return None
 
 
 def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
-    """Settings, the model's own, tags, and digests of the corpora and of the training plan."""
+    """Return settings, model config, tags, and digests of the corpora and training batches."""
     settings = {
-        name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+        name: list(value) if isinstance(value, tuple) else value  # as JSON returns it
         for name, value in dataclasses.asdict(prepared.config).items()
         if name not in NOT_FINGERPRINTED
     }
@@ -66,13 +66,13 @@ def fingerprint(prepared: Prepared, batches: TrainBatches) -> dict[str, Any]:
 
 
 def _split_digest(prepared: Prepared, split: str) -> str:
-    """Of words, tags and tokens."""
+    """Return a digest of a split's words, tags and tokens."""
     tokens = np.ascontiguousarray(prepared.segments[split].input_ids).tobytes()
     return corpus_digest(prepared.corpora[split], tokens)
 
 
 def corpus_digest(sentences: Iterable[Sentence], more: bytes = b"") -> str:
-    """Of words and tags, and what else belongs to them."""
+    """Return a digest of words and tags, and of additional bytes."""
     digest = hashlib.sha256()
     for sentence in sentences:
         digest.update(repr((tuple(sentence.words), tuple(sentence.tags or ()))).encode())
@@ -81,7 +81,7 @@ def corpus_digest(sentences: Iterable[Sentence], more: bytes = b"") -> str:
 
 
 def divisions(corpora: Mapping[str, Corpus]) -> dict[str, str]:
-    """Digests of how the splits are divided into documents."""
+    """Return digests of how the splits are divided into documents."""
     numbers = {split: document_numbers(corpus.documents) for split, corpus in corpora.items()}
     return {
         f"{split}{DOCUMENTS}": hashlib.sha256(own.astype("<i8").tobytes()).hexdigest()
@@ -90,12 +90,12 @@ def divisions(corpora: Mapping[str, Corpus]) -> dict[str, str]:
 
 
 def of_member(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, folds: bool) -> dict[str, Any]:
-    """The fingerprint of one of several seeds or folds, as far as another's tells it.
+    """Derive the fingerprint of one seed or fold from that of another.
 
     Args:
-      ours: of the other, with the seed and fold of this one.
-      theirs: of this one's checkpoint, which has the last word on what seed and fold decide.
-      folds: they differ in their corpora, too.
+      ours: the fingerprint of the other, with the seed and fold of this one.
+      theirs: the fingerprint of this one's checkpoint, used for what depends on seed and fold.
+      folds: whether they also differ in their corpora.
     """
     own = {BATCHES, *([MODEL] if folds else [])}
     return dict(ours) | {
@@ -106,31 +106,31 @@ def of_member(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, folds: bool
 
 
 def _of_models(now: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Where two models differ, in what versions of this package know of both."""
+    """Describe where two models differ, in the values that both sides have."""
     return [
-        f"{name} in the model's config.json differs: {there[name]!r} there, {now[name]!r} now"
+        f"{name} in the model's config.json differs: {there[name]!r} before, {now[name]!r} now"
         for name in now
         if name in there and now[name] != there[name]
     ]
 
 
 def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    """Compare fingerprints.
+    """Reject resuming from a checkpoint with another fingerprint.
 
     Args:
       run: the output folder, for the message.
-      ours: of the settings now.
-      theirs: of the checkpoint.
+      ours: the fingerprint of the current settings.
+      theirs: the fingerprint of the checkpoint.
 
     Raises:
-      ValueError: they differ; every difference is named.
+      ValueError: they differ; the message lists every difference.
     """
     lacking: dict[str, Any] = dict(LACKING)
-    for side in (ours, theirs):  # earlier versions did not keep how splits are divided
+    for side in (ours, theirs):  # earlier versions did not record how splits are divided
         lacking |= {name: value for name, value in side.items() if name.endswith(DOCUMENTS)}
     differences = []
     for name in [*ours, *(name for name in theirs if name not in ours)]:
-        # What a version of this package lacks has its default there, or what was done before.
+        # A setting that an earlier version lacks has its default, or that version's behaviour.
         now, there = (side.get(name, lacking.get(name)) for side in (ours, theirs))
         if now == there or name in (SOURCES, MODEL, BATCHES):
             continue
@@ -144,10 +144,10 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
             split = name.removesuffix(CORPUS)
             there, now = (side.get(SOURCES, {}).get(split) for side in (theirs, ours))
             name = f"the content of the {name}"
-        differences.append(f"{name} differs: {there!r} there, {now!r} now")
-    if not differences:  # settings that differ may be why the model does
+        differences.append(f"{name} differs: {there!r} before, {now!r} now")
+    if not differences:  # otherwise the settings may be why the models differ
         differences = _of_models(ours.get(MODEL, {}), theirs.get(MODEL, {}))
     if not differences and ours[BATCHES] != theirs[BATCHES]:
-        differences = ["the training batches differ: another version of tokenizer or flaxner"]
+        differences = ["the training batches differ: the tokenizer or flaxner has another version"]
     if differences:
         raise ValueError(f"cannot resume {run}: {'; '.join(differences)}")

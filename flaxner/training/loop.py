@@ -1,4 +1,4 @@
-"""The loop of a run: steps -> metrics, scores on the way, states worth keeping."""
+"""The training loop: takes steps, logs metrics, evaluates, and saves states."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ from flaxner.training.watching import Watch, nobody
 
 
 class Keeper(Protocol):
-    """Where the loop leaves its state: `Checkpoints` of a run, or whatever keeps less."""
+    """Where the loop saves its state: the `Checkpoints` of a run, or something simpler."""
 
     def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
-        """Keep this state; called after evaluations, every `save_every` steps and at a stop.
+        """Save this state; called after evaluations, every `save_every` steps and when stopping.
 
-        A run that is resumed may keep that of the step it goes on from once more.
+        A resumed run may save the state of the step it resumed from again.
         """
 
     def wait(self) -> None:
-        """Return when the last state is safe."""
+        """Wait until the last state is safe."""
 
 
 class Loop:
-    """The steps of one run, whatever the network; what becomes of the model is another's concern.
+    """The steps of one run, for any network; does not deal with the finished model.
 
     Args of the constructor:
-      prepared: the ingredients.
-      run: metrics.jsonl and speed.jsonl are written there, and messages name it.
-      console: for the progress bar.
-      interruption: asks for a stop.
-      compute: the program and the plan of the run, where another run shares the program.
+      prepared: the prepared model and corpora.
+      run: the folder for metrics.jsonl and speed.jsonl; also named in messages.
+      console: where progress is shown.
+      interruption: signals a request to stop.
+      compute: the program and batches of the run, if it shares its program with another run.
 
     Attributes:
       program: mesh and compiled steps.
-      batches: the plan of the run.
-      feeding: the same batches as they are fed, in more rows perhaps.
-      held: the state in training.
-      bar: makes what shows progress.
+      batches: the batches of the run.
+      feeding: the same batches as fed to the steps, possibly padded with empty rows.
+      held: holds the state being trained.
+      bar: creates the progress bar.
       judge: scores parameters on the splits.
-      fingerprint: of settings and corpora, kept with every state.
-      progress: what has been done; that of a checkpoint if the run is resumed.
-      report: is told every line of metrics.jsonl, in the main process.
-      watch: is told every evaluation, and may end the run.
+      fingerprint: fingerprint of settings and corpora, saved with every state.
+      progress: the progress so far; that of the checkpoint if the run is resumed.
+      report: called with every line of metrics.jsonl, in the main process.
+      watch: called after every evaluation; may end the run.
     """
 
     def __init__(
@@ -98,19 +98,19 @@ class Loop:
 
     @property
     def ended_early(self) -> bool:
-        """Whether so many evaluations brought no gain that training ends before its last step."""
+        """Whether early stopping ends training before its last step."""
         patience = self.config.early_stopping
         return bool(patience) and self.progress.without_gain >= patience
 
     def initial_state(self) -> TrainState:
-        """Step 0."""
+        """Return the state at step 0."""
         return self.program.init(self.prepared.params)
 
     def train(self, state: TrainState, keeper: Keeper) -> TrainState:
-        """Steps from this state to the end; signals wait for the end of a step.
+        """Train from this state to the end; signals are handled at the end of a step.
 
         Raises:
-          RunStopped: a stop was asked for; the state is kept.
+          RunStopped: a stop was requested; the state is saved.
           NotFinite: loss, gradient or parameters are not finite.
         """
         self.held.state = state
@@ -119,13 +119,13 @@ class Loop:
         return self.held.state
 
     def stepwise(self, keeper: Keeper) -> Stepwise[None]:
-        """The same from the state in `held`, one step at a time: whoever drives this takes it.
+        """Train from the state in `held`, one step at a time, driven by the caller.
 
-        Yields the batch of a step, and is sent its metrics when `held` has the state after it.
+        Yields the batch of a step; the caller takes the step, updates `held` and sends the metrics.
         """
         with self.interruption.deferred():
             yield from self._stepwise(keeper)
-        if self._vote.settled():  # asked for after the last step had looked
+        if self._vote.settled():  # requested after the last step had checked
             self._stop(keeper)
 
     def _stepwise(self, keeper: Keeper) -> Stepwise[None]:
@@ -153,10 +153,10 @@ class Loop:
             late: tuple[int, int, Any, float | None] | None = None
             for placed in ready:
                 step, metrics = placed.step + 1, (yield placed)
-                loss: Any = metrics["loss"]  # a CPU has it by now; of others it is read below
+                loss: Any = metrics["loss"]  # a CPU has it by now; for others it is read below
                 ended = self._seconds() if loss.is_ready() else None
                 stop = self._vote()
-                if late is not None:  # the device is busy with this step while we read the last
+                if late is not None:  # read the previous step while the device computes this one
                     self._record(log, bar, *late)
                 late = (step, placed.tokens, metrics, ended)
                 evaluate = evaluates(step)
@@ -170,38 +170,39 @@ class Loop:
                 if stop:
                     self._stop(keeper)
                 if self.ended_early:
-                    bar.say(f"no gain in {self.progress.without_gain} evaluations: training ends")
+                    count = self.progress.without_gain
+                    bar.say(f"no improvement in {count} evaluations: stopping early")
                     break
         self._update()
 
     def _log(self, first: int) -> MetricsLog:
-        """metrics.jsonl as far as the steps before `first` wrote it."""
+        """Open metrics.jsonl, keeping what the steps before `first` wrote."""
         path = self.run.metrics if processes.is_main() else None
         log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
         if log.lost:
-            lost = f"{path} has lost {log.lost} lines of the steps before {first}"
+            lost = f"{path} has lost {log.lost} lines from before step {first}"
             self.console.print(lost, highlight=False, markup=False)
             self._rebuild(log)
         return log
 
     def _speed_log(self, first: int) -> SpeedLog:
-        """speed.jsonl as far as the steps before `first` wrote it."""
+        """Open speed.jsonl, keeping what the steps before `first` wrote."""
         path = self.run.take_speed_log() if processes.is_main() else None
         return SpeedLog(path, first, self._seconds, self.config.log_every)
 
     def _rebuild(self, log: MetricsLog) -> None:
-        """Of a log that is lost: the best evaluation, which the checkpoint knows."""
+        """Restore the best evaluation, recorded in the checkpoint, to a lost log."""
         best = self.progress.best_step
         if log.lines == 0 and best >= 0 and self.progress.best_score >= 0:
             epoch = best / self.batches.steps_per_epoch
             log.write(step=best, epoch=epoch, split="validation", f1=self.progress.best_score)
 
     def _seconds(self) -> float:
-        """Of training, over all sessions."""
+        """Return the seconds spent training, summed over all sessions."""
         return time.monotonic() - self._begin
 
     def _update(self, **changes: Any) -> None:
-        """Note time, compilations and whatever else changed."""
+        """Update the progress: time, compilations and the given fields."""
         self.progress = self.progress._replace(
             seconds=self._seconds(),
             compiled=outcome.compiled(self.progress.compiled, self.program.steps.traces),
@@ -211,21 +212,21 @@ class Loop:
     def _save(self, step: int, log: MetricsLog, keeper: Keeper) -> None:
         state = self.held.state
         if not bool(all_finite(state.params)):
-            raise NotFinite(f"a parameter is not a finite number after step {step}")
+            raise NotFinite(f"a parameter is not finite after step {step}")
         log.sync()
         self._update(logged_lines=log.lines)
         keeper.save(state, self.progress, self.fingerprint)
 
     def _make_up(self, first: int, log: MetricsLog, bar: Bar, keeper: Keeper) -> None:
-        """The evaluation that the last session had no time for; the state is kept with it.
+        """Make up for an evaluation that the last session did not get to; save the result.
 
         Raises:
-          RunStopped: nor has this one; the next has it to make.
+          RunStopped: this session is stopped as well, which leaves it to the next one.
         """
         if not self._evaluate(first, log, bar):
             self._stop(keeper)
         self._save(first, log, keeper)
-        keeper.wait()  # should the run end here, it has left what it has scored
+        keeper.wait()  # if the run ends here, the scores are safe
 
     def _stop(self, keeper: Keeper) -> None:
         keeper.wait()
@@ -254,10 +255,10 @@ class Loop:
             log.write(step=step, tokens=tokens, **values)
 
     def _evaluate(self, step: int, log: MetricsLog, bar: Bar) -> bool:
-        """Score the validation split, and note the best step.
+        """Score the validation split and record the best step.
 
         Returns:
-          whether it was done; if a stop cut it short, the state is as it was.
+          Whether it was completed; if a stop cut it short, the state is unchanged.
         """
         before = self.held.state
         state = self.program.steps.evaluated(before)

@@ -1,4 +1,4 @@
-"""Losses over labelled positions and labels out of logits."""
+"""Losses over labelled positions, and labels from logits."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from flaxner.data.tags import OUTSIDE
 
 
 class Decoder(Protocol):
-    """How labels are learnt and read: `Softmax`, or `crf.Crf`."""
+    """How labels are learnt and decoded: `Softmax`, or `crf.Crf`."""
 
     def widths(self, length: int) -> dict[str, int]:
-        """Return the arrays that the loss reads beside the encoder's inputs, and their widths.
+        """Return the names and widths of the arrays that the loss reads besides the encoder inputs.
 
         Args:
-          length: L, tokens of a row.
+          length: L, tokens per row.
         """
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Make those arrays of packed rows: int32, (B, width)."""
+        """Build those arrays from packed rows: int32, (B, width)."""
 
     def batch_loss(
         self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array], /
     ) -> tuple[jax.Array, jax.Array]:
-        """Sum of losses and sum of weights, the quotient of whose totals is the loss."""
+        """Return the sums of losses and of weights; the ratio of their totals is the loss."""
 
     def predict(self, logits_BLC: jax.Array, /) -> jax.Array:
-        """What the host needs to label words: labels (B, L), or the logits."""
+        """Return what the host needs to label words: labels (B, L), or the logits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """Each word's label on its own: cross-entropy, argmax.
+    """Each word's label independently: cross-entropy and argmax.
 
     Attributes:
-      weights: of each label in the loss; None: all 1.
-      smoothing: share of each word's loss that all labels have alike (Szegedy et al. 2016), as
-        torch's cross_entropy(label_smoothing=...) has it.
+      weights: the weight of each label in the loss; None: all 1.
+      smoothing: label smoothing (Szegedy et al. 2016), defined as in torch's
+        cross_entropy(label_smoothing=...).
     """
 
     weights: tuple[float, ...] | None = None
@@ -58,22 +58,22 @@ class Softmax:
         return {"labels": length}
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
-        """The labels (B, L)."""
+        """Return the labels (B, L)."""
         return {"labels": rows.labels}
 
     def batch_loss(
         self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        """As `loss`; there are no parameters but the network's."""
+        """Return `loss`; this decoder has no parameters of its own."""
         return self.loss(logits_BLC, batch["labels"])
 
     @jax.named_scope("loss")
     def loss(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Sum of weighted cross-entropies over the labelled positions, and sum of the weights.
+        """Sum the weighted cross-entropies over the labelled positions, and sum the weights.
 
-        The mean is left to the caller, who alone knows the global sum of weights (without any,
-        the count of positions): a mean of means over devices or parts of a batch would weigh
-        words unequally.
+        The caller computes the mean, because only it knows the global sum of weights (or, without
+        weights, the number of positions): a mean of means over devices or parts of a batch would
+        weight words unequally.
         """
         labelled_BL = labels_BL != IGNORED_LABEL
         safe_BL = jnp.where(labelled_BL, labels_BL, 0)
@@ -87,24 +87,25 @@ class Softmax:
         return jnp.sum(losses_BL * weights_BL), jnp.sum(weights_BL)
 
     def _mean_over_labels(self, logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
-        """The mean of the losses of all labels (B, L), weighed by each one's own weight."""
+        """Return the mean over all labels of their weighted losses (B, L)."""
         losses_BLC = -jax.nn.log_softmax(logits_BLC.astype(jnp.float32))
         if self.weights is None:
             return jnp.mean(losses_BLC, axis=-1)
         weights_C = jnp.asarray(self.weights, jnp.float32)
-        # The caller multiplies by the weight of the word's own label, which torch does not here.
+        # Divided by the weight of the word's own label, by which the caller multiplies; torch does
+        # not weight this term by it.
         return jnp.mean(losses_BLC * weights_C, axis=-1) / weights_C[labels_BL]
 
     def predict(self, logits_BLC: jax.Array) -> jax.Array:
-        """The likeliest label of each position, int32 (B, L)."""
+        """Return the most likely label of each position, int32 (B, L)."""
         return jnp.argmax(logits_BLC, axis=-1).astype(jnp.int32)
 
 
 def cross_entropy(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
-    """-log p of each label, (B, L), by the softmax of its logits.
+    """Return -log p of each label, (B, L), under the softmax of its logits.
 
-    Labels are looked up, and the gradient of that is a scatter, for which GPUs would sort all
-    positions. There it is a product with ones and zeros, which rounds nothing.
+    By default labels are looked up. The gradient of that is a scatter, for which GPUs would sort
+    all positions, so there it is a product with ones and zeros, which introduces no rounding.
     """
     return jax.lax.platform_dependent(
         logits_BLC,
@@ -115,7 +116,7 @@ def cross_entropy(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
 
 
 def by_one_hot(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
-    """As `cross_entropy`, without a scatter."""
+    """Compute `cross_entropy` without a scatter."""
     chosen_BLC = jax.nn.one_hot(labels_BL, logits_BLC.shape[-1], dtype=logits_BLC.dtype)
     return optax.softmax_cross_entropy(logits_BLC, chosen_BLC)
 
@@ -123,18 +124,18 @@ def by_one_hot(logits_BLC: jax.Array, labels_BL: jax.Array) -> jax.Array:
 def label_weights(
     class_weights: Sequence[str], scheme: LabelScheme, labels: np.ndarray
 ) -> tuple[float, ...] | None:
-    """The weight of every label, or None where all are 1.
+    """Return the weight of every label, or None if all are 1.
 
-    "balanced" is N / (C n): N labelled positions, C labels that occur, n positions of this one,
-    so that every label has an equal part in the loss; "sqrt" is its square root.
+    "balanced" is N / (C n) for N labelled positions, C labels that occur, and n positions with this
+    label, so that every label contributes equally to the loss; "sqrt" is its square root.
 
     Args:
       class_weights: the setting.
       scheme: label table.
-      labels: of the training corpus, IGNORED_LABEL where the loss does not look.
+      labels: the labels of the training corpus, IGNORED_LABEL where the loss ignores them.
 
     Raises:
-      ValueError: a weight for a type that the label table has not.
+      ValueError: a weight is given for a type that is not in the label table.
     """
     (name, *_) = class_weights or ("none",)
     if name == WEIGHTINGS[0]:
@@ -150,6 +151,6 @@ def label_weights(
     for kind in by_type:
         if kind not in known:
             raise ValueError(
-                f"class_weights names the type {kind!r}; the label table has {', '.join(known)}"
+                f"class_weights names the unknown type {kind!r}; choose from: {', '.join(known)}"
             )
     return tuple(by_type.get(OUTSIDE if t == OUTSIDE else t[2:], 1.0) for t in scheme.tags)

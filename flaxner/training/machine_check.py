@@ -1,6 +1,6 @@
-"""Is this machine ready? Devices, a collective over all of them, twenty steps of training.
+"""Check that this machine is ready: devices, a collective over all of them, twenty training steps.
 
-`python -m flaxner.training.machine_check --expect tpu`, on every worker of a slice at once.
+Run `python -m flaxner.training.machine_check --expect tpu` on every worker of a slice at once.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def sum_over_devices(expect: str) -> str:
     """Count the devices and sum over all of them.
 
     Raises:
-      ValueError: of another kind, or the sum over them is wrong.
+      ValueError: the devices are of another kind, or the sum over them is wrong.
     """
     check_devices()
     kind = jax.default_backend()
     if kind != expect:
-        raise ValueError(f"the devices must be of the kind {expect!r}: JAX found {kind!r}")
+        raise ValueError(f"expected devices of kind {expect!r}: JAX found {kind!r}")
     mesh, part = make_mesh(), this_part()
     own = np.arange(mesh.size, dtype=np.int32)[part.index :: part.count]
     rows = jax.make_array_from_process_local_data(batch_sharding(mesh), own)
@@ -45,11 +45,11 @@ def sum_over_devices(expect: str) -> str:
     if total != mesh.size * (mesh.size - 1) // 2:
         raise ValueError(f"the sum over {mesh.size} devices is wrong: {total}")
     device = jax.devices()[0].device_kind
-    return f"{mesh.size} x {device} on {part.count} hosts; a sum over all of them is right"
+    return f"{mesh.size} x {device} on {part.count} hosts; the sum over all of them is correct"
 
 
 def check_training(steps: int = STEPS) -> str:
-    """Take the quick start's first steps on all devices, writing nothing.
+    """Run the first steps of the quickstart preset on all devices, without writing anything.
 
     Raises:
       ValueError: the loss does not fall.
@@ -65,13 +65,14 @@ def check_training(steps: int = STEPS) -> str:
             state, metrics = program.steps.train(state, batch)
             losses.append(float(np.asarray(metrics["loss"])))
     if not losses[-1] < losses[0]:
-        raise ValueError(f"{steps} steps do not lower the loss: {losses[0]:.3f}, {losses[-1]:.3f}")
+        fall = f"{losses[0]:.3f} -> {losses[-1]:.3f}"
+        raise ValueError(f"{steps} steps did not lower the loss: {fall}")
     seconds = time.monotonic() - begin
     return f"{steps} steps in {seconds:.1f} s; loss {losses[0]:.3f} -> {losses[-1]:.3f}"
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = Parser(prog="flaxner.training.machine_check", description=__doc__)
     parser.add_argument("--expect", choices=("tpu", "gpu", "cpu"), required=True)
     expect = parser.parse_args().expect

@@ -1,4 +1,4 @@
-"""Several runs in one folder, the folds of a cross-validation or seeds, and their mean scores."""
+"""Several runs in one folder (cross-validation folds or seeds), and their mean scores."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from flaxner.training.preparation import sources
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
 BY_TYPE = ("precision", "recall", "f1")
 
-# Train one: its settings, its folder, and the whole, whose `begin` and `accept` are to be called;
-# gives results.json.
+# Trains one run, given its settings, its folder and the whole, whose `begin` and `accept` it must
+# call; returns results.json.
 TrainOne = Callable[[TrainConfig, RunFolder, "Whole"], Mapping[str, Any]]
 
 
@@ -29,9 +29,9 @@ class Member(NamedTuple):
     """One of the runs.
 
     Attributes:
-      title: what it is called on the way.
+      title: its name in messages.
       config: its settings.
-      run: its folder, in that of the whole.
+      run: its folder, inside that of the whole.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 class Whole:
-    """The folder of all of them: claimed when the first has been checked, released at the end."""
+    """The folder of all runs: claimed once the first has been checked, released at the end."""
 
     def __init__(self, config: TrainConfig, members: Sequence[Member]) -> None:
         self.config, self.members = config, members
@@ -50,17 +50,17 @@ class Whole:
             member.run.restart = self.run.config
 
     def check(self) -> None:
-        """Refuse a folder that is not ours to write, before anything is computed.
+        """Reject a folder that we may not write to, before anything is computed.
 
         Raises:
-          ValueError: as `RunFolder.check`; or it is to be continued and holds other runs.
+          ValueError: as for `RunFolder.check`; or it is to be resumed and holds other runs.
         """
         config = self.config
         self.run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
         refuse_others(config, self.run, self.members)
 
     def begin(self) -> None:
-        """Take the folder; called when a member has been read and checked, before it writes."""
+        """Claim the folder; called once a member has been read and checked, before it writes."""
         if self._begun:
             return
         self._begun = True
@@ -68,13 +68,13 @@ class Whole:
         self.run.claim(overwrite=self.config.overwrite)
 
     def accept(self, fingerprint: Mapping[str, Any]) -> None:
-        """Write the settings; called when what a member goes on from was found to be of them.
+        """Write the settings; called once a member's checkpoint is known to match them.
 
         Args:
-          fingerprint: of that member.
+          fingerprint: the fingerprint of that member.
 
         Raises:
-          ValueError: what another would go on from is not of them.
+          ValueError: the checkpoint of another member does not match the settings.
         """
         if self._accepted:
             return
@@ -86,21 +86,21 @@ class Whole:
         self.run.write_settings(self.config.replace(resume=False, overwrite=False))
 
     def _compare(self, member: Member, fingerprint: Mapping[str, Any]) -> None:
-        """Refuse a member whose checkpoint is of other settings, or other corpora."""
+        """Reject a member whose checkpoint has other settings or other corpora."""
         kept = StepFolders(member.run.checkpoints)
         newest = processes.on_main(lambda: max(kept.steps(), default=None))
         if newest is None:
             return
         try:
             _, theirs = kept.describe(newest)
-        except (OSError, ValueError, KeyError):  # damaged: the member goes on from another
+        except (OSError, ValueError, KeyError):  # damaged; the member resumes from another one
             return
         own = {**fingerprint, "seed": member.config.seed, "fold": member.config.fold}
         folds = bool(self.config.cross_validation)
         refuse_another(member.run.path, of_member(own, theirs, folds=folds), theirs)
 
     def train_each(self, train_one: TrainOne, console: Console) -> list[Mapping[str, Any]]:
-        """Train one after the other; results.json of each."""
+        """Train one member after the other; return results.json of each."""
         results = []
         for title, config, run in self.members:
             console.print(f"{title}: {run.path}", highlight=False)
@@ -108,7 +108,7 @@ class Whole:
         return results
 
     def end(self, summary: dict[str, Any]) -> list[str]:
-        """Write the page and results.json; gives what is to be said of the folder, in sentences."""
+        """Write the report and results.json; return sentences about the folder to print."""
         return [*processes.on_main(lambda: self._write(summary)), *self.run.ended()]
 
     def _write(self, summary: dict[str, Any]) -> list[str]:
@@ -118,15 +118,15 @@ class Whole:
 
 
 def refuse_others(config: TrainConfig, run: RunFolder, members: Sequence[Member] = ()) -> None:
-    """Refuse to continue a folder as what it is not: one run, folds or seeds.
+    """Reject resuming a folder as something it is not: a single run, folds or seeds.
 
     Args:
-      config: the settings; without `resume` there is nothing to refuse.
+      config: the settings; without `resume`, everything is accepted.
       run: the folder.
-      members: the runs in it that the settings name.
+      members: the runs in it that the settings include.
 
     Raises:
-      ValueError: it holds another run, and which.
+      ValueError: the folder holds another run; the message names it.
     """
     if config.resume:
         processes.on_main(lambda: _refuse_others(run, members))
@@ -137,21 +137,21 @@ def _refuse_others(run: RunFolder, members: Sequence[Member]) -> None:
     others = [path for path in run.members() if path not in named]
     if others:
         raise ValueError(
-            f"cannot resume {run.path}: it holds {others[0].name}, which the settings do not name; "
-            "give at least the --seeds, or the --cross-validation, that it was begun with"
+            f"cannot resume {run.path}: it contains {others[0].name}, which the settings do not "
+            "include; give at least the --seeds or --cross-validation it was started with"
         )
     if members and StepFolders(run.checkpoints).steps():
         raise ValueError(
-            f"cannot resume {run.path}: it is a single run, without --seeds and --cross-validation"
+            f"cannot resume {run.path}: it is a single run, without --seeds or --cross-validation"
         )
 
 
 def summarise(results: Sequence[Mapping[str, Any]], each: str) -> dict[str, Any]:
-    """Mean and standard deviation (of a sample, n - 1) of scores, and each of them.
+    """Return the mean and sample standard deviation (n - 1) of scores, and the individual scores.
 
     Args:
       results: results.json of every run.
-      each: what the runs are, "folds" or "seeds": the name of the single scores.
+      each: the key of the individual scores: "folds" or "seeds".
     """
     summary: dict[str, Any] = {}
     for split in ("validation", "test"):
@@ -184,7 +184,7 @@ def _spread(values: Sequence[float], each: str) -> dict[str, Any]:
 
 
 def mean_lines(summary: Mapping[str, Any], what: str) -> list[str]:
-    """Means and deviations of both splits, a line each; `what` says of how many runs."""
+    """Return a line of means and standard deviations per split; `what` names the runs."""
     lines = []
     for split in ("validation", "test"):
         if split in summary:

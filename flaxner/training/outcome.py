@@ -1,4 +1,4 @@
-"""The end of a run: scores of the best model, predictions, results.json, the Hub folder."""
+"""The end of a run: scores of the best model, predictions, results.json, and the Hub folder."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from flaxner.runs.folder import RunFolder
 from flaxner.training.prediction import Judge, Tags
 from flaxner.training.preparation import Prepared
 
-# What is told of each word's likeliest tag, where a CRF reads words otherwise.
+# The scores reported for each word's most likely tag, in addition to those of the CRF.
 OF_TORCH = (
     *(f"overall_{name}" for name in ("precision", "recall", "f1", "accuracy")),
     "per_type",
 )
 NOTHING_FOUND = (
-    "the model finds no entity: it has hardly learnt. More --epochs, a higher --learning-rate or a "
-    "pretrained --model help"
+    "the model finds no entities: it has hardly learnt anything; try more --epochs, a higher "
+    "--learning-rate or a pretrained --model"
 )
-ALONE = "sentences_alone"  # scores of a model with document context that sees a sentence at a time
+ALONE = "sentences_alone"  # scores of a model with document context, given one sentence at a time
 
 
 def compiled(
     earlier: tuple[tuple[str, int, int, int], ...], traces: list[tuple[str, int, int]]
 ) -> tuple[tuple[str, int, int, int], ...]:
-    """Programs and shapes compiled so far, each with its count in the session that had most.
+    """Return the programs and shapes compiled so far, each with its highest count in any session.
 
-    So a run that was interrupted counts as one that was not.
+    An interrupted run thus reports the same counts as an uninterrupted one.
     """
     counts = {(name, rows, length): times for name, rows, length, times in earlier}
     for trace in set(traces):
@@ -58,7 +58,7 @@ def compiled(
 def train_results(
     prepared: Prepared, batches: TrainBatches, mesh: Mesh, progress: Progress, steps: int
 ) -> dict[str, Any]:
-    """The "train" part of results.json, after so many steps; planned_steps where they are fewer."""
+    """Return the "train" part of results.json; planned_steps is included if `steps` is fewer."""
     tokens = sum(batches.tokens_at(step) for step in range(steps))
     planned = {} if steps == batches.num_steps else {"planned_steps": batches.num_steps}
     return {
@@ -81,7 +81,7 @@ def train_results(
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What the best model says of a split.
+    """The predictions of the best model for a split.
 
     Attributes:
       tags: a tag for each word.
@@ -95,14 +95,14 @@ class Answers:
 
     @property
     def scores(self) -> WordScores:
-        """How sure it is, as files and pages have it."""
+        """The confidences, in the form used by files and pages."""
         return WordScores(self.sure, self.logits)
 
 
 def finish(
     judge: Judge, run: RunFolder, console: Console, params: dict[str, np.ndarray] | Any
 ) -> tuple[dict[str, Any], dict[str, Answers]]:
-    """Score the best model on validation and test; show the tables."""
+    """Score the best model on validation and test, and print the tables."""
     results: dict[str, Any] = {}
     answers: dict[str, Answers] = {}
     for split in ("validation", "test"):
@@ -110,7 +110,7 @@ def finish(
             found, of_crf = judge.predict(split, params), judge.scores(params)
             scores, tags = judge.read(split, found, of_crf)
             results[split] = scores.to_dict()
-            if of_crf is not None:  # torch's plain pipeline knows nothing of it
+            if of_crf is not None:  # PyTorch's plain pipeline ignores the CRF
                 plain = judge.read(split, found, None)[0].to_dict()
                 results[split] |= {"decoder": CRF, "argmax": {k: plain[k] for k in OF_TORCH}}
             if judge.prepared.config.in_documents:
@@ -118,9 +118,9 @@ def finish(
             corpus = judge.prepared.corpora[split]
             console.print(score_table(f"{split} ({corpus.source})", results[split]))
             if of_crf is not None:
-                console.print(f"without the CRF, as torch reads it: F1 {plain['overall_f1']:.4f}")
+                console.print(f"without the CRF, as in PyTorch: F1 {plain['overall_f1']:.4f}")
             if alone := results[split].get(ALONE):
-                console.print(f"a sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
+                console.print(f"one sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
             logits_WC = judge.logits(split, params, found)
             answers[split] = Answers(tags, logits_WC, judge.sure(split, logits_WC, of_crf))
     if answers and not any(_is_entity(answer.tags) for answer in answers.values()):
@@ -130,14 +130,14 @@ def finish(
 
 
 def _is_entity(tags: Tags) -> bool:
-    """Whether a word has a tag other than O."""
+    """Whether any word has a tag other than O."""
     return any(tag != "O" for sentence in tags for tag in sentence)
 
 
 def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str, Any]:
-    """The "calibration" part of results.json; the temperature is fitted on validation.
+    """Return the "calibration" part of results.json; the temperature is fitted on validation.
 
-    A CRF's scores are marginals of its own, which no temperature of the logits mends.
+    A CRF's probabilities are its own marginals, which a temperature on the logits cannot calibrate.
     """
     found = {
         split: Found.of(
@@ -167,12 +167,12 @@ def write(
     results: dict[str, Any],
     answers: dict[str, Answers],
 ) -> list[str]:
-    """Predictions, Hub folder, page and, last, results.json: once that is there, the run has ended.
+    """Write predictions, Hub folder, report and, last, results.json, which marks the run as ended.
 
-    In the main process.
+    Called in the main process only.
 
     Returns:
-      what a reader of these files must know, one sentence each.
+      What a reader of these files must know, one sentence each.
     """
     said: list[str] = []
     config = prepared.config

@@ -1,4 +1,4 @@
-"""Settings -> everything a run needs, read and checked before a file is written."""
+"""Preparation of a run: everything it needs is read and checked before any file is written."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from flaxner.models.pretrained import Pretrained, load_pretrained
 from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
 
 SPACED = (
-    "the tokenizer puts a space before every word from now on (add_prefix_space), as in running "
-    "text; it is published so"
+    "the tokenizer now puts a space before every word (add_prefix_space), as in running text, and "
+    "will be published that way"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """The ingredients of a run.
+    """Everything that a run starts with.
 
     Attributes:
-      config: settings with nothing left to be decided.
+      config: fully resolved settings.
       corpora: split -> corpus.
       scheme: tag <-> label.
-      tokenizer: of `transformers`.
+      tokenizer: the `transformers` tokenizer.
       model: static definition.
-      params: initial parameters, host arrays.
-      fields: config.json of the model that training begins with, or nothing.
+      params: initial parameters, as host arrays.
+      fields: config.json of the model that training starts from, or an empty dict.
       fresh: names of the weights that were drawn from the seed.
       segments: split -> tokenised corpus.
-      warnings: what may not be as the user thinks, one sentence each.
+      warnings: things that may not be as the user expects, one sentence each.
     """
 
     config: TrainConfig
@@ -62,21 +62,20 @@ class Prepared:
 
 
 def prepare(config: TrainConfig) -> Prepared:
-    """Read corpora and model, tokenise.
+    """Read corpora and model, and tokenise.
 
     Raises:
-      ValueError: anything about the corpora, the model, the settings or the devices that does
-        not fit.
+      ValueError: the corpora, the model, the settings or the devices are invalid or do not match.
     """
     check_devices()
     config = resolve(config)
-    # The model's settings are read first: a mistyped name should not cost a corpus download.
+    # The model's config is read first: a mistyped name should not cost a corpus download.
     fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
     corpora = load_corpora(config)
     if config.early_stopping and "validation" not in corpora:
         raise ValueError(
-            "--early-stopping needs a validation corpus: give one, or --held-out 0.1 holds a part "
-            "of the training corpus out"
+            "--early-stopping needs a validation corpus: give one, or hold out part of the "
+            "training corpus with --held-out 0.1"
         )
     scheme = label_scheme(corpora, fields)
     compute = Compute.here(
@@ -119,7 +118,7 @@ def prepare(config: TrainConfig) -> Prepared:
 def _pretrained(
     config: TrainConfig, scheme: LabelScheme, compute: Compute, *, new_head: bool
 ) -> Pretrained:
-    """The model that the settings name, and what it lacks drawn from the seed."""
+    """Load the model that the settings name; weights that it lacks are drawn from the seed."""
     return load_pretrained(
         config.model,
         num_labels=len(scheme),
@@ -132,11 +131,11 @@ def _pretrained(
 
 
 def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
-    """What a run of another seed, rates or length begins with: all but the weights drawn from it.
+    """Adapt a prepared run to another seed, learning rates or length; redraw the fresh weights.
 
     Args:
-      prepared: of a run.
-      config: its settings, but for those of `shared.LENT_ACROSS`.
+      prepared: the prepared run.
+      config: its settings, except for those in `shared.LENT_ACROSS`.
     """
     config, model = resolve(config), prepared.model
     params = prepared.params
@@ -149,21 +148,21 @@ def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
 
 
 def with_context(segments: Segments, corpus: Corpus, config: TrainConfig) -> Segments:
-    """Tokenised sentences as the settings show them: each alone, or in windows of its document."""
+    """Return segments with the context that the settings ask for: single sentences or windows."""
     if not config.in_documents:
         return segments
     return in_documents(segments, corpus.documents, config.max_length)
 
 
 def sources(config: TrainConfig) -> list[str]:
-    """The files and folders that the settings name to read; of a name on the Hub there is none."""
+    """Return the files and folders that the settings name as inputs; may include Hub names."""
     fields = [f for f in dataclasses.fields(config) if f.metadata.get("path")]
     named = [getattr(config, field.name) for field in fields if field.name != "output_dir"]
     return [part for name in named if name for part in ((name,) if isinstance(name, str) else name)]
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Decide what the settings leave to the machine."""
+    """Resolve the settings that depend on the machine."""
     if config.precision == "auto":
         on_cpu = jax.default_backend() == "cpu"
         config = config.replace(precision="float32" if on_cpu else "bfloat16")
@@ -172,10 +171,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
-    """Every split that the settings name; "train" at least.
+    """Read every split that the settings name; at least "train".
 
     Raises:
-      ValueError: a corpus that cannot be read, or splits whose types do not agree.
+      ValueError: a corpus cannot be read, or the types of the splits do not match.
     """
     corpora = select(read_sources(config), config)
     check_types(corpora)
@@ -183,28 +182,28 @@ def load_corpora(config: TrainConfig) -> dict[str, Corpus]:
 
 
 def check_types(corpora: Mapping[str, Corpus]) -> None:
-    """Refuse splits that nothing can be learnt from, or for.
+    """Reject a training split without entities, and types that the training split lacks.
 
     Raises:
-      ValueError: no entity in the training split, or a type that only another split has.
+      ValueError: the training split has no entities, or only another split has a type.
     """
     known = set(corpora["train"].types)
     if not known:
-        raise ValueError(f"{corpora['train'].source} has no entity: there is nothing to learn")
+        raise ValueError(f"{corpora['train'].source} has no entities: there is nothing to learn")
     for corpus in corpora.values():
         unseen = sorted(set(corpus.types) - known)
         if unseen:
             raise ValueError(
                 f"{corpus.source} has the type {unseen[0]!r}, which does not occur in the training "
-                f"corpus {corpora['train'].source}; it has {', '.join(sorted(known))}"
+                f"corpus {corpora['train'].source} (its types: {', '.join(sorted(known))})"
             )
 
 
 def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:
-    """The label table: the model's own where it has exactly the corpus' tags, else by type.
+    """Return the label table: the model's own if it has exactly the corpus' tags, else by type.
 
     Raises:
-      ValueError: the model's own leaves a label without a name.
+      ValueError: the model's own table leaves a label without a name.
     """
     scheme = LabelScheme.from_types(corpora["train"].types)
     if not _same_labels(fields, scheme):
@@ -231,17 +230,17 @@ def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
 
 
 def document_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
-    """Where windows may join what does not belong together."""
+    """Return warnings about windows that may join sentences that do not belong together."""
     named = dict.fromkeys(name for corpus in corpora.values() for name in corpus.unmarked)
     return unmarked_notes(list(named)) if config.in_documents else []
 
 
 def _length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterator[str]:
-    """What training reads at once is what the published tokenizer must let through."""
+    """Warn if the published tokenizer's limit must be raised to the training length."""
     limit = length_limit(tokenizer, model.config.positions)
     if limit < config.max_length:
         yield (
-            f"the tokenizer of {config.model} says model_max_length {limit}, training reads "
-            f"windows of {config.max_length} tokens: the published tokenizer will say "
+            f"the tokenizer of {config.model} has model_max_length {limit}, but training uses "
+            f"windows of {config.max_length} tokens: the published tokenizer will have "
             f"{config.max_length}"
         )

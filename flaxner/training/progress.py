@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""Progress output during a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from flaxner.data.batches import TrainBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.training.preparation import Prepared
 
-QUIET_SECONDS = 30.0  # between two plain lines where the output is no terminal
+QUIET_SECONDS = 30.0  # between plain lines if the output is not a terminal
 
 
 class Bar(AbstractContextManager[Any], Protocol):
-    """What a loop tells of its progress: `TrainProgress`, or a seed's part of it."""
+    """A progress display for a loop: `TrainProgress`, or one seed's part of it."""
 
     def update(self, step: int, tokens: int, loss: float) -> None:
-        """Step `step` is done; it had `tokens` real tokens."""
+        """Report that step `step` is done; it had `tokens` real tokens."""
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
 
 
 class TrainProgress:
-    """Steps, loss, tokens per second, time left. A context manager."""
+    """A progress bar with steps, loss, tokens per second and time left; a context manager."""
 
     def __init__(self, console: Console, total: int, done: int = 0) -> None:
         self.console, self.total = console, total
@@ -72,7 +72,7 @@ class TrainProgress:
         self._bar.stop()
 
     def update(self, step: int, tokens: int, loss: float) -> None:
-        """Step `step` is done; it had `tokens` real tokens."""
+        """Report that step `step` is done; it had `tokens` real tokens."""
         now = time.monotonic()
         self._tokens += tokens
         rate = self._tokens / max(now - self._begin, 1e-9)
@@ -84,22 +84,22 @@ class TrainProgress:
             self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
 
     def part(self, title: str) -> Callable[[Console, int, int], Bar]:
-        """What makes the part of one of several seeds that train at once."""
+        """Return a factory for the display of one of several seeds that train together."""
         return lambda console, total, done: _Part(self, title, done)
 
     def begin_at(self, done: int) -> None:
-        """So many steps were done before, where that is known later; the fewest told counts."""
+        """Set the number of steps done before, once it is known; the lowest value counts."""
         self._first = min(self._first, done) if self._begun else done
         self._begun = True
         self._bar.update(self._task, completed=self._first)
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self.console.print(message, highlight=False)
 
 
 class _Part:
-    """A seed's part of a bar."""
+    """One seed's part of a bar."""
 
     def __init__(self, bar: TrainProgress, title: str, done: int) -> None:
         self._bar, self._title = bar, title
@@ -117,7 +117,7 @@ class _Part:
         pass
 
     def update(self, step: int, tokens: int, loss: float) -> None:
-        """See `TrainProgress`; the loss is that of the seed that told last."""
+        """See `TrainProgress`; the loss shown is that of the seed that reported last."""
         self._bar.update(step, tokens, loss)
 
     def say(self, message: str) -> None:
@@ -132,7 +132,7 @@ def announce(
     console: Console,
     fill: float | None = None,
 ) -> None:
-    """What is about to be trained, on what; `fill` is that of the rows, if not the plan's own."""
+    """Print what is about to be trained and on what; `fill` overrides the fill of the batches."""
     config = prepared.config
     for split, corpus in prepared.corpora.items():
         notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
@@ -142,7 +142,7 @@ def announce(
         if isinstance(segments, DocumentSegments):
             notes += f", {segments.described()}"
         if segments.windowed:
-            notes += f", {segments.windowed:,} sentences over {config.max_length} tokens in windows"
+            notes += f", {segments.windowed:,} sentences over {config.max_length} tokens windowed"
         notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
@@ -151,14 +151,14 @@ def announce(
         console.print(f"note: {warning}", highlight=False)
     if "validation" not in prepared.corpora:
         console.print(
-            "no validation corpus: the last model is kept (--held-out 0.1 holds a part of the "
-            "training corpus out, --cross-validation 5 makes folds)",
+            "no validation corpus: the last model is kept (--held-out 0.1 holds out part of the "
+            "training corpus, --cross-validation 5 splits it into folds)",
             highlight=False,
         )
     kind, many = jax.devices()[0].device_kind, jax.process_count()
     console.print(
         f"{config.model} on {mesh.size} x {kind}"
-        + (f" of {many} processes" if many > 1 else "")
+        + (f" in {many} processes" if many > 1 else "")
         + f", {config.precision}: "
         f"{batches.num_steps:,} steps of {batches.described}, "
         f"rows of {config.row_length} filled {batches.fill() if fill is None else fill:.0%}",

@@ -1,4 +1,4 @@
-"""Settings -> a trained model, or what to say of a run that stopped."""
+"""`train`: train a model according to its settings."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def train(
     watch: Watch = nobody,
     shared: Shared | None = None,
 ) -> TrainResult:
-    """Train, evaluate and export; with `cross_validation` or `seeds`, once for every one of them.
+    """Train, evaluate and export; with `cross_validation` or `seeds`, once per fold or seed.
 
     Args:
       config: the settings.
-      console: where progress and tables go; standard output if None.
-      watch: is told of every evaluation, and may end the run by what it raises.
-      shared: what runs before it have read and compiled; it serves this one where they differ in
-        seed, rates, schedule, epochs and batch size alone. Not for several seeds or folds.
+      console: where progress and tables are printed; standard output if None.
+      watch: called after every evaluation; an exception that it raises ends the run.
+      shared: what earlier runs have read and compiled, reused if the runs differ only in seed,
+        learning rates, schedule, epochs and batch size. Not used for several seeds or folds.
 
     Returns:
-      paths and scores.
+      Paths and scores.
 
     Raises:
-      ValueError: settings, corpus, model or output folder do not fit, and nothing was written;
-        or the loss is not finite, and the last good checkpoint stays.
-      RunStopped: a signal came, a process or device failed, or the folder could not be written;
-        the message says what is saved and how to go on, `code` is an exit code for a script.
+      ValueError: settings, corpus, model or output folder are invalid, and nothing was written; or
+        the loss is not finite, and the last good checkpoint remains.
+      RunStopped: a signal arrived, a process or device failed, or the folder could not be written;
+        the message says what is saved and how to resume, `code` is an exit code for a script.
     """
     run_where_dispatched()
     keep_freed_memory()
@@ -56,7 +56,7 @@ def train(
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
     given, config = config, as_begun(config, RunFolder(config.output_dir))
     if config.batches == SHUFFLED != given.batches:
-        console.print("the run goes on as it was begun: --batches shuffled", highlight=False)
+        console.print("the run continues as it started: --batches shuffled", highlight=False)
     if config.cross_validation and not config.fold:
         hub, results = cross_validate(
             config,

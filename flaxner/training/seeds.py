@@ -1,4 +1,4 @@
-"""Several seeds: one run each, their scores on average, and the best of them published."""
+"""Training with several seeds: one run each, their mean scores, and the best one published."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from flaxner.training.watching import Watch
 
 
 def train_seeds(config: TrainConfig, console: Console, watch: Watch) -> tuple[Path, dict[str, Any]]:
-    """Train and score with every seed; one that has ended is not repeated on `--resume`.
+    """Train and score with every seed; on `--resume`, seeds that have ended are not repeated.
 
-    Each is an ordinary run. One after the other they are the same as alone, to the last bit; in
-    one step, but for rounding. `--resume` with more seeds adds the new ones.
+    Each seed is an ordinary run. Trained one after the other, seeds equal their single runs to the
+    last bit; trained in one step, up to rounding. `--resume` with more seeds adds the new ones.
 
     Args:
-      config: with several `seeds`.
-      console: where progress goes.
-      watch: is told of every evaluation of each.
+      config: settings with several `seeds`.
+      console: where progress is shown.
+      watch: called after every evaluation of every seed.
 
     Returns:
-      the Hub folder, with the model of the best seed, and the content of results.json.
+      The Hub folder, with the model of the best seed, and the contents of results.json.
 
     Raises:
-      ValueError: as `train`; before the first seed nothing has been written.
+      ValueError: as for `train`; nothing is written before the first seed has been checked.
     """
     whole = Whole(config, [_member(config, i) for i in range(config.seeds)])
     whole.check()
@@ -57,7 +57,7 @@ def train_seeds(config: TrainConfig, console: Console, watch: Watch) -> tuple[Pa
 
 
 class _Training:
-    """Trains the members of a whole, some of them at once."""
+    """Trains the members of a whole, possibly several together."""
 
     def __init__(self, whole: Whole, console: Console, watch: Watch) -> None:
         self._whole, self._console, self._watch = whole, console, watch
@@ -65,7 +65,7 @@ class _Training:
         self._stacks: Stacks | None = None
 
     def results(self) -> list[Mapping[str, Any]]:
-        """results.json of each."""
+        """Return results.json of each member."""
         if not any(self._is_open(member) for member in self._whole.members):
             return [self._one(member) for member in self._whole.members]
         size = self._size()
@@ -75,7 +75,7 @@ class _Training:
         return results
 
     def _size(self) -> int:
-        """How many to train at once; says why."""
+        """Return how many seeds to train together, and print why."""
 
         def say(text: str) -> None:
             self._console.print(text, highlight=False)
@@ -85,7 +85,7 @@ class _Training:
 
             def stacks() -> Stacks:
                 made = self._stacked()
-                say("a step of several seeds is compiled, to see how many fit")
+                say("compiling a step of several seeds to see how many fit")
                 return made
 
             size, why = at_once(self._whole.config, stacks)
@@ -93,11 +93,11 @@ class _Training:
         return size
 
     def _is_open(self, member: Member) -> bool:
-        """Whether it has not ended, or is to be replaced."""
+        """Whether a member has not ended, or is to be replaced."""
         return not (self._whole.config.resume and processes.on_main(member.run.results.is_file))
 
     def _group(self, members: Sequence[Member]) -> list[Mapping[str, Any]]:
-        """The results of some; those that have ended have no place in the step of the others."""
+        """Return the results of a group; members that have ended do not join the others' step."""
         together = [member for member in members if self._is_open(member)]
         if len(together) < 2:
             return [self._one(member) for member in members]
@@ -106,7 +106,7 @@ class _Training:
             if member not in together:
                 made[member.title] = self._one(member)
         named = ", ".join(str(member.config.seed) for member in together)
-        self._console.print(f"seeds {named} in one step", highlight=False)
+        self._console.print(f"training seeds {named} in one step", highlight=False)
         trained = train_together(
             together, self._stacked(), self._shared, self._console, self._watch, self._whole
         )
@@ -136,13 +136,13 @@ class _Training:
 
 
 def in_groups(members: Sequence[Member], size: int) -> list[list[Member]]:
-    """At most so many in each, as even as can be; the same whichever have ended."""
+    """Split members into even groups of at most `size`, regardless of which have ended."""
     parts = np.array_split(np.arange(len(members)), -(-len(members) // size))
     return [[members[i] for i in part] for part in parts]
 
 
 def _member(config: TrainConfig, index: int) -> Member:
-    """The run of a seed, counted from 0."""
+    """Return the run of the seed with this index, counting from 0."""
     seed = config.seed + index
     folder = Path(config.output_dir) / f"seed-{seed}"
     own = config.replace(seed=seed, seeds=1, seeds_at_once=0, output_dir=str(folder))
@@ -150,19 +150,19 @@ def _member(config: TrainConfig, index: int) -> Member:
 
 
 def best_of(results: Sequence[Mapping[str, Any]]) -> int:
-    """Index of the best by validation F1; of equals, or without a validation split, the first."""
+    """Return the index of the best by validation F1; the first on ties or without validation."""
     scores = [result.get("validation", {}).get("overall_f1", 0.0) for result in results]
     return scores.index(max(scores))
 
 
 def _choice(run: RunFolder, summary: Mapping[str, Any]) -> str:
     chosen = "validation" in summary
-    why = "the best on validation" if chosen else "the first, as no validation split decides"
+    why = "the best on validation" if chosen else "the first, as there is no validation split"
     return f"model of seed {summary['best_seed']}, {why}: {run.hub}"
 
 
 def seeds_table(summary: Mapping[str, Any]) -> Table:
-    """F1 of every seed on both splits, their mean and standard deviation."""
+    """Return a table of every seed's F1 on both splits, with mean and standard deviation."""
     splits = [split for split in ("validation", "test") if split in summary]
     table = Table(title=f"F1 of {len(summary['seeds'])} seeds", title_justify="left")
     for column in ("seed", *splits):

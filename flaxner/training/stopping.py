@@ -1,4 +1,4 @@
-"""How a run stops before its end: what it says, and what it must know for it."""
+"""How a run stops before its end: signals, failures, and the messages about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flaxner.terminal import Stopped
 
 
 class EvaluationCut(Exception):
-    """An evaluation that a stop cuts short."""
+    """A stop request cuts an evaluation short."""
 
 
 class NotFinite(ArithmeticError):
@@ -35,22 +35,22 @@ def all_finite(params: Any) -> jax.Array:
 
 
 def go_on(run: RunFolder) -> str:
-    """What is saved of a run that stopped, and the command that continues it."""
+    """Say what is saved of a run that stopped, and the command that continues it."""
     steps = StepFolders(run.checkpoints).steps()
     command = f"python scripts/train.py --config {shlex.quote(str(run.restart))} --resume"
     if steps:
-        return f"; saved as of step {steps[-1]} in {run.checkpoints}; go on with: {command}"
+        return f"; saved up to step {steps[-1]} in {run.checkpoints}; resume with: {command}"
     if run.config.is_file():
         return f"; no checkpoint yet; start again with: {command}"
     return "; nothing was written yet"
 
 
 def device_failure(error: Exception, run: RunFolder) -> Exception:
-    """What a failure of devices or of the connection to them means."""
+    """Return the exception to raise for a failure of devices or of the connection to them."""
     first = (str(error).splitlines() or ["unknown"])[0]
     if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
         return ValueError(
-            f"the devices have too little memory: {first}; try a larger --accumulate, --remat, "
+            f"the devices ran out of memory: {first}; try a larger --accumulate, --remat, "
             "--fsdp over more devices, a smaller --batch-size or fewer --seeds-at-once"
         )
     index, count = jax.process_index(), jax.process_count()
@@ -60,9 +60,9 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
 
 
 def advice(run: RunFolder) -> str:
-    """What to try when numbers left their range, and which checkpoint is good."""
+    """Say what to try when values are no longer finite, and which checkpoint is good."""
     steps = StepFolders(run.checkpoints).steps()
-    kept = f"; step {steps[-1]} in {run.checkpoints} is the last good one" if steps else ""
+    kept = f"; the last good checkpoint is step {steps[-1]} in {run.checkpoints}" if steps else ""
     return (
         "try a lower --learning-rate, a higher --warmup-ratio, a lower --max-grad-norm or "
         f"--precision float32{kept}"
@@ -73,37 +73,37 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunStopped(Stopped):
-    """A run that ended before its end, with what is saved and how to go on."""
+    """A run stopped early; the message says what is saved and how to resume."""
 
     def __init__(self, message: str, code: int = RESUMABLE, *, at_once: bool = False) -> None:
         super().__init__(message, code, at_once=at_once)
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM asks for a stop and a second one exits.
+    """While entered, the first SIGINT or SIGTERM requests a stop and a second one exits.
 
-    Within `deferred` a signal is only noted, for the loop to see in `requested`; elsewhere it
-    raises KeyboardInterrupt in the main thread. A second signal exits with 128 + its number. It
-    is a thread that receives signals, so that they are seen while a compilation runs. Outside
-    the main thread nothing is installed: Python allows no handlers there.
+    Within `deferred`, a signal is only recorded, for the loop to see in `requested`; elsewhere it
+    raises KeyboardInterrupt in the main thread. A second signal exits with 128 + its number. A
+    thread receives the signals, so that they are seen during compilation. Outside the main thread
+    nothing is installed, because Python does not allow handlers there.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._received: int | None = None
-        self._noted: int | None = None  # the same, known before a handler returns
-        self._deferred = 0  # how many loops are at work
+        self._noted: int | None = None  # the same, but set before the handler returns
+        self._deferred = 0  # number of running loops
         self._before: dict[int, object] = {}
 
     @property
     def requested(self) -> str | None:
-        """The name of the signal that asked for a stop, if any has."""
+        """The name of the signal that requested a stop, if any."""
         number = self._received or self._noted
         return None if number is None else signal.Signals(number).name
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals wait for the loop."""
+        """Defer signals, so that the loop handles them."""
         self._deferred += 1
         try:
             yield
@@ -143,7 +143,7 @@ class Interruption:
         self._received = number
         if self._deferred:
             name = signal.Signals(number).name
-            self._say(f"{name}: stopping after this step; once more: at once, without saving")
+            self._say(f"{name}: stopping after this step; repeat it to stop now without saving")
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._deferred:

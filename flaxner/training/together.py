@@ -1,4 +1,4 @@
-"""Several seeds trained at once: how many, by which program, each in its own run folder."""
+"""Training several seeds together: how many fit, with which program, each in its own run folder."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from flaxner.training.stopping import Interruption, go_on
 from flaxner.training.trainer import Trainer, TrainResult
 from flaxner.training.watching import Watch
 
-USABLE = 0.95  # of the memory: the rest is for batches and what the allocator cannot use
-BESIDE = 2  # states of one seed beside the stack: in evaluation, in saving
+USABLE = 0.95  # fraction of memory; the rest is for batches and what the allocator cannot use
+BESIDE = 2  # extra states of one seed outside the stack: during evaluation and saving
 
 
 class Stacks:
     """The stacked programs of the seeds of a run.
 
     Args of the constructor:
-      prepared: of one of the seeds.
-      seeds: all of the run, those that have ended too, so that a run that goes on finds the same
+      prepared: the prepared run of one of the seeds.
+      seeds: all seeds of the run, including finished ones, so that a resumed run has the same
         shapes.
     """
 
@@ -55,24 +55,24 @@ class Stacks:
         self._made: dict[int, StackedProgram] = {}
 
     def of(self, size: int) -> StackedProgram:
-        """The program of so many seeds."""
+        """Return the program for `size` seeds."""
         if size not in self._made:
             self._made[size] = StackedProgram(self.program, size)
         return self._made[size]
 
     def compute(self, seed: int) -> tuple[Program, TrainBatches]:
-        """What a seed evaluates with, and its batches."""
+        """Return the program that a seed evaluates with, and its batches."""
         batches = self._batches[seed]
         program = self.program.of_run(self._config.replace(seed=seed), batches.num_steps)
         return program, batches
 
     @property
     def state(self) -> int:
-        """Bytes on a device of one seed's state."""
+        """Bytes per device of one seed's state."""
         return bytes_on_a_device(self.program.abstract_state())
 
     def needs(self, size: int) -> int | None:
-        """Bytes on a device of the largest step of so many seeds; None: the compiler refuses it."""
+        """Return the bytes per device of the largest step; None if the compiler rejects it."""
         shape = (self.plan.shapes[-1], self._config.packed_length)
         batch = self.program.abstract_batch(*shape, labelled=True)
         try:
@@ -85,10 +85,10 @@ class Stacks:
         return step + used.temp_size_in_bytes + used.generated_code_size_in_bytes
 
     def fitting(self, wanted: int, room: int) -> tuple[int, int]:
-        """How many of so many seeds fit, at least 1, and bytes that those wanted need, at least."""
+        """Return how many of `wanted` seeds fit (at least 1), and a lower bound on their bytes."""
         usable, beside = int(room * USABLE), BESIDE * self.state
         asked = wanted * self.state + beside
-        size = max(min(wanted, (usable - beside) // self.state), 1)  # before anything is compiled
+        size = max(min(wanted, (usable - beside) // self.state), 1)  # needs no compilation
         while size > 1:
             needed = self.needs(size)
             total = beside + (room if needed is None else needed)
@@ -101,45 +101,45 @@ class Stacks:
 
 
 def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str]:
-    """How many seeds to train in one step, and why, in a line.
+    """Return how many seeds to train in one step, and why, in one line.
 
     Args:
-      config: with several `seeds`.
-      stacks: makes their programs, where memory is to be asked for.
+      config: settings with several `seeds`.
+      stacks: creates their programs, called only if memory has to be checked.
 
     Raises:
-      ValueError: more are asked for than fit, and the number that fits is named; or the model is
-        one whose seeds do not stay what they are alone.
+      ValueError: more seeds are requested than fit (the message says how many fit), or the model is
+        one whose seeds would differ from their single runs.
     """
     given = min(config.seeds_at_once, config.seeds)
     if given == 1:
-        return 1, "seeds one after the other, as --seeds-at-once 1 says"
+        return 1, "training one seed at a time, as requested with --seeds-at-once 1"
     if not given and jax.default_backend() == "cpu":
         return 1, (
-            "seeds one after the other: one seed's step keeps a CPU's cores busy "
+            "training one seed at a time: the step of one seed keeps a CPU's cores busy "
             f"(--seeds-at-once {config.seeds} trains all in one step)"
         )
     wanted = given or config.seeds
     made = stacks()
-    if not made.rows_first:  # seeds at once have as many rows as the fullest of them
+    if not made.rows_first:  # seeds trained together all have as many rows as the fullest one
         why = (
-            "what dropout zeroes in a model of this family depends on the number of rows, which "
-            "seeds at once share"
+            "dropout in this model family depends on the number of rows, which seeds trained "
+            "together share"
         )
         if given:
-            raise ValueError(f"--seeds-at-once {given} is refused: {why}; leave it out")
-        return 1, f"seeds one after the other: {why}"
+            raise ValueError(f"--seeds-at-once {given} is not possible: {why}; leave it out")
+        return 1, f"training one seed at a time: {why}"
     room = processes.on_main(lambda: memory_of(jax.local_devices()[0]))
     if room is None:
-        return wanted, f"{wanted} seeds in one step; how much memory a device has is not known"
+        return wanted, f"{wanted} seeds in one step; the memory of a device is unknown"
     size, needed = made.fitting(wanted, room)
-    sizes = f"{_gib(needed)} of {_gib(room)} GiB a device"
+    sizes = f"{_gib(needed)} of {_gib(room)} GiB per device"
     if size == wanted:
         return size, f"{wanted} seeds in one step ({sizes})"
     if given:
         raise ValueError(
-            f"--seeds-at-once {given} does not fit: it takes at least {sizes}, of which "
-            f"{USABLE:.0%} can be used; --seeds-at-once {size} fits"
+            f"--seeds-at-once {given} does not fit: it needs at least {sizes}, of which "
+            f"{USABLE:.0%} is usable; --seeds-at-once {size} fits"
         )
     return size, f"{wanted} seeds in one step do not fit (at least {sizes}): {size} at a time"
 
@@ -156,18 +156,18 @@ def train_together(
     watch: Watch,
     whole: Whole,
 ) -> list[Mapping[str, Any]]:
-    """Train several seeds in one step each; results.json of each.
+    """Train several seeds with a common step, and return results.json of each.
 
     Args:
-      members: their settings and folders.
+      members: the settings and folders of the seeds.
       stacks: their programs.
       shared: what they have in common.
-      console: where progress goes.
-      watch: is told of every evaluation of each.
-      whole: of all members.
+      console: where progress is shown.
+      watch: called after every evaluation of every seed.
+      whole: the folder of all members.
 
     Raises:
-      ValueError, RunStopped: as `flaxner.train`.
+      ValueError, RunStopped: as for `flaxner.train`.
     """
     say_on_loss(lambda: go_on(members[0].run))
     with (
@@ -203,6 +203,6 @@ def train_together(
 
 
 def _told(trainer: Trainer, interruption: Interruption) -> Stepwise[TrainResult]:
-    """A seed's run, whose failures are told of it."""
+    """Run one seed, with failure messages that name its run."""
     with stops_told(trainer.run, interruption):
         return (yield from trainer.stepwise())

@@ -33,12 +33,12 @@ from flaxner.training.used_rows import restored
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves behind.
+    """The result of a run.
 
     Attributes:
-      output_dir: its folder.
-      hub_dir: the best model, for `transformers` and for `flaxner.pipeline`.
-      results: the content of results.json.
+      output_dir: the output folder.
+      hub_dir: the folder of the best model, for `transformers` and for `flaxner.pipeline`.
+      results: the contents of results.json.
     """
 
     output_dir: Path
@@ -47,16 +47,16 @@ class TrainResult:
 
 
 class Trainer:
-    """One run, from step 0 or from a checkpoint, to the exported model.
+    """One run, from step 0 or a checkpoint to the exported model.
 
-    Args of the constructor: as those of `Loop`.
+    Args of the constructor: as for `Loop`.
 
     Attributes:
-      loop: of the steps.
-      accepted: called with the run's fingerprint when the state to go on from, if there is one,
-        was found to be of this run, before anything of it is written.
-      title: what the run is called where several train at once; said before its scores.
-      at_once: how many seeds train in one step.
+      loop: the training loop.
+      accepted: called with the run's fingerprint once the state to resume from, if any, is known to
+        belong to this run, and before anything is written.
+      title: the name of the run when several train together; printed before its scores.
+      at_once: number of seeds that train in one step.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Trainer:
         self.title, self.at_once = "", 1
 
     def run_all(self) -> TrainResult:
-        """Train to the end, evaluate the best model, export it."""
+        """Train to the end, evaluate the best model, and export it."""
         announce(self.prepared, self.batches, self.loop.program.mesh, self.console)
         return run_alone(self.stepwise(), self.loop.held, self.loop.program.steps.train)
 
     def stepwise(self) -> Stepwise[TrainResult]:
-        """The same, one step at a time; see `Loop.stepwise`."""
+        """Do the same one step at a time; see `Loop.stepwise`."""
         self.run.claim(overwrite=self.config.overwrite)
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
@@ -89,7 +89,7 @@ class Trainer:
             results = processes.on_main(self.run.finished)
             at_end = newest == self.batches.num_steps or (newest and self.loop.ended_early)
             if at_end and results is not None and self.run.hub.is_dir():
-                self.console.print(f"the run in {self.run.path} has ended: nothing is left to do")
+                self.console.print(f"the run in {self.run.path} has finished: nothing left to do")
                 self._say(self.run.ended())
                 return TrainResult(self.run.path, self.run.hub, results)
             self._write_settings()
@@ -97,14 +97,14 @@ class Trainer:
             return (yield from self._train(checkpoints, resumed=newest is not None))
 
     def _begin(self, newest: int | None, checkpoints: Checkpoints) -> None:
-        """The state to go on from."""
+        """Set up the state to start or resume from."""
         state = self.loop.initial_state()
         if newest is not None:
             state = restored(checkpoints, newest, state, self.loop.program.used)
         self.loop.held.state = state
 
     def _train(self, checkpoints: Checkpoints, *, resumed: bool) -> Stepwise[TrainResult]:
-        """Steps from the state in hand to the end of the run; trackers hear of them."""
+        """Train from the current state to the end of the run, reporting to trackers."""
         trackers = open_trackers(
             self.config, self.run, lambda line: self._say([line]), resumed=resumed
         )
@@ -122,9 +122,9 @@ class Trainer:
         return result
 
     def _best_params(self, state: TrainState, checkpoints: Checkpoints) -> tuple[Any, int]:
-        """The parameters to export: of the best step, or of the last if that one is lost.
+        """Return the parameters to export and the number of steps taken.
 
-        And how many steps were taken.
+        The parameters are those of the best step, or of the last if the best checkpoint is lost.
         """
         best, last = self.loop.progress.best_step, int(state.step)
         if 0 <= best < last:
@@ -137,7 +137,7 @@ class Trainer:
                 return checkpoints.restore_params(best, shapes), last
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
-            self._say([f"the model of step {last}, the last, is the one that is exported"])
+            self._say([f"exporting the model of the last step, {last}"])
         return state.published, last
 
     def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
@@ -152,7 +152,7 @@ class Trainer:
             self.console.print(line, highlight=False, markup=False)
 
     def _find(self, checkpoints: Checkpoints) -> int | None:
-        """The step to go on from; it must be of the same run."""
+        """Return the step to resume from; its checkpoint must belong to the same run."""
         newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
         if newest is None:
             self.console.print("no checkpoint yet: starting from step 0")
@@ -162,7 +162,7 @@ class Trainer:
         self.console.print(f"resuming from step {newest}")
         best = self.loop.progress.best_step
         if 0 <= best < newest and not self._is_kept(best, checkpoints):
-            self._say(["the best from here on is looked for"])
+            self._say(["the best checkpoint is selected from here on"])
             self.loop.progress = self.loop.progress._replace(best_step=-1, best_score=-1.0)
         return newest
 
@@ -187,7 +187,7 @@ class Trainer:
         progress = progress._replace(compiled=compiled)
         mesh = program.mesh
         train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
-        if self.at_once > 1:  # the seconds are those of all of them
+        if self.at_once > 1:  # the seconds are those of all seeds together
             train |= {"seeds_at_once": self.at_once, "fill": round(self.loop.feeding.fill(), 4)}
         results["train"] = train
         host = to_host(params, program.mesh)
