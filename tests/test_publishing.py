@@ -233,7 +233,7 @@ def test_the_script_meets_every_fault(run, hub, tmp_path):
     hub.cut("repos/create", times=99)
     code, _, err = push("user/lasting")
     assert code == 2
-    assert "broke off" in sentence(err)
+    assert "failed or was lost" in sentence(err)
     hub.faults.clear()
     assert push("user/lasting")[0] == 0
     whole("user/lasting")
