@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -11,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from flaxner.data.batches import TrainBatches
 from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
 from flaxner.models.layers.compute import Compute
+from flaxner.models.layers.dropout import dropout
 from flaxner.models.network import Model
 from flaxner.training.accumulation import summed_gradient
 from flaxner.training.loss import Softmax
@@ -118,6 +120,12 @@ def test_dropout_differs_by_step_and_repeats_by_seed():
     assert a[0]["loss"] == b[0]["loss"]
     quiet = run(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)[1]
     assert quiet[0]["loss"] != a[0]["loss"]
+
+
+def test_a_dropout_just_below_one_still_keeps_some():
+    kept = np.asarray(dropout(jnp.ones((256, 256)), 0.999, jax.random.key(0)))
+    assert set(np.unique(kept)) == {0, 256}
+    assert kept.mean() == pytest.approx(1, abs=0.25)
 
 
 def test_predict_labels_every_position():

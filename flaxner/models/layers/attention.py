@@ -16,7 +16,7 @@ from flaxner.data.packing import Blocks
 from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
-from flaxner.models.layers.dropout import LEVELS, dropped, random_levels
+from flaxner.models.layers.dropout import dropped, random_levels, threshold
 from flaxner.models.layers.fused import attend, attend_on_tpu
 from flaxner.models.layers.tile_kind import Kind
 
@@ -189,15 +189,15 @@ def attend_by_tiles(
     """Compute the attention output x_BLD, within segments and optionally a window on both sides."""
     q_BLHK, k_BLHK, v_BLHK = qkv_BLHK
     ids_BL = ids_BL.astype(jnp.int32)  # callers pass masks of any dtype
-    threshold = round(rate * LEVELS) if key is not None else 0
+    dropped_levels = threshold(rate) if key is not None else 0
     if compute.kernels == "tpu":
         mixed_BLHK = attend_on_tpu(q_BLHK, k_BLHK, v_BLHK, ids_BL)
     else:
         words: tuple[Array, ...] = ()
-        if key is not None and threshold:
+        if key is not None and dropped_levels:
             # Rows come first, so a row's random words do not depend on the number of rows.
             words = tuple(jax.random.bits(key, (ids_BL.shape[0], 2), jnp.uint32).T)
-        mixed_BLHK = attend(Kind(window, threshold), q_BLHK, k_BLHK, v_BLHK, ids_BL, words)
+        mixed_BLHK = attend(Kind(window, dropped_levels), q_BLHK, k_BLHK, v_BLHK, ids_BL, words)
     return mixed_BLHK.reshape(*mixed_BLHK.shape[:2], -1)
 
 

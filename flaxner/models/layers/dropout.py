@@ -1,8 +1,8 @@
 """Inverted dropout (Srivastava et al. 2014) with eight random bits per element.
 
 The mask needs a quarter of the random words that `jax.random.bernoulli` draws. The rate is
-rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016), and kept values are scaled according
-to the rounded rate, so the expectation of the output is exact.
+rounded to a multiple of 1/256 below 1 (0.1 becomes 26/256 = 0.1016), and kept values are scaled
+according to the rounded rate, so the expectation of the output is exact.
 
 TPUs assign bytes to elements differently: there, spreading the bytes of a word over the last
 dimension would move every element across lanes.
@@ -28,9 +28,14 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return dropped(x, rate, random_levels(x.shape, rate, key))
 
 
+def threshold(rate: float) -> int:
+    """Return the number of levels that are dropped: `rate` of LEVELS, but never all of them."""
+    return min(round(rate * LEVELS), LEVELS - 1)
+
+
 def random_levels(shape: tuple[int, ...], rate: float, key: jax.Array | None) -> jax.Array | None:
     """Draw a random byte per element for `dropped` to decide by; None if nothing is dropped."""
-    if key is None or round(rate * LEVELS) == 0:
+    if key is None or threshold(rate) == 0:
         return None
     tpu = bytes_by_rows if len(shape) > 1 and shape[-2] % 4 == 0 else bytes_by_lanes
     return jax.lax.platform_dependent(
@@ -42,10 +47,8 @@ def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
     """Apply dropout with given levels of the shape of x; identity if there are none."""
     if levels is None:
         return x
-    threshold = round(rate * LEVELS)
-    return jnp.where(
-        levels >= threshold, x * (LEVELS / (LEVELS - threshold)), jnp.zeros((), x.dtype)
-    )
+    least = threshold(rate)
+    return jnp.where(levels >= least, x * (LEVELS / (LEVELS - least)), jnp.zeros((), x.dtype))
 
 
 def bytes_by_lanes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
