@@ -93,6 +93,7 @@ def test_a_block_of_another_form_is_refused_where_it_is_read_and_written(block):
         ("modernbert", {"rope_parameters": {FULL: [1]}}, "rope_parameters must map"),
         ("modernbert", {"rope_parameters": {FULL: {"rope_theta": "x"}}}, "rope_theta must be"),
         ("modernbert", {"rope_parameters": {FULL: {"rope_theta": -1.0}}}, "rope_theta must be"),
+        ("modernbert", {"local_rope_theta": 0}, "local_rope_theta must be above 0: got 0"),
         ("distilbert", {"hidden_size": "x"}, "dim .* must be a whole number: got 'x'"),
         ("distilbert", {"num_hidden_layers": 10**6}, "n_layers .* must be a whole number from"),
     ],

@@ -64,6 +64,9 @@ class ModernBertConfig(EncoderConfig):
                 "hidden_size / num_attention_heads must be even for rotary positions: got "
                 f"{self.hidden_size} / {self.num_attention_heads}"
             )
+        for name, _ in THETAS.values():
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0: got {getattr(self, name)}")
         check_activation(self.hidden_activation, "hidden_activation")
         check_activation(self.classifier_activation, "classifier_activation")
         types = tuple(self.layer_types) or alternating(self.num_hidden_layers, 3)
