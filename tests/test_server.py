@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from flaxner.commands.serve import settings as parse_settings
 from flaxner.inference.aggregation import STRATEGIES
 from flaxner.inference.parts import submit_together
 from flaxner.inference.pipeline import pipeline
+from flaxner.serving.logs import _Lines
 from flaxner.serving.queue import Busy, JobQueue
 from flaxner.serving.server import listen
 from flaxner.serving.service import open_models
@@ -455,6 +457,19 @@ def test_ids_and_logs(folder, ner):
     with logged() as lines, running(folder, models={"tiny": ner}, log_texts=True) as server:
         server.client().ask("/ner", {"text": secret})
     assert any(line.get("content") == [secret] for line in lines)
+
+
+def test_tracebacks_in_the_log_are_shown_harmlessly():
+    try:
+        raise ValueError("a text \x1b[31m with \u202e escapes")
+    except ValueError:
+        found = sys.exc_info()
+    record = logging.LogRecord("flaxner.serving", logging.ERROR, "", 0, "failed", (), found)
+    for as_json in (False, True):
+        line = _Lines(as_json=as_json).format(record)
+        assert "with" in line
+        assert "\x1b" not in line
+        assert "\u202e" not in line
 
 
 def test_not_ready_before_shapes_are_compiled(folder, ner):

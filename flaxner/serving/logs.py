@@ -38,7 +38,7 @@ class _Lines(logging.Formatter):
             return json.dumps({**head, "level": record.levelname.lower(), **fields})
         rest = " ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
         line = shown(f"{moment.astimezone():%H:%M:%S} {record.getMessage()} {rest}".rstrip())
-        return "\n".join([line, *fields.get("traceback", "").splitlines()])
+        return "\n".join([line, *shown(fields.get("traceback", "")).splitlines()])
 
 
 def set_up(stream: TextIO | None = None) -> None:
