@@ -1,5 +1,6 @@
 """Exported pipelines, scores of any model, and the command lines."""
 
+import io
 import json
 import subprocess
 import sys
@@ -207,6 +208,13 @@ def test_exports_serve_the_command_lines(folder, ner, tmp_path):
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "texts").write_text("Angela\nx\n", "utf-8-sig")
     assert list(texts_from(str(tmp_path / "texts"), [])) == ["Angela", "x"]
+
+
+def test_a_byte_order_mark_on_standard_input_is_no_text(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffAngela\n\ufeffx\n"))
+    assert list(texts_from(None, ["-"])) == ["Angela", "\ufeffx"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeff\nx\n"))
+    assert list(texts_from("-", [])) == ["x"]
 
 
 @pytest.mark.parametrize(

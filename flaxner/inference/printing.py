@@ -115,8 +115,11 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
             file = sys.stdin
             if source not in (None, "-"):
                 file = stack.enter_context(Path(str(source)).open(encoding="utf-8-sig"))
-            for line in file:
-                if text := line.rstrip("\r\n"):
+            for number, line in enumerate(file):
+                text = line.rstrip("\r\n")
+                if not number:  # standard input is not decoded as utf-8-sig
+                    text = text.removeprefix("\ufeff")
+                if text:
                     any_text = True
                     yield text
     except (OSError, UnicodeDecodeError) as error:
