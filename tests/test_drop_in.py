@@ -9,6 +9,7 @@ import pytest
 from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.opening import load_exported
 from flaxner.inference.pipeline import pipeline
+from flaxner.inference.precision import file_dtype
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import read_tensor_file
 from flaxner.publishing.hub_folder import export_folder
@@ -175,6 +176,30 @@ def test_auto_is_the_dtype_of_the_file(folder, ours, tmp_path):
     saved = tmp_path / "saved"
     pipeline("ner", model=half).save_pretrained(saved)
     assert read_tensor_file(saved / "model.safetensors")["classifier.bias"].dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("engine", ["jax", "onnx"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 20, b"\x02" + b"\0" * 7 + b"[]", b"\x02" + b"\0" * 7 + b"{'"],
+    ids=["empty", "huge", "list", "cut"],
+)
+def test_a_damaged_file_has_no_dtype(folder, tmp_path, engine, content):
+    """Wherever its header is read first."""
+    if engine == "onnx":
+        pytest.importorskip("onnxruntime")
+    made = edited(folder, tmp_path / "hub", lambda fields: fields.pop("dtype", None))
+    (made / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a"):
+        pipeline("ner", model=made, dtype="auto", engine=engine, device="cpu")
+
+
+def test_a_header_without_offsets_has_no_dtype(tmp_path):
+    header = json.dumps({name: {"dtype": "F32", "shape": [0]} for name in "ab"}).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a"):
+        file_dtype({}, tmp_path)
 
 
 def _scheme():

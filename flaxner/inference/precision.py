@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxner.models.checks import read_header
+
 AUTO = "auto"  # the dtype of the model's file, the default of `transformers` 5
 NAMES = {
     "float32": "float32",
@@ -52,7 +54,7 @@ def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
       folder: the model's folder; None for a model in memory, which is float32.
 
     Raises:
-      ValueError: models are not computed in this dtype.
+      ValueError: models are not computed in this dtype, or a file is damaged.
     """
     said = fields.get("dtype") or fields.get("torch_dtype")
     if said is None:
@@ -70,11 +72,16 @@ def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
 def _stored(folder: Path) -> str | None:
     """Return the dtype of the first float tensor in safetensors files; None if there is none."""
     for path in sorted(folder.glob("*.safetensors")):
+        read_header(path)  # refuses a damaged file
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(size))
-        places = {name: row for name, row in header.items() if name != "__metadata__"}
-        for row in sorted(places.values(), key=lambda row: row["data_offsets"]):
+        rows = [row for name, row in header.items() if name != "__metadata__"]
+        try:
+            rows.sort(key=lambda row: row["data_offsets"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
+        for row in rows:
             if row["dtype"] in STORED:
                 return STORED[row["dtype"]]
     return None
