@@ -1,4 +1,4 @@
-"""One vector an occurrence: BERT's hidden states, layers averaged, tokens pooled into words."""
+"""One vector per occurrence: BERT's hidden states, layers averaged, tokens pooled into words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from flaxner.data.tokenizer import words_backend
 from flaxner.models.network import Model, Params
 from flaxner.training.step import INPUTS
 
-ROWS = 16  # packed rows of a batch
+ROWS = 16  # packed rows per batch
 POOLING = ("mean", "first")
 
 
 def parse_layers(text: str, layers: int) -> tuple[int, ...]:
-    """ "mean" (all layers but the embeddings), "last", or numbers such as 0, 4 or -1,-2.
+    """Parse "mean" (all layers but the embeddings), "last", or numbers such as 0, 4 or -1,-2.
 
     Layer 0 is the embeddings, 1 the first layer; negative numbers count from the last.
 
@@ -37,7 +37,7 @@ def parse_layers(text: str, layers: int) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(
-            f"--layers must be mean, last or numbers with commas between: got {text!r}"
+            f"--layers must be mean, last or comma-separated numbers: got {text!r}"
         ) from None
     chosen = [number if number >= 0 else layers + 1 + number for number in numbers]
     if not all(0 <= number <= layers for number in chosen):
@@ -46,16 +46,16 @@ def parse_layers(text: str, layers: int) -> tuple[int, ...]:
 
 
 class ContextualEncoder:
-    """An encoder that gives vectors to the words of sentences, and remembers those it has given.
+    """Encodes the words of sentences as vectors, and remembers those of each sentence.
 
-    Args of the constructor, attributes too:
-      name: for tables.
+    Args of the constructor, also attributes:
+      name: shown in tables.
       model: static definition.
       params: path -> array.
       tokenizer: of `transformers`.
-      layers: whose hidden states are averaged.
-      max_length: tokens of a window; longer sentences become windows.
-      pooling: "mean" of a word's tokens, or the "first".
+      layers: layers whose hidden states are averaged.
+      max_length: tokens per window; longer sentences are split into windows.
+      pooling: the "mean" of a word's tokens, or the "first".
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class ContextualEncoder:
         self._states = jax.jit(self._mean_of_layers)
 
     def encode(self, sentences: Sequence[Sentence]) -> np.ndarray:
-        """A vector for every word, (words of all sentences, width), float32.
+        """Return a vector for every word, (words of all sentences, width), float32.
 
-        A sentence that was encoded before is remembered.
+        Sentences encoded before are not computed again.
         """
         new = list({s.words: s for s in sentences if s.words not in self._known}.values())
         if new:
@@ -101,10 +101,10 @@ class ContextualEncoder:
             owners, hidden = rows.words[owned_BL], hidden_BLD[owned_BL]
             if not len(owners):
                 continue
-            starts = np.flatnonzero(np.diff(owners, prepend=-1))  # a word's tokens are neighbours
+            starts = np.flatnonzero(np.diff(owners, prepend=-1))  # a word's tokens are adjacent
             sums[owners[starts]] = np.add.reduceat(hidden, starts, axis=0)
             counts[owners[starts]] = np.diff(starts, append=len(owners))
-        assert (counts > 0).all(), "a word was encoded never"
+        assert (counts > 0).all(), "a word was never encoded"
         return sums / counts[:, None]
 
     def _mean_of_layers(self, params: Params, *inputs: jax.Array) -> jax.Array:
@@ -112,7 +112,7 @@ class ContextualEncoder:
         return jnp.mean(jnp.stack([hidden[i].astype(jnp.float32) for i in self.layers]), 0)
 
     def _owners(self, segments: Segments, sentences: Sequence[Sentence]) -> np.ndarray:
-        """The word of every token; `Segments.words` has it for first tokens only."""
+        """Return the word of every token; `Segments.words` has it for first tokens only."""
         owners = segments.words.copy()
         for low, high in zip(segments.starts[:-1], segments.starts[1:], strict=True):
             inner = owners[low : high - 1]  # a view; [SEP] stays out
@@ -125,7 +125,7 @@ class ContextualEncoder:
         return owners
 
     def _cut_foreign(self, owners: np.ndarray, segments: Segments, words: list[str]) -> None:
-        """In windows, tokens after the last owned word's own belong to words owned elsewhere."""
+        """Exclude tokens after a window's last owned word: other windows own their words."""
         backend = words_backend(self.tokenizer)
         several = np.bincount(segments.sentences, minlength=1)[segments.sentences] > 1
         for index in np.flatnonzero(several):

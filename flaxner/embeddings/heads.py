@@ -1,4 +1,4 @@
-"""Taggers over fixed vectors, trained and scored by the very loop and code that serve BERT."""
+"""Taggers over fixed vectors, trained and scored by the same loop and code as BERT."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from flaxner.training.prediction import Tags
 from flaxner.training.preparation import Prepared
 from flaxner.training.stopping import Interruption
 
-# A head over fixed vectors has other needs than a whole BERT: a high rate, more epochs, and, as
-# its steps are tiny, larger batches.
+# A head over fixed vectors needs other settings than a whole BERT: a high learning rate, more
+# epochs and, as its steps are tiny, larger batches.
 HEAD_SETTINGS: dict[str, Any] = {"epochs": 20.0, "batch_size": 256, "weight_decay": 0.0}
 PLAIN: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(RecipeSettings)}
-EVALUATED_EPOCHS = 2  # a head is scored on the validation split after so many
+EVALUATED_EPOCHS = 2  # epochs between a head's evaluations on the validation split
 
 
 class Trial(NamedTuple):
-    """A point of the grid in which every head is given its best, by validation F1.
+    """A point of the grid from which every head gets its best, by validation F1.
 
     Attributes:
-      learning_rate: peak.
-      scaling: of the vectors: "length" divides all numbers by one, "standard" gives each column
-        mean 0 and variance 1; both as measured on the words of the training split.
+      learning_rate: peak learning rate.
+      scaling: scaling of the vectors: "length" divides all numbers by the same one, "standard"
+        gives each column mean 0 and variance 1; both are measured on the words of the training
+        split.
     """
 
     learning_rate: float
@@ -53,7 +54,7 @@ TableRows = Callable[[str, list[Sentence]], np.ndarray]
 
 
 class BestHead:
-    """Keeps the best head in memory, where a run of BERT writes checkpoints to disk: a `Keeper`.
+    """A `Keeper` that keeps the best head in memory; a BERT run writes checkpoints to disk instead.
 
     Attributes:
       head: path -> array of the trained parameters; empty before the first evaluation.
@@ -68,17 +69,17 @@ class BestHead:
             self.head = {k: np.array(v) for k, v in state.params.items() if k != TABLE}
 
     def wait(self) -> None:
-        """Nothing is pending."""
+        """Return at once: nothing is pending."""
 
 
 class Head(NamedTuple):
     """A trained head.
 
     Attributes:
-      tags: of the test split.
-      validation_f1: by which its trial was chosen; None without a validation split.
-      trials: all of them, for comparison.json; the chosen one is marked.
-      seconds: of all trials and of scoring.
+      tags: predicted tags of the test split.
+      validation_f1: validation F1 of the chosen trial; None without a validation split.
+      trials: all trials, for comparison.json; the chosen one is marked.
+      seconds: time taken by all trials and by scoring.
     """
 
     tags: Tags
@@ -101,17 +102,18 @@ def train_head(
 ) -> Head:
     """Train a linear layer (window 0) or a window MLP over a table of vectors.
 
-    Every trial of the grid is trained and the best by validation F1 is kept (of equal ones the
-    first); only that one sees the test split. Without a validation split it is the first trial.
+    Every trial of the grid is trained, and the one with the best validation F1 is kept (the first
+    of equals); only that one sees the test split. Without a validation split, only the first
+    trial is trained.
 
     Args:
-      config: the settings of the BERT run it stands beside: seed and corpora are its.
+      config: settings of the BERT run to compare with, which provides seed and corpora.
       corpora: split -> corpus, with a test split.
       scheme: label table.
       table: (rows, width), padding and unknown first.
       rows: (split, sentences) -> the row of every word.
       window: words seen on each side.
-      folder: for each trial's metrics.jsonl.
+      folder: where each trial's metrics.jsonl goes.
       console: for the progress bar.
       grid: the trials.
     """
@@ -152,7 +154,7 @@ def _prepared(
     scheme: LabelScheme,
     segments: dict[str, Segments],
 ) -> Prepared:
-    """What all trials share: all but the model."""
+    """Prepare what all trials share: everything but the model."""
     longest = max(int(s.lengths.max(initial=1)) for s in segments.values())
     length = max(128, longest)
     per_epoch = -(-len(corpora["train"]) // HEAD_SETTINGS["batch_size"])
@@ -169,7 +171,7 @@ def _prepared(
 
 
 def _tried(prepared: Prepared, trial: Trial, table: np.ndarray, window: int) -> Prepared:
-    """The ingredients of one trial."""
+    """Prepare one trial."""
     sizes = StaticConfig(len(table), table.shape[1], len(prepared.scheme), window=window)
     model: Any = StaticModel(sizes)
     config = prepared.config.replace(learning_rate=trial.learning_rate)
@@ -178,7 +180,7 @@ def _tried(prepared: Prepared, trial: Trial, table: np.ndarray, window: int) -> 
 
 
 def scaled(table: np.ndarray, used: np.ndarray, how: str) -> np.ndarray:
-    """The table in another scale, see `Trial`; the rows of padding and unknown words stay.
+    """Rescale the table, see `Trial`; the rows of padding and unknown words stay as they are.
 
     Args:
       table: (rows, width).
@@ -195,7 +197,7 @@ def scaled(table: np.ndarray, used: np.ndarray, how: str) -> np.ndarray:
 
 
 def word_segments(corpus: Corpus, rows: np.ndarray, scheme: LabelScheme) -> Segments:
-    """A corpus as segments of whole words: one a sentence, no special tokens."""
+    """Return a corpus as segments of whole words: one per sentence, no special tokens."""
     sizes = [len(sentence.words) for sentence in corpus]
     labels = [scheme.encode(sentence.tags or ()) for sentence in corpus]
     return Segments(
@@ -212,11 +214,11 @@ def word_segments(corpus: Corpus, rows: np.ndarray, scheme: LabelScheme) -> Segm
 def static_table(
     vectors: StaticVectors, corpora: Mapping[str, Corpus]
 ) -> tuple[np.ndarray, TableRows, dict[str, float]]:
-    """The vectors of the words that the corpora use.
+    """Collect the vectors of the words that occur in the corpora.
 
     Returns:
-      the table, its row of every word, and the shares without a vector: of the words of each
-      split, and as "SPLIT names" of its words in entities.
+      the table, the function that gives the row of every word, and the fraction of words without
+      a vector: for each split, and under "SPLIT names" for its words in entities.
     """
     used = (vectors.row(w) for c in corpora.values() for s in c for w in s.words)
     chosen = np.asarray(sorted({row for row in used if row is not None}), np.int64)
@@ -239,7 +241,7 @@ def static_table(
 def contextual_table(
     encoder: ContextualEncoder, corpora: Mapping[str, Corpus]
 ) -> tuple[np.ndarray, TableRows]:
-    """A row for every occurrence: what a frozen BERT says of each word in its sentence."""
+    """Make one row per occurrence: a frozen BERT's vector of each word in its sentence."""
     vectors = {split: encoder.encode(corpus.sentences) for split, corpus in corpora.items()}
     begins = dict(zip(vectors, np.cumsum([0, *map(len, vectors.values())]), strict=False))
     table = _table(np.concatenate(list(vectors.values())))
@@ -251,6 +253,6 @@ def contextual_table(
 
 
 def _table(vectors: np.ndarray) -> np.ndarray:
-    """Rows for padding and unknown words before the vectors."""
+    """Prepend rows for padding and unknown words to the vectors."""
     empty = np.zeros((FIRST, vectors.shape[1]), np.float32)
     return np.concatenate([empty, vectors]).astype(np.float32)

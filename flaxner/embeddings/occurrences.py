@@ -14,14 +14,14 @@ from flaxner.data.type_names import broad_name
 
 @dataclasses.dataclass(frozen=True)
 class Occurrence:
-    """A word where it stands.
+    """A word in its place in the corpus.
 
     Attributes:
-      form: as written.
+      form: the word as written.
       type: entity type, or "O".
       sentence: index of the sentence in the list that was searched.
-      position: of the word in the sentence.
-      row: index of the word in all words of that list.
+      position: index of the word in the sentence.
+      row: index of the word among all words of that list.
     """
 
     form: str
@@ -32,7 +32,7 @@ class Occurrence:
 
 
 def unique(sentences: Iterable[Sentence]) -> list[Sentence]:
-    """The sentences that have tags, equal ones once: a repeated one would be its own neighbour."""
+    """Return the tagged sentences, equal ones once: a repeated one would be its own neighbour."""
     seen: dict[tuple[str, ...], Sentence] = {}
     for sentence in sentences:
         if sentence.words and sentence.tags is not None:
@@ -57,15 +57,15 @@ def find_all(sentences: Sequence[Sentence]) -> dict[str, list[Occurrence]]:
 def of_words(
     occurrences: dict[str, list[Occurrence]], words: Sequence[str]
 ) -> dict[str, list[Occurrence]]:
-    """The occurrences of the words that a user asks for.
+    """Return the occurrences of the words that the user asked for.
 
     Raises:
-      ValueError: a word that does not occur; words like it are named.
+      ValueError: a word does not occur; the message names similar ones.
     """
     for word in words:
         if word not in occurrences:
             near = difflib.get_close_matches(word, occurrences, n=3)
-            hint = f"; there are {', '.join(map(repr, near))}" if near else ""
+            hint = f"; similar words: {', '.join(map(repr, near))}" if near else ""
             raise ValueError(f"the word {word!r} does not occur in the corpus{hint}")
     return {word: occurrences[word] for word in words}
 
@@ -73,10 +73,10 @@ def of_words(
 def ambiguous(
     occurrences: dict[str, list[Occurrence]], *, least: int = 4
 ) -> dict[str, list[Occurrence]]:
-    """Forms of names that have two types or more, each `least` times; the richest first.
+    """Return the forms of names with two or more types, each at least `least` times; richest first.
 
-    Only occurrences of such types are kept. A form must have a capital, be a name somewhere, and
-    not be the beginning of a sentence that is usually written small, as The is.
+    Only occurrences of these types are kept. A form must be capitalised and a name somewhere, and
+    must not be a word that is usually lower case and only starts sentences, such as The.
     """
     chosen: dict[str, list[Occurrence]] = {}
     ranks: dict[str, tuple[int, int]] = {}
@@ -94,7 +94,7 @@ def ambiguous(
 
 
 def snippet(sentence: Sentence, position: int, around: int = 6) -> tuple[str, str, str]:
-    """Text before the word, the word, text after it."""
+    """Return the text before the word, the word, and the text after it."""
     low, high = max(position - around, 0), position + around + 1
     before = ("… " if low else "") + " ".join(sentence.words[low:position])
     after = " ".join(sentence.words[position + 1 : high])

@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that needs nothing but itself."""
+"""The comparison as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FREQUENT = 12  # forms in the table of separation
 
 
 def page(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page of a study.
+    """Render the page of a study.
 
     Args:
-      study: as `study.run` makes it.
+      study: the result of `study.run`.
       figures: file name -> PNG.
     """
     colours = {kind: colour for kind, (colour, *_) in type_styles(study["types"]).items()}
@@ -35,19 +35,19 @@ def page(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
 
 
 def _facts(study: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The numbers at the top, and what each is."""
+    """Return the numbers at the top of the page, and their captions."""
     static, *contextual = study["separation"]
     best = max(contextual, key=lambda row: row["accuracy"])
     facts = [
-        (f"{static['accuracy']:.0%}", f"right types of ambiguous forms: {static['name']}"),
-        (f"{best['accuracy']:.0%}", f"right types of ambiguous forms: {best['name']}"),
+        (f"{static['accuracy']:.0%}", f"accuracy on ambiguous forms: {static['name']}"),
+        (f"{best['accuracy']:.0%}", f"accuracy on ambiguous forms: {best['name']}"),
     ]
     if study["taggers"]:
         still = max((r for r in study["taggers"] if "static" in r["name"]), key=_f1)
         bert = max((r for r in study["taggers"] if "BERT" in r["name"]), key=_f1)
         facts += [
             (f"{_f1(still):.2f}", f"test F1 of the best static tagger ({still['name']})"),
-            (f"{_f1(bert):.2f}", f"test F1 of the best tagger on BERT ({bert['name']})"),
+            (f"{_f1(bert):.2f}", f"test F1 of the best BERT tagger ({bert['name']})"),
         ]
     return facts
 

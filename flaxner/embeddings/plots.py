@@ -1,4 +1,4 @@
-"""The pictures of the comparison. The only door to `matplotlib`; no window is ever opened."""
+"""The figures of the comparison. Only this module imports `matplotlib`; it never opens a window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from flaxner.templates.colours import COLOURS, USUAL
 
-GREY = "#6B6B6B"  # of words that are no name
+GREY = "#6B6B6B"  # words that are not names
 MARKERS = "osD^vPX"
 STATIC_COLOUR, CONTEXT_COLOUR = "#E69F00", "#0072B2"
 INK = "#1d2733"
@@ -33,7 +33,7 @@ STYLE: Any = {
 
 
 def require_matplotlib() -> None:
-    """Ask for matplotlib before anything is computed.
+    """Check for matplotlib before anything is computed.
 
     Raises:
       ValueError: it is not installed.
@@ -45,7 +45,7 @@ def require_matplotlib() -> None:
 
 
 def type_styles(types: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Type -> colour and marker; "O" is grey."""
+    """Return type -> colour and marker; "O" is grey."""
     free = [colour for colour in COLOURS if colour not in USUAL.values()]
     others = [name for name in sorted(set(types)) if name not in USUAL and name != "O"]
     colours = {**USUAL, **{name: free[i % len(free)] for i, name in enumerate(others)}}
@@ -59,12 +59,12 @@ def type_styles(types: Sequence[str]) -> dict[str, tuple[str, str]]:
 def word_figure(
     word: Mapping[str, Any], styles: Mapping[str, tuple[str, str]], names: tuple[str, str]
 ) -> bytes:
-    """One word in several sentences: static similarities, contextual ones, the plane. A PNG.
+    """Draw one word in several sentences: static and contextual similarities, the plane; a PNG.
 
     Args:
       word: an entry of the study's "words".
-      styles: of the types.
-      names: of the static and the contextual vectors.
+      styles: colour and marker of each type.
+      names: names of the static and the contextual vectors.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def word_figure(
         bar.set_label("cosine similarity of two occurrences")
         bar.outline.set_visible(False)
         _plane(axes[2], word, styles, names)
-        title = f"“{word['form']}”: one static vector, one BERT vector for every occurrence"
+        title = f"“{word['form']}”: one static vector, one BERT vector per occurrence"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         return _png(figure)
 
@@ -100,7 +100,7 @@ def _matrix(
     title: str,
 ) -> Any:
     image = axis.imshow(cosines, cmap="cividis", vmin=min(0.0, float(cosines.min())), vmax=1.0)
-    labels = ["no name" if kind == "O" else kind for kind in kinds]
+    labels = ["not a name" if kind == "O" else kind for kind in kinds]
     axis.set_xticks(range(len(kinds)), labels, rotation=90)
     axis.set_yticks(range(len(kinds)), labels)
     for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
@@ -130,12 +130,12 @@ def _plane(
     for kind, (colour, marker) in styles.items():
         of = kinds == kind
         if of.any():
-            label = f"{'no name' if kind == 'O' else kind} ({int(of.sum())})"
+            label = f"{'not a name' if kind == 'O' else kind} ({int(of.sum())})"
             axis.scatter(
                 *points[of].T, s=46, c=colour, marker=marker, label=label, alpha=0.85,
                 edgecolors="white", linewidths=0.6,
             )  # fmt: skip
-    axis.set_title("Every occurrence on BERT's plane", y=1.07)
+    axis.set_title("BERT's vector of every occurrence", y=1.07)
     axis.set_xlabel("first principal component")
     axis.set_ylabel("second principal component")
     axis.grid(color="#e6eaee", linewidth=0.8)
@@ -147,7 +147,7 @@ def _plane(
 
 
 def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """How well each kind of vectors tells the types of ambiguous forms. A PNG."""
+    """Draw how well each kind of vector separates the types of ambiguous forms; a PNG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -157,7 +157,7 @@ def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
         names = [_short(row["name"], 40) for row in rows]
         colours = [STATIC_COLOUR, *[CONTEXT_COLOUR] * (len(rows) - 1)]
         panels = (
-            ("accuracy", "Right type, nearest centroid, held out", "share of occurrences"),
+            ("accuracy", "Accuracy of the nearest centroid, held out", "fraction of occurrences"),
             ("silhouette", "Silhouette of the types", "mean silhouette (0: no separation)"),
         )
         for axis, (key, title, label) in zip(axes, panels, strict=True):
@@ -169,7 +169,7 @@ def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 min(0.0, *values) * 1.2, max(1.0 if key == "accuracy" else 0.3, *values) * 1.1
             )
             axis.tick_params(length=0)
-        axes[0].invert_yaxis()  # both, as they share it
+        axes[0].invert_yaxis()  # inverts both: they share it
         majority = rows[0]["majority"]
         axes[0].axvline(majority, color=INK, linestyle=(0, (4, 3)), linewidth=1.2)
         axes[0].plot([], [], color=INK, linestyle=(0, (4, 3)), linewidth=1.2,
@@ -179,13 +179,13 @@ def separation_figure(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def tagger_figure(rows: Sequence[Mapping[str, Any]], corpus: str) -> bytes:
-    """F1 of the taggers: all entities, names seen in training, names not seen. A PNG."""
+    """Draw the taggers' F1 on all entities, names seen in training, and unseen names; a PNG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     parts = [p for p in ("all", "seen", "unseen") if any(row[p]["entities"] for row in rows)]
     if len(parts) == 2:
-        parts = ["all"]  # the other part is the same entities
+        parts = ["all"]  # the other part has the same entities
     labels = {"all": "all entities", "seen": "names seen in training", "unseen": "unseen names"}
     tints = {"all": "#0072B2", "seen": "#56B4E9", "unseen": "#D55E00"}
     with mpl.rc_context(STYLE):
@@ -203,7 +203,7 @@ def tagger_figure(rows: Sequence[Mapping[str, Any]], corpus: str) -> bytes:
         axis.set_xticks(range(len(rows)), [row["name"] for row in rows])
         axis.tick_params(length=0)
         axis.set(ylabel="F1 on the test split (seqeval)", ylim=(0, 1.08))
-        axis.set_title(f"What a tagger makes of each kind of vectors: {corpus}")
+        axis.set_title(f"Taggers on each kind of vector: {corpus}")
         axis.grid(axis="y", color="#e6eaee", linewidth=0.8)
         axis.set_axisbelow(True)
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)

@@ -1,4 +1,4 @@
-"""What the comparison leaves: tables on the terminal, comparison.json, index.html, figures/."""
+"""Output of the comparison: tables on the terminal, comparison.json, index.html, figures/."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def write_report(
     """Draw, write and print a study.
 
     Args:
-      folder: where to.
+      folder: the output folder.
       study: the content of comparison.json.
       console: where the tables go.
-      heads: the logs of the heads' trials, which are copied to heads/.
+      heads: logs of the heads' trials, copied to heads/.
 
     Raises:
-      ValueError: files that are not ours, or were changed, are in the way.
+      ValueError: files that flaxner did not write, or that were changed, are in the way.
     """
     styles = plots.type_styles(study["types"])
     names = (study["static"]["name"], study["contextual"]["name"])
@@ -53,7 +53,7 @@ def write_report(
 
 
 def tables(study: Mapping[str, Any]) -> list[Table]:
-    """The study as tables for a terminal."""
+    """Return the study as tables for a terminal."""
     shown = [_neighbours(study), _separation(study)]
     return [*shown, _taggers(study)] if study["taggers"] else shown
 

@@ -1,4 +1,4 @@
-"""Numbers on vectors: cosines, a plane to draw them on, how far they tell types apart."""
+"""Measures of vectors: cosines, a plane to draw them in, how well they separate types."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ FOLDS = 5
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1; zero vectors stay."""
+    """Scale vectors to length 1; zero vectors stay."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:
-    """Cosine of every two rows."""
+    """Compute the cosine of every pair of rows."""
     directions = unit(vectors)
     return directions @ directions.T
 
 
 def plane(vectors: np.ndarray) -> np.ndarray:
-    """The two principal components (Pearson 1901), signs fixed so that pictures repeat."""
+    """Project on the first two principal components (Pearson 1901), with reproducible signs."""
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:2]
@@ -36,16 +36,16 @@ def plane(vectors: np.ndarray) -> np.ndarray:
 
 
 def silhouette(vectors: np.ndarray, kinds: Sequence[str]) -> float:
-    """Mean silhouette of the types under cosine distance (Rousseeuw 1987), -1 to 1.
+    """Compute the mean silhouette of types under cosine distance (Rousseeuw 1987), -1 to 1.
 
-    Equal vectors have distance 0 to all and score 0; so does a type with one member.
+    If all vectors are equal, all distances and scores are 0; a type with one member scores 0 too.
     """
     distances = np.clip(1.0 - cosines(vectors.astype(np.float64)), 0.0, None)
-    distances[distances < 1e-6] = 0.0  # rounding of equal vectors
-    np.fill_diagonal(distances, 0.0)  # of zero vectors, which words without a vector have
+    distances[distances < 1e-6] = 0.0  # rounding errors of equal vectors
+    np.fill_diagonal(distances, 0.0)  # for zero vectors, which words without a vector have
     names, of = np.unique(np.asarray(kinds), return_inverse=True)
     if len(names) < 2:
-        raise ValueError(f"a silhouette needs two types or more: got {names.tolist()}")
+        raise ValueError(f"a silhouette needs at least two types: got {names.tolist()}")
     members = np.eye(len(names))[of]
     sizes = members.sum(axis=0)
     sums = distances @ members
@@ -61,14 +61,14 @@ def silhouette(vectors: np.ndarray, kinds: Sequence[str]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Separation:
-    """How well vectors tell the types of ambiguous forms.
+    """How well vectors separate the types of ambiguous forms.
 
     Attributes:
       silhouette: mean over forms.
-      accuracy: share of held-out occurrences given the right type by the nearest centroid.
-      majority: the same when always the form's most frequent type is said.
+      accuracy: fraction of held-out occurrences whose type the nearest centroid predicts.
+      majority: the same if the form's most frequent type is always predicted.
       forms: form -> its own silhouette, accuracy, majority and number of occurrences.
-      occurrences: in all forms.
+      occurrences: number of occurrences of all forms.
     """
 
     silhouette: float
@@ -81,16 +81,16 @@ class Separation:
 def separation(
     vectors: np.ndarray, places: Mapping[str, Sequence[Occurrence]], seed: int = 0
 ) -> Separation:
-    """Silhouette and nearest-centroid accuracy of every form.
+    """Compute the silhouette and nearest-centroid accuracy of every form.
 
     Each occurrence is held out once: centroids of a form's types come from the other folds.
-    Where all centroids are equally near, as they are for static vectors, the form's most frequent
-    type is said: the best that can be done without a look at the sentence.
+    Where all centroids are equally near, as for static vectors, the form's most frequent type is
+    predicted, the best guess without looking at the sentence.
 
     Args:
-      vectors: by `Occurrence.row`.
-      places: form -> occurrences, of two types or more.
-      seed: of the folds.
+      vectors: indexed by `Occurrence.row`.
+      places: form -> occurrences, of two or more types.
+      seed: seed of the folds.
     """
     forms: dict[str, dict[str, float]] = {}
     right = common = total = 0
@@ -106,13 +106,15 @@ def separation(
         }
         right, common, total = right + hits, common + usual, total + len(kinds)
     if not total:
-        raise ValueError("the corpus has no form with two types, each often enough to compare")
+        raise ValueError(
+            "the corpus has no word form with two types that are both frequent enough to compare"
+        )
     mean = float(np.mean([values["silhouette"] for values in forms.values()]))
     return Separation(mean, right / total, common / total, forms, total)
 
 
 def _held_out(vectors: np.ndarray, kinds: Sequence[str], seed: int) -> tuple[int, int]:
-    """Right answers of the nearest centroid, and of the most frequent type, over the folds."""
+    """Count correct answers of the nearest centroid, and of the most frequent type, over folds."""
     labels = np.asarray(kinds)
     counts = Counter(kinds)
     names = np.asarray(sorted(counts, key=lambda name: (-counts[name], name)))
@@ -136,7 +138,7 @@ def nearest_occurrences(
     candidates: Sequence[Occurrence],
     count: int = 5,
 ) -> list[tuple[Occurrence, float]]:
-    """The occurrences of other forms that are nearest to one occurrence, each form once."""
+    """Find the nearest occurrences of other forms to one occurrence, each form once."""
     rows = np.asarray([o.row for o in candidates])
     near = unit(vectors[rows]) @ unit(vectors[query.row])
     nearest: dict[str, tuple[Occurrence, float]] = {}

@@ -17,7 +17,7 @@ from flaxner.models.scratch import SCRATCH
 from flaxner.runs.paths import RunPaths, refuse_runs
 from flaxner.runs.replacing import refuse_half_moved
 
-# Settings of training that the comparison has too; the other flags are its own.
+# Training settings that the comparison shares; its other flags are its own.
 SHARED = (
     "model", "dataset", "train_file", "validation_file", "test_file", "epochs", "batch_size",
     "learning_rate", "max_length", "seed", *READING,
@@ -42,20 +42,20 @@ COMPARISON = Kind(
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to compare, and where to.
+    """What to compare, and where to write the results.
 
     Attributes:
       config: settings of the BERT run: corpora, model, hyper-parameters.
       reading: how files of `train_vectors` and `corpus` are read.
-      run: a finished run whose model and predictions are used instead of training one.
+      run: a finished run whose model and predictions are used instead of training a new one.
       vectors: file or downloader name of static vectors; None trains word2vec.
       train_vectors: text for word2vec; the training corpus if empty.
-      vector_limit: read so many vectors at most.
+      vector_limit: maximum number of vectors to read; None: all.
       corpus: files with the occurrences to look at; validation and test if empty.
       words: words to show; chosen by their ambiguity if empty.
-      layers: of BERT, as `contextual.parse_layers` reads them.
-      pooling: tokens -> word.
-      taggers: train and score the taggers.
+      layers: layers of BERT, as `contextual.parse_layers` reads them.
+      pooling: how a word's tokens become its vector.
+      taggers: whether to train and score the taggers.
       output_dir: where results go.
       overwrite: replace an earlier comparison there.
     """
@@ -76,12 +76,12 @@ class Settings:
 
 
 def parser(prog: str = "compare_embeddings.py") -> Parser:
-    """The flags."""
+    """Create the command-line parser."""
     flags = Parser(
         prog=prog,
-        description="Static word vectors and BERT's contextual ones, side by side: a table, "
-        "comparison.json, index.html and PNG files. With no flags: word2vec and a tiny BERT, both "
-        "trained on the embedded corpus; no network.",
+        description="Compare static word vectors with BERT's contextual ones: tables, "
+        "comparison.json, index.html and PNG files. Without flags: word2vec and a tiny BERT, both "
+        "trained on the embedded corpus, without a network.",
     )
     add_flags(flags)
     return flags
@@ -90,7 +90,7 @@ def parser(prog: str = "compare_embeddings.py") -> Parser:
 def parse_settings(
     arguments: Sequence[str] | None = None, prog: str = "compare_embeddings.py"
 ) -> Settings:
-    """The command line -> settings; a wrong one ends the program with code 2."""
+    """Parse the command line into settings; exit with code 2 if it is wrong."""
     flags = parser(prog)
     given = vars(flags.parse_args(arguments))
     try:
@@ -100,25 +100,29 @@ def parse_settings(
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The comparison's own flags, then those it shares with training."""
+    """Add the comparison's own flags, then those it shares with training."""
     add = parser.add_argument
     add("--vectors", type=path, metavar="NAME_OR_FILE",
-        help="static vectors: a word2vec, GloVe or fastText file, or a name of gensim's downloader "
-        "such as word2vec-google-news-300")  # fmt: skip
+        help="static vectors: a word2vec, GloVe or fastText file, or a name that gensim's "
+        "downloader knows, such as word2vec-google-news-300 (default: train word2vec)")  # fmt: skip
     add("--train-vectors", type=path, nargs="+", default=[], metavar="FILE",
         help="corpora to train word2vec on (default: the training corpus)")  # fmt: skip
     add("--vector-limit", type=int, default=500_000, metavar="N",
-        help="read the first N vectors of a file only; 0: all (default: 500000)")  # fmt: skip
+        help="read only the first N vectors of a file; 0: all (default: 500000)")  # fmt: skip
     add("--corpus", type=path, nargs="+", default=[], metavar="FILE",
-        help="where occurrences are looked at (default: validation and test corpus)")  # fmt: skip
-    add("--words", nargs="+", default=[], metavar="WORD", help="words to show")
-    add("--layers", default="mean", help="mean, last, or numbers such as 4 or -1,-2")
-    add("--pooling", choices=("mean", "first"), default="mean", help="tokens of a word -> vector")
+        help="corpora whose occurrences are compared (default: validation and test)")  # fmt: skip
+    add("--words", nargs="+", default=[], metavar="WORD",
+        help="words to show (default: a few ambiguous ones)")  # fmt: skip
+    add("--layers", default="mean",
+        help="layers to average: mean (all), last, or numbers such as 4 or -1,-2 "
+        "(default: mean)")  # fmt: skip
+    add("--pooling", choices=("mean", "first"), default="mean",
+        help="a word's vector: the mean of its tokens or the first (default: mean)")  # fmt: skip
     add("--taggers", action=argparse.BooleanOptionalAction, default=True,
         help="train and score the taggers (default: yes)")  # fmt: skip
     add("--output-dir", type=path, default="runs/embeddings", metavar="DIR",
-        help="default: runs/embeddings")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace an earlier comparison there")
+        help="output folder (default: runs/embeddings)")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace an earlier comparison in that folder")
     add_settings(parser, SHARED)
 
 
@@ -129,7 +133,7 @@ def _settings(given: dict) -> Settings:
     if given["vector_limit"] < 0:
         raise ValueError(f"--vector-limit must be at least 0: got {given['vector_limit']}")
     folder = Path(given.pop("output_dir"))
-    # Beside a run, whose own corpora are read as they were, these are of the other files.
+    # With a run, whose own corpora are read as they were, these apply to the other files.
     reading = {name: shared[name] for name in READING if name in shared}
     config, run = _training(shared, folder)
     given["vector_limit"] = given["vector_limit"] or None
@@ -139,7 +143,7 @@ def _settings(given: dict) -> Settings:
 
 
 def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]:
-    """Settings of the BERT run, and the run itself if --model is one that has ended."""
+    """Return the settings of the BERT run, and the run itself if --model is a finished one."""
     run = RunPaths(shared.get("model", ""))
     if "model" in shared:
         refuse_half_moved(run.path)
@@ -149,7 +153,7 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
                 f"{run.path} holds {len(members)} runs: name one of them, such as {members[0]}"
             )
         if not (run.results.is_file() and run.hub.is_dir()):
-            raise ValueError(f"the run in {run.path} has not ended: it has no hub/ yet")
+            raise ValueError(f"the run in {run.path} has not finished: it has no hub/ yet")
         extra = sorted(set(shared) - {"model", *READING})
         if extra:
             raise ValueError(
@@ -160,17 +164,17 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
         return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), run
     base = load_preset("quickstart")
     if shared.get("model", "flaxner:tiny") not in SCRATCH:
-        # A pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate of random weights.
+        # For a pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate for random weights.
         base |= {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
     settings = laid_over(base, shared, chosen=False)
     return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), None
 
 
 def check_output(settings: Settings) -> None:
-    """Refuse a folder that is in use.
+    """Refuse an output folder that is in use.
 
     Raises:
-      ValueError: occupied, by something that no comparison wrote, or by files that were changed.
+      ValueError: it is in use, or holds files that no comparison wrote or that were changed.
     """
     folder = settings.output_dir
     if folder.exists() and not folder.is_dir():

@@ -1,7 +1,7 @@
-"""One vector a word form: word2vec, GloVe, fastText. The only door to `gensim`.
+"""One vector per word form: word2vec, GloVe, fastText. Only this module imports `gensim`.
 
-No pickle is loaded: gensim's own .model and .kv files are refused with the remedy, and a model
-of gensim's downloader is fetched as a file, so that no downloaded Python code is run.
+No pickle is loaded: gensim's own .model and .kv files are refused with advice, and a model of
+gensim's downloader is fetched as a file, so that no downloaded Python code is run.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class StaticVectors:
     """A vector for every word form of a vocabulary.
 
     Attributes:
-      name: where they come from, for tables.
+      name: name of the vectors, shown in tables.
       words: the vocabulary.
       matrix: (words, width), float32.
-      source: file, downloader or text.
+      source: file, downloader or training text.
     """
 
     name: str
@@ -43,12 +43,12 @@ class StaticVectors:
         object.__setattr__(self, "index", {word: i for i, word in enumerate(self.words)})
 
     def row(self, word: str) -> int | None:
-        """The row of a word: as written, else in small letters, else None."""
+        """Return the row of a word as written, else in lower case, else None."""
         index = self.index.get(word)
         return self.index.get(word.lower()) if index is None else index
 
     def vector(self, word: str) -> np.ndarray:
-        """The vector of a word.
+        """Return the vector of a word.
 
         Raises:
           ValueError: the vocabulary has no such word.
@@ -62,7 +62,7 @@ class StaticVectors:
         return self.matrix[row]
 
     def neighbours(self, word: str, count: int = 8) -> list[tuple[str, float]]:
-        """The words of the largest cosine with `word`, and that cosine."""
+        """Return the words with the largest cosine to `word`, and that cosine."""
         query = self.vector(word)
         norms = np.linalg.norm(self.matrix, axis=1) * max(float(np.linalg.norm(query)), 1e-12)
         cosines = self.matrix @ query / np.maximum(norms, 1e-12)
@@ -72,7 +72,7 @@ class StaticVectors:
 
 
 def require_gensim() -> Any:
-    """The gensim package.
+    """Return the gensim package.
 
     Raises:
       ValueError: it is not installed.
@@ -85,12 +85,12 @@ def require_gensim() -> Any:
 
 
 def load_vectors(source: str, *, limit: int | None = None) -> StaticVectors:
-    """Vectors from a file, or by their name in gensim's downloader.
+    """Load vectors from a file, or by name from gensim's downloader.
 
     Args:
       source: a word2vec file (.bin, .txt, .vec, also .gz), a GloVe or fastText text file, or a
         name such as word2vec-google-news-300.
-      limit: read the first so many words only; the files begin with the most frequent.
+      limit: maximum number of words to read; the files start with the most frequent.
 
     Raises:
       ValueError: gensim is missing, no such file or name, a pickle, or a damaged file.
@@ -119,8 +119,8 @@ def _download(name: str) -> Path:
                 f"it has word2vec-google-news-300, glove-wiki-gigaword-100 and others"
             ) from error
         raise ValueError(
-            f"cannot get the vectors {name!r}: no file here has that name, and gensim's downloader "
-            f"could not be reached; without a network give a file, or --train-vectors FILE"
+            f"cannot get the vectors {name!r}: there is no such file, and gensim's downloader "
+            f"could not be reached; without a network, give a file or use --train-vectors FILE"
         ) from error
 
 
@@ -134,8 +134,8 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
         options["no_header"] = True
         if not _numbers_follow(head.split(b"\n")[0]):
             raise ValueError(
-                f"{path} is no word vector file: its first line must be the two numbers of "
-                f"word2vec's header, or a word and the numbers of its vector (GloVe)"
+                f"{path} is not a word vector file: its first line must be word2vec's header of "
+                f"two numbers, or a word and the numbers of its vector (GloVe)"
             )
     else:
         options["binary"] = not _numbers_follow(head[header.end() :].split(b"\n")[0])
@@ -144,32 +144,32 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
     except (EOFError, ValueError, OSError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "invalid vector" in reason or "could not convert" in reason:
-            reason += "; words with spaces, as glove.840B has, are not read: delete their lines"
-        raise ValueError(f"{path} is cut short or damaged: {reason}") from error
-    words = [word for word in loaded.index_to_key if word is not None]  # one that came twice
+            reason += "; words with spaces, as in glove.840B, are not supported: delete their lines"
+        raise ValueError(f"{path} is truncated or damaged: {reason}") from error
+    words = [word for word in loaded.index_to_key if word is not None]  # None: a duplicate
     matrix = np.asarray(loaded.vectors, np.float32)[: len(words)]
     if not len(loaded) or not np.isfinite(matrix).all():
-        raise ValueError(f"{path} is damaged: it holds no vectors, or numbers that are not finite")
+        raise ValueError(f"{path} is damaged: it holds no vectors, or non-finite numbers")
     return StaticVectors(Path(name).name, tuple(words), matrix, "read from a file")
 
 
 def _head(path: Path) -> bytes:
-    """The beginning of a file, unzipped; pickles and fastText's own format are refused."""
+    """Return the start of a file, unzipped; refuse pickles and fastText's own format."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)
         if path.suffix in PICKLED or magic[:1] == b"\x80":
             raise ValueError(
-                f"{path} may be a pickle, which could run code when it is loaded: save it with "
+                f"{path} may be a pickle, which can run code when it is loaded: save it with "
                 f"KeyedVectors.save_word2vec_format('vectors.txt.gz') and give that file"
             )
         if magic == FASTTEXT_MAGIC:
-            raise ValueError(f"{path} is fastText's binary model: give its .vec file instead")
+            raise ValueError(f"{path} is a fastText binary model: give its .vec file instead")
         zipped = magic[:2] == b"\x1f\x8b"
         with gzip.open(path) if zipped else path.open("rb") as unzipped:
             return unzipped.read(1 << 16)
     except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is cut short or damaged: {error}") from error
+        raise ValueError(f"{path} is truncated or damaged: {error}") from error
     except OSError as error:
         raise ValueError(f"cannot read the vectors {path}: {error.strerror or error}") from error
 
@@ -182,7 +182,7 @@ def _numbers_follow(line: bytes) -> bool:
 def train_vectors(
     sentences: Iterable[Sequence[str]], text: str, *, width: int = 100, seed: int = 0
 ) -> StaticVectors:
-    """word2vec of a text (skip-gram, Mikolov et al. 2013); equal texts give equal vectors.
+    """Train word2vec on a text (skip-gram, Mikolov et al. 2013); equal texts give equal vectors.
 
     Raises:
       ValueError: gensim is missing, or no word occurs twice.

@@ -41,8 +41,8 @@ from flaxner.training.run import train
 PREFERRED = ("Washington", "Jordan", "Apple", "Paris", "May", "Chelsea", "Lincoln", "Amazon")
 SHOWN_WORDS = 4
 MATRIX = 12  # occurrences in a similarity matrix
-PER_TYPE = 60  # occurrences of one type of a form that are looked at
-FORMS = 60  # forms in the separation measures
+PER_TYPE = 60  # maximum occurrences of each type of a form
+FORMS = 60  # maximum forms in the separation measures
 
 
 def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
       the content of comparison.json.
 
     Raises:
-      ValueError: a package, file, vector, word or model is missing or does not fit.
-      RunStopped: a signal came while BERT was trained.
+      ValueError: a package, file, vector, word or model is missing or unusable.
+      RunStopped: a signal arrived while BERT was being trained.
     """
     console, begin = terminal.console(console), time.monotonic()
     require_gensim()
@@ -69,7 +69,7 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     with _said(console, "static vectors"):
         static = _static(settings, prepared)
         for word in settings.words:
-            static.vector(word)  # absent: better said now than after training
+            static.vector(word)  # if absent, fail now rather than after training
     shown = _shown(chosen, places, static)
     scratch = prepared.config.model in SCRATCH
     bert = settings.run
@@ -94,14 +94,14 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _said(console: Console, what: str) -> Iterator[None]:
-    """Say how long a part took."""
+    """Print how long a part took."""
     begin = time.monotonic()
     yield
     console.print(f"{what}: {time.monotonic() - begin:.1f} s", highlight=False)
 
 
 def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
-    """Tagged sentences that BERT was not trained on, each once."""
+    """Return tagged sentences that BERT was not trained on, each once."""
     if settings.corpus:
         corpora = (read_corpus(path, options=settings.reading) for path in settings.corpus)
         read = [s for corpus in corpora for s in corpus]
@@ -112,8 +112,8 @@ def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:
     sentences = [s for s in unique(read) if s.words not in trained_on]
     if not sentences:
         raise ValueError(
-            "the comparison needs tagged sentences that training has not seen: give --corpus, "
-            "--validation-file or --test-file"
+            "the comparison needs tagged sentences that are not in the training corpus: give "
+            "--corpus, --validation-file or --test-file"
         )
     return sentences
 
@@ -138,7 +138,7 @@ def _fine_tuned(settings: Settings, console: Console) -> RunPaths:
 def _encoders(
     settings: Settings, prepared: Prepared, bert: RunPaths | None, layers: tuple[int, ...]
 ) -> list[ContextualEncoder]:
-    """BERT before NER training, and after it."""
+    """Return BERT before NER training and, if there is a run, after it."""
     scratch = prepared.config.model in SCRATCH
     before = "BERT at its random start" if scratch else "BERT, pretrained"
     common: dict[str, Any] = {
@@ -159,7 +159,7 @@ def _encoders(
 
 
 def _limited(places: Mapping[str, list[Occurrence]]) -> dict[str, list[Occurrence]]:
-    """At most so many forms and occurrences, so that the measures take seconds."""
+    """Limit the forms and their occurrences, so that the measures take seconds."""
     out = {}
     for form, occurrences in list(places.items())[:FORMS]:
         taken: Counter[str] = Counter()
@@ -172,7 +172,7 @@ def _shown(
     places: Mapping[str, list[Occurrence]],
     static: StaticVectors,
 ) -> dict[str, list[Occurrence]]:
-    """The words to draw: those asked for, else known ambiguous ones, else the most ambiguous."""
+    """Choose the words to draw: those asked for, else known ambiguous ones, else the most so."""
     if asked:
         return _limited(asked)
     known = [form for form in (*PREFERRED, *places) if form in places]
@@ -190,12 +190,12 @@ def _compared(
     places: Mapping[str, list[Occurrence]],
     console: Console,
 ) -> dict[str, Any]:
-    """Sections 1 and 2 of the page."""
+    """Compute sections 1 and 2 of the page."""
     vectors = {}
     for encoder in encoders:
         with _said(console, f"contextual vectors, {encoder.name}"):
             vectors[encoder.name] = encoder.encode(sentences)
-    # Random weights say nothing yet; a pretrained BERT speaks for itself.
+    # Random weights mean nothing before training; a pretrained BERT is shown as it is.
     main = encoders[-1] if "random" in encoders[0].name else encoders[0]
     names = [o for group in found.values() for o in group if o.type != "O"]
     static_rows = np.stack([_or_zero(static, o.form) for o in _by_row(found)])
@@ -238,7 +238,7 @@ def _word(
     sentences: list[Sentence],
     names: list[Occurrence],
 ) -> dict[str, Any]:
-    """One word in its sentences, as the page shows it."""
+    """Return one word in its sentences, as the page shows it."""
     own = vectors[[o.row for o in group]]
     order = sorted(range(len(group)), key=lambda i: (group[i].type, i))
     kinds = sorted({o.type for o in group})

@@ -1,4 +1,4 @@
-"""The measured answer: F1 of taggers on static, frozen and fine-tuned vectors."""
+"""F1 of taggers on static, frozen and fine-tuned vectors."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def measure_taggers(
     Args:
       prepared: corpora, label table and settings of the BERT run.
       static: word vectors.
-      encoder: BERT before NER training, which gives the frozen vectors.
-      bert: the run of the fine-tuned BERT, ended.
+      encoder: BERT before NER training, for the frozen vectors.
+      bert: the finished run of the fine-tuned BERT.
       logs: a folder for the metrics.jsonl of every trial.
       console: for progress.
 
@@ -43,7 +43,7 @@ def measure_taggers(
       "taggers", "oov" and "frozen_note" of the study.
 
     Raises:
-      ValueError: there is no test split, or the run's predictions are of another one.
+      ValueError: there is no test split, or the run's predictions are for another one.
     """
     corpora = prepared.corpora
     if "test" not in corpora:
@@ -92,10 +92,10 @@ def _head(
 
 
 def read_run_tags(run: RunPaths, corpus: Corpus) -> Tags:
-    """The test tags of a run.
+    """Read a run's predicted tags of the test split.
 
     Raises:
-      ValueError: none there, or of another corpus.
+      ValueError: there are none, or they are for another corpus.
     """
     path = run.predictions / "test.conll"
     predictions = iter(read_predictions(path))
@@ -106,5 +106,5 @@ def read_run_tags(run: RunPaths, corpus: Corpus) -> Tags:
             break
         tags.append(list(predicted.tags))
     if len(tags) < len(corpus) or next(predictions, None) is not None:
-        raise ValueError(f"{path} holds other sentences than the test corpus {corpus.source}")
+        raise ValueError(f"{path} does not hold the sentences of the test corpus {corpus.source}")
     return tags
