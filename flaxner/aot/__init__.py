@@ -1,1 +1,1 @@
-"""Ahead of time: a run compiled for machines that are not there."""
+"""Ahead-of-time compilation of a run for machines that are not present."""

@@ -1,4 +1,4 @@
-"""TPU chips and their published figures; names of topologies and slices, of GPUs too."""
+"""TPU chips and their published figures; names of topologies and slices, including GPUs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Chip:
       name: as in a topology, `v5e`.
       title: its name in Google's documentation.
       flops: peak bfloat16 operations per second.
-      hbm_bytes: memory.
+      hbm_bytes: bytes of memory.
       hbm_rate: bytes per second between memory and chip.
       ici_rate: bytes per second that the chip sends over all its links to other chips at once.
-      dcn_rate: bytes per second and chip between slices; None where none is published.
-      clock: cycles per second, from the peak and the size of the matrix units; None: unknown.
+      dcn_rate: bytes per second and chip between slices; None if not published.
+      clock: cycles per second, from the peak and the size of the matrix units; None if unknown.
       axes: dimensions of a topology.
-      per_host: chips of a host, or of the VM that a slice of one host is.
-      sizes_in_cores: an accelerator name counts TensorCores, two a chip: v4-8 has 4 chips.
-      options: what libtpu must be told so that one device is one chip.
-      source: where the figures stand.
+      per_host: chips along each axis of a host, or of the VM that makes up a single-host slice.
+      sizes_in_cores: whether accelerator names count TensorCores, two per chip: v4-8 has 4 chips.
+      options: libtpu options that make each chip one device.
+      source: where the figures are published.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Chip:
     note: str = ""
 
     def rate(self, precision: str) -> float:
-        """Operations a second of matrix products; one of float32 is six of bfloat16."""
+        """Matrix-product operations per second; one in float32 takes six in bfloat16."""
         return self.flops / 6 if precision == "float32" else self.flops
 
 
 _MEGACORE = (("chip_config_name", "megacore"),)
 _DOCS = "https://docs.cloud.google.com/tpu/docs"
-# DCN: the published figure of a pod over its chips (v5e 6.4 Tbps / 256, v6e 25.6 Tbps / 256).
+# DCN: the published figure of a pod divided by its chips (v5e 6.4 Tbps / 256, v6e 25.6 Tbps / 256).
 # Clocks: v4 and v5p have 8 matrix units of 128 x 128, v5e 4; peak / (2 x 128 x 128 x units).
-# v6e: its units are 256 x 256 and their number is stated differently, so none is given.
+# v6e: its units are 256 x 256 and sources differ on their number, so no clock is given.
 CHIPS: dict[str, Chip] = {
     chip.name: chip
     for chip in (
@@ -81,10 +81,10 @@ ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Chips of one or more slices, as the compiler wants to hear of them.
+    """Chips of one or more slices, as described to the compiler.
 
     Attributes:
-      chip: what they are.
+      chip: kind of chip.
       shape: chips along each axis of a slice.
       slices: number of equal slices.
     """
@@ -101,17 +101,17 @@ class Topology:
 
     @property
     def platform(self) -> str:
-        """What JAX calls such devices."""
+        """JAX's name for the platform."""
         return "tpu"
 
     @property
     def chips_per_slice(self) -> int:
-        """Chips of a slice."""
+        """Chips per slice."""
         return math.prod(self.shape)
 
     @property
     def chips(self) -> int:
-        """Chips of all slices."""
+        """Chips in all slices."""
         return self.chips_per_slice * self.slices
 
     @property
@@ -119,7 +119,7 @@ class Topology:
         """Chips along the three axes of a host; a smaller slice is one host."""
         sizes = [min(a, b) for a, b in zip(self.shape, self.chip.per_host, strict=True)]
         if self.chip.axes == 2 and self.chips_per_slice > 8:
-            sizes = [2, 2]  # slices of several hosts are made of VMs of four chips
+            sizes = [2, 2]  # multi-host slices consist of VMs with four chips
         a, b, c = (*sizes, 1, 1)[:3]
         return a, b, c
 
@@ -129,12 +129,13 @@ AnyTopology = Topology | GpuTopology
 
 
 def parse_topology(text: str) -> AnyTopology:
-    """`v5e:2x4`, `2*v5e:16x16` (two slices), an accelerator name, `v5litepod-8`, `v4-8`, or GPUs.
+    """Parse `v5e:2x4`, `2*v5e:16x16` (two slices), an accelerator name, or GPUs.
 
-    Those are `h100`, `h100:8`, `2*h100:8` (two nodes).
+    Accelerator names are such as `v5litepod-8` and `v4-8`; GPUs are written `h100`, `h100:8`,
+    `2*h100:8` (two nodes).
 
     Raises:
-      ValueError: not so; the known chips and examples are named.
+      ValueError: none of these; the message gives the known chips and examples.
     """
     if (gpus := parse_gpus(text)) is not None:
         return gpus
@@ -144,7 +145,7 @@ def parse_topology(text: str) -> AnyTopology:
     )
     name = ALIASES.get(match["chip"], match["chip"]) if match else ""
     if not match or name not in CHIPS:
-        raise ValueError(f"there is no topology {text!r}; {known_topologies()}")
+        raise ValueError(f"unknown topology {text!r}; {known_topologies()}")
     chip, slices = CHIPS[name], int(match["slices"] or 1)
     if match["size"]:
         shape = _shape_of(chip, int(match["size"]), text)
@@ -157,7 +158,7 @@ def parse_topology(text: str) -> AnyTopology:
 
 
 def _shape_of(chip: Chip, size: int, text: str) -> tuple[int, ...]:
-    """The usual shape of a slice of so many chips (or TensorCores): as cubic as it goes."""
+    """Return the usual shape of a slice of `size` chips (or TensorCores): as cubic as possible."""
     chips = size // 2 if chip.sizes_in_cores else size
     if (chip.sizes_in_cores and (size % 2 or chips < 4)) or chips < 1 or chips & (chips - 1):
         raise ValueError(f"{chip.name} has no slice {text!r}; {known_topologies()}")
@@ -168,7 +169,7 @@ def _shape_of(chip: Chip, size: int, text: str) -> tuple[int, ...]:
 
 
 def known_topologies() -> str:
-    """A sentence for who typed another."""
+    """List the known chips with examples, for help and error messages."""
     return (
         f"known chips: {', '.join(CHIPS)}; examples: v5e:1x1, v5e:2x4, v6e:4x4 (two axes), "
         f"v4:2x2x1, v5p:2x2x2 (three axes), 2*v5e:2x4 (two slices), v5litepod-8, v4-8, v6e-8; "

@@ -1,4 +1,4 @@
-"""The run's own steps, lowered and compiled for chips that are not there."""
+"""The run's own steps, lowered and compiled for chips that are not present."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 from flaxner.training.stack import StackedProgram
 
-VERSION = 5  # of what is kept on disk
+VERSION = 5  # of the results cached on disk
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of one program, per chip.
+    """What the compiler reports about one program, per chip.
 
     Attributes:
-      fits: it could be compiled within the chip's memory.
-      available: bytes of memory that the compiler may use, where it said so.
+      fits: whether it fits into the chip's memory.
+      available: bytes of memory that the compiler may use, if reported.
       arguments: bytes of parameters, optimizer state and batch.
-      outputs: bytes of new results, those that reuse an argument left out.
-      temporaries: bytes of everything that lives only during the step; the size asked for where
-        the program does not fit.
+      outputs: bytes of new results, without those that reuse an argument.
+      temporaries: bytes of everything that lives only during the step; if the program does not
+        fit, the size that it requested.
       code: bytes of the program.
-      flops: of the matrix products, loops counted.
+      flops: FLOPs of the matrix products, counting every loop iteration.
       parts: part of the model -> bytes and cycles.
       collectives: operations between chips.
-      kernels: how many there are, and how the collectives lie between them.
-      raw: the compiler's own `cost_analysis`, in which a loop's body counts once.
-      seconds: that compiling took, when it was done.
+      kernels: their number, and where collectives fall between them.
+      raw: the compiler's own `cost_analysis`, which counts a loop's body once.
+      seconds: compile time, when it was first compiled.
     """
 
     fits: bool
@@ -93,18 +93,18 @@ class Compiled:
 
 
 class Compiler:
-    """Compiles a run's steps for a topology; what it found is kept in a folder.
+    """Compiles a run's steps for a topology, and caches the results in a folder.
 
     Args of the constructor:
       config: the settings.
-      sizes: of the model.
+      sizes: sizes of the model.
       topology: the chips.
       work: shapes and number of steps.
-      cache: folder of earlier results, keyed by program and compiler; None: keep nothing.
-      corpus: what is trained on, tokenised, where it is at hand.
+      cache: folder of earlier results, keyed by program and compiler; None: no cache.
+      corpus: the tokenised training corpus, if available.
 
     Raises:
-      ValueError: no compiler for such chips, or a topology that it does not know.
+      ValueError: there is no compiler for these chips, or it does not know the topology.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Compiler:
         compute = Compute.on(topology.platform, precision, capability, **layout)
         self.model = Model(sizes, compute, crf=config.decoder == "crf")
         names = tuple(map(str, range(sizes.num_labels)))
-        legal, borders = rules(names, ANY), np.zeros(0, np.int8)  # cost nothing
+        legal, borders = rules(names, ANY), np.zeros(0, np.int8)  # they do not affect the cost
         crf = Crf(legal, borders, work.words, config.crf_head_share)
         decoder = crf if self.model.crf else None
         self.program = make_program(
@@ -134,17 +134,17 @@ class Compiler:
         self.state = self.program.abstract_state()
 
     def train(self, rows: int, length: int) -> Compiled:
-        """The training step on so many rows over all chips."""
+        """Compile the training step on `rows` rows over all chips."""
         batch = self.program.abstract_batch(rows, length, labelled=True)
         return self._compile(self.program.steps.train, self.state, batch)
 
     def together(self, seeds: int, rows: int, length: int) -> Compiled:
-        """The training step of so many seeds at once, on so many rows each over all chips."""
+        """Compile the training step of `seeds` seeds, on `rows` rows each over all chips."""
         batch = self.program.abstract_batch(rows, length, labelled=True)
         return self._compile(StackedProgram(self.program, seeds), batch)
 
     def predict(self, rows: int, length: int) -> Compiled:
-        """The evaluation step."""
+        """Compile the evaluation step."""
         batch = self.program.abstract_batch(rows, length, labelled=False)
         return self._compile(self.program.steps.predict, self.state.params, batch)
 
@@ -159,7 +159,7 @@ class Compiler:
             lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size
         )
         if kept is not None:
-            with contextlib.suppress(OSError):  # a folder that cannot be written is as good as none
+            with contextlib.suppress(OSError):  # an unwritable folder is the same as no cache
                 write_json(kept, dataclasses.asdict(compiled))
         return compiled
 
@@ -199,14 +199,14 @@ class Compiler:
 
 
 def _door(topology: AnyTopology) -> tuple[list[Any], str, int | None]:
-    """Devices to compile for, the compiler's version, and bytes that it does not check itself."""
+    """Return the devices to compile for, the compiler's version, and bytes it does not check."""
     if isinstance(topology, GpuTopology):
         return nvidia.topology_devices(topology), nvidia.version(), nvidia.room(topology)
     return libtpu.topology_devices(topology), libtpu.version(), None
 
 
 def _read(kept: Path | None) -> Compiled | None:
-    """An earlier result; None where there is none, or one that cannot be read."""
+    """Read an earlier result; None if it is absent or unreadable."""
     if kept is None or not kept.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Lengths of the sentences of a corpus at hand: by the model's tokenizer, or by their words."""
+"""Sentence lengths of an available corpus, from the model's tokenizer or estimated from words."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from flaxner.training.preparation import load_corpora, with_context
 
 
 class Measured(NamedTuple):
-    """The training corpus as far as its shapes matter.
+    """What the shapes of a run depend on in the training corpus.
 
     Attributes:
-      segments: tokenised, or of estimated lengths and no content.
+      segments: tokenised segments, or segments of estimated length without content.
       labels: width of the head.
       source: where the lengths come from.
-      vocabulary: entries of the tokenizer, where it is at hand.
+      vocabulary: number of entries of the tokenizer, if available.
     """
 
     segments: Segments

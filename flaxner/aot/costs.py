@@ -1,6 +1,6 @@
-"""A compiled program's text -> what it moves, by part of the model, loops counted.
+"""Memory traffic by part of the model, from a compiled program's text, loop iterations included.
 
-XLA's own `cost_analysis` counts the body of a loop once, and on-chip memory like HBM. This
+XLA's own `cost_analysis` counts the body of a loop once, and on-chip memory like HBM. This module
 reads the optimised HLO that the TPU compiler prints: every instruction with its operands,
 layouts, loop trip counts, the compiler's estimate of cycles, and the scope it was written in.
 """
@@ -17,7 +17,7 @@ from flaxner.aot.parts import part_of
 from flaxner.aot.traffic import Cost, cost_of
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_ORDER = r"(?:, device_ids=\(\[[^\]]*\](?:T\([\d,]*\))?\))?"  # of a mesh's devices
+_ORDER = r"(?:, device_ids=\(\[[^\]]*\](?:T\([\d,]*\))?\))?"  # order of a mesh's devices
 _FREE = {
     *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call"),
     *("after-all", "copy-done", "slice-done", "partition-id", "conditional", "iota"),
@@ -27,7 +27,7 @@ _FREE = {
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective operation: bytes of its result on a chip, chips of a group."""
+    """One collective operation: bytes of its result on a chip, chips per group."""
 
     kind: str
     bytes: float
@@ -37,14 +37,14 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Kernels:
-    """What is started one after the other, in the order of the compiled program.
+    """Kernels, which are launched one after the other in the order of the compiled program.
 
     Attributes:
-      count: of all, loops counted, collectives left out.
-      small: that move less than SMALL bytes.
+      count: number of kernels, loop iterations included, collectives excluded.
+      small: number of kernels that move less than SMALL bytes.
       reduced: bytes of collectives between chips.
-      early: of these, what begins before the last matrix product of the backward pass, and does not
-        hold up what follows.
+      early: those of these bytes whose collectives start before the last matrix product of the
+        backward pass and do not block what follows.
     """
 
     count: int = 0
@@ -54,19 +54,19 @@ class Kernels:
 
 
 SMALL = 64 * 2**10
-# Those that sum a table's rows (`layers.row_sums`) may wait for what is gathered for them.
+# Without products that sum a table's rows (`layers.row_sums`), which may wait for a gather.
 _BACKWARD = re.compile(r'op_name="(?![^"]*row_sums)[^"]*transpose\([^"]*dot_general')
 
 
 @dataclasses.dataclass(frozen=True)
 class ProgramCost:
-    """What a program does in one run, per chip.
+    """The cost of one run of a program, per chip.
 
     Attributes:
       parts: part of the model -> cost.
       collectives: in program order.
       loops: trip counts of its loops.
-      kernels: how many, and how the collectives lie between them.
+      kernels: their number, and where collectives fall between them.
     """
 
     parts: dict[str, Cost]
@@ -76,7 +76,7 @@ class ProgramCost:
 
     @property
     def total(self) -> Cost:
-        """All parts."""
+        """The cost of all parts."""
         whole = Cost()
         for cost in self.parts.values():
             whole.add(cost)
@@ -84,13 +84,13 @@ class ProgramCost:
 
 
 def read_program(text: str, devices: int) -> ProgramCost:
-    """Read what `compiled.as_text()` gives."""
+    """Read the text of `compiled.as_text()`."""
     return _Reader(text, devices).read()
 
 
 @dataclasses.dataclass
 class _Begun:
-    """A collective: its bytes, products of the backward pass before it, whether others run on."""
+    """A started collective: bytes, backward-pass products before it, whether it is asynchronous."""
 
     bytes: float
     products: int
@@ -140,7 +140,7 @@ class _Reader:
                 self.products += bool(_BACKWARD.search(each.rest))
 
     def _trips(self, loop: Instruction) -> int:
-        """How often a loop runs: stated, or the bound that its condition compares with."""
+        """Return a loop's trip count: as stated, or the bound that its condition compares with."""
         if stated := loop.attribute(r'"known_trip_count":\{"n":"(\d+)"'):
             return int(stated)
         condition = self.computations[loop.attribute(r"condition=%?([\w.\-]+)") or ""]
@@ -155,7 +155,7 @@ class _Reader:
         starts = each.op.endswith("-start")
         results, whole = each.arrays, 2  # a result is read as an operand of its size, and written
         if starts and (each.result.startswith("((") or kind == "all-gather"):
-            results, whole = each.arrays[len(each.arrays) // 2 :], 1  # the operands stand first
+            results, whole = each.arrays[len(each.arrays) // 2 :], 1  # operands come first
         moved = sum(bytes_ for bytes_, _ in results)
         group = _group_size(each.rest, self.devices)
         self.collectives.append(Collective(kind, moved, group, times))
@@ -166,11 +166,11 @@ class _Reader:
         self.parts["collectives"].add(Cost(local, everything), times)
 
     def _fused_collectives(self, each: Instruction, times: int) -> None:
-        """Collectives that the compiler put into a fusion, their traffic being the fusion's.
+        """Record collectives that the compiler put into a fusion; their traffic is the fusion's.
 
-        One that runs beside products is in several fusions, under one channel: where it begins,
-        with products, and where it ends. An all-reduce of which each chip keeps its slice is a
-        reduce-scatter.
+        One that overlaps with products is in several fusions, under one channel: where it starts,
+        with products, and where it ends. An all-reduce of which each chip keeps its slice counts
+        as a reduce-scatter.
         """
         callee = each.attribute(r"calls=%?([\w.\-]+)") or ""
         for inner in self.computations.get(callee, {}).values():
@@ -192,7 +192,7 @@ class _Reader:
                 self._fused_collectives(inner, times)
 
     def _neighbour(self, each: Instruction, computation: Computation) -> str | None:
-        """The part that a nameless copy serves: of its first reader, else of its source."""
+        """Return the part that an unnamed copy serves: its first reader's, else its source's."""
         readers = self._readers(computation)
         names, seen = [each.name], {each.name}
         while names and len(seen) < 50:
@@ -216,7 +216,7 @@ class _Reader:
 
 
 def _group_size(rest: str, devices: int) -> int:
-    """Chips that take part in one group of a collective."""
+    """Number of chips in one group of a collective."""
     if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", rest):
         return listed[1].count(",") + 1
     if iota := re.search(r"replica_groups=\[\d+,(\d+)\]", rest):

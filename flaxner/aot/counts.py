@@ -7,9 +7,10 @@ from typing import Any
 
 
 def matmul_flops(jaxpr: Any) -> float:
-    """Operations of all matrix products of a program, loops counted, over all chips.
+    """Count the operations of a program's matrix products over all chips, loops included.
 
-    Of branches (one for each platform, as `jax.lax.platform_dependent` makes them) one counts.
+    Only the largest of several branches counts (`jax.lax.platform_dependent` makes one for each
+    platform).
     """
     total = 0.0
     for equation in jaxpr.eqns:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, their published figures, and what the compiler is told of one that is not there."""
+"""NVIDIA GPUs, their published figures, and how an absent one is described to the compiler."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class Gpu:
     Attributes:
       name: as in a topology, `h100`.
       title: NVIDIA's name.
-      flops: peak operations a second with bfloat16 operands, without sparsity.
-      tf32: the same with TF32 operands; None: it has none.
-      float32: the same in float32, outside of the matrix units.
-      hbm_bytes: memory that a program sees; where error correction is kept in it, the rest.
+      flops: peak operations per second with bfloat16 operands, without sparsity.
+      tf32: the same with TF32 operands; None if not supported.
+      float32: the same in float32, outside the matrix units.
+      hbm_bytes: bytes of memory that a program sees, without those used for error correction.
       hbm_rate: bytes per second between memory and chip.
-      ici_rate: bytes per second that it sends to others of its node (NVLink, else PCIe).
-      dcn_rate: bytes per second and GPU between nodes of NVIDIA's own; None: not published.
+      ici_rate: bytes per second that it sends to other GPUs of its node (NVLink, else PCIe).
+      dcn_rate: bytes per second and GPU between NVIDIA's own nodes; None if not published.
       capability: major and minor compute capability.
       cores: streaming multiprocessors.
-      fpus: float32 units of each.
-      threads: of each at once.
-      shared: bytes of shared memory of each, and the most that a block may ask for.
+      fpus: float32 units per core.
+      threads: concurrent threads per core.
+      shared: bytes of shared memory per core, and the most that a block may request.
       cache: bytes of level 2 cache.
       clock_ghz: boost clock.
       links: NVLinks.
-      source: where the figures stand.
-      note: what a user of it must know.
+      source: where the figures are published.
+      note: what its users must know.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Gpu:
     source: str
     note: str = ""
 
-    clock = None  # NVIDIA's compiler estimates no cycles
+    clock = None  # NVIDIA's compiler does not estimate cycles
 
     def rate(self, precision: str) -> float:
-        """Operations a second of matrix products in a precision."""
+        """Matrix-product operations per second in a precision."""
         return {"float32": self.float32, "tf32": self.tf32 or self.float32}.get(
             precision, self.flops
         )
@@ -68,8 +68,8 @@ _XLA = "sizes: XLA's xla/backends/gpu/target_config/specs"
 _GUIDE = "sizes: CUDA C++ Programming Guide, compute capabilities"
 _SHARED = {80: (167936, 166912), 89: (102400, 101376), 75: (65536, 65536), 90: (233472, 232448)}
 # Links: NVLink's published figure counts both directions; a GPU sends half of it. Between nodes:
-# one network port a GPU of DGX A100 (200 Gb/s), DGX H100, H200 and B200 (400 Gb/s).
-# T4 and L4 keep error correction in their memory: a sixteenth of it.
+# one network port per GPU of DGX A100 (200 Gb/s), DGX H100, H200 and B200 (400 Gb/s).
+# T4 and L4 use a sixteenth of their memory for error correction.
 GPUS: dict[str, Gpu] = {
     gpu.name: gpu
     for gpu in (
@@ -124,7 +124,7 @@ GPUS: dict[str, Gpu] = {
     )
 }  # fmt: skip
 ALIASES = {"a100": "a100-80", "h100-sxm": "h100", "4090": "rtx4090"}
-PER_NODE = 8  # GPUs of the largest node of one kind
+PER_NODE = 8  # GPUs in the largest node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,16 +132,16 @@ class GpuTopology:
     """GPUs of one or more equal nodes.
 
     Attributes:
-      chip: what they are.
-      chips_per_slice: GPUs of a node.
-      slices: nodes.
+      chip: kind of GPU.
+      chips_per_slice: GPUs per node.
+      slices: number of nodes.
     """
 
     chip: Gpu
     chips_per_slice: int
     slices: int = 1
 
-    platform = "gpu"  # what JAX calls such devices
+    platform = "gpu"  # JAX's name for the platform
 
     @property
     def name(self) -> str:
@@ -151,15 +151,15 @@ class GpuTopology:
 
     @property
     def chips(self) -> int:
-        """GPUs of all nodes."""
+        """GPUs in all nodes."""
         return self.chips_per_slice * self.slices
 
 
 def parse_gpus(text: str) -> GpuTopology | None:
-    """`h100`, `h100:8`, `2*h100:8`; None: no GPU's name.
+    """Parse `h100`, `h100:8`, `2*h100:8`; None if it is not the name of a GPU.
 
     Raises:
-      ValueError: so many as no node has.
+      ValueError: the number of GPUs or nodes is out of range.
     """
     match = re.fullmatch(r"(?:(\d+)\*)?([a-z0-9-]+?)(?::(\d+))?", text.strip().lower())
     name = ALIASES.get(match[2], match[2]) if match else ""
@@ -168,18 +168,18 @@ def parse_gpus(text: str) -> GpuTopology | None:
     nodes, each = int(match[1] or 1), int(match[3] or 1)
     if nodes < 1 or not 1 <= each <= PER_NODE:
         raise ValueError(
-            f"a node has 1 to {PER_NODE} GPUs, and there is one node or more: got {text!r}; "
-            f"two nodes of eight are 2*{name}:8"
+            f"a node has 1 to {PER_NODE} GPUs, and a topology at least one node: got {text!r}; "
+            f"two nodes of eight GPUs are 2*{name}:8"
         )
     return GpuTopology(GPUS[name], each, nodes)
 
 
-# Versions that the compiler takes for granted on the machine: those that jax 0.10 was built with.
+# Versions that the compiler assumes on the machine: those that jax 0.10 was built with.
 CUDNN, CUDA = (9, 12, 0), (13, 0, 0)
 
 
 def target_config(gpu: Gpu) -> str:
-    """A GPU as XLA's compiler is told of it: its GpuTargetConfigProto, as text."""
+    """Describe a GPU to XLA's compiler: its GpuTargetConfigProto, as text."""
     major, minor = gpu.capability
     exact = " feature_extension: ACCELERATED_FEATURES" if major >= 9 else ""
     cudnn, cuda = (".".join(map(str, version)) for version in (CUDNN, CUDA))

@@ -41,7 +41,7 @@ class Instruction:
         return []
 
     def attribute(self, pattern: str) -> str | None:
-        """The first group of a pattern in what follows the operands."""
+        """Return the first group of a pattern in the operands and attributes."""
         match = re.search(pattern, self.rest)
         return match[1] if match else None
 
@@ -59,7 +59,7 @@ def size(kind: str, dims: str) -> float:
 
 
 def read_text(text: str) -> tuple[dict[str, Computation], str]:
-    """(computations by name, name of the first to run) of what `compiled.as_text()` gives."""
+    """Parse `compiled.as_text()`: computations by name, and the name of the entry computation."""
     computations: dict[str, Computation] = {}
     entry = ""
     current: Computation = {}

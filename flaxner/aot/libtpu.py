@@ -1,4 +1,4 @@
-"""The door to libtpu: devices that are not there, its version, its complaints."""
+"""Interface to libtpu: devices to compile for, its version, its out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from flaxner.aot.chips import GIB, Topology, known_topologies
 
 
 def topology_devices(topology: Topology) -> list[Any]:
-    """Devices to compile for.
+    """Return the devices to compile for.
 
     Raises:
-      ValueError: no libtpu, or it has no such topology.
+      ValueError: libtpu is not installed, or does not know the topology.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError(
             "preflight needs the TPU compiler libtpu, which is not installed: "
             "pip install 'flaxner[preflight]'"
         )
-    if jax.default_backend() != "tpu":  # nothing of these is asked of a metadata server then
+    if jax.default_backend() != "tpu":  # set these, or libtpu asks a metadata server for them
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
@@ -46,19 +46,19 @@ def topology_devices(topology: Topology) -> list[Any]:
     except Exception as error:  # libtpu's errors have no type of their own
         reason = str(error).split("\n")[0][:200]
         raise ValueError(
-            f"libtpu has no topology {topology.name} ({reason}); {known_topologies()}"
+            f"libtpu rejects the topology {topology.name} ({reason}); {known_topologies()}"
         ) from error
     devices = list(described.devices)
     if len(devices) != topology.chips:
         raise ValueError(
-            f"one device must be one chip: libtpu makes {len(devices)} devices of the "
+            f"each chip must be one device: libtpu reports {len(devices)} devices for the "
             f"{topology.chips} chips of {topology.name}"
         )
     return devices
 
 
 def version() -> str:
-    """Of the installed compiler; results of another are not reused."""
+    """Return the version of the installed compiler; results of other versions are not reused."""
     from importlib import metadata
 
     try:
@@ -68,7 +68,7 @@ def version() -> str:
 
 
 def out_of_memory(error: Exception) -> tuple[int, int | None]:
-    """(bytes asked for, bytes available) from the compiler's complaint; other errors pass on."""
+    """Read (bytes requested, bytes available) from the compiler's error; re-raise other errors."""
     message = str(error)
     if "RESOURCE_EXHAUSTED" not in message or "emory" not in message:
         raise error
@@ -82,7 +82,7 @@ def out_of_memory(error: Exception) -> tuple[int, int | None]:
 
 @contextmanager
 def without_jax_cache() -> Iterator[None]:
-    """JAX's own cache cannot read back a program that was compiled without the chips."""
+    """Disable JAX's own cache, which cannot read back a program compiled without the chips."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:

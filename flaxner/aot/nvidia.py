@@ -1,4 +1,4 @@
-"""The door to NVIDIA's compiler: devices that are not there, its version, the memory they have."""
+"""Interface to NVIDIA's compiler: devices to compile for, their memory, its version."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from flaxner.aot.gpus import GpuTopology, target_config
 
 WHEELS = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc", "nvidia-nvvm")
-SHARE = 0.75  # of a GPU's memory that JAX takes for arrays, unless it is told another
+SHARE = 0.75  # fraction of a GPU's memory that JAX takes for arrays by default
 SHARE_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
-# Bytes beside them, of the driver, libraries and collectives: assumed, not measured.
+# Bytes for the driver, libraries and collectives: assumed, not measured.
 BESIDE = 2**30
 
 
 def topology_devices(topology: GpuTopology) -> list[Any]:
-    """Devices to compile for.
+    """Return the devices to compile for.
 
     Raises:
-      ValueError: the compiler is not installed, or does not take such a GPU.
+      ValueError: the compiler is not installed, or rejects the GPU.
     """
     absent = [name for name in WHEELS if _version(name) is None]
     if absent:
         raise ValueError(
-            f"preflight for GPUs needs NVIDIA's compiler, of which {', '.join(absent)} is not "
-            "installed: pip install 'flaxner[preflight-gpu]'"
+            f"preflight for GPUs needs NVIDIA's compiler; not installed: {', '.join(absent)}; "
+            "pip install 'flaxner[preflight-gpu]'"
         )
-    # Else the plug-in looks for a driver, and is not there without one.
+    # Otherwise the plug-in looks for a driver, and is not available without one.
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
     from jax.experimental import topologies
 
@@ -40,22 +40,22 @@ def topology_devices(topology: GpuTopology) -> list[Any]:
         )
     except Exception as error:  # the plug-in's errors have no type of their own
         reason = str(error).split("\n")[0][:200]
-        raise ValueError(f"NVIDIA's compiler does not take {topology.name} ({reason})") from error
+        raise ValueError(f"NVIDIA's compiler rejects {topology.name} ({reason})") from error
     return list(described.devices)
 
 
 def version() -> str:
-    """Of the installed compiler; results of another are not reused."""
+    """Return the version of the installed compiler; results of other versions are not reused."""
     return " ".join(f"{name} {_version(name)}" for name in WHEELS)
 
 
 def room(topology: GpuTopology) -> int:
-    """Bytes of a GPU that arrays and temporaries may take.
+    """Return the bytes of a GPU that arrays and temporaries may take.
 
-    The compiler does not refuse a program that is too large, so its sizes are compared with this.
+    The compiler does not reject a program that is too large, so its sizes are compared with this.
 
     Raises:
-      ValueError: the share of memory that the environment asks for is none.
+      ValueError: the memory fraction in the environment is not valid.
     """
     text = os.environ.get(SHARE_VARIABLE, "")
     try:

@@ -22,9 +22,9 @@ _SCOPE = re.compile(rf"(?<![\w.\-])({'|'.join(PARTS)})(?![\w.\-])")
 
 
 def part_of(rest: str) -> str | None:
-    """The part that an instruction's text names: the innermost scope of its `op_name`.
+    """Return the part that an instruction's text names: the innermost scope of its `op_name`.
 
-    A scope stands in transformations where it was differentiated: `transpose(jvp(attention))`.
+    After differentiation a scope appears inside transformations: `transpose(jvp(attention))`.
     """
     name = re.search(r'op_name="([^"]*)"', rest)
     scopes = _SCOPE.findall(name[1]) if name else []

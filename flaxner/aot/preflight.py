@@ -1,4 +1,4 @@
-"""Know before you rent: a run's steps compiled for TPUs or GPUs that are not there."""
+"""Know before you rent: a run's steps compiled for TPUs or GPUs that you do not have."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def preflight(
     read_corpus: bool = False,
     cache: str | Path | None = CACHE,
 ) -> PreflightReport:
-    """Compile a run's training and evaluation steps for chips that are not there.
+    """Compile a run's training and evaluation steps for chips that are not present.
 
     Args:
       config: the settings.
       topology: `v5e:2x4`, `2*v5e:16x16` for two slices, or an accelerator name such as `v4-8`;
         `h100:8` for GPUs, `2*h100:8` for two nodes of them.
-      model_config: a config.json; that of `config.model` if None, where its sizes are built in.
-      labels: width of the classification head; the corpus' if it is read, else 9, if None.
-      lengths: tokens of each sentence of the training corpus; CoNLL-2003's, modelled, if None.
-      price: of a chip and hour, in any currency.
-      search: look for the largest batch that fits; costs one to three compilations.
-      read_corpus: take the sentence lengths of the settings' training corpus.
-      cache: folder in which results are kept, None for none.
+      model_config: a config.json; if None, that of `config.model`, whose sizes must be built in.
+      labels: width of the classification head; if None, the corpus's if it is read, else 9.
+      lengths: tokens of each sentence of the training corpus; if None, modelled on CoNLL-2003.
+      price: price per chip and hour, in any currency.
+      search: search for the largest batch that fits, which takes one to three compilations.
+      read_corpus: use the sentence lengths of the settings' training corpus.
+      cache: folder for cached results; None: no cache.
 
     Raises:
-      ValueError: no compiler for such chips, an unknown topology or model, or settings that do
-        not fit.
+      ValueError: there is no compiler for these chips, the topology or model is unknown, or the
+        settings are not valid for them.
     """
     from flaxner.devices.environment import check_devices
 
     check_devices()
     chips = parse_topology(topology)
     if price is not None and not (price >= 0 and math.isfinite(price)):
-        raise ValueError(f"the price of a chip and hour must be at least 0: got {price}")
+        raise ValueError(f"the price per chip and hour must be at least 0: got {price}")
     if labels is not None and labels < 1:
         raise ValueError(f"labels must be at least 1: got {labels}")
     from flaxner.aot.report import make_report

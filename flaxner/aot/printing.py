@@ -1,4 +1,4 @@
-"""A preflight report as the lines that a person reads."""
+"""A preflight report as lines for people to read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def lines(report: PreflightReport) -> list[str]:
-    """The table, a line an item."""
+    """Return the lines of the table, one per item."""
     out = [*_head(report), *_memory(report)]
     if report.bounds is not None:
         out += _bounds(report, report.bounds)
@@ -21,7 +21,7 @@ def lines(report: PreflightReport) -> list[str]:
     if report.largest is not None:
         out.append(_line("largest batch", report.largest.sentence(report.topology.chips)))
     times = f"train {report.train.seconds:.0f} s, evaluation {report.predict.seconds:.0f} s"
-    out.append(_line("compiling took", f"{times} (kept results repeat the first time's)"))
+    out.append(_line("compiling took", f"{times} (cached results repeat the original times)"))
     return out
 
 
@@ -33,7 +33,7 @@ def _head(report: PreflightReport) -> list[str]:
         _line(
             "step",
             f"{report.config.batch_size} sentences in {work.rows} rows of {work.length} "
-            f"({work.rows / report.topology.chips:g} a chip), filled {work.fill:.0%}",
+            f"({work.rows / report.topology.chips:g} per chip), {work.fill:.0%} full",
         ),
         _line("lengths", work.source),
     ]
@@ -50,12 +50,12 @@ def _memory(report: PreflightReport) -> list[str]:
     elif not train.fits:
         room = train.available or hbm
         verdict = (
-            f"does NOT fit: {_gib(train.temporaries)} GiB asked for beside or with the "
+            f"does NOT fit: {_gib(train.temporaries)} GiB requested, with or without the "
             f"arguments, {_gib(room)} available: {_gib(max(train.temporaries - room, 0))} over"
         )
     else:
         share = f"{train.memory / hbm:.0%}"
-        verdict = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip ({share})"
+        verdict = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB per chip ({share})"
         if predict.fits:
             verdict += f", evaluation {_gib(predict.memory)} GiB"
     parts = (
@@ -69,13 +69,13 @@ def _memory(report: PreflightReport) -> list[str]:
         needs = f"do NOT fit in the {there} GiB of a chip: a smaller --eval-batch-size may"
         out.append(_line("", f"{rows} {needs}"))
     if report.topology.platform == "gpu":
-        share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are for arrays"
-        out.append(_line("", f"{share}; XLA_PYTHON_CLIENT_MEM_FRACTION gives another share"))
+        share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are available for arrays"
+        out.append(_line("", f"{share}; XLA_PYTHON_CLIENT_MEM_FRACTION changes that"))
     return out
 
 
 def _together(report: PreflightReport, together: Together) -> list[str]:
-    """Several seeds in one step, beside a step of one."""
+    """Compare several seeds in one step with a step of one seed."""
     train, hbm = together.train, report.topology.chip.hbm_bytes
     name = f"{together.seeds} seeds at once"
     if together.bounds is None:
@@ -83,15 +83,15 @@ def _together(report: PreflightReport, together: Together) -> list[str]:
         may = int(room // max(report.train.memory, 1)) if report.train.fits else 0
         advice = f": --seeds-at-once {may} may" if may > 1 else ""
         return [_line(name, f"do NOT fit in the {_gib(room)} GiB of a chip{advice}")]
-    fits = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB a chip"
-    out = [_line(name, f"{fits}, {together.rows} rows of each seed")]
+    fits = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB per chip"
+    out = [_line(name, f"{fits}, {together.rows} rows per seed")]
     one = report.bounds
     if one is not None:
         pairs = [("bound", together.bounds.seconds, one.seconds)]
         if together.bounds.estimate is not None and one.estimate is not None:
             pairs.append(("compiler's guess", together.bounds.estimate, one.estimate))
         said = ", ".join(
-            f"{what} {all_ * 1e3:.2f} ms a step, {all_ / single:.1f} times one seed's"
+            f"{what} {all_ * 1e3:.2f} ms per step, {all_ / single:.1f} times one seed's"
             for what, all_, single in pairs
         )
         out.append(_line("", said))
@@ -108,11 +108,11 @@ def _between_slices(report: PreflightReport, bounds: Roofline) -> str:
         return f", between nodes {rate}"
     if bounds.network:
         return f", between slices {bounds.network * 1e3:.2f}"
-    return ", between slices not counted (the compiler makes host transfers of it)"
+    return ", between slices not counted (the compiler turns them into host transfers)"
 
 
 def _share(report: PreflightReport) -> str:
-    """What the parts take: of the compiler's cycles where it estimates them, else of the bytes."""
+    """Return each part's share of the compiler's cycles if it estimates them, else of the bytes."""
     parts, whole = report.train.parts, report.train.cost
     by_cycles = whole.cycles > 0
     taken = {name: part.cycles if by_cycles else part.hbm_bytes for name, part in parts.items()}
@@ -122,20 +122,20 @@ def _share(report: PreflightReport) -> str:
 
 
 def _kernels(report: PreflightReport) -> list[str]:
-    """What is started one after the other: of GPUs the kernels, and what chips reduce meanwhile."""
+    """Describe the kernels of GPUs, and how much chips reduce during the backward pass."""
     kernels, out = report.train.kernels, []
     of_gpus = report.topology.platform == "gpu"
     if of_gpus:
-        text = f"{kernels.count:,} a step, {kernels.small:,} of them for less than 64 KiB"
+        text = f"{kernels.count:,} per step, {kernels.small:,} of them move less than 64 KiB"
         out.append(_line("kernels", text))
     if kernels.reduced:
         share = kernels.early / kernels.reduced
         out.append(
-            _line("overlap", f"{share:.0%} of the reduced bytes begin within the backward pass")
+            _line("overlap", f"{share:.0%} of the reduced bytes start during the backward pass")
         )
     if not of_gpus:
         return out
-    text = "which matrix kernels are fastest, hence real times: they are chosen by trial on a GPU"
+    text = "actual times, since a GPU picks the fastest matrix kernels by trying them"
     return [*out, _line("not known", text)]
 
 
@@ -147,7 +147,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
             "a chip's step",
             f"{train.flops / 1e12:.3f} TFLOP in matrix products, {cost.hbm_bytes / 1e9:.2f} GB "
             f"of HBM traffic: {train.flops / cost.hbm_bytes:.0f} FLOP/byte "
-            f"({rate / chip.hbm_rate:.0f} are needed to be compute-bound)",
+            f"({rate / chip.hbm_rate:.0f} needed to be compute-bound)",
         ),
         _line(
             "least time",
@@ -158,7 +158,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
         ),
     ]
     if bounds.estimate is not None:
-        text = f"{bounds.estimate * 1e3:.2f} ms a step with the links on top"
+        text = f"{bounds.estimate * 1e3:.2f} ms per step, links added"
         lines.append(_line("compiler's guess", text))
     name = "share of it" if cost.cycles else "share of bytes"
     lines.append(_line(name, _share(report)))
@@ -166,22 +166,23 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     for each in train.collectives:
         kinds.setdefault(each.kind, []).append(link_bytes(each))
     collectives = "; ".join(
-        f"{len(sent)} {kind}, {sum(sent) / 1e6:.1f} MB sent a chip" for kind, sent in kinds.items()
+        f"{len(sent)} {kind}, {sum(sent) / 1e6:.1f} MB sent per chip"
+        for kind, sent in kinds.items()
     )
     lines.append(_line("collectives", collectives or "none"))
     lines += _kernels(report)
     run = (
-        f"{report.work.steps:,} steps at most {1 / bounds.seconds:.1f} a second{_times(report)}: "
-        f"at least {_time(report.hours or 0.0)}"
+        f"{report.work.steps:,} steps, at most {1 / bounds.seconds:.1f} per second"
+        f"{_times(report)}: at least {_time(report.hours or 0.0)}"
     )
     if report.cost is not None:
-        run += f", at least {report.cost:.4f} at {report.price:g} a chip and hour"
-    lines.append(_line("run (a bound)", run + "; start, compiling, evaluation come on top"))
+        run += f", at least {report.cost:.4f} at {report.price:g} per chip and hour"
+    lines.append(_line("run (a bound)", run + "; without start-up, compilation and evaluation"))
     return lines
 
 
 def _times(report: PreflightReport) -> str:
-    """How often a run of several models takes its steps."""
+    """Say how often a run of several models repeats its steps."""
     config, together = report.config, report.together
     if config.seeds > 1:
         at_once = together is not None and together.bounds is not None and together.seeds

@@ -1,4 +1,4 @@
-"""What preflight found, and how it is found."""
+"""The preflight report, and how it is made."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Together:
 
     Attributes:
       seeds: how many.
-      rows: of each seed, over all chips.
-      train: the step as compiled.
-      bounds: its least times; None where it does not fit.
+      rows: rows of each seed, over all chips.
+      train: the compiled step.
+      bounds: lower bounds on its time; None if it does not fit.
     """
 
     seeds: int
@@ -47,15 +47,15 @@ class PreflightReport:
       config: the settings.
       topology: the chips.
       work: shapes and number of steps.
-      parameters: of the model.
+      parameters: number of the model's parameters.
       params_bytes: parameters on each chip, exact.
       optimizer_bytes: optimizer state on each chip, exact.
-      train: the training step as compiled.
-      predict: the evaluation step as compiled.
-      bounds: least times of the training step; None where it does not fit.
-      largest: the largest batch that fits; None if it was not looked for.
-      price: of a chip and hour.
-      together: the step of several seeds at once; None if the settings name one seed.
+      train: the compiled training step.
+      predict: the compiled evaluation step.
+      bounds: lower bounds on the training step's time; None if it does not fit.
+      largest: the largest batch that fits; None if not searched for.
+      price: price per chip and hour.
+      together: the step of several seeds at once; None if seeds are not trained at once.
     """
 
     config: TrainConfig
@@ -73,13 +73,13 @@ class PreflightReport:
 
     @property
     def rate(self) -> float:
-        """Peak operations a second of a chip, in the precision of the products."""
+        """Peak operations per second of a chip, in the precision of the products."""
         precision = self.config.precision
         return self.topology.chip.rate("bfloat16" if precision == "auto" else precision)
 
     @property
     def fits(self) -> bool:
-        """Whether the run can be: its steps, and that of several seeds if asked for by number."""
+        """Whether the run's steps fit, including that of several seeds if their number is set."""
         steps = [self.train, self.predict]
         if self.together is not None and self.config.seeds_at_once:
             steps.append(self.together.train)
@@ -87,7 +87,7 @@ class PreflightReport:
 
     @property
     def repeats(self) -> float:
-        """How often the steps are taken, seeds in one step counted by what it costs."""
+        """How often the steps are repeated; a step of several seeds counts by its cost."""
         if self.together is not None and self.together.bounds is not None and self.bounds:
             cost = self.together.bounds.seconds / self.bounds.seconds
             return self.config.seeds / self.together.seeds * cost
@@ -95,26 +95,26 @@ class PreflightReport:
 
     @property
     def folds(self) -> int:
-        """Passes over the whole corpus: K folds train on all of it but one K-th each."""
+        """Passes over the whole corpus: each of K folds trains on all of it but one K-th."""
         config = self.config
         return config.cross_validation - 1 if config.cross_validation and not config.fold else 1
 
     @property
     def hours(self) -> float | None:
-        """Least hours of all training steps of all seeds or folds, by the bound."""
+        """Lower bound on the hours that the training steps of all seeds or folds take."""
         if self.bounds is None:
             return None
         return self.bounds.seconds * self.work.steps * self.repeats / 3600
 
     @property
     def cost(self) -> float | None:
-        """Least price of the training steps, by the bound."""
+        """Lower bound on the price of the training steps."""
         if self.hours is None or self.price is None:
             return None
         return self.hours * self.topology.chips * self.price
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return everything, for JSON."""
         bounds = self.bounds
         return {
             "topology": self.topology.name,
@@ -138,7 +138,7 @@ class PreflightReport:
         }
 
     def memory(self) -> dict[str, int | None]:
-        """Bytes on each chip."""
+        """Return the bytes on each chip."""
         return {
             "parameters": self.params_bytes,
             "optimizer_state": self.optimizer_bytes,
@@ -178,7 +178,7 @@ def make_report(
     compiler = Compiler(config, sizes, topology, work, cache, tokenised)
     multiple = topology.chips * config.accumulate
     held = bytes_on_a_device(compiler.state.params) + bytes_on_a_device(compiler.state.opt_state)
-    # The compiler uses about one core: what is sure to be needed is compiled side by side.
+    # The compiler uses about one core: compile in parallel what is certain to be needed.
     with without_jax_cache(), ThreadPoolExecutor(1) as beside:
         rows = first_guess(compiler, work, held, multiple) if search else work.rows
         guess = beside.submit(compiler.train, rows, work.length) if rows != work.rows else None
@@ -209,7 +209,7 @@ def make_report(
 
 
 def _together(compiler: Compiler, rows: int, length: int) -> Together:
-    """The step of as many seeds as the settings want at once."""
+    """Compile the step of as many seeds as the settings train at once."""
     config = compiler.config
     seeds = min(config.seeds_at_once or config.seeds, config.seeds)
     train = compiler.together(seeds, rows, length)
@@ -217,7 +217,7 @@ def _together(compiler: Compiler, rows: int, length: int) -> Together:
 
 
 def _bounds(compiler: Compiler, train: Compiled) -> Roofline | None:
-    """Least times of a training step, if it fits."""
+    """Compute lower bounds on a training step's time, if it fits."""
     if not train.fits:
         return None
     figures = (train.flops, train.cost, train.collectives)

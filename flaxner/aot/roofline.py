@@ -12,15 +12,15 @@ from flaxner.aot.traffic import Cost
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """Least seconds of one step; the longest is the bound.
+    """Lower bounds on the seconds of one step; the longest is the bound.
 
     Attributes:
       compute: matrix products at the peak rate.
       memory: HBM traffic at the peak rate.
       interconnect: collectives over all links of a chip at once.
       network: the part of them that crosses slices; 0 for one slice.
-      compiler: the compiler's own estimate of the cycles, links left out; None where the chip's
-        clock is not known.
+      compiler: the compiler's own estimate from its cycles, without links; None if the chip's
+        clock is unknown.
     """
 
     compute: float
@@ -31,12 +31,12 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """The least time of a step, everything overlapped."""
+        """The minimum time of a step, with everything overlapped."""
         return max(self.compute, self.memory, self.interconnect, self.network)
 
     @property
     def bound(self) -> str:
-        """What the least time is made of."""
+        """What determines the minimum time."""
         times = {
             "compute": self.compute,
             "memory": self.memory,
@@ -47,7 +47,7 @@ class Roofline:
 
     @property
     def estimate(self) -> float | None:
-        """The compiler's estimate, links added on top; never below the bound."""
+        """The compiler's estimate, with the links added; never below the bound."""
         if self.compiler is None:
             return None
         return max(self.seconds, self.compiler + self.interconnect + self.network)
@@ -60,7 +60,7 @@ def roofline(
     collectives: Sequence[Collective],
     precision: str = "bfloat16",
 ) -> Roofline:
-    """The bounds of a program on a chip of a topology, its products being of a precision."""
+    """Compute the bounds of a program on a chip of a topology, with products in a precision."""
     chip = topology.chip
     inside = sum(link_bytes(each, topology.chips_per_slice) for each in collectives)
     across = 0.0
@@ -76,7 +76,7 @@ def roofline(
 
 
 def link_bytes(each: Collective, most: int | None = None) -> float:
-    """Bytes that a chip sends for a collective, by the best known algorithms.
+    """Compute the bytes that a chip sends for a collective with the best known algorithms.
 
     An all-reduce of n bytes over k chips sends 2 n (k - 1) / k, an all-gather with a result of n
     bytes or a reduce-scatter with an operand of n bytes n (k - 1) / k (Thakur et al. 2005).
@@ -95,7 +95,7 @@ def link_bytes(each: Collective, most: int | None = None) -> float:
 
 
 def _across(each: Collective, topology: AnyTopology) -> float:
-    """Bytes a chip sends to other slices: of its share, after the slice has reduced its own."""
+    """Bytes a chip sends to other slices: for its share, after its slice has reduced its own."""
     if each.group <= topology.chips_per_slice:
         return 0.0
     s = topology.slices

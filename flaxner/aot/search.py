@@ -1,4 +1,4 @@
-"""The largest batch that fits: temporaries are nearly linear in the rows; a compile verifies."""
+"""The largest batch that fits: temporaries are nearly linear in the rows; compiling verifies it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dataclasses
 from flaxner.aot.compiler import Compiled, Compiler
 from flaxner.aot.workload import Workload
 
-# Bytes of temporaries a token, layer and feature, for a first guess only.
+# Bytes of temporaries per token, layer and feature, for a first guess only.
 GUESS = 40
-MARGIN = 0.97  # of the memory: what the line through two points may be wrong by
+MARGIN = 0.97  # fraction of the memory to use: the line through two points may be off by the rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Largest:
     """The largest number of rows that was compiled and fits.
 
     Attributes:
-      rows: over all chips; 0 if not even one row a chip fits.
-      sentences: that so many rows hold, about.
-      refused: the fewest rows that were compiled and do not fit; None if none was met.
-      whole: the rows hold the whole corpus, so more were not tried.
+      rows: rows over all chips; 0 if not even one row per chip fits.
+      sentences: approximate number of sentences that these rows hold.
+      refused: the fewest rows that were compiled and do not fit; None if there are none.
+      whole: whether the rows hold the whole corpus, so that more were not tried.
       memory: bytes on a chip.
-      compilations: that the search took.
+      compilations: number of compilations that the search took.
     """
 
     rows: int
@@ -33,11 +33,11 @@ class Largest:
     compilations: int
 
     def sentence(self, chips: int) -> str:
-        """For the table."""
+        """Describe it, for the table."""
         if not self.rows:
-            return "nothing fits, not even one row a chip: try --remat, --fsdp or a shorter row"
+            return "nothing fits, not even one row per chip: try --remat, --fsdp or a shorter row"
         text = (
-            f"{self.rows // chips} rows a chip, about {self.sentences:,} sentences a step: "
+            f"{self.rows // chips} rows per chip, about {self.sentences:,} sentences per step: "
             f"compiled, {self.memory / 2**30:.2f} GiB"
         )
         if self.whole:
@@ -46,7 +46,7 @@ class Largest:
 
 
 def first_guess(compiler: Compiler, work: Workload, held: int, multiple: int) -> int:
-    """Rows that should just fit beside `held` bytes on a chip, before anything is compiled."""
+    """Estimate the rows that just fit beside `held` bytes on a chip, before compiling anything."""
     room = (compiler.topology.chip.hbm_bytes - 2**28) * MARGIN - held
     rows = int(room / _bytes_a_row(compiler, work, multiple)) // multiple * multiple
     return min(max(rows, multiple), _most(work, multiple))
@@ -55,11 +55,11 @@ def first_guess(compiler: Compiler, work: Workload, held: int, multiple: int) ->
 def largest_rows(
     compiler: Compiler, known: dict[int, Compiled], work: Workload, multiple: int
 ) -> Largest:
-    """Search the largest batch that fits.
+    """Search for the largest batch that fits.
 
     Args:
-      compiler: of the run.
-      known: rows -> training step, `work.rows` among them.
+      compiler: compiler of the run.
+      known: rows -> training step, including `work.rows`.
       work: the run's shapes.
       multiple: rows are a multiple of this (chips x parts of a batch).
     """
@@ -89,7 +89,7 @@ def largest_rows(
 
 
 def _bytes_a_row(compiler: Compiler, work: Workload, multiple: int) -> float:
-    """On a chip, for one more row over all of them."""
+    """Bytes on a chip for one more row over all chips."""
     sizes = compiler.model.config
     return GUESS * work.length * sizes.num_hidden_layers * sizes.hidden_size / multiple
 
@@ -101,7 +101,7 @@ def _most(work: Workload, multiple: int) -> int:
 
 
 def _next(known: dict[int, Compiled], row: float, room: float, multiple: int, most: int) -> int:
-    """The rows to compile next, on the line through what is known."""
+    """Choose the rows to compile next, on the line through what is known."""
     needed = {count: made.memory for count, made in known.items()}
     low = max((count for count, made in known.items() if made.fits), default=0)
     high = min((count for count, made in known.items() if not made.fits), default=most + 1)

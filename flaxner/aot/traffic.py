@@ -1,7 +1,7 @@
-"""What an instruction moves through memory: its operands and results, where they lie.
+"""Memory traffic of an instruction: its operands and results, and where they are stored.
 
-A layout with `S(1)` is on-chip memory, nothing is HBM. A fusion reads only the slices that it
-takes of an operand, and writes only the slice that it updates in place.
+A layout with `S(1)` means on-chip memory, one without it HBM. A fusion reads only the slices that
+it takes from an operand, and writes only the slice that it updates in place.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from flaxner.aot.hlo import Computation, Instruction
 
 @dataclasses.dataclass
 class Cost:
-    """What some instructions move and take, per chip."""
+    """Memory traffic and cycles of some instructions, per chip."""
 
     hbm_bytes: float = 0.0
     all_bytes: float = 0.0
     cycles: float = 0.0
 
     def add(self, other: Cost, times: float = 1.0) -> None:
-        """Count the other so many times."""
+        """Add another cost, `times` times."""
         self.hbm_bytes += times * other.hbm_bytes
         self.all_bytes += times * other.all_bytes
         self.cycles += times * other.cycles
@@ -31,7 +31,7 @@ class Cost:
 def cost_of(
     each: Instruction, computation: Computation, computations: dict[str, Computation]
 ) -> Cost:
-    """What an instruction of a computation moves and takes."""
+    """Compute the memory traffic and cycles of an instruction."""
     cycles = float(each.attribute(r'"estimated_cycles":"(\d+)"') or 0)
     if each.op in ("copy-start", "slice-start"):
         return Cost(_copied(each, computation), _copied(each, computation), cycles)
@@ -45,9 +45,9 @@ def cost_of(
 def _traffic(
     each: Instruction, computation: Computation, computations: dict[str, Computation]
 ) -> Iterator[tuple[float, bool]]:
-    """(bytes, in HBM) of everything an instruction reads and writes."""
+    """Yield (bytes, in HBM) for everything an instruction reads and writes."""
     if each.op == "custom-call" and "ConcatBitcast" in each.rest:
-        return  # names a buffer that its operands were copied into
+        return  # only names a buffer that its operands were copied into
     inner = computations.get(each.attribute(r"calls=%?([\w.\-]+)") or "", {})
     parameters = {int(i.rest.split(")")[0]): i.name for i in inner.values() if i.op == "parameter"}
     for number, operand in enumerate(each.operands):
@@ -68,7 +68,7 @@ def _traffic(
 
 
 def _read_of(parameter: str, inner: Computation) -> float:
-    """Bytes that a fusion reads of a parameter: a slice where only slices are taken."""
+    """Bytes that a fusion reads from a parameter: those of the slices, if it takes only slices."""
     total = 0.0
     for user in inner.values():
         if parameter not in user.operands:
@@ -85,7 +85,7 @@ def _read_of(parameter: str, inner: Computation) -> float:
 
 
 def _written(each: Instruction, inner: Computation) -> dict[int, float]:
-    """Number of a result -> bytes written, where it is updated in place."""
+    """Return number of a result -> bytes written, for results updated in place."""
     root = next((i for i in inner.values() if i.root), each)
     results = [root]
     if root.op == "tuple":

@@ -1,4 +1,4 @@
-"""Model sizes and sentence lengths without a network: what a run would compute."""
+"""What a run would compute: model sizes and sentence lengths, without a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flaxner.training.stack import StackedPlan
 
 
 def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
-    """Name -> settings class and sizes, of the models whose sizes are built in."""
+    """Return name -> settings class and sizes, of the models whose sizes are built in."""
     known = {
         name: (encoder.config, {"model_type": model_type, **sizes})
         for model_type, encoder in ENCODERS.items()
@@ -43,16 +43,16 @@ def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
 def model_sizes(
     name: str, file: str | Path | None = None, labels: int = 9, vocabulary: int | None = None
 ) -> EncoderConfig:
-    """The sizes of a model: built in, or from a config.json.
+    """Return the sizes of a model: built in, or from a config.json.
 
     Args:
       name: a Hub name (its owner may be left out) or a folder that holds a config.json.
       file: a config.json, instead of the name.
       labels: width of the head.
-      vocabulary: entries of the tokenizer that a model with random weights will have.
+      vocabulary: number of entries of the tokenizer that a model with random weights will have.
 
     Raises:
-      ValueError: an unknown name, or a file that is no supported config.json.
+      ValueError: the name is unknown, or the file is not a supported config.json.
     """
     path = Path(file) if file is not None else Path(name) / "config.json"
     if file is None and not path.is_file():
@@ -64,7 +64,7 @@ def model_sizes(
                 return config.from_hf(sizes, labels)
         names = ", ".join(built_in)
         raise ValueError(
-            f"the sizes of the model {name!r} are not built in (those of {names} are): "
+            f"the sizes of the model {name!r} are not built in (only those of {names}): "
             f"give its config.json with --model-config"
         )
     fields = read_json(path)
@@ -73,10 +73,10 @@ def model_sizes(
     return config.from_hf(fields, labels)
 
 
-# CoNLL-2003's training part: counts that are measured, and a distribution that is a model of
-# them (a gamma distribution of shape 3 with that mean has its 99th percentile at 2.80 means).
+# CoNLL-2003's training part: measured counts, and a distribution that models them (a gamma
+# distribution of shape 3 with that mean has its 99th percentile at 2.80 means).
 CONLL_SENTENCES, CONLL_WORDS, CONLL_TOKENS, CONLL_P99 = 14_041, 203_621, 280_089, 56
-# Tokens of a word, [CLS] and [SEP] left out, with BERT's cased vocabulary.
+# Tokens per word without [CLS] and [SEP], with BERT's cased vocabulary.
 TOKENS_A_WORD = (CONLL_TOKENS - 2 * CONLL_SENTENCES) / CONLL_WORDS
 LENGTHS_SOURCE = (
     "CoNLL-2003's counts (14,041 sentences, 280,089 tokens), lengths from a gamma distribution "
@@ -87,7 +87,7 @@ ASSUMED = "documents of 15 sentences, CoNLL-2003's mean"
 
 
 def conll_lengths() -> np.ndarray:
-    """Token counts of as many sentences as CoNLL-2003 has, modelled; the same every time."""
+    """Model the token counts of CoNLL-2003's sentences; the same every time."""
     rng = np.random.Generator(np.random.Philox(key=[2003, 0]))
     drawn = rng.gamma(3.0, CONLL_TOKENS / CONLL_SENTENCES / 3.0, CONLL_SENTENCES)
     lengths = np.maximum(np.rint(drawn), 3).astype(np.int64)
@@ -103,15 +103,15 @@ class Workload:
     """The shapes of a run.
 
     Attributes:
-      sentences: of the training corpus.
-      rows: rows of a training step over all chips, the largest shape.
-      length: tokens of a row.
-      words: the most words of a row, of which a CRF's arrays have as many.
-      steps: of the run.
-      steps_per_epoch: of one pass.
-      fill: share of real tokens in the rows.
+      sentences: number of sentences in the training corpus.
+      rows: rows of a training step over all chips, for the largest shape.
+      length: tokens per row.
+      words: maximum words per row, which is the width of a CRF's arrays.
+      steps: steps of the run.
+      steps_per_epoch: steps per epoch.
+      fill: fraction of real tokens in the rows.
       evaluation_rows: rows of an evaluation step over all chips.
-      tokens: of the training corpus, [CLS] and [SEP] of every segment included.
+      tokens: tokens of the training corpus, including [CLS] and [SEP] of every segment.
       source: where the sentence lengths come from.
     """
 
@@ -133,12 +133,12 @@ def plan(
     lengths: np.ndarray | None = None,
     corpus: tuple[Segments, str] | None = None,
 ) -> Workload:
-    """The shapes of a run, from the plan of batches that the run itself would make.
+    """Plan the shapes of a run, from the plan of batches that the run itself would make.
 
     Args:
       config: the settings.
-      chips: devices.
-      lengths: tokens of each sentence, [CLS] and [SEP] included; CoNLL-2003's, modelled, if None.
+      chips: number of devices.
+      lengths: tokens of each sentence, including [CLS] and [SEP]; None: modelled on CoNLL-2003.
       corpus: the training corpus and where it is from, instead of `lengths`.
     """
     segments, source = _planned(config, lengths, corpus)
@@ -163,10 +163,10 @@ def rows_together(
     lengths: np.ndarray | None = None,
     corpus: tuple[Segments, str] | None = None,
 ) -> int:
-    """Rows of each of the `seeds` in the largest step that all of them take at once.
+    """Return the rows per seed in the largest step that trains all `seeds` at once.
 
     Args:
-      config, chips, lengths, corpus: as of `plan`.
+      config, chips, lengths, corpus: as for `plan`.
     """
     segments, _ = _planned(config, lengths, corpus)
     seeds = range(config.seed, config.seed + config.seeds)
@@ -177,7 +177,7 @@ def rows_together(
 def _planned(
     config: TrainConfig, lengths: np.ndarray | None, corpus: tuple[Segments, str] | None
 ) -> tuple[Segments, str]:
-    """What is planned over, and where it is from."""
+    """Return the segments to plan over, and where they are from."""
     if corpus is not None:
         segments, source = corpus
     elif lengths is not None:
@@ -191,7 +191,7 @@ def _planned(
 
 
 def _in_documents(segments: Segments, limit: int) -> DocumentSegments:
-    """Sentences in documents of CoNLL-2003's mean size."""
+    """Group sentences into documents of CoNLL-2003's mean size."""
     count = segments.num_sentences
     documents = np.arange(count) * CONLL_DOCUMENTS // CONLL_SENTENCES
     return in_documents(segments, documents.tolist(), limit)
