@@ -146,7 +146,7 @@ def test_a_model_config_is_read_or_refused(tmp_path):
     with pytest.raises(ValueError, match="of type 'gpt2'; flaxner supports bert"):
         model_sizes("x", path)
     path.write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not valid JSON"):
         model_sizes("x", path)
     with pytest.raises(ValueError, match="cannot read"):
         model_sizes("x", tmp_path / "absent")

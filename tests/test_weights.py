@@ -154,7 +154,7 @@ def test_model_folders_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"it has no config\.json"):
         load_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not valid JSON"):
         load_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "albert"}')
     with pytest.raises(ValueError, match="is a model of type 'albert'; flaxner supports bert"):

@@ -205,7 +205,7 @@ def _nothing(size: int) -> np.ndarray:
 def segments_of(lengths: np.ndarray, limit: int) -> Segments:
     """A corpus of sentences of these lengths and no content; long ones become windows.
 
-    Every segment has CoNLL-2003's number of words for its tokens.
+    Every segment has as many words as CoNLL-2003 has, on average, in that many tokens.
     """
     sizes: list[int] = []
     owners: list[int] = []

@@ -1,4 +1,4 @@
-"""Writing: files whole or not at all, folders in which nothing that is not ours is lost."""
+"""Atomic writing of files, and of folders in which nothing that is not ours is lost."""
 
 from flaxner.files.atomic import make_folder, write_bytes, write_json, write_text
 from flaxner.files.kinds import Kind, check_folder, refuse_odd_path

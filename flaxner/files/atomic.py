@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all, and names that change places in one step."""
+"""Files that exist completely or not at all, and names that are swapped in one step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-PART = ".flaxner-part"  # ends the name of a file that is being written
+PART = ".flaxner-part"  # suffix of a file that is being written
 
 
 def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file that exists whole or not at all, by a function that fills it.
+    """Write a file atomically, with a function that fills it.
 
-    A symbolic link stays one: the file it names is written.
+    A symbolic link stays one: the file it points to is written.
     """
     real = Path(os.path.realpath(path))
     make_folder(real.parent)
@@ -38,40 +38,40 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file that exists whole or not at all."""
+    """Write a file atomically."""
     write_with(path, lambda file: file.write(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, in UTF-8, that exists whole or not at all."""
+    """Write a UTF-8 file atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON that exists whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder and those above it; of a symbolic link, the folder that it names."""
+    """Create a folder and its parents; for a symbolic link, the folder that it points to."""
     os.makedirs(os.path.realpath(path), exist_ok=True)
 
 
 def free_name(path: Path) -> Path:
-    """PATH-1, or the first of PATH-2, PATH-3 ... that is free."""
+    """Return the first of PATH-1, PATH-2, PATH-3 ... that is free."""
     names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
     return next(name for name in names if not os.path.lexists(name))
 
 
 def sweep_parts(folder: Path) -> None:
-    """Delete half-written files that a killed process left; nobody else may be writing there."""
+    """Delete half-written files that a killed process left; no other process may be writing."""
     for path in folder.glob(f".*{PART}"):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def exchange(one: Path, other: Path, spare: Path) -> None:
-    """Let two names change places: in one step where the file system can, else by `spare`."""
+    """Swap two names: in one step if the file system supports it, else by way of `spare`."""
     if _exchanged(one, other):
         return
     os.rename(other, spare)
@@ -80,7 +80,7 @@ def exchange(one: Path, other: Path, spare: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Linux's renameat2 with RENAME_EXCHANGE; whether it worked."""
+    """Try Linux's renameat2 with RENAME_EXCHANGE; return whether it worked."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""What a git clone's history holds: to replace such a file loses nothing."""
+"""Files committed in a git clone: replacing such a file loses nothing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-# A folder's own git settings name programs; none of them is needed to read a tree.
+# A folder's own git settings may name programs to run; reading a tree needs none of them.
 PLAIN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 SECONDS = 60
 
 
 def committed(folder: Path, names: Sequence[str]) -> set[str]:
-    """Those of the names whose present content the last commit of the clone holds.
+    """Return the names whose present content is in the clone's last commit.
 
-    A file that Git LFS keeps counts by its pointer. A folder that is no clone, and a machine
-    without git, have none.
+    A file kept by Git LFS counts by its pointer. The result is empty if the folder is not a clone
+    or git is not installed.
 
     Args:
       folder: the top of a clone.
@@ -45,7 +45,7 @@ def committed(folder: Path, names: Sequence[str]) -> set[str]:
 
 
 def _digests(path: Path, length: int) -> tuple[str, str]:
-    """Git's names of a file's content, and of the LFS pointer that stands for it."""
+    """Return Git's hashes of a file's content, and of the LFS pointer that stands for it."""
     name = "sha1" if length == 40 else "sha256"
     size = path.stat().st_size
     blob = hashlib.new(name, b"blob %d\0" % size)

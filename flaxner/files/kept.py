@@ -1,4 +1,4 @@
-"""Folders of derived files, kept under a digest of what they were made from."""
+"""Cached folders of derived files, under a digest of what they were made from."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CHUNK = 1 << 22
 
 
 def cache_folder(name: str) -> Path | None:
-    """Where derived files of a kind are kept; None: nowhere, for FLAXNER_CACHE is empty.
+    """Return the folder that caches derived files of a kind; None if FLAXNER_CACHE is empty.
 
-    Beside the compiled programs: in the folder that FLAXNER_CACHE names, or in ~/.cache/flaxner.
+    It is next to the compiled programs: in the folder FLAXNER_CACHE, or in ~/.cache/flaxner.
     """
     named = os.environ.get("FLAXNER_CACHE")
     if named == "":
@@ -37,7 +37,7 @@ def file_digest(path: Path) -> str:
 
 
 def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:
-    """A digest of facts, and of the names and contents of files."""
+    """Compute a digest of facts, and of the names and contents of files."""
     digest = hashlib.sha256(repr(tuple(facts)).encode())
     for path in files:
         digest.update(repr((path.name, file_digest(path))).encode())
@@ -45,7 +45,7 @@ def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:
 
 
 def find(place: Path | None, key: str) -> Path | None:
-    """The folder under a key, known to be whole; what we wrote into one that is not is deleted."""
+    """Return the folder under a key if it is intact; if not, delete what we wrote into it."""
     if place is None or not _is_text(place):
         return None
     folder = place / key
@@ -53,20 +53,21 @@ def find(place: Path | None, key: str) -> Path | None:
         return None
     if _is_whole(folder):
         with contextlib.suppress(OSError):
-            os.utime(folder)  # lately used
+            os.utime(folder)  # mark it as recently used
         return folder
     _discard(folder)
     return None
 
 
 def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path:
-    """Make the folder under a key; it is there whole or not at all.
+    """Create the folder under a key, completely or not at all.
 
     Args:
-      place: the folder of all of a kind; the longest unused of them go where they grow too large.
-      key: of `key_of`.
+      place: the parent of all folders of a kind; when they grow too large, the least recently used
+        are deleted.
+      key: from `key_of`.
       fill: writes the files into the folder it is given.
-      most: bytes of all folders.
+      most: maximum bytes of all folders.
 
     Raises:
       OSError: it cannot be written.
@@ -80,14 +81,14 @@ def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path
         fill(draft)
         files = {p.name: [p.stat().st_size, file_digest(p)] for p in sorted(draft.iterdir())}
         (draft / SEAL).write_text(json.dumps(files), "utf-8")
-        with contextlib.suppress(OSError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process was faster
             os.rename(draft, place / key)
     _drop_oldest(place, most, key)
     return place / key
 
 
 def _is_text(place: Path) -> bool:
-    """Whether the libraries that read what is kept can be told where it is."""
+    """Whether the path is UTF-8, as the libraries that read the cached files require."""
     try:
         str(place.absolute()).encode()
     except UnicodeEncodeError:
@@ -109,7 +110,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _drop_oldest(place: Path, most: int, newest: str) -> None:
-    """Delete folders of ours, the longest unused first, until at most so many bytes are left."""
+    """Delete our folders, least recently used first, until at most `most` bytes are left."""
     ours = [
         p for p in place.iterdir() if re.fullmatch("[0-9a-f]{64}", p.name) and not p.is_symlink()
     ]
@@ -124,7 +125,7 @@ def _drop_oldest(place: Path, most: int, newest: str) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Delete what we wrote into a folder; with anything else in it, it stays under another name."""
+    """Delete what we wrote into a folder; if it holds anything else, keep it under another name."""
     with contextlib.suppress(OSError):
         for name in (*_listed(folder), SEAL):
             (folder / name).unlink(missing_ok=True)
@@ -135,7 +136,7 @@ def _discard(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> list[str]:
-    """The names that a folder's seal lists, of files in the folder itself."""
+    """Return the names in a folder's seal that are of files in the folder itself."""
     try:
         return [name for name in json.loads((folder / SEAL).read_text("utf-8")) if _is_name(name)]
     except (OSError, ValueError, TypeError, RecursionError):

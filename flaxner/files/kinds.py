@@ -1,4 +1,4 @@
-"""What may become of the files that stand where flaxner puts new ones."""
+"""What may happen to existing files where flaxner puts new ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flaxner.files import manifest
 from flaxner.files.clones import committed
 from flaxner.files.records import is_ours, is_plain, read_record
 
-HALF = re.compile("[\ud800-\udfff]")  # what Python reads a byte as that is none of UTF-8
+HALF = re.compile("[\ud800-\udfff]")  # how Python represents bytes that are not UTF-8
 
 
 def _never(folder: Path) -> bool:
@@ -26,13 +26,13 @@ class Kind:
 
     Attributes:
       name: what it is, in words with an article.
-      seal: the file without which nobody takes it for one: it goes first and comes last.
-      names: files that are always written, to be checked for before the work that makes them.
-      card: a file that people edit: theirs is kept.
-      remedy: what replaces it all the same.
-      known: whether a folder without record is one that an earlier version wrote.
-      clone: whether a git clone is one of the kind, whose committed files are replaced.
-      plain: whether the folder's path must be text, for the libraries that write into it.
+      seal: the file that identifies such a folder: it is removed first and written last.
+      names: files that are always written, checked before the work that produces them.
+      card: a file that people edit: their version is kept.
+      remedy: how to replace it anyway, for the note that it is kept.
+      known: whether a folder without a record was written by an earlier version.
+      clone: whether a git clone is one of the kind, so that its committed files may be replaced.
+      plain: whether the folder's path must be UTF-8, for the libraries that write into it.
     """
 
     name: str
@@ -46,26 +46,26 @@ class Kind:
 
 
 class Plan(NamedTuple):
-    """What to do with the files that stand where new ones go, by name."""
+    """What to do with existing files where new ones go, by name."""
 
     ours: list[str]  # to be deleted once the new ones are there
     others: list[str]  # to be set aside and kept
     kept: list[str]  # to stay where they are
-    same: list[str]  # as the new ones are
+    same: list[str]  # identical to the new ones
     refused: list[str]
 
 
 def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = None) -> None:
-    """Refuse a folder where files of this kind cannot be put without a loss.
+    """Refuse a folder where files of this kind cannot be written without losing something.
 
     Args:
       path: the folder, which need not exist.
-      kind: of the folder.
-      names: the files to put there; those that the kind always has if None.
+      kind: kind of the folder.
+      names: the files to write; if None, those that the kind always has.
 
     Raises:
-      ValueError: it is a file, a folder of another kind, holds files of these names that are
-        somebody else's or were changed, or has a path that the libraries cannot write to.
+      ValueError: it is a file or a folder of another kind, holds files of these names that flaxner
+        did not write or that were changed, or has a path that the libraries cannot write to.
     """
     target = Path(os.path.realpath(path))
     if os.path.lexists(target) and not target.is_dir():
@@ -77,10 +77,10 @@ def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = Non
 
 
 def refuse_odd_path(path: str | Path) -> None:
-    """Refuse a folder whose path, links followed, is no text: some libraries take no other.
+    """Refuse a folder whose path, links resolved, is not UTF-8, as some libraries require.
 
     Raises:
-      ValueError: it is not UTF-8; the part that is not is named.
+      ValueError: it is not UTF-8; the message names the part that is not.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -88,7 +88,7 @@ def refuse_odd_path(path: str | Path) -> None:
     except UnicodeEncodeError:
         odd = next(part for part in real.parts if HALF.search(part))
         raise ValueError(
-            f"the name {odd!r} in the path of {str(path)!r} is not UTF-8, and neither a model nor "
+            f"the name {odd!r} in the path of {str(path)!r} is not UTF-8, so neither a model nor "
             "a checkpoint can be written or read there: rename it, or name another folder"
         ) from None
 
@@ -97,7 +97,7 @@ def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
     """Refuse a folder of another kind, or one where these files are in the way.
 
     Raises:
-      ValueError: it is, or there are any.
+      ValueError: it is of another kind, or there are such files.
     """
     record = read_record(target)
     if record is not None and record.kind != kind.name:
@@ -114,7 +114,7 @@ def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
 
 
 def plan_for(target: Path, kind: Kind, entries: Mapping[str, Mapping], *, new_card: bool) -> Plan:
-    """Sort what stands where the entries go; an empty entry is one whose content is not known."""
+    """Sort the existing files where the entries go; an empty entry has unknown content."""
     record = read_record(target)
     there = [
         name for name in entries if os.path.lexists(target / name) or not is_plain(target, name)

@@ -1,4 +1,4 @@
-"""Sizes and digests of files; the list of those of a checkpoint, written last, checked first."""
+"""Sizes and digests of files; a checkpoint's manifest, which is written last and checked first."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def entry(path: Path) -> dict[str, Any]:
 
 
 def listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name -> size and SHA-256 of every file below a folder, in order of their names."""
+    """Return name -> size and SHA-256 of every file below a folder, sorted by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): entry(path) for path in files}
 
 
 def is_same(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Whether a plain file has the size and digest of an entry."""
+    """Whether a regular file has the size and digest of an entry."""
     try:
         if os.path.islink(path) or not path.is_file():
             return False
@@ -38,26 +38,26 @@ def is_same(path: Path, expected: Mapping[str, Any]) -> bool:
 
 
 def seal(folder: Path) -> None:
-    """List every file of `folder` in its manifest, which appears whole or not at all."""
+    """List every file of `folder` in its manifest, which is written atomically."""
     files = listing(folder)
     text = json.dumps(files, sort_keys=True)
     write_json(folder / NAME, {"sha256": hashlib.sha256(text.encode()).hexdigest(), "files": files})
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether the folder was finished; `damage` says whether it still is what it was."""
+    """Whether the folder was finished; `damage` checks that it is unchanged."""
     return (folder / NAME).is_file()
 
 
 def sealed_files(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """What the manifest lists; None: it is damaged."""
+    """Return what the manifest lists; None if it is damaged."""
     try:
         content = json.loads((folder / NAME).read_text("utf-8"))
         files = content["files"]
         text = json.dumps(files, sort_keys=True)
         whole = content["sha256"] == hashlib.sha256(text.encode()).hexdigest()
         return files if whole and isinstance(files, dict) else None
-    except (OSError, ValueError, TypeError, KeyError):  # ValueError: no UTF-8 or no JSON
+    except (OSError, ValueError, TypeError, KeyError):  # ValueError: not UTF-8 or not JSON
         return None
 
 
@@ -69,7 +69,7 @@ def strangers(folder: Path) -> list[str]:
 
 
 def damage(folder: Path) -> str | None:
-    """What differs between a folder and its manifest, in words; None if nothing does."""
+    """Describe what differs between a folder and its manifest; None if nothing does."""
     files = sealed_files(folder)
     if files is None:
         return f"{NAME} is damaged"
@@ -80,7 +80,7 @@ def damage(folder: Path) -> str | None:
             if size != expected["bytes"]:
                 return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
             if entry(path)["sha256"] != expected["sha256"]:
-                return f"{name} has other content than was written"
+                return f"the content of {name} is not what was written"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
     extra = strangers(folder)

@@ -1,7 +1,7 @@
-"""Folders that flaxner writes: only what it wrote itself is replaced, and is whole or as it was.
+"""Folders that flaxner writes: it replaces only its own files, and either all of them or none.
 
-What somebody else put into such a folder, or changed in it, stays: the new files are put beside
-it, or are refused where they would take its place.
+Files that somebody else added or changed stay: the new files are put beside them, or are refused
+if they would take their place.
 """
 
 from __future__ import annotations
@@ -30,28 +30,27 @@ from flaxner.files.records import (
 )
 
 DRAFT, LOCK, OLD = ".flaxner-draft", ".flaxner-lock", ".flaxner-old"
-ASIDE = ".replaced"  # .replaced-1, ...: what stood where something new was put
-JOURNAL = ".flaxner-journal.json"  # in a draft that is whole: what is still to be done
+ASIDE = ".replaced"  # .replaced-1, ...: files that were in the place of new ones
+JOURNAL = ".flaxner-journal.json"  # in a complete draft: what is still to be done
 
 
 def write_folder(
     path: str | Path, kind: Kind, fill: Callable[[Path], object], *, new_card: bool = False
 ) -> list[str]:
-    """Put what `fill` writes into a folder, whole or not at all, and record it there.
+    """Put what `fill` writes into a folder, completely or not at all, and record it there.
 
-    Files of an earlier time that flaxner wrote and nobody changed are replaced or, where there
-    is no new one, deleted. They are moved aside until the new ones are in place; a folder that
-    holds nothing else changes in one step. A write that was killed midway is completed by the
-    next one.
+    Earlier files that flaxner wrote and nobody changed are replaced or, if there is no new one,
+    deleted. They are moved aside until the new ones are in place; a folder that holds nothing
+    else is swapped in one step. A write that was killed midway is completed by the next one.
 
     Args:
       path: the folder; a symbolic link is followed.
-      kind: of the folder.
+      kind: kind of the folder.
       fill: writes the files into an empty folder.
-      new_card: replace a card that was edited; the old one is set aside.
+      new_card: replace an edited card; the old one is set aside.
 
     Returns:
-      what stays that is not of this writing, one sentence each.
+      one sentence for each thing that stays and is not from this write.
 
     Raises:
       ValueError: as `check_folder`, or another process is writing there; nothing has changed.
@@ -74,15 +73,15 @@ def write_folder(
             else:
                 notes = _merge(draft, target, kind, entries, new_card)
         finally:
-            if not (draft / JOURNAL).exists():  # else the work is completed by the next writing
+            if not (draft / JOURNAL).exists():  # else the next write completes the work
                 _clear(draft)
-        for aside in target.glob(f"{ASIDE}-*"):  # of a writing that was killed at its end
+        for aside in target.glob(f"{ASIDE}-*"):  # left by a write that was killed at its end
             remove_ours(aside)
         return notes
 
 
 def _swap(draft: Path, target: Path) -> list[str]:
-    """A folder of ours, or none, becomes the new one."""
+    """Replace a folder that is all ours, or absent, with the new one."""
     if not os.path.lexists(target):
         os.rename(draft, target)
         return []
@@ -92,11 +91,11 @@ def _swap(draft: Path, target: Path) -> list[str]:
         return []
     kept = free_name(_beside(target, ASIDE))  # written there while we worked
     os.rename(draft, kept)
-    return [f"{', '.join(left)} of {target} was moved to {kept}"]
+    return [f"moved {', '.join(left)} from {target} to {kept}"]
 
 
 def _merge(draft: Path, target: Path, kind: Kind, entries: Entries, new_card: bool) -> list[str]:
-    """New files take their places in a folder that holds others as well."""
+    """Put new files into a folder that holds others as well."""
     plan = plan_for(target, kind, entries, new_card=new_card)
     refuse(target, kind, plan.refused)
     old = read_record(target) or Record(kind.name, {})
@@ -116,13 +115,15 @@ def _merge(draft: Path, target: Path, kind: Kind, entries: Entries, new_card: bo
     write_json(draft / JOURNAL, job)
     left = _finish(target)
     notes = [
-        f"{target / name} is kept as it is, for it was edited or flaxner did not write it: what "
-        f"it says may be of another model{kind.remedy}" for name in plan.kept
+        f"{target / name} is kept as it is, because it was edited or not written by flaxner: it "
+        f"may describe another model{kind.remedy}" for name in plan.kept
     ]  # fmt: skip
     if left:
-        notes.append(f"what stood in {target} is kept in {target / job['aside']}: {_some(left)}")
+        notes.append(
+            f"replaced files of {target} are kept in {target / job['aside']}: {_some(left)}"
+        )
     if lost:
-        notes.append(f"{_some(lost)} in {target} was changed since flaxner wrote it and stays")
+        notes.append(f"{target} keeps {_some(lost)}, changed since flaxner wrote it")
     return notes
 
 
@@ -131,7 +132,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _finish(target: Path) -> list[str]:
-    """Do what a journal says is still to be done; gives what is kept aside."""
+    """Do what a journal says is still to be done; return what is kept aside."""
     draft = target / DRAFT
     job = json.loads((draft / JOURNAL).read_text("utf-8"))
     aside = target / job["aside"]
@@ -144,7 +145,7 @@ def _finish(target: Path) -> list[str]:
     for name in job["put"]:
         if not os.path.lexists(draft / name):
             continue  # done before we were interrupted
-        if os.path.lexists(target / name):  # it came while we worked
+        if os.path.lexists(target / name):  # it appeared while we worked
             _move(target / name, free_name(aside / name))
         _move(draft / name, target / name)
     for name in job["away"]:
@@ -172,12 +173,12 @@ def _recover(target: Path) -> None:
     if not os.path.lexists(target) and old.is_dir():
         os.rename(old, target)
     if (target / DRAFT / JOURNAL).is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # no journal of ours
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # not our journal
             _finish(target)
 
 
 def _clear(draft: Path) -> None:
-    """Delete a draft; a folder that stood in the target's place is looked through first."""
+    """Delete a draft; if it is a folder that was swapped out, keep what is not ours."""
     if (draft / RECORD).is_file() and remove_ours(draft):
         os.rename(draft, free_name(draft.with_name(draft.name.removesuffix(DRAFT) + ASIDE)))
     shutil.rmtree(draft, ignore_errors=True)
@@ -188,13 +189,13 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def _is_whole(target: Path) -> bool:
-    """Whether all in the folder is ours, and another folder can take its place."""
+    """Whether everything in the folder is ours, and another folder can take its place."""
     record = read_record(target)
     if record is None or os.path.ismount(target) or not os.access(target.parent, os.W_OK):
         return False
     try:
         if Path(os.path.realpath(os.getcwd())).is_relative_to(target):
-            return False  # whoever stands in it would not see the new one
+            return False  # a shell whose working folder it is would not see the new one
     except OSError:
         return False
     names = {
@@ -209,7 +210,7 @@ def _is_whole(target: Path) -> bool:
 
 @contextlib.contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Be the only process that writes to the folder."""
+    """Make this the only process that writes to the folder."""
     outside = os.access(target.parent, os.W_OK) or not target.is_dir()
     path = _beside(target, LOCK) if outside else target / LOCK
     lock = FileLock(path)

@@ -17,7 +17,7 @@ Entries = dict[str, dict[str, Any]]
 
 
 class Record(NamedTuple):
-    """What a folder's record says.
+    """The record of a folder.
 
     Attributes:
       kind: what the folder is, in words with an article.
@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a folder; None where there is none that can be read."""
+    """Read the record of a folder; None if it is absent or unreadable."""
     try:
         content = json.loads((folder / RECORD).read_text("utf-8"))
         files, kind = content["files"], content["kind"]
@@ -51,7 +51,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def add_to_record(folder: Path, kind: str, names: Iterable[str]) -> None:
-    """Note files as they are now, or that they are gone; the rest of the record stays."""
+    """Record files as they are now, or that they are gone; the rest of the record stays."""
     known = read_record(folder)
     files: Entries = dict(known.files) if known is not None else {}
     for name in names:
@@ -69,7 +69,7 @@ def is_ours(folder: Path, name: str, record: Record | None) -> bool:
 
 
 def is_plain(folder: Path, name: str) -> bool:
-    """Whether no part of the way from the folder to the file leads elsewhere or is a file."""
+    """Whether no parent of the file inside the folder is a symbolic link or a file."""
     above = [folder / part for part in PurePosixPath(name).parents if str(part) != "."]
     return not any(part.is_symlink() or (part.exists() and not part.is_dir()) for part in above)
 
@@ -82,12 +82,12 @@ def _is_inside(name: Any) -> bool:
 
 
 def remove_ours(folder: Path) -> list[str]:
-    """Delete what records and checkpoint manifests in a folder or below list, where unchanged.
+    """Delete unchanged files that records and checkpoint manifests in a folder or below list.
 
-    Folders that are empty then go too, the folder itself among them.
+    Folders that are then empty are deleted too, including the folder itself.
 
     Returns:
-      the files that stay: flaxner did not write them, or they were changed since.
+      the files that stay, because flaxner did not write them or they were changed since.
     """
     for place, _, files in os.walk(folder, topdown=False):
         here = Path(place)
@@ -111,7 +111,7 @@ def remove_ours(folder: Path) -> list[str]:
 
 
 def remove_empty(folder: Path) -> None:
-    """Delete the folders below and the folder itself where nothing is left in them."""
+    """Delete the folder and the folders below it, as far as they are empty."""
     for place, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):  # something is in it, or it is a link
             os.rmdir(place)
