@@ -159,7 +159,7 @@ def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
         ((None, 2, 0), "several processes need --coordinator"),
         (("127.0.0.1:1", 0, 0), "several processes need --num-processes"),
         (("127.0.0.1:1", 2, -1), "several processes need --process-id"),
-        (("127.0.0.1:1", 2, 2), "process_id counts from 0 to num_processes - 1: got 2"),
+        (("127.0.0.1:1", 2, 2), "process_id must be from 0 to num_processes - 1: got 2"),
     ],
 )
 def test_half_a_meeting_point_is_refused(arguments, message):

@@ -1,4 +1,4 @@
-"""Compiled programs on disk, so that a second start is quick."""
+"""Compiled programs on disk, so that a second start is fast."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flaxner.terminal import shown
 
 
 def use_compilation_cache(folder: str) -> bool:
-    """Keep compiled programs in `folder`; an empty name, or a choice already made, stays.
+    """Keep compiled programs in `folder`, unless it is empty or a folder was already chosen.
 
     Returns:
-      whether the folder was taken. One that cannot be written is said, once, and not taken.
+      whether the folder is used. One that cannot be written is reported, once, and not used.
     """
     if not folder or jax.config.values["jax_compilation_cache_dir"]:
         return False
@@ -31,7 +31,7 @@ def _is_writable(folder: str) -> bool:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
-    except (OSError, UnicodeEncodeError) as error:  # JAX takes text for a path
+    except (OSError, UnicodeEncodeError) as error:  # JAX requires a path that is text
         told = error.strerror if isinstance(error, OSError) else "its path is not UTF-8"
         reason = told or str(error)
         say = f"note: compiled programs are not kept: cannot write {folder} ({reason})"
@@ -45,9 +45,9 @@ def _take(folder: str) -> bool:
 
 
 def use_default_cache() -> None:
-    """Keep compiled programs on disk, unless JAX was told where or FLAXNER_CACHE is empty.
+    """Keep compiled programs on disk, unless JAX has a folder already or FLAXNER_CACHE is empty.
 
-    They go to the folder FLAXNER_CACHE names, else to ~/.cache/flaxner/jax as in training.
+    They go to the folder named by FLAXNER_CACHE, else to ~/.cache/flaxner/jax as in training.
     """
     folder = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner/jax")
     if use_compilation_cache(folder):

@@ -1,4 +1,4 @@
-"""What XLA is told when it compiles a step for a kind of device, whatever XLA_FLAGS say."""
+"""XLA's options for compiling a step for a kind of device, whatever XLA_FLAGS says."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ logger = logging.getLogger(__name__)
 
 Options = dict[str, bool | int | str]  # as `jax.jit` takes them
 
-# On GPUs: sums whose order is left to chance, such as scatters by atomic operations, are written in
-# another way, so that a run repeats and resumes bit for bit. And kernels are replayed as CUDA
-# graphs however few follow each other: a step of BERT-base on a thousand tokens has some 900, and
-# the host is slower to start them one by one than the GPU is to compute them (docs/gpu.md).
+# On GPUs: sums in nondeterministic order, such as scatters with atomic operations, are compiled
+# differently, so that a run repeats and resumes bit for bit. Kernels are replayed as CUDA graphs
+# however few follow each other: a step of BERT-base on a thousand tokens has some 900, and the host
+# takes longer to launch them one by one than the GPU takes to compute them (docs/gpu.md).
 GPU: Options = {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_graph_min_graph_size": 1}
 
-# On several TPU chips: gradients are reduced while the backward pass goes on, the large ones each
-# alone. Left to itself the compiler makes one reduction of all, when all are known, and computes
-# nothing beside it (docs/tpu.md).
+# On several TPU chips: gradients are reduced during the backward pass, each large one separately.
+# By default the compiler reduces all of them at once when all are known, and computes nothing
+# meanwhile (docs/tpu.md).
 TPUS: Options = {
     "xla_enable_async_all_reduce": True,
     "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
     "xla_jf_crs_combiner_threshold_in_bytes": 2**21,
 }
-# Of libtpu, read when it starts: what a user sets there is the user's.
+# libtpu reads it when it starts: options that a user sets there are left alone.
 THEIRS = "LIBTPU_INIT_ARGS"
 
 
 def compiler_options(mesh: Mesh) -> Options | None:
-    """Options for `jax.jit` of a program on this mesh; None: the compiler's own."""
+    """Return options for `jax.jit` of a program on this mesh; None: the compiler's defaults."""
     first = mesh.devices.flat[0]
     if first.platform == "gpu":
         return dict(GPU)
@@ -49,16 +49,16 @@ def compiler_options(mesh: Mesh) -> Options | None:
 
 @functools.cache
 def _known(device: jax.Device) -> bool:
-    """Whether libtpu has the options for TPUs: another version may have others."""
+    """Whether this version of libtpu has the options for TPUs: others may not."""
     alone = NamedSharding(Mesh([device], "one"), P())
     lowered = jax.jit(lambda x: x, in_shardings=alone, out_shardings=alone).lower(0.0)
     try:
-        lowered.compile(compiler_options=TPUS)  # type: ignore[arg-type]  # numbers are taken, too
+        lowered.compile(compiler_options=TPUS)  # type: ignore[arg-type]  # numbers work too
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
         logger.warning(
-            "this libtpu does not overlap reductions with the backward pass, training on several "
-            "chips is slower than it could be: %s",
+            "this libtpu does not overlap reductions with the backward pass, so training on "
+            "several chips is slower than it could be: %s",
             reason,
         )
         return False

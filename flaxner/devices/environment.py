@@ -1,4 +1,4 @@
-"""What the environment gives: devices, XLA's flags, a folder for compiled programs."""
+"""Checks of the environment: devices and XLA's flags."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import sys
 
 import jax
 
-# Flags that every XLA has, and that end no process: they need no trial.
+# Flags that every XLA knows, so that they need no trial.
 KNOWN_FLAGS = re.compile(r"(\s*--xla_force_host_platform_device_count=\d+)*\s*")
 TRIAL = "from jaxlib import xla_client; xla_client.CompileOptions()"
 
 
 @functools.cache
 def check_devices() -> None:
-    """Refuse to go on without a device; every command asks before it uses one.
+    """Fail if there is no device; every command calls this before it uses one.
 
     Raises:
-      ValueError: JAX finds none of the wanted kind, or XLA does not take its flags.
+      ValueError: JAX finds no device of the requested kind, or XLA rejects its flags.
     """
     _check_flags(os.environ.get("XLA_FLAGS", ""))
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # an assertion, too, in jax 0.10
+    except (RuntimeError, AssertionError) as error:  # also an assertion in jax 0.10
         wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
         wish = f" of the platform {wanted!r}" if wanted else ""
         reason = str(error) and f": {first_line(error)}"
         raise ValueError(
-            f"JAX finds no device{wish}{reason}; JAX_PLATFORMS=cpu computes without one"
+            f"JAX finds no device{wish}{reason}; set JAX_PLATFORMS=cpu to use the CPU"
         ) from error
 
 
 def _check_flags(flags: str) -> None:
-    """XLA ends the process at a flag that it does not know: try it in another."""
+    """Try the flags in another process, since XLA aborts at a flag that it does not know."""
     if KNOWN_FLAGS.fullmatch(flags):
         return
     trial = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, text=True)
     match = re.search(r"^[EF]\d.*?flags\S*\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
-    if trial.returncode and match:  # what else may be wrong shows when a device is asked for
+    if trial.returncode and match:  # other errors show when a device is requested
         raise ValueError(f"XLA_FLAGS cannot be used: {match[1]}")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
+    """Return the first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,8 @@
-"""What a process of a run does when another one is gone: one sentence, and a quick end.
+"""What a process of a run does when another one is gone: print one sentence and exit quickly.
 
-The service by which JAX's processes know of each other ends every one of them with an abort and
-the stack of a C++ program, and the library under it talks on standard output. Both are met here,
-for runs of several processes only.
+The service that connects JAX's processes aborts every one of them with a C++ stack trace, and the
+library under it prints to standard output. This module replaces both, for runs of several
+processes only.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from typing import Any
 
 from flaxner.terminal import one_line
 
-HEARTBEAT = 60  # seconds without a sign of life after which a process counts as gone
-GRACE = 5.0  # seconds that the main thread has to say itself what it met
-RESUMABLE = 75  # exit code (EX_TEMPFAIL): the same command with --resume goes on
+HEARTBEAT = 60  # seconds without a heartbeat after which a process counts as gone
+GRACE = 5.0  # seconds that the main thread has to report its own error
+RESUMABLE = 75  # exit code (EX_TEMPFAIL): the same command with --resume continues
 GLOO = re.compile(rb"^\[Gloo\] Rank \d+ is connected to ")
 SERVICE = re.compile(rb"^[EFW]\d{4} .*(coordination_service|distributed service|coordination ser)")
 LOGGED = re.compile(rb"^[IWEF]\d{4} \d\d:")
 SILENT = re.compile(rb"heartbeats\):\n(\d+(?:\n\d+)*)\n")
-# How an error begins that another process's end leads to.
+# Found in errors that another process's end leads to.
 OF_OTHERS = re.compile(
     r"Gloo|connection (closed|reset)|barrier|UNAVAILABLE|heartbeat|coordination service", re.I
 )
-# How JAX begins what it says of a failure, also where it raises a ValueError for it.
+# The start of JAX's messages about failures, including those that it raises as a ValueError.
 STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
-_keep: list[Any] = []  # what C holds on to
+_keep: list[Any] = []  # objects that C code refers to
 _left = threading.Lock()
 _last_words: Callable[[], str] = str
 
 
 def watch(index: int, count: int) -> None:
-    """Begin: hide the service's talk, and answer its abort with a sentence.
+    """Start: hide the service's output, and print a sentence when it aborts.
 
     Args:
       index: number of this process.
-      count: of the processes of the run.
+      count: number of processes of the run.
     """
     talk = [_filtered(1, "stdout"), _filtered(2, "stderr")]
 
     def aborted(number: int) -> None:
-        time.sleep(GRACE)  # the main thread may be about to say more
+        time.sleep(GRACE)  # the main thread may be about to report more
         leave(f"{gone(index, count, b''.join(talk[1]))}{_last_words()}", RESUMABLE)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
@@ -61,7 +61,7 @@ def watch(index: int, count: int) -> None:
 
 
 def gone(index: int, count: int, talk: bytes = b"") -> str:
-    """Which process is gone, as far as it can be told."""
+    """Say which process is gone, as far as it is known."""
     silent = SILENT.search(talk)
     if silent:
         return f"process {silent[1].decode().replace(chr(10), ', ')} of the run is gone"
@@ -71,7 +71,7 @@ def gone(index: int, count: int, talk: bytes = b"") -> str:
 
 
 def is_of_others(error: BaseException | None, count: int) -> bool:
-    """Whether an error of this process comes of another one's end."""
+    """Whether another process's end caused an error of this one."""
     while count > 1 and error is not None:
         if OF_OTHERS.search(str(error)):
             return True
@@ -80,18 +80,18 @@ def is_of_others(error: BaseException | None, count: int) -> bool:
 
 
 def is_failure_of_others(error: ValueError, count: int) -> bool:
-    """Whether a ValueError is JAX's, of another process's end, and none of settings or corpora."""
+    """Whether JAX raised a ValueError because another process ended, not our own checks."""
     return STATUS.match(str(error)) is not None and is_of_others(error, count)
 
 
 def say_on_loss(words: Callable[[], str]) -> None:
-    """What to add to the sentence: what is saved, and how to go on."""
+    """Set what to add to the sentence: what is saved, and how to continue."""
     global _last_words
     _last_words = words
 
 
 def leave(message: str, code: int) -> None:
-    """End the process now, after one sentence; what waits for the others would wait for ever."""
+    """Print one sentence and exit now: whatever waits for the others would wait for ever."""
     if not _left.acquire(blocking=False):
         time.sleep(GRACE)
     name = os.path.basename(sys.argv[0]) or "flaxner"
@@ -100,10 +100,10 @@ def leave(message: str, code: int) -> None:
 
 
 def _filtered(number: int, name: str) -> list[bytes]:
-    """Put a thread before a file descriptor; Python's own stream goes round it.
+    """Put a thread in front of a file descriptor; Python's own stream bypasses it.
 
     Returns:
-      what was left out, as it comes.
+      the lines that are left out, as they come.
     """
     own, python = os.dup(number), getattr(sys, name)
     read, write = os.pipe()
@@ -137,5 +137,5 @@ def _pass_on(read: int, own: int, hidden: list[bytes]) -> None:
 
 
 def _restore(own: int, number: int, thread: threading.Thread) -> None:
-    os.dup2(own, number)  # the last end of the pipe that writes: the thread comes to its end
+    os.dup2(own, number)  # closes the pipe's last writing end, so the thread ends
     thread.join(1)

@@ -14,9 +14,9 @@ CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use
 
 
 def memory_of(device: jax.Device) -> int | None:
-    """Bytes that arrays may take on a device; None where nobody says.
+    """Return the bytes that arrays may take on a device; None if unknown.
 
-    CPU devices of a process share its machine's memory.
+    The CPU devices of a process share the machine's memory.
     """
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")

@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh, rules from paths to shardings, batches onto devices."""
+"""Where arrays live: the mesh, rules from paths to shardings, placing batches on devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 DATA, FSDP = "data", "fsdp"
 
-# First matching pattern wins. Each axis named here is used only where the dimension divides.
+# The first matching pattern wins. An axis is used only where it divides the dimension.
 # With an fsdp axis of 1 (the default) every parameter is replicated.
 PARAMETER_RULES: tuple[tuple[str, P], ...] = (
     (r"embedding$", P(FSDP, None)),
@@ -25,13 +25,13 @@ PARAMETER_RULES: tuple[tuple[str, P], ...] = (
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """One mesh over all devices of all processes, axes (data, fsdp).
+    """Make one mesh over all devices of all processes, with axes (data, fsdp).
 
-    The devices of a process stand together, and slices outermost: rows of a batch that a process
-    holds are consecutive, and an fsdp group crosses as few hosts as it can.
+    Devices are ordered by slice, then by process: a process holds consecutive rows of a batch, and
+    an fsdp group crosses as few hosts as possible.
 
     Raises:
-      ValueError: the number of devices is no multiple of `fsdp`.
+      ValueError: the number of devices is not a multiple of `fsdp`.
     """
     devices = jax.devices() if devices is None else devices
     if len(devices) % fsdp:
@@ -41,23 +41,23 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
 
 
 def kernels_over(mesh: Mesh) -> AbstractContextManager[Any]:
-    """While a program is traced: kernels, into which the compiler does not look, are spread over
-    this mesh, each device its own rows."""
+    """Return a context in which to trace a program: kernels, which are opaque to the compiler, are
+    spread over this mesh, each device computing its own rows."""
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows are spread over every device, whatever axis it is on."""
+    """Spread rows over every device, whatever axis it is on."""
     return NamedSharding(mesh, P((DATA, FSDP)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """Keep a copy on every device."""
     return NamedSharding(mesh, P())
 
 
 def path_sharding(mesh: Mesh, path: str, shape: Sequence[int]) -> NamedSharding:
-    """The sharding of the array at `path`, by PARAMETER_RULES."""
+    """Return the sharding of the array at `path`, by PARAMETER_RULES."""
     spec = next(spec for pattern, spec in PARAMETER_RULES if re.search(pattern, path))
     if len(spec) != len(shape):
         return replicated(mesh)
@@ -69,7 +69,7 @@ def path_sharding(mesh: Mesh, path: str, shape: Sequence[int]) -> NamedSharding:
 
 
 def tree_shardings(mesh: Mesh, tree: Any) -> Any:
-    """Shardings for a tree whose array leaves hang below parameter paths (params, moments)."""
+    """Return shardings for a tree whose leaves have parameter paths as keys (params, moments)."""
 
     def choose(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [str(getattr(part, "key", "")) for part in path]
@@ -79,7 +79,7 @@ def tree_shardings(mesh: Mesh, tree: Any) -> Any:
 
 
 def place_tree(tree: Any, shardings: Any) -> Any:
-    """Put host arrays, the same in every process, onto the devices."""
+    """Place host arrays, which are the same in every process, on the devices."""
 
     def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
         array = np.asarray(leaf)
@@ -89,7 +89,7 @@ def place_tree(tree: Any, shardings: Any) -> Any:
 
 
 def to_host(tree: Mapping[str, jax.Array], mesh: Mesh) -> dict[str, np.ndarray]:
-    """Whole arrays in every process, gathered one after the other to save device memory."""
+    """Return whole arrays in every process, gathered one by one to save device memory."""
     gather = jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
     return {
         path: np.asarray(leaf if leaf.is_fully_addressable else gather(leaf))

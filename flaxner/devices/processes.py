@@ -21,7 +21,7 @@ from flaxner.devices.environment import check_devices, first_line
 
 T = TypeVar("T")
 
-_in_main = ContextVar("_in_main", default=False)  # whether `on_main` calls a function
+_in_main = ContextVar("_in_main", default=False)  # whether `on_main` is calling a function
 
 
 def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
@@ -30,25 +30,25 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
     Args:
       coordinator: HOST:PORT of process 0; if None, jax.distributed finds it on TPU pods, under
         SLURM and Open MPI, and from JAX_COORDINATOR_ADDRESS; elsewhere the run has one process.
-      num_processes: how many processes the run has; 0: found as above.
-      process_id: which one this is; -1: found as above.
+      num_processes: number of processes of the run; 0: found as above.
+      process_id: number of this process; -1: found as above.
 
     Raises:
-      ValueError: incomplete, or the others could not be reached.
+      ValueError: the settings are incomplete, or the other processes cannot be reached.
     """
     given = {"coordinator": coordinator, "num_processes": num_processes or None}
     if any(given.values()) or process_id >= 0:
         missing = [name for name, value in given.items() if not value]
         missing += ["process_id"] * (process_id < 0)
         if missing:
-            raise ValueError(f"several processes need --{missing[0].replace('_', '-')}, too")
+            raise ValueError(f"several processes need --{missing[0].replace('_', '-')} too")
         if process_id >= num_processes:
-            raise ValueError(f"process_id counts from 0 to num_processes - 1: got {process_id}")
+            raise ValueError(f"process_id must be from 0 to num_processes - 1: got {process_id}")
     if jax.distributed.is_initialized():
         return
     try:
-        # We agree on the step to stop after ourselves (StopVote): JAX's own service would take
-        # SIGTERM over, and knows nothing of SIGINT.
+        # We agree on the step to stop after by ourselves (StopVote): JAX's own service would take
+        # over SIGTERM, and does not handle SIGINT.
         jax.config.update("jax_enable_preemption_service", False)
         if coordinator is not None:
             jax.distributed.initialize(
@@ -62,16 +62,17 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
         elif on_tpu_machine():
             _try_pod()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the processes of this run cannot meet: {first_line(error)}") from error
+        reason = first_line(error)
+        raise ValueError(f"the processes of this run cannot connect: {reason}") from error
     if not jax.distributed.is_initialized():
         return
-    check_devices()  # to count the processes asks for a device
+    check_devices()  # counting the processes needs a device
     if jax.process_count() > 1:
         lost_process.watch(jax.process_index(), jax.process_count())
 
 
 def expects_others(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher says that this process is one of several."""
+    """Whether a launcher has set that this process is one of several."""
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")
     return (
         "JAX_COORDINATOR_ADDRESS" in environment
@@ -91,19 +92,19 @@ def on_tpu_machine() -> bool:
 
 
 def _try_pod() -> None:
-    """On a TPU machine: join the pod. A machine on its own may fail to, and needs not."""
+    """Join the pod, on a TPU machine; a single machine may fail to, which is no error."""
     try:
         jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:
         if jax.process_count() > 1:
             raise
-        print(f"one TPU machine on its own: {first_line(error)}")
+        print(f"running on a single TPU machine: {first_line(error)}")
 
 
 def _is_alone() -> bool:
-    """Whether there are no others: where none was looked for, JAX is not asked.
+    """Whether there are no others; JAX is asked only if others were looked for.
 
-    To count them it needs a device, which a command that only reads a run may not find.
+    It needs a device to count them, which a command that only reads a run may not find.
     """
     return not jax.distributed.is_initialized() or jax.process_count() == 1
 
@@ -114,11 +115,11 @@ def is_main() -> bool:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """Call `function` in the main process; all get its result (JSON) or its error.
+    """Call `function` in the main process; all processes get its result (JSON) or its error.
 
     Raises:
-      RuntimeError: called within such a function, which one process calls: with others, it would
-        wait for them for ever. In one process, too, so that it is found there.
+      RuntimeError: called within such a function, which only one process calls: it would wait for
+        the others for ever. Raised in a single process too, so that the mistake is found there.
     """
     if _in_main.get():
         raise RuntimeError("on_main within on_main: the other processes do not call it")
@@ -150,7 +151,7 @@ def _called(function: Callable[[], T]) -> T:
 
 
 def _broadcast(value: Any) -> Any:
-    """A JSON value of the main process, in every process."""
+    """Send a JSON value of the main process to every process."""
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     data = data if is_main() else np.zeros(size, np.uint8)
@@ -164,11 +165,11 @@ def barrier(name: str) -> None:
 
 
 class StopVote:
-    """Whether to stop, answered alike in all processes.
+    """Whether to stop, decided alike in all processes.
 
-    Each process casts its wish after dispatching a step; the wishes are joined on the devices,
-    in step with the training, and read one step later, so that nobody waits: all processes
-    read the answer of the same step, and stop after the same step. One process asks itself.
+    Each process votes after dispatching a step; the votes are combined on the devices, in step
+    with the training, and read one step later, so that nobody waits: all processes read the
+    result of the same step, and stop after the same step. A single process decides by itself.
     """
 
     def __init__(self, mesh: Mesh, wish: Callable[[], bool]) -> None:
@@ -179,7 +180,7 @@ class StopVote:
         self._last: jax.Array | None = None
 
     def __call__(self) -> bool:
-        """Cast a vote, read the one before; call at the same places in every process."""
+        """Cast a vote and read the one before; call at the same places in every process."""
         if self._alone:
             return self._wish()
         wishes = np.full(self._local, self._wish(), np.int32)
@@ -190,8 +191,8 @@ class StopVote:
         return last is not None and bool(last)
 
     def settled(self) -> bool:
-        """Whether any process wishes it by now: waits for the answer; where nothing follows."""
-        return self() or self()  # the second reads what the first has cast
+        """Whether any process wants to stop by now; waits for the answer. For use at the end."""
+        return self() or self()  # the second call reads the vote of the first
 
 
 @dataclasses.dataclass(frozen=True)
