@@ -131,8 +131,8 @@ AnyTopology = Topology | GpuTopology
 def parse_topology(text: str) -> AnyTopology:
     """Parse `v5e:2x4`, `2*v5e:16x16` (two slices), an accelerator name, or GPUs.
 
-    Accelerator names are such as `v5litepod-8` and `v4-8`; GPUs are written `h100`, `h100:8`,
-    `2*h100:8` (two nodes).
+    `v5litepod-8` and `v4-8` are accelerator names; GPUs are written `h100`, `h100:8`, `2*h100:8`
+    (two nodes).
 
     Raises:
       ValueError: none of these; the message gives the known chips and examples.

@@ -199,7 +199,7 @@ class Compiler:
 
 
 def _door(topology: AnyTopology) -> tuple[list[Any], str, int | None]:
-    """Return the devices to compile for, the compiler's version, and bytes it does not check."""
+    """Return devices to compile for, the compiler's version, and the bytes it does not check."""
     if isinstance(topology, GpuTopology):
         return nvidia.topology_devices(topology), nvidia.version(), nvidia.room(topology)
     return libtpu.topology_devices(topology), libtpu.version(), None

@@ -15,7 +15,7 @@ from flaxner.training.preparation import load_corpora, with_context
 
 
 class Measured(NamedTuple):
-    """What the shapes of a run depend on in the training corpus.
+    """The properties of the training corpus that determine the shapes of a run.
 
     Attributes:
       segments: tokenised segments, or segments of estimated length without content.

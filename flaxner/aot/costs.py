@@ -43,7 +43,7 @@ class Kernels:
       count: number of kernels, loop iterations included, collectives excluded.
       small: number of kernels that move less than SMALL bytes.
       reduced: bytes of collectives between chips.
-      early: those of these bytes whose collectives start before the last matrix product of the
+      early: the part of these bytes whose collectives start before the last matrix product of the
         backward pass and do not block what follows.
     """
 
