@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flaxner.files import Kind, check_folder, write_folder
+from flaxner.files import Kind, check_folder, owned, write_folder
 from flaxner.files.records import RECORD, read_record, remove_ours
 from tests.hostile.trees import commit_all, git, nothing_lost, plant, tree, unchanged
 
@@ -227,6 +227,48 @@ def test_a_record_from_outside_reaches_nothing_outside(tmp_path):
         assert remove_ours(target) == ["link", "weights"]
 
 
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"put": ["../evil"]},
+        {"put": ["draft/mine.txt"]},
+        {"put": ["away/evil"]},
+        {"away": ["../mine.txt"]},
+        {"away": ["away/mine.txt"]},
+        {"away": ["mine"], "aside": "../aside"},
+        {"away": ["mine"], "aside": "away"},
+        {"put": [1]},
+        {"put": "evil"},
+    ],
+    ids=str,
+)
+def test_a_journal_from_outside_moves_nothing(tmp_path, job):
+    """A clone may hold one, with names above the folder and behind links."""
+    plant(tmp_path, ["mine.txt", "away/mine.txt"])
+    target = tmp_path / "clone"
+    plant(target, ["mine", "evil"])
+    (target / "away").symlink_to("../away")
+    draft = target / owned.DRAFT
+    plant(draft, ["away/evil"])
+    (draft / "draft").symlink_to("../../away")
+    whole = {"aside": ".replaced-1", "gone": {}, "away": [], "put": []}
+    whole["record"] = {"kind": KIND.name, "files": {}}
+    (draft / owned.JOURNAL).write_text(json.dumps(whole | job))
+    with unchanged(tmp_path / "mine.txt", tmp_path / "away", target / "mine", target / "evil"):
+        write_folder(target, KIND, fill(1))
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.txt", "away", "clone"}
+    assert read(target) == files(1)
+    assert hidden(target) == [RECORD]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "1", "\xff"])
+def test_a_journal_that_is_none(tmp_path, text):
+    plant(tmp_path, [f"{owned.DRAFT}/{owned.JOURNAL}"])
+    (tmp_path / owned.DRAFT / owned.JOURNAL).write_text(text)
+    write_folder(tmp_path, KIND, fill(1))
+    assert read(tmp_path) == files(1)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": 1, "files": 2}', "[" * 100_000, "\xff"])
 def test_a_damaged_record_is_none(tmp_path, text):
     write_folder(tmp_path, KIND, fill(1))
@@ -317,3 +359,12 @@ def test_a_failed_writing_leaves_what_was_there(tmp_path):
         with pytest.raises(OSError, match="no space"):
             write_folder(tmp_path / folder, KIND, failing)
         assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "\xff"])
+def test_a_manifest_that_is_none(tmp_path, text):
+    """Of somebody else's program, below a folder that is looked through."""
+    plant(tmp_path, ["theirs/manifest.json", "theirs/mine"])
+    (tmp_path / "theirs" / "manifest.json").write_text(text)
+    with unchanged(tmp_path):
+        assert remove_ours(tmp_path) == ["theirs/manifest.json", "theirs/mine"]

@@ -105,7 +105,7 @@ def _is_whole(folder: Path) -> bool:
             and file_digest(folder / name) == digest
             for name, (size, digest) in files.items()
         )
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return False
 
 

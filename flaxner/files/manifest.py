@@ -57,7 +57,7 @@ def sealed_files(folder: Path) -> dict[str, dict[str, Any]] | None:
         text = json.dumps(files, sort_keys=True)
         whole = content["sha256"] == hashlib.sha256(text.encode()).hexdigest()
         return files if whole and isinstance(files, dict) else None
-    except (OSError, ValueError, TypeError, KeyError):  # ValueError: not UTF-8 or not JSON
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # no UTF-8 or JSON, too deep
         return None
 
 

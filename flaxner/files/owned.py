@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ from flaxner.files.records import (
     RECORD,
     Entries,
     Record,
+    is_inside,
     is_ours,
+    is_plain,
     read_record,
     remove_ours,
     write_record,
@@ -134,7 +137,7 @@ def _some(names: Sequence[str]) -> str:
 def _finish(target: Path) -> list[str]:
     """Do what a journal says is still to be done; return what is kept aside."""
     draft = target / DRAFT
-    job = json.loads((draft / JOURNAL).read_text("utf-8"))
+    job = _read_journal(target)
     aside = target / job["aside"]
     if job["away"]:
         aside.mkdir(exist_ok=True)
@@ -161,6 +164,30 @@ def _finish(target: Path) -> list[str]:
     return remove_ours(aside) if aside.is_dir() else []
 
 
+def _read_journal(target: Path) -> dict[str, Any]:
+    """Read what is still to be done in a folder.
+
+    A clone may come with a journal, so none may reach outside the folder.
+
+    Raises:
+      ValueError: it is not a journal, or it names something outside the folder or behind a link.
+    """
+    draft = target / DRAFT
+    try:
+        job = json.loads((draft / JOURNAL).read_text("utf-8"))
+        aside = target / job["aside"]
+        sound = re.fullmatch(rf"{re.escape(ASIDE)}-\d+", job["aside"]) is not None
+        sound = sound and not (draft.is_symlink() or aside.is_symlink())
+        for name in (*job["away"], *job["put"]):
+            plain = is_inside(name) and all(is_plain(p, name) for p in (target, draft, aside))
+            sound = sound and plain
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{draft / JOURNAL} is not a journal") from error
+    if not sound:
+        raise ValueError(f"{draft / JOURNAL} names files outside {target}")
+    return job
+
+
 def _move(source: Path, destination: Path) -> None:
     make_folder(destination.parent)
     os.rename(source, destination)
@@ -173,7 +200,7 @@ def _recover(target: Path) -> None:
     if not os.path.lexists(target) and old.is_dir():
         os.rename(old, target)
     if (target / DRAFT / JOURNAL).is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # not our journal
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # not a journal of ours
             _finish(target)
 
 

@@ -40,7 +40,7 @@ def read_record(folder: Path) -> Record | None:
     sound = {
         name: dict(entry)
         for name, entry in files.items()
-        if _is_inside(name) and isinstance(entry, Mapping)
+        if is_inside(name) and isinstance(entry, Mapping)
     }
     return Record(kind, sound)
 
@@ -74,7 +74,8 @@ def is_plain(folder: Path, name: str) -> bool:
     return not any(part.is_symlink() or (part.exists() and not part.is_dir()) for part in above)
 
 
-def _is_inside(name: Any) -> bool:
+def is_inside(name: Any) -> bool:
+    """Whether a name is a relative path with slashes that stays inside its folder."""
     if not isinstance(name, str) or not name or "\\" in name or "\0" in name:
         return False
     parts = name.split("/")
@@ -99,7 +100,7 @@ def remove_ours(folder: Path) -> list[str]:
                     (here / name).unlink()
             (here / RECORD).unlink()
         elif manifest.NAME in files and (sealed := manifest.sealed_files(here)) is not None:
-            for name in filter(_is_inside, sealed):
+            for name in filter(is_inside, sealed):
                 if is_plain(here, name) and manifest.is_same(here / name, sealed[name]):
                     (here / name).unlink()
             (here / manifest.NAME).unlink()
