@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import os
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ import types
 import numpy as np
 import pytest
 
-from flaxner.benchmark import first_answer, random_sizes, train
+from flaxner.benchmark import first_answer, machine, random_sizes, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.benchmark.train import main
 from flaxner.commands import benchmark
@@ -54,6 +55,12 @@ def test_sizes_of_a_well_known_model(monkeypatch):
     made = random_sizes.resized(prepared, "bert-base-cased")
     assert made.params["embeddings/word_embeddings/embedding"].shape == (28996, 768)
     assert made.model.config.num_labels == model.config.num_labels
+
+
+def test_the_cores_are_counted_where_no_affinity_is_known(monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert machine.device_name().endswith(f", {os.cpu_count()} cores")
 
 
 def test_memory_is_measured_however_the_command_was_called(capfd):

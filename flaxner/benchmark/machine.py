@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import resource
@@ -14,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flaxner.inference.onnx_engine import cores
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import product
 
@@ -27,7 +27,7 @@ def device_name() -> str:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{len(jax.devices())} x {device.device_kind}"
-    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+    return f"{_processor()}, {cores()} cores"
 
 
 def _processor() -> str:
