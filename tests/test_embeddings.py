@@ -291,6 +291,17 @@ def test_seen_and_unseen_names_are_scored_apart():
     assert [got[part]["entities"] for part in ("all", "seen", "unseen")] == [2, 1, 1]
 
 
+def test_the_figure_of_a_word_is_one_file():
+    """A word such as AC/DC made a folder, one such as a/../../../../x a file outside."""
+    from flaxner.embeddings.study import figure_name
+
+    forms = ["Washington", "AC/DC", "a/../../../../x", "a\\b", "AC%2FDC"]
+    names = [figure_name(form) for form in forms]
+    assert names[0] == "word-Washington.png"
+    assert len(set(names)) == len(forms)
+    assert not any(set("/\\") & set(name) for name in names)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     from flaxner.embeddings.study import run

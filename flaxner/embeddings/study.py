@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import time
 from collections import Counter
@@ -42,6 +43,7 @@ PREFERRED = ("Washington", "Jordan", "Apple", "Paris", "May", "Chelsea", "Lincol
 SHOWN_WORDS = 4
 MATRIX = 12  # occurrences in a similarity matrix
 PER_TYPE = 60  # maximum occurrences of each type of a form
+ODD = r"[%/\\\0]"  # characters of words that are not allowed in file names, and the escape itself
 FORMS = 60  # maximum forms in the separation measures
 
 
@@ -230,6 +232,11 @@ def _or_zero(static: StaticVectors, form: str) -> np.ndarray:
     return np.zeros(static.matrix.shape[1], np.float32) if row is None else static.matrix[row]
 
 
+def figure_name(form: str) -> str:
+    """Return the file name of a word's figure: one file, whatever characters the word has."""
+    return f"word-{re.sub(ODD, lambda odd: f'%{ord(odd[0]):02X}', form)}.png"
+
+
 def _word(
     form: str,
     group: list[Occurrence],
@@ -268,5 +275,5 @@ def _word(
                             compare.nearest_occurrences(vectors, group[i], names)]}
             for part in picked for i in part[:2]
         ],
-        "figure": f"word-{form}.png",
+        "figure": figure_name(form),
     }  # fmt: skip
