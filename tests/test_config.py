@@ -270,6 +270,19 @@ def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
     assert (seen[0].dataset, seen[0].train_file) == (None, "t")
 
 
+def test_help_states_the_defaults_of_the_command():
+    """It stated those of training, where a command has its own."""
+    from flaxner.commands import benchmark
+    from flaxner.embeddings.settings import parser
+
+    train = next(a for a in benchmark.parser("x", ["train"])._actions if a.choices).choices["train"]
+    for flags, named in ((train, {"model"}), (parser(), load_preset("quickstart"))):
+        helps = {action.dest: action.help for action in flags._actions}
+        for name, value in load_preset("quickstart").items():
+            if name in named and name != "output_dir":
+                assert f"(default: {value})" in helps[name]
+
+
 @pytest.mark.parametrize("name", ["compilation_cache", "segment_cache"])
 def test_caches_are_folders_of_this_machine_and_named_as_given(capsys, name):
     flag = f"--{name.replace('_', '-')}"

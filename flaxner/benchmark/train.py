@@ -30,6 +30,7 @@ SETTINGS = (
     "seed",
     "compilation_cache",
 )
+MODEL = "flaxner:tiny"  # unless --model or --sizes names another
 MOST_STEPS = 10  # per turn, if --steps is not given
 ENOUGH_SECONDS = 150.0  # for all turns in that case, including reading and compiling
 DEFAULT_PEERS = ("torch", "torch-grouped", "torch-grouped-fused", "torch-padded")
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "downloaded",
     )
     parser.set_defaults(only=None)  # the contender whose memory this process measures
-    add_settings(parser, SETTINGS)
+    add_settings(parser, SETTINGS, defaults={"model": MODEL})
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         if "model" in given:
             raise ValueError("--sizes already names a model: leave --model out")
         given["model"] = tiny_of(arguments.sizes)
-    config = TrainConfig(**{"model": "flaxner:tiny", **given, **source})
+    config = TrainConfig(**{"model": MODEL, **given, **source})
     if arguments.only:
         return _alone(config, arguments)
     return _compare(config, arguments)

@@ -71,18 +71,24 @@ def over_base(preset: str | None, file: str | None, given: Mapping[str, Any]) ->
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, only: Sequence[str] | None = None, *, several: bool = True
+    parser: argparse.ArgumentParser,
+    only: Sequence[str] | None = None,
+    *,
+    several: bool = True,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Add a flag for every setting, or only for those named; flags not given set no attribute.
 
-    Flags that may be repeated yield lists, or only the last value if `several` is false.
+    Flags that may be repeated yield lists, or only the last value if `several` is false. The help
+    states a setting's own default, or the command's if `defaults` has one.
     """
+    defaults = defaults or {}
     for field in dataclasses.fields(TrainConfig):
         if only is not None and field.name not in only:
             continue
         kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
-        options["help"] = field.metadata["help"] + _default(field.default)
+        options["help"] = field.metadata["help"] + _default(defaults.get(field.name, field.default))
         if field.metadata.get("many"):
             options |= {"nargs": "+", "metavar": field.metadata["many"]}
             options["choices"] = field.metadata.get("choices")

@@ -22,6 +22,9 @@ SHARED = (
     "model", "dataset", "train_file", "validation_file", "test_file", "epochs", "batch_size",
     "learning_rate", "max_length", "seed", *READING,
 )  # fmt: skip
+BASE = "quickstart"  # the preset that those settings are laid over
+# Over it for a pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate for random weights.
+PRETRAINED = {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
 WRITTEN = ("comparison.json", "index.html", "bert", "heads", "figures")
 
 
@@ -77,11 +80,13 @@ class Settings:
 
 def parser(prog: str = "compare_embeddings.py") -> Parser:
     """Create the command-line parser."""
+    instead = ", ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in PRETRAINED.items())
     flags = Parser(
         prog=prog,
         description="Compare static word vectors with BERT's contextual ones: tables, "
         "comparison.json, index.html and PNG files. Without flags: word2vec and a tiny BERT, both "
-        "trained on the embedded corpus, without a network.",
+        "trained on the embedded corpus, without a network. With a pretrained --model, the "
+        f"defaults are {instead}.",
     )
     add_flags(flags)
     return flags
@@ -123,7 +128,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--output-dir", type=path, default="runs/embeddings", metavar="DIR",
         help="output folder (default: runs/embeddings)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace an earlier comparison in that folder")
-    add_settings(parser, SHARED)
+    add_settings(parser, SHARED, defaults=load_preset(BASE))
 
 
 def _settings(given: dict) -> Settings:
@@ -162,10 +167,9 @@ def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]
             )
         settings = load_settings(run.config)
         return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), run
-    base = load_preset("quickstart")
-    if shared.get("model", "flaxner:tiny") not in SCRATCH:
-        # For a pretrained BERT: Devlin et al. 2019, appendix A.3, not the rate for random weights.
-        base |= {"learning_rate": 5e-5, "epochs": 3.0, "max_length": 128}
+    base = load_preset(BASE)
+    if shared.get("model", base["model"]) not in SCRATCH:
+        base |= PRETRAINED
     settings = laid_over(base, shared, chosen=False)
     return TrainConfig(**{**settings, "output_dir": str(folder / "bert")}), None
 
