@@ -100,7 +100,7 @@ def _matrix(
     title: str,
 ) -> Any:
     image = axis.imshow(cosines, cmap="cividis", vmin=min(0.0, float(cosines.min())), vmax=1.0)
-    labels = ["not a name" if kind == "O" else kind for kind in kinds]
+    labels = ["no entity" if kind == "O" else kind for kind in kinds]
     axis.set_xticks(range(len(kinds)), labels, rotation=90)
     axis.set_yticks(range(len(kinds)), labels)
     for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
@@ -130,7 +130,7 @@ def _plane(
     for kind, (colour, marker) in styles.items():
         of = kinds == kind
         if of.any():
-            label = f"{'not a name' if kind == 'O' else kind} ({int(of.sum())})"
+            label = f"{'no entity' if kind == 'O' else kind} ({int(of.sum())})"
             axis.scatter(
                 *points[of].T, s=46, c=colour, marker=marker, label=label, alpha=0.85,
                 edgecolors="white", linewidths=0.6,
