@@ -1,4 +1,4 @@
-"""The gradient of a batch, whole or in parts that take less memory."""
+"""The gradient of a batch, computed at once or accumulated over parts to save memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LossSum = Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]
 def summed_gradient(
     loss_sum: LossSum, params: Params, batch: Batch, key: jax.Array, accumulate: int
 ) -> tuple[tuple[jax.Array, jax.Array], Params]:
-    """((loss sum, sum of weights), gradient of the sum), in `accumulate` parts."""
+    """Return ((loss sum, sum of weights), gradient of the sum), computed in `accumulate` parts."""
     gradient = jax.value_and_grad(loss_sum, has_aux=True)
     if accumulate == 1:
         return gradient(params, batch, key)
-    # Part a takes rows a, a + A, ...: each device keeps its own rows, none moves.
+    # Part a takes rows a, a + A, ..., so that every device keeps its own rows and none moves.
     parts = {k: v.reshape(-1, accumulate, v.shape[1]).swapaxes(0, 1) for k, v in batch.items()}
 
     def body(carry: Any, item: Any) -> tuple[Any, None]:

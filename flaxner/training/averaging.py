@@ -1,6 +1,6 @@
-"""Means of the weights: what is evaluated and published in their place.
+"""Means of the weights, which are evaluated and published in place of the weights.
 
-Training goes on with the weights themselves.
+Training continues with the weights themselves.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from flaxner.runs.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Averaging:
-    """Which mean of the weights a run keeps: none, a running one, or that of some evaluations.
+    """Which mean of the weights a run keeps: none, a moving average, or that of some evaluations.
 
     Attributes:
-      ema: what a step leaves of the running mean (Polyak and Juditsky 1992); 0: no such mean.
-        Early steps leave less, (1 + n) / (10 + n) after n, so that the beginning is forgotten.
-      last: evaluations over whose weights the mean is taken (Izmailov et al. 2018); 0: none.
+      ema: decay of the moving average (Polyak and Juditsky 1992); 0 disables it. The decay is at
+        most (1 + n) / (10 + n) after n steps, so that the initial weights are soon forgotten.
+      last: number of evaluations whose weights are averaged (Izmailov et al. 2018); 0 disables it.
     """
 
     ema: float = 0.0
@@ -30,11 +30,11 @@ class Averaging:
 
     @classmethod
     def of(cls, config: TrainConfig) -> Averaging:
-        """What the settings name."""
+        """Return the averaging that the settings ask for."""
         return cls(config.ema, config.average_last)
 
     def init(self, params: Any) -> Any:
-        """`TrainState.average` at step 0."""
+        """Return `TrainState.average` at step 0."""
         if self.ema:
             return {"mean": jax.tree.map(jnp.copy, params)}
         if self.last:
@@ -44,7 +44,7 @@ class Averaging:
         return None
 
     def after_step(self, average: Any, params: Any, step: jax.Array) -> Any:
-        """The average, given the weights after so many steps."""
+        """Return the average after `step` steps, given the weights."""
         if not self.ema:
             return average
         done = step.astype(jnp.float32)
@@ -54,10 +54,10 @@ class Averaging:
         return {"mean": mean}
 
     def at_evaluation(self, state: TrainState) -> TrainState:
-        """The state whose `published` weights are to be evaluated."""
+        """Return the state whose `published` weights are to be evaluated."""
         if not self.last:
             return state
-        # A copy: the weights themselves are given up to the next step.
+        # A copy, because the weights themselves are donated to the next step.
         latest = (jax.tree.map(jnp.copy, state.params), *state.average["latest"][:-1])
         count = jnp.minimum(state.average["count"] + 1, self.last)
         shares = jnp.where(jnp.arange(self.last) < count, 1.0 / count, 0.0).astype(jnp.float32)

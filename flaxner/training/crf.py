@@ -19,22 +19,22 @@ from flaxner.training.partition import NEVER, log_partition
 
 @dataclasses.dataclass(frozen=True)
 class Crf:
-    """Each sentence's labels together: -log p(labels | words), p over all legal sequences.
+    """All labels of a sentence jointly: -log p(labels | words), with p over all legal sequences.
 
-    log p is the score of the labels less that of all legal sequences: the sum over words of the
-    head's log probability, and the scores of transitions, start and end. Illegal sequences have
-    no part in it, in training as in decoding (Wei et al. 2021). At scores of 0, and where
-    everything is legal, it is the softmax's cross-entropy.
+    log p is the score of the labels minus the log-sum-exp of the scores of all legal sequences. A
+    score is the sum of the head's log probabilities over words and of the transition, start and end
+    scores. Illegal sequences are excluded, in training as in decoding (Wei et al. 2021). If all
+    scores are 0 and everything is legal, the loss equals the softmax cross-entropy.
 
-    The scores can take over from the head what they share with it, how frequent each label is
-    above all, and their sum would be as good. Programs that know no CRF read the head alone: a
-    share of the loss is the head's own cross-entropy, so that it is a good classifier, too.
+    The scores can take over part of what the head would learn, above all how frequent each label
+    is, without changing their sum. Since programs without CRF support use the head alone, a
+    fraction of the loss is the head's own cross-entropy, so that the head is a good classifier too.
 
     Attributes:
-      rules: what is legal.
+      rules: which sequences are legal.
       borders: where sentences begin and end in the training corpus, see `data.chains`.
-      width: most words of a row, see `data.chains.most_words`.
-      head_share: of the loss that is the head's cross-entropy.
+      width: maximum number of words in a row, see `data.chains.most_words`.
+      head_share: fraction of the loss that is the head's cross-entropy.
     """
 
     rules: Rules
@@ -47,7 +47,7 @@ class Crf:
         return {"labels": length, "places": self.width, "links": self.width}
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
-        """What the loss reads of packed rows: labels (B, L), places and links (B, W)."""
+        """Return what the loss reads from packed rows: labels (B, L), places and links (B, W)."""
         places_BW, links_BW = word_chains(rows, self.borders, self.width)
         return {"labels": rows.labels, "places": places_BW, "links": links_BW}
 
@@ -55,12 +55,12 @@ class Crf:
     def batch_loss(
         self, params: Mapping[str, Any], logits_BLC: jax.Array, batch: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        """Sum of -log p over the chains, a share of it the head's; and the number of words."""
+        """Return the sum of -log p over the chains, mixed with the head's, and the word count."""
         places_BW, links_BW = batch["places"], batch["links"]
         labels_BL = batch["labels"]
         there_BW = places_BW < labels_BL.shape[1]
-        # Log probabilities instead of logits: the loss is the same, and less of it is lost where
-        # sums of large numbers are subtracted.
+        # Log probabilities instead of logits: the loss is the same, but less precision is lost when
+        # large sums are subtracted.
         scores_BWC = jax.nn.log_softmax(_at(logits_BLC.astype(jnp.float32), places_BW))
         gold_BW = _at(labels_BL, places_BW)
         total = negative_log_likelihood(
@@ -77,7 +77,7 @@ class Crf:
         return total, jnp.sum(there_BW)
 
     def legal(self, scores: Scores) -> Scores:
-        """The scores with NEVER added to what is illegal."""
+        """Return the scores with NEVER added to illegal ones."""
         masks = (self.rules.follows, self.rules.starts, self.rules.ends)
         return Scores(
             *(
@@ -87,14 +87,14 @@ class Crf:
         )
 
     def predict(self, logits_BLC: jax.Array) -> jax.Array:
-        """The logits: sequences are decoded for whole sentences, on the host."""
+        """Return the logits; sequences are decoded on the host, for whole sentences."""
         return logits_BLC.astype(jnp.float32)
 
 
 def _at(x_BL: jax.Array, places_BW: jax.Array) -> jax.Array:
-    """x at each row's places; 0 where a place is beyond the row.
+    """Return x at each row's places; 0 where a place is beyond the row.
 
-    No place occurs twice, so that the gradient is written and not added up, in no order of chance.
+    No place occurs twice, so the gradient is written rather than added up, and is deterministic.
     """
 
     def row(x: jax.Array, places: jax.Array) -> jax.Array:
@@ -112,17 +112,17 @@ def negative_log_likelihood(
     links_BW: jax.Array,
     there_BW: jax.Array,
 ) -> jax.Array:
-    """Sum of -log p(labels) over all chains.
+    """Return the sum of -log p(labels) over all chains.
 
-    A row's chains are summed over as one: where a chain begins the word has no transition, and
-    the sum over all sequences of the row is the product of the chains' sums.
+    The chains of a row are treated as one: the first word of a chain has no transition, so the sum
+    over all sequences of the row is the product of the chains' sums.
 
     Args:
       scores: transitions, starts, ends.
-      scores_BWC: of each word's labels.
-      labels_BW: of the words.
+      scores_BWC: scores of each word's labels.
+      labels_BW: labels of the words.
       links_BW: CONTINUES, STARTS, ENDS of each word, see `data.chains`.
-      there_BW: whether there is a word; words come before what is none.
+      there_BW: whether there is a word; words come before padding.
     """
     C = scores_BWC.shape[-1]
     starts_BW1 = (links_BW & STARTS > 0)[..., None]

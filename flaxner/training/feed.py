@@ -1,4 +1,4 @@
-"""Training batches made ahead of the step, on a thread, and put onto the devices."""
+"""Training batches built ahead of time on a thread and placed on the devices."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ AHEAD = 2  # batches
 
 
 class Plan(Protocol):
-    """What the batches of a run are: `TrainBatches`, or those of a seed among others."""
+    """The batches of a run: `TrainBatches`, or those of a seed that trains with others."""
 
     def at(self, step: int, part: Part, /) -> Rows:
-        """The rows of a step that belong to `part`."""
+        """Return the rows of a step that belong to `part`."""
 
     def tokens_at(self, step: int, /) -> int:
-        """Real tokens of a step, over all parts."""
+        """Return the number of real tokens in a step, over all parts."""
 
     def fill(self) -> float:
-        """Share of real tokens in the rows of the first epoch."""
+        """Return the fraction of real tokens in the rows of the first epoch."""
 
 
 class PlacedBatch(NamedTuple):
-    """What one step is given.
+    """The batch of one step, placed on the devices.
 
     Attributes:
       step: optimizer steps taken before it, from 0.
-      arrays: what the training step takes, int32 over all devices, rows spread over them.
+      arrays: inputs of the training step, int32, with rows sharded over all devices.
       tokens: real tokens in the batch, over all processes.
     """
 
@@ -48,9 +48,9 @@ class PlacedBatch(NamedTuple):
 def feed(
     batches: Plan, program: Program, first: int, total: int
 ) -> Generator[PlacedBatch, None, None]:
-    """Yield the batches of steps first to total - 1.
+    """Yield the batches of steps `first` to `total` - 1.
 
-    Closing the generator ends the thread. An error in the thread is raised here.
+    Closing the generator stops the thread. An error in the thread is raised here.
     """
     ready: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
@@ -69,7 +69,7 @@ def feed(
                 placed = place_batch(arrays, program.mesh)
                 put(PlacedBatch(step, placed, batches.tokens_at(step)))
             put(None)
-        except BaseException as error:  # handed to the loop, which raises it
+        except BaseException as error:  # re-raised in the loop
             put(error)
 
     thread = threading.Thread(target=make, name="flaxner-batches", daemon=True)

@@ -1,4 +1,4 @@
-"""Who takes the steps of a run: it alone, or several in step with each other."""
+"""Driving the steps of runs: one alone, or several in lockstep."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from flaxner.training.stopping import RunStopped
 
 T = TypeVar("T")
 
-# Yields the batch of its next step and is sent the step's metrics; yields None once, after the
-# last step, and is sent nothing; returns its result.
+# A generator that yields the batch of its next step and is sent the step's metrics; after the last
+# step it yields None once, is sent an empty dict, and returns its result.
 Stepwise = Generator[PlacedBatch | None, Metrics, T]
 
 
 class Held:
-    """The state of a run in training."""
+    """Holds the state of a run being trained."""
 
     state: TrainState
 
     def release(self) -> None:
-        """Give its memory back."""
+        """Free the memory of the state."""
         del self.state
 
 
 class Together(Protocol):
-    """What holds the states of several runs, and takes a step of them at once."""
+    """Holds the states of several runs and takes a step of all of them together."""
 
     def train(self, batches: Sequence[Batch], active: Sequence[bool]) -> Sequence[Metrics]:
-        """A step of those that are active; the states of the others stay. Metrics of each."""
+        """Take a step of the active runs, leave the others unchanged; return each one's metrics."""
 
 
 def run_alone(
@@ -39,7 +39,7 @@ def run_alone(
     held: Held,
     step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
 ) -> T:
-    """Take every step of a run; its result."""
+    """Take every step of a run and return its result."""
     try:
         placed = next(work)
         while True:
@@ -54,17 +54,17 @@ def run_alone(
 
 
 def run_together(works: Sequence[Stepwise[T]], stack: Together) -> list[T]:
-    """Take the steps of several runs at once, those that are behind first; their results.
+    """Take the steps of several runs together, those that are behind first; return their results.
 
-    None goes on to its end before all have taken their last step: a run that is continued finds
-    the others as they were.
+    No run finishes before all have taken their last step, so that a resumed run finds the others as
+    they were.
 
     Args:
-      works: one run each, in the order of the stack.
+      works: one generator per run, in the order of the stack.
       stack: takes the steps.
 
     Raises:
-      RunStopped: a stop was asked for; every run has kept its state.
+      RunStopped: a stop was requested; every run has saved its state.
     """
     waiting: dict[int, PlacedBatch | None] = {}
     results: dict[int, T] = {}
@@ -77,7 +77,7 @@ def run_together(works: Sequence[Stepwise[T]], stack: Together) -> list[T]:
             waiting[index] = next(work) if metrics is None else work.send(metrics)
         except StopIteration as end:
             results[index] = end.value
-        except RunStopped as error:  # the others see the same wish after their next step
+        except RunStopped as error:  # the others see the same request after their next step
             stopped.append(error)
 
     try:
@@ -86,7 +86,7 @@ def run_together(works: Sequence[Stepwise[T]], stack: Together) -> list[T]:
         while training := {i: placed for i, placed in waiting.items() if placed is not None}:
             step = min(placed.step for placed in training.values())
             now = sorted(i for i, placed in training.items() if placed.step == step)
-            # One that has no batch now is given another's, and stays as it is.
+            # A run without a batch for this step is given another's, and stays unchanged.
             batches = [training[i if i in now else now[0]].arrays for i in range(len(works))]
             metrics = stack.train(batches, [i in now for i in range(len(works))])
             for index in now:

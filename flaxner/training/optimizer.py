@@ -16,7 +16,7 @@ from flaxner.models.layers.merging import scaled, side_by_side
 
 
 def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
-    """True where weight decay applies: not on biases, layer norms and the scores of a CRF."""
+    """Return True where weight decay applies: not to biases, layer norms and CRF scores."""
     return {
         path: not path.endswith(("/bias", "/scale")) and not path.startswith(crf.PREFIX)
         for path in params
@@ -24,12 +24,12 @@ def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
 
 
 class AdamState(NamedTuple):
-    """AdamW's memory.
+    """The state of AdamW.
 
     Attributes:
       count: updates made, int32 scalar.
-      mu: running mean of the gradient.
-      nu: running mean of its square.
+      mu: moving average of the gradient.
+      nu: moving average of its square.
     """
 
     count: Any
@@ -38,17 +38,17 @@ class AdamState(NamedTuple):
 
 
 def global_norm(gradients: Any) -> jax.Array:
-    """The root of the sum of all squares, float32."""
+    """Return the square root of the sum of all squares, float32."""
     return jax.lax.platform_dependent(
         jax.tree.leaves(gradients), cuda=norm_by_lines, default=optax.tree.norm
     )
 
 
 def norm_by_lines(leaves: Sequence[jax.Array]) -> jax.Array:
-    """The same as two sums: over all vectors, and over the sums of all lines of matrices.
+    """Compute the global norm as two sums: over all vectors, and over the row sums of all matrices.
 
-    A sum for each array is one or two kernels on a GPU. The barriers keep XLA from taking these
-    two apart again.
+    A separate sum for each array would take one or two kernels on a GPU. The barrier keeps XLA from
+    splitting these two sums up again.
     """
     vectors = [leaf.ravel() for leaf in leaves if leaf.ndim < 2]
     matrices = side_by_side([leaf for leaf in leaves if leaf.ndim > 1])
@@ -67,26 +67,26 @@ def make_optimizer(
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-    """Clipping by global norm (0: none), then AdamW with decoupled weight decay.
+    """Return gradient clipping by global norm followed by AdamW with decoupled weight decay.
 
-    The update equals torch.optim.AdamW's after torch.nn.utils.clip_grad_norm_. Its `update`
-    takes `rates`, path -> learning rate, and `scale`, a factor on all gradients: scaling and
-    clipping are one number, applied where the moments are updated, so that no scaled copy of the
-    gradient goes through memory. As in torch's groups of parameters, weight decay goes with each
-    one's own rate.
+    The update equals that of torch.optim.AdamW after torch.nn.utils.clip_grad_norm_. `update` takes
+    `rates`, path -> learning rate, and `scale`, a factor on all gradients: scaling and clipping are
+    combined into one number, applied where the moments are updated, so that no scaled copy of the
+    gradient goes through memory. As with torch's parameter groups, weight decay is multiplied by
+    each parameter's own learning rate.
 
     Args:
-      weight_decay: times the learning rate, what a parameter loses of itself in an update;
-        biases and the scales of norms lose nothing, see `decay_mask`.
-      max_grad_norm: a larger global norm of the scaled gradient is scaled down to this; 0: never.
-      beta1: share of the gradient's running mean that an update keeps.
-      beta2: the same of its square's.
-      epsilon: added to the root of the mean square, after correcting its bias.
+      weight_decay: decay factor, multiplied by the learning rate; does not apply to biases and the
+        scales of norms, see `decay_mask`.
+      max_grad_norm: maximum global norm of the scaled gradient; 0 disables clipping.
+      beta1: decay of the gradient's moving average.
+      beta2: decay of the squared gradient's moving average.
+      epsilon: added to the root of the bias-corrected mean square.
 
     Returns:
-      optax's pair: `init(params)` -> AdamState of zeros, and `update(grads, state, params,
-      rates=rates, scale=1.0)` -> (what to add to the parameters, the next state); `params` must
-      be given.
+      The optax pair: `init(params)` -> AdamState of zeros, and `update(grads, state, params,
+      rates=rates, scale=1.0)` -> (what to add to the parameters, the next state); `params` is
+      required.
     """
 
     def init(params: Any) -> AdamState:
@@ -129,7 +129,7 @@ def make_optimizer(
 
 
 def optimizer_of(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
-    """The optimizer that the settings name."""
+    """Return the optimizer that the settings specify."""
     return make_optimizer(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,

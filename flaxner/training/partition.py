@@ -1,4 +1,4 @@
-"""The sum over all label sequences of packed rows, in logarithms: exact, and in few kernels.
+"""The CRF's log partition function over packed rows: exact, and computed in few kernels.
 
 Shapes: B rows, W words, N pieces of a row, C labels.
 """
@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-NEVER = -1e4  # score of what is illegal: its probability is exactly 0 in float32
-# Labels up to which words are put together in pairs. That is C times the work of going from word to
-# word, and keeps about four numbers for every word and pair of labels: 3 MiB of a row of 128 words
-# and 40 labels. A TPU's estimate is less up to 17 (docs/recipes.md).
+NEVER = -1e4  # score of illegal transitions: their probability is exactly 0 in float32
+# Maximum number of labels for combining words in pairs. Compared with going word by word, this
+# takes C times the work and keeps about four numbers per word and pair of labels: 3 MiB for a row
+# of 128 words and 40 labels. On TPUs the estimated time is lower up to 17 labels (docs/recipes.md).
 MOST_LABELS = 40
 MOST_ON_TPUS = 17
 
@@ -21,17 +21,17 @@ MOST_ON_TPUS = 17
 def log_partition(
     transitions_CC: jax.Array, own_BWC: jax.Array, continues_BW: jax.Array, there_BW: jax.Array
 ) -> jax.Array:
-    """Log of the sum of exp(score) over all label sequences of each row, (B,).
+    """Return the log of the sum of exp(score) over all label sequences of each row, (B,).
 
-    CPUs go from word to word. On a GPU or TPU every word would be some fifteen kernels, or steps,
-    too small to be worth their start: they put words together in pairs, these in pairs again, and
-    so on, where labels are few. Both are exact, and agree to rounding.
+    CPUs go word by word. On a GPU or TPU, every word would take some fifteen kernels or steps, each
+    too small to be worth launching. If there are few labels, these instead combine words in pairs,
+    the pairs in pairs again, and so on. Both ways are exact and agree up to rounding.
 
     Args:
-      transitions_CC: of label j after label i.
-      own_BWC: scores of each word's labels, start and end included.
-      continues_BW: whether the word has a transition from the one before.
-      there_BW: whether there is a word; words come before what is none.
+      transitions_CC: score of label j after label i.
+      own_BWC: scores of each word's labels, including start and end.
+      continues_BW: whether the word has a transition from the previous one.
+      there_BW: whether there is a word; words come before padding.
     """
     by_platform = {
         name: sum_in_pairs if own_BWC.shape[-1] <= most else sum_by_words
@@ -45,9 +45,9 @@ def log_partition(
 def sum_by_words(
     transitions_CC: jax.Array, own_BWC: jax.Array, continues_BW: jax.Array, there_BW: jax.Array
 ) -> jax.Array:
-    """As `log_partition`: the sums that end with each label, word after word."""
+    """Compute `log_partition` word by word, from the sums that end with each label."""
     B, _, C = own_BWC.shape
-    before_BC = jnp.full((B, C), NEVER).at[:, 0].set(0.0)  # one way to begin, of score 0
+    before_BC = jnp.full((B, C), NEVER).at[:, 0].set(0.0)  # a single way to begin, with score 0
 
     def word(sums_BC: jax.Array, item: Any) -> tuple[jax.Array, None]:
         own_BC, continues_B, there_B = item
@@ -62,30 +62,30 @@ def sum_by_words(
 def sum_in_pairs(
     transitions_CC: jax.Array, own_BWC: jax.Array, continues_BW: jax.Array, there_BW: jax.Array
 ) -> jax.Array:
-    """As `log_partition`: the sums over all ways through neighbouring pieces, in log2(W) levels.
+    """Compute `log_partition` by combining neighbouring pieces, in log2(W) levels.
 
-    The sums of a piece are by the label before it, which is of no account where its first word has
-    no transition, and by the label of its last word.
+    The sums of a piece are indexed by the label before it, which has no effect if its first word
+    has no transition, and by the label of its last word.
     """
     own_CWB, words_B = own_BWC.T, there_BW.sum(1)
     moves_CCWB = jnp.where(continues_BW.T, transitions_CC[:, :, None, None], 0.0)
-    sums_CCNB, size = own_CWB + moves_CCWB, 1  # a piece has so many words
+    sums_CCNB, size = own_CWB + moves_CCWB, 1  # size: words per piece
     while (N := sums_CCNB.shape[2]) > 1:
         if N % 2:
             sums_CCNB = jnp.pad(sums_CCNB, ((0, 0), (0, 0), (0, 1), (0, 0)))
         left_CCNB, right_CCNB = sums_CCNB[:, :, 0::2], sums_CCNB[:, :, 1::2]
-        begins_N = size * (2 * jnp.arange(left_CCNB.shape[2]) + 1)  # of the right piece
+        begins_N = size * (2 * jnp.arange(left_CCNB.shape[2]) + 1)  # first word of the right piece
         both_NB = begins_N[:, None] < words_B
         sums_CCNB = jnp.where(both_NB, _through(left_CCNB, right_CCNB), left_CCNB)
-        # Written once: else GPUs take logarithms again wherever a sum is read.
+        # Materialised once; otherwise GPUs recompute the logarithms wherever a sum is read.
         sums_CCNB, size = jax.lax.optimization_barrier(sums_CCNB), 2 * size
-    log_z_B = jax.nn.logsumexp(sums_CCNB[0, :, 0], axis=0)  # one way to begin, as above
+    log_z_B = jax.nn.logsumexp(sums_CCNB[0, :, 0], axis=0)  # a single way to begin, as above
     return jnp.where(words_B > 0, log_z_B, 0.0)
 
 
 @jax.custom_vjp
 def _through(left_CCNB: jax.Array, right_CCNB: jax.Array) -> jax.Array:
-    """Log of the sum over labels k of exp(left_ik + right_kj)."""
+    """Return the log of the sum over labels k of exp(left_ik + right_kj)."""
     return _through_forward(left_CCNB, right_CCNB)[0]
 
 
@@ -98,9 +98,10 @@ def _through_forward(left_CCNB: jax.Array, right_CCNB: jax.Array) -> tuple[jax.A
 
 
 def _through_backward(kept: Any, gradient_CCNB: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each label k has its share of the gradient; shares are C times what is kept of them.
+    """Distribute the gradient over the labels k by their shares.
 
-    They add up to 1 whatever the size of the scores, as the greatest is taken off first.
+    The shares are recomputed, because they take C times the memory of what is kept. They add up to
+    1 however large the scores are, as the maximum is subtracted first.
     """
     left_CCNB, right_CCNB, most_CCNB, inverse_CCNB = kept
     scores_CCCNB = left_CCNB[:, :, None] + right_CCNB

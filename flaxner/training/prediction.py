@@ -1,4 +1,4 @@
-"""Model and corpus -> a tag for every word -> scores."""
+"""Predict a tag for every word of a corpus, and score the predictions."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def predict_labels(
     num_rows: int,
     advance: Advance = lambda done: None,
 ) -> np.ndarray:
-    """What the prediction step says of every word of a corpus.
+    """Return the output of the prediction step for every word of a corpus.
 
     Args:
       steps: the compiled programs.
       params: path -> array.
       segments: the tokenised corpus.
       mesh: axes (data, fsdp).
-      row_length: tokens of a row.
-      num_rows: rows of a batch over all devices.
-      advance: called with the number of words newly done.
+      row_length: tokens per row.
+      num_rows: rows per batch, over all devices.
+      advance: called with the number of words just processed.
 
     Returns:
-      labels (W,), int32, or logits (W, C), as the decoder has it; in corpus order, the same on
+      Labels (W,), int32, or logits (W, C), depending on the decoder; in corpus order, the same on
       every process.
 
     Raises:
-      RuntimeError: a word was predicted twice or never; this is a fault of ours.
+      RuntimeError: a word was predicted twice or never, which is a bug.
     """
     program = functools.partial(steps.predict, params)
     return _each_word(program, segments, mesh, row_length, num_rows, advance)
@@ -68,7 +68,7 @@ def _each_word(
     num_rows: int,
     advance: Advance,
 ) -> np.ndarray:
-    """What a program says of every word of a corpus; see `predict_labels`."""
+    """Return the output of a program for every word of a corpus; see `predict_labels`."""
     told = np.zeros(segments.num_words, bool)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     pending: list[tuple[np.ndarray, jax.Array]] = []
@@ -90,7 +90,7 @@ def _each_word(
         mine = slice(part.index * own, (part.index + 1) * own)
         batch = place_batch({name: getattr(rows, name)[mine] for name in INPUTS}, mesh)
         pending.append((rows.words, program(batch)))
-        if len(pending) > 1:  # the device works on this batch while the last one is read
+        if len(pending) > 1:  # read the previous batch while the device computes this one
             scored += collect()
     while pending:
         scored += collect()
@@ -105,14 +105,14 @@ def _each_word(
 
 
 def tags_by_sentence(labels: np.ndarray, sizes: Sequence[int], tags: Sequence[str]) -> Tags:
-    """Labels of a corpus -> tags of each sentence."""
+    """Convert the labels of a corpus to the tags of each sentence."""
     flat = [tags[label] for label in labels.tolist()]
     ends = np.cumsum(sizes).tolist()
     return [flat[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def score_labels(labels: np.ndarray, corpus: Corpus, tags: Sequence[str]) -> tuple[NerReport, Tags]:
-    """One label a word, in corpus order -> scores, and the tags of each sentence."""
+    """Return scores and the tags of each sentence, from one label per word in corpus order."""
     predicted = tags_by_sentence(labels, [len(sentence.words) for sentence in corpus], tags)
     gold = [list(sentence.tags or ()) for sentence in corpus]
     return score(gold, predicted, words_in_corpus=corpus.words), predicted
@@ -126,7 +126,7 @@ class Judge:
         self.rows = self._rows()
 
     def _rows(self) -> int:
-        """Rows of an evaluation batch: one number for all splits, so one compilation."""
+        """Return the rows per evaluation batch: the same for all splits, so one compilation."""
         config, devices = self.prepared.config, self.mesh.size
         most = max(
             -(-int(segments.lengths.sum()) // config.row_length) + 1
@@ -138,12 +138,12 @@ class Judge:
     def score(
         self, split: str, params: Any, advance: Advance = lambda done: None
     ) -> tuple[NerReport, Tags]:
-        """The report and the predicted tags, the same in every process."""
+        """Return the report and the predicted tags, the same in every process."""
         found = self.predict(split, params, advance)
         return self.read(split, found, self.scores(params))
 
     def score_alone(self, split: str, params: Any, scores: Scores | None) -> dict[str, float]:
-        """Overall scores of a split in documents whose sentences are read one at a time."""
+        """Return the overall scores of a split in documents, given one sentence at a time."""
         segments = self.prepared.segments[split]
         assert isinstance(segments, DocumentSegments)
         found = self._predict(segments.plain, params, lambda done: None)
@@ -151,7 +151,7 @@ class Judge:
         return {name: value for name, value in report.items() if name.startswith("overall_")}
 
     def predict(self, split: str, params: Any, advance: Advance = lambda done: None) -> np.ndarray:
-        """What `read` makes tags of, see `predict_labels`."""
+        """Return the predictions that `read` converts to tags, see `predict_labels`."""
         return self._predict(self.prepared.segments[split], params, advance)
 
     def _predict(self, segments: Segments, params: Any, advance: Advance) -> np.ndarray:
@@ -166,14 +166,14 @@ class Judge:
         )
 
     def scores(self, params: Any) -> Scores | None:
-        """Of the CRF, if the run trains one."""
+        """Return the scores of the CRF, if the run trains one."""
         if self.prepared.config.decoder != CRF:
             return None
         own = {path: value for path, value in params.items() if path.startswith(PREFIX)}
         return Scores.of(to_host(own, self.mesh))
 
     def read(self, split: str, found: np.ndarray, scores: Scores | None) -> tuple[NerReport, Tags]:
-        """The report and the tags of what was predicted; without scores each word's likeliest."""
+        """Return the report and the tags of predictions; without scores, the most likely tags."""
         corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
         labels = found
         if found.ndim == 2:
@@ -181,13 +181,12 @@ class Judge:
         return score_labels(labels, corpus, tags)
 
     def logits(self, split: str, params: Any, found: np.ndarray) -> np.ndarray:
-        """The logits of every word, float32 (W, C), in corpus order, the same in every process.
+        """Return the logits of every word, float32 (W, C), in corpus order, on every process.
 
         Args:
-          split: of the run.
+          split: the split.
           params: path -> array.
-          found: what was predicted of the split: the logits themselves, as a CRF reads them, or
-            labels.
+          found: the predictions for the split: labels, or, with a CRF, the logits themselves.
         """
         if found.ndim == 1:
             program = functools.partial(self.steps.logits, params)
@@ -196,13 +195,13 @@ class Judge:
         return found.astype(np.float32).reshape(-1, len(self.prepared.scheme))
 
     def sure(self, split: str, logits_WC: np.ndarray, scores: Scores | None) -> np.ndarray:
-        """The probability of each word's label, float32 (W,), as a pipeline tells it."""
+        """Return the probability of each word's label, float32 (W,), as a pipeline reports it."""
         return self._read_words(split, logits_WC, scores)[1].astype(np.float32)
 
     def _read_words(
         self, split: str, logits_WC: np.ndarray, scores: Scores | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Labels of words and their probabilities; with the scores of a CRF, by it."""
+        """Return labels of words and their probabilities; with CRF scores, decoded by the CRF."""
         corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
         borders = np.cumsum([0, *(len(sentence.words) for sentence in corpus)])
         decoding = None if scores is None else Decoding(rules(tags, "IOB2"), scores)

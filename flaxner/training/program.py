@@ -1,4 +1,4 @@
-"""The program of a run, assembled once: mesh, optimizer, steps and their batches."""
+"""The program of a run, assembled in one place: mesh, optimizer, steps and their batches."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from flaxner.training.used_rows import UsedRows, used_rows
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a run computes with: the same object trains, is checked, measured and preflighted.
+    """What a run computes with; training, machine check, benchmark and preflight all use it.
 
     Attributes:
       model: static definition.
       mesh: axes (data, fsdp).
       optimizer: takes `rates` and `scale`, see `make_optimizer`.
-      steps: the training and the prediction step, compiled at their first call of a shape.
+      steps: the training and prediction steps, compiled on the first call with each shape.
       decoder: the loss.
       averaging: the mean of the weights that is published.
-      used: the rows of the word table that the corpus reads; None: all are trained alike.
-      blocks: how the rows of its batches are divided, where attention knows of it.
+      used: the rows of the word embedding table that the corpus reads; None trains all rows.
+      blocks: how the rows of its batches are divided into blocks, if attention makes use of it.
     """
 
     model: Network
@@ -58,13 +58,13 @@ class Program:
     blocks: Blocks | None = None
 
     def of_run(self, config: TrainConfig, num_steps: int) -> Program:
-        """The program of another seed, other rates or another length, which shares what is
-        compiled."""
+        """Return the program for another seed, other rates or another length, sharing the compiled
+        steps."""
         plan = rates_of(config, num_steps, self.model).plan(tuple(self.model.shapes))
         return dataclasses.replace(self, steps=self.steps.of_run(config.seed, plan))
 
     def arrays(self, rows: Rows) -> dict[str, np.ndarray]:
-        """What the training step takes, of packed rows."""
+        """Return the inputs of the training step, from packed rows."""
         if self.used is not None:
             self.used.check(rows.input_ids)
         if self.blocks is not None:
@@ -72,12 +72,12 @@ class Program:
         return {name: getattr(rows, name) for name in INPUTS} | self.decoder.arrays(rows)
 
     def init(self, params: Params) -> TrainState:
-        """Step 0 from host arrays, on the devices."""
+        """Return the state at step 0, placed on the devices, from host arrays."""
         kept = (self.model.frozen, self.averaging, self.used)
         return init_state(params, self.optimizer, self.mesh, *kept)
 
     def abstract_state(self) -> TrainState:
-        """Shapes, dtypes and shardings of a state, for compiling without one."""
+        """Return the shapes, dtypes and shardings of a state, to compile without one."""
         shapes = state_shapes(self.model, self.optimizer, self.averaging, self.used)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -107,16 +107,16 @@ def make_program(
     corpus: Segments | None = None,
     blocks: Blocks | None = None,
 ) -> Program:
-    """The program that the settings name.
+    """Build the program that the settings specify.
 
     Args:
-      config: the settings, resolved.
+      config: the resolved settings.
       model: static definition.
-      num_steps: of the whole run, over which the learning rate rises and falls.
-      decoder: the loss; a softmax that counts all labels alike if None.
-      devices: to run or compile on; all that this process sees if None.
-      corpus: the only one that the steps will train on, whose words alone are then trained; any
-        if None.
+      num_steps: steps of the whole run, over which the learning rate rises and falls.
+      decoder: the loss; an unweighted softmax if None.
+      devices: the devices to run or compile on; all that this process sees if None.
+      corpus: the only corpus that the steps will train on, so that only the embeddings of its words
+        need training; any corpus if None.
 
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
@@ -141,7 +141,7 @@ def make_program(
 
 
 def _used_rows(config: TrainConfig, model: Network, corpus: Segments) -> UsedRows | None:
-    """The rows of the word table that the corpus reads, where to train them alone pays."""
+    """Return the rows of the word table that the corpus reads, if training only them pays off."""
     if not isinstance(model, Model):
         return None
     path = model.encoder.names.words
@@ -149,14 +149,14 @@ def _used_rows(config: TrainConfig, model: Network, corpus: Segments) -> UsedRow
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:
-    """The training batches that the settings name, for so many devices.
+    """Return the training batches that the settings specify, for this number of devices.
 
     Row counts are multiples of devices x `accumulate`: every device has whole rows in every part.
 
     Args:
       config: the settings.
-      segments: the training corpus, in windows of documents where the settings say so.
-      devices: that the batches are spread over.
+      segments: the training corpus, in document windows if the settings say so.
+      devices: number of devices that the batches are sharded over.
     """
     shape = (config.batch_size, config.packed_length, config.epochs, config.seed)
     multiple = devices * config.accumulate
@@ -173,18 +173,18 @@ def train_batches(config: TrainConfig, segments: Segments, devices: int) -> Trai
 
 
 def program_of_run(prepared: Prepared) -> tuple[Program, TrainBatches]:
-    """The program of a prepared run on all devices, and its training batches.
+    """Return the program of a prepared run on all devices, and its training batches.
 
     Raises:
-      ValueError: `fsdp` does not divide the number of devices, or `class_weights` names a type
-        that the corpus has not.
+      ValueError: `fsdp` does not divide the number of devices, or `class_weights` names a type that
+        the corpus does not have.
     """
     batches = batches_of(prepared)
     return program_over(prepared, batches, decoder_of(prepared, batches)), batches
 
 
 def program_over(prepared: Prepared, batches: TrainBatches, decoder: Decoder) -> Program:
-    """The program of a prepared run for these batches, or for those of another of its seeds.
+    """Return the program of a prepared run for these batches or those of another of its seeds.
 
     Raises:
       ValueError: `fsdp` does not divide the number of devices.
@@ -201,22 +201,22 @@ def program_over(prepared: Prepared, batches: TrainBatches, decoder: Decoder) ->
 
 
 def blocks_of(config: TrainConfig, batches: TrainBatches) -> Blocks | None:
-    """How rows are divided, on one CPU: elsewhere rows would move between devices, or nobody knows
-    yet whether it pays."""
+    """Return how rows are divided into blocks, on a single CPU device only: elsewhere rows would
+    move between devices, or it is not yet known whether it pays off."""
     alone = jax.default_backend() == "cpu" and jax.device_count() == 1 and config.accumulate == 1
     return batches.layout.blocks if alone else None
 
 
 def batches_of(prepared: Prepared) -> TrainBatches:
-    """The training batches of a prepared run on all devices."""
+    """Return the training batches of a prepared run on all devices."""
     return train_batches(prepared.config, prepared.segments["train"], jax.device_count())
 
 
 def decoder_of(prepared: Prepared, batches: TrainBatches) -> Decoder:
-    """The decoder that the settings name, with what of the training corpus it counts by.
+    """Return the decoder that the settings specify, with what it needs of the training corpus.
 
     Raises:
-      ValueError: `class_weights` names a type that the corpus has not.
+      ValueError: `class_weights` names a type that the corpus does not have.
     """
     config, scheme = prepared.config, prepared.scheme
     if config.decoder == CRF:

@@ -1,6 +1,6 @@
-"""Learning rates: their course over a run, and the peak of each part of a model.
+"""Learning rates: their schedule over a run, and the peak rate of each part of a model.
 
-They are arguments of the training step, so that runs that differ in them share its programs.
+They are arguments of the training step, so that runs with different rates share its programs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from flaxner.models.network import Model, Network
 
 
 def linear_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
-    """0 -> peak over the first share of the steps, then peak -> 0 at `steps`.
+    """Return a schedule with linear warm-up to `peak`, then linear decay to 0 at `steps`.
 
-    As `transformers.get_linear_schedule_with_warmup`: the first warm-up step has rate 0.
+    Equals `transformers.get_linear_schedule_with_warmup`: the first warm-up step has rate 0.
     """
     return _warmed_up(
         peak, steps, warmup_ratio, lambda left: optax.linear_schedule(peak, 0.0, left)
@@ -31,9 +31,10 @@ def linear_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Sched
 
 
 def cosine_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
-    """0 -> peak over the first share of the steps, then half a cosine to 0 at `steps`.
+    """Return a schedule with linear warm-up to `peak`, then half a cosine to 0 at `steps`.
 
-    As `transformers.get_cosine_schedule_with_warmup` (Loshchilov and Hutter 2017, no restarts).
+    Equals `transformers.get_cosine_schedule_with_warmup` (Loshchilov and Hutter 2017, without
+    restarts).
     """
     return _warmed_up(
         peak, steps, warmup_ratio, lambda left: optax.cosine_decay_schedule(peak, left)
@@ -41,9 +42,9 @@ def cosine_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Sched
 
 
 def constant_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Schedule:
-    """0 -> peak over the first share of the steps, then peak.
+    """Return a schedule with linear warm-up to `peak`, then constant.
 
-    As `transformers.get_constant_schedule_with_warmup`.
+    Equals `transformers.get_constant_schedule_with_warmup`.
     """
     return _warmed_up(peak, steps, warmup_ratio, lambda left: optax.constant_schedule(peak))
 
@@ -51,7 +52,7 @@ def constant_schedule(peak: float, steps: int, warmup_ratio: float) -> optax.Sch
 def _warmed_up(
     peak: float, steps: int, warmup_ratio: float, after: Callable[[int], optax.Schedule]
 ) -> optax.Schedule:
-    """0 -> peak, then what `after` makes of the steps that are left."""
+    """Return linear warm-up to `peak`, followed by the schedule `after(remaining steps)`."""
     warmup = round(steps * warmup_ratio)
     rest = after(max(steps - warmup, 1))
     if not warmup:
@@ -62,16 +63,16 @@ def _warmed_up(
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule, "constant": constant_schedule}
 
 LAYER = re.compile(r"layers/(\d+)/")
-SHORTEST = 10  # bits; runs of up to 1,023 steps have plans of one size
-BELOW = ("embeddings", "projection/", "relative")  # what the lowest layer, or every layer, reads
+SHORTEST = 10  # bits; runs of up to 1,023 steps have plans of the same size
+BELOW = ("embeddings", "projection/", "relative")  # inputs of the lowest layer or of every layer
 
 
 def peak_rates(config: TrainConfig, model: Network) -> dict[str, float]:
-    """path -> peak of the rate, of the parameters that have not `learning_rate`.
+    """Return path -> peak rate, for the parameters whose peak is not `learning_rate`.
 
-    The head has its own. Layer i of N has learning_rate * layer_decay ** (N - 1 - i), so that the
-    top one has it whole, the embeddings and what all layers share that of a layer below them all
-    (Howard and Ruder 2018; Clark et al. 2020). The scores of a CRF have their own.
+    Layer i of N has learning_rate * layer_decay ** (N - 1 - i), so that the top layer has the full
+    rate; the embeddings and what all layers share have the rate of a layer below the lowest (Howard
+    and Ruder 2018; Clark et al. 2020). The head and the scores of a CRF have rates of their own.
     """
     if not isinstance(model, Model):  # a head over fixed vectors has no parts
         return {}
@@ -95,19 +96,20 @@ def peak_rates(config: TrainConfig, model: Network) -> dict[str, float]:
 
 
 class Plan(NamedTuple):
-    """The rates of a run as its steps take them.
+    """The rates of a run, as arguments of its steps.
 
     Attributes:
-      shares: of its peak that every rate has, by updates made before; longer than the run, so
-        that runs of other lengths have arrays of the same shape.
-      peaks: of each parameter, in the order of their paths, and last `learning_rate`; float32.
+      shares: the fraction of its peak that every rate has after n updates, by n; longer than the
+        run, so that runs of different lengths have arrays of the same shape.
+      peaks: the peak of each parameter, in the order of their paths, followed by `learning_rate`;
+        float32.
     """
 
     shares: Any
     peaks: Any
 
     def at(self, count: jax.Array, paths: Sequence[str]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """`learning_rate` at an update, and path -> the rate of each parameter; scalars."""
+        """Return `learning_rate` at an update, and path -> rate of each parameter; scalars."""
         rates = self.shares[count] * jnp.asarray(self.peaks)
         return rates[-1], {path: rates[i] for i, path in enumerate(paths)}
 
@@ -117,9 +119,9 @@ class Rates:
     """The learning rates of a run.
 
     Attributes:
-      shares: of its peak that every rate has, by updates made before; (steps,) float32.
-      peak: of the parameters that have no other.
-      peaks: path -> peak of the others.
+      shares: the fraction of its peak that every rate has after n updates, by n; (steps,) float32.
+      peak: the peak of parameters that are not in `peaks`.
+      peaks: path -> peak of the other parameters.
     """
 
     shares: np.ndarray
@@ -127,7 +129,7 @@ class Rates:
     peaks: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def plan(self, paths: Sequence[str]) -> Plan:
-        """The same for the parameters at these paths."""
+        """Return the plan for the parameters at these paths."""
         size = 1 << max(SHORTEST, len(self.shares).bit_length())
         shares = np.pad(self.shares, (0, size - len(self.shares)), mode="edge")
         peaks = [*(self.peaks.get(path, self.peak) for path in paths), self.peak]
@@ -141,13 +143,13 @@ def rates_by(
     peak: float,
     peaks: Mapping[str, float] | None = None,
 ) -> Rates:
-    """The rates of so many steps by a schedule of SCHEDULES; see `Rates`."""
+    """Return the rates of `steps` steps under one of SCHEDULES; see `Rates`."""
     course = SCHEDULES[schedule](1.0, steps, warmup_ratio)
     shares = jax.vmap(course)(jnp.arange(max(steps, 1)))
     return Rates(np.asarray(shares, np.float32), peak, peaks or {})
 
 
 def rates_of(config: TrainConfig, steps: int, model: Network) -> Rates:
-    """The rates that the settings of a run of so many steps name."""
+    """Return the rates that the settings specify for a run of `steps` steps."""
     shape = (config.schedule, steps, config.warmup_ratio)
     return rates_by(*shape, config.learning_rate, peak_rates(config, model))

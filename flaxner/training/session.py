@@ -1,4 +1,4 @@
-"""A session of a run: everything checked, then trained, and what a failure on the way is called."""
+"""One session of a run: check everything, train, and turn failures into messages."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def train_one(
     begin: Callable[[], None] = lambda: None,
     accepted: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> TrainResult:
-    """One model.
+    """Train one model.
 
     Args:
       config: the settings.
-      run: its folder.
-      console: where progress goes.
-      watch: is told of every evaluation.
-      shared: what runs before it have read and compiled.
-      begin: called when all is read and checked, before a file is written.
-      accepted: called with the run's fingerprint when what it goes on from was found to be of it.
+      run: the folder of the run.
+      console: where progress is shown.
+      watch: called after every evaluation.
+      shared: what earlier runs have read and compiled.
+      begin: called when everything is read and checked, before any file is written.
+      accepted: called with the run's fingerprint once its checkpoint, if any, is known to match.
 
     Raises:
-      ValueError, RunStopped: as `flaxner.train`.
+      ValueError, RunStopped: as for `flaxner.train`.
     """
     shared = shared or Shared()
     with (
@@ -74,15 +74,15 @@ def train_one(
 
 
 def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
-    """What a run needs, when it may be written and everything fits.
+    """Check the folder and everything else, and return what the run needs.
 
     Raises:
-      ValueError: the folder, the trackers, the corpora, the model or the settings do not.
+      ValueError: the folder, the trackers, the corpora, the model or the settings are unsuitable.
     """
     run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
     check_trackers(config.report_to)
     prepared = shared.prepared(config)
-    if not shared.rehearsed:  # of a run that is lent it there is nothing else to rehearse
+    if not shared.rehearsed:  # a run that reuses the preparation would rehearse nothing new
         processes.on_main(lambda: _rehearse(prepared))
         shared.rehearsed = True
     return prepared
@@ -90,7 +90,7 @@ def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
 
 @contextlib.contextmanager
 def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
-    """What ends a run before its end becomes a sentence: what is saved, and how to go on."""
+    """Turn whatever ends a run early into a sentence: what is saved, and how to resume."""
     try:
         yield
     except KeyboardInterrupt as error:

@@ -1,4 +1,4 @@
-"""What runs have in common that differ in seed, rates or length: corpora, tokens, programs."""
+"""What runs that differ only in seed, rates or length share: corpora, tokens, programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.training.preparation import Prepared, prepare, reseeded
 from flaxner.training.program import Program, batches_of, blocks_of, program_of_run
 
-# Neither what is read nor what is compiled depends on them.
+# Settings on which neither what is read nor what is compiled depends.
 LENT_ACROSS = frozenset(
     {
         *("seed", "learning_rate", "head_learning_rate", "crf_learning_rate", "layer_decay"),
@@ -20,10 +20,10 @@ LENT_ACROSS = frozenset(
 
 
 class Shared:
-    """Reads and compiles for a run, and lends it to those after it that need the same.
+    """Reads and compiles for one run, and lends the result to later runs that need the same.
 
     Attributes:
-      rehearsed: whether the end of a run with what has been read was tried.
+      rehearsed: whether the end of a run has been rehearsed with what was read.
     """
 
     def __init__(self) -> None:
@@ -37,25 +37,25 @@ class Shared:
         return self._config is not None and _kept(self._config) == _kept(config)
 
     def prepared(self, config: TrainConfig) -> Prepared:
-        """The ingredients of a run.
+        """Return what a run starts with, reusing what was read if possible.
 
         Raises:
-          ValueError: as `prepare`.
+          ValueError: as for `prepare`.
         """
         if self._first is not None and self.lends_to(config):
             return reseeded(self._first, config)
-        self._first = self._config = self._program = None  # before the next takes memory
+        self._first = self._config = self._program = None  # free memory before the next run
         self._first, self._config, self.rehearsed = prepare(config), config, False
         return self._first
 
     def compute(self, prepared: Prepared) -> tuple[Program, TrainBatches]:
-        """The program and the batches of a run whose ingredients were read last.
+        """Return the program and the batches of the run that was prepared last.
 
         Raises:
-          ValueError: as `program_of_run`.
+          ValueError: as for `program_of_run`.
         """
         batches = batches_of(prepared)
-        blocks = blocks_of(prepared.config, batches)  # another batch size may have others
+        blocks = blocks_of(prepared.config, batches)  # may differ for another batch size
         if self._program is None or self._program.blocks != blocks:
             self._program, batches = program_of_run(prepared)
             return self._program, batches
@@ -63,5 +63,5 @@ class Shared:
 
 
 def _kept(config: TrainConfig) -> dict[str, object]:
-    """The settings that what is read and compiled depends on, or may."""
+    """Return the settings on which what is read and compiled depends, or may depend."""
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in LENT_ACROSS}

@@ -1,7 +1,7 @@
-"""Several seeds in one compiled step: their states stacked, the step vmapped over them.
+"""Several seeds in one compiled step: their states are stacked and the step is vmapped over them.
 
-Every seed has its own order, dropout and weights; its numbers are those of its single run, but for
-the rounding of sums that the compiler takes in another order.
+Every seed has its own data order, dropout and weights. Its results equal those of its single run up
+to rounding, because the compiler may sum in another order.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from flaxner.training.step import Batch, Metrics
 
 
 class StackedProgram:
-    """The training step of S seeds at once; the first axis of all arrays is the seed.
+    """The training step of S seeds together; the first axis of all arrays is the seed.
 
     Args of the constructor:
-      program: of a run.
-      size: how many seeds.
+      program: the program of a run.
+      size: number of seeds.
     """
 
     def __init__(self, program: Program, size: int) -> None:
@@ -60,14 +60,14 @@ class StackedProgram:
         self._made: dict[tuple[tuple[str, tuple[int, ...]], ...], Any] = {}
 
     def trace(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Any:
-        """As `jax.jit`'s, of the shapes of one seed's batch."""
+        """Trace the step, as `jax.jit` does, for the shapes of one seed's batch."""
         seeds = jax.ShapeDtypeStruct((self.size,), jnp.uint32)
         active = jax.ShapeDtypeStruct((self.size,), jnp.bool_)
         plan = self.program.steps.train.planned
         return self.jitted.trace(self.state, (batch,) * self.size, seeds, active, plan)
 
     def compiled(self, batch: Mapping[str, Any]) -> Any:
-        """The program for batches of these shapes; compiled once."""
+        """Return the program for batches of these shapes, compiled on first use."""
         key = tuple((name, tuple(array.shape)) for name, array in sorted(batch.items()))
         if key not in self._made:
             spread = batch_sharding(self.program.mesh)
@@ -87,7 +87,7 @@ def _steps(
     active: jax.Array,
     plan: Plan,
 ) -> tuple[TrainState, tuple[Metrics, ...]]:
-    """A step of every seed; those that are not active stay as they are."""
+    """Take a step of every seed; inactive ones stay unchanged."""
     batch = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
     made, metrics = jax.vmap(step, in_axes=(0, 0, 0, None))(states, batch, seeds, plan)
 
@@ -99,16 +99,16 @@ def _steps(
 
 
 def stacked_sharding(sharding: NamedSharding) -> NamedSharding:
-    """That of one seed's array, for those of all: every device has its part of each seed."""
+    """Extend the sharding of one seed's array to all seeds: each device has its part of each."""
     return NamedSharding(sharding.mesh, P(None, *sharding.spec))
 
 
 class Stack:
-    """The states of several seeds on the devices, and the step that takes all of them.
+    """The states of several seeds on the devices, and their common step.
 
     Args of the constructor:
-      program: the stacked one.
-      seeds: as many as it is for.
+      program: the stacked program.
+      seeds: the seeds, as many as `program.size`.
     """
 
     def __init__(self, program: StackedProgram, seeds: Sequence[int]) -> None:
@@ -122,7 +122,7 @@ class Stack:
         self._get = jax.jit(_get, out_shardings=program.one)
 
     def train(self, batches: Sequence[Batch], active: Sequence[bool]) -> Sequence[Metrics]:
-        """A step of those that are active; see `lockstep.Together`."""
+        """Take a step of the active seeds; see `lockstep.Together`."""
         step = self._program.compiled(batches[0])
         plan = self._program.program.steps.train.placed
         states, metrics = step(self._states, tuple(batches), self._seeds, np.asarray(active), plan)
@@ -130,15 +130,15 @@ class Stack:
         return metrics
 
     def held(self, index: int) -> Slot:
-        """The state of a seed, by its place."""
+        """Return a handle on the state of the seed at this index."""
         return Slot(self, index)
 
     def put(self, index: int, state: TrainState) -> None:
-        """Give a seed its state."""
+        """Set the state of a seed."""
         self._states = self._put(self._states, state, np.int32(index))
 
     def get(self, index: int) -> TrainState:
-        """A copy of a seed's state, placed as a single run's is."""
+        """Return a copy of a seed's state, sharded like that of a single run."""
         return self._get(self._states, np.int32(index))
 
 
@@ -158,7 +158,7 @@ class Slot(Held):
 
     @property
     def state(self) -> TrainState:
-        """A copy."""
+        """A copy of the state."""
         return self._stack.get(self._index)
 
     @state.setter
@@ -166,14 +166,14 @@ class Slot(Held):
         self._stack.put(self._index, state)
 
     def release(self) -> None:
-        """Nothing: the memory is that of all."""
+        """Do nothing, as the memory belongs to all seeds."""
 
 
 class StackedPlan:
-    """Row counts of the steps of several seeds, alike for all: at most three, as of one.
+    """Row counts for the steps of several seeds, the same for all: at most three, as for one seed.
 
     Args of the constructor:
-      batches: of each seed; all have as many steps.
+      batches: the batches of each seed; all have the same number of steps.
     """
 
     def __init__(self, batches: Sequence[TrainBatches]) -> None:
@@ -183,7 +183,7 @@ class StackedPlan:
         self.shapes = tuple(sorted({batches[0].rounded(n) for n in counts}))
 
     def of(self, batches: TrainBatches) -> SeedBatches:
-        """The batches of a seed, filled up with empty rows."""
+        """Return the batches of a seed, padded with empty rows."""
         return SeedBatches(batches, [batches.rounded(rows) for rows in self._rows])
 
 
@@ -194,13 +194,13 @@ class SeedBatches:
         self._batches, self._rows = batches, rows
 
     def at(self, step: int, part: Part = WHOLE, /) -> Rows:
-        """The rows of a step that belong to `part`."""
+        """Return the rows of a step that belong to `part`."""
         return self._batches.at(step, part, self._rows[step])
 
     def tokens_at(self, step: int, /) -> int:
-        """Real tokens of a step, over all parts."""
+        """Return the number of real tokens in a step, over all parts."""
         return self._batches.tokens_at(step)
 
     def fill(self) -> float:
-        """Share of real tokens in the rows of the first epoch."""
+        """Return the fraction of real tokens in the rows of the first epoch."""
         return self._batches.fill(self._rows)

@@ -33,21 +33,21 @@ from flaxner.training.rates import Plan, Rates
 from flaxner.training.used_rows import UsedRows
 
 Metrics = dict[str, jax.Array]
-INPUTS = ("input_ids", "segment_ids", "position_ids")  # what the encoder reads, (B, L) each
+INPUTS = ("input_ids", "segment_ids", "position_ids")  # inputs of the encoder, (B, L) each
 TRAIN_INPUTS = (*INPUTS, "labels")
 NO_AVERAGE = Averaging()
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
-    """The training step of a run; those of other seeds and rates share its compiled programs.
+    """The training step of a run; steps for other seeds and rates share its compiled programs.
 
     Attributes:
       function: (state, batch, seed, plan) -> (state, metrics); `seed` is a uint32 scalar.
-      program: the same, jitted.
+      program: the same function, jitted.
       seed: root of the dropout keys.
       plan: the learning rates.
-      whole: the sharding of what all devices have.
+      whole: the sharding of replicated arrays.
     """
 
     function: Callable[[TrainState, Batch, jax.Array, Plan], tuple[TrainState, Metrics]]
@@ -66,7 +66,7 @@ class TrainStep:
         return self.program(state, batch, np.uint32(self.seed), self.placed)
 
     def trace(self, state: Any, batch: Any) -> Any:
-        """As `jax.jit`'s, of arrays or their shapes."""
+        """Trace the step, as `jax.jit` does, for arrays or their shapes."""
         seed = jax.ShapeDtypeStruct((), jnp.uint32)
         return self.program.trace(state, batch, seed, self.planned)
 
@@ -76,7 +76,7 @@ class TrainStep:
         return Plan(*(jax.ShapeDtypeStruct(part.shape, part.dtype) for part in self.plan))
 
     def lower(self, state: Any, batch: Any) -> Any:
-        """As `jax.jit`'s, of arrays or their shapes."""
+        """Lower the step, as `jax.jit` does, for arrays or their shapes."""
         return self.trace(state, batch).lower()
 
 
@@ -85,17 +85,17 @@ class Steps:
     """The compiled programs of a run and what they were traced with.
 
     Attributes:
-      train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has
-        INPUTS and what the decoder reads, int32, B rows each, a multiple of devices x
-        `accumulate`; TRAIN_INPUTS, (B, L), where that is a softmax. Metrics are
-        scalars of this step, over all devices: "loss", the weighted mean over its labelled
-        positions before the update, dropout on; "grad_norm", the global norm of that mean's
-        gradient before clipping; "learning_rate", that of this update; "words", labelled
-        positions, whatever their weights. Without a labelled position loss and norm are 0.
-      predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), as the decoder has
-        it; whole on every process; padding has some, too.
+      train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has INPUTS
+        and the arrays that the decoder reads, int32, with B rows, a multiple of devices x
+        `accumulate`; with a softmax, these are TRAIN_INPUTS, (B, L). Metrics are scalars of this
+        step over all devices: "loss", the weighted mean over its labelled positions before the
+        update, with dropout; "grad_norm", the global norm of the gradient of that mean before
+        clipping; "learning_rate", the rate of this update; "words", the number of labelled
+        positions regardless of weights. Without labelled positions, loss and norm are 0.
+      predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), depending on the
+        decoder; replicated on every process; includes values for padding.
       evaluated: state -> the state whose `published` weights are to be evaluated.
-      logits: (params, batch) -> the logits behind them (B, L, C), float32, whole likewise.
+      logits: (params, batch) -> the underlying logits (B, L, C), float32, replicated as well.
       traces: one entry per compilation, (name, rows, row length).
     """
 
@@ -106,7 +106,7 @@ class Steps:
     traces: list[tuple[str, int, int]]
 
     def of_run(self, seed: int, plan: Plan) -> Steps:
-        """The steps of another run, by the same programs."""
+        """Return the steps of another run, using the same programs."""
         return dataclasses.replace(
             self, train=dataclasses.replace(self.train, seed=seed, plan=plan)
         )
@@ -120,10 +120,9 @@ def init_state(
     averaging: Averaging = NO_AVERAGE,
     used: UsedRows | None = None,
 ) -> TrainState:
-    """Step 0: parameters placed by the sharding rules, optimizer state zero beside them.
+    """Return the state at step 0: parameters sharded by the rules, and a zero optimizer state.
 
-    The parameters at the paths in `frozen` have no optimizer state, nor have rows that are not
-    `used`.
+    The parameters at the paths in `frozen` and rows that are not `used` have no optimizer state.
     """
     params = place_tree(params, tree_shardings(mesh, params))
     _, trained = _divided(params, frozen)
@@ -156,13 +155,14 @@ def make_steps(
       optimizer: optax transformation that takes `rates` and `scale`, see `make_optimizer`.
       rates: the learning rates. The programs take them as an argument, see `Steps.of_run`.
       mesh: axes (data, fsdp).
-      seed: root of the dropout keys; that of a step is fold_in(root, step). The programs take it
-        as an argument, too.
-      accumulate: parts a batch's rows are computed in, one after the other. The gradient is
-        that of the whole batch: sums are accumulated and divided once by the global count.
+      seed: root of the dropout keys; the key of a step is fold_in(root, step). The programs also
+        take it as an argument.
+      accumulate: number of parts in which a batch's rows are computed, one after the other. The
+        gradient is that of the whole batch: sums are accumulated and divided once by the global
+        count.
       averaging: which mean of the weights is kept.
-      used: the rows of the word table that are trained; None: all.
-      blocks: how the rows of training batches are divided, where attention is to know of it.
+      used: the rows of the word table to train; None trains all.
+      blocks: how the rows of training batches are divided into blocks, for attention to use.
     """
     divided = {} if blocks is None else {"blocks": blocks}
     paths = tuple(model.shapes)
@@ -191,7 +191,7 @@ def make_steps(
             return decoder.batch_loss(params, logits_BLC, batch)
 
         (total, weight), grads = summed_gradient(loss_sum, trained, batch, key, accumulate)
-        # The sum of weights; without weights, the count of labelled positions.
+        # `weight` is the sum of weights or, without weights, the number of labelled positions.
         scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
         updates, opt_state = optimizer.update(
             grads, state.opt_state, trained, rates=rates, scale=scale
@@ -260,7 +260,7 @@ def make_steps(
 def _optimizer_init(
     optimizer: optax.GradientTransformation, used: UsedRows | None
 ) -> Callable[[Params], Any]:
-    """trained parameters -> the optimizer's state."""
+    """Return a function from trained parameters to the optimizer's state."""
     if used is None:
         return optimizer.init
     return lambda trained: optimizer.init(used.divided(trained))
@@ -272,7 +272,7 @@ def state_shapes(
     averaging: Averaging = NO_AVERAGE,
     used: UsedRows | None = None,
 ) -> TrainState:
-    """Shape and dtype of everything in a run's state."""
+    """Return the shape and dtype of everything in a run's state."""
     _, trained = _divided(model.shapes, model.frozen)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     average = jax.eval_shape(averaging.init, model.shapes)
@@ -281,6 +281,6 @@ def state_shapes(
 
 
 def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:
-    """The parameters that stay as they are, and those that are trained."""
+    """Return the frozen parameters and the trained ones."""
     fixed = {path: value for path, value in params.items() if path in frozen}
     return fixed, {path: value for path, value in params.items() if path not in frozen}

@@ -1,4 +1,4 @@
-"""The trackers of a run: opened when it begins, told its lines and its end."""
+"""The experiment trackers of a run: opening and closing them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from flaxner.tracking.trackers import Trackers
 def open_trackers(
     config: TrainConfig, run: RunFolder, say: Callable[[str], None], *, resumed: bool
 ) -> Trackers:
-    """The trackers that the settings name, in the main process; in others none.
+    """Open the trackers that the settings name, in the main process only.
 
-    trackers.json keeps what the run is called there, for the sessions that follow.
+    trackers.json keeps the id of the run in the trackers, for later sessions.
 
     Args:
-      config: settings.
-      run: the folder of the run, claimed; metrics.jsonl as earlier sessions left it.
-      say: where failures are said.
-      resumed: whether this session goes on from a checkpoint.
+      config: the settings.
+      run: the claimed folder of the run, with metrics.jsonl as earlier sessions left it.
+      say: called with messages about failures.
+      resumed: whether this session resumes from a checkpoint.
     """
     names = config.report_to if processes.is_main() else ()
     session = Session("", "", None, {}, run.events)
@@ -51,7 +51,7 @@ def open_trackers(
 
 
 def close_trackers(trackers: Trackers, run: RunFolder, *, ended: bool) -> None:
-    """Wait for the trackers; those that could not be opened hear of everything next time."""
+    """Close the trackers; the next session reports everything to those that could not be opened."""
     trackers.close(ended=ended)
     if trackers.unopened:
         id_, known = _known(run)
@@ -60,7 +60,7 @@ def close_trackers(trackers: Trackers, run: RunFolder, *, ended: bool) -> None:
 
 
 def _known(run: RunFolder) -> tuple[str, list[str]]:
-    """The id of the run, and the trackers that have heard of it."""
+    """Return the id of the run, and the trackers that it has been reported to."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(run.trackers.read_text("utf-8"))
         return str(content["id"]), [str(name) for name in content["trackers"]]

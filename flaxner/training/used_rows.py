@@ -1,8 +1,9 @@
-"""AdamW for the rows of the word table that a training corpus reads, and no others.
+"""AdamW for only those rows of the word embedding table that the training corpus reads.
 
-A row that no batch reads has no gradient, so its moments stay 0 and all that AdamW does to it is
-weight decay. Gradient and moments are therefore kept of the rows that are read: of XLM-R's 250,002
-a corpus like CoNLL-2003 reads a tenth. The numbers are those of the whole table, to rounding.
+A row that no batch reads has no gradient, so its moments stay 0 and AdamW only applies weight decay
+to it. Gradients and moments are therefore kept only for the rows that are read: of XLM-R's 250,002
+rows, a corpus like CoNLL-2003 reads a tenth. The results equal those of the whole table, up to
+rounding.
 
 Shapes: V rows of the table, U of them used, D features.
 """
@@ -22,10 +23,10 @@ from flaxner.models.network import Params
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.state import TrainState
 
-# Above this share, what the division into used and other rows costs is no longer earned back.
+# Above this fraction of used rows, splitting the table costs more than it saves.
 MOST = 0.5
-MOMENT = ("opt_state", "mu")  # where a checkpoint has the moments of a table
-STEP = 256  # rows; so that corpora of almost the same words have programs of the same shapes
+MOMENT = ("opt_state", "mu")  # where a checkpoint stores the moments of a table
+STEP = 256  # rows; rounding up, so that corpora with almost the same words have the same shapes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,10 +34,10 @@ class UsedRows:
     """Which rows of a table are trained, and how the others decay.
 
     Attributes:
-      path: of the table among the parameters.
+      path: the path of the table in the parameters.
       rows: the rows that batches may read, (U,) int32, ascending.
       size: V.
-      weight_decay: AdamW's, which is all that happens to the others.
+      weight_decay: AdamW's weight decay, the only update of the other rows.
     """
 
     path: str
@@ -46,34 +47,34 @@ class UsedRows:
 
     @functools.cached_property
     def places(self) -> np.ndarray:
-        """The place of each row of the table among `rows`, else -1: (V,) int32."""
+        """The index of each row of the table in `rows`, or -1: (V,) int32."""
         places = np.full(self.size, -1, np.int32)
         places[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         return places
 
     def check(self, input_ids: np.ndarray) -> None:
-        """Refuse a batch that reads another row, whose gradient would be another row's.
+        """Reject a batch that reads any other row, as its gradient would go to the wrong row.
 
         Raises:
-          ValueError: such a batch.
+          ValueError: the batch reads such a row.
         """
         if (self.places[input_ids] < 0).any():
             raise ValueError(f"a batch reads a row of {self.path} that the corpus does not have")
 
     def divided(self, params: Params) -> Params:
-        """The parameters with the used rows (U, D) in the table's place."""
+        """Return the parameters with the table replaced by its used rows (U, D)."""
         return {**params, self.path: params[self.path][self.rows]}
 
     def batch(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """The batch with the places of its words among the used rows."""
+        """Return the batch with its input ids replaced by indices into the used rows."""
         return {**batch, "input_ids": jnp.asarray(self.places)[batch["input_ids"]]}
 
     def joined(self, before: Params, after: Params, rate: jax.Array) -> Params:
-        """The updated parameters with the whole table (V, D).
+        """Return the updated parameters with the whole table (V, D).
 
         Args:
-          before: with the whole table, as they were.
-          after: with the used rows, updated.
+          before: parameters before the update, with the whole table.
+          after: updated parameters, with the used rows.
           rate: the table's learning rate in this update.
         """
         places = jnp.asarray(self.places)
@@ -84,15 +85,15 @@ class UsedRows:
 
 
 def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) -> UsedRows | None:
-    """The rows of a table of `size` that these words read; None where most of them are read.
+    """Return the rows of a table of `size` that these tokens read; None if most rows are read.
 
-    Row 0, which fills the packed rows, is always among them; STEP divides their number.
+    Row 0, the padding of packed rows, is always included; the number of rows is a multiple of STEP.
     """
     used = np.zeros(size, bool)
     used[0] = True
     used[np.unique(input_ids)] = True
     more = -int(used.sum()) % STEP
-    used[np.flatnonzero(~used)[:more]] = True  # trained without a gradient: the same as decay
+    used[np.flatnonzero(~used)[:more]] = True  # trained without a gradient, which equals decay
     if used.sum() > MOST * size:
         return None
     return UsedRows(path, np.flatnonzero(used).astype(np.int32), size, weight_decay)
@@ -101,12 +102,12 @@ def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) 
 def restored(
     checkpoints: Checkpoints, step: int, like: TrainState, used: UsedRows | None
 ) -> TrainState:
-    """The state of a whole checkpoint, as `Checkpoints.restore`.
+    """Restore the state from a checkpoint, as `Checkpoints.restore` does.
 
-    Earlier versions kept moments of the whole table; those of rows that are not used are 0 there.
+    Earlier versions kept the moments of the whole table; those of unused rows are 0.
 
     Raises:
-      ValueError: no such checkpoint, or a damaged one.
+      ValueError: the checkpoint does not exist or is damaged.
     """
     if used is None or checkpoints.saved_shape(step, *MOMENT, used.path)[0] != used.size:
         return checkpoints.restore(step, like)
@@ -117,7 +118,7 @@ def restored(
 
 
 def _replaced(tree: Any, path: str, change: Callable[[Any], Any]) -> Any:
-    """The tree with every leaf that hangs below the key `path` changed."""
+    """Return the tree with every leaf at the key `path` changed."""
 
     def visit(where: tuple[Any, ...], leaf: Any) -> Any:
         return change(leaf) if str(getattr(where[-1], "key", "")) == path else leaf

@@ -1,4 +1,4 @@
-"""Who looks on while a run trains, and may end it."""
+"""Callbacks that observe a run during training and may end it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Watch(Protocol):
-    """Is told of every evaluation, in every process."""
+    """A callback, called after every evaluation in every process."""
 
     def __call__(self, step: int, epoch: float, f1: float) -> None:
-        """Hear a validation F1; what is raised here ends the run at once.
+        """Receive a validation F1; an exception raised here ends the run immediately.
 
         Args:
           step: optimizer steps taken.
-          epoch: passes over the corpus, a fraction.
-          f1: of the validation split, 0 to 1.
+          epoch: passes over the corpus, possibly fractional.
+          f1: F1 on the validation split, 0 to 1.
         """
 
 
 def nobody(step: int, epoch: float, f1: float) -> None:
-    """Nobody looks on."""
+    """Ignore the evaluation; the default callback."""
