@@ -8,7 +8,9 @@ import zlib
 
 import pytest
 
+from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import read_corpus
+from flaxner.data.sources import read_sources
 
 DOCUMENTS = [
     # words, spaces, begins of sentences (None: not marked), entities as (first, end, type)
@@ -111,6 +113,12 @@ def test_a_span_group_is_read_where_it_is_asked_for(tmp_path):
     corpus = read_corpus(path, options=ReadOptions(spans_column="sc", span_policy="drop"))
     assert [s.tags for s in corpus] == [("B-PER", "O", "B-LOC"), ("B-ORG", "I-ORG", "O")]
     assert "1 documents without the span group 'sc' are left out" in corpus.notes
+
+
+def test_a_run_reads_a_span_group(tmp_path):
+    path = write_documents(tmp_path / "a.spacy", annotated, grouped)
+    config = TrainConfig(train_file=str(path), spans_column="sc")
+    assert [s.tags for s in read_sources(config)["train"]] == [("B-PER", "O", "B-LOC")]
 
 
 @pytest.mark.parametrize("content", [b"no DocBin", b"\x00" * 50, None])

@@ -370,6 +370,16 @@ def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
             words(**options)
     with pytest.raises(ValueError, match="saved by `datasets` has no configurations"):
         words(saved(tmp_path, "train"), dataset_config="en")
+
+
+def test_configurations_to_choose_from_are_named_in_full(tmp_path):
+    names = [f"configuration_with_a_long_name_{i}" for i in range(10, 35)]
+    listed = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in names)
+    write(tmp_path, "README.md", f"---\nconfigs:\n{listed}---\n")
+    for name in names:
+        write(tmp_path, f"{name}.jsonl", json.dumps({"tokens": [name], "ner_tags": ["B-X"]}))
+    with pytest.raises(ValueError, match=f"--dataset-config: {', '.join(names[:20])}, \\.\\.\\.$"):
+        read_corpus(str(tmp_path), "train")
     with pytest.raises(ValueError, match="has no configurations or revisions"):
         read_corpus(tmp_path / "en.jsonl", options=ReadOptions(dataset_config="en"))
 

@@ -150,7 +150,7 @@ def require_used(options: ReadOptions, formats: Set[str]) -> None:
     records = {"json", "parquet", "datasets"}
     for name, of in (
         ("text_column", records | {"span-table"}),
-        ("spans_column", records | {"span-table"}),
+        ("spans_column", records | {"span-table", "spacy"}),  # of a DocBin, a span group
         ("sentence_column", records | {"table"}),
     ):
         if getattr(options, name) is not None and not formats & of:

@@ -220,10 +220,11 @@ def _choose(configs: Sequence[str], wanted: str | None = None) -> str:
 
 def _configs(error: Exception) -> list[str]:
     """Return the configurations to choose from, if the library complains that none was chosen."""
-    text = _text(error)
+    text = " ".join(str(error).split())
     if "Config name is missing" not in text and "BuilderConfig" not in text:
         return []
-    return text[text.find("[") + 1 : text.find("]")].replace("'", "").split(", ")
+    listed, end, _ = text.partition("[")[2].partition("]")
+    return listed.replace("'", "").split(", ") if end else []
 
 
 def _is_script(error: Exception) -> bool:
