@@ -182,8 +182,8 @@ def test_inspection_tells_windows_and_what_marks_no_document(settings, tmp_path,
     config = TrainConfig(**{**settings, "train_file": str(plain)})
     inspect(config, console=Console(width=200))
     out = capsys.readouterr().out
-    assert f"note: nothing marks documents in {plain}: it counts as one" in out
-    assert "dev.conll: it counts" not in out
+    assert f"note: {plain} does not mark documents: it counts as one" in out
+    assert "dev.conll does not mark" not in out
     assert "Training: 16 steps of about 20 sentences (2 per epoch, 8 epochs)" in out
 
 

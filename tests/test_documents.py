@@ -362,7 +362,9 @@ def test_documents_are_held_out_folded_and_sampled_whole():
     more = fraction_of_documents(corpus, 0.75, 0)
     assert (len(some), len(more)) == (36, 54)
     assert set(some.documents) <= set(more.documents)
-    with pytest.raises(ValueError, match="made: it has 1 document, and --context document keeps"):
+    with pytest.raises(
+        ValueError, match="made: it has only 1 document, and --context document keeps"
+    ):
         select({"train": marked(1)}, DataSettings(context="document", held_out=0.1))
 
 

@@ -121,7 +121,7 @@ def test_a_region_lies_in_the_field_it_names(tmp_path):
         (("Tarvik", "news"), ("B-LOC", "O")),
         (("Oda", "Brenner", "wrote", "Tarvik", "."), ("B-PER", "I-PER", "O", "O", "O")),
     ]
-    assert "the fields subject and text are labelled: each is a sentence" in notes
+    assert "the fields subject and text are labelled: each is its own text" in notes
     found, notes = read(tmp_path, records, text_column="text")
     assert [words for words, _ in found] == [("Oda", "Brenner", "wrote", "Tarvik", ".")]
     assert "1 regions in fields other than text are left out" in notes

@@ -574,7 +574,7 @@ def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
 @pytest.mark.parametrize("end", ["", "\n", ",\n\n"])
 def test_blank_rows_at_the_end_divide_nothing(tmp_path, end):
     said = refusal(tmp_path, "a.csv", "\nword,tag\nAnn,B-PER\nleft,O\n".lstrip() + end)
-    assert said.startswith("line 1: nothing separates the sentences; --sentence-column can")
+    assert said.startswith("line 1: nothing separates the sentences; set --sentence-column to")
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_repaired_tags_of_a_part_are_told():
     made = dataclasses.replace(TRAIN, repaired=3)
     for changes in ({"held_out": 0.2}, {"train_fraction": 0.5}, {"few_shot": 2}):
         for corpus_ in select({"train": made}, made_of(**changes)).values():
-            assert corpus_.notes.count("3 tags repaired in all 80 sentences") == 1
+            assert corpus_.notes.count("3 tags repaired in the full 80 sentences") == 1
 
 
 def test_seeds_choose_other_sentences():

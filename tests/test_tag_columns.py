@@ -231,7 +231,9 @@ def test_a_word_a_row_is_read_as_in_csv(tmp_path, name):
     ]
     alone = {key: ROWS[key] for key in ("word", "tag")}
     if name == "a.parquet":
-        with pytest.raises(ValueError, match="nothing separates the sentences; --sentence-column"):
+        with pytest.raises(
+            ValueError, match="nothing separates the sentences; set --sentence-column"
+        ):
             read(tmp_path, name, parquet(alone))
 
 

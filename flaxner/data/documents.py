@@ -88,7 +88,7 @@ class DocumentSegments(Segments):
 
 def unmarked_notes(sources: Sequence[str]) -> list[str]:
     """Return notes for document context about sources that do not mark documents."""
-    return [f"nothing marks documents in {source}: it counts as one" for source in sources]
+    return [f"{source} does not mark documents: it counts as one document" for source in sources]
 
 
 def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:

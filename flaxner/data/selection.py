@@ -97,8 +97,8 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
             kept = "and --context document keeps documents whole"
             many = f"{number} document{'s' * (number > 1)}, {kept}"
             if train.unmarked:
-                many += " (nothing marks documents in it)"
-        raise ValueError(f"{flag} cannot divide {train.source}: it has {many}")
+                many += " (it does not mark documents)"
+        raise ValueError(f"{flag} cannot divide {train.source}: it has only {many}")
     if folds and not settings.fold:
         return dict(corpora)
     held = part == max(settings.fold - 1, 0)
@@ -116,7 +116,7 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
 def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:
     sentences = [corpus.sentences[i] for i in chosen.tolist()]
     if corpus.repaired:
-        notes = (f"{corpus.repaired:,} tags repaired in all {len(corpus):,} sentences", *notes)
+        notes = (f"{corpus.repaired:,} tags repaired in the full {len(corpus):,} sentences", *notes)
     return dataclasses.replace(corpus, sentences=sentences, source=source, repaired=0, notes=notes)
 
 

@@ -41,7 +41,7 @@ def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
     except BaseException as error:  # tokenizers raises bare Exceptions, and Rust's panics
         first = (str(error).splitlines() or [type(error).__name__])[0]
         if "trust_remote_code" in str(error):
-            first = "it needs its own code (auto_map), and flaxner runs no code of a model"
+            first = "it needs its own code (auto_map), and flaxner never runs a model's code"
         raise ValueError(f"{folder} has no loadable tokenizer: {first}") from error
     require_fast(tokenizer, str(folder))
     return tokenizer

@@ -98,7 +98,7 @@ class Fields:
         if len(labelled) > 1:
             names = " and ".join(labelled)
             self.notes.choices.append(
-                f"the fields {names} are labelled: each is a sentence; --text-column selects one"
+                f"the fields {names} are labelled: each is its own text; --text-column selects one"
             )
 
     def _placed(self, task: Task) -> dict[tuple[str, int], list[Region]] | None:

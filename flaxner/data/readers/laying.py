@@ -180,7 +180,7 @@ class _Layer:
         if not any(self.won.values()) and not any(self.lost.values()):
             self.notes.choices.append(
                 f"{much}, and nothing shows how: their spans are read as counted in characters; "
-                "--span-offsets utf-16 counts as JavaScript does"
+                "use --span-offsets utf-16 if they were counted by JavaScript"
             )
         elif won:
             other = f", {lost} only in characters" if lost else ""

@@ -125,7 +125,7 @@ def read_rows(
         tags.append(tag)
     if seen and sentence_at is None and not divided:
         there = excerpt(", ".join(header), 200)
-        message = f"nothing separates the sentences; --sentence-column can be one of {there}"
+        message = f"nothing separates the sentences; set --sentence-column to one of {there}"
         raise BadCorpus(source, 1, message)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
