@@ -297,7 +297,7 @@ def test_pages_lie_beside_the_files_of_others(folder, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("mine")
     with unchanged(tmp_path):
         for target in (None, others[0], copy / "src"):
-            with pytest.raises(ValueError, match=r"name another file|name a file for the page"):
+            with pytest.raises(ValueError, match=r"choose another file|name a file for the page"):
                 write_reports([copy, copy], target)
 
 

@@ -82,7 +82,7 @@ def test_settings_that_a_sweep_has_not(tmp_path):
         'train_file = "x"\noutput_dir = "y"\n': "output_dir is not a setting of a sweep",
         'train_file = "x"\nseeds = 3\n': "a trial is a single run",
         'train_file = "x"\nlearning_rate = 1.0\n': "learning_rate is both set and in",
-        "nonsense": "is not TOML",
+        "nonsense": "is not valid TOML",
     }.items():
         with pytest.raises(ValueError, match=message):
             read_space(space_file(tmp_path, settings=settings))
@@ -145,7 +145,7 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
     assert len(set(rates)) == 14
     trained.stop_at = 11
     with pytest.raises(
-        RunStopped, match=r"SIGINT: stopped in trial 11; continue with: .* --resume"
+        RunStopped, match=r"SIGINT: stopped in trial 11; resume with: .* --resume"
     ) as e:
         sweep(space, tmp_path / "out", trials=14)
     assert e.value.code == 75
@@ -153,10 +153,10 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
         journal.write('{"op_code": 4, "half a li')  # killed while it wrote
     with pytest.raises(ValueError, match="continue it with --resume"):
         sweep(space, tmp_path / "out", trials=14)
-    with pytest.raises(ValueError, match=r"cannot resume .*: the seed has changed from 0 to 1"):
+    with pytest.raises(ValueError, match=r"cannot resume .*: the seed differs: 0 before, 1 now"):
         sweep(space, tmp_path / "out", trials=14, seed=1, resume=True)
     other = read_space(space_file(tmp_path, RATE.replace("1e-2", "1e-1")))
-    with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate has changed"):
+    with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate differs"):
         sweep(other, tmp_path / "out", trials=14, resume=True)
     found = sweep(space, tmp_path / "out", trials=14, resume=True)
     assert trained.rates == rates

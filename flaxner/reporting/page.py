@@ -140,4 +140,4 @@ def check_output(path: Path, mark: str = MARK) -> None:
     if path.exists():
         with path.open("rb") as file:
             if mark.encode() not in file.read(200):
-                raise ValueError(f"{path} exists and is not a flaxner page: name another file")
+                raise ValueError(f"{path} exists and is not a flaxner page: choose another file")

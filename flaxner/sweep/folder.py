@@ -41,11 +41,11 @@ class SweepFolder:
         if (shown and not ours) or is_run(self.path):
             first = shown[0] if shown else "a run"
             raise ValueError(
-                f"{self.path} contains {first!r}, which no sweep wrote: name another --output-dir"
+                f"{self.path} contains {first!r}, which no sweep wrote: choose another --output-dir"
             )
         if ours and self.journal.exists() and not resume:
             raise ValueError(
-                f"{self.path} contains a sweep: continue it with --resume, or name another "
+                f"{self.path} contains a sweep: continue it with --resume, or choose another "
                 "--output-dir"
             )
         if ours and not self.journal.exists() and any(n.startswith("trial-") for n in shown):

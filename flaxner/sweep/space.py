@@ -109,7 +109,7 @@ def read_space(path: str | Path, preset: str | None = None) -> Space:
     except OSError as error:
         raise ValueError(f"cannot read the space {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
     table = content.pop("space", None)
     if not isinstance(table, dict) or not table:
         raise ValueError(
@@ -204,6 +204,6 @@ def _check_range(where: str, low: float, high: float, step: float | None, log: b
     if step is not None and not 0 < step <= high - low:
         raise ValueError(f"{where}: step must be above 0 and at most high - low: got {step}")
     if log and step is not None:
-        raise ValueError(f"{where}: log and step cannot be combined")
+        raise ValueError(f"{where}: log and step are mutually exclusive")
     if log and low <= 0:
         raise ValueError(f"{where}: with log = true, low must be above 0: got {low}")

@@ -92,7 +92,7 @@ class Sweep:
                 self._tidy(study)
             return self._finish(study)
         except KeyboardInterrupt as error:
-            raise RunStopped(f"stopped; continue with: {self._again()}") from error
+            raise RunStopped(f"stopped; resume with: {self._again()}") from error
         finally:
             self.folder.close()
 
@@ -160,7 +160,7 @@ class Sweep:
             self.console.print("  pruned: below the median")
         except RunStopped as stop:
             reason = str(stop).split(";")[0]
-            again = f"{reason} in trial {number}; continue with: {self._again()}"
+            again = f"{reason} in trial {number}; resume with: {self._again()}"
             raise RunStopped(again, stop.code, at_once=stop.at_once) from stop
         except ValueError as error:  # incompatible settings, or a loss that is not finite
             trial.set_user_attr(WHY, str(error))
@@ -241,13 +241,13 @@ def _short(value: Any) -> str:
 def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return the first difference between two descriptions of a sweep."""
     if there.get("seed") != now["seed"]:
-        return f"the seed has changed from {there.get('seed')} to {now['seed']}"
+        return f"the seed differs: {there.get('seed')} before, {now['seed']} now"
     for part in ("space", "settings"):
         for name in {**there[part], **now[part]}:
             old, new = there[part].get(name), now[part].get(name)
             if old != new:
-                return f"{name} has changed from {old!r} to {new!r}"
-    return "the search space has changed"
+                return f"{name} differs: {old!r} before, {new!r} now"
+    return "the search space differs"
 
 
 def output_of(best: Mapping[str, Any]) -> list[str]:
