@@ -147,7 +147,7 @@ CASES = {
     # config.json
     "config is a list": (file("config.json", "[1, 2]"), "must hold a JSON object"),
     "config is null": (file("config.json", "null"), "must hold a JSON object"),
-    "config is empty": (file("config.json", ""), "no JSON"),
+    "config is empty": (file("config.json", ""), "not valid JSON"),
     "config is binary": (file("config.json", b"\xff\xfe\0\1"), "not UTF-8"),
     "config is deep": (file("config.json", '{"a":' + DEEP + "}"), "nested too deep"),
     "model_type is a list": (config(model_type=["bert"]), "flaxner supports"),
