@@ -91,15 +91,20 @@ if __name__ == "__main__":
     expected = ner(texts)
     child = os.fork()
     if not child:
-        for attempt in (lambda: ner(texts), lambda: list(ner.stream(texts)), ner.warmup,
-                        lambda: ner.predict_words([["a"]]), lambda: opened(sys.argv[1])):
-            try:
-                attempt()
-            except RuntimeError as error:
-                assert "JAX does not work in a fork: start workers with" in str(error)
-            else:
-                os._exit(1)
-        os._exit(0)
+        try:
+            for attempt in (lambda: ner(texts), lambda: list(ner.stream(texts)), ner.warmup,
+                            lambda: ner.predict_words([["a"]]), lambda: opened(sys.argv[1])):
+                try:
+                    attempt()
+                except RuntimeError as error:
+                    assert "JAX does not work in a fork: start workers with" in str(error)
+                else:
+                    os._exit(1)
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(2)  # a normal exit would wait for JAX's threads
     assert os.waitpid(child, 0)[1] == 0, "the fork must refuse to compute"
     assert ner(texts) == expected
     with multiprocessing.get_context("spawn").Pool(1) as pool:
