@@ -9,6 +9,8 @@ import pytest
 
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import rules
+from flaxner.inference.engines import Request, choose
+from flaxner.inference.jax_engine import find_devices
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.texts import READERS
@@ -221,6 +223,15 @@ def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
         ours(inputs, **options)
 
 
+def test_a_negative_device_is_the_cpu(folder):
+    """As in `transformers`, with either engine; it never counts from the end."""
+    import jax
+
+    assert find_devices(-1) == find_devices(-2) == jax.devices("cpu")[:1]
+    pytest.importorskip("onnxruntime")
+    assert choose("onnx", Request(folder), -2) == choose("onnx", Request(folder), -1) == "onnx"
+
+
 def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
     cases = {
         "no id2label": lambda f: f.pop("id2label"),
@@ -252,8 +263,9 @@ def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
         pipeline("ner", model=5)
     with pytest.raises(ValueError, match="no model is given"):
         pipeline("ner")
-    with pytest.raises(ValueError, match="unknown device 'cuda:99'"):
-        pipeline("ner", model=folder, device="cuda:99")
+    for device in ("cuda:99", "cpu:-1"):
+        with pytest.raises(ValueError, match=f"unknown device '{device}'"):
+            pipeline("ner", model=folder, device=device, engine="jax")
     with pytest.raises(ValueError, match="the task must be one of"):
         pipeline("fill-mask", model=folder)
 

@@ -132,8 +132,10 @@ def _fault(request: Request, device: Any) -> str | None:
         return "needs a model folder or a Hub name, not a model in memory"
     if request.dtype not in ("float32", AUTO):
         return f"computes in float32, not in {request.dtype}"
+    if device is None or (isinstance(device, int) and device < 0):
+        return None
     platform = getattr(device, "platform", None) or str(device).partition(":")[0]
-    if device is not None and device != -1 and platform != "cpu":
+    if platform != "cpu":
         return f"runs on the CPU, not on {device!r}"
     return None
 

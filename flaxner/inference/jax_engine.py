@@ -99,7 +99,7 @@ def find_devices(device: Any) -> list[jax.Device] | None:
 
     Args:
       device: "cpu", "gpu", "cuda" or "tpu", a single one such as "cuda:0", a JAX device, its
-        number (-1: the CPU, as in `transformers`), or None.
+        number (a negative one: the CPU, as in `transformers`), or None.
 
     Raises:
       ValueError: there is no such device.
@@ -108,13 +108,15 @@ def find_devices(device: Any) -> list[jax.Device] | None:
         return None
     if isinstance(device, jax.Device):
         return [device]
-    if device in ("cpu", -1):
+    if device == "cpu" or (isinstance(device, int) and device < 0):
         return jax.devices("cpu")[:1]
     try:
         if isinstance(device, int):
             return [jax.devices()[device]]
         platform, _, number = str(device).partition(":")
         devices = jax.devices({"cuda": "gpu"}.get(platform, platform))
+        if number.startswith("-"):
+            raise ValueError("a negative number")
         return [devices[int(number)]] if number else devices
     except (IndexError, RuntimeError, ValueError) as error:
         known = ", ".join(str(d) for d in jax.devices())
