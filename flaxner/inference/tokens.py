@@ -134,7 +134,7 @@ class Reader:
         return builder.reading(joined, longest)
 
     def words(self, text: str) -> list[str]:
-        """Return the words of a text; punctuation marks and most ideographs are words each."""
+        """Split a text into words; punctuation marks and most ideographs are words of their own."""
         return [text[start:end] for start, end in self._words.ranges(text)]
 
     def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:

@@ -76,7 +76,7 @@ def make_units(
         first |= ~vocabulary.inside_word(reading, strategy)
     begins = np.flatnonzero(first)
     ends = np.append(begins[1:], size)
-    if strategy == "word":  # white space is no word
+    if strategy == "word":  # white space is not a word
         named = tokens.words[begins] != BLANK
         begins, ends = begins[named], ends[named]
     borders = np.searchsorted(begins, tokens.borders)
