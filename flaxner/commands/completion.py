@@ -18,7 +18,7 @@ def parser(prog: str = "flaxner completion") -> Parser:
         description="Print a completion script for a shell. For bash: flaxner completion bash > "
         "~/.local/share/bash-completion/completions/flaxner",
     )
-    flags.add_argument("shell", choices=SHELLS)
+    flags.add_argument("shell", choices=SHELLS, help="shell to print completions for")
     return flags
 
 

@@ -37,7 +37,9 @@ def parser(prog: str = "preflight.py") -> Parser:
         description="Compile a run for TPUs or GPUs without having them, and report memory, speed "
         "bounds and cost.",
     )
-    flags.add_argument("--topology", required=True, help=known_topologies())
+    flags.add_argument(
+        "--topology", required=True, help=f"accelerators to compile for; {known_topologies()}"
+    )
     add_base(flags)
     flags.add_argument(
         "--model-config",

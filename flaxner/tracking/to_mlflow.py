@@ -37,7 +37,7 @@ class MLflow:
         self._client.log_batch(self._id, params=params)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """As `Tracker.metrics`."""
+        """See `Tracker.metrics`."""
         now = int(1000 * time.time())
         every = [self._metric(name, float(value), now, step) for name, value in values.items()]
         self._client.log_batch(self._id, metrics=every)
@@ -50,9 +50,9 @@ class MLflow:
         self._client.log_table(self._id, columns, f"{name}.json")
 
     def artefact(self, path: Path) -> None:
-        """As `Tracker.artefact`."""
+        """See `Tracker.artefact`."""
         self._client.log_artifact(self._id, str(path))
 
     def close(self, *, ended: bool) -> None:
-        """As `Tracker.close`."""
+        """See `Tracker.close`."""
         self._client.set_terminated(self._id, "FINISHED" if ended else "KILLED")

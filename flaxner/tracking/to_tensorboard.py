@@ -25,7 +25,7 @@ class TensorBoard:
         self._step = 0
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """As `Tracker.metrics`."""
+        """See `Tracker.metrics`."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -40,7 +40,7 @@ class TensorBoard:
         self._writer.add_text("files", f"`{path}`", self._step)
 
     def close(self, *, ended: bool) -> None:
-        """As `Tracker.close`."""
+        """See `Tracker.close`."""
         self._writer.close()
 
 

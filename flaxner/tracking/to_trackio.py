@@ -29,11 +29,11 @@ class Trackio:
         )
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """As `Tracker.metrics`."""
+        """See `Tracker.metrics`."""
         self._run.log(dict(values), step=step)
 
     def table(self, name: str, table: Table) -> None:
-        """As `Tracker.table`."""
+        """See `Tracker.table`."""
         rows = [list(row) for row in table.rows]
         self._run.log({name: self._trackio.Table(columns=list(table.columns), data=rows)})
 
@@ -44,7 +44,7 @@ class Trackio:
         self._run.log_artifact(artefact)
 
     def close(self, *, ended: bool) -> None:
-        """As `Tracker.close`."""
+        """See `Tracker.close`."""
         self._run.finish()
 
 

@@ -33,11 +33,11 @@ class WeightsAndBiases:
         )
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """As `Tracker.metrics`."""
+        """See `Tracker.metrics`."""
         self._run.log(dict(values), step=step)
 
     def table(self, name: str, table: Table) -> None:
-        """As `Tracker.table`."""
+        """See `Tracker.table`."""
         figure = self._wandb.Table(columns=list(table.columns), data=[list(r) for r in table.rows])
         self._run.log({name: figure})
 
@@ -50,5 +50,5 @@ class WeightsAndBiases:
         self._run.log_artifact(artefact)
 
     def close(self, *, ended: bool) -> None:
-        """As `Tracker.close`."""
+        """See `Tracker.close`."""
         self._run.finish(exit_code=0 if ended else 1)

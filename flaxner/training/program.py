@@ -88,7 +88,7 @@ class Program:
     def abstract_batch(
         self, rows: int, length: int, *, labelled: bool
     ) -> dict[str, jax.ShapeDtypeStruct]:
-        """The same of a batch (rows, length) over all devices."""
+        """Return the same for a batch (rows, length) over all devices."""
         widths = dict.fromkeys(INPUTS, length) | (self.decoder.widths(length) if labelled else {})
         sharding = batch_sharding(self.mesh)
         return {
