@@ -134,7 +134,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _settings(given: dict) -> Settings:
     shared = {name: given.pop(name) for name in SHARED if name in given}
     if given["vectors"] and given["train_vectors"]:
-        raise ValueError("--vectors and --train-vectors exclude each other")
+        raise ValueError("--vectors and --train-vectors are mutually exclusive")
     if given["vector_limit"] < 0:
         raise ValueError(f"--vector-limit must be at least 0: got {given['vector_limit']}")
     folder = Path(given.pop("output_dir"))
