@@ -205,6 +205,8 @@ def test_documents_of_spacy_as_json(tmp_path):
     assert "1 documents with spans only in span groups are left out; --spans-column NAME" in notes
     found, _ = read(tmp_path, doc(ents=[], spans=group), spans_column="sc")
     assert found == [("O", "O", "B-LOC", "O", "O", "O", "O")]
+    _, notes = read(tmp_path, doc(ents=[], spans=group), doc(ents=[PER]), spans_column="sc")
+    assert notes == "1 documents without the span group 'sc' are left out"
 
 
 def test_the_training_format_of_spacy_2(tmp_path):

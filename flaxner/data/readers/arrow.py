@@ -1,4 +1,4 @@
-"""Read Parquet and Arrow files, batch by batch. The only module that imports `pyarrow`."""
+"""Read Parquet and Arrow files, batch by batch. Only this module and `streams` import `pyarrow`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions
 from flaxner.data.readers.tag_column import TAG_COLUMNS
 from flaxner.hub import dataset_file, dataset_folders, dataset_snapshot
 
-PARTIAL = "partial-"  # prefix of a split's name there if only its beginning was converted
+PARTIAL = "partial-"  # prefix of a split's folder there if only its beginning was converted
 LABELS = "dataset/label.json"  # where T-NER's repositories keep the names of their ids
 VALIDATION = ("validation", "dev", "valid", "val", "eval")  # names for the same split
 

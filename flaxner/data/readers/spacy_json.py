@@ -95,7 +95,10 @@ def _document(
         notes.count(IN_GROUPS)
         return
     if items is None:
-        notes.count(UNANNOTATED)
+        absent = (
+            f"documents without the span group {excerpt(wanted)} are left out" if wanted else ""
+        )
+        notes.count(absent or UNANNOTATED)
         return
     regions = read_regions(source, line, wanted or "ents", items)
     offsets = token_offsets(record["tokens"], text, notes)
