@@ -127,7 +127,7 @@ def test_an_exported_pipeline_is_not_pickled(ner, tmp_path):
 
     from flaxner.inference.opening import load_exported
 
-    with pytest.raises(TypeError, match="call load_exported there"):
+    with pytest.raises(TypeError, match="call load_exported in the other process"):
         pickle.dumps(load_exported(ner.export(tmp_path / "served")))
 
 

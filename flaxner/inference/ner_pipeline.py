@@ -241,7 +241,9 @@ class NerPipeline(TransformersFace):
             source = self._source._replace(tokenizer=self.tokenizer)
             return with_onnx, (source, self.options, self.task, True)
         if self.classifier is None:
-            raise TypeError("an exported pipeline cannot be pickled: call load_exported there")
+            raise TypeError(
+                "an exported pipeline cannot be pickled: call load_exported in the other process"
+            )
         # A definition that has been used holds NNX graphs; its settings are enough.
         model = dataclasses.replace(self.classifier.model)
         plain = dataclasses.replace(self.classifier, model=model, tokenizer=self.tokenizer)

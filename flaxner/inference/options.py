@@ -58,7 +58,7 @@ class Options(NamedTuple):
         strategy = given.get("aggregation_strategy")
         if strategy is not None and strategy.lower() == "none" and given.get("stride") is not None:
             raise ValueError(
-                'stride needs an aggregation_strategy other than "none"; leave it out, and long '
+                'stride needs an aggregation_strategy other than "none"; without stride, long '
                 "texts are still read in overlapping windows"
             )
         options = self._replace(**{k: v for k, v in given.items() if v is not None})

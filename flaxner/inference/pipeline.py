@@ -61,7 +61,7 @@ def pipeline(
       RuntimeError: the process was forked from one that has a pipeline.
     """
     if task is not None and task not in TASKS:
-        raise ValueError(f"the task must be one of {', '.join(TASKS)}: got {task!r}")
+        raise ValueError(f"task must be one of {', '.join(TASKS)}: got {task!r}")
     if model is None:
         raise ValueError("no model is given: use pipeline('ner', model=FOLDER_OR_HUB_NAME)")
     if isinstance(model, str | Path) and is_artefact(model):
