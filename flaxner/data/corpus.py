@@ -110,7 +110,7 @@ def read_corpus(
 def read_dataset(
     name: str, splits: Sequence[str], options: ReadOptions | None = None
 ) -> dict[str, Corpus]:
-    """Read those of the splits that a data set on the Hub, a `datasets` folder or EMBEDDED has.
+    """Read those of the given splits that a Hub data set, a `datasets` folder or EMBEDDED has.
 
     Raises:
       ValueError: the data set cannot be read, or has none of the splits.

@@ -27,7 +27,7 @@ SIZES = {"train": 10000, "validation": 600, "test": 600}  # sentences
 UNSEEN = 0.6  # fraction of the names in validation and test that no other split uses
 AMBIGUITY = 0.35  # fraction of names that may have any type
 JOINED = 0.2  # fraction of sentences that are joined from two
-TITLES = ("Mr.", "Mrs.", "Dr.", "Judge", "Senator", "Coach")  # keep their capital anywhere
+TITLES = ("Mr.", "Mrs.", "Dr.", "Judge", "Senator", "Coach")  # capitalised anywhere in a sentence
 EXAMPLES = (
     "The headquarters of Google is located in Mountain View, California.",
     "Washington told reporters that he would resign on Friday.",

@@ -28,7 +28,7 @@ SCHEMES: dict[str, dict[str, str]] = {
 }
 # Prefixes of all schemes -> those of BIOES, in which tags are compared.
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
-DIALECT = {"M": "I", "W": "S"}  # of BMESO and BMEWO, to BIOES
+DIALECT = {"M": "I", "W": "S"}  # prefixes of BMESO and BMEWO -> those of BIOES
 _BORDER = ("O", "")  # before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags without one: B, I
 _JOINTS = re.compile(r"[|,;/+&\s]+")  # separators between several tags of one word

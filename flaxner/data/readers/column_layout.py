@@ -19,7 +19,7 @@ from flaxner.data.tags import OUTSIDE, parse_tag
 
 SAMPLE_ROWS = 2000
 KEPT_ROWS = 1 << 18  # distinct rows to count before splitting them into fields
-NO_WORD = ("#", DOCUMENT_MARK)  # lines that start so are no evidence of what a column holds
+NO_WORD = ("#", DOCUMENT_MARK)  # lines with these prefixes do not show what a column holds
 # UD-style files keep the tag in the last column, under one of these keys.
 MISC_KEYS = ("NER", "ner", "NE", "name", "Name", "Entity")
 

@@ -27,8 +27,8 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     in a message is the number of the document.
 
     Raises:
-      ValueError: spaCy is not installed, the file is damaged, or spans overlap in the span group
-        that is read as entities.
+      ValueError: spaCy is not installed, the file is damaged, or spans overlap in the requested
+        span group.
     """
     try:
         import spacy

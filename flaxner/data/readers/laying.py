@@ -26,13 +26,13 @@ def lay(
 ) -> Iterator[Raw]:
     """Turn texts with spans into sentences, in their order; sentences pass through unchanged.
 
-    A span that comes with its own text is placed by whichever of `COUNTINGS` finds that text
-    there. Other spans are placed by characters, unless the word boundaries of the whole file speak
-    for another counting: texts for which that makes a difference, and all items after them, wait
-    for the end of the file.
+    A span that comes with its own text is read in the offset unit (one of `COUNTINGS`) in which
+    that text is found there. Other spans are read in characters, unless the word boundaries of the
+    whole file suggest another unit: texts for which that makes a difference, and all items after
+    them, wait for the end of the file.
 
     Raises:
-      ValueError: no counting matches a span with its text, or a span does not fit the words.
+      ValueError: no unit matches a span with its text, or a span does not fit the words.
     """
     layer = _Layer(source, options, notes)
     waiting: list[Raw | Annotated] = []
@@ -48,13 +48,13 @@ def lay(
 
 
 class _Layer:
-    """Collects what a file reveals about its counting, and places spans accordingly."""
+    """Collects what a file reveals about its offset unit, and places spans accordingly."""
 
     def __init__(self, source: Path | str, options: ReadOptions, notes: Notes) -> None:
         self.source, self.notes, self.policy = source, notes, options.span_policy
         self.wanted, self.counting = options.span_offsets, options.span_offsets or CHARACTERS
         self.undecided, self.seen, self.empty = 0, 0, 0
-        # Counting -> number of texts that fit by it and not by characters; and the reverse.
+        # Unit -> number of texts that fit in it but not in characters; and the reverse.
         self.won: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.compared: dict[str, None] = {}
@@ -120,7 +120,7 @@ class _Layer:
         )
 
     def _matters(self, item: Annotated) -> bool:
-        """Whether the counting matters for a text; if so, record which ones fit its words."""
+        """Whether the unit matters for a text; if so, record which units fit its words."""
         places = [(r.start, r.end) for r in item.regions]
         read = {}
         for counting in others(item.text, likely=True) if places else ():
@@ -140,7 +140,7 @@ class _Layer:
         return True
 
     def decide(self) -> None:
-        """Choose the counting that fits most of the undecided texts, and note the choice.
+        """Choose the unit that fits most of the undecided texts, and note the choice.
 
         Raises:
           ValueError: the types are tags of words, so adjacent spans may be one entity.
@@ -195,7 +195,7 @@ def _of(item: Annotated, what: str) -> str:
 
 
 def _contradiction(item: Annotated) -> str:
-    """Explain why no counting matches a text's regions with their own texts."""
+    """Explain why no unit matches a text's regions with their own texts."""
     text = item.text
     for region in item.regions:
         place = [(region.start, region.end)]

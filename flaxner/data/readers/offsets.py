@@ -1,4 +1,4 @@
-"""The ways in which programs count positions in a text."""
+"""The units in which programs count positions in a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 CHARACTERS = "characters"
-# Counting -> its name in messages. JavaScript counts UTF-16 units; browsers turn \r\n into one
+# Unit -> its name in messages. JavaScript counts UTF-16 units; browsers turn \r\n into one
 # line break, and programs on Windows turn \n into two characters.
 COUNTINGS = {
     CHARACTERS: "characters",
@@ -31,7 +31,7 @@ Place = tuple[int, int]
 
 
 def others(text: str, likely: bool = False) -> list[str]:
-    """Return the countings that differ from characters in a text, likeliest first."""
+    """Return the units that differ from characters in a text, likeliest first."""
     if text.isascii() and "\n" not in text:
         return []
     breaks = {"lf": "\r\n" in text, "crlf": re.search(r"(?<!\r)\n", text) is not None}
@@ -48,7 +48,7 @@ def others(text: str, likely: bool = False) -> list[str]:
 
 
 def _widths(text: str, counting: str) -> Iterator[int]:
-    """Yield the width of every character of a text in a counting."""
+    """Yield the width of every character of a text in a unit."""
     lf, crlf = counting.endswith("-lf"), counting.endswith("-crlf")
     before = ""
     for at, letter in enumerate(text):
@@ -66,7 +66,7 @@ def _widths(text: str, counting: str) -> Iterator[int]:
 
 
 def in_characters(text: str, places: Iterable[Place], counting: str) -> list[Place] | None:
-    """Convert half-open ranges of a text from a counting to characters.
+    """Convert half-open ranges of a text from a unit to characters.
 
     Returns None if one of them extends beyond the text or splits a character.
     """
@@ -100,13 +100,13 @@ def _plain(text: str) -> str:
 def as_texts_say(
     text: str, places: Sequence[Place], own: Sequence[str]
 ) -> tuple[str, list[Place]] | None:
-    """Return the counting in which every range matches its own text, and the ranges in characters.
+    """Return the unit in which every range matches its own text, and the ranges in characters.
 
-    Returns None if there is no such counting.
+    Returns None if there is no such unit.
 
     Args:
       text: the text.
-      places: ranges in it, in an unknown counting.
+      places: ranges in it, in an unknown unit.
       own: the text of every range; empty if not given.
     """
     for counting in (CHARACTERS, *others(text)):

@@ -60,11 +60,11 @@ class ReadOptions:
       scheme: scheme of the tags; IO: types without a prefix (person, O) are tags too.
       span_policy: what to do with a span that cuts a word or overlaps another: error, widen
         (to whole words; of two overlapping spans the longer wins) or drop.
-      span_offsets: how the offsets of spans are counted, one of `offsets.COUNTINGS`.
+      span_offsets: unit of the offsets of spans, one of `offsets.COUNTINGS`.
       dataset_config, dataset_revision: configuration and revision of a data set on the Hub.
 
     Raises:
-      ValueError: an unknown scheme, policy or counting.
+      ValueError: an unknown scheme, policy or unit.
     """
 
     format: str | None = None

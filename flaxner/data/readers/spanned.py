@@ -32,7 +32,7 @@ class Region(NamedTuple):
     """A marked range of a text.
 
     Attributes:
-      start, end: half-open, in the counting of the tool that wrote it.
+      start, end: half-open, in the offset unit of the tool that wrote it.
       kind: its type.
       text: the text of the range according to the tool; empty if not given.
     """

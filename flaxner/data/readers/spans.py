@@ -79,7 +79,7 @@ def tag_text(
       offsets: the words, if the record has them.
       name: the text's name in messages, in addition to its line, such as "task 7".
       counted: whether the spans are known to be counted in characters; if not, messages suggest
-        the counting that would fit.
+        the unit that would fit.
 
     Raises:
       ValueError: a span lies outside the text or, under the policy "error", does not fit.
@@ -167,7 +167,7 @@ def _whole(text: str, offsets: Offsets, start: int, end: int, touched: tuple[int
 
 
 def _elsewhere(text: str, offsets: Offsets, start: int, end: int) -> str:
-    """Return a hint for a message if a range covers whole words under another counting."""
+    """Return a hint for a message if a range covers whole words in another unit."""
     for counting in others(text):
         places = in_characters(text, [(start, end)], counting)
         if places and fit(text, places, offsets):

@@ -90,7 +90,7 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
 
     names = first.split(delimiter)
     spaced = all(name[:1] == " " for name in names[1:])
-    padded = spaced and all(name[-1:] == " " for name in names[:-1])  # by hand: sid | word | tag
+    padded = spaced and all(name[-1:] == " " for name in names[:-1])  # such as sid | word | tag
     # In TSV a quotation mark is an ordinary word, unless the header or every field with one is
     # quoted. The same goes for padded tables.
     plain = (delimiter == "\t" or padded) and '"' not in first and not quoted
