@@ -64,9 +64,16 @@ def test_private_and_branch(hub, push):
 
 def test_weights_and_scores_of_an_earlier_push_go(hub, push):
     old = ("model-00001-of-00002.safetensors", "results.json", "metrics.jsonl", "runs/events")
-    hub.add("user/x", {**dict.fromkeys(old, b"old"), "notes.txt": b"mine"})
+    others = (
+        "notes.txt",
+        "adapter/adapter_model.safetensors",
+        "runs/Nov01/events",
+        "x/config.toml",
+    )
+    mine = dict.fromkeys(others, b"mine")
+    hub.add("user/x", {**dict.fromkeys(old, b"old"), **mine})
     assert push() == ""
-    assert pushed(hub) == {**FILES, "notes.txt": b"mine"}
+    assert pushed(hub) == {**FILES, **mine}
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(hub, push):

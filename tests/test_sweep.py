@@ -228,6 +228,9 @@ def test_a_sweep_for_real(tmp_path, capsys):
     assert config.test_file == settings["test_file"]
     page = (out / "sweep.html").read_text("utf-8")
     assert f'<tr class="best"><td>{best}</td><td>{max(scores):.4f}</td>' in page
+    line = (out / f"trial-{best}" / "speed.jsonl").read_text().splitlines()[-1]
+    seconds = json.loads(line)["seconds"]  # trained for, not from start to end
+    assert f'<td>{seconds:.0f}</td><td class="t">complete</td>' in page
     pytest.importorskip("matplotlib")
     assert page.count("data:image/png;base64,") >= 3
     assert console.main(arguments) == 2

@@ -94,10 +94,11 @@ class PreflightReport:
         return self.config.seeds * self.folds
 
     @property
-    def folds(self) -> int:
+    def folds(self) -> float:
         """Passes over the whole corpus: each of K folds trains on all of it but one K-th."""
         config = self.config
-        return config.cross_validation - 1 if config.cross_validation and not config.fold else 1
+        all_folds = max(config.cross_validation - 1, 1)
+        return all_folds / config.cross_validation if config.fold else all_folds
 
     @property
     def hours(self) -> float | None:

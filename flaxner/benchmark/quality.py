@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from rich.table import Table
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, torch_model
 from flaxner.config.command_line import Parser, at_least
 from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.inference.onnx_engine import cores
 from flaxner.training.prediction import score_labels
 from flaxner.training.preparation import prepare
 from flaxner.training.run import train
@@ -108,7 +108,7 @@ def _theirs(config: TrainConfig) -> dict[str, float]:
 
 
 def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{platform.machine()}, {cores()} cores"
     table = Table(
         title=f"entity F1, {arguments.epochs} epochs, batch {arguments.batch_size}, "
         f"learning rate {arguments.learning_rate:g}, {arguments.seeds} seeds ({machine})",

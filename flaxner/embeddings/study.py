@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import tempfile
 import time
@@ -66,7 +67,8 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     sentences = _sentences(settings, prepared)
     occurrences = find_all(sentences)
     chosen = of_words(occurrences, settings.words)
-    places = _limited(ambiguous(occurrences))
+    richest = itertools.islice(ambiguous(occurrences).items(), FORMS)
+    places = _limited(dict(richest))
     layers = parse_layers(settings.layers, prepared.model.config.num_hidden_layers)
     with _said(console, "static vectors"):
         static = _static(settings, prepared)
@@ -161,9 +163,9 @@ def _encoders(
 
 
 def _limited(places: Mapping[str, list[Occurrence]]) -> dict[str, list[Occurrence]]:
-    """Limit the forms and their occurrences, so that the measures take seconds."""
+    """Limit the occurrences of each form, so that the measures take seconds."""
     out = {}
-    for form, occurrences in list(places.items())[:FORMS]:
+    for form, occurrences in places.items():
         taken: Counter[str] = Counter()
         out[form] = [o for o in occurrences if taken.update([o.type]) or taken[o.type] <= PER_TYPE]
     return out

@@ -119,14 +119,19 @@ def _changes(
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Return operations that add every file of the folder and delete contradicting ones."""
     files = [path for path, _ in folder_files(folder)]
-    gone = [
-        path
-        for path in there
-        if path not in files
-        and any(fnmatch.fnmatch(path, pattern) for pattern in (*REPLACED, *HISTORY))
-    ]
+    gone = [path for path in there if path not in files and _contradicts(path)]
     added = [CommitOperationAdd(path, folder / path) for path in files]
     return [*added, *(CommitOperationDelete(path) for path in gone)]
+
+
+def _contradicts(path: str) -> bool:
+    """Whether a file of the repository is one that a push replaces, in the folder it would be in.
+
+    `*.safetensors` is no pattern for `adapter/adapter_model.safetensors`.
+    """
+    folder, _, name = path.rpartition("/")
+    patterns = (pattern.rpartition("/") for pattern in (*REPLACED, *HISTORY))
+    return any(folder == place and fnmatch.fnmatch(name, own) for place, _, own in patterns)
 
 
 @contextlib.contextmanager

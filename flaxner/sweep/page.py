@@ -10,6 +10,8 @@ from typing import Any
 import optuna
 
 from flaxner import templates
+from flaxner.reporting.record import read_speed
+from flaxner.runs.folder import RunFolder
 from flaxner.sweep.folder import SweepFolder
 
 SIZE = (9.5, 4.2)  # inches, of a plot
@@ -32,7 +34,7 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
             "state": trial.state.name.lower(),
             "f1": trial.value if trial.state == COMPLETE else None,
             "last": trial.intermediate_values.get(trial.last_step or -1),
-            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "seconds": _seconds(folder.trial(trial.number)),
             "values": [_shown(trial.params.get(name)) for name in names],
             "why": trial.user_attrs.get("why", ""),
         }
@@ -49,6 +51,12 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
         rows=rows,
         figures=figures,
     )
+
+
+def _seconds(run: RunFolder) -> float | None:
+    """Return the seconds a trial spent training, without pauses between stop and resume."""
+    rows = read_speed(run.speed)
+    return rows[-1]["seconds"] if rows else None
 
 
 def _shown(value: Any) -> str:
