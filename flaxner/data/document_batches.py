@@ -45,7 +45,7 @@ class DocumentBatches(TrainBatches):
 
     @property
     def described(self) -> str:
-        """The contents of a step, for a message; more than `batch_size` if a single window is."""
+        """The contents of a step, for a message; can be more than `batch_size` sentences."""
         mean = int(self.documents.owned.sum()) / self.steps_per_epoch
         more = f" (a window holds more than --batch-size {self.batch_size})"
         return f"about {mean:.0f} sentences{more if mean > 1.5 * self.batch_size else ''}"
