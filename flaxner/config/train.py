@@ -223,7 +223,8 @@ class TrainConfig(RecipeSettings, DataSettings):
         self._check_seeds()
         if self.row_length and self.row_length < self.max_length:
             raise ValueError(
-                f"row_length must be at least max_length: {self.row_length} < {self.max_length}"
+                f"row_length must be at least max_length: {self.row_length} < {self.max_length}; "
+                "with --row-length 0 it follows max_length"
             )
         if self.in_documents and self.max_length < SHORTEST_OF_DOCUMENTS:
             raise ValueError(

@@ -139,7 +139,8 @@ class StepFolders:
 
     def _verify(self, step: int) -> None:
         if step not in self.steps():
-            raise ValueError(f"{self.folder} has no checkpoint {step}; it has {self.steps()}")
+            found = ", ".join(map(str, self.steps())) or "none"
+            raise ValueError(f"{self.folder} has no checkpoint {step}; available: {found}")
         reason = manifest.damage(self.path_of(step))
         if reason is not None:
             raise ValueError(f"checkpoint {self.path_of(step)} is damaged: {reason}")

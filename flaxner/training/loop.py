@@ -171,7 +171,8 @@ class Loop:
                     self._stop(keeper)
                 if self.ended_early:
                     count = self.progress.without_gain
-                    bar.say(f"no improvement in {count} evaluations: stopping early")
+                    evaluations = "evaluation" if count == 1 else f"{count} evaluations"
+                    bar.say(f"no improvement in the last {evaluations}: stopping early")
                     break
         self._update()
 

@@ -161,6 +161,6 @@ def announce(
         + (f" in {many} processes" if many > 1 else "")
         + f", {config.precision}: "
         f"{batches.num_steps:,} steps of {batches.described}, "
-        f"rows of {config.row_length} filled {batches.fill() if fill is None else fill:.0%}",
+        f"rows of {config.row_length} tokens, {batches.fill() if fill is None else fill:.0%} full",
         highlight=False,
     )
