@@ -19,13 +19,14 @@ def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
         return Path(source)
     _refuse_lost_path(source, "model")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(
             snapshot_download(str(source), revision=revision, allow_patterns=list(MODEL_FILES))
         )
-    except (OSError, HFValidationError) as error:  # the library's other errors derive from OSError
+    except Exception as error:
+        if not _is_of_hub(error):
+            raise
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
@@ -42,11 +43,12 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
         return folder / name
     _refuse_lost_path(source, "model")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(hf_hub_download(str(source), name, revision=revision))
-    except (OSError, HFValidationError) as error:  # the library's other errors derive from OSError
+    except Exception as error:
+        if not _is_of_hub(error):
+            raise
         raise ValueError(_reason(str(source), "model", error)) from error
 
 
@@ -90,8 +92,9 @@ def _refuse_lost_path(source: str | Path, kind: str) -> None:
         raise ValueError(f"there is no {kind} folder {text!r}")
 
 
-# Error class of huggingface_hub -> what it means to a user, most specific first. Listed by name,
-# because the library takes half a second to import and local folders do not need it.
+# Error class of huggingface_hub or its HTTP client (httpx or httpx2) -> what it means to a user,
+# most specific first. Listed by name, because the library takes half a second to import and local
+# folders do not need it.
 REASONS = {
     "GatedRepoError": "it is gated: accept its terms on its page and log in with `hf auth login`",
     "RepositoryNotFoundError": "it does not exist on the Hub or is private: check the name",
@@ -100,12 +103,24 @@ REASONS = {
     "LocalEntryNotFoundError": "the Hub cannot be reached and it is not in the local cache",
     "EntryNotFoundError": "it has no such file",
     "HFValidationError": "it is neither a local folder nor a valid Hub name",
+    "TransportError": "the connection to the Hub failed or was lost",
 }
 
 
+def _is_of_hub(error: Exception) -> bool:
+    """Whether an error is one that the Hub's library reports with; most derive from OSError."""
+    return isinstance(error, OSError) or not REASONS.keys().isdisjoint(_classes(error))
+
+
+def _classes(error: Exception) -> set[str]:
+    """Return the names of an error's class and its bases."""
+    return {cls.__name__ for cls in type(error).__mro__}
+
+
 def _reason(name: str, kind: str, error: Exception) -> str:
-    kinds = {cls.__name__ for cls in type(error).__mro__}
+    classes = _classes(error)
     for known, reason in REASONS.items():
-        if known in kinds:
+        if known in classes:
             return f"cannot get the {kind} {name!r}: {reason}"
-    return f"cannot get the {kind} {name!r}: {str(error).splitlines()[0]}"
+    first, *_ = str(error).splitlines() or [type(error).__name__]
+    return f"cannot get the {kind} {name!r}: {first}"

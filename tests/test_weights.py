@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from flaxner.hub import fetch_file, fetch_model
 from flaxner.models.auto import FlaxBertForTokenClassification
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.flax_files import MSGPACK_INDEX as FLAX_MSGPACK_INDEX
@@ -161,6 +162,34 @@ def test_model_folders_that_are_none(tmp_path):
         load_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"there is no model folder './nowhere/at/all'"):
         load_pretrained("./nowhere/at/all")
+
+
+class TransportError(Exception):
+    """Named as in httpx and httpx2, where it is no OSError."""
+
+
+class ReadError(TransportError):
+    """A connection that broke."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ReadError(), "the connection to the Hub failed or was lost"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_a_download_that_breaks_off_is_a_sentence(monkeypatch, error, message):
+    import huggingface_hub
+
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", broken)
+    for fetch in (fetch_model, lambda name: fetch_file(name, "config.json")):
+        with pytest.raises(ValueError, match=f"cannot get the model 'user/model': {message}$"):
+            fetch("user/model")
 
 
 def test_a_table_that_misses_a_parameter_is_refused():

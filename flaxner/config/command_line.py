@@ -163,8 +163,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [name for action in self._actions for name in action.option_strings]
             flag = unknown[0].split("=")[0]
-            known_flags = hint(flag, flags) or f"; see {self.prog} --help"
-            self.error(f"unknown argument {flag!r}{known_flags}")
+            self.error(f"unknown argument {flag!r}{hint(flag, flags)}")
         return known
 
     def error(self, message: str) -> NoReturn:
