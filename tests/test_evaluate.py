@@ -137,7 +137,7 @@ def test_windows_that_the_model_cannot_read_are_refused(tmp_path):
     assert not (tmp_path / "none").exists()
     folder = make_folder(tmp_path / "hub", max_length=24)
     longer = edited(folder, tmp_path / "longer", lambda f: f["flaxner"].update(max_length=128))
-    with pytest.raises(ValueError, match="windows of 128 tokens, and it can read 64 at once"):
+    with pytest.raises(ValueError, match="windows of 128 tokens, but it reads at most 64 at once"):
         pipeline("ner", model=longer)
     for length in ("64", 2, 0, -1, 12.5, True):
         wrong = pipeline("ner", model=folder)
