@@ -9,6 +9,7 @@ import pytest
 
 from flaxner import __version__
 from flaxner.commands import COMMANDS, console
+from flaxner.terminal import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_SCRIPT = {"env", "completion"}
@@ -118,3 +119,13 @@ def test_completion_knows_every_flag(capsys):
         for action in command.load().parser()._actions:
             assert all(flag in script for flag in action.option_strings)
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_commands_to_type_are_those_of_the_program_that_runs(monkeypatch):
+    """An installed package has no scripts."""
+    words = ("--config", "my runs/config.toml", "--resume")
+    rest = "--config 'my runs/config.toml' --resume"
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+    assert command_line("train", *words) == f"python scripts/train.py {rest}"
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/flaxner", "train"])
+    assert command_line("train", *words) == f"flaxner train {rest}"

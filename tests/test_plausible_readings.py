@@ -614,6 +614,27 @@ def test_a_name_that_two_columns_have_is_no_name(tmp_path):
     )
 
 
+def test_two_columns_of_one_name_in_a_table_of_texts(tmp_path):
+    content = 'text,text,label\nfirst one,Ann left,"[[0, 3, ""PER""]]"\n'
+    assert "line 1: the header has 2 columns named 'text'" in refusal(tmp_path, "a.csv", content)
+
+
+def test_a_file_that_begins_with_many_blank_lines_is_not_empty(tmp_path):
+    content = "\n" * 70_000 + "Ann B-PER\nleft O\n"
+    assert read(tmp_path, "a.conll", content)[0] == [("Ann left", "B-PER O")]
+    assert "empty" in refusal(tmp_path, "b.conll", "\n" * 70_000)
+
+
+def test_a_word_column_that_is_absent_is_refused_beside_spans_too(tmp_path):
+    content = '{"text": "Ann left", "label": [[0, 3, "PER"]]}\n'
+    assert "'x'" in refusal(tmp_path, "a.jsonl", content, word_column="x")
+
+
+def test_sentence_numbers_that_pandas_wrote_as_decimals(tmp_path):
+    content = "sid,word,tag\n1,Ann,B-PER\n1.0,left,O\n2.0,Bo,B-PER\n"
+    assert read(tmp_path, "a.csv", content)[0] == [("Ann left", "B-PER O"), ("Bo", "B-PER")]
+
+
 def test_documents_of_one_sentence_do_not_merge(tmp_path):
     rows = "a,1,Ann,B-PER\na,1,left,O\nb,1,Bo,B-PER\nb,2,Rome,B-LOC\nc,1,Cy,B-PER\n"
     for name in ("doc", "document"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import shlex
 from collections.abc import Sequence
 
 from flaxner.config.command_line import Parser, add_preset, at_least, path
@@ -82,9 +81,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "sweep.py") -> int:
 
 def _again(given: argparse.Namespace) -> str:
     """Return the command that was given, without --resume, for the user to repeat."""
-    words = ["python", "scripts/sweep.py", given.space, "--trials", str(given.trials)]
+    from flaxner.terminal import command_line
+
+    words = [given.space, "--trials", str(given.trials)]
     words += ["--output-dir", given.output_dir]
     words += ["--preset", given.preset] if given.preset else []
     words += ["--seed", str(given.seed)] if given.seed else []
     words += [] if given.prune else ["--no-prune"]
-    return shlex.join(words)
+    return command_line("sweep", *words)

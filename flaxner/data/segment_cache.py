@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
 from flaxner.files.atomic import write_with
@@ -66,7 +67,8 @@ def _key(
     specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
     tags = None if scheme is None else getattr(scheme, "tags", repr(scheme))
     more = () if later is None else (later.tolist(),)
-    digest = hashlib.sha256(repr((FORMAT, max_length, specials, tags, *more)).encode())
+    key = (FORMAT, tokenizers.__version__, max_length, specials, tags, *more)
+    digest = hashlib.sha256(repr(key).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for sentence in sentences:
         digest.update(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from flaxner.runs.folder import named_anywhere
 from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page
 from flaxner.sweep.space import Choice, Space
+from flaxner.terminal import command_line
 from flaxner.training.fingerprint import corpus_digest
 from flaxner.training.run import train
 from flaxner.training.shared import Shared
@@ -63,9 +63,8 @@ class Sweep:
     ) -> None:
         self.space, self.folder, self.seed, self.prune = space, folder, seed, prune
         self.console = console
-        self._command = command or (
-            f"python scripts/sweep.py SPACE.toml --output-dir {shlex.quote(str(folder.path))}"
-        )
+        here = ("--output-dir", str(folder.path))
+        self._command = command or command_line("sweep", "SPACE.toml", *here)
         self._shared = Shared()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -256,8 +255,7 @@ def output_of(best: Mapping[str, Any]) -> list[str]:
     return [
         f"best: trial {best['best_trial']}, validation F1 {best['f1']:.4f}: {values}",
         f"its model: {best['hub_dir']}; all trials: {best['page']}",
-        "train with its settings: python scripts/train.py --config "
-        f"{shlex.quote(str(best['best_toml']))}",
+        f"train with its settings: {command_line('train', '--config', str(best['best_toml']))}",
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
-from flaxner.terminal import Stopped
+from flaxner.terminal import Stopped, command_line
 
 
 class EvaluationCut(Exception):
@@ -37,7 +36,7 @@ def all_finite(params: Any) -> jax.Array:
 def go_on(run: RunFolder) -> str:
     """Say what is saved of a run that stopped, and the command that continues it."""
     steps = StepFolders(run.checkpoints).steps()
-    command = f"python scripts/train.py --config {shlex.quote(str(run.restart))} --resume"
+    command = command_line("train", "--config", str(run.restart), "--resume")
     if steps:
         return f"; saved up to step {steps[-1]} in {run.checkpoints}; resume with: {command}"
     if run.config.is_file():

@@ -55,9 +55,10 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     name = options.format
     if name is not None and name not in READERS:
         raise ValueError(f"unknown format {name!r}; choose from: {', '.join(READERS)}")
-    head = next(read_chunks(path), b"")[:HEAD]
-    if not head.strip():
+    chunk = next((chunk for chunk in read_chunks(path) if chunk.strip()), b"")
+    if not chunk:
         raise BadCorpus(path, 1, "the corpus is empty")
+    head = chunk[:HEAD] if chunk[:HEAD].strip() else chunk.lstrip()[:HEAD]
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     if "\n" not in text:
         text = text.replace("\r", "\n")

@@ -213,6 +213,8 @@ def _columns(
     choice: Choice | None,
 ) -> tuple[str, str] | None:
     """Return the word and tag columns; None if the record is a text with spans."""
+    if options.word_column is not None:
+        named(source, line, record, options.word_column, WORD_COLUMNS)  # refuses one that is absent
     if says_spans(record, options):
         return None
     asked = (options.text_column, options.spans_column)

@@ -214,8 +214,11 @@ def _count(
 
 
 def _key(cell: Any) -> str:
-    """Return the sentence number of a row; empty for an empty cell or pandas' NaN."""
-    return "" if cell is None or cell != cell else str(cell).strip()
+    """Return the sentence number of a row; empty for an empty cell or pandas' NaN.
+
+    pandas writes whole numbers as 1.0 once the column has an empty cell.
+    """
+    return "" if cell is None or cell != cell else str(cell).strip().removesuffix(".0")
 
 
 def _pair(

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,10 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield the rows as records; a cell with a JSON list becomes that list, an empty one null."""
     rows = _rows(path)
-    _, header = next(rows)
+    line, header = next(rows)
+    for name, count in Counter(filter(None, header)).items():
+        if count > 1:
+            raise BadCorpus(path, line, f"the header has {count} columns named {name!r}")
     for line, row in rows:
         if len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
