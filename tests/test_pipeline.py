@@ -212,6 +212,7 @@ def test_compilations_are_few(folder):
         ("a", {"ignore_labels": 3}, "ignore_labels must be a list of labels: got 3"),
         ("a", {"ignore_labels": b"O"}, "ignore_labels must be a list of labels: got b'O'"),
         ("a", {"stride": "7"}, "stride must be a whole number: got '7'"),
+        ("a", {"stride": True, "aggregation_strategy": "simple"}, "a whole number: got True"),
         (b"a", {}, "got bytes"),
         ({"text": "a"}, {}, "got dict"),
         ("a\ud800b", {}, "half of a surrogate pair"),
@@ -263,8 +264,8 @@ def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
         pipeline("ner", model=5)
     with pytest.raises(ValueError, match="no model is given"):
         pipeline("ner")
-    for device in ("cuda:99", "cpu:-1"):
-        with pytest.raises(ValueError, match=f"unknown device '{device}'"):
+    for device in ("cuda:99", "cpu:-1", True):
+        with pytest.raises(ValueError, match=f"unknown device {device!r}"):
             pipeline("ner", model=folder, device=device, engine="jax")
     with pytest.raises(ValueError, match="task must be one of"):
         pipeline("fill-mask", model=folder)

@@ -91,7 +91,9 @@ class JaxEngine:
             full = max(1, self._tokens // row_length)
             for rows in {1, full if row_length >= min(PACKED_LENGTH, limit) else 1}:
                 zeros = np.zeros((rows * len(self.devices), row_length), np.int32)
-                self._forward(self._params, zeros, zeros, zeros).block_until_ready()
+                with self._turn:
+                    logits_BLC = self._forward(self._params, zeros, zeros, zeros)
+                logits_BLC.block_until_ready()
 
 
 def find_devices(device: Any) -> list[jax.Device] | None:
@@ -111,7 +113,7 @@ def find_devices(device: Any) -> list[jax.Device] | None:
     if device == "cpu" or (isinstance(device, int) and device < 0):
         return jax.devices("cpu")[:1]
     try:
-        if isinstance(device, int):
+        if isinstance(device, int) and not isinstance(device, bool):
             return [jax.devices()[device]]
         platform, _, number = str(device).partition(":")
         devices = jax.devices({"cuda": "gpu"}.get(platform, platform))

@@ -113,7 +113,8 @@ def known_decoder(name: str | None) -> str | None:
 def _check_kinds(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         wanted, words = KINDS[name]
-        if value is not None and (not isinstance(value, wanted) or isinstance(value, bytes)):
+        kind = isinstance(value, wanted) and not isinstance(value, bytes)
+        if value is not None and not (kind and isinstance(value, bool) == (wanted is bool)):
             raise ValueError(f"{name} must be {words}: got {value!r}")
 
 
