@@ -1,4 +1,4 @@
-"""The allocator's settings: in a process of its own, since they hold until it ends."""
+"""Allocator settings, each in a process of its own, since they last until the process exits."""
 
 import ctypes
 import os
@@ -77,36 +77,36 @@ print(slow(x).is_ready())
 """
 
 sizes = pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the sizes are told by glibc 2.33 and newer"
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs mallinfo2 of glibc 2.33 or newer"
 )
 
 
 def output(code, setting):
-    """What the code prints in a process of its own."""
+    """Return what the code prints when run in a new process."""
     command = [sys.executable, "-c", code.replace("{setting}", str(setting))]
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
     return run.stdout.strip()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings exist only in glibc")
 def test_freed_memory_is_reused():
     assert int(output(CODE, True)) < 100
     assert int(output(CODE, False)) > 100
 
 
 @sizes
-def test_the_memory_of_a_step_stays_whole():
+def test_step_memory_stays_contiguous():
     assert int(output(HOLE, True)) < 30_000_000
     assert int(output(HOLE, False)) > 250_000_000
 
 
 @sizes
-def test_the_settings_are_made_once():
-    """Every run of a process asks for them: a cross-validation, a sweep."""
+def test_the_settings_are_applied_once():
+    """Every run in a process requests them, as in a cross-validation or a sweep."""
     assert int(output(TWICE, None)) < 100_000
 
 
-def test_a_processor_computes_where_it_is_asked():
+def test_cpu_programs_run_in_the_calling_thread():
     assert output(DISPATCH, True) == "True"
     assert output(DISPATCH, False) == "False"

@@ -1,4 +1,4 @@
-"""`train.py --inspect` on exports of annotation tools, as a user types it."""
+"""`train.py --inspect` on exports of annotation tools, run as a user would."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ ROWS = [
 BINARY = {"_input_hash": 2, "_is_binary": True, "answer": "accept", "text": TEXT}
 MARKED = {"_input_hash": 1, "answer": "accept", "text": "Nobody here."}
 
-# records of the file, flags -> sentences, words and entities, and what is said
+# records in the file, flags -> (sentences, words, entities), part of the report
 CASES = {
     "skipped": (
         [task(1, *GOOD), task(2, was_cancelled=True)],
@@ -86,7 +86,7 @@ CASES = {
 
 
 def run(tmp_path, monkeypatch, capsys, path, *flags):
-    """(exit status, standard output, standard error) of the script, white space made one space."""
+    """Return (exit status, stdout with white space collapsed, stderr) of the script."""
     monkeypatch.chdir(tmp_path)
     command = ["train.py", "--inspect", "--model", "flaxner:tiny", "--train-file", path.name]
     monkeypatch.setattr(sys, "argv", [*command, *flags])
@@ -106,7 +106,7 @@ def write(tmp_path, records):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_read_and_what_is_said(tmp_path, monkeypatch, capsys, name):
+def test_what_is_read_and_reported(tmp_path, monkeypatch, capsys, name):
     records, flags, counts, said = CASES[name]
     path = write(tmp_path, records)
     status, out, error = run(tmp_path, monkeypatch, capsys, path, *flags)
@@ -116,7 +116,7 @@ def test_what_is_read_and_what_is_said(tmp_path, monkeypatch, capsys, name):
     assert "left out" in out or "left out" not in said
 
 
-def test_label_studios_csv(tmp_path, monkeypatch, capsys):
+def test_label_studio_csv(tmp_path, monkeypatch, capsys):
     path = tmp_path / "export.csv"
     names = sorted({name for row in ROWS for name in row})
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -130,7 +130,7 @@ def test_label_studios_csv(tmp_path, monkeypatch, capsys):
     assert "(task 3)" in out
 
 
-def test_a_span_that_is_nowhere_ends_the_command_in_one_sentence(tmp_path, monkeypatch, capsys):
+def test_a_span_not_found_in_the_text_is_a_one_line_error(tmp_path, monkeypatch, capsys):
     path = write(tmp_path, [task(7, region(0, 6, "Lunsby", "LOC"))])
     status, _, error = run(tmp_path, monkeypatch, capsys, path)
     assert status == 2

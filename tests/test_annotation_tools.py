@@ -1,4 +1,4 @@
-"""Exports of Prodigy, Doccano and spaCy: what is read, what is left out, how offsets count."""
+"""Exports of Prodigy, Doccano and spaCy: what is read, what is left out, the unit of offsets."""
 
 import json
 
@@ -63,14 +63,14 @@ def test_prodigy_records_of_one_text_that_agree_or_contradict(tmp_path):
     assert "1 texts have several records that agree: they are read once" in notes
 
 
-def test_prodigy_words_are_read_with_their_tags_whatever_the_answer_key_says(tmp_path):
+def test_prodigy_words_with_tags_are_read_only_if_not_rejected(tmp_path):
     record = {"text": "Ann left", "tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
     found, notes = read(tmp_path, {**record, "answer": "accept"}, {**record, "answer": "reject"})
     assert found == [("B-PER", "O")]
     assert notes.endswith("1 records rejected in Prodigy are left out")
 
 
-def test_null_spans_are_no_spans_that_nobody_marked(tmp_path):
+def test_null_spans_do_not_mean_no_entities(tmp_path):
     found, notes = read(
         tmp_path, {"text": TEXT, "label": [[0, 3, "PER"]]}, {"text": TEXT, "label": None}
     )
@@ -86,7 +86,7 @@ def test_texts_without_spans_are_counted(tmp_path):
     assert notes == "1 of 2 texts have no spans and are read as texts without entities"
 
 
-def test_doccano_with_utf16_offsets_is_read_by_the_borders_of_words_and_said(tmp_path):
+def test_doccano_utf16_offsets_are_detected_by_word_boundaries_and_reported(tmp_path):
     records = [
         {"id": 1, "text": EMOJI, "label": [[16, 22, "LOC"]]},
         {"text": TEXT, "label": [[0, 3, "PER"]]},
@@ -96,8 +96,8 @@ def test_doccano_with_utf16_offsets_is_read_by_the_borders_of_words_and_said(tmp
     assert "read as counted in UTF-16 units (1 fit the words only in UTF-16 units)" in notes
 
 
-def test_one_counting_holds_for_a_file(tmp_path):
-    """In Chinese every place is the border of a word; another text of the file tells."""
+def test_one_offset_unit_applies_to_a_whole_file(tmp_path):
+    """In Chinese every position is a word boundary; another text in the file settles the unit."""
     chinese = {"text": "😀在塔城工作", "label": [[3, 5, "LOC"]]}
     other = {"text": EMOJI, "label": [[16, 22, "LOC"]]}
     utf16, plain = ("O", "O", "B-LOC", "I-LOC", "O", "O"), ("O", "O", "O", "B-LOC", "I-LOC", "O")
@@ -109,12 +109,12 @@ def test_one_counting_holds_for_a_file(tmp_path):
     assert (found, notes) == ([utf16], "")
 
 
-def test_offsets_in_characters_stay_so(tmp_path):
+def test_offsets_in_characters_stay_as_they_are(tmp_path):
     found, notes = read(tmp_path, {"text": EMOJI, "label": [[15, 21, "LOC"]]})
     assert (found[0][4], notes) == ("B-LOC", "")
 
 
-def test_a_span_that_another_counting_makes_whole_names_it_not_widening(tmp_path):
+def test_a_span_that_fits_in_another_unit_suggests_that_unit_not_widening(tmp_path):
     good = [{"text": EMOJI, "label": [[15, 21, "LOC"]]}] * 2
     with pytest.raises(ValueError, match="counted in UTF-16 units it is 'Tarvik'") as caught:
         read(tmp_path, *good, {"text": EMOJI, "label": [[16, 22, "LOC"]]})
@@ -122,7 +122,7 @@ def test_a_span_that_another_counting_makes_whole_names_it_not_widening(tmp_path
     assert "widen" not in str(caught.value)
 
 
-def test_the_countings_of_the_setting_are_those_that_are_known():
+def test_span_offsets_accepts_exactly_the_known_units():
     for counting in COUNTINGS:
         assert TrainConfig(train_file="a", span_offsets=counting).span_offsets == counting
     with pytest.raises(ValueError, match="span_offsets must be one of characters, utf-16"):
@@ -130,8 +130,8 @@ def test_the_countings_of_the_setting_are_those_that_are_known():
 
 
 @pytest.mark.parametrize("text", ["a\r\n😀é b\nc", "", "\r\n", "😀"])
-def test_every_counting_finds_every_character(text):
-    """Against the encodings themselves."""
+def test_every_unit_finds_every_character(text):
+    """Compared with the encodings themselves."""
 
     def unit(counting, piece):
         if counting.endswith("-lf"):
@@ -153,7 +153,7 @@ def test_every_counting_finds_every_character(text):
         for at in range(len(text)):
             end = at + 1
             if text[at : end + 1] == "\r\n" and counting.endswith("lf"):
-                end += 1  # one break
+                end += 1  # a line break is one character
             elif text[:end].endswith("\r\n") and counting.endswith("lf"):
                 continue
             place = (unit(counting, text[:at]), unit(counting, text[:end]))
@@ -169,7 +169,7 @@ def test_offsets_as_pandas_writes_them(tmp_path, value):
 
 
 @pytest.mark.parametrize("edge", ["\u200b", "\ufeff", "\u00ad", "\u200d\u200e"])
-def test_what_nobody_sees_at_the_edge_of_a_name_is_no_part_of_it(tmp_path, edge):
+def test_invisible_characters_at_the_edge_of_a_name_are_not_part_of_it(tmp_path, edge):
     end = 13 + len(edge)
     for text, start, stop in [
         (f"We saw Tarvik{edge} today.", 7, 13),
@@ -184,7 +184,7 @@ def test_what_nobody_sees_at_the_edge_of_a_name_is_no_part_of_it(tmp_path, edge)
     assert read(tmp_path, record)[0] == [("O", "B-LOC")]
 
 
-def test_within_a_word_it_still_is_a_part(tmp_path):
+def test_invisible_characters_inside_a_word_are_part_of_it(tmp_path):
     with pytest.raises(ValueError, match="cuts the words"):
         read(tmp_path, {"text": "می\u200cخواهم", "label": [[0, 2, "X"]]})
 
@@ -195,7 +195,7 @@ def doc(**more):
     return {"text": "Ann left Rome. Bob slept.", "tokens": made, **more}
 
 
-def test_documents_of_spacy_as_json(tmp_path):
+def test_spacy_documents_as_json(tmp_path):
     sents = [{"start": 0, "end": 14}, {"start": 15, "end": 25}]
     group = {"sc": [{**LOC, "kb_id": ""}]}
     records = [doc(ents=[PER, LOC], sents=sents), doc(), doc(ents=[], spans=group)]
@@ -209,7 +209,7 @@ def test_documents_of_spacy_as_json(tmp_path):
     assert notes == "1 documents without the span group 'sc' are left out"
 
 
-def test_the_training_format_of_spacy_2(tmp_path):
+def test_spacy_2_training_format(tmp_path):
     def sentence(*tags):
         words = ("Ann", "Lee", "left")
         return {"tokens": [{"orth": w, "ner": t} for w, t in zip(words, tags, strict=True)]}

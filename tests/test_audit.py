@@ -1,4 +1,4 @@
-"""Wrong labels: planted ones are found again, decided ones are put back and nothing else."""
+"""Label errors: planted ones are found, accepted ones are corrected, nothing else is changed."""
 
 import dataclasses
 import difflib
@@ -35,7 +35,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "audit.py"
 
 
 def held_out(made, truth, scheme, *, sure=0.9, slips=0.1, seed=0):
-    """What a model that knows the truth, but for slips, would say of a corpus."""
+    """Return what a model that knows the truth, apart from random slips, predicts for a corpus."""
     rng = np.random.default_rng(seed)
     found = []
     for number, ((words, tags), (_, right)) in enumerate(zip(made, truth, strict=True), 1):
@@ -51,7 +51,7 @@ def held_out(made, truth, scheme, *, sure=0.9, slips=0.1, seed=0):
 
 @pytest.fixture(scope="module")
 def planted():
-    """A generated corpus, the same with 5% of its entities wrong, and which."""
+    """Held-out predictions for a generated corpus with 5% of its entities wrong, and which ones."""
     truth = [(words, tags) for words, tags in embedded.generate("test")]
     made, wrong = plant(truth, 0.05)
     types = {span.type for _, tags in truth for span in tags_to_spans(tags)}
@@ -67,7 +67,7 @@ def spanned(finding):
     return finding.sentence, min(s.start for s in spans), max(s.end for s in spans)
 
 
-def test_planting_is_what_it_says(planted):
+def test_planting_does_what_it_says(planted):
     held, wrong, _ = planted
     truth = [tuple(tags) for _, tags in embedded.generate("test")]
     changed = [i for i, sentence in enumerate(held, 1) if sentence.tags != truth[i - 1]]
@@ -78,7 +78,7 @@ def test_planting_is_what_it_says(planted):
 
 
 def test_planted_errors_are_found_again(planted):
-    """A model that has every tenth word wrong: the corpus itself tells what it cannot."""
+    """The model gets every tenth word wrong; the corpus itself supplies what it cannot know."""
     held, wrong, scheme = planted
     findings = rank(held, scheme, set())
     ours = measure([spanned(finding) for finding in findings], wrong)
@@ -94,10 +94,10 @@ def test_planted_errors_are_found_again(planted):
         tags = held[finding.sentence - 1].tags
         assert set(finding.given) <= set(tags_to_spans(tags))
         rest = [s for s in tags_to_spans(tags) if s not in finding.given]
-        spans_to_tags([*rest, *finding.suggested], len(tags))  # raises where entities overlap
+        spans_to_tags([*rest, *finding.suggested], len(tags))  # raises if entities overlap
 
 
-def test_confident_learning_moves_up(planted):
+def test_confident_learning_raises_a_finding(planted):
     held, _, scheme = planted
     plain = rank(held, scheme, set())
     last = plain[-1]
@@ -118,7 +118,7 @@ def test_cleanlab_doubts_planted_words(planted):
 
 
 def test_a_second_opinion_finds_more(planted):
-    """What a model that has every tenth word wrong cannot know, words like these tell."""
+    """Similar words supply what a model that gets every tenth word wrong cannot know."""
     pytest.importorskip("sklearn")
     held, wrong, scheme = planted
     second = second_opinion(held, scheme)
@@ -143,15 +143,15 @@ def test_a_model_that_knows_better_needs_no_second_opinion(planted):
 
 
 @pytest.mark.parametrize("made", [[], [(["a"], ["O"])], [(["a", "b"], ["O", "O"])] * 20])
-def test_where_nothing_can_be_learnt_there_is_no_second_opinion(made):
+def test_there_is_no_second_opinion_if_nothing_can_be_learnt(made):
     pytest.importorskip("sklearn")
     scheme = LabelScheme.from_types(["PER"])
     held = held_out(made, made, scheme)
     assert second_opinion(held, scheme) == held
 
 
-def test_an_opinion_of_a_word_is_not_of_its_own_annotation(planted):
-    """However a word is annotated, what it is said to be is the same but for the weights."""
+def test_a_second_opinion_does_not_use_the_words_own_annotation(planted):
+    """The annotation of a word changes its second opinion only through the trained weights."""
     pytest.importorskip("sklearn")
     held, scheme = planted[0][:300], planted[2]
     at = next(i for i, s in enumerate(held) if s.tags[0] == "O")
@@ -174,7 +174,7 @@ def test_views_by_hand():
     ]
 
 
-def test_the_same_words_in_alike_contexts_weigh_more():
+def test_the_same_words_in_similar_contexts_weigh_more():
     def sentence(text, tags):
         words = tuple(text.split())
         return HeldOut("x", 1, words, tuple(tags.split()), tuple(tags.split()), np.zeros((0, 0)))
@@ -194,7 +194,7 @@ SPAN = Span(1, 2, "LOC")
 FINDING = Finding("x", 1, ("A", "B"), (SPAN,), (), 0.75, "invented", "because")
 
 
-def test_decisions_are_read_and_wrong_ones_named(tmp_path):
+def test_decisions_are_read_and_invalid_ones_refused(tmp_path):
     write_findings(tmp_path / "f.jsonl", [FINDING])
     row = json.loads((tmp_path / "f.jsonl").read_text())
     path = tmp_path / "d.jsonl"
@@ -224,7 +224,7 @@ Bob NNP I-NP B-PER
 
 Berlin NNP I-NP I-LOC
 """
-FILES = {  # text, sentence, given, suggested, the lines that change
+FILES = {  # text, sentence, given, suggested, changed lines
     "conll2003, IOB1": (CONLL, 1, [Span(3, 4, "PER")], [], ["Bob NNP I-NP O"]),
     "IOB1, neighbours become one": (
         *(CONLL, 1, [Span(2, 3, "PER"), Span(3, 4, "PER")], [Span(2, 4, "PER")]),
@@ -277,7 +277,7 @@ def test_only_what_was_decided_changes(tmp_path, name):
     assert file.read_bytes() == text.encode()
 
 
-def test_types_without_a_prefix_are_written_so(tmp_path):
+def test_types_without_a_prefix_are_written_without_one(tmp_path):
     file, options = tmp_path / "in.tsv", ReadOptions(scheme="IO")
     rest = "b\tO\nb\tO\nb\tO\n\nc\tplace\nd\tO\n"
     file.write_text(f"a\tperson\nb\tO\n{rest}")
@@ -287,7 +287,7 @@ def test_types_without_a_prefix_are_written_so(tmp_path):
 
 
 @pytest.mark.parametrize("word", [r"\u{a0}", '""""'])
-def test_words_that_others_would_have_escaped_are_found(tmp_path, word):
+def test_words_that_look_escaped_are_found(tmp_path, word):
     file, out = tmp_path / "in.conll", tmp_path / "out.conll"
     file.write_text(f"use O\n{word} O\nRust O\n\nEU B-Lang\n")
     words = ("use", word, "Rust")
@@ -357,13 +357,13 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
 
 
 def renamed(words, given, suggested, file, **names):
-    """A decision of a run with --map-types."""
+    """Return a decision made on a run with --map-types."""
     spans = ([Span(*span) for span in side] for side in (given, suggested))
     return Decision(str(file), 1, words, *map(tuple, spans), "here", names)
 
 
-def test_a_corpus_keeps_its_own_names_of_types(tmp_path):
-    """What a run with --map-types calls PER is PERSON in the corpus, and stays so."""
+def test_a_corpus_keeps_its_own_type_names(tmp_path):
+    """A type that --map-types renamed from PERSON to PER is written back as PERSON."""
     words, rows = ("Anna", "met", "Otto"), "Anna B-PERSON\nmet O\nOtto O\n"
     file = tmp_path / "x.conll"
     file.write_text(rows)
@@ -385,7 +385,7 @@ def test_a_corpus_keeps_its_own_names_of_types(tmp_path):
     assert (tmp_path / "player.conll").read_text().endswith("met B-PLAYER\nOtto I-PLAYER\n")
 
 
-def test_words_with_line_separators_are_decided(tmp_path):
+def test_decisions_about_words_with_line_separators_are_read(tmp_path):
     words = ("A\u2028B", "Anna", "\u0085")
     finding = Finding("x", 1, words, (), (Span(1, 2, "PER"),), 0.9, "dropped", "r", {"P": "PER"})
     row = json.dumps({**finding.to_dict(), "decision": "accept"}, ensure_ascii=False)
@@ -407,12 +407,12 @@ def test_annotation_tools_get_the_suggestion(tmp_path):
     (task,) = json.loads((tmp_path / "tasks.json").read_text())
     regions = task["predictions"][0]["result"]
     assert [r["value"]["labels"] for r in regions] == [["PER"], ["LOC"]]
-    assert regions[0]["value"]["start"] == 3, "an emoji counts as two"
+    assert regions[0]["value"]["start"] == 3, "an emoji should count as two"
 
 
 @pytest.fixture
 def run(tmp_path):
-    """What a run that has ended leaves, as an audit reads it; its validation has two faults."""
+    """The files of a finished run that an audit reads; its validation split has two errors."""
     folder = tmp_path / "run"
     for part in ("model", "predictions", "checkpoints"):
         (folder / part).mkdir(parents=True)
@@ -437,7 +437,7 @@ def run(tmp_path):
     return folder
 
 
-def test_held_out_sentences_know_their_place(run):
+def test_held_out_sentences_have_their_place_in_the_corpus(run):
     held, scheme = read_held_out(run)
     corpus = read_corpus(run.parent / "validation.conll")
     assert [(s.words, s.tags) for s in held] == [(s.words, s.tags) for s in corpus]
@@ -451,7 +451,7 @@ def test_held_out_sentences_know_their_place(run):
 
 
 def test_the_sources_of_a_split_one_by_one(tmp_path):
-    """Data sets as training mixes them: one without the split, each of its own configuration."""
+    """Data sets mixed as in training: one lacks the split, each has its own configuration."""
     rows = sentences(3)
     for name, splits in (
         ("one", ("train", "validation")),
@@ -475,13 +475,13 @@ def test_the_sources_of_a_split_one_by_one(tmp_path):
 
 
 def test_from_a_run_to_a_corrected_file(run, tmp_path):
-    """As a user types it; the page's decisions are those of findings.jsonl with one key more."""
+    """Run as a user would; the page's decisions are rows of findings.jsonl with one key added."""
     pytest.importorskip("cleanlab")
     lines = audit(run, tmp_path / "found", 10)
     assert "findings score 0.5 or more" in lines[0]
     made = (tmp_path / "found" / "audit.html").read_text()
     assert made.count("<script") == 4
-    assert "\\u003cscript\\u003e" not in made, "only suspicions are on the page"
+    assert "\\u003cscript\\u003e" not in made, "the page should show suspicions only"
     rows = [json.loads(line) for line in (tmp_path / "found" / "findings.jsonl").open()]
     assert {(row["sentence"], row["kind"]) for row in rows[:2]} == {(1, "dropped"), (6, "type")}
     decided = tmp_path / "decisions.jsonl"
@@ -544,7 +544,7 @@ def test_wrong_flags_are_one_sentence(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_folder_of_an_audit_is_its_own(tmp_path):
+def test_an_audit_refuses_a_folder_that_it_did_not_write(tmp_path):
     from flaxner.files import check_folder
 
     (tmp_path / "findings.jsonl").write_text("mine")

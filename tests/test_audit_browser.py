@@ -1,4 +1,4 @@
-"""The page of an audit in a real browser: deciding, filtering, and the file that is saved."""
+"""The audit page in a real browser: deciding, filtering, and saving the file."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_decisions_are_made_and_saved(file, tmp_path):
         items.nth(0).get_by_role("button", name="accept").click()
         items.nth(1).focus()
         shown.keyboard.press("r")
-        shown.keyboard.press("a")  # the next one has the focus now
+        shown.keyboard.press("a")  # the focus has moved to the next one
         assert told.inner_text() == "3 shown, 2 accepted, 1 rejected"
         shown.locator("[name=decided]").select_option("reject")
         assert items.count() == 1

@@ -1,4 +1,4 @@
-"""The public classes: called as users of `transformers` call a model, read by name or by family."""
+"""The public classes: called as `transformers` models are, loaded by family or automatically."""
 
 import json
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     return export_folder(where, model, model.init(0), SCHEME, tokenizer)
 
 
-def test_a_call_by_the_names_of_transformers_equals_torch(folder):
+def test_a_call_with_the_arguments_of_transformers_equals_torch(folder):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForTokenClassification
 
@@ -45,8 +45,8 @@ def test_a_call_by_the_names_of_transformers_equals_torch(folder):
     assert_close("exact", np.asarray(auto(**inputs)), np.asarray(model(**inputs)))
 
 
-def test_what_stood_third_is_named(folder):
-    """The old Flax class had token types there, ours had positions: silence would be wrong."""
+def test_a_third_positional_argument_is_refused(folder):
+    """The old Flax class took token types there and ours took positions, so refuse to guess."""
     model = flaxner.FlaxBertForTokenClassification.from_pretrained(folder)
     ids = np.ones((1, 4), np.int32)
     model(ids, ids)

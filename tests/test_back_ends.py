@@ -1,4 +1,4 @@
-"""What the steps ask of TPUs and GPUs, read in the programs that their compilers are given."""
+"""What the steps request of TPUs and GPUs, read from the programs passed to their compilers."""
 
 import re
 
@@ -27,7 +27,7 @@ NARROW_SUM = re.compile(
 
 
 def lowered(model, platform, kind="train", length=32):
-    """The text of a step, as the compiler of a platform is given it."""
+    """Return the text of a step as passed to the compiler of a platform."""
     program = make_program(TrainConfig(dataset="flaxner:embedded"), model, 10)
     state = program.abstract_state()
     batch = program.abstract_batch(8, length, labelled=kind == "train")
@@ -38,7 +38,7 @@ def lowered(model, platform, kind="train", length=32):
 
 
 def products(text):
-    """The lines of products whose operands are float32."""
+    """Return the lines of matrix products with float32 operands."""
     return [line for line in text.splitlines() if WIDE.search(line)]
 
 
@@ -52,10 +52,10 @@ def test_float32_is_float32(family, platform):
     assert not [line for line in found if "precision = [HIGHEST, HIGHEST]" not in line]
 
 
-def test_tf32_is_asked_for_by_name():
+def test_tf32_must_be_requested_explicitly():
     found = products(lowered(LEADS["deberta-v2"].model(Compute.on("gpu", "tf32")), "cuda"))
     rounded = [line for line in found if "lhs_precision_type = tf32" in line]
-    head = [line for line in found if "x5xf32>" in line]  # of five labels, in float32 always
+    head = [line for line in found if "x5xf32>" in line]  # of five labels, always in float32
     assert len(rounded) > 20
     assert all(("HIGHEST" in line) != (line in rounded) for line in found)
     assert not set(head) & set(rounded)
@@ -71,8 +71,8 @@ def test_the_taggers_of_static_vectors_are_float32():
     assert not [line for line in found if "precision = [HIGHEST, HIGHEST]" not in line]
 
 
-def test_gpus_round_where_they_multiply():
-    """Elsewhere a product is float32 and converted: there the compilers make one kernel of it."""
+def test_gpus_return_rounded_products():
+    """Elsewhere a product is float32 and then converted; the compilers there fuse the two."""
     narrow = re.compile(
         r"dot_general.*\(tensor<[\dx]*bf16>, tensor<[\dx]*bf16>\) -> tensor<[\dx]*(\w+)>"
     )
@@ -85,10 +85,10 @@ def test_gpus_round_where_they_multiply():
 
 @each_network
 def test_small_tables_are_not_scattered_on_gpus(family):
-    """GPUs scatter by atomic operations, in whatever order they come."""
+    """GPUs scatter with atomic operations, in no fixed order."""
     text = lowered(family.model(Compute.on("gpu", "bfloat16")), "cuda")
     scattered = re.findall(r"stablehlo\.scatter.*?tensor<([\dx]*)xf32>", text)
-    assert not [shape for shape in scattered if shape.count("x") == 1]  # a table has two sides
+    assert not [shape for shape in scattered if shape.count("x") == 1]  # a table has two dimensions
     for platform in ("cpu", "tpu"):
         kind = Compute.on(platform, "float32")
         assert "stablehlo.scatter" in lowered(family.model(kind), platform)
@@ -119,12 +119,12 @@ def test_sums_are_taken_in_float32(family):
     text = lowered(family.model(Compute.on("gpu", "bfloat16")), "cuda")
     assert "xbf16>" in text
     assert not NARROW_SUM.search(text)
-    # Nor are the biases and scales themselves rounded, and their gradients with them.
+    # Nor are the biases and scales themselves rounded, which would round their gradients too.
     assert not NARROWED.search(text)
 
 
 def test_a_norm_is_rounded_once():
-    """bfloat16 has no number between 1 and 1 + 2^-7, and scales of norms hardly leave 1."""
+    """bfloat16 has no number between 1 and 1 + 2^-7, and the scales of norms stay close to 1."""
     x_BD = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
     exact, rounded = (
         norm(8, 1e-12, Compute(dtype=d), nnx.Rngs(0)) for d in ("float32", "bfloat16")
@@ -136,7 +136,7 @@ def test_a_norm_is_rounded_once():
     found, pulled = jax.vjp(lambda params: nnx.merge(graph, params)(x_BD), params)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(found, expected.astype(jnp.bfloat16))
-    given = expected.astype(jnp.bfloat16)  # a gradient that both types hold
+    given = expected.astype(jnp.bfloat16)  # a gradient that both types represent exactly
     gradients = (pulled(given), pull(given.astype(jnp.float32)))
     for ours, theirs in zip(*map(jax.tree.leaves, gradients), strict=True):
         assert ours.dtype == jnp.float32
@@ -148,12 +148,12 @@ def kernels(text):
 
 
 def pairs(text, length):
-    """Whether there is an array of all pairs of positions and both heads."""
+    """Return whether there is an array over all pairs of positions and both heads."""
     return f"x2x{length}x{length}x" in text
 
 
 def wide_heads(name, compute):
-    """The kernels' narrowest heads have 16 features."""
+    """Return the model with heads of 16 features, the narrowest that the kernels support."""
     return LEADS[name].model(compute, num_attention_heads=2)
 
 
@@ -162,7 +162,7 @@ def wide_heads(name, compute):
 def test_gpus_train_long_rows_by_tiles(name):
     model = wide_heads(name, Compute.on("gpu", "bfloat16"))
     text = lowered(model, "cuda", length=384)
-    assert kernels(text) >= 3  # forward, to queries, to keys; equal layers share them
+    assert kernels(text) >= 3  # forward, gradients of queries and of keys; equal layers share them
     assert not pairs(text, 384)
 
 
@@ -179,10 +179,10 @@ def test_long_rows_are_evaluated_by_tiles(platform):
     ("platform", "kind", "length", "compute"),
     [
         ("cuda", "predict", 64, Compute.on("gpu", "bfloat16")),  # short
-        ("cuda", "predict", 320, Compute.on("gpu", "bfloat16")),  # not divided
+        ("cuda", "predict", 320, Compute.on("gpu", "bfloat16")),  # not divisible into tiles
         ("cuda", "predict", 384, Compute.on("gpu", "float32")),
-        ("cuda", "predict", 384, Compute.on("gpu", "bfloat16", "7.5")),  # without units for it
-        ("tpu", "train", 384, Compute.on("tpu", "bfloat16")),  # its kernel does not drop
+        ("cuda", "predict", 384, Compute.on("gpu", "bfloat16", "7.5")),  # no bfloat16 hardware
+        ("tpu", "train", 384, Compute.on("tpu", "bfloat16")),  # its kernel has no dropout
     ],
 )
 def test_other_steps_attend_to_whole_rows(platform, kind, length, compute):
@@ -199,4 +199,4 @@ def test_the_norm_of_all_gradients_is_two_sums():
     assert norm_by_lines(list(gradients.values())) == pytest.approx(exact, rel=1e-6)
     assert global_norm(gradients) == optax.tree.norm(gradients)
     text = jax.jit(global_norm).trace(gradients).lower(lowering_platforms=("cuda",)).as_text()
-    assert text.count("stablehlo.reduce(") == 3 + 2  # of the lines of each matrix, and of all
+    assert text.count("stablehlo.reduce(") == 3 + 2  # over the lines of each matrix, then over all

@@ -1,4 +1,4 @@
-"""Batches: a function of (seed, step), every sentence once an epoch, equal on all machines."""
+"""Batches: a function of (seed, step), each sentence once per epoch, equal on all machines."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def words(rows):
     return sorted(rows.words[rows.words >= 0].tolist())
 
 
-def test_every_word_is_seen_once_an_epoch():
+def test_every_word_is_seen_once_per_epoch():
     made = batches()
     assert made.steps_per_epoch == 4
     assert made.num_steps == 8
@@ -65,7 +65,7 @@ def test_parts_make_the_batch(lengths, batch_size, parts):
     seed=st.integers(0, 9),
     row_length=st.sampled_from([16, 37, 64]),
 )
-def test_no_row_of_any_plan_has_more_words_than_are_possible(lengths, batch_size, seed, row_length):
+def test_no_row_of_any_plan_exceeds_the_bound_on_words(lengths, batch_size, seed, row_length):
     segments = random_segments(np.random.default_rng(seed), lengths)
     most = most_words(segments, row_length)
     assert 0 < most <= row_length
@@ -76,17 +76,17 @@ def test_no_row_of_any_plan_has_more_words_than_are_possible(lengths, batch_size
             assert (made.at(step).words >= 0).sum(1).max() <= most
 
 
-def test_as_many_words_as_the_best_row_has():
-    """Sentences of 10 tokens with 8, 5 and 2 words: two of 8, and half of one of 5."""
+def test_the_bound_on_words_is_that_of_the_best_row():
+    """Sentences of 10 tokens with 8, 5 or 2 words; 25 tokens hold two of 8 and half of one of 5."""
     words = [8] * 2 + [5] * 9 + [2] * 9
     lengths = np.full(20, 10)
     segments = random_segments(np.random.default_rng(0), lengths)
     labelled = np.arange(10) < np.asarray(words)[:, None]
     segments.words[:] = np.where(labelled.ravel(), np.cumsum(labelled) - 1, -1)
-    assert most_words(segments, 25) == 24  # of 18
+    assert most_words(segments, 25) == 24  # 18 at best
     assert most_words(segments, 24) == 24
     assert most_words(segments, 20) == 16
-    assert most_words(segments, 35) == 24  # of 23
+    assert most_words(segments, 35) == 24  # 23 at best
     assert most_words(segments, 9) == 8  # no segment fits
 
 
@@ -99,7 +99,7 @@ def test_shapes_are_at_most_three():
     assert 0.5 < made.fill() <= 1.0
 
 
-def test_fill_is_the_share_of_real_tokens():
+def test_fill_is_the_fraction_of_real_tokens():
     made = batches(epochs=1)
     arrays = [made.at(step).segment_ids for step in range(made.num_steps)]
     real, slots = sum((a > 0).sum() for a in arrays), sum(a.size for a in arrays)
@@ -111,7 +111,7 @@ def test_fractional_epochs():
     assert batches(epochs=0.1).num_steps == 1
 
 
-def test_the_fingerprint_knows_corpus_and_plan():
+def test_the_fingerprint_depends_on_corpus_and_plan():
     prints = {
         batches().fingerprint(),
         batches(seed=1).fingerprint(),

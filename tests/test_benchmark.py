@@ -1,4 +1,4 @@
-"""The benchmarks: figures are of what they say, and add up."""
+"""The benchmarks: the figures measure what they claim, and add up."""
 
 import copy
 import itertools
@@ -42,7 +42,7 @@ def test_training_steps_in_turns(capsys):
 
 
 def test_sizes_of_a_well_known_model(monkeypatch):
-    """Random weights, and a small vocabulary's tokenizer, in its family."""
+    """Random weights, and a tokenizer with a small vocabulary, of the same family."""
     assert random_sizes.tiny_of("google-bert/bert-base-cased") == "flaxner:tiny"
     assert random_sizes.tiny_of("xlm-roberta-base") == "flaxner:tiny-xlm-roberta"
     with pytest.raises(ValueError, match="'bert-huge' are not built in; choose from: bert-base-c"):
@@ -57,14 +57,14 @@ def test_sizes_of_a_well_known_model(monkeypatch):
     assert made.model.config.num_labels == model.config.num_labels
 
 
-def test_the_cores_are_counted_where_no_affinity_is_known(monkeypatch):
+def test_cores_are_counted_without_affinity(monkeypatch):
     """As on macOS."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine.device_name().endswith(f", {os.cpu_count()} cores")
 
 
 def test_memory_is_measured_however_the_command_was_called(capfd):
-    """In a process with the same flags, wherever they stand on the command line."""
+    """Measured in a process with the same flags, wherever they are on the command line."""
     flags = ["--steps", "1", "--turns", "1", "--batch-size", "2", "--max-length", "32"]
     assert benchmark.main(["train", *flags, "--against", "--memory"], "flaxner benchmark") == 0
     *_, memory = figures(capfd.readouterr().out)
@@ -97,15 +97,15 @@ def torch_bert(labels=5):
     )
 
 
-def test_torch_has_the_tokens_of_a_small_vocabulary(tmp_path):
-    """ModernBERT's own padding token is the 50,284th."""
+def test_torch_uses_the_padding_token_of_a_small_vocabulary(tmp_path):
+    """ModernBERT's own padding token has the id 50,283, beyond a small vocabulary."""
     pytest.importorskip("torch")
     corpus = write_conll(tmp_path / "train.conll", sentences(8))
     prepared = prepare(TrainConfig(model="flaxner:tiny-modernbert", train_file=str(corpus)))
     assert torch_model(prepared).config.pad_token_id == prepared.tokenizer.pad_token_id
 
 
-def test_nothing_decays_that_the_trainer_leaves():
+def test_weight_decay_applies_where_the_trainer_applies_it():
     model = torch_bert()
     names = {id(p): name for name, p in model.named_parameters()}
     decayed, rest = ({names[id(p)] for p in group["params"]} for group in decay_groups(model, 0.01))
@@ -113,8 +113,8 @@ def test_nothing_decays_that_the_trainer_leaves():
     assert decayed == {name for name, p in model.named_parameters() if p.ndim == 2}
 
 
-def test_parts_of_a_batch_are_the_batch():
-    """`--accumulate` holds for both sides: the same loss and gradient, in as many parts."""
+def test_accumulated_parts_equal_the_whole_batch():
+    """`--accumulate` applies to both sides: the same loss and gradient, in equally many parts."""
     lengths = np.random.default_rng(0).integers(3, 60, 8)
     segments, model = random_segments(np.random.default_rng(1), lengths), torch_bert()
     steps = []
@@ -133,7 +133,7 @@ def test_parts_of_a_batch_are_the_batch():
 
 
 def test_epochs_are_grouped_as_the_trainer_groups_them():
-    """A small corpus still has megabatches of a quarter: not one sorted pass over everything."""
+    """A small corpus still has megabatches of a quarter each, not one sorted pass over it all."""
     lengths = np.random.default_rng(0).integers(3, 60, 160)
     segments = random_segments(np.random.default_rng(1), lengths)
     config = TrainConfig(dataset="flaxner:embedded", batch_size=8)
@@ -150,7 +150,7 @@ def test_epochs_are_grouped_as_the_trainer_groups_them():
 
 @pytest.mark.slow
 def test_quality_of_both_sides(tmp_path, capsys):
-    """Both train from the same folder and corpora; one line a run."""
+    """Both train from the same folder and corpora; one line per run."""
     from flaxner.benchmark.quality import add_arguments, run
     from flaxner.config.command_line import Parser
 
@@ -168,8 +168,8 @@ def test_quality_of_both_sides(tmp_path, capsys):
     assert all(0 <= line["f1"]["test"] <= 1 for line in lines)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is getrusage's")
-def test_peak_memory_is_not_that_of_the_process_before():
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is read with getrusage")
+def test_peak_memory_excludes_the_parent_process():
     ballast = bytearray(1_000_000_000)
     ballast[::4096] = b"x" * len(ballast[::4096])
     code = "from flaxner.benchmark.machine import peak_memory; print(peak_memory()['host_peak_mb'])"
@@ -180,14 +180,14 @@ def test_peak_memory_is_not_that_of_the_process_before():
     assert len(ballast) == 1_000_000_000
 
 
-def test_a_process_that_answers_nothing_is_told_by_its_last_line():
-    """However much there is to read for it, and however much it complains."""
+def test_a_process_without_an_answer_is_reported_by_its_last_line():
+    """However much it has to read, and however much it writes to stderr."""
     complaint = "import sys; sys.stderr.write('x' * 100_000 + chr(10)); sys.exit('no such model')"
     with pytest.raises(ValueError, match="ended without an answer: no such model"):
         first_answer.start_of(complaint, ["x" * 200_000])
 
 
-def test_texts_of_a_server_are_mixed():
+def test_texts_for_the_server_are_mixed():
     from flaxner.benchmark.serve import mixed
 
     texts = mixed([str(i) for i in range(14)])
@@ -196,7 +196,7 @@ def test_texts_of_a_server_are_mixed():
 
 @pytest.mark.slow
 def test_servers_in_turns(tmp_path, capsys):
-    """Ours and torch's give the same entities, and figures of all that were asked for."""
+    """Both servers give the same entities, and every requested combination has figures."""
     import shutil
 
     from flaxner.benchmark.serve import add_arguments, run
@@ -225,7 +225,7 @@ def test_servers_in_turns(tmp_path, capsys):
 
 
 def test_engines_in_turns(tmp_path, capsys):
-    """Both engines give the same entities; answers one at a time, and bare forward passes."""
+    """Both engines give the same entities, in bulk and one text at a time."""
     from flaxner.benchmark.pipeline import add_arguments, run
     from flaxner.config.command_line import Parser
     from tests.pipelines import make_folder
@@ -250,7 +250,7 @@ def test_engines_in_turns(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_model_of_another_size(tmp_path, capsys):
-    """Also in static int8; first answers with what memory they took."""
+    """Also in static int8; first answers come with their peak memory."""
     from flaxner.benchmark.pipeline import add_arguments, run
     from flaxner.config.command_line import Parser
     from tests.pipelines import make_folder
@@ -273,7 +273,7 @@ def test_a_model_of_another_size(tmp_path, capsys):
     assert all(0 < m["peak_mb"] <= m["peak_mb_of_all_texts"] for m in starts)
 
 
-def test_without_a_compiler_torch_compile_does_not_contend(monkeypatch, capsys):
+def test_torch_compile_is_left_out_without_a_compiler(monkeypatch, capsys):
     from flaxner.benchmark import answers
 
     torch = pytest.importorskip("torch")

@@ -1,4 +1,4 @@
-"""Scores against how often they are right: bins and temperatures by hand, and in the pipeline."""
+"""Calibration of scores: bins and temperatures computed by hand, and in the pipeline."""
 
 import json
 
@@ -29,14 +29,14 @@ STRATEGIES = ("none", "simple", "first", "average", "max", "word")
 
 def test_entities_and_their_scores_by_hand():
     gold = [["B-PER", "I-PER", "O"], ["B-LOC"]]
-    predicted = [["B-PER", "I-PER", "O"], ["I-PER"]]  # conlleval: I-PER alone is an entity
+    predicted = [["B-PER", "I-PER", "O"], ["I-PER"]]  # as in conlleval, I-PER alone is an entity
     found = Found.of(gold, predicted, LabelScheme(TAGS).label2id)
     assert found.right.tolist() == [True, False]
     assert (found.words.tolist(), found.starts.tolist()) == ([0, 1, 3], [0, 2])
     logits = np.log(np.asarray([[0.1, 0, 0, 0.9, 0], [0.3, 0, 0, 0, 0.7], [1, 0, 0, 0, 0],
                                 [0.5, 0, 0, 0, 0.5]]) + 1e-30)  # fmt: skip
     assert found.scores(logits) == pytest.approx([0.8, 0.5])
-    assert found.scores(logits, 1e6) == pytest.approx([0.2, 0.2], abs=1e-3), "hot: one in five"
+    assert found.scores(logits, 1e6) == pytest.approx([0.2, 0.2], abs=1e-3), "uniform when hot"
 
 
 def test_bins_and_their_error_by_hand():
@@ -49,7 +49,7 @@ def test_bins_and_their_error_by_hand():
     assert expected_error([]) is None
 
 
-def test_a_temperature_undoes_what_made_the_scores_too_sure():
+def test_a_temperature_corrects_overconfident_scores():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (4000, 3))
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -63,7 +63,7 @@ def test_a_temperature_undoes_what_made_the_scores_too_sure():
     assert told["expected_error_calibrated"] < 0.03 < 0.1 < told["expected_error"]
 
 
-def test_few_entities_and_no_mistake_do_not_make_certain():
+def test_few_entities_or_no_mistakes_give_no_extreme_temperature():
     logits = np.tile([2.0, 0.0], (200, 1))
     labels, every = np.zeros(200, int), np.arange(200)
     assert fit_temperature(Found(labels == 0, every, every, labels), logits) > 0.3
@@ -72,7 +72,7 @@ def test_few_entities_and_no_mistake_do_not_make_certain():
     assert label_scores(np.zeros((0, 2)), np.zeros(0, int)).shape == (0,)
 
 
-def test_scores_are_kept_word_for_word(tmp_path):
+def test_scores_are_saved_and_read_per_word(tmp_path):
     path = tmp_path / "test.safetensors"
     kept = WordScores(np.asarray([0.5, 0.9], np.float32), np.ones((2, 3), np.float32))
     assert write_scores(path, kept) == []
@@ -90,9 +90,9 @@ def test_a_temperature_belongs_to_its_weights_and_is_checked():
     model, scheme = Model(tiny_config()), LabelScheme(TAGS)
     fields = hub_config(model, scheme, {}, temperature=1.5)
     assert fields[OURS]["temperature"] == 1.5
-    assert "temperature" not in hub_config(model, scheme, fields)[OURS], "of another model"
+    assert "temperature" not in hub_config(model, scheme, fields)[OURS], "from another model"
     code = {"auto_map": {"AutoModelForTokenClassification": "code.Model"}}
-    assert "auto_map" not in hub_config(model, scheme, code), "code that is not published"
+    assert "auto_map" not in hub_config(model, scheme, code), "the code is not published"
     for wrong in (0, -1, "hot", True, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="temperature above 0"):
             hub_config(model, scheme, {OURS: {"temperature": wrong}})
@@ -112,7 +112,7 @@ def ner(folder):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_calibrated_scores_are_others_and_the_entities_the_same(ner, strategy):
+def test_calibration_changes_scores_but_not_entities(ner, strategy):
     plain = ner(TEXTS, aggregation_strategy=strategy)
     assert ner(TEXTS, aggregation_strategy=strategy, calibrated=False) == plain
     changed = ner(TEXTS, aggregation_strategy=strategy, calibrated=True)

@@ -7,10 +7,10 @@ import pytest
 from tests import chaos
 
 
-def test_killed_and_stopped_runs_end_with_the_same_bytes(tmp_path):
+def test_killed_and_stopped_runs_produce_the_same_bytes(tmp_path):
     chaos.whole(tmp_path, epochs=8)
     hits, log = chaos.interrupt(tmp_path, kills=1, terms=1, epochs=8, seed=1)
-    assert hits, "no signal came in time"
+    assert hits, "no signal was sent in time"
     chaos.compare(tmp_path / "whole", tmp_path / "chaos")
     if signal.SIGTERM in hits:
         assert "SIGTERM: stopped; saved up to step" in log.read_text().replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What lies in a checkpoint, for those who read it with Orbax and without flaxner."""
+"""The contents of a checkpoint, for those who read it with Orbax and without flaxner."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ WEIGHTS = {"a/kernel": (8, 3), "b/bias": (5,), "c/whole": (6, 4)}
 
 @pytest.fixture
 def state():
-    """Weights over four devices, as a run on them holds them."""
+    """Weights sharded over four devices, as in a run."""
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
     rng = np.random.default_rng(0)
 
@@ -53,7 +53,7 @@ def snippets(step):
     ]
 
 
-def test_the_plain_call_gives_the_weights(tmp_path, state):
+def test_a_plain_orbax_call_restores_the_weights(tmp_path, state):
     save(tmp_path, state)
     given = {}
     exec(snippets(tmp_path / "7")[0], given)
@@ -79,8 +79,8 @@ def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path, state):
     assert equal(dict(read), {k.replace("/", "."): v for k, v in state.params.items()})
 
 
-def test_small_arrays_are_saved_without_programs_of_their_own(tmp_path, state):
-    """Not one to cut each device's slice of a weight that all hold."""
+def test_saving_small_arrays_compiles_nothing(tmp_path, state):
+    """In particular, no program that slices a replicated weight for each device."""
     compiled = []
 
     def listen(event, seconds, **about):
@@ -88,7 +88,7 @@ def test_small_arrays_are_saved_without_programs_of_their_own(tmp_path, state):
             compiled.append(about)
 
     checkpoints = Checkpoints(tmp_path)
-    step = int(state.step)  # reads it, as training has done before
+    step = int(state.step)  # fetches it, as training has done by then
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         checkpoints.save(state, Progress(best_step=step), {"seed": 0})
@@ -99,7 +99,7 @@ def test_small_arrays_are_saved_without_programs_of_their_own(tmp_path, state):
 
 
 @pytest.mark.parametrize("names", [("pytree", "training"), ("params", "optimizer")])
-def test_checkpoints_of_before_are_restored(tmp_path, state, monkeypatch, names):
+def test_older_checkpoints_are_restored(tmp_path, state, monkeypatch, names):
     with monkeypatch.context() as before:
         before.setattr(checkpoint, "PARTS", names)
         save(tmp_path, state)

@@ -1,4 +1,4 @@
-"""Column files: published ones as they are, and every refusal with file and line."""
+"""Column files: published ones as they are, and errors that give the file and line."""
 
 import gzip
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 from flaxner.data.corpus import read_corpus
 from flaxner.data.tags import tags_to_spans
 
-# Sentences, words and entities of a file, counted by awk: an entity begins at B-, or at I- after
-# anything but the same type. It knows nothing of the reader.
+# Count the sentences, words and entities of a file with awk, independently of the reader: an entity
+# begins at B-, or at I- after anything but the same type.
 AWK = r"""
 BEGIN { FS = "[\t ]+" }
 $1 == "-DOCSTART-" { next }
@@ -84,7 +84,7 @@ def test_layouts_of_columns(tmp_path, content):
     assert read(tmp_path, content) == WHOLE
 
 
-def test_unicode_inside_fields_divides_nothing(tmp_path):
+def test_unicode_inside_fields_does_not_split_them(tmp_path):
     words = ["10\u00a0000", "\u2028", "a\u3000b", "x\x85y", "\u200b", "#tag", "#", "\x0c"]
     content = "".join(f"{word}\tO\n" for word in words) + "Ann\tB-PER\n"
     assert read_corpus(write(tmp_path, content)).sentences[0].words == (*words, "Ann")

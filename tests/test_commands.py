@@ -1,4 +1,4 @@
-"""`flaxner SUBCOMMAND`: the same commands as scripts/, found quickly."""
+"""`flaxner SUBCOMMAND`: the same commands as in scripts/, loaded quickly."""
 
 import contextlib
 import subprocess
@@ -25,7 +25,7 @@ def flags(parser):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_knows_its_flags(name, capsys):
+def test_every_command_has_its_flags(name, capsys):
     module = COMMANDS[name].load()
     assert module.parser(f"flaxner {name}").prog == f"flaxner {name}"
     assert flags(module.parser(f"flaxner {name}")) == flags(module.parser())
@@ -59,7 +59,7 @@ def test_every_command_knows_its_flags(name, capsys):
         ),
     ],
 )
-def test_what_a_flag_cannot_be_is_refused(line, told, capsys):
+def test_invalid_flag_values_are_refused(line, told, capsys):
     name, *words = line.split()
     with contextlib.suppress(SystemExit):
         assert COMMANDS[name].load().main(words, name) == 2
@@ -78,8 +78,8 @@ def test_every_script_is_a_command():
         assert COMMANDS[name].load().parser().prog == script
 
 
-def test_help_needs_nothing_heavy():
-    """`flaxner --help` answers in a twentieth of a second: it imports nothing of the rest."""
+def test_help_imports_nothing_heavy():
+    """`flaxner --help` answers in a twentieth of a second, since it imports nothing else."""
     code = "import sys, flaxner.commands.console as c; c.main(['--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     usage, _, modules = done.stdout.rpartition("\n")[0].rpartition("\n")
@@ -89,7 +89,7 @@ def test_help_needs_nothing_heavy():
     assert not {"jax", "numpy", "rich", "argparse"} & set(modules.split())
 
 
-def test_version_help_and_a_wrong_word(capsys):
+def test_version_help_and_unknown_subcommands(capsys):
     assert console.main(["--version"]) == 0
     assert capsys.readouterr().out == f"flaxner {__version__}\n"
     assert console.main([]) == 2
@@ -100,7 +100,7 @@ def test_version_help_and_a_wrong_word(capsys):
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_env_says_what_a_bug_report_needs(monkeypatch, capsys):
+def test_env_prints_what_a_bug_report_needs(monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert console.main(["env"]) == 0
     printed = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_env_says_what_a_bug_report_needs(monkeypatch, capsys):
     assert "hf_secret" not in printed
 
 
-def test_completion_knows_every_flag(capsys):
+def test_completion_has_every_flag(capsys):
     pytest.importorskip("shtab")
     assert console.main(["completion", "bash"]) == 0
     script = capsys.readouterr().out

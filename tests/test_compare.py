@@ -1,4 +1,4 @@
-"""Do two systems differ? Against exact enumerations, and as users ask."""
+"""Comparing two systems: checked against exact enumeration, and from the command line."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from flaxner.evaluation.significance import compare, interval
 
 
 def system(errors, sentences=40, seed=0):
-    """Predictions that miss every entity of the sentences in `errors`."""
+    """Return predictions that miss every entity in the sentences in `errors`."""
     random = np.random.default_rng(seed)
     found = []
     for number in range(sentences):
@@ -38,8 +38,8 @@ def test_counts_add_up_to_seqevals_f1():
     assert float(f1(np.zeros(3))) == 0.0
 
 
-def test_randomization_is_the_exact_one_on_few_sentences():
-    """Twelve sentences have 4,096 ways to swap: the p-value counts those at least as far apart."""
+def test_randomization_is_exact_on_few_sentences():
+    """Of the 4,096 ways to swap twelve sentences, the p-value counts those as far apart or more."""
     a, b = system({0, 1, 2, 3, 4}, 12), system({4}, 12, seed=1)
     counts = [entity_counts([s.gold for s in p], [s.tags for s in p]) for p in (a, b)]
     differences = []
@@ -68,17 +68,17 @@ def test_seeds_are_compared_one_by_one():
     assert not same.differ
 
 
-def test_chance_is_found_as_often_as_it_says():
-    """Systems of one kind are told apart in about one of twenty corpora, not more."""
+def test_the_false_positive_rate_is_as_stated():
+    """Equally good systems are found to differ on about one corpus in twenty, no more."""
     random = np.random.default_rng(3)
     told = 0
     for _ in range(60):
         a, b = (system(set(np.flatnonzero(random.random(60) < 0.3)), 60) for _ in range(2))
         told += compare([a], [b], resamples=300).differ
-    assert told <= 8  # of a binomial with n=60, p=0.05: more has a probability of 0.4%
+    assert told <= 8  # more has a probability of 0.4% in a binomial with n=60, p=0.05
 
 
-def test_the_interval_holds_the_score():
+def test_the_interval_contains_the_score():
     predicted = system({1, 5, 7, 20})
     counts = entity_counts([s.gold for s in predicted], [s.tags for s in predicted])
     low, high = interval(counts, n_resamples=500)
@@ -88,7 +88,7 @@ def test_the_interval_holds_the_score():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder of three runs, and one run."""
+    """A folder with a group of two runs and a single run."""
     folder = tmp_path_factory.mktemp("runs")
     for place, seed, errors in (("many/one", 10, {1}), ("many/two", 2, {2, 3}), ("single", 2, {9})):
         run = folder / place
@@ -129,7 +129,7 @@ def test_runs_are_read_by_their_seeds(runs):
         ('seed = 2\nfold = 1\nmodel = "a"\nlearning_rate = 0.2\neval_batch_size = 1', None),
     ],
 )
-def test_runs_that_are_no_seeds_of_one_system_are_refused(runs, tmp_path, settings, told):
+def test_runs_that_differ_in_more_than_the_seed_are_refused(runs, tmp_path, settings, told):
     many = shutil.copytree(runs / "many", tmp_path / "many")
     for name in ("one", "two"):
         with (many / name / "config.toml").open("a") as config:

@@ -1,4 +1,4 @@
-"""One pipeline in many threads, processes and tasks; what fails midway loses nothing before it."""
+"""One pipeline in many threads, processes and tasks; a failure midway loses no earlier answer."""
 
 import asyncio
 import os
@@ -29,12 +29,12 @@ def collect(items, into):
 
 
 def several(number):
-    """Texts of a thread's own: others than its neighbours', more than one chunk of a stream."""
+    """Return texts for one thread: unlike its neighbours', and more than one chunk of a stream."""
     return [f"{TEXTS[(i + number) % 4]} {i * number}" for i in range(40 + number)]
 
 
 def test_sixteen_threads_give_the_serial_answers(folder):
-    """All begin at once, on a pipeline that has compiled and cached nothing yet."""
+    """All start at once, on a pipeline that has not compiled or cached anything yet."""
     calls = [
         (several(number), strategy)
         for number, strategy in enumerate(("word", "none", "first", "simple") * 4)
@@ -68,7 +68,7 @@ def test_tasks_of_asyncio(ner):
     expected = [ner(text) for text in texts]
 
     async def gathered():
-        inside = ner(texts[0])  # a call that blocks its task is a call all the same
+        inside = ner(texts[0])  # blocks the event loop, but works all the same
         return inside, await asyncio.gather(*(asyncio.to_thread(ner, text) for text in texts))
 
     assert asyncio.run(gathered()) == (expected[0], expected)
@@ -114,7 +114,7 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_that_are_forked_and_spawned(folder, tmp_path):
+def test_forked_and_spawned_processes(folder, tmp_path):
     script = tmp_path / "workers.py"
     script.write_text(PROCESSES.format(texts=several(1)))
     command = [sys.executable, "-W", "ignore", str(script), str(folder)]
@@ -122,7 +122,7 @@ def test_processes_that_are_forked_and_spawned(folder, tmp_path):
     assert (made.returncode, made.stdout) == (0, "same\n"), made.stderr[-2000:]
 
 
-def test_an_exported_pipeline_is_not_pickled(ner, tmp_path):
+def test_an_exported_pipeline_cannot_be_pickled(ner, tmp_path):
     import pickle
 
     from flaxner.inference.opening import load_exported
@@ -133,7 +133,7 @@ def test_an_exported_pipeline_is_not_pickled(ner, tmp_path):
 
 @pytest.mark.parametrize("place", [0, 1, 32, 33, 200])
 def test_a_generator_that_raises_midway(ner, place):
-    """What came before is answered, the failure is the generator's own, and life goes on."""
+    """Earlier texts are answered, the generator's error is raised, and the pipeline still works."""
     texts = [f"{TEXTS[i % 4]} {i}" for i in range(place)]
 
     def failing(items):
@@ -163,7 +163,7 @@ def test_a_text_that_is_none_midway(ner):
     assert len(answers) == 50
 
 
-def test_a_stream_that_is_left_ends_its_thread(ner):
+def test_closing_a_stream_ends_its_thread(ner):
     before = threading.active_count()
     stream = ner.stream(TEXTS[i % 4] for i in range(100_000))
     assert next(stream) == ner(TEXTS[0])
@@ -194,7 +194,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_midway(folder, tmp_path):
-    """A stream stops at once, and the pipeline answers as before."""
+    """The stream stops at once, and the pipeline still gives the same answers."""
     script = tmp_path / "stream.py"
     script.write_text(INTERRUPTED.format(texts=several(1)))
     process = subprocess.Popen(
@@ -202,8 +202,8 @@ def test_ctrl_c_midway(folder, tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
-    # What a signal raises within JAX's callback of Python's garbage collection is lost there
-    # (jax._src.lib._xla_gc_callback), so that a user presses again.
+    # An exception that a signal raises inside JAX's garbage collection callback is lost
+    # (jax._src.lib._xla_gc_callback); users press Ctrl-C again.
     for _ in range(5):
         process.send_signal(signal.SIGINT)
         if select.select([process.stdout], [], [], 20)[0]:
@@ -215,9 +215,9 @@ def test_ctrl_c_midway(folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to read the memory")
 def test_fifty_thousand_texts(folder):
-    """Memory stays where it is after the first thousands, and shapes are few, whatever comes."""
+    """Memory stops growing after the first thousands, and there are few shapes."""
     import jax
 
     fresh = pipeline("ner", model=folder, device=jax.devices()[0], aggregation_strategy="word")
@@ -225,19 +225,19 @@ def test_fifty_thousand_texts(folder):
     for number, _ in enumerate(fresh.stream(map(varied, range(50_000))), 1):
         if number % 10_000 == 0:
             sizes.append(resident())
-    for number in range(200):  # and one by one
+    for number in range(200):  # and one at a time
         fresh(varied(number * 37))
     assert sizes[-1] - sizes[0] < 40 << 20, sizes
     assert len(set(fresh.predictor.traces)) == len(fresh.predictor.traces) <= 8
 
 
 def varied(number):
-    """Of no words to a hundred, each text another."""
+    """Return a text of 0 to 100 words, different for each number."""
     count = (number * 7919) % 101
     return " ".join(f"{TEXTS[(number + i) % 4].split()[i % 6]}{number % 997}" for i in range(count))
 
 
 def resident():
-    """Bytes of memory that the process holds."""
+    """Return the resident memory of the process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

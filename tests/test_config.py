@@ -1,4 +1,4 @@
-"""Settings: defaults, presets, files and flags, and what each error says."""
+"""Settings: defaults, presets, files and flags, and their error messages."""
 
 import dataclasses
 import tomllib
@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def refused(capsys, *arguments):
-    """The one line that a wrong command line is answered with."""
+    """Return the one-line error for an invalid command line."""
     with pytest.raises(SystemExit) as caught:
         parse_train_config(arguments)
     assert caught.value.code == 2
@@ -23,7 +23,7 @@ def refused(capsys, *arguments):
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_parses_and_opens_with_its_command(name):
+def test_every_preset_parses_and_starts_with_its_command(name):
     TrainConfig(**load_preset(name))
     from importlib import resources
 
@@ -44,7 +44,7 @@ def test_flags_win_over_files_and_files_over_defaults(tmp_path):
     assert (config.dataset, config.epochs, config.batch_size, config.seed) == ("x", 2, 16, 0)
 
 
-def test_a_file_of_the_users_replaces_the_presets_corpus():
+def test_a_users_file_replaces_the_presets_corpus():
     config = parse_train_config(["--train-file", "a.conll", "--test-file", "b.conll"])
     assert config.dataset is None
     assert (config.train_file, config.validation_file, config.test_file) == (
@@ -66,7 +66,7 @@ def test_toml_repeats_the_run(tmp_path):
         "coordinator",
         "num_processes",
         "process_id",
-    }  # of a process, not of the run
+    }  # belong to a process, not to the run
     assert set(tomllib.loads(config.to_toml())) == names - unset - of_process
 
 
@@ -121,7 +121,7 @@ def test_wrong_files(capsys, tmp_path, text, message):
         "[red]x[/red]", "'''", '"""', "ends in \\", "ü🙂",
     ],
 )  # fmt: skip
-def test_toml_holds_any_text(tmp_path, name):
+def test_toml_round_trips_any_text(tmp_path, name):
     config = TrainConfig(train_file=(name, "b"), output_dir=name, class_weights=("O=0.5", "X=2"))
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml(), "utf-8", newline="\n")
@@ -142,7 +142,7 @@ def test_numbers_are_finite(capsys, tmp_path, field, value):
     assert "must be a finite number" in refused(capsys, "--config", str(path))
 
 
-def test_numbers_fit_where_they_go(capsys):
+def test_numbers_must_be_in_range(capsys):
     for name in ("epochs", "batch-size", "data-seed"):
         assert "must be" in refused(capsys, "--dataset", "x", f"--{name}", "1" + "0" * 400)
     assert "seed must be at most 4294967295" in refused(
@@ -150,7 +150,7 @@ def test_numbers_fit_where_they_go(capsys):
     )
 
 
-def test_names_that_are_no_utf8_are_refused(capsys):
+def test_names_that_are_not_utf8_are_refused(capsys):
     message = refused(capsys, "--train-file", "caf\udce9.conll")
     assert "train_file must be valid UTF-8: got 'caf\\udce9.conll'" in message
 
@@ -159,7 +159,7 @@ PATHS = ["model", "dataset", "train_file", "validation_file", "test_file", "outp
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_home_is_written_out_in_flags_and_files(name, tmp_path, monkeypatch):
+def test_the_home_directory_is_expanded_in_flags_and_files(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/of-test")
     flags = [f"--{name.replace('_', '-')}", "~/x y"]
     flags += [] if name in ("dataset", "train_file") else ["--train-file", "a"]
@@ -196,7 +196,7 @@ def test_buckets_are_refused_before_anything_else(capsys, name, tmp_path):
         ("a\0b", "a path cannot contain a zero byte"),
     ],
 )
-def test_what_is_no_path(capsys, value, message):
+def test_invalid_paths_are_refused(capsys, value, message):
     assert message in refused(capsys, "--train-file", "a", "--model", value)
 
 
@@ -253,7 +253,7 @@ def test_every_script_refuses_buckets(script, capsys, monkeypatch):
          {"model": "c", "revision": "v2"}),
     ],
 )  # fmt: skip
-def test_what_is_the_users_own_replaces_another(base, given, chosen, left):
+def test_the_users_own_corpus_or_model_replaces_another(base, given, chosen, left):
     assert laid_over(base, given, chosen=chosen) == left
 
 
@@ -265,13 +265,13 @@ def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
     assert parse_settings(["--train-file", "t"]).config.train_file == "t"
     seen = []
     monkeypatch.setattr(preflight, "preflight", lambda config, *_, **options: seen.append(config))
-    with pytest.raises(AttributeError):  # there is no report
+    with pytest.raises(AttributeError):  # the patched preflight returns no report
         preflight.main(["--topology", "v5e:1x1", "--train-file", "t"])
     assert (seen[0].dataset, seen[0].train_file) == (None, "t")
 
 
 def test_help_states_the_defaults_of_the_command():
-    """It stated those of training, where a command has its own."""
+    """It used to state those of training even if a command has its own."""
     from flaxner.commands import benchmark
     from flaxner.embeddings.settings import parser
 
@@ -284,10 +284,10 @@ def test_help_states_the_defaults_of_the_command():
 
 
 @pytest.mark.parametrize("name", ["compilation_cache", "segment_cache"])
-def test_caches_are_folders_of_this_machine_and_named_as_given(capsys, name):
+def test_caches_are_local_folders_and_kept_as_given(capsys, name):
     flag = f"--{name.replace('_', '-')}"
     message = refused(capsys, "--train-file", "a", flag, "gs://bucket/x")
     assert f"{name}: 'gs://bucket/x' is in a bucket" in message
     config = parse_train_config(["--train-file", "a", flag, "~/x"])
-    assert getattr(config, name) == "~/x"  # a published config.toml names nobody's home
+    assert getattr(config, name) == "~/x"  # a published config.toml contains no home directory
     assert getattr(parse_train_config(["--train-file", "a", flag, ""]), name) == ""

@@ -1,4 +1,4 @@
-"""The block of config.json that speaks to our own pipeline: written and read in one place."""
+"""The block of config.json for our own pipeline: written and read in one place."""
 
 import json
 from unittest import mock
@@ -44,7 +44,7 @@ def numbered(names):
     [
         (BI, {}, "IOB2"),
         (BI, {"id2label": numbered(IO), OURS: {"scheme": "IO"}}, "IOB2"),
-        (BI, {"id2label": numbered(BI)}, None),  # a stranger's, which nothing tells of
+        (BI, {"id2label": numbered(BI)}, None),  # someone else's model, without our block
         (BI, {"id2label": numbered(BI), OURS: {"scheme": "IOB1"}}, "IOB1"),
         (BI, {"id2label": numbered(BI), OURS: {"scheme": "BIOES"}}, None),
         (IO, {"id2label": numbered(IO)}, "IO"),
@@ -53,8 +53,8 @@ def numbered(names):
         (BIOES, {}, "BIOES"),
     ],
 )
-def test_the_scheme_is_that_of_the_labels(names, fields, scheme, caplog):
-    """A wrong one makes every tag sequence of the model illegal: nothing is found."""
+def test_the_scheme_matches_the_labels(names, fields, scheme, caplog):
+    """A wrong scheme makes every tag sequence of the model illegal, so nothing is found."""
     made = hub_config(Model(tiny_config()), LabelScheme(names), fields)
     assert made[OURS].get("scheme") == scheme
     assert read_facts(made, "x", len(names), 64).scheme == scheme
@@ -76,7 +76,7 @@ def test_other_labels_are_saved_with_their_scheme():
 
 
 @pytest.mark.parametrize("block", ["text", [1], 3, {"max_length": "64"}, {"max_length": 2}])
-def test_a_block_of_another_form_is_refused_where_it_is_read_and_written(block):
+def test_a_malformed_block_is_refused_when_read_and_when_written(block):
     with pytest.raises(ValueError, match=r"the config\.json of x must have in 'flaxner'"):
         our_block({OURS: block}, "x")
     with pytest.raises(ValueError, match=r"the config\.json of the model to start from must have"):

@@ -1,4 +1,4 @@
-"""The CRF against sums over all sequences, pytorch-crf, and itself under packing and devices."""
+"""The CRF against sums over all sequences, pytorch-crf, and itself when packed or sharded."""
 
 import functools
 import itertools
@@ -38,7 +38,7 @@ WAYS = {"words": partition.sum_by_words, "pairs": partition.sum_in_pairs}
 
 @pytest.fixture
 def way(request, monkeypatch):
-    """The sum over all sequences as CPUs have it, or as GPUs and TPUs."""
+    """The sum over all sequences as computed on CPUs, or as on GPUs and TPUs."""
     monkeypatch.setattr(learning, "log_partition", WAYS[request.param])
     return request.param
 
@@ -53,7 +53,7 @@ def random_scores(seed=0):
 
 
 def one_sentence_rows(sizes, labels):
-    """Rows of bare words, a sentence each, as `Rows`; labels end to end."""
+    """Return `Rows` of one sentence each, one token per word; `labels` are concatenated."""
     L = max(sizes)
     words = np.full((len(sizes), L), -1, np.int32)
     gold = np.full((len(sizes), L), IGNORED_LABEL, np.int32)
@@ -72,7 +72,7 @@ def loss_of(decoder, scores, logits_BLC, rows):
 
 
 def all_scores(legal, own_NC, scores):
-    """(labels, score) of every legal sequence of a sentence, in float64."""
+    """Yield (labels, score) of every legal sequence of a sentence, in float64."""
     for path in itertools.product(range(C), repeat=len(own_NC)):
         moves = list(itertools.pairwise(path))
         if not (legal.starts[path[0]] and legal.ends[path[-1]]):
@@ -86,7 +86,7 @@ def all_scores(legal, own_NC, scores):
 
 @both_ways
 @pytest.mark.parametrize("legal", [FREE, IOB2], ids=["any", "IOB2"])
-def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal, way):
+def test_loss_and_gradients_equal_the_sum_over_all_sequences(legal, way):
     sizes, labels = [3, 1, 4], np.asarray([0, 1, 2, 3, 3, 4, 4, 0], np.int32)
     logits = np.random.default_rng(1).normal(size=(3, 4, C)).astype(np.float32) * 2
     own = logits - np.asarray(jax.nn.logsumexp(logits, axis=-1, keepdims=True))
@@ -103,7 +103,7 @@ def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal, way):
         every = dict(all_scores(legal, own[b, :size].astype(float), scores))
         log_z = np.logaddexp.reduce(list(every.values()))
         expected += log_z - every[gold]
-        for path, score in every.items():  # the gradient: expected counts less those of the gold
+        for path, score in every.items():  # the gradient: expected counts minus those of the gold
             count = np.exp(score - log_z) - (path == gold)
             wanted[1][path[0]] += count
             wanted[2][path[-1]] += count
@@ -118,7 +118,7 @@ def test_loss_and_gradients_are_those_of_the_sum_over_all_sequences(legal, way):
 
 
 @both_ways
-def test_loss_and_gradients_are_pytorch_crfs(way):
+def test_loss_and_gradients_equal_pytorch_crf(way):
     torch = pytest.importorskip("torch")
     theirs = pytest.importorskip("torchcrf").CRF(C, batch_first=True)
     rng = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def test_loss_and_gradients_are_pytorch_crfs(way):
         np.testing.assert_allclose(ours, getattr(theirs, name).grad.numpy(), atol=5e-5)
 
 
-def test_without_scores_and_rules_it_is_the_softmax():
+def test_without_scores_and_rules_it_equals_the_softmax():
     sizes = [4, 2, 9]
     labels = np.random.default_rng(0).integers(0, C, sum(sizes)).astype(np.int32)
     rows = one_sentence_rows(sizes, labels)
@@ -157,7 +157,7 @@ def test_without_scores_and_rules_it_is_the_softmax():
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
-def test_a_share_of_the_loss_is_the_heads_own():
+def test_part_of_the_loss_can_be_the_softmax_of_the_head():
     sizes = [4, 2, 9]
     labels = np.random.default_rng(0).integers(0, C, sum(sizes)).astype(np.int32)
     rows = one_sentence_rows(sizes, labels)
@@ -171,10 +171,10 @@ def test_a_share_of_the_loss_is_the_heads_own():
 
 
 def chained_segments(rng, pieces):
-    """Segments that own the words of several sentences, or parts of one.
+    """Return segments that own the words of several sentences, or parts of one.
 
-    pieces: for each segment the sizes of what it owns; a negative size is a part of a sentence
-    that goes on in the next piece.
+    pieces: for each segment, the sizes of the sentences it owns; a negative size is part of a
+    sentence that continues in the next piece.
     """
     ids, labels, words, starts, sizes, open_size = [], [], [], [0], [], 0
     for owned in pieces:
@@ -184,7 +184,7 @@ def chained_segments(rng, pieces):
         words.append(-1)
         for piece in owned:
             for _ in range(abs(piece)):
-                later = int(rng.integers(0, 3))  # tokens of the word after its first
+                later = int(rng.integers(0, 3))  # further tokens of the word
                 number = 1 + max(words, default=-1)
                 ids += rng.integers(1, 99, 1 + later).tolist()
                 labels += [int(rng.choice([0, 1, 3])), *[IGNORED_LABEL] * later]  # legal anywhere
@@ -209,8 +209,8 @@ def chained_segments(rng, pieces):
     )
 
 
-# Sentences alone, a sentence in three windows, several sentences in a window, one that begins in
-# one window and ends in another.
+# Sentences on their own, a sentence in three windows, several sentences in a window, and one that
+# begins in one window and ends in another.
 PIECES = [[3], [-2], [-1], [4], [2, 1, 3], [1, -2], [2, 5], [1]]
 
 
@@ -234,7 +234,7 @@ def test_chains_by_hand():
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7), max_size=4))
 def test_packed_chains_equal_unpacked_chains(order, cuts):
-    """Loss, words and gradients, however the segments share rows."""
+    """Loss, words and gradients do not depend on how segments share rows."""
     sizes, segments = chained_segments(np.random.default_rng(0), PIECES)
     decoder = Crf(IOB2, sentence_borders(sizes), 32)
     token_logits = np.random.default_rng(5).normal(size=(len(segments.input_ids), C)) * 3
@@ -249,7 +249,7 @@ def test_packed_chains_equal_unpacked_chains(order, cuts):
 
 
 def gradient_of(decoder, segments, plan, token_logits, way="words"):
-    """Loss, words, gradients of scores, and of the logits by token, of rows laid out so."""
+    """Return loss, words, and the gradients of scores and token logits, for rows so planned."""
     L = 120
     rows = fill_rows(segments, plan, L, 8)
     logits_BLC = np.zeros((8, L, C), np.float32)
@@ -300,17 +300,17 @@ def test_empty_rows_and_confident_words_give_finite_numbers(way):
 
 
 @pytest.mark.parametrize("width", [1, 13])
-def test_pairs_are_words(width):
-    """Rows full, with one word, with none; chains of all lengths; nothing legal; seeds at once."""
+def test_summing_in_pairs_equals_summing_by_words(width):
+    """Full, one-word and empty rows; chains of all lengths; nothing legal; two seeds at once."""
     rng = np.random.default_rng(width)
     there = np.arange(width) < np.asarray([width, 1, 0, width // 2, width - 1, width])[:, None]
     continues = (rng.random(there.shape) < 0.6) & (np.arange(width) > 0)
     own = rng.normal(size=(2, *there.shape, C)).astype(np.float32) * 4
     never = (rng.random(own[:, 0].shape) < 0.9) & (np.arange(C) > 0)
-    own[:, 0] += partition.NEVER * never  # there is always label 0
+    own[:, 0] += partition.NEVER * never  # label 0 is always possible
     moves = rng.normal(size=(2, C, C)).astype(np.float32)
     moves[:, 1] += partition.NEVER
-    own[:, 5, 0] += partition.NEVER * (np.arange(C) != 1)  # label 1 alone, which nothing follows
+    own[:, 5, 0] += partition.NEVER * (np.arange(C) != 1)  # only label 1, which nothing may follow
     continues[5, 1:] = True
 
     def of(sums):
@@ -331,11 +331,11 @@ def test_pairs_are_words(width):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
     assert (np.asarray(gradient[1])[:, 0][never] == 0).all()  # exactly
     assert all(np.isfinite(leaf).all() for leaf in lost)
-    weights = (gradient[1] + lost[1]).sum(-1)  # each word's probabilities
+    weights = (gradient[1] + lost[1]).sum(-1)  # sum of each word's probabilities
     np.testing.assert_allclose(weights, np.broadcast_to(there, weights.shape), atol=1e-5)
 
 
-def test_which_way_is_the_platforms():
+def test_each_platform_has_its_way_of_summing():
     def loops(labels, platform):
         shapes = [(labels, labels), (1, 2, labels), (1, 2), (1, 2)]
         given = [
@@ -358,7 +358,7 @@ def trained(way, devices=1, fsdp=1, steps=6):
     sizes, segments = chained_segments(np.random.default_rng(0), PIECES * 2)
     decoder = Crf(IOB2, sentence_borders(sizes), 48)
     rows = fill_rows(segments, [[2 * i, 2 * i + 1] for i in range(8)], 62, 8)
-    # With its own epsilon AdamW makes whole steps of gradients that are nothing but rounding.
+    # With its default epsilon, AdamW takes full steps on gradients that are only rounding error.
     rates = rates_by("linear", steps, 0.0, 1e-3, dict.fromkeys(crf.shapes(C), 1e-2))
     optimizer = make_optimizer(epsilon=1e-3)
     made = make_steps(model, decoder, optimizer, rates, mesh, seed=0)
@@ -371,7 +371,7 @@ def trained(way, devices=1, fsdp=1, steps=6):
     return {path: np.asarray(value) for path, value in state.params.items()}, losses
 
 
-@pytest.mark.skipif(jax.device_count() < 8, reason="a machine with fewer accelerators")
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
 @pytest.mark.parametrize(
     "way", ["words", pytest.param("pairs", marks=pytest.mark.slow)], indirect=True
 )
@@ -381,7 +381,7 @@ def test_eight_devices_equal_one(way):
     assert losses[-1] < losses[0] < 100
     moved = np.abs(one["crf/transitions"] - random_scores().transitions)
     assert moved.max() > 1e-2
-    assert (moved[~IOB2.follows] == 0).all()  # what is illegal is not learnt
+    assert (moved[~IOB2.follows] == 0).all()  # illegal transitions are not trained
     scaled_close("devices", many, one)
     np.testing.assert_allclose(their_losses, losses, rtol=1e-5)
 
@@ -405,7 +405,7 @@ def test_the_best_legal_sequence_and_its_certainty(lengths, seed, sharp):
             continue
         every = dict(all_scores(IOB2, log_probs[low:high], scores))
         found = tuple(labels[low:high].tolist())
-        assert every[found] == pytest.approx(max(every.values()))  # legal, and the best
+        assert every[found] == pytest.approx(max(every.values()))  # legal and optimal
         weights = np.exp(np.asarray(list(every.values())) - max(every.values()))
         for n, label in enumerate(found):
             share = sum(w for path, w in zip(every, weights, strict=True) if path[n] == label)

@@ -1,4 +1,4 @@
-"""A run with a CRF: what it leaves, what reads it, and what is refused."""
+"""A run with a CRF: what it writes, what reads it, and what is refused."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def finished(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_the_scores_stand_beside_an_ordinary_token_classifier(finished):
+def test_the_scores_are_saved_beside_an_ordinary_token_classifier(finished):
     hub = finished.hub_dir
     loaded = load_pretrained(hub)
     scores = crf.Scores.of(loaded.params)
@@ -66,8 +66,8 @@ def test_torch_reads_the_head_and_the_comparison_holds(finished, tmp_path):
         assert (made.folder / name).read_bytes() == (finished.hub_dir / name).read_bytes()
 
 
-def test_both_scores_are_told_and_are_those_of_evaluate(finished, settings):
-    """The sentences over a window, whose parts are chains of their own in training, too."""
+def test_both_scores_are_reported_and_equal_those_of_evaluate(finished, settings):
+    """Includes sentences longer than a window, whose parts are separate chains in training too."""
     told = finished.results["validation"]
     assert told["decoder"] == "crf"
     for decoder, f1 in ((None, told["overall_f1"]), ("argmax", told["argmax"]["overall_f1"])):
@@ -79,7 +79,7 @@ def test_both_scores_are_told_and_are_those_of_evaluate(finished, settings):
     assert ner.predict_words(words) == [list(row.tags) for row in rows]
 
 
-def test_everything_that_reads_words_uses_it(finished, tmp_path):
+def test_everything_that_tags_words_uses_the_crf(finished, tmp_path):
     ner = pipeline("ner", model=finished.hub_dir, aggregation_strategy="word")
     exported = load_exported(ner.export(tmp_path / "export", weights="int8"))
     ner.save_pretrained(tmp_path / "saved")
@@ -90,7 +90,7 @@ def test_everything_that_reads_words_uses_it(finished, tmp_path):
         assert other.predict_words(words) == ner.predict_words(words)
     assert saved(TEXT) == ner(TEXT)
     strong = crf.Scores(*(np.zeros_like(part) for part in ner.classifier.crf))
-    strong.starts[1] = strong.transitions[:, 1] = 1e3  # nothing but the first B-
+    strong.starts[1] = strong.transitions[:, 1] = 1e3  # only the first B- label
     crf.write(tmp_path / "saved", strong)
     changed = pipeline("ner", model=tmp_path / "saved", aggregation_strategy="word")
     (first,) = {*changed.predict_words(words)[0]}
@@ -121,7 +121,7 @@ def test_a_resumed_run_is_the_same_run(finished, settings, tmp_path):
         start(settings, folder, resume=True, crf_learning_rate=0.5)
 
 
-def test_windows_of_documents_hold_a_chain_for_each_sentence(settings, tmp_path):
+def test_document_windows_have_a_chain_for_each_sentence(settings, tmp_path):
     text = write_conll(tmp_path / "plain.conll", sentences(48)).read_text()
     blocks = text.strip().split("\n\n")
     documents = ("\n\n".join(["-DOCSTART- O", *blocks[i : i + 12]]) for i in range(0, 48, 12))
@@ -137,7 +137,7 @@ def test_windows_of_documents_hold_a_chain_for_each_sentence(settings, tmp_path)
     assert evaluate(made.hub_dir, file=file).report.overall_f1 == told["overall_f1"]
 
 
-def test_training_goes_on_from_its_scores_or_leaves_them(finished, settings, tmp_path):
+def test_training_continues_from_the_crf_scores_or_drops_them(finished, settings, tmp_path):
     base = str(finished.hub_dir)
     short = {"model": base, "epochs": 0.1, "learning_rate": 0.0, "crf_learning_rate": 0.0}
     on = start(settings, tmp_path / "on", **short)

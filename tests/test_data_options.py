@@ -1,4 +1,4 @@
-"""Options about data, end to end on tiny models: every one of them trains, is told and is kept."""
+"""Data options, end to end on tiny models: each one trains, is reported and is saved."""
 
 import dataclasses
 import json
@@ -32,8 +32,8 @@ def settings(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_all_of_them_at_once(settings, tmp_path):
-    """Weights, every token, a held-out part, a sample and other types in one run."""
+def test_all_options_at_once(settings, tmp_path):
+    """Class weights, all tokens, a held-out split, a few-shot sample and new types in one run."""
     changes = {
         "label_tokens": "all", "class_weights": ["balanced"], "held_out": 0.25, "few_shot": 3,
         "map_types": ["PER=name", "LOC=name"], "drop_types": ["ORG"],
@@ -109,7 +109,7 @@ def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
     shutil.copytree(folds[0].output_dir, copy)
     shutil.rmtree(copy / "fold-2")
     (copy / "results.json").unlink()
-    record = copy / "fold-1" / ".flaxner.json"  # written when a folder is locked, with its lock
+    record = copy / "fold-1" / ".flaxner.json"  # written when the folder is locked
     kept = [p for p in copy.glob("fold-1/**/*") if p.is_file() and not p.name.startswith(".lock")]
     before = {p: p.stat().st_mtime_ns for p in kept if p != record}, record.read_bytes()
     result, told = start(settings, copy, **FOLDS, resume=True)
@@ -125,14 +125,14 @@ def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_fold_alone_is_the_fold_of_the_whole(folds, settings, tmp_path):
+def test_one_fold_alone_equals_that_fold_of_the_whole(folds, settings, tmp_path):
     alone, _ = start(settings, tmp_path / "one", **FOLDS, fold=2)
     there = folds[0].output_dir / "fold-2" / "results.json"
     for split in ("validation", "test"):
         assert alone.results[split] == json.loads(there.read_text())[split]
 
 
-def test_an_interrupted_fold_says_how_the_whole_goes_on(settings, tmp_path, monkeypatch):
+def test_an_interrupted_fold_says_how_to_resume_the_whole(settings, tmp_path, monkeypatch):
     from flaxner.training.loop import Loop
 
     def interrupted(self, checkpoints):

@@ -1,4 +1,4 @@
-"""Matrix products with bfloat16 operands: exact in what they promise to keep in float32."""
+"""Matrix products with bfloat16 operands: exact where they promise float32."""
 
 import dataclasses
 
@@ -25,8 +25,8 @@ def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-@pytest.mark.parametrize("width", [6, 7])  # an odd side takes the plain order
-def test_a_product_rounds_operands_and_nothing_else(width):
+@pytest.mark.parametrize("width", [6, 7])  # an odd size uses the plain order
+def test_a_product_rounds_only_its_operands(width):
     x, kernel, gradient = normal(0, 2, 5, width), normal(1, width, 4), normal(2, 2, 5, 4)
     y, pull = jax.vjp(lambda x, kernel: product(x, kernel, BF16, jnp.float32), x, kernel)
     d_x, d_kernel = pull(gradient)
@@ -39,7 +39,7 @@ def test_a_product_rounds_operands_and_nothing_else(width):
 
 
 @pytest.mark.parametrize("width", [6, 7])
-def test_a_batched_product_rounds_operands_and_nothing_else(width):
+def test_a_batched_product_rounds_only_its_operands(width):
     a, b, gradient = normal(0, 2, 3, 5, width), normal(1, 2, 3, width, 4), normal(2, 2, 3, 5, 4)
     y, pull = jax.vjp(lambda a, b: product(a, b, BF16, jnp.float32), a, b)
     d_a, d_b = pull(gradient)
@@ -50,7 +50,7 @@ def test_a_batched_product_rounds_operands_and_nothing_else(width):
 
 
 def test_kernel_gradients_are_not_flattened_for_the_tpu_compiler():
-    """Flattened, the transposes around attention became copies: 8% more cycles of BERT."""
+    """Flattening turned the transposes around attention into copies: 8% more cycles for BERT."""
     shapes = jax.ShapeDtypeStruct((2, 6, 8), BF16), jax.ShapeDtypeStruct((8, 4), jnp.float32)
     gradient = jax.grad(lambda x, kernel: product(x, kernel, BF16, jnp.float32).sum(), 1)
     text = jax.jit(gradient).trace(*shapes).lower(lowering_platforms=("tpu",)).as_text()
@@ -58,7 +58,7 @@ def test_kernel_gradients_are_not_flattened_for_the_tpu_compiler():
     assert "stablehlo.reshape" not in text
 
 
-def test_results_and_gradients_have_the_dtype_of_the_activations():
+def test_results_and_their_gradients_have_the_dtype_of_the_activations():
     x, kernel = normal(0, 5, 6).astype(BF16), normal(1, 6, 4)
     y, pull = jax.vjp(lambda x, kernel: product(x, kernel, BF16, BF16), x, kernel)
     d_x, d_kernel = pull(y)
@@ -87,7 +87,7 @@ def test_bfloat16_gradients_stay_near_float32(platform):
         assert np.linalg.norm(half[path] - value) <= 0.05 * norm + 1e-6, path
 
 
-def test_activations_follow_the_platform():
+def test_the_activation_dtype_depends_on_the_platform():
     assert Compute.on("cpu", "bfloat16").activation_dtype == "float32"
     assert Compute.on("tpu", "bfloat16").activation_dtype == "bfloat16"
     assert Compute.on("gpu", "float32", remat=True) == Compute("float32", remat=True)
@@ -102,12 +102,12 @@ def test_both_precisions_count_the_same_products():
 
         return matmul_flops(jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr)
 
-    # The gradient of a sum needs no forward product: XLA drops it, the count keeps it.
+    # The gradient of a sum needs no forward product: XLA drops it, but it is still counted.
     assert flops(jnp.float32) == flops(BF16) == 3 * 2 * 12 * 8 * 4
 
 
-def test_on_a_cpu_no_operand_of_a_kernels_gradient_is_copied():
-    """Positions are one axis there: a sum over several axes would turn an operand first."""
+def test_on_a_cpu_kernel_gradients_copy_no_operand():
+    """Positions form one axis there: a sum over several axes would transpose an operand first."""
     x_BLD, g_BLF = jnp.ones((3, 24, 16)), jnp.ones((3, 24, 8))
 
     def gradient(kernel_DF):
