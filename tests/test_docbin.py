@@ -1,4 +1,4 @@
-"""spaCy's DocBin, written by spaCy; skipped where it is not installed."""
+"""spaCy's DocBin, written by spaCy; skipped if spaCy is not installed."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from flaxner.data.corpus import read_corpus
 from flaxner.data.sources import read_sources
 
 DOCUMENTS = [
-    # words, spaces, begins of sentences (None: not marked), entities as (first, end, type)
+    # words (some of them spaces), sentence starts (None: not marked), entities (first, end, type)
     (["Ann", "Lee", "left", "Rome", "."], [0], [(0, 2, "PER"), (3, 4, "LOC")]),
     (["Bo", "slept", ".", "\n\n", "New", "York", "did", "not", "."], [0, 4], [(0, 1, "PER")]),
     (["Nothing", "\n", "here"], None, []),
@@ -88,7 +88,7 @@ def partly(document, span):
     document.set_ents([span(0, 1, "PER")], default="missing")
 
 
-def test_only_documents_with_entities_annotated_are_read(tmp_path):
+def test_only_documents_with_entity_annotation_are_read(tmp_path):
     makers = [annotated, grouped, grouped_and_said_to_have_none, partly, lambda *_: None]
     corpus = read_corpus(write_documents(tmp_path / "a.spacy", *makers))
     assert [s.tags for s in corpus] == [("B-PER", "O", "O")]
@@ -104,7 +104,7 @@ def overlapping(document, span):
     document.spans["sc"] = [span(0, 1, "PER"), span(0, 2, "ORG")]
 
 
-def test_a_span_group_is_read_where_it_is_asked_for(tmp_path):
+def test_a_span_group_is_read_on_request(tmp_path):
     from flaxner.data.readers import ReadOptions
 
     path = write_documents(tmp_path / "a.spacy", annotated, grouped, overlapping)
@@ -131,8 +131,8 @@ def test_damaged_files(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_any_damage_is_one_sentence_or_none(tmp_path):
-    """Bytes changed inside the compressed content, so that spaCy itself stumbles over them."""
+def test_any_damage_is_a_one_line_error_or_none(tmp_path):
+    """Change bytes inside the compressed content, so that spaCy itself fails on them."""
     path = write(tmp_path / "a.spacy")
     content, draw, said = zlib.decompress(path.read_bytes()), random.Random(0), []
     for _ in range(40):
@@ -148,7 +148,7 @@ def test_any_damage_is_one_sentence_or_none(tmp_path):
     assert all(re.fullmatch(rf"{re.escape(str(path))}, line \d+: .+", text) for text in said)
 
 
-def test_without_spacy_it_is_named(tmp_path, monkeypatch):
+def test_a_missing_spacy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     (tmp_path / "a.spacy").write_bytes(b"anything")
     with pytest.raises(ValueError, match="spaCy, which is not installed: pip install"):

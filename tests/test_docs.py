@@ -1,4 +1,4 @@
-"""The pages: every link leads somewhere, every page is in the menu, the notebook runs."""
+"""The docs: no link is dead, every page is in the menu, the notebook runs."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ def prose(path):
 
 
 def anchors(path):
-    """As GitHub and mkdocs make them of headings."""
+    """Return the anchors that GitHub and mkdocs derive from headings."""
     found = set()
     for line in path.read_text("utf-8").splitlines():
         if line.startswith("#"):
@@ -38,13 +38,13 @@ def test_no_link_is_dead(page):
             continue
         target, _, anchor = link.partition("#")
         place = (page.parent / target).resolve() if target else page
-        assert place.exists(), f"{page.name} links to {link}, which is not there"
+        assert place.exists(), f"{page.name} links to {link}, which does not exist"
         if anchor and place.suffix == ".md":
             assert anchor in anchors(place), f"{page.name} links to {link}: no such heading"
 
 
 def test_the_readme_has_the_two_commands_of_ci():
-    """Each a line of its own: `.ci/run` takes them from there."""
+    """Each is on a line of its own, where `.ci/run` finds it."""
     commands = re.findall(r'command_of_readme "([^"]+)"', (ROOT / ".ci" / "run").read_text("utf-8"))
     assert len(commands) == 2
     assert set(commands) <= set((ROOT / "README.md").read_text("utf-8").splitlines())

@@ -39,11 +39,11 @@ from tests.families import FAMILIES
 from tests.runs import start
 from tests.tiny import random_segments, tiny_config
 
-SCHEME = LabelScheme(("O", "B-x", "I-x"))  # of the model before training: its head is drawn anew
+SCHEME = LabelScheme(("O", "B-x", "I-x"))  # of the initial model; training replaces its head
 
 
 def write_documents(path, count, per_document, shift=0):
-    """Sentences with a line -DOCSTART- before every so many."""
+    """Write sentences with a -DOCSTART- line before every `per_document` of them."""
     made = []
     for number, sentence in enumerate(sentences(count, shift)):
         if number % per_document == 0:
@@ -75,7 +75,7 @@ def finished(settings, tmp_path_factory):
 
 
 def test_evaluate_gives_the_score_of_training(finished, settings):
-    """By the model's own setting, and alone if asked for; boundaries are in the files."""
+    """With the model's own context by default, or each sentence alone; files mark the documents."""
     trained = dict(finished.results["test"])
     alone = trained.pop("sentences_alone")
     assert trained["overall_f1"] > 0.3
@@ -94,7 +94,7 @@ def test_evaluate_gives_the_score_of_training(finished, settings):
     ]
 
 
-def test_every_record_tells_the_context(finished):
+def test_every_record_states_the_context(finished):
     assert finished.results["train"]["context"] == "document"
     block = json.loads((finished.hub_dir / "config.json").read_text())["flaxner"]
     assert (block["context"], block["max_length"]) == ("document", 128)
@@ -118,11 +118,11 @@ def test_another_division_into_documents_is_refused(settings, tmp_path):
     told = "how the validation corpus is divided into documents differs"
     with pytest.raises(ValueError, match=told):
         refuse_another(tmp_path, now, begun)
-    refuse_another(tmp_path, now, {BATCHES: ""})  # of a version that did not know
+    refuse_another(tmp_path, now, {BATCHES: ""})  # from a version that did not record it
 
 
 def test_resume_in_the_middle_of_an_epoch_is_bitwise_exact(settings, finished, tmp_path):
-    assert finished.results["train"]["steps"] == 24  # of which 13 are four epochs and a third
+    assert finished.results["train"]["steps"] == 24  # 3 per epoch: step 13 is mid-epoch
     folder = tmp_path / "cut"
     shutil.copytree(finished.output_dir, folder)
     shutil.rmtree(folder / "checkpoints" / "24")
@@ -140,8 +140,8 @@ def test_resume_in_the_middle_of_an_epoch_is_bitwise_exact(settings, finished, t
             start(settings, folder, resume=True, **changes)
 
 
-def test_words_are_tagged_in_the_windows_of_training(finished, settings, tmp_path, monkeypatch):
-    """However many sentences are read at once; an export knows the context, too."""
+def test_words_are_tagged_in_training_windows(finished, settings, tmp_path, monkeypatch):
+    """However many sentences are processed at once; an export has the same context."""
     ner = pipeline("ner", model=finished.hub_dir)
     corpus = read_corpus(settings["train_file"])
     words = [sentence.words for sentence in corpus]
@@ -177,7 +177,7 @@ def test_predict_keeps_documents(finished, tmp_path, capsys):
     assert [list(s.tags) for s in made] == [*alone, *together]
 
 
-def test_inspection_tells_windows_and_what_marks_no_document(settings, tmp_path, capsys):
+def test_inspection_reports_steps_and_files_without_documents(settings, tmp_path, capsys):
     plain = write_conll(tmp_path / "plain.conll", sentences(40))
     config = TrainConfig(**{**settings, "train_file": str(plain)})
     inspect(config, console=Console(width=200))
@@ -189,7 +189,7 @@ def test_inspection_tells_windows_and_what_marks_no_document(settings, tmp_path,
 
 @pytest.mark.slow
 def test_eight_devices_equal_one():
-    """Dropout on; the windows of a step are spread over the devices."""
+    """With dropout; the windows of a step are spread over the devices."""
     plain = random_segments(
         np.random.default_rng(4), np.random.default_rng(3).integers(3, 20, 64), sep=True
     )

@@ -1,4 +1,4 @@
-"""Document context: windows and their owners, batches of them, exact when packed."""
+"""Document context: windows and the words they own, their batches, exactness when packed."""
 
 import dataclasses
 import itertools
@@ -32,13 +32,13 @@ from tests.tiny import random_segments
 from tests.wordpiece import tiny_tokenizer
 
 SCHEME = LabelScheme.from_types(["LOC", "PER"])
-CORPORA = st.lists(  # documents of sentences, each its tokens with [CLS] and [SEP]
+CORPORA = st.lists(  # documents of sentence lengths in tokens, with [CLS] and [SEP]
     st.lists(st.integers(3, 40), min_size=1, max_size=25), min_size=1, max_size=6
 )
 
 
 def corpus_of(documents, seed=0):
-    """Tokenised sentences of these lengths, and the document of each."""
+    """Return tokenised sentences of these lengths, and the document number of each."""
     lengths = [n for document in documents for n in document]
     plain = random_segments(np.random.default_rng(seed), lengths, sep=True)
     numbers = np.repeat(np.arange(len(documents)), [len(d) for d in documents])
@@ -71,12 +71,12 @@ def test_every_word_is_owned_once_and_no_window_crosses_a_document(
         assert made.sentences[index] == sentences[0]
         if separators:
             continue
-        # Whole sentences in a row, of this document only, the owned ones among them.
+        # Consecutive whole sentences of this document only, including the owned ones.
         assert any(_runs(inner, numbers, s, tokens[1:-1]) for s in range(sentences[0] + 1))
 
 
 def _runs(inner, numbers, first, text):
-    """Whether a text is the tokens of whole sentences of one document, from `first` on."""
+    """Return whether `text` is whole sentences of one document, starting with `first`."""
     tokens, at = [], first
     while len(tokens) < len(text) and at < len(inner) and numbers[at] == numbers[first]:
         tokens += inner[at].tolist()
@@ -86,14 +86,14 @@ def _runs(inner, numbers, first, text):
 
 @settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=80), capacity=st.integers(60, 200))
-def test_a_token_is_read_about_once_and_the_owner_shows_most(sizes, capacity):
+def test_tokens_are_read_about_once_and_owned_where_context_is_largest(sizes, capacity):
     ends = np.concatenate([[0], np.cumsum(sizes)])
     windows = document_windows(ends, capacity)
     assert [s for _, _, low, high in windows for s in range(low, high)] == list(range(len(sizes)))
     read = sum(int(ends[end] - ends[first]) for first, end, _, _ in windows)
     assert ends[-1] <= read <= 1.1 * ends[-1]
     assert all(ends[end] - ends[first] <= capacity for first, end, _, _ in windows)
-    # No fewer windows could hold the document without any overlap.
+    # Even without overlap, the document does not fit in fewer windows.
     fewest = len(document_windows_without_overlap(sizes, capacity))
     assert len(windows) <= 1 + 1.3 * fewest
     for (_, end, _, border), (first, _, _, _) in itertools.pairwise(windows):
@@ -115,15 +115,15 @@ def document_windows_without_overlap(sizes, capacity):
     ("total", "lengths"),
     [(510, [510]), (520, [290, 280]), (1000, [510, 510]), (1010, [370, 370, 370])],
 )
-def test_windows_are_few_and_equal(total, lengths):
-    """Sentences of 10 tokens; overlaps are at least 25 tokens, at most a tenth of all."""
+def test_windows_are_few_and_of_equal_length(total, lengths):
+    """Sentences of 10 tokens; each overlap has at least 25 tokens, all of them at most a tenth."""
     ends = np.arange(0, total + 1, 10)
     made = document_windows(ends, 510)
     assert [int(ends[end] - ends[first]) for first, end, _, _ in made] == lengths
 
 
 def test_long_empty_and_single_sentences():
-    """A sentence over the limit is read alone; one without tokens is owned by none."""
+    """A sentence over the limit is read alone; no window owns a sentence without tokens."""
     tokenizer = tiny_tokenizer()
     short = ("Chelsea", "met", "Chen")
     sentences = [
@@ -179,7 +179,7 @@ def sentences_at(made, step):
 
 @settings(max_examples=30, deadline=None)
 @given(documents=CORPORA, batch_size=st.integers(1, 40), share=st.sampled_from([0.0, 0.3, 1.0]))
-def test_every_word_is_labelled_once_an_epoch(documents, batch_size, share):
+def test_every_word_is_labelled_once_per_epoch(documents, batch_size, share):
     made = batches(documents, batch_size=batch_size, share=share)
     total, most = sum(map(len, documents)), most_words(made.segments, made.row_length)
     for epoch in (0, 1):
@@ -210,7 +210,7 @@ def test_a_batch_is_a_function_of_seed_and_step_and_not_of_rows():
     assert len({once.at(step).input_ids.shape for step in steps}) <= 3
 
 
-def test_steps_hold_about_as_many_sentences_as_were_asked_for():
+def test_steps_hold_about_as_many_sentences_as_requested():
     made = batches([(9, 8, 12, 7, 10) * 30], batch_size=15, epochs=3)
     counts = [sum(sentences_at(made, step)) for step in range(made.num_steps)]
     assert made.steps_per_epoch == 10
@@ -240,7 +240,7 @@ def test_parts_make_the_batch(parts):
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert"])
 def test_packed_equals_unpacked(kind):
-    """Windows and sentences alone, as a step has them: logits, loss and every gradient."""
+    """Windows and single sentences, mixed as in a step: logits, loss and all gradients."""
     documents = [(9, 5, 7, 4, 12, 6), (3, 8), (11, 4, 6, 5)]
     plain, numbers = corpus_of(documents)
     made = in_documents(plain, numbers, 28)
@@ -261,8 +261,8 @@ def test_packed_equals_unpacked(kind):
 
 @settings(max_examples=30, deadline=None)
 @given(documents=CORPORA)
-def test_chains_of_a_crf_are_sentences_in_windows_too(documents):
-    """Each sentence begins and ends once, and its words follow each other, whatever is around."""
+def test_crf_chains_are_sentences_in_windows_too(documents):
+    """Each sentence starts and ends once and is one chain, whatever surrounds it."""
     plain, numbers = corpus_of(documents)
     sizes = [len(words_of(plain, index)) for index in range(len(plain))]
     made = in_documents(plain, numbers, 60)
@@ -298,7 +298,7 @@ def test_a_word_sees_its_window_and_no_other_document():
     np.testing.assert_array_equal(after[words_of(made, 1)], before[words_of(made, 1)])
 
 
-# Where documents come from, and stay together
+# Where documents come from, and how they stay together
 
 
 def test_documents_of_json_parquet_and_tables(tmp_path):
@@ -327,7 +327,7 @@ def test_documents_of_json_parquet_and_tables(tmp_path):
     assert read_corpus(tmp_path / "a.conllu").documents == [0, 1]
 
 
-def test_a_source_without_marks_is_one_document_of_its_own(tmp_path):
+def test_a_source_that_marks_no_documents_is_one_document(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text("Ann B-PER\n\nBo B-PER\n")
     (tmp_path / "c").write_text("Ann B-PER\n\n-DOCSTART- O\n\nBo B-PER\n\n-DOCSTART- O\n\nCy O\n")
@@ -347,7 +347,7 @@ def marked(documents=12, sentences=6):
     return Corpus(made, "made", "IOB2", 0)
 
 
-def test_documents_are_held_out_folded_and_sampled_whole():
+def test_held_out_splits_folds_and_samples_keep_documents_whole():
     corpus = marked()
     part = divide(corpus.sentences, [1 / 3] * 3, 0, whole_documents=True)
     by_document = part.reshape(12, 6)
@@ -378,18 +378,18 @@ def test_documents_are_held_out_folded_and_sampled_whole():
         ({"context_share": 1.5}, "context_share must be at most 1"),
     ],
 )
-def test_settings_that_do_not_fit(changes, message):
+def test_incompatible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{"dataset": "x", "context": "document", **changes})
 
 
 def test_preflight_plans_windows_of_documents():
-    """Without a corpus, in documents of CoNLL-2003's mean size, and that is said."""
+    """Without a corpus, assume documents of CoNLL-2003's mean size, and say so."""
     config = TrainConfig(dataset="x", context="document", max_length=512, batch_size=64)
     made, plain = plan(config, 8), plan(config.replace(context="sentences"), 8)
     assert made.source.endswith("; documents of 15 sentences, CoNLL-2003's mean")
     assert (made.length, made.steps, made.sentences) == (512, plain.steps, plain.sentences)
-    assert 0.9 * plain.tokens < made.tokens < plain.tokens  # less [CLS] and [SEP]
+    assert 0.9 * plain.tokens < made.tokens < plain.tokens  # fewer [CLS] and [SEP]
 
 
 # Prediction files

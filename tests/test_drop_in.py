@@ -1,4 +1,4 @@
-"""What programs written for `transformers.pipeline` say to it and look at."""
+"""What programs written for `transformers.pipeline` pass to it and read from it."""
 
 import json
 
@@ -25,7 +25,7 @@ from tests.wordpiece import TEXTS
 
 
 class MapStyle:
-    """A data set of torch's kind: a length and items, and no end of its own."""
+    """A map-style torch data set: it has a length and items, but never raises IndexError."""
 
     def __init__(self, items):
         self.items = items
@@ -37,7 +37,7 @@ class MapStyle:
         return self.items[index % len(self.items)]
 
 
-def test_data_sets_of_torch(ours, theirs):
+def test_torch_data_sets(ours, theirs):
     pytest.importorskip("torch")
     datasets = pytest.importorskip("datasets")
     from transformers.pipelines.pt_utils import KeyDataset
@@ -68,10 +68,10 @@ def test_data_sets_of_torch(ours, theirs):
 
 
 def test_a_string_of_ignore_labels_is_one_label(ours):
-    """torch's pipeline looks for labels in the string, or fails."""
+    """In torch's pipeline, substrings of it count as labels too, or the call fails."""
     texts, call = list(TEXTS), {"aggregation_strategy": "simple"}
     some = ours(texts, **call, ignore_labels="LOCATION")
-    assert "LOC" in {e["entity_group"] for es in some for e in es}  # no part of the string counts
+    assert "LOC" in {e["entity_group"] for es in some for e in es}  # substrings do not count
     assert some == ours(texts, **call, ignore_labels=["LOCATION"])
     assert ours(texts, ignore_labels="O") == ours(texts)
     folder = ours.classifier.folder
@@ -83,7 +83,7 @@ NOTHING_CHANGED = {
     "trust_remote_code": False,
     "framework": "pt",
     "device_map": None,
-    "token": "secret",  # a folder needs none
+    "token": "secret",  # unused for a folder
     "local_files_only": True,
     "feature_extractor": None,
     "processor": None,
@@ -125,7 +125,7 @@ def test_arguments_that_would_change_something_are_refused(folder, given, messag
         pipeline("ner", model=folder, **given)
 
 
-def test_arguments_of_the_hub_matter_for_its_models():
+def test_hub_arguments_are_refused_for_hub_models():
     for given, message in (
         ({"token": "secret"}, r"token=\.\.\. is not supported: log in with"),
         ({"local_files_only": True}, "set HF_HUB_OFFLINE=1"),
@@ -150,8 +150,8 @@ def test_dtypes_have_many_names(folder, ours):
     assert pipeline("ner", model=folder, dtype="auto")(list(TEXTS)) == ours(list(TEXTS))
 
 
-def test_auto_is_the_dtype_of_the_file(folder, ours, tmp_path):
-    """As in `transformers` 5: config.json's, or else that of the first weights."""
+def test_auto_is_the_dtype_in_the_file(folder, ours, tmp_path):
+    """As in `transformers` 5: the one in config.json, or else that of the first weights."""
     pytest.importorskip("torch")
     loaded = load_pretrained(folder)
     half = export_folder(
@@ -184,8 +184,8 @@ def test_auto_is_the_dtype_of_the_file(folder, ours, tmp_path):
     [b"", b"\xff" * 20, b"\x02" + b"\0" * 7 + b"[]", b"\x02" + b"\0" * 7 + b"{'"],
     ids=["empty", "huge", "list", "cut"],
 )
-def test_a_damaged_file_has_no_dtype(folder, tmp_path, engine, content):
-    """Wherever its header is read first."""
+def test_auto_refuses_a_damaged_file(folder, tmp_path, engine, content):
+    """Whichever code reads its header first."""
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
     made = edited(folder, tmp_path / "hub", lambda fields: fields.pop("dtype", None))
@@ -194,7 +194,7 @@ def test_a_damaged_file_has_no_dtype(folder, tmp_path, engine, content):
         pipeline("ner", model=made, dtype="auto", engine=engine, device="cpu")
 
 
-def test_a_header_without_offsets_has_no_dtype(tmp_path):
+def test_a_header_without_offsets_is_refused(tmp_path):
     header = json.dumps({name: {"dtype": "F32", "shape": [0]} for name in "ab"}).encode()
     file = tmp_path / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header)
@@ -214,7 +214,7 @@ def test_float16_answers_as_torch_does(folder):
     theirs = transformers.pipeline("ner", model=str(folder), dtype=torch.float16)
     ner = pipeline("ner", model=folder, dtype=torch.float16)
     call = {"ignore_labels": []}
-    # Some digits of float16 are lost on either side, by sums in another order.
+    # Both sides lose digits in float16, since they sum in different orders.
     assert largest_difference(ner(list(TEXTS), **call), theirs(list(TEXTS), **call)) < 1e-2
 
 
@@ -246,7 +246,7 @@ def test_an_export_has_them_too(ours, tmp_path):
         loaded.save_pretrained(tmp_path / "again")
 
 
-def test_what_is_saved_is_loaded_by_both(folder, ours, tmp_path):
+def test_a_saved_pipeline_is_loaded_by_both(folder, ours, tmp_path):
     names = ("O", "B-ORT", "I-ORT", "B-MENSCH", "I-MENSCH")
     ner = pipeline("ner", model=folder, id2label=names)
     ner.save_pretrained(tmp_path / "saved")
@@ -258,7 +258,7 @@ def test_what_is_saved_is_loaded_by_both(folder, ours, tmp_path):
                       tokenizer=ours.tokenizer, id2label=TAGS)  # fmt: skip
     memory.save_pretrained(str(tmp_path / "memory"))
     assert pipeline("ner", model=tmp_path / "memory")(list(TEXTS)) == memory(list(TEXTS))
-    memory.save_pretrained(str(tmp_path / "memory"))  # its own files are replaced
+    memory.save_pretrained(str(tmp_path / "memory"))  # replaces its own files
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"config\.json"):

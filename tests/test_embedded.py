@@ -1,4 +1,4 @@
-"""The embedded corpus: reproducible, disjoint, and impossible without context."""
+"""The embedded corpus: reproducible, with disjoint splits, and unsolvable without context."""
 
 import collections
 
@@ -11,7 +11,7 @@ from flaxner.evaluation.metrics import score
 
 
 def entities(sentences):
-    """(name, type) of every entity, counted by hand from the tags."""
+    """Yield (name, type) of every entity, read from the tags without the library."""
     for words, tags in sentences:
         start = None
         for i, tag in enumerate([*tags, "O"]):
@@ -56,7 +56,7 @@ def test_a_seed_gives_the_same_corpus(corpus):
     assert list(sample.generate("test", seed=1)) != corpus["test"]
 
 
-def test_no_sentence_stands_in_two_splits(corpus):
+def test_no_sentence_is_in_two_splits(corpus):
     sentences = [words for split in corpus.values() for words, _ in split]
     assert len(sentences) == len(set(sentences))
 
@@ -78,7 +78,7 @@ def test_ambiguous_names_have_every_type(corpus):
 
 
 def test_words_in_isolation_are_not_enough(corpus):
-    """The best guess by word alone, counted on the training split, fails on ambiguous names."""
+    """Guessing each word's most frequent training tag fails on ambiguous names."""
     counts = collections.defaultdict(collections.Counter)
     for words, tags in corpus["train"]:
         for word, tag in zip(words, tags, strict=True):
@@ -105,7 +105,7 @@ def test_an_unknown_split_is_refused():
 
 @pytest.mark.slow
 def test_the_quick_start_needs_context(tmp_path, corpus):
-    """Trained on sentences, it finds ambiguous names in sentences and not in isolation."""
+    """A model trained on sentences finds ambiguous names in sentences but not in isolation."""
     from rich.console import Console
 
     from flaxner import TrainConfig, pipeline, train

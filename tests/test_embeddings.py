@@ -1,4 +1,4 @@
-"""Static and contextual vectors: files good and bad, pooling, measures by hand, the whole study."""
+"""Static and contextual vectors: good and bad files, pooling, measures, the whole study."""
 
 import gzip
 import io
@@ -56,7 +56,7 @@ def test_vector_files_of_every_kind_are_read(tmp_path, kind):
     vectors = static.load_vectors(str(written(tmp_path, kind)))
     assert vectors.words == WORDS
     np.testing.assert_allclose(vectors.matrix, MATRIX, atol=1e-6)
-    assert vectors.row("Café") == 3  # not as written, so in small letters
+    assert vectors.row("Café") == 3  # not found as written, so looked up in lower case
     assert vectors.row("Israel") is None
 
 
@@ -68,7 +68,7 @@ def test_a_file_cut_short_is_refused(tmp_path, kind):
         static.load_vectors(str(path))
 
 
-def test_words_that_came_twice_or_have_spaces(tmp_path):
+def test_duplicate_words_and_words_with_spaces(tmp_path):
     path = tmp_path / "v.vec"
     path.write_text("3 2\nthe 0.1 0.2\ncat 0.3 0.4\nthe 0.5 0.6\n")
     vectors = static.load_vectors(str(path))
@@ -78,7 +78,7 @@ def test_words_that_came_twice_or_have_spaces(tmp_path):
         static.load_vectors(str(path))
 
 
-def test_settings_are_those_of_the_model(tmp_path, capsys):
+def test_settings_follow_the_model(tmp_path, capsys):
     for name, rate in (("tiny", 1e-3), ("tiny-roberta", 1e-3), ("x/y", 5e-5)):
         model = name if "/" in name else f"flaxner:{name}"
         assert parse_settings(["--model", model, "--tag-column", "1"]).config.learning_rate == rate
@@ -91,7 +91,7 @@ def test_settings_are_those_of_the_model(tmp_path, capsys):
     assert "holds 2 runs: name one of them, such as " in capsys.readouterr().err
 
 
-def test_flags_of_reading_beside_a_run_are_of_the_other_files(tmp_path, capsys):
+def test_reading_flags_beside_a_run_apply_to_the_other_files(tmp_path, capsys):
     (tmp_path / "hub").mkdir()
     (tmp_path / "results.json").write_text("{}")
     config = TrainConfig(train_file="x.jsonl", tag_column="labels_fine")
@@ -106,7 +106,7 @@ def test_flags_of_reading_beside_a_run_are_of_the_other_files(tmp_path, capsys):
     assert "brings its own settings: leave out --epochs" in capsys.readouterr().err
 
 
-def test_pickles_are_refused_and_not_opened(tmp_path):
+def test_pickles_are_refused_unopened(tmp_path):
     class Bomb:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
@@ -119,7 +119,7 @@ def test_pickles_are_refused_and_not_opened(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_bad_sources_are_told_apart(tmp_path):
+def test_bad_sources_have_distinct_errors(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the vectors .*absent\.txt"):
         static.load_vectors(str(tmp_path / "absent.txt"))
     prose = tmp_path / "prose.txt"
@@ -132,7 +132,7 @@ def test_bad_sources_are_told_apart(tmp_path):
         static.load_vectors(str(empty))
 
 
-def test_a_downloader_out_of_reach_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_an_unreachable_downloader_is_a_one_line_error(tmp_path, monkeypatch, capsys):
     from gensim import downloader
 
     def offline(*_, **__):
@@ -145,7 +145,7 @@ def test_a_downloader_out_of_reach_is_one_sentence(tmp_path, monkeypatch, capsys
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_name_unknown_to_the_downloader_is_told(tmp_path, monkeypatch):
+def test_a_name_unknown_to_the_downloader_is_refused(tmp_path, monkeypatch):
     from gensim import downloader
 
     answer = io.BytesIO(b'{"models": {"glove-x": {"file_name": "g.gz"}}, "corpora": {}}')
@@ -166,13 +166,13 @@ def test_a_cached_download_needs_no_network(tmp_path, monkeypatch):
     assert static.load_vectors("some-vectors").words == WORDS
 
 
-def test_no_gensim_is_one_sentence(monkeypatch):
+def test_a_missing_gensim_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gensim", None)
     with pytest.raises(ValueError, match=r"pip install 'flaxner\[embeddings\]'"):
         static.load_vectors("word2vec-google-news-300")
 
 
-def test_word2vec_of_a_text_repeats_itself():
+def test_word2vec_training_is_reproducible():
     made = [static.train_vectors([text.split() for text in TEXTS * 3], "t", width=8) for _ in "ab"]
     assert made[0].words == made[1].words
     assert_close("exact", made[0].matrix, made[1].matrix)
@@ -190,7 +190,7 @@ def encoder(layers=(1, 2), pooling="mean", max_length=32):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
-def test_packed_words_are_pooled_as_one_by_one(pooling):
+def test_packed_words_are_pooled_as_if_encoded_one_by_one(pooling):
     """Against a plain reference: one sentence at a time, layers and tokens averaged by hand."""
     made = encoder(pooling=pooling, max_length=128)
     texts = [Sentence(tuple(text.split())) for text in TEXTS]
@@ -200,7 +200,7 @@ def test_packed_words_are_pooled_as_one_by_one(pooling):
     for sentence in texts:
         pieces = [made.tokenizer(w, add_special_tokens=False)["input_ids"] for w in sentence.words]
         ids = [made.tokenizer.cls_token_id, *itertools.chain(*pieces), made.tokenizer.sep_token_id]
-        padded = np.zeros((1, 128), np.int32)  # of one length: one compilation
+        padded = np.zeros((1, 128), np.int32)  # one length: one compilation
         padded[0, : len(ids)] = ids
         states = every(made.params, padded, np.int32(np.arange(128)[None] < len(ids)))
         hidden = (np.asarray(states[1][0]) + np.asarray(states[2][0])) / 2
@@ -223,7 +223,7 @@ def test_a_sentence_is_encoded_once():
 
 
 def test_windows_pool_a_words_own_tokens_only():
-    made = encoder(layers=(0,), max_length=12)  # layer 0 knows the token and its position only
+    made = encoder(layers=(0,), max_length=12)  # layer 0 depends on token and position only
     words = tuple(" ".join(TEXTS).split())
     segments_owned = made.encode([Sentence(words)])
     assert segments_owned.shape == (len(words), 32)
@@ -245,7 +245,7 @@ def test_layers():
             parse_layers(wrong, 6)
 
 
-def test_silhouette_by_scikit_learn_and_of_equal_vectors():
+def test_silhouette_equals_scikit_learn_and_is_0_for_equal_vectors():
     from sklearn.metrics import silhouette_score
 
     rng = np.random.default_rng(0)
@@ -280,7 +280,7 @@ def test_ambiguous_forms_and_their_separation():
         of_words(found, ["Washingtan"])
 
 
-def test_seen_and_unseen_names_are_scored_apart():
+def test_seen_and_unseen_names_are_scored_separately():
     sentence = Sentence(("Ann", "met", "Bob", "Ray"), ("B-PER", "O", "B-PER", "I-PER"))
     known = surfaces([Sentence(("Ann",), ("B-PER",))])
     corpus = Corpus([sentence], "t", "IOB2", 0)
@@ -292,7 +292,7 @@ def test_seen_and_unseen_names_are_scored_apart():
 
 
 def test_the_figure_of_a_word_is_one_file():
-    """A word such as AC/DC made a folder, one such as a/../../../../x a file outside."""
+    """AC/DC used to create a folder, and a/../../../../x a file outside the output folder."""
     from flaxner.embeddings.study import figure_name
 
     forms = ["Washington", "AC/DC", "a/../../../../x", "a\\b", "AC%2FDC"]
@@ -329,7 +329,7 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_study_writes_what_it_promises(study):
+def test_the_study_writes_its_results(study):
     result, folder, _ = study
     out = folder / "out"
     assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(result))

@@ -1,4 +1,4 @@
-"""`evaluate.py` says what training said: types, windows, words."""
+"""`evaluate.py` gives the scores of training: types, windows, words."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ NAMES = {"PER": "organization", "LOC": "corporation", "ORG": "Name"}
 
 
 def renamed(made):
-    """Three types that synonyms would make one."""
+    """Rename the types to three that a table of synonyms would merge."""
     return [
         (words, [tag[:2] + NAMES[tag[2:]] if tag != "O" else tag for tag in tags])
         for words, tags in made
@@ -38,14 +38,14 @@ def renamed(made):
 
 
 def joined(made, count):
-    """Sentences of `count` sentences each, longer than a window."""
+    """Join every `count` sentences into one that is longer than a window."""
     groups = [made[i : i + count] for i in range(0, len(made), count)]
     return [([w for ws, _ in g for w in ws], [t for _, ts in g for t in ts]) for g in groups]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run on such a corpus, begun from a model whose tokenizer says 12 tokens."""
+    """A run on such a corpus, started from a model whose tokenizer has a limit of 12 tokens."""
     folder = tmp_path_factory.mktemp("run")
     words = (" ".join(words) for words, _ in sentences(96))
     tokenizer, scheme = train_wordpiece(words, 300), LabelScheme(("O", "B-x", "I-x"))
@@ -69,7 +69,7 @@ def with_length(folder, length):
 
 
 def test_evaluate_gives_the_score_of_training(run):
-    """`evaluate.py --model OUT/hub --file TEST` after `train.py`: the same F1 of every type."""
+    """`evaluate.py --model OUT/hub --file TEST` after `train.py`: the same F1 for every type."""
     out = run.output_dir
     trained = run.results["test"]
     assert trained["overall_f1"] > 0.3
@@ -81,7 +81,7 @@ def test_evaluate_gives_the_score_of_training(run):
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    assert "the corpus" not in made.stdout  # no type is taken for another
+    assert "the corpus" not in made.stdout  # no type is matched to another
     scored = json.loads((out.parent / "scores" / "results.json").read_text())
     assert {name: scored[name] for name in trained if name != "mode"} == {
         name: value for name, value in trained.items() if name != "mode"
@@ -89,7 +89,7 @@ def test_evaluate_gives_the_score_of_training(run):
     assert set(scored["per_type"]) == set(NAMES.values())
 
 
-def test_repaired_tags_are_told(run, tmp_path):
+def test_repaired_tags_are_reported(run, tmp_path):
     tags = ["O", "I-Name", "O", "B-Name", "O", "B-Name"]
     corpus = write_conll(tmp_path / "odd", [(["A", "b", "C", "d", "e", "f"], tags)])
     assert any(
@@ -97,7 +97,7 @@ def test_repaired_tags_are_told(run, tmp_path):
     )
 
 
-def test_the_published_tokenizer_lets_the_windows_of_training_through(run, tmp_path):
+def test_the_published_tokenizer_allows_the_windows_of_training(run, tmp_path):
     config = json.loads((run.output_dir / "hub" / "tokenizer_config.json").read_text())
     assert config["model_max_length"] == 64
     again = convert(run.output_dir, output_dir=tmp_path / "again").folder
@@ -108,8 +108,8 @@ def test_the_published_tokenizer_lets_the_windows_of_training_through(run, tmp_p
     assert len(theirs(text, **call)) == len(ours(text, truncation=True, **call)) > 12
 
 
-def test_a_folder_that_says_too_little_is_read_as_it_was_trained(run, tmp_path):
-    """One that an earlier version published: config.json knows the windows, the tokenizer not."""
+def test_an_older_folder_is_read_with_the_window_of_training(run, tmp_path):
+    """As published by an earlier version: config.json has the window, the tokenizer does not."""
     old = with_length(edited(run.output_dir / "hub", tmp_path / "old", lambda f: None), 12)
     ner = pipeline("ner", model=old)
     assert (ner.window, ner.predictor.limit) == (64, 64)
@@ -117,21 +117,21 @@ def test_a_folder_that_says_too_little_is_read_as_it_was_trained(run, tmp_path):
     f1 = evaluate(ner, file=corpus).report.overall_f1
     assert f1 == run.results["test"]["overall_f1"]
     assert f1 != evaluate(ner, file=corpus, max_length=12).report.overall_f1
-    # Where texts are cut, they are cut where torch's pipeline cuts them.
+    # Truncation is that of torch's pipeline.
     call = {"ignore_labels": []}
     text = " ".join(TEXTS)
     cut = ner(text, truncation=True, **call)
     assert len(cut) == len(torch_pipeline(old)(text, **call)) == 10
 
 
-def test_the_tokenizer_of_the_caller_stays_as_it_is(tmp_path):
+def test_the_callers_tokenizer_is_not_changed(tmp_path):
     tokenizer = copy.copy(tiny_tokenizer())
     before = tokenizer.model_max_length
     make_folder(tmp_path / "hub", max_length=24)
     assert tokenizer.model_max_length == tiny_tokenizer().model_max_length == before
 
 
-def test_windows_that_the_model_cannot_read_are_refused(tmp_path):
+def test_windows_longer_than_the_model_reads_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at most the model's 64 positions: 65"):
         make_folder(tmp_path / "none", max_length=65)
     assert not (tmp_path / "none").exists()
@@ -147,14 +147,14 @@ def test_windows_that_the_model_cannot_read_are_refused(tmp_path):
 
 
 def test_a_tokenizers_limit_may_change(tmp_path):
-    """As in torch's pipeline, which reads model_max_length at every call."""
+    """As in torch's pipeline, which reads model_max_length on every call."""
     folder = make_folder(tmp_path / "hub")
     ours, theirs = pipeline("ner", model=folder), torch_pipeline(folder)
     text, call = " ".join(TEXTS * 3), {"ignore_labels": []}
     for length in (16, 40, 10**30):
         ours.tokenizer.model_max_length = theirs.tokenizer.model_max_length = length
         mine = ours(text, truncation=True, **call)
-        if 0 < length <= 64:  # beyond its positions torch fails
+        if 0 < length <= 64:  # torch fails beyond its positions
             assert [e["word"] for e in mine] == [e["word"] for e in theirs(text, **call)]
             stride = {"stride": 4, "aggregation_strategy": "simple"}
             assert [e["word"] for e in ours(text, **stride)] == [
@@ -186,13 +186,13 @@ def test_names_are_paired_one_to_one():
         [(["corporation", "organization"], ["ORG"])],
     )
     assert match_names(["GPE", "LOC"], ["LOC"])[0] == {"LOC": "LOC"}
-    assert match_names(["GPE"], ["LOC"])[0] == {}  # a part is not the whole
+    assert match_names(["GPE"], ["LOC"])[0] == {}  # part of a type is not the whole
     assert [broad_name(n) for n in ("person", "gpe", "company", "product", "Org")] == [
         "PER", "LOC", "ORG", "product", "ORG",
     ]  # fmt: skip
 
 
-def test_types_of_which_several_pairs_are_possible_are_asked_for(tmp_path):
+def test_ambiguous_type_pairs_must_be_given(tmp_path):
     corpus = read_corpus(write_conll(tmp_path / "c", [(["a", "b"], ["B-ORG", "B-Location"])]))
     labels = ("O", "B-organization", "I-organization", "B-corporation", "I-corporation", "B_LOC")
     with pytest.raises(ValueError, match="corporation and organization of the model and ORG"):
@@ -216,7 +216,7 @@ def test_types_of_which_several_pairs_are_possible_are_asked_for(tmp_path):
         match_types(labels, corpus, {"organization": "ORG", "corporation": "ORG"})
 
 
-def test_evaluate_py_takes_the_pairs(tmp_path):
+def test_evaluate_py_accepts_type_pairs(tmp_path):
     folder = make_folder(tmp_path / "hub")
     corpus = write_conll(tmp_path / "c", [(["a", "b"], ["B-Ort", "B-LOC"])])
 

@@ -1,4 +1,4 @@
-"""Exported pipelines, scores of any model, and the command lines."""
+"""Exported pipelines, scores of any model, and the commands."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def ner(folder):
     return pipeline("ner", model=folder, aggregation_strategy="simple")
 
 
-def test_an_export_answers_as_the_pipeline(ner, tmp_path):
+def test_an_export_gives_the_answers_of_the_pipeline(ner, tmp_path):
     texts = [*TEXTS, "", " ".join(TEXTS * 4)]
     sizes = {}
     for weights in WEIGHT_FORMATS:
@@ -47,7 +47,7 @@ def test_an_export_answers_as_the_pipeline(ner, tmp_path):
 
 
 def test_an_export_runs_without_the_code_of_the_model(ner, tmp_path):
-    """In a new process that can import neither our models nor flax, torch or the classifier."""
+    """In a new process that cannot import our models, flax, torch or the classifier."""
     path = ner.export(tmp_path / "served", weights="int8")
     blocked = (
         "flaxner.models.network",
@@ -71,7 +71,7 @@ print(load_exported({str(path)!r}, aggregation_strategy="word")({TEXTS[1]!r}))
     assert made.stdout.strip() == str(expected)
 
 
-def test_export_py_tells_what_it_costs(folder, tmp_path):
+def test_export_reports_its_size_and_loss_of_f1(folder, tmp_path):
     corpus = write_conll(tmp_path / "test.conll", sentences(12))
     made = export_model(folder, tmp_path / "served", weights="int8", file=corpus)
     assert made["f1_loss"] == made["model_f1"] - made["overall_f1"]
@@ -93,7 +93,7 @@ def test_bad_exports_are_refused(ner, tmp_path):
         load_exported(tmp_path / "mine")
 
 
-def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path):
+def test_evaluate_counts_every_word_and_reports_differing_types(folder, ner, tmp_path):
     made = sentences(12)
     corpus = write_conll(tmp_path / "test.conll", made)
     result = evaluate(folder, file=corpus, output_dir=tmp_path / "out")
@@ -121,7 +121,7 @@ def test_evaluate_counts_every_word_and_names_what_differs(folder, ner, tmp_path
         evaluate(ner)
 
 
-def test_evaluate_reads_windows_as_training_did(tmp_path):
+def test_evaluate_uses_the_windows_of_training(tmp_path):
     made = sentences(12)
     joined = [([w for ws, _ in made for w in ws], [t for _, ts in made for t in ts])]
     corpus = write_conll(tmp_path / "long.conll", joined)
@@ -136,7 +136,7 @@ def test_evaluate_reads_windows_as_training_did(tmp_path):
 
 
 def test_evaluate_reads_other_schemes_as_iob2(folder, monkeypatch, tmp_path):
-    """A model that is right in IOB1 or BIOES is right, to the last word."""
+    """A model that is right in IOB1, BIOES or BILOU is scored as right on every word."""
     words = [("Ann", "Lee", "Bo", "met", "Cy", "in", "Rome")]
     gold = ["B-PER", "I-PER", "B-PER", "O", "B-PER", "O", "B-LOC"]
     told = {
@@ -173,7 +173,7 @@ def run(script, *arguments, stdin=None):
     return subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
 
 
-def test_predict_prints_a_line_a_text(folder, ner, tmp_path):
+def test_predict_prints_one_line_per_text(folder, ner, tmp_path):
     lines = "\n".join(TEXTS) + "\n\n"
     made = run("predict.py", "--model", folder, "-", stdin=lines)
     assert made.returncode == 0, made.stderr
@@ -190,7 +190,7 @@ def test_predict_prints_a_line_a_text(folder, ner, tmp_path):
     assert made.stdout == as_pretty(TEXTS[0], expected[0], colour=False) + "\n"
 
 
-def test_exports_serve_the_command_lines(folder, ner, tmp_path):
+def test_the_commands_accept_exports(folder, ner, tmp_path):
     made = run("export.py", "--model", folder, "--output-dir", tmp_path / "served")
     assert json.loads(made.stdout)["folder"] == str(tmp_path / "served"), made.stderr
     made = run("predict.py", "--model", tmp_path / "served", TEXTS[0])
@@ -205,12 +205,12 @@ def test_exports_serve_the_command_lines(folder, ner, tmp_path):
         pipeline("ner", model=tmp_path / "served")
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_not_text(tmp_path):
     (tmp_path / "texts").write_text("Angela\nx\n", "utf-8-sig")
     assert list(texts_from(str(tmp_path / "texts"), [])) == ["Angela", "x"]
 
 
-def test_a_byte_order_mark_on_standard_input_is_no_text(monkeypatch):
+def test_a_byte_order_mark_on_standard_input_is_not_text(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffAngela\n\ufeffx\n"))
     assert list(texts_from(None, ["-"])) == ["Angela", "\ufeffx"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\ufeff\nx\n"))
@@ -231,7 +231,7 @@ def test_a_byte_order_mark_on_standard_input_is_no_text(monkeypatch):
         ),
     ],
 )
-def test_predict_answers_mistakes_with_a_sentence(arguments, message):
+def test_predict_answers_mistakes_with_one_line(arguments, message):
     made = run("predict.py", *arguments)
     assert made.returncode == 2
     assert message in made.stderr

@@ -1,4 +1,4 @@
-"""The whole road of every family, offline: train, export, answer in torch as here."""
+"""Every family end to end, offline: train, export, and give the same answers in torch as here."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.pipelines import SCORES, STRATEGIES, largest_difference, remembering
 TEXTS = ["John Smith lives in Oslo, near Tarvik.", "Ann (Paris) met Dr. Brenner at 9 p.m."]
 
 
-# One family for each kind of tokenizer in the quick suite, the others where there is time.
+# One family per kind of tokenizer in the quick suite, all of them with -m slow.
 QUICK_ONES = ("flaxner:tiny-roberta", "flaxner:tiny-deberta-v2", "flaxner:tiny-xlm-roberta")
 MODELS = [
     pytest.param(name, marks=() if name in QUICK_ONES else pytest.mark.slow) for name in SCRATCH
@@ -33,7 +33,7 @@ MODELS = [
 
 @pytest.fixture(scope="module", params=MODELS)
 def trained(request, tmp_path_factory):
-    """A few steps of a tiny model of random weights."""
+    """A tiny model with random weights, trained for a few steps."""
     folder = tmp_path_factory.mktemp("road")
     corpus = str(write_conll(folder / "train.conll", sentences(24)))
     settings = QUICK | {"train_file": corpus, "validation_file": corpus, "test_file": corpus}
@@ -73,7 +73,7 @@ def test_a_checkpoint_converts_and_equals_torch(trained, tmp_path):
 
 
 def snippet_finds_what_we_find(hub):
-    """The usual lines in torch, over a hundred sentences, in every way to join tokens."""
+    """Compare with the usual torch code on a hundred sentences, for every aggregation strategy."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
     from transformers import pipeline as torch_pipeline
 
@@ -94,14 +94,12 @@ def snippet_finds_what_we_find(hub):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", SCRATCH)
-def test_from_random_weights_every_family_finds_names_and_torch_finds_them(
-    model, tmp_path, record_property
-):
-    """The quick start with another model, as users type it."""
+def test_every_family_learns_from_random_weights_and_torch_agrees(model, tmp_path, record_property):
+    """The quick start with another model, run as a user would."""
     pytest.importorskip("torch")
     flags = ["--preset", "quickstart", "--model", model]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
-    environment = {**os.environ, "XLA_FLAGS": xla_flags()}  # one device, as a laptop has
+    environment = {**os.environ, "XLA_FLAGS": xla_flags()}  # one device, as on a laptop
     out = tmp_path / "run"
     subprocess.run([*command, "--output-dir", str(out)], env=environment, check=True)
     results = json.loads((out / "results.json").read_text())

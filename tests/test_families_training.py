@@ -1,4 +1,4 @@
-"""Every family's training: eight devices train as one does, and a resumed run is the same run."""
+"""Every family's training: the same on eight devices as on one, and when resumed."""
 
 import jax
 import numpy as np
@@ -26,19 +26,19 @@ STEPS, HALF = 20, 10
 
 
 class Run:
-    """Some steps of a family's training, on so many devices."""
+    """Some steps of a family's training on a number of devices."""
 
     def __init__(self, family, devices=1, fsdp=1):
         self.model, self.mesh = (
             family.model(initializer_range=0.1),
             make_mesh(fsdp, jax.devices()[:devices]),
         )
-        lengths = np.random.default_rng(3).integers(3, 11, 64)  # eight rows always: one program
+        lengths = np.random.default_rng(3).integers(3, 11, 64)  # always eight rows: one program
         segments = random_segments(np.random.default_rng(4), lengths)
         self.batches = TrainBatches(segments, 16, 24, 5, 0, multiple=8)
         rates = rates_by("linear", STEPS, 0.1, 1e-3)
-        # With an epsilon that is small beside the gradients, Adam moves an element whose gradients
-        # are next to zero by their rounding errors, which depend on the number of devices.
+        # If epsilon is small compared to the gradients, Adam turns the rounding errors of near-zero
+        # gradients into steps, and these errors depend on the number of devices.
         self.optimizer = make_optimizer(epsilon=1e-3)
         self.steps = make_steps(self.model, Softmax(), self.optimizer, rates, self.mesh, seed=0)
 
@@ -46,7 +46,7 @@ class Run:
         return init_state(self.model.init(0), self.optimizer, self.mesh)
 
     def train(self, state, first, last):
-        """The state after the steps from first to last, and their losses."""
+        """Return the state after steps `first` up to `last` (exclusive), and their losses."""
         losses = []
         for step in range(first, last):
             rows = self.batches.at(step)
@@ -60,7 +60,7 @@ def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
 
 
-# In the quick suite the networks that differ most (test_step.py trains BERT); all with -m slow.
+# The quick suite has the networks that differ most (test_step.py trains BERT); -m slow has all.
 QUICK_ONES = ("roberta", "deberta-v2", "modernbert")
 
 
@@ -71,8 +71,8 @@ QUICK_ONES = ("roberta", "deberta-v2", "modernbert")
         for name, family in LEADS.items()
     ],
 )
-def test_resumed_and_on_eight_devices(family, tmp_path):
-    """Dropout on: the masks, too, are those of one device and of a run never interrupted."""
+def test_resuming_and_eight_devices_change_nothing(family, tmp_path):
+    """With dropout: the masks, too, equal those of one device and of an uninterrupted run."""
     one = Run(family)
     whole, losses = one.train(one.start(), 0, STEPS)
     half, _ = one.train(one.start(), 0, HALF)
@@ -91,8 +91,8 @@ def test_resumed_and_on_eight_devices(family, tmp_path):
 
 
 @each_family
-def test_what_does_not_fit_is_told_before_anything_is_written(family, tmp_path):
-    """A length over the positions (of which RoBERTa's table has more), a vocabulary too small."""
+def test_what_does_not_fit_is_refused_before_anything_is_written(family, tmp_path):
+    """A length beyond the positions (RoBERTa's table has more rows), a vocabulary too small."""
     scheme, tokenizer = LabelScheme.from_types(["LOC", "PER"]), tiny_tokenizer()
     corpus = write_conll(tmp_path / "train.conll", sentences(4))
 

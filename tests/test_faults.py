@@ -1,4 +1,4 @@
-"""What goes wrong around a run: signals, damaged files, full disks, lost numbers, second runs."""
+"""What goes wrong around a run: signals, damaged files, full disks, NaN losses, second runs."""
 
 import json
 import os
@@ -53,12 +53,12 @@ def whole(settings, tmp_path_factory):
 
 
 def same_end(one, other):
-    """Assert that two runs ended alike, to the last bit."""
+    """Assert that two runs ended with the same results, to the last bit."""
     chaos.compare(one.output_dir, other.output_dir)
 
 
 def when_lines(path, count, act):
-    """Call `act` from a thread once the file has so many lines."""
+    """Call `act` from a thread once the file has `count` lines."""
 
     def watch():
         end = time.monotonic() + 60
@@ -73,7 +73,7 @@ def when_lines(path, count, act):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_the_run_goes_on_exactly(settings, whole, tmp_path, number):
+def test_a_signal_saves_and_the_run_resumes_exactly(settings, whole, tmp_path, number):
     folder = tmp_path / "run"
     before = signal.getsignal(number)
     thread = when_lines(folder / "metrics.jsonl", 4, lambda: os.kill(os.getpid(), number))
@@ -92,8 +92,8 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(settings, whole, tmp_path, n
 
 
 @pytest.mark.slow
-def test_a_stop_during_an_evaluation_is_made_up_for(settings, whole, tmp_path, monkeypatch):
-    """The state before the evaluation is saved, and the next session evaluates first."""
+def test_an_interrupted_evaluation_is_repeated_on_resume(settings, whole, tmp_path, monkeypatch):
+    """The state before the evaluation is saved, and the resumed run evaluates first."""
     from flaxner.training.prediction import Judge
 
     honest, folder = Judge.score, tmp_path / "run"
@@ -126,7 +126,7 @@ def test_a_second_signal_exits_at_once(tmp_path):
 
 
 def corrupt(folder, rng):
-    """Damage one file of a checkpoint; says which and how."""
+    """Damage one file of a checkpoint; return which and how."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path, how = rng.choice(files), rng.choice(["flip", "cut", "empty", "delete", "grow"])
     data = bytearray(path.read_bytes())
@@ -152,7 +152,7 @@ def damage_one(whole, folder, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path, seed):
+def test_a_damaged_checkpoint_is_skipped(settings, whole, tmp_path, seed):
     what = damage_one(whole, tmp_path / "run", seed)
     with (tmp_path / "said").open("w+") as said:
         again = start(settings, tmp_path / "run", resume=True, lines=said)
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over(settings, whole, tmp_path, seed):
 
 
 def test_any_damaged_file_is_noticed(whole, tmp_path):
-    """50 random damages: the checkpoint is refused, the one before is taken."""
+    """In 50 random cases the damaged checkpoint is refused and the previous one used."""
     for seed in range(50):
         folder = tmp_path / str(seed)
         what = damage_one(whole, folder, seed)
@@ -208,7 +208,7 @@ def test_a_finished_run_is_left_alone(settings, whole, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "hub").rglob("*")}
 
 
-def test_a_cut_export_is_made_again(settings, whole, tmp_path):
+def test_an_unfinished_export_is_repeated(settings, whole, tmp_path):
     shutil.copytree(whole.output_dir, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
     shutil.rmtree(tmp_path / "run" / "hub")
@@ -224,8 +224,8 @@ def test_checkpoints_are_bounded_and_hold_the_best(whole):
     assert names == {str(step) for step in steps}
 
 
-def test_lost_numbers_stop_the_run(settings, tmp_path):
-    """The last good checkpoint stays, and every number in it is finite."""
+def test_a_non_finite_loss_stops_the_run(settings, tmp_path):
+    """The last good checkpoint is kept, and all its numbers are finite."""
     with pytest.raises(ValueError, match=r"at step \d+: try a lower --learning-rate") as caught:
         start(settings, tmp_path / "run", learning_rate=1e25, max_grad_norm=0.0, warmup_ratio=1.0)
     saved = SavedRun.open(tmp_path / "run")
@@ -266,8 +266,8 @@ def test_a_lock_dies_with_its_process(tmp_path):
     RunFolder(tmp_path).lock()
 
 
-def test_a_full_disk_is_named_and_the_last_save_stays(settings, whole, tmp_path):
-    """Files may not grow beyond a limit, which saves of a trained state do."""
+def test_a_full_disk_is_reported_and_the_last_checkpoint_kept(settings, whole, tmp_path):
+    """Limit the file size so that saving a trained state exceeds it."""
     folder = tmp_path / "run"
     shutil.copytree(whole.output_dir, folder)
     for name in ("22", "24"):
@@ -288,7 +288,7 @@ def test_a_full_disk_is_named_and_the_last_save_stays(settings, whole, tmp_path)
     same_end(start(settings, folder, resume=True), whole)
 
 
-def test_a_missing_device_is_a_sentence(tmp_path):
+def test_a_missing_device_is_a_one_line_error(tmp_path):
     arguments = chaos.command(tmp_path, "run", epochs=1)
     environment = chaos.environment() | {"JAX_PLATFORMS": "cuda"}
     done = subprocess.run(
@@ -300,8 +300,8 @@ def test_a_missing_device_is_a_sentence(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_best_so_far_survives(settings, whole, tmp_path):
-    """After a stop right behind the best evaluation the same step is exported."""
+def test_the_best_step_is_exported(settings, whole, tmp_path):
+    """The exported model has the weights of the best step."""
     best = whole.results["train"]["best_step"]
     saved = SavedRun.open(whole.output_dir)
     from flaxner.models.pretrained import load_pretrained

@@ -1,4 +1,4 @@
-"""Corpora that are no columns: records, spans, tables, Parquet, folders of `datasets`."""
+"""Corpora in other formats than columns: records, spans, tables, Parquet, `datasets` folders."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_a_span_that_cuts_a_word(tmp_path, policy, tag):
     assert corpus.notes[0].startswith("1 spans that cut a word were")
 
 
-def test_overlapping_spans_keep_the_longer(tmp_path):
+def test_of_overlapping_spans_the_longer_is_kept(tmp_path):
     spans = [[0, 3, "A"], [0, 8, "B"]]
     path = write(tmp_path, "a.jsonl", json.dumps({"text": TEXT, "label": spans}))
     with pytest.raises(ValueError, match=r"line 1: the span 'Ann' \(A\) overlaps another"):
@@ -113,7 +113,7 @@ def test_the_command_line_reaches_the_readers(tmp_path):
 @pytest.mark.parametrize(
     "option", [{"span_policy": "Drop"}, {"span_offsets": "utf16"}, {"scheme": "BIOES"}]
 )
-def test_an_option_is_one_of_its_choices(option):
+def test_an_option_must_be_one_of_its_choices(option):
     with pytest.raises(ValueError, match=f"^{next(iter(option))} must be one of .*: got '"):
         ReadOptions(**option)
 
@@ -137,7 +137,7 @@ def test_refusals_name_the_line(tmp_path, text, message):
 
 @st.composite
 def texts_with_spans(draw):
-    """A text, and spans of characters that begin and end with its words, apart or touching."""
+    """Draw a text, and character spans on its word boundaries that may touch but not overlap."""
     text = draw(st.text(alphabet="ab é日न्-.,\u00a0\n\U0001f600", max_size=40))
     offsets = word_offsets(text)
     spans, at = [], 0
@@ -152,12 +152,12 @@ def texts_with_spans(draw):
 
 
 def check_spans_come_back(item):
-    """text + spans -> words + tags -> text + spans, by the places that the words were found at."""
+    """Round-trip text + spans through words + tags, locating the words in the text again."""
     text, spans = item
     words, tags = tag_text("x", 1, text, spans, "error", Notes())
     assert "".join(words) == "".join(text.split())
     offsets, at = [], 0
-    for word in words:  # found again in the text, without the reader's own offsets
+    for word in words:  # located without the reader's own offsets
         begin = text.index(word, at)
         assert not text[at:begin].strip()
         at = begin + len(word)
@@ -167,19 +167,19 @@ def check_spans_come_back(item):
 
 @given(texts_with_spans())
 @settings(max_examples=300, deadline=None)
-def test_spans_on_word_borders_come_back(item):
+def test_spans_on_word_boundaries_round_trip(item):
     check_spans_come_back(item)
 
 
 @pytest.mark.slow
 @given(texts_with_spans())
 @settings(max_examples=10_000, deadline=None)
-def test_spans_on_word_borders_come_back_at_length(item):
+def test_spans_on_word_boundaries_round_trip_in_many_cases(item):
     check_spans_come_back(item)
 
 
-def test_spans_come_back_through_files(tmp_path):
-    """As above, through JSON Lines and the readers' door."""
+def test_spans_round_trip_through_files(tmp_path):
+    """As above, through a JSON Lines file and `read_corpus`."""
     items = [(TEXT, [tuple(span) for span in SPANS]), ("a-b c", [(0, 3, "X"), (4, 5, "X")])]
     lines = [json.dumps({"text": text, "spans": spans}) for text, spans in items]
     corpus = read_corpus(write(tmp_path, "a.jsonl", "\n".join(lines)))

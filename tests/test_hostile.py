@@ -1,4 +1,4 @@
-"""The short version of tests/hostile: what strangers may send, and where a command may run."""
+"""The short version of tests/hostile: untrusted input, and adverse environments."""
 
 import contextlib
 import gzip
@@ -41,7 +41,7 @@ def exported(whole, tmp_path_factory):
 
 
 def damaged(folder, damage, tmp_path):
-    """A copy of the folder with the damage done."""
+    """Return a damaged copy of the folder."""
     copy = tmp_path / "model"
     shutil.copytree(folder, copy)
     damage(copy)
@@ -113,8 +113,8 @@ def refused(done, sentence, code=2):
     assert sentence in done.stderr
 
 
-def test_no_door_runs_the_code_of_a_folder(whole, exported, tmp_path, monkeypatch):
-    """With "y" on standard input at every one of them, and torch's doors, too."""
+def test_no_entry_point_runs_code_from_a_folder(whole, exported, tmp_path, monkeypatch):
+    """With "y" on standard input each time, and including the paths through torch."""
     import flaxner.publishing.verification as verification
     from flaxner.data.tokenizer import load_tokenizer
     from flaxner.evaluation.classifier_scores import evaluate
@@ -148,7 +148,7 @@ def test_no_door_runs_the_code_of_a_folder(whole, exported, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_predict_takes_no_text_for_an_answer(exported, tmp_path):
+def test_predict_does_not_ask_about_remote_code(exported, tmp_path):
     mark, folder = tmp_path / "ran", tmp_path / "exported"
     shutil.copytree(exported, folder)
     models.own_code(mark)(folder)
@@ -171,11 +171,11 @@ def test_a_named_pipe_is_read(tmp_path):
     corpus = read_corpus(path)
     writer.join()
     assert len(corpus) == 20
-    assert len(read_corpus(path)) == 20, "what came is there for a second reader"
+    assert len(read_corpus(path)) == 20, "a second reader should get the same content"
 
 
-def test_a_pipe_of_a_shell_is_read(tmp_path):
-    """As `<(zcat FILE)` gives it, and compressed as it comes."""
+def test_a_shell_pipe_is_read(tmp_path):
+    """As in `<(zcat FILE)`, here with content that is still compressed."""
     read, write = os.pipe()
     threading.Thread(target=lambda: _write(write, gzip.compress(corpora.PLAIN.encode()))).start()
     assert len(read_corpus(f"/dev/fd/{read}")) == 20
@@ -187,7 +187,7 @@ def _write(number, data):
         file.write(data)
 
 
-def test_a_pipe_that_nobody_writes_to_is_said(tmp_path, monkeypatch):
+def test_a_pipe_that_nothing_writes_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "WRITER_WAIT", 0.3)
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -195,7 +195,7 @@ def test_a_pipe_that_nobody_writes_to_is_said(tmp_path, monkeypatch):
         read_corpus(path)
 
 
-def test_devices_are_no_corpora():
+def test_devices_are_refused_as_corpora():
     with pytest.raises(ValueError, match="/dev/zero: cannot read the corpus: it is a device"):
         read_corpus("/dev/zero")
 
@@ -203,8 +203,8 @@ def test_devices_are_no_corpora():
 EVIL = "[/red]\x1b[31m\u202e[bold]"
 
 
-def test_what_is_printed_is_shown_harmlessly():
-    """Markup, escapes and reordering in types, files and words; in tables and in lines."""
+def test_printed_text_is_escaped():
+    """Markup, escapes and bidirectional overrides in titles and types, in tables and in lines."""
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
     report = {f"overall_{key}": 1.0 for key in ("precision", "recall", "f1")}
     for like in (None, Console(file=io.StringIO(), width=200, record=True)):
@@ -216,7 +216,7 @@ def test_what_is_printed_is_shown_harmlessly():
         assert not terminal.HIDDEN.search(text.replace("\x1b[1m", "").replace("\x1b[0m", ""))
 
 
-def test_predictions_are_shown_harmlessly():
+def test_predictions_are_escaped():
     entity = {"entity_group": EVIL, "score": 1.0, "word": EVIL, "start": 0, "end": len(EVIL)}
     line = as_json(EVIL, [entity])
     assert not terminal.HIDDEN.search(line)
@@ -234,7 +234,7 @@ def test_predictions_are_shown_harmlessly():
         (lambda: "\udcff".encode(), 2, "is not valid Unicode"),
     ],
 )
-def test_every_end_of_a_command_is_a_sentence(work, code, sentence, monkeypatch):
+def test_every_command_ends_with_a_result_or_one_line(work, code, sentence, monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), "ascii")
     error = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", out)
@@ -245,7 +245,7 @@ def test_every_end_of_a_command_is_a_sentence(work, code, sentence, monkeypatch)
     assert sentence in text
 
 
-def test_a_closed_pipe_and_a_full_disk_are_sentences(monkeypatch):
+def test_a_closed_pipe_and_a_full_disk_are_handled(monkeypatch):
     def printing():
         terminal.console().print("x" * 100_000)
 
@@ -275,14 +275,14 @@ def test_a_closed_pipe_and_a_full_disk_are_sentences(monkeypatch):
         ({"JAX_ENABLE_X64": "banana"}, "invalid truth value 'banana'"),
     ],
 )
-def test_environments_that_cannot_be(whole, environment, sentence):
-    # By JAX: ONNX Runtime answers without it where another test has left the model's graph.
+def test_invalid_environments_are_refused(whole, environment, sentence):
+    # With JAX: ONNX Runtime would answer if another test has cached the model's graph.
     words = ("predict.py", "--model", whole, TEXT)
     refused(command(*words, FLAXNER_ENGINE="jax", **environment), sentence)
 
 
-def test_to_read_a_run_asks_for_no_device():
-    """A conversion did, to count processes, before it could say that there is none."""
+def test_reading_a_run_needs_no_device():
+    """A conversion used to request one, to count processes."""
     code = "from flaxner.devices import processes; print(processes.on_main(lambda: 7))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cuda"},
@@ -302,8 +302,8 @@ def test_to_read_a_run_asks_for_no_device():
     ("cache", "reason"),
     [("/dev/null/cache", "Not a directory"), ("{}/\udcff/cache", "its path is not UTF-8")],
 )
-def test_a_poor_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reason):
-    """ASCII, warnings as errors, nowhere to keep what was compiled: an answer all the same."""
+def test_an_ascii_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reason):
+    """ASCII output, warnings as errors and no writable cache still give an answer."""
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
     cache = cache.format(tmp_path)
@@ -319,7 +319,7 @@ def test_a_poor_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reaso
     assert done.stderr == f"note: {lost.format(terminal.shown(cache))} ({reason})\n"
 
 
-def test_the_line_about_torch_is_silent_and_no_other(caplog):
+def test_only_the_warning_about_torch_is_silenced(caplog):
     import logging
 
     import flaxner.data.tokenizer  # noqa: F401
@@ -353,8 +353,8 @@ def test_failed_saves_leave_no_tracebacks(monkeypatch):
 
 
 @pytest.mark.slow
-def test_few_file_descriptors_are_one_sentence(tmp_path):
-    """Orbax fails in the middle of a save; what it leaves half done is not to be read about."""
+def test_too_few_file_descriptors_are_a_one_line_error(tmp_path):
+    """Orbax fails in the middle of a save; the noise of its unfinished tasks is not shown."""
     resource = pytest.importorskip("resource")
     few = (20, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     done = subprocess.run(
@@ -382,8 +382,8 @@ guarded("x", work)
 """
 
 
-def test_what_libraries_warn_of_is_printed_once():
-    """absl installs a handler of its own, which said the Hub client's warnings again."""
+def test_library_warnings_are_printed_once():
+    """absl installs a log handler, which used to print the Hub client's warnings again."""
     done = subprocess.run(
         [sys.executable, "-c", LOGGING], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""The house's own rules; who may import whom stands in pyproject.toml, for `lint-imports`."""
+"""The project's own rules; pyproject.toml defines allowed imports, for `lint-imports`."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ PACKAGE = ROOT / "flaxner"
 
 
 def test_imports_go_down_only():
-    """As CI's `lint-imports`; where import-linter is not installed, CI says it."""
+    """The same as `lint-imports` in CI; skipped if import-linter is not installed."""
     pytest.importorskip("importlinter")
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"],
@@ -23,7 +23,7 @@ def test_imports_go_down_only():
     assert done.returncode == 0, done.stdout
 
 
-def test_the_drawing_shows_every_package():
+def test_the_architecture_page_lists_every_package():
     rows = (ROOT / "docs" / "architecture.md").read_text("utf-8").splitlines()
     drawn = " ".join(row.split("|")[2] for row in rows if row.count("|") == 4)
     for path in PACKAGE.iterdir():

@@ -1,4 +1,4 @@
-"""Data sets of a Hub on 127.0.0.1, read by the unmodified clients: names, layouts, refusals."""
+"""Data sets on a Hub at 127.0.0.1, read by the unmodified clients: names, layouts, errors."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ TAGS = ["B-PER", "I-PER", "O", "B-LOC"]
 
 
 def parquet(tags, names=None, *, column="ner_tags", count=1):
-    """A table of a sentence, its tags strings, bare ids, or ids with names."""
+    """Return a Parquet table of one sentence; its tags are strings, bare ids, or ids with names."""
     kind = ClassLabel(names=names) if names else Value("string" if type(tags[0]) is str else "int8")
     features = Features({"tokens": List(Value("string")), column: List(kind)})
     rows = {"tokens": [WORDS] * count, column: [tags] * count}
@@ -33,12 +33,12 @@ TORN = parquet(TAGS, count=3)
 
 
 def converted(config, data=LABELLED):
-    """The layout of the Parquet branch."""
+    """Return files in the layout of the Parquet branch."""
     return {f"{config}/{split}/0000.parquet": data for split in SPLITS}
 
 
 def configured(configs, data=LABELLED):
-    """The layout that `push_to_hub` makes of several configurations."""
+    """Return files in the layout that `push_to_hub` gives to several configurations."""
     card = "---\nconfigs:\n"
     for config in configs:
         card += f"- config_name: {config}\n  data_files:\n"
@@ -48,7 +48,7 @@ def configured(configs, data=LABELLED):
 
 
 def fill(hub):
-    """Repositories laid out as the known ones are."""
+    """Add repositories with the layouts of the known ones."""
 
     def script(name, *configs, data=LABELLED, **extra):
         files = {f"{name.split('/')[1]}.py": b"raise SystemExit", **extra}
@@ -97,7 +97,7 @@ for name, options in json.loads(sys.argv[1]):
     else:
         print(json.dumps({s: [c.sentences[-1].tags, len(c), c.notes] for s, c in found.items()}))
 """
-# name, options -> where it is read from (None: as asked), or what the refusal says
+# name, options -> where it is read from (None: as requested), or the error
 KNOWN = "data sets that work: conll2003, conllpp, wnut_17, wikiann, few-nerd"
 READABLE = [
     ("conll2003", {}, f"eriktks/conll2003, configuration conll2003, at {PARQUET}"),
@@ -160,7 +160,7 @@ def hub():
 
 
 def ask(hub, home, cases, **environment):
-    """What one process reads, case by case."""
+    """Return what a new process reads, or its error, for each case."""
     done = hub.run(home, READ, json.dumps([case[:2] for case in cases]), token=None, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -173,12 +173,12 @@ def answers(hub, home):
     cases = [*READABLE, *REFUSED, *OTHERS]
     keys = [(case[0], json.dumps(case[1])) for case in cases]
     found = dict(zip(keys, ask(hub, home, cases), strict=True))
-    assert torn.times == 0, "the connection was cut"
+    assert torn.times == 0, "the connection should have been cut"
     return found
 
 
 @pytest.mark.parametrize(("name", "options", "source"), READABLE)
-def test_names_that_people_know(answers, name, options, source):
+def test_well_known_names(answers, name, options, source):
     found = answers[name, json.dumps(options)]
     note = [f"read from {source}"] if source else []
     column = "tags" if name == "tner/some" else "ner_tags"
@@ -189,9 +189,9 @@ def test_names_that_people_know(answers, name, options, source):
 
 
 @pytest.mark.parametrize(("name", "options", "message"), REFUSED)
-def test_refusals_are_one_sentence(answers, name, options, message):
+def test_errors_are_one_line(answers, name, options, message):
     said = answers[name, json.dumps(options)]
-    assert isinstance(said, str), "it was read"
+    assert isinstance(said, str), "it should not have been read"
     assert message in said
     assert said.startswith(name)
     assert "\n" not in said
@@ -200,7 +200,7 @@ def test_refusals_are_one_sentence(answers, name, options, message):
 
 def test_other_layouts(answers):
     bare = [["B-person", "I-person", "O", "B-location"], 1]
-    assert answers["few-nerd", "{}"]["test"][:2] == bare, "types without a prefix are IO"
+    assert answers["few-nerd", "{}"]["test"][:2] == bare, "bare types should be IO"
     strings = answers["user/strings", "{}"]
     assert {split: found[:2] for split, found in strings.items()} == {
         "train": [TAGS, 1],
@@ -208,7 +208,7 @@ def test_other_layouts(answers):
     }
     assert answers["user/old", "{}"]["train"][1] == 2
     assert answers["user/old", '{"dataset_revision": "v1"}']["train"][1] == 1
-    assert answers["user/torn", "{}"]["train"][:2] == [TAGS, 3], "the rest is asked for"
+    assert answers["user/torn", "{}"]["train"][:2] == [TAGS, 3], "the rest should follow"
     large = answers["user/large", json.dumps({"dataset_revision": PARQUET})]
     said = {
         split: "only the beginning of the split" in str(found[2:]) for split, found in large.items()
@@ -216,7 +216,7 @@ def test_other_layouts(answers):
     assert said == {"train": True, "test": False}
 
 
-def test_without_the_hub_the_cache_answers(hub, home, answers):
+def test_without_the_hub_the_cache_is_used(hub, home, answers):
     cases = [READABLE[0], READABLE[2], ("user/never", {})]
     before = len(hub.requests)
     *cached, refused = ask(hub, home, cases, HF_HUB_OFFLINE="1")
@@ -234,8 +234,8 @@ def test_a_known_name_falls_back_to_a_copy(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_default_corpus_is_trained_on(hub, tmp_path):
-    """`--dataset` is left to the preset: conll2003."""
+def test_training_uses_the_default_corpus(hub, tmp_path):
+    """`--dataset` comes from the preset: conll2003."""
     out = tmp_path / "run"
     arguments = ["--model", "flaxner:tiny", "--epochs", "1", "--max-length", "16"]
     arguments += ["--output-dir", str(out), "--compilation-cache", str(ROOT / ".cache" / "jax")]

@@ -52,7 +52,7 @@ def test_one_commit_and_none_when_nothing_changed(hub, push):
     assert push() == ""
     assert push() == ""
     assert pushed(hub) == FILES
-    assert len(hub.repo("user/x").commits) == 2, "the initial one and ours"
+    assert len(hub.repo("user/x").commits) == 2, "should be the initial commit and ours"
 
 
 def test_private_and_branch(hub, push):
@@ -62,7 +62,7 @@ def test_private_and_branch(hub, push):
     assert pushed(hub, revision="dev") == FILES
 
 
-def test_weights_and_scores_of_an_earlier_push_go(hub, push):
+def test_weights_and_scores_of_an_earlier_push_are_deleted(hub, push):
     old = ("model-00001-of-00002.safetensors", "results.json", "metrics.jsonl", "runs/events")
     others = (
         "notes.txt",
@@ -92,7 +92,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(hub, push):
         ("a b c", "hf_user", "not a valid repository name"),
     ],
 )
-def test_who_may_not(hub, push, name, token, message):
+def test_refused_pushes(hub, push, name, token, message):
     said = push(name, token=token)
     assert message in said
     assert "\n" not in said
@@ -111,7 +111,7 @@ def test_who_may_not(hub, push, name, token, message):
     ],
     ids=["429", "409", "500", "commit cut", "answer lost", "upload cut"],
 )
-def test_what_passes_is_tried_again(hub, push, fault):
+def test_transient_errors_are_retried(hub, push, fault):
     fault(hub)
     assert push() == ""
     assert not [fault for fault in hub.faults if fault.times]
@@ -120,11 +120,11 @@ def test_what_passes_is_tried_again(hub, push, fault):
 
 
 def test_xet_is_not_needed(hub, push):
-    """hf_xet installed and not turned off, against a Hub that does not offer it."""
+    """hf_xet is installed and enabled, but the Hub does not offer it."""
     pytest.importorskip("hf_xet")
     assert push(HF_HUB_DISABLE_XET="0") == ""
     assert pushed(hub) == FILES
-    assert hub.count("xet-write-token") == 1, "asked for, and done without"
+    assert hub.count("xet-write-token") == 1, "should be requested once, then done without"
 
 
 def test_a_card_that_the_hub_refuses(push, tmp_path):
@@ -144,7 +144,7 @@ def test_a_card_that_the_hub_refuses(push, tmp_path):
         ("repos/create", 500, "status 500; push again"),
     ],
 )
-def test_what_lasts_is_one_sentence(hub, push, pattern, status, message):
+def test_lasting_errors_are_one_line(hub, push, pattern, status, message):
     hub.fail(pattern, status, times=99)
     said = push()
     assert message in said

@@ -1,4 +1,4 @@
-"""The tests' own Hub, asked by the unmodified clients."""
+"""The tests' own Hub, as seen by the unmodified clients."""
 
 import json
 
@@ -59,7 +59,7 @@ assert api.repo_exists("user/thing") and not api.repo_exists("user/nothing")
 def test_models(hub, tmp_path):
     ok(hub.run(tmp_path / "home", CLIENT))
     assert hub.repo("user/thing").private
-    assert hub.count(r"PUT /_lfs/\w+/\d+$") == 6, "5120 bytes in parts of 1000"
+    assert hub.count(r"PUT /_lfs/\w+/\d+$") == 6, "5120 bytes should arrive in parts of 1000"
 
 
 def test_rights(hub, tmp_path):
@@ -131,7 +131,7 @@ def test_faults(hub, tmp_path):
 from huggingface_hub import hf_hub_download
 print(len(open(hf_hub_download("user/faulty", "x.bin"), "rb").read()))
 """
-    hub.cut("GET /_lfs/", 20_000)  # the client asks for the rest
+    hub.cut("GET /_lfs/", 20_000)  # the client requests the rest
     hub.fail("GET /_lfs/", 429, headers={"Retry-After": "0"})
     assert ok(hub.run(tmp_path / "a", code)).strip() == "50000"
     hub.fail("HEAD /user/faulty/resolve", 403, message="no entry")

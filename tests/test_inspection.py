@@ -1,4 +1,4 @@
-"""`train.py --inspect`: what it counts, by hand; that it refuses little and writes nothing."""
+"""`train.py --inspect`: its counts, checked by hand; it refuses little and writes nothing."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def test_leakage():
     assert inspection.seen_names(OTHER, KNOWN) == (2, 3)
 
 
-def test_types_that_not_every_split_has():
+def test_types_missing_from_a_split():
     types = {"train": corpus(("a", "B-X")), "test": corpus(("a b", "B-X B-Y"))}
     assert inspection.type_differences(types) == [
         "Y is in test, not in train; training refuses this"
@@ -74,7 +74,7 @@ def test_types_that_not_every_split_has():
     ]
 
 
-def test_classes_of_lengths():
+def test_histogram_of_lengths():
     assert inspection.histogram(np.asarray([3, 8, 9, 16, 17, 40])) == [
         (1, 8, 2),
         (9, 16, 2),
@@ -84,7 +84,7 @@ def test_classes_of_lengths():
 
 
 def test_the_plan_is_that_of_the_run(tmp_path):
-    """Steps, tokens and windows are those of the batches that training makes."""
+    """Steps, tokens and windows equal those of the batches in training."""
     path = write_conll(tmp_path / "a.conll", sentences(40))
     config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
     train = read_corpus(path)
@@ -100,7 +100,7 @@ def test_the_plan_is_that_of_the_run(tmp_path):
     assert plan.seconds is None
 
 
-def test_time_is_told_by_a_run_like_it_and_by_no_other(tmp_path):
+def test_time_is_estimated_from_an_identical_run_only(tmp_path):
     config = resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(tmp_path)))
     (tmp_path / "config.toml").write_text(config.to_toml())
     machine = {"devices": jax.device_count(), "device_kind": jax.devices()[0].device_kind}
@@ -137,7 +137,7 @@ def test_what_is_printed(tmp_path, capsys):
     said = shown(config, capsys)
     lines = [line.split() for line in said.splitlines()]
     assert ["train", "12", str(words), str(entities), "0", "IOB2"] in lines
-    assert ["test", "2", "3", "2", "1", "IOB2"] in lines, "an I- without a B- is repaired"
+    assert ["test", "2", "3", "2", "1", "IOB2"] in lines, "an I- without a B- should be repaired"
     assert ["XX", "0", "1"] in lines
     assert "XX is in test, not in train; training refuses this" in said
     again = 12 - len({tuple(words) for words, _ in made})
@@ -145,13 +145,13 @@ def test_what_is_printed(tmp_path, capsys):
     assert f"{again} sentences of the training split repeat an earlier one" in said
     assert "Training: 3 steps of 32 sentences (1 per epoch, 3 epochs)" in said
     assert "Time: unknown" in said
-    assert said.isascii(), "plain where the output is no terminal"
+    assert said.isascii(), "should be plain if not a terminal"
     assert "─" in shown(config, capsys, force_terminal=True)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_a_fold_trains_is_told(tmp_path, capsys):
-    """A part of the sentences, four times; not all of them once."""
+def test_the_steps_of_a_fold_are_reported(tmp_path, capsys):
+    """Part of the sentences, four times; not all of them once."""
     path = write_conll(tmp_path / "a.conll", sentences(40))
     shared = {"model": "flaxner:tiny", "train_file": str(path), "batch_size": 5, "epochs": 1.0}
     said = shown(TrainConfig(**shared, cross_validation=4), capsys)
@@ -162,7 +162,7 @@ def test_what_a_fold_trains_is_told(tmp_path, capsys):
     assert "; as much for each of the 5 seeds" in said
 
 
-def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
+def test_without_a_tokenizer_the_rest_is_reported(tmp_path, capsys):
     path = write_conll(tmp_path / "a.conll", sentences(12))
     config = TrainConfig(model=str(tmp_path / "nowhere"), train_file=str(path))
     said = shown(config, capsys)
@@ -172,7 +172,7 @@ def test_without_a_tokenizer_the_rest_is_told(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_a_tokenizer_is_enough_and_its_casing_is_told(tmp_path, capsys, lowercase):
+def test_a_tokenizer_suffices_and_its_casing_is_reported(tmp_path, capsys, lowercase):
     made = sentences(40)
     path = write_conll(tmp_path / "a.conll", made)
     tokenizer = train_wordpiece((" ".join(words) for words, _ in made), 300, lowercase=lowercase)
@@ -194,8 +194,8 @@ def test_the_command_line(tmp_path):
 
 
 @pytest.mark.shared
-def test_a_real_corpus_counted_apart(shared_data):
-    """Ambiguous forms of WNUT-17, counted from its lines by another way."""
+def test_a_real_corpus_counted_independently(shared_data):
+    """Ambiguous forms of WNUT-17, counted independently from its lines."""
     path = shared_data / "wnut17" / "train.conll"
     blocks = path.read_text("utf-8").replace("\t\n", "\tO\n").split("\n\n")
     readings = Counter()
