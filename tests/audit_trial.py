@@ -1,9 +1,9 @@
-"""How many planted errors an audit finds: `python -m tests.audit_trial --help`.
+"""Measure how many planted errors an audit finds: `python -m tests.audit_trial --help`.
 
-5% of the entities of a corpus are made wrong; a cross-validation of flaxner learns from it; the
-suspicions of the audit are compared with the ranking of cleanlab alone and with the model's plain
-loss, both word by word, neighbouring words counting as one suspicion. The run stays in the output
-folder: the same command compares rankings again, without training.
+Corrupts 5% of the entities of a corpus, cross-validates a flaxner model on it, and compares the
+findings of the audit with two rankings of words: by cleanlab alone, and by the model's plain loss.
+In these, neighbouring words count as one finding. The run stays in the output folder, so the same
+command can compare the rankings again without training.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def sentences_of(corpus, limit):
 
 
 def words_ranked(order):
-    """(sentence, word) in an order -> suspicions; a neighbour of an earlier word is none."""
+    """Turn ranked (sentence, word) pairs into findings, skipping neighbours of earlier words."""
     seen, made = set(), []
     for sentence, word in order:
         if not {(sentence, word - 1), (sentence, word), (sentence, word + 1)} & seen:
@@ -44,7 +44,7 @@ def words_ranked(order):
 
 
 def by_loss(held, scheme):
-    """Every word, that with the least probable label first."""
+    """Return every word, the one with the least probable label first."""
     places, probs = [], []
     for i, sentence in enumerate(held):
         labels = scheme.encode(sentence.tags)
@@ -54,7 +54,7 @@ def by_loss(held, scheme):
 
 
 def by_cleanlab(held, scheme):
-    """The words that it doubts, in its order, and then all others by their loss."""
+    """Return the words that cleanlab doubts, in its order, then all others by their loss."""
     doubted = doubted_words(held, scheme)
     flagged = set(doubted)
     return words_ranked([*doubted, *(p for p in by_loss(held, scheme) if p not in flagged)])
@@ -66,7 +66,7 @@ def spanned(finding):
 
 
 def trial(folder, planted):
-    """One line of measures for each ranking."""
+    """Return the measures of each ranking."""
     held, scheme = read_held_out(folder)
     begin = time.perf_counter()
     second = second_opinion(held, scheme)
@@ -95,7 +95,7 @@ def main():
     parser.add_argument("corpus", help="embedded, or a corpus file")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--model", default="flaxner:tiny")
-    parser.add_argument("--limit", type=int, default=None, help="sentences")
+    parser.add_argument("--limit", type=int, default=None, help="maximum number of sentences")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--learning-rate", type=float, default=1e-3)

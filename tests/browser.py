@@ -1,4 +1,4 @@
-"""Chromium without a window, for the tests of pages; they are skipped where there is none."""
+"""Headless Chromium for tests of HTML pages, which are skipped if it is not installed."""
 
 import contextlib
 import shutil
@@ -10,7 +10,7 @@ HOSTILE = "</script><script>alert(1)</script>"
 
 @contextlib.contextmanager
 def opened(path, **options):
-    """A page of a browser that shows a file, and what the browser had to say or to fetch."""
+    """Yield a browser page showing a file, and its console messages, errors and requests."""
     sync = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync.sync_playwright() as playwright:

@@ -1,9 +1,9 @@
-"""Kill a run again and again, and compare what it ends with to one that was left alone.
+"""Kill a run again and again, and compare its results with those of an undisturbed run.
 
     python -m tests.chaos --kills 20 --terms 5
 
-The run is `python scripts/train.py` on a little corpus, in processes of its own. SIGKILL and
-SIGTERM come at random moments of training, evaluation, saving and export.
+The run is `python scripts/train.py` on a small corpus, in processes of its own. SIGKILL and SIGTERM
+are sent at random moments during training, evaluation, saving and export.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from tests.conll import sentences, write_conll
 
 ROOT = Path(__file__).resolve().parent.parent
 RESUMABLE = 75
-MACHINE = ("seconds", "tokens_per_second")  # of results.json: not of the run
+MACHINE = ("seconds", "tokens_per_second")  # in results.json; differ between runs
 
 
 def command(folder, name, *, epochs):
-    """The command line of a little run; it always says --resume, and starts if there is nothing."""
+    """Return the command line of a small run; with --resume it starts or continues."""
     files = {
         "--train-file": write_conll(folder / "train.conll", sentences(48)),
         "--validation-file": write_conll(folder / "dev.conll", sentences(16, shift=1)),
@@ -46,14 +46,14 @@ def command(folder, name, *, epochs):
 
 
 def xla_flags(devices=None):
-    """XLA_FLAGS as they are, but for the number of CPU devices; None: as many as users have."""
+    """Return XLA_FLAGS with another number of CPU devices; None: as many as users have."""
     count = "--xla_force_host_platform_device_count"
     kept = [f for f in os.environ.get("XLA_FLAGS", "").split() if not f.startswith(count)]
     return " ".join(kept + ([f"{count}={devices}"] if devices else []))
 
 
 def environment(devices=1):
-    """One CPU device, no network, the working tree first."""
+    """Return an environment with `devices` CPU devices, no network, and this working tree first."""
     return os.environ | {
         "XLA_FLAGS": xla_flags(devices),
         "JAX_PLATFORMS": "cpu",
@@ -70,7 +70,7 @@ def launch(arguments, log, devices=1):
 
 
 def wait_for_progress(process, run, rng):
-    """Return at a random moment after the run has begun to write, or when it has ended."""
+    """Wait for a random time after the run has started to write, or until it has ended."""
     metrics = run / "metrics.jsonl"
     before = metrics.stat().st_mtime_ns if metrics.exists() else 0
     while process.poll() is None:
@@ -83,7 +83,7 @@ def wait_for_progress(process, run, rng):
 
 
 def interrupt(folder, *, kills, terms, epochs, seed=0):
-    """Run under fire until it ends; returns the signals that hit it, and the log's path."""
+    """Send signals to a run until it ends; return those that hit it, and the log's path."""
     rng = random.Random(seed)
     signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
     rng.shuffle(signals)
@@ -106,7 +106,7 @@ def interrupt(folder, *, kills, terms, epochs, seed=0):
 
 
 def whole(folder, *, epochs):
-    """The same run, left alone."""
+    """Run the same training undisturbed."""
     log_path = folder / "whole.log"
     with log_path.open("w") as log:
         code = launch(command(folder, "whole", epochs=epochs), log).wait(300)
@@ -119,7 +119,7 @@ def compare(one, other):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     speeds = [read_speed(run / "speed.jsonl") for run in (one, other)]
     tokens = [sum(line["tokens"] for line in speed) for speed in speeds]
-    assert tokens[0] == tokens[1], "speed.jsonl has the tokens of every step once"
+    assert tokens[0] == tokens[1], "speed.jsonl should count every step once"
     results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
     for each in results:
         for key in MACHINE:

@@ -1,11 +1,11 @@
-"""The one way tests compare numbers; every tolerance stands here."""
+"""The only way that tests compare numbers; every tolerance is defined here."""
 
 import numpy as np
 
 # what is compared -> (max absolute, max relative) difference, float32
 TOLERANCES = {
     "logits": (1e-5, 0.0),  # against torch, whole models and single layers
-    "gradients": (1e-7, 1e-5),  # against torch, of every parameter
+    "gradients": (1e-7, 1e-5),  # against torch, for every parameter
     "packing": (1e-6, 1e-5),  # packed against unpacked: logits, loss, gradients
     "devices": (1e-9, 1e-6),  # parameters after training on another number of devices
     "optimizer": (1e-6, 1e-5),  # parameters after a few steps, against torch's AdamW
@@ -27,7 +27,7 @@ def assert_close(what, ours, theirs, name=""):
 
 
 def scaled_close(what, ours, theirs, name=""):
-    """As assert_close, the relative part measured against the largest element of the array."""
+    """Like assert_close, but the relative tolerance applies to the largest element of the array."""
     if isinstance(ours, dict):
         assert set(ours) == set(theirs)
         for key in ours:

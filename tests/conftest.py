@@ -1,9 +1,9 @@
-"""What every test gets: 8 fake CPU devices, and programs that are compiled quickly and once.
+"""Set up all tests: 8 fake CPU devices, and programs that are compiled quickly and only once.
 
-Compiling is most of what the suite costs. All its processes share one cache on disk, and machine
-code is generated without LLVM's optimisations and by XLA's plain emitter of loops, which takes half
-the time: the program is the same down to XLA's own. Modules that compare with torch in the last
-places are marked `real_program` and compile as users do, and so do all when the slow tests run.
+Compilation is most of the suite's cost. All processes share one cache on disk, and machine code is
+generated without LLVM's optimisations and with XLA's plain loop emitter, which takes half the time;
+the program is the same down to XLA's own. Modules that compare with torch to the last digits are
+marked `real_program` and compile as users do, and so do all modules when the slow tests run.
 """
 
 import os
@@ -14,12 +14,12 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as flaxner sets it
-# In the environment, so that commands that tests start have them too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as flaxner does
+# In the environment, so that commands started by tests have them too.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# Graphs and tokenizers that pipelines keep; the suites run with either engine: FLAXNER_ENGINE=onnx.
+# For graphs and tokenizers cached by pipelines; with FLAXNER_ENGINE=onnx the suites run on ONNX.
 os.environ.setdefault(
     "FLAXNER_CACHE", str(Path(__file__).resolve().parent.parent / ".cache" / "flaxner")
 )
@@ -30,33 +30,33 @@ import importlib.util
 
 import jax
 import pytest
-from jax._src import compiler  # options of all programs have no public place
+from jax._src import compiler  # there is no public API for the options of all programs
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 EMITTERS = "xla_cpu_use_fusion_emitters"
-OPTIONS = getattr(compiler, "get_compile_options", None)  # None: this JAX has it elsewhere
+OPTIONS = getattr(compiler, "get_compile_options", None)  # None: elsewhere in this JAX version
 
 
 def pytest_configure(config):
-    """The long run, `-m slow`, tests what users run."""
-    # Once more for JAX itself: a plugin may have imported it before its environment was set.
+    """Compile quickly unless slow tests are selected, which test what users run."""
+    # Set again in JAX itself: a plugin may have imported it before the environment was set.
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     quick = "not slow" in config.option.markexpr
     if quick and OPTIONS and EMITTERS not in os.environ["XLA_FLAGS"]:
-        os.environ["XLA_FLAGS"] += f" --{EMITTERS}=false"  # read when the first device is
+        os.environ["XLA_FLAGS"] += f" --{EMITTERS}=false"  # read when JAX initialises devices
     _optimise(not quick)
-    # Tracing makes many objects and few cycles, and the imports alone are a million of them.
+    # Tracing creates many objects but few cycles, and the imports alone create a million objects.
     gc.set_threshold(20_000, 20, 40)
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: collections need not look at it."""
+    """Exclude what has been imported so far from garbage collection: it stays anyway."""
     gc.freeze()
 
 
-# The files that take longest start first: the last one to end is then a short one.
+# The slowest files start first, so that a short one finishes last.
 LONG = (
     *("families_training", "step", "families", "training", "nothing_lost", "faults", "packing"),
     *("data_options", "preflight", "families_road", "processes", "crf_run", "document_run"),
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def machine_code(request):
-    """Optimised for the modules marked `real_program`, and none of another module's is reused."""
+    """Optimise the code of modules marked `real_program`, and reuse none from other modules."""
     before = jax.config.values["jax_disable_most_optimizations"]
     real = request.node.get_closest_marker("real_program") is not None
     if real and before:
@@ -82,7 +82,7 @@ def machine_code(request):
 
 
 def _as_for_users(*args, env_options_overrides=None, **more):
-    """The options of a program, XLA's emitters as they are unless told."""
+    """Return the options of a program, with XLA's default emitters unless overridden."""
     given = {EMITTERS: True, **(env_options_overrides or {})}
     return OPTIONS(*args, env_options_overrides=given, **more)
 
@@ -98,7 +98,7 @@ def _optimise(wanted):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real corpora beside the project; the test is skipped where it is absent."""
+    """The folder of real corpora beside the project; tests are skipped without it."""
     if not SHARED.is_dir():
         pytest.skip(f"the shared corpora are not at {SHARED}")
     return SHARED
@@ -115,7 +115,7 @@ def minilm_folder() -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A model folder as on the Hub: tiny, random, with labels that vary; `edited` copies it."""
+    """A Hub folder with a tiny random model whose labels vary; `edited` makes changed copies."""
     from tests.pipelines import make_folder
 
     return make_folder(tmp_path_factory.mktemp("model") / "hub")
@@ -123,7 +123,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    """Our pipeline of that folder."""
+    """Our pipeline for that folder."""
     from flaxner.inference.pipeline import pipeline
 
     return pipeline("ner", model=folder)
@@ -131,7 +131,7 @@ def ours(folder):
 
 @pytest.fixture(scope="module")
 def theirs(folder):
-    """The pipeline of `transformers` of that folder, in torch."""
+    """The torch pipeline of `transformers` for that folder."""
     from tests.pipelines import torch_pipeline
 
     return torch_pipeline(folder)

@@ -1,8 +1,8 @@
-"""A little corpus for end-to-end tests, made by hand from a few names and frames."""
+"""A small corpus for end-to-end tests, built from a few names and sentence templates."""
 
 import itertools
 
-# Settings of a run on it that takes seconds.
+# Settings of a run on it that takes only seconds.
 QUICK = {
     "model": "flaxner:tiny",
     "batch_size": 8,
@@ -25,7 +25,7 @@ FRAMES = [
 
 
 def sentences(count, shift=0):
-    """`count` sentences of (words, IOB2 tags), names taken in turn."""
+    """Return `count` sentences of (words, IOB2 tags), which use the names in turn."""
     turns = {
         kind: itertools.cycle(names[shift % 3 :] + names[: shift % 3])
         for kind, names in NAMES.items()
@@ -49,7 +49,7 @@ def write_conll(path, made):
 
 
 def quick_settings(folder):
-    """Settings of a quick run on three small splits, which are written to the folder."""
+    """Write three small splits to the folder; return the settings of a quick run on them."""
     files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
     return {
         **{f"{k}_file": str(write_conll(folder / f"{k}.conll", v)) for k, v in files.items()},

@@ -1,6 +1,6 @@
 """Print the versions of flaxner's dependencies in this environment, as pip constraints.
 
-`python tests/constraints.py > constraints.txt`, after the suite has passed.
+After the suite has passed: `python tests/constraints.py > constraints.txt`.
 """
 
 import sys
@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 EXTRAS = ("", "tpu", "cuda", "preflight", "embeddings", "export", "serve", "tensorboard")
-# Of the extras for chips, installed only where the chips are: made and versioned with JAX.
+# From the accelerator extras, installed only on such machines; released together with JAX.
 WITH_JAX = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
 HEAD = """\
 # The versions that flaxner was tested with (Python 3.11, Linux x86-64); tpu_setup.sh installs them.
@@ -19,7 +19,7 @@ HEAD = """\
 
 
 def closure(name: str, extras: tuple[str, ...], found: dict[str, str]) -> None:
-    """Add the versions of a distribution's dependencies, as far as they are installed."""
+    """Add the versions of a distribution's installed dependencies to `found`."""
     for text in metadata.requires(name) or []:
         need = Requirement(text)
         if need.marker and not any(need.marker.evaluate({"extra": e}) for e in extras):
@@ -35,7 +35,7 @@ def closure(name: str, extras: tuple[str, ...], found: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Print the constraints."""
     found: dict[str, str] = {}
     closure("flaxner", EXTRAS, found)
     found |= dict.fromkeys(WITH_JAX, found["jax"])

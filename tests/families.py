@@ -1,7 +1,7 @@
-"""Every family's tiny models, for the tests that all families pass.
+"""Tiny models of every family, for the tests that all families must pass.
 
-A new family is a row of FAMILIES: the suites of parity, round trip, weights, packing and training
-then run over it.
+Add a row to FAMILIES for a new family: the parity, round-trip, weight, packing and training suites
+then cover it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Fields = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A family's tiny model, and what of it the suites vary.
+    """A family's tiny model, and what the suites vary.
 
     Attributes:
       model_type: key of ENCODERS.
       sizes: config.json of the tiny model, without model_type and labels.
       still: changes that turn every dropout off.
-      variants: name -> changes of config.json; together they vary every field that counts.
-      refused: (changes of config.json, what the refusal says).
-      pretraining: PyTorch's class of pretraining, whose heads are left aside.
-      leftovers: (vocabulary, width) -> tensors of other heads and buffers in old checkpoints.
-      flax: `transformers` 4 had a Flax class, whose flax_model.msgpack is read.
-      lead: the family that has the same network, where this one differs by names alone: what is
-        costly, and the variants, are tested on that one.
+      variants: name -> changes of config.json; together they vary every field that matters.
+      refused: (changes of config.json, part of the error message).
+      pretraining: PyTorch's pre-training class, whose heads are ignored.
+      leftovers: (vocabulary, width) -> unused heads and buffers of old checkpoints.
+      flax: whether `transformers` 4 had a Flax class, so that flax_model.msgpack must be read.
+      lead: the family with the same network, if this one differs only in names; the variants and
+        expensive tests run on that family alone.
     """
 
     model_type: str
@@ -52,32 +52,32 @@ class Family:
 
     @property
     def names(self) -> WeightNames:
-        """How PyTorch names its weights."""
+        """PyTorch's names of the weights."""
         return ENCODERS[self.model_type].names
 
     @property
     def architecture(self) -> str:
-        """PyTorch's class of the token classifier."""
+        """PyTorch's token classification class."""
         return ENCODERS[self.model_type].architecture
 
     def fields(self, labels: int = 5, **changes: Any) -> dict[str, Any]:
-        """The content of a config.json."""
+        """Return the content of config.json."""
         table = {str(i): f"L{i}" for i in range(labels)}
         given = {"model_type": self.model_type, "id2label": table, **self.sizes}
         return {**given, "label2id": {v: int(k) for k, v in table.items()}, **changes}
 
     def at(self, name: str) -> Family:
-        """The family at the sizes of a well-known checkpoint."""
+        """Return the family with the sizes of a well-known checkpoint."""
         encoder = ENCODERS[self.model_type]
         config = encoder.config.from_hf({"model_type": self.model_type, **encoder.sizes[name]})
         return dataclasses.replace(self, sizes=config.to_hf())
 
     def model(self, compute: Compute | None = None, labels: int = 5, **changes: Any) -> Model:
-        """Our static definition."""
+        """Return our static model definition."""
         return Model.from_fields(self.fields(labels, **changes), compute=compute)
 
     def torch_config(self, labels: int = 5, **changes: Any) -> Any:
-        """PyTorch's settings."""
+        """Return PyTorch's config."""
         from transformers import AutoConfig
 
         fields = self.fields(labels, **changes)
@@ -85,25 +85,25 @@ class Family:
         return AutoConfig.for_model(**fields, id2label=table)
 
     def torch_model(self, seed: int = 0, labels: int = 5, **changes: Any) -> Any:
-        """A random model in PyTorch."""
+        """Return a random PyTorch model."""
         import torch
         from transformers import AutoModelForTokenClassification
 
         torch.manual_seed(seed)
         config = self.torch_config(labels, **changes)
         model = AutoModelForTokenClassification.from_config(config).eval()
-        with torch.no_grad():  # biases and norms away from their trivial initial values
+        with torch.no_grad():  # move biases and norms off their trivial initial values
             for parameter in model.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
-            for module in model.modules():  # so the row of the padding token
+            for module in model.modules():  # likewise the row of the padding token
                 if getattr(module, "padding_idx", None) is not None and hasattr(module, "weight"):
                     row = module.weight[module.padding_idx]
                     row.copy_(torch.randn_like(row) * config.initializer_range)
         return model
 
     def pair(self, seed: int = 0, labels: int = 5, **changes: Any) -> tuple[Any, Model, dict]:
-        """The same random model in PyTorch and here, and our parameters."""
+        """Return the same random model in PyTorch and here, and our parameters."""
         theirs, ours = (
             self.torch_model(seed, labels, **changes),
             self.model(None, labels, **changes),
@@ -114,7 +114,7 @@ class Family:
         return theirs, ours, params
 
     def inputs(self, model: Model, seed: int = 1, batch: int = 3, length: int = 17) -> dict:
-        """Random input_ids, an attention_mask of which one row is short, and token_type_ids."""
+        """Return random input_ids, an attention_mask with one short row, and token_type_ids."""
         rng = np.random.default_rng(seed)
         ids = rng.integers(1, model.config.vocab_size, (batch, length)).astype(np.int32)
         mask = np.ones_like(ids)
@@ -127,21 +127,21 @@ class Family:
 
 
 def apply(model: Model, params: Fields, inputs: Mapping[str, np.ndarray], **more: Any) -> Any:
-    """Our logits of unpacked rows, called as packed ones are: positions from 0."""
+    """Return our logits of unpacked rows, called like packed ones, with positions from 0."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
     return model.apply(params, ids, mask, positions, inputs.get("token_type_ids"), **more)
 
 
 def packed_beside_alone(model: Model, params: Fields, sizes: tuple[int, int]) -> tuple[Any, Any]:
-    """The logits of two segments packed into a row, and those of each in a row of its own."""
+    """Return the logits of two segments packed into one row, and of each in its own row."""
     rng = np.random.default_rng(1)
     ids = rng.integers(1, model.config.vocab_size, (1, sum(sizes))).astype(np.int32)
     marks = np.repeat([1, 2], sizes)[None].astype(np.int32)
     places = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])[None]
     packed = model.apply(params, ids, marks, places)
     alone = []
-    for number in (1, 2):  # as long as the packed row, so that all is compiled once
+    for number in (1, 2):  # as long as the packed row, to compile only once
         own = marks[0] == number
         row = np.zeros((3, *ids.shape), np.int32)
         for line, values in zip(row, (ids, np.ones_like(ids), places), strict=True):
@@ -151,13 +151,13 @@ def packed_beside_alone(model: Model, params: Fields, sizes: tuple[int, int]) ->
 
 
 def torch_inputs(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The same for PyTorch."""
+    """Return the inputs as torch tensors."""
     import torch
 
     return {name: torch.from_numpy(value).long() for name, value in inputs.items()}
 
 
-# What varies in every family whose block is BERT's, by BERT's names.
+# Variants of every family with BERT's block, with BERT's field names.
 BERTS = {
     "plain": {},
     "relu": {"hidden_act": "relu"},
@@ -175,7 +175,7 @@ BERTS = {
     "one token type": {"type_vocab_size": 1},
     "few positions": {"max_position_embeddings": 20},
 }
-# Its kin, which has the same blocks, is tested with the others.
+# Related families, which share BERT's blocks, are tested without these.
 NOT_OF_KIN = ("relu", "silu", "one head, narrow", "hundred labels", "no dropout", "few positions")
 KIN = {name: changes for name, changes in BERTS.items() if name not in NOT_OF_KIN}
 REFUSED = (
@@ -187,7 +187,7 @@ STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def bert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
-    """What an old fine-tuned pre-training checkpoint carries along."""
+    """Return unused tensors of an old fine-tuned pre-training checkpoint."""
     return {
         "bert.embeddings.position_ids": np.arange(64)[None],
         "bert.pooler.dense.weight": np.ones((width, width), np.float32),
@@ -208,7 +208,7 @@ ROBERTA_VARIANTS = {
 
 
 def roberta_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
-    """What an old checkpoint of pretraining carries along."""
+    """Return unused tensors of an old pre-training checkpoint."""
     return {
         "roberta.embeddings.position_ids": np.arange(66)[None],
         "roberta.pooler.dense.weight": np.ones((width, width), np.float32),
@@ -240,7 +240,7 @@ DISTIL_VARIANTS = {
 
 
 def distilbert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
-    """What an old checkpoint of pretraining, and one of other tasks, carries along."""
+    """Return unused tensors of old checkpoints for pre-training and other tasks."""
     return {
         "distilbert.embeddings.position_ids": np.arange(64)[None],
         "vocab_transform.weight": np.ones((width, width), np.float32),
@@ -252,7 +252,7 @@ def distilbert_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
 
 
 def electra_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
-    """What a discriminator, and a whole checkpoint of pretraining, carries along."""
+    """Return unused tensors of a discriminator and of a whole pre-training checkpoint."""
     return {
         "electra.embeddings.position_ids": np.arange(64)[None],
         "discriminator_predictions.dense.weight": np.ones((width, width), np.float32),
@@ -292,7 +292,7 @@ DEBERTA_V2_VARIANTS = {
 
 
 def deberta_leftovers(vocabulary: int, width: int) -> dict[str, np.ndarray]:
-    """What a checkpoint of pretraining carries along."""
+    """Return unused tensors of a pre-training checkpoint."""
     return {
         "deberta.embeddings.position_ids": np.arange(64)[None],
         "cls.predictions.bias": np.ones(vocabulary, np.float32),

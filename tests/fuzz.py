@@ -1,11 +1,11 @@
-"""Damaged corpora of every format: each is read, or refused in one sentence with its line.
+"""Damaged corpora of every format: each must be read, or refused with a one-line error.
 
     python -m tests.fuzz --cases 100000
 
-Files are damaged bit by bit (bytes deleted, doubled, changed, pieces of syntax put in) or put
-together from pieces of syntax. What is neither a corpus nor a `ValueError` of one line that names
-the file and a line, and what takes longer than SLOW seconds, is printed with its bytes; the exit
-code is then 1.
+Damages files in small steps (bytes deleted, duplicated or changed, pieces of syntax inserted) or
+assembles them from pieces of syntax. Each must give a corpus, or a `ValueError` of one line that
+names the file and the line, within SLOW seconds; the others are printed with their bytes, and the
+exit code is then 1.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
 from flaxner.data.readers.offsets import COUNTINGS
 
-SLOW = 5.0  # seconds of processor time for a file of some thousand bytes: a hang
+SLOW = 5.0  # seconds of CPU time for a file of a few kilobytes; more counts as a hang
 TEXTS = {
     "a.conll": "-DOCSTART- -X- O O\n\nAnn N x B-PER\nleft V x O\n\nRome N x B-LOC\n",
     "b.conll": "Ann\tB-PER\r\nl\u00a0\tO\n\t\n# c\nX\tI-LOC\n",
@@ -49,7 +49,7 @@ TEXTS = {
     "p.csv": '"annotation_id","annotator","id","label","lead_time","text"\n1,1,1,"[{""start"": 0, '
     '""end"": 3, ""text"": ""Ann"", ""labels"": [""P""]}]",1.5,"Ann x"\n1,1,2,"",1,"b"\n',
 }
-# Exports of annotation tools, damaged value by value too.
+# Exports of annotation tools, whose single values are damaged too.
 EXPORTS = {
     "q.jsonl": [
         {
@@ -133,7 +133,7 @@ PIECES = [
 
 
 def binary_seeds():
-    """Parquet, Arrow, DocBin (where spaCy is installed) and gzip, as the libraries write them."""
+    """Return Parquet, Arrow, DocBin (if spaCy is installed) and gzip files from their libraries."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,7 +161,7 @@ def binary_seeds():
 
 
 def replaced(rng, value):
-    """A JSON value with one of those in it taken away, or another put in its place."""
+    """Return a JSON value with one of its nested values removed or replaced."""
     if not isinstance(value, (dict, list)) or not value or rng.random() < 0.15:
         return rng.choice(VALUES)
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
@@ -174,7 +174,7 @@ def replaced(rng, value):
 
 
 def export(rng):
-    """(name, content) of an annotation tool's file, one or two values of it changed."""
+    """Return (name, content) of an annotation tool's file with one or two values changed."""
     name = rng.choice(sorted(EXPORTS))
     records = EXPORTS[name] * rng.choice((1, 1, 2))
     for _ in range(rng.choice((1, 1, 2))):
@@ -184,7 +184,7 @@ def export(rng):
 
 
 def damaged(rng, seeds):
-    """(name, content, options) of a case."""
+    """Return (name, content, options) of a case."""
     if rng.random() < 0.3:
         name, data = export(rng)
         return name, data, ReadOptions(**reading(rng))
@@ -209,7 +209,7 @@ def damaged(rng, seeds):
 
 
 def reading(rng):
-    """How a case is to be read."""
+    """Return random options for reading a case."""
     options = {}
     if rng.random() < 0.2:
         options["span_policy"] = rng.choice(["widen", "drop"])
@@ -237,7 +237,7 @@ def _hung(number, frame):
 
 
 def fault_of(path, options):
-    """("corpus" or "refused", what is wrong with the answer or None)."""
+    """Return the outcome ("corpus", "refused", "hung" or "crashed") and the fault or None."""
     signal.setitimer(signal.ITIMER_PROF, SLOW)
     try:
         corpus = read_corpus(path, options=options)
@@ -260,7 +260,7 @@ def fault_of(path, options):
 
 
 def fuzz(cases, seed=0, tell=print):
-    """Read so many damaged files; (count of each outcome, faults with the bytes of a case)."""
+    """Read `cases` damaged files; return a count of outcomes, and faults with an example each."""
     rng = random.Random(seed)
     seeds = {name: text.encode() for name, text in TEXTS.items()} | binary_seeds()
     outcomes, faults = collections.Counter(), {}
@@ -283,7 +283,7 @@ def fuzz(cases, seed=0, tell=print):
 
 
 def main(arguments=None):
-    """The command line; the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)

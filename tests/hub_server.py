@@ -1,7 +1,7 @@
-"""A Hub that answers on 127.0.0.1, for tests: the HTTP API that the real clients use.
+"""A fake Hub on 127.0.0.1 for tests: the HTTP API that the real clients use.
 
-`huggingface_hub` reads HF_ENDPOINT when it is imported, so a client of this server is a child
-process (`FakeHub.run`) or one started with `FakeHub.environment`.
+`huggingface_hub` reads HF_ENDPOINT on import, so a client of this server must be a child process,
+started by `FakeHub.run` or with `FakeHub.environment`.
 
     with FakeHub() as hub:
         hub.add("user/name", {"config.json": b"{}"})
@@ -30,14 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Fault:
-    """What befalls the next requests that match.
+    """A fault in the next matching requests.
 
     Attributes:
       pattern: searched in "METHOD /path?query".
-      times: how many requests; then the fault is over.
-      status: an answer with this status instead of the real one.
-      cut: "before" the request is carried out, "after" it (the answer is lost), or after so many
-        bytes of the answer's body.
+      times: number of requests that are affected.
+      status: status of the answer, instead of the real answer.
+      cut: cut the connection "before" the request is processed, "after" it (the answer is lost), or
+        after this many bytes of the answer's body.
     """
 
     pattern: str
@@ -78,7 +78,7 @@ class FakeHub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.cdn = self.url.replace("127.0.0.1", "localhost")  # another host to the clients
+        self.cdn = self.url.replace("127.0.0.1", "localhost")  # a different host for clients
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         return self
@@ -91,11 +91,11 @@ class FakeHub:
 
     def add(self, repo_id: str, files: dict[str, bytes], *, kind: str = "model",
             revision: str = "main", private: bool = False) -> str:  # fmt: skip
-        """Put files into a repository, made if need be; returns the commit."""
+        """Add files to a repository, created if needed; return the commit."""
         with self.lock:
             repo = self.store.create(kind, repo_id, private=private, exist_ok=True)
             if revision not in repo.refs:
-                orphan = revision.startswith("refs/convert/")  # holds converted files only
+                orphan = revision.startswith("refs/convert/")  # has converted files only
                 repo.branch(revision, None if orphan else "main")
             oid = repo.commit(revision, files, title="add")
             for blob in repo.files(oid).values():
@@ -103,7 +103,7 @@ class FakeHub:
             return oid
 
     def repo(self, repo_id: str, kind: str = "model") -> Repo:
-        """A repository that exists."""
+        """Return an existing repository."""
         return self.store.repos[kind, repo_id]
 
     def fail(self, pattern: str, status: int, *, times: int = 1, message: str = "injected",
@@ -116,7 +116,7 @@ class FakeHub:
         self.faults.append(Fault(pattern, times, cut=when))
 
     def fault_for(self, line: str) -> Fault | None:
-        """The fault of a request, counted down."""
+        """Return the fault for a request, if any, and count it down."""
         with self.lock:
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.pattern, line):
@@ -125,13 +125,13 @@ class FakeHub:
         return None
 
     def count(self, pattern: str) -> int:
-        """How many requests matched."""
+        """Return how many requests matched."""
         return sum(bool(re.search(pattern, line)) for line in self.requests)
 
     def environment(
         self, home: Path, *, token: str | None = "hf_user", **extra: str
     ) -> dict[str, str]:
-        """Environment of a child process that knows only this Hub; `home` holds its caches."""
+        """Return the environment of a child process that uses this Hub, with caches in `home`."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
         kept.pop("TRANSFORMERS_OFFLINE", None)
         if token is not None:
@@ -140,7 +140,7 @@ class FakeHub:
             **kept,
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home / "hf"),
-            "HF_HUB_DISABLE_XET": "1",  # Xet needs a second server; this Hub speaks plain LFS
+            "HF_HUB_DISABLE_XET": "1",  # Xet needs a second server; this Hub has plain LFS
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONPATH": str(ROOT),
@@ -169,7 +169,7 @@ NAME = r"(?P<id>[\w.-]+/[\w.-]+)"
 PREFIX = r"(?:(?P<kinds>datasets|spaces)/)?"
 API = rf"/api/(?P<kinds>models|datasets|spaces)/{NAME}"
 
-# method, path -> name of the handler's method; revisions and paths are still quoted here.
+# method, path -> name of the handler's method; revisions and paths are still URL-quoted here.
 ROUTES = [
     ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/repos/create", "create"),
@@ -285,7 +285,7 @@ class Handler(BaseHTTPRequestHandler):
                     if error.code:
                         headers["X-Error-Code"] = error.code
                     return Reply.json({"error": error.message}, error.status, **headers)
-                except Exception as error:  # a fault of this server: the test must not pass
+                except Exception as error:  # a bug in this server: the test must fail
                     self.hub.crashes.append(f"{method} {self.path}: {error!r}")
                     return Reply.json({"error": repr(error)}, 500)
         return Reply.json({"error": f"no route {method} {url.path}"}, 404)

@@ -1,4 +1,4 @@
-"""What `tests.hub_server` serves: users, repositories, commits, files, and card rules."""
+"""The content of `tests.hub_server`: users, repositories, commits, files, and card rules."""
 
 import base64
 import fnmatch
@@ -42,7 +42,7 @@ class Blob:
 
     @property
     def oid(self) -> str:
-        """git's name of the blob: of the pointer file for an LFS file."""
+        """Git's blob id: of the pointer file for an LFS file."""
         data = self.data
         if self.lfs:
             data = (
@@ -76,7 +76,7 @@ class Store:
         self._may_write = True
 
     def user(self, authorization: str | None) -> str | None:
-        """Who asks; None for nobody."""
+        """Return the user of a token; None if there is no token."""
         self._may_write = True
         if not authorization:
             return None
@@ -99,7 +99,7 @@ class Store:
         return repo
 
     def find(self, kind: str, repo_id: str, user: str | None, *, write: bool = False) -> "Repo":
-        """A repository that `user` may read, or write."""
+        """Return a repository that `user` may read, or write."""
         repo = self.repos.get((kind, repo_id))
         owner = repo_id.split("/")[0]
         if repo is None or (repo.private and user != owner):
@@ -150,7 +150,7 @@ class Repo:
         return oid
 
     def resolve(self, revision: str) -> str:
-        """Branch, tag or commit -> commit."""
+        """Resolve a branch, tag or commit to a commit."""
         short = [oid for oid in self.commits if len(revision) >= 7 and oid.startswith(revision)]
         found = self.refs.get(revision) or self.tags.get(revision) or (short and short[0])
         if not found:
@@ -158,18 +158,18 @@ class Repo:
         return found
 
     def files(self, revision: str) -> dict[str, Blob]:
-        """path -> content."""
+        """Return path -> content."""
         return self.commits[self.resolve(revision)].files
 
     def branch(self, name: str, start: str | None) -> None:
-        """A new branch, from a revision or from nothing."""
+        """Create a branch, from a revision or empty."""
         if start is None:
             self._append(name, None, {}, "initial commit", "")
         else:
             self.refs[name] = self.resolve(start)
 
     def commit(self, revision: str, files: dict[str, bytes], *, title: str) -> str:
-        """Add files, chosen for LFS as the Hub would."""
+        """Commit files, as LFS files where the Hub would do so."""
         parent = self.resolve(revision)
         blobs = {path: Blob(data, is_binary(path, len(data), data)) for path, data in files.items()}
         return self._append(revision, parent, {**self.files(parent), **blobs}, title, "")
@@ -178,7 +178,7 @@ class Repo:
         self, revision: str, header: dict[str, Any], lines: list[dict[str, Any]],
         lfs: dict[str, bytes],
     ) -> str:  # fmt: skip
-        """A commit as the clients send it, one JSON object a line; all of it or nothing."""
+        """Apply a commit as sent by clients, one JSON object per line; all or nothing."""
         parent = self.resolve(revision)
         if revision not in self.refs:
             raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -203,7 +203,7 @@ class Repo:
         return self._append(revision, parent, files, header["summary"], header["description"])
 
     def references(self) -> dict[str, list[dict[str, str]]]:
-        """As list_repo_refs wants it."""
+        """Return what list_repo_refs expects."""
         found: dict[str, list[dict[str, str]]] = {
             "branches": [], "converts": [], "tags": [], "pullRequests": [],
         }  # fmt: skip
@@ -219,7 +219,7 @@ class Repo:
         return found
 
     def history(self, revision: str) -> list[dict[str, Any]]:
-        """Commits, newest first."""
+        """Return the commits, newest first."""
         made, oid = [], self.resolve(revision)
         while oid:
             c = self.commits[oid]
@@ -230,7 +230,7 @@ class Repo:
         return made
 
     def info(self, revision: str, *, blobs: bool) -> dict[str, Any]:
-        """As model_info and dataset_info want it."""
+        """Return what model_info and dataset_info expect."""
         oid = self.resolve(revision)
         files = self.files(oid)
         siblings: list[dict[str, Any]] = []
@@ -261,7 +261,7 @@ class Repo:
     def tree(
         self, revision: str, folder: str, *, recursive: bool, expand: bool
     ) -> list[dict[str, Any]]:
-        """Files and folders in a folder."""
+        """Return the files and folders in a folder."""
         commit = self.commits[self.resolve(revision)]
         start = f"{folder}/" if folder else ""
         inside = {path: blob for path, blob in commit.files.items() if path.startswith(start)}
@@ -281,7 +281,7 @@ class Repo:
         return [entries[path] for path in sorted(entries)]
 
     def paths(self, revision: str, paths: Iterable[str], *, expand: bool) -> list[dict[str, Any]]:
-        """Those of the paths that exist."""
+        """Return the entries of those paths that exist."""
         whole = self.tree(revision, "", recursive=True, expand=expand)
         wanted = {path.strip("/") for path in paths}
         return [entry for entry in whole if entry["path"] in wanted]
@@ -300,19 +300,19 @@ def _entry(path: str, blob: Blob) -> dict[str, Any]:
 
 
 def is_binary(path: str, size: int, sample: str | bytes) -> bool:
-    """Whether the Hub would store a file by LFS."""
+    """Return whether the Hub would store a file with LFS."""
     head = base64.b64decode(sample) if isinstance(sample, str) else sample[:512]
     by_name = any(fnmatch.fnmatch(path.rsplit("/", 1)[-1], p) for p in LFS_PATTERNS)
     return by_name or size > REGULAR_LIMIT or b"\0" in head
 
 
 def metadata(content: str) -> Any:
-    """The YAML head of a README.md."""
+    """Return the YAML front matter of a README.md."""
     match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", content, re.DOTALL)
     return yaml.safe_load(match[1]) if match else {}
 
 
-# As the Hub's own message names them.
+# As listed in the Hub's own error message.
 LICENSES = """
 apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
 bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
@@ -328,7 +328,7 @@ REPO_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def check_card(content: str) -> tuple[list[str], list[str]]:
-    """Errors and warnings about a card's metadata, of the kinds that the Hub answers with."""
+    """Return errors and warnings about a card's metadata, like those of the Hub."""
     try:
         card = metadata(content)
     except yaml.YAMLError as error:

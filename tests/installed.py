@@ -1,9 +1,8 @@
-"""Build the package, install it elsewhere, and go the whole road with it, as a stranger would.
+"""Build the package, install it elsewhere, and test it end to end, as a new user would.
 
 `python tests/installed.py [--resolution lowest-direct|highest] [--from sdist|wheel] [--python P]
 [--epochs N]` needs a package index, and `build`, `twine` and `uv` (`pip install build twine uv`).
-The folder, the virtual environment and HOME are new and empty; nothing of the checkout is on the
-path.
+The folder, the virtual environment and HOME are new and empty; the checkout is not on the path.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = tuple(f"presets/{name}.toml" for name in ("quickstart", "conll2003", "strong"))
 DATA = ("py.typed", *PRESETS, "data/sample.txt", "templates/model_card.md.jinja")
 TEXT = "The headquarters of Google is located in Mountain View, California."
-# The whole road, with what a user installs and no more: neither torch nor the test extra.
+# All steps use only what a user installs: neither torch nor the test extra.
 ROAD = (
     "train --preset quickstart --output-dir run",
     "evaluate --model run/hub --file run/predictions/test.conll --tag-column 1 --output-dir scored",
@@ -44,12 +43,12 @@ print(json.dumps([flaxner.__file__, words]))
 
 
 def main() -> int:
-    """Try one set of versions; its exit code."""
+    """Test one set of versions; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resolution", choices=("highest", "lowest-direct"), default="highest")
     parser.add_argument("--from", dest="kind", choices=("wheel", "sdist"), default="wheel")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to try")
-    parser.add_argument("--epochs", help="of the training, where the machine is slow")
+    parser.add_argument("--python", default=sys.executable, help="Python interpreter to test")
+    parser.add_argument("--epochs", help="epochs of training, for slow machines")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -61,7 +60,7 @@ def main() -> int:
 
 
 def build(dist: Path, kind: str) -> Path:
-    """Wheel and sdist, checked; the file of the kind that is to be installed."""
+    """Build and check wheel and sdist; return the one to install."""
     run([sys.executable, "-m", "build", "--outdir", str(dist), str(ROOT)])
     run([sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())])
     (wheel,) = dist.glob("*.whl")
@@ -73,7 +72,7 @@ def build(dist: Path, kind: str) -> Path:
 
 
 def install(venv: Path, built: Path, interpreter: str, resolution: str) -> Path:
-    """A new virtual environment with the package and the versions asked for; its Python."""
+    """Create a virtual environment with the package in these versions; return its Python."""
     run([interpreter, "-m", "venv", "--without-pip", str(venv)])
     python = venv / "bin" / "python"
     install_ = ["pip", "install", "-q", "--python", str(python), "--resolution", resolution]
@@ -83,7 +82,7 @@ def install(venv: Path, built: Path, interpreter: str, resolution: str) -> Path:
 
 
 def go(place: Path, python: Path, epochs: str | None) -> None:
-    """Every command of the road, from an empty folder with an empty HOME."""
+    """Run every command in an empty folder with an empty HOME."""
     (place / "home").mkdir(parents=True)
     variables = {"PATH": os.environ["PATH"], "HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
     shorter = {ROAD[0]: f"{ROAD[0]} --epochs {epochs}"} if epochs else {}
@@ -97,7 +96,7 @@ def go(place: Path, python: Path, epochs: str | None) -> None:
 
 
 def run(command: list[str], *, show: bool = True, **options: object) -> str:
-    """Run a command, show it and its output, end with it if it fails."""
+    """Run a command, show it and its output, and exit if it fails."""
     print("+", *command, flush=True)
     done = subprocess.run(command, text=True, capture_output=not show, check=False, **options)  # type: ignore[call-overload]
     if done.returncode:

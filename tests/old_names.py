@@ -1,15 +1,15 @@
-"""The names that weights had in other times and classes."""
+"""Names that weights had in former versions and classes."""
 
 import numpy as np
 
 
 def flax_tree(tensors):
-    """The tensors under the names that transformers' former Flax classes gave them."""
+    """Return the tensors under the names of the former Flax classes of `transformers`."""
     tree = {}
     for name, tensor in tensors.items():
         *parents, leaf = name.split(".")
         if leaf == "weight":
-            if tensor.ndim == 1:  # a layer norm's
+            if tensor.ndim == 1:  # of a layer norm
                 leaf = "scale"
             elif parents[-1].endswith("embeddings"):
                 leaf = "embedding"
@@ -23,7 +23,7 @@ def flax_tree(tensors):
 
 
 def of_2018(tensors):
-    """Layer norms had a gamma and a beta."""
+    """Return the tensors with the names of 2018, when layer norms had a gamma and a beta."""
     norms = {name.removesuffix(".weight") for name, t in tensors.items() if t.ndim == 1}
     norms = {name for name in norms if f"{name}.weight" in tensors}
     old = {f"{name}.weight": f"{name}.gamma" for name in norms}

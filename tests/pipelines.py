@@ -1,4 +1,4 @@
-"""A tiny random model as a Hub folder, both pipelines of it, and how their answers compare."""
+"""A tiny random model as a Hub folder, its two pipelines, and comparisons of their answers."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from tests.wordpiece import tiny_tokenizer
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 STRATEGIES = ("none", "simple", "first", "average", "max")
-SCORES = 1e-5  # largest difference of a score
+SCORES = 1e-5  # largest difference between scores
 ODD = (
     *("", "   ", "\n\t", "a\x00b", "[SEP] [MASK] x [UNK] [CLS]", "😀 Barack 👩‍👩‍👧 Obama"),
     *("e\u0301cole", "北京 is in 中国。", "שלום ירושלים Berlin", "zero\u200bwidth \u200b"),
@@ -25,7 +25,7 @@ ODD = (
 
 
 def make_folder(path, max_length=None, **changes):
-    """A folder with a tiny random model whose labels vary."""
+    """Write a folder with a tiny random model whose predictions vary."""
     config = tiny_config(initializer_range=0.35, **changes)
     model = Model(config)
     scheme, tokenizer = LabelScheme(TAGS), tiny_tokenizer()
@@ -33,7 +33,7 @@ def make_folder(path, max_length=None, **changes):
 
 
 def edited(folder, path, edit):
-    """A copy of a model folder whose config.json is changed."""
+    """Copy a model folder and change its config.json."""
     shutil.copytree(folder, path)
     fields = json.loads((path / "config.json").read_text())
     edit(fields)
@@ -50,12 +50,12 @@ def torch_pipeline(folder):
 
 
 def largest_difference(ours, theirs):
-    """Assert that answers are equal but for the scores; how far those are apart."""
+    """Assert that answers are equal apart from scores; return the largest difference of those."""
     worst = 0.0
     for place, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
         assert len(mine) == len(yours), place
         for a, b in zip(mine, yours, strict=True):
-            assert list(a) == list(b)  # the order of keys, too
+            assert list(a) == list(b)  # also the order of keys
             assert type(a["score"]) is type(b["score"])
             worst = max(worst, abs(float(a["score"]) - float(b["score"])))
             rest = [{k: v for k, v in entity.items() if k != "score"} for entity in (a, b)]
@@ -64,7 +64,7 @@ def largest_difference(ours, theirs):
 
 
 def remembering(theirs):
-    """Torch's pipeline, its forward passes kept: they are the same for every strategy."""
+    """Cache the forward passes of torch's pipeline, which are the same for every strategy."""
     forward, kept = theirs.model.forward, {}
 
     def once(**inputs):
@@ -85,7 +85,7 @@ def detokenised(words):
 
 
 def real_sentences(shared_data):
-    """Every sentence of the real corpora as running text, shuffled."""
+    """Return every sentence of the real corpora as running text, shuffled."""
     files = sorted(shared_data.glob("*/*.conll"))
     every = [detokenised(s.words) for file in files for s in read_corpus(file)]
     random.Random(0).shuffle(every)

@@ -1,4 +1,4 @@
-"""Wrong entities, planted into a corpus: what an audit must find again."""
+"""Wrong entities planted into a corpus, for an audit to find."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ KINDS = ("dropped", "type", "border", "invented")
 
 
 def plant(sentences, share, seed=0):
-    """Sentences of (words, tags) with a share of their entities wrong, a kind after the other.
+    """Corrupt a fraction of the entities in sentences of (words, tags), in each of KINDS in turn.
 
     Returns:
-      the sentences, and (sentence from 1, first word, word after the last, kind) of what is wrong.
+      the sentences, and (sentence from 1, first word, word after the last, kind) of each error.
     """
     rng = np.random.default_rng(seed)
     made = [(tuple(words), tags_to_spans(tags)) for words, tags in sentences]
@@ -24,7 +24,7 @@ def plant(sentences, share, seed=0):
             break
         i, span = places[at]
         if i in used:
-            continue  # one a sentence, so that each is found by itself
+            continue  # one per sentence, so that each is found on its own
         kind = KINDS[len(planted) % len(KINDS)]
         words, spans = made[i]
         region = _change(rng, kind, words, spans, span, types)
@@ -35,7 +35,7 @@ def plant(sentences, share, seed=0):
 
 
 def _change(rng, kind, words, spans, span, types):
-    """Change one entity of a sentence in place; the words it is about, or None: not possible."""
+    """Change one entity in place; return the words concerned, or None if impossible."""
     free = [w for w in range(len(words)) if not any(s.start <= w < s.end for s in spans)]
     if kind == "dropped":
         spans.remove(span)
@@ -72,11 +72,11 @@ def _change(rng, kind, words, spans, span, types):
 
 
 def measure(ranked, planted):
-    """Precision in the first k, k being the number planted, and average precision.
+    """Return the precision at k, where k is the number planted, and the average precision.
 
     Args:
-      ranked: (sentence from 1, first word, word after the last), the likeliest error first.
-      planted: what `plant` gives.
+      ranked: (sentence from 1, first word, word after the last), the most likely error first.
+      planted: as returned by `plant`.
     """
     by_sentence = {sentence: (start, end) for sentence, start, end, _ in planted}
     left, hits, precisions, first = set(by_sentence), 0, [], 0

@@ -1,4 +1,4 @@
-"""Runs of training in tests."""
+"""Training runs in tests."""
 
 import io
 
@@ -9,13 +9,13 @@ from flaxner.training.run import train
 
 
 def start(settings, folder, *, lines=None, **changes):
-    """Train in a folder, silently unless there is a file for the lines; the result."""
+    """Train in a folder and return the result; print to `lines` if given."""
     config = TrainConfig(**{**settings, "output_dir": str(folder), **changes})
     console = Console(quiet=True) if lines is None else Console(file=lines, width=1000)
     return train(config, console=console)
 
 
 def start_and_read(settings, folder, **changes):
-    """Train in a folder: the result, and what was printed."""
+    """Train in a folder; return the result and the printed text."""
     lines = io.StringIO()
     return start(settings, folder, lines=lines, **changes), lines.getvalue()

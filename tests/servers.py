@@ -1,4 +1,4 @@
-"""A server in this process, on a free port, for tests; and a client that speaks JSON."""
+"""A test server in this process, on a free port, and a JSON client."""
 
 import contextlib
 import http.client
@@ -22,13 +22,13 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Keeps its connection, as clients do; opens another where the server closed it."""
+    """A client that keeps its connection, and reconnects if the server has closed it."""
 
     def __init__(self, port):
         self.port, self._connection = port, None
 
     def ask(self, path, body=None, *, method=None, headers=None, timeout=30):
-        """`body`: bytes as they are, anything else as JSON."""
+        """Send a request; bytes in `body` are sent as they are, anything else as JSON."""
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | (headers or {})
         method = method or ("GET" if body is None else "POST")
@@ -68,14 +68,14 @@ class Running(NamedTuple):
 
 @contextlib.contextmanager
 def running(folder, *, warm=True, models=None, **settings):
-    """A server of a model folder; `warm=False` leaves it starting."""
+    """Run a server for a model folder; with `warm=False` it is still starting."""
     settings = Settings({"tiny": str(folder)}, port=0, **settings)
     models = models or {"tiny": pipeline("ner", model=str(folder), device="cpu")}
     service = Service(settings, models)
     listener = listen(settings.host, 0)
     server = Server(_config(settings, service), service)
     if warm:
-        service.batcher.start()  # shapes are compiled at the first texts that need them
+        service.batcher.start()  # shapes are compiled when first needed
         service._warm = True
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -91,7 +91,7 @@ def running(folder, *, warm=True, models=None, **settings):
 
 
 class Slow:
-    """Holds the devices of a pipeline until told; counts what reaches them."""
+    """Block a pipeline's forward passes until `go` is set; record their sizes in `passes`."""
 
     def __init__(self, ner, monkeypatch):
         self.go, self.passes = threading.Event(), []
@@ -107,7 +107,7 @@ class Slow:
 
 @contextlib.contextmanager
 def logged():
-    """What the server logs meanwhile, as JSON objects."""
+    """Collect what the server logs in the meantime, as JSON objects."""
     import logging
 
     from flaxner.serving.logs import _Lines

@@ -22,9 +22,9 @@ def tiny_config(**changes):
 
 
 def random_segments(rng, lengths, *, vocab=99, labels=5, sep=False):
-    """A tokenised corpus of random tokens: one segment a sentence, two thirds labelled.
+    """Return a tokenised corpus of random tokens: one segment per sentence, 2/3 of tokens labelled.
 
-    With `sep` the last token of a segment is none of them, as [SEP] is not.
+    With `sep`, the last token of a segment is never labelled, like [SEP].
     """
     total = int(np.sum(lengths))
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -11,10 +11,10 @@ TEXTS = (
     "Zürich , 東京 and Łódź are cities ; so is São Paulo !",
 )
 KINDS = tuple(TOKENIZERS)
-SMALLEST = {"byte_bpe": 330}  # 256 bytes and some merges
+SMALLEST = {"byte_bpe": 330}  # 256 bytes and a few merges
 
 
 @functools.cache
 def tokenizer_of_kind(kind):
-    """Learnt from TEXTS, with pieces of one letter and of several."""
+    """Return a tokenizer trained on TEXTS, with pieces of one letter and of several."""
     return TOKENIZERS[kind](TEXTS * 3, SMALLEST.get(kind, 110))

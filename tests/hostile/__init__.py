@@ -1,1 +1,1 @@
-"""Generators of what may come from outside, and of what may lie around where flaxner writes."""
+"""Generators of untrusted input, and of other people's files where flaxner writes."""

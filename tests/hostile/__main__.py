@@ -1,9 +1,10 @@
-"""Every case of this folder as a user meets it: a command in a process of its own.
+"""Run every case of this folder as a user would: as a command in a process of its own.
 
     python -m tests.hostile FOLDER [PART]
 
-FOLDER is a model folder that `train.py` wrote. Every case must end in an answer or in one sentence
-with exit code 2, 74 or 75, within 20 seconds and 1 GB; PART limits the cases to names that hold it.
+FOLDER is a model folder written by `train.py`. Every case must end with an answer, or with one
+sentence and exit code 2, 74 or 75, within 20 seconds and 1 GB; PART selects cases by part of their
+name.
 """
 
 import shutil
@@ -24,7 +25,7 @@ TEXT = "Angela Merkel met Barack Obama in Berlin ."
 
 
 def measured(arguments):
-    """(exit code or None where it was too slow, seconds, most memory, what it said)."""
+    """Return (exit code or None if killed, seconds, peak memory, output) of a command."""
     begin, most = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
@@ -46,7 +47,7 @@ def measured(arguments):
 
 
 def fault(code, said, sentence):
-    """What is wrong with an end, or None."""
+    """Return what is wrong with how a command ended, or None."""
     if code is None:
         return said
     if "Traceback" in said:
@@ -59,7 +60,7 @@ def fault(code, said, sentence):
 
 
 def cases(model, exported, folder):
-    """(name, arguments of the command, part of the sentence or None)."""
+    """Yield (name, arguments of the command, part of the sentence or None)."""
     for kind, source, table in (
         ("model", model, models.CASES),
         ("export", exported, models.EXPORTED),

@@ -1,4 +1,4 @@
-"""Corpora as a stranger, a broken disk or a slip may make them."""
+"""Corpora that an attacker, a broken disk or a mistake may produce."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ def _through(codec, text):
 
 
 def _repeated(piece, times):
-    """A gzip of a piece, many times, made without holding it."""
+    """Return a gzip of a repeated piece, without holding the content in memory."""
     held = io.BytesIO()
     with gzip.open(held, "wb", 1) as file:
         for _ in range(times):
@@ -34,7 +34,7 @@ def _repeated(piece, times):
     return held.getvalue()
 
 
-# name -> (name of the file, how to make its content, part of the sentence or None: it is read).
+# name -> (file name, function that returns its content, part of the error or None: it is read).
 CASES = {
     "plain": ("a.conll", lambda: PLAIN.encode(), None),
     "gzip": ("a.conll.gz", lambda: gzip.compress(PLAIN.encode()), None),
@@ -66,7 +66,7 @@ CASES = {
     "gzip of one long word": ("a.gz", lambda: _repeated(b"a" * 10**6, 100), "a line must have"),
     "gzip of comments": ("a.conll.gz", lambda: _repeated(b"# no\n" * 10**5, 80), "comments"),
 }  # fmt: skip
-# Larger ones, for `python -m tests.hostile`.
+# Larger files, for `python -m tests.hostile`.
 LONG = {
     "gzip of 500 MB": ("a.gz", lambda: _repeated(b"a" * 10**6, 500), "a line must have"),
     "gzip of 1 GB of comments": (

@@ -1,7 +1,7 @@
-"""Model folders as a stranger may make them: each damages a copy of a whole one.
+"""Model folders that an attacker may produce: each case damages a copy of an intact one.
 
-`CASES` maps a name to (what to do to the folder, a part of the sentence that must come); where the
-part is None the folder is good enough to be answered.
+`CASES` maps a name to (function that damages the folder, part of the expected error); if the part
+is None, the folder must still work.
 """
 
 import json
@@ -15,7 +15,7 @@ WEIGHT = "bert.encoder.layer.0.output.dense.weight"
 NORM = "bert.embeddings.LayerNorm.weight"
 PYTHON = "import pathlib\npathlib.Path({mark!r}).write_text('ran')\n"
 OUTSIDE = "../outside.safetensors"
-# A class for every door through which transformers would load one of the folder's own.
+# A class for every way in which transformers would load one from the folder.
 OWN_CLASSES = """
 class Config(PretrainedConfig): model_type = "bert"
 class Tokenizer(PreTrainedTokenizerFast): pass
@@ -24,7 +24,7 @@ class Model(PreTrainedModel): config_class = Config
 
 
 def config(**changes):
-    """Change fields of config.json; a value that is None stays None."""
+    """Change fields of config.json; None is written as null."""
 
     def damage(folder):
         path = folder / "config.json"
@@ -34,7 +34,7 @@ def config(**changes):
 
 
 def file(name, content):
-    """Put a file there."""
+    """Write a file."""
 
     def damage(folder):
         path = folder / name
@@ -66,7 +66,7 @@ def tokenizer(change):
 
 
 def weights(change):
-    """Change the tensors; `change` takes and gives a dictionary."""
+    """Change the tensors; `change` edits a dictionary in place or returns another."""
 
     def damage(folder):
         path = folder / "model.safetensors"
@@ -90,7 +90,7 @@ def header(change):
 
 
 def shards(index):
-    """An index of shards instead of the whole file; the weights lie outside the folder."""
+    """Replace the weights by an index of shards; the file itself is moved outside the folder."""
 
     def damage(folder):
         names = load_file(folder / "model.safetensors")
@@ -102,7 +102,7 @@ def shards(index):
 
 
 def own_code(mark):
-    """config.json and tokenizer_config.json that ask for the folder's Python, as a hook does."""
+    """Make config.json and tokenizer_config.json request the folder's Python through auto_map."""
 
     def damage(folder):
         code = "from transformers import *\n" + PYTHON.format(mark=str(mark)) + OWN_CLASSES
@@ -122,7 +122,7 @@ def own_code(mark):
 
 
 def _twice(text):
-    """The first tensor's name again, in front."""
+    """Repeat the first tensor's entry at the start of the header."""
     name = next(key for key in json.loads(text) if key != "__metadata__")
     row = json.dumps(json.loads(text)[name])
     return "{" + f"{json.dumps(name)}:{row}," + text.lstrip()[1:]
@@ -228,7 +228,7 @@ CASES = {
 
 
 def about(**changes):
-    """Change fields of an exported folder's flaxner.json, its list of files left out."""
+    """Change fields of an exported folder's flaxner.json and remove its list of files."""
 
     def damage(folder):
         path = folder / "flaxner.json"
@@ -240,7 +240,7 @@ def about(**changes):
 
 
 def cut(name, keep):
-    """The beginning of a file; flaxner.json does not tell of it."""
+    """Truncate a file, and remove the list of files from flaxner.json."""
 
     def damage(folder):
         about()(folder)
@@ -251,7 +251,7 @@ def cut(name, keep):
 
 
 def other_program(function, *inputs):
-    """A program of another kind in place of the classifier's."""
+    """Replace the classifier's program by one of another kind."""
 
     def damage(folder):
         import jax

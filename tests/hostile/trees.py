@@ -1,4 +1,4 @@
-"""Trees of other people's files beside and inside the folders that flaxner writes."""
+"""Other people's files beside and inside the folders that flaxner writes."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ OTHERS = {
 
 
 def plant(folder, names=None):
-    """Put files of somebody else into a folder; their paths."""
+    """Put someone else's files into a folder; return their paths."""
     paths = []
     for name in OTHERS if names is None else names:
         path = folder / name
@@ -28,7 +28,7 @@ def plant(folder, names=None):
 
 
 def digests(paths):
-    """Path -> what it holds: a digest, or where a link leads."""
+    """Return path -> a digest of its content, or the target of a link."""
     found = {}
     for path in paths:
         if path.is_symlink():
@@ -39,18 +39,18 @@ def digests(paths):
 
 
 def all_files(folder):
-    """Every file and link below a folder."""
+    """Return every file and link below a folder."""
     return [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
 
 
 def tree(folder):
-    """Digests of all that is below a folder."""
+    """Return the digests of everything below a folder."""
     return digests(all_files(folder))
 
 
 @contextlib.contextmanager
 def unchanged(*paths):
-    """Assert that files, and all files below folders, are what they were."""
+    """Assert that files, and all files below folders, do not change."""
     files = [f for path in paths for f in (all_files(path) if path.is_dir() else [path])]
     before = digests(files)
     assert len(before) == len(files)
@@ -64,7 +64,7 @@ def unchanged(*paths):
 
 @contextlib.contextmanager
 def nothing_lost(*folders):
-    """Assert that everything that a folder held is still somewhere in it."""
+    """Assert that the content of every file in a folder is still somewhere in it."""
     before = [(folder, tree(folder)) for folder in folders]
     yield
     for folder, files in before:
@@ -74,7 +74,7 @@ def nothing_lost(*folders):
 
 
 def git(folder, *arguments):
-    """Call git in a folder, as nobody in particular."""
+    """Run git in a folder, with a made-up identity."""
     who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
     done = subprocess.run(
         ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
@@ -83,7 +83,7 @@ def git(folder, *arguments):
 
 
 def commit_all(folder):
-    """Make a folder a clone in which all is committed."""
+    """Make a folder a git repository with everything committed."""
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "as it was")

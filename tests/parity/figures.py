@@ -1,6 +1,6 @@
-"""`python -m tests.parity.figures`: how far each family is from torch, as docs/encoders.md has it.
+"""`python -m tests.parity.figures`: print how far each family is from torch, for docs/encoders.md.
 
-It computes what tests/parity/test_families.py compares, and prints the largest differences.
+Computes what tests/parity/test_families.py compares, and prints the largest differences.
 """
 
 import numpy as np
@@ -14,12 +14,12 @@ HEAD = (
     *("gradients, relative", "base size", "hidden states there", "logits there"),
 )
 FLOOR = 100 * TOLERANCES["gradients"][0]
-DRAWN = {"initializer_range": 0.06}  # as the tests draw the small models
+DRAWN = {"initializer_range": 0.06}  # as in the tests of small models
 
 
 def row(family: Family) -> list[str]:
-    """A family's line of the table."""
-    variants = [{}] if family.lead else list(family.variants.values())  # by another's network
+    """Return a family's row of the table."""
+    variants = [{}] if family.lead else list(family.variants.values())  # same network as its lead
     small = [states_and_logits(family, {**DRAWN, **changes}) for changes in variants]
     base = states_and_logits(family.at(BASES[family.model_type]), {}, batch=2, length=300)
     absolute, relative = of_gradients(*gradients(family))
@@ -35,7 +35,7 @@ def row(family: Family) -> list[str]:
 
 
 def largest(sides: list[tuple[str, np.ndarray, np.ndarray]]) -> tuple[str, str]:
-    """The largest absolute difference of hidden states, and that of logits."""
+    """Return the largest absolute differences of hidden states and of logits."""
     apart = [(name, float(np.abs(mine - other).max())) for name, mine, other in sides]
     kinds = ("hidden", "logits")
     states, logits = (max(d for name, d in apart if name.startswith(kind)) for kind in kinds)
@@ -43,10 +43,10 @@ def largest(sides: list[tuple[str, np.ndarray, np.ndarray]]) -> tuple[str, str]:
 
 
 def of_gradients(ours: dict, theirs: dict) -> tuple[float, float]:
-    """The largest difference, and the largest by its array's largest element.
+    """Return the largest difference, absolute and relative to its array's largest element.
 
-    Arrays without an element above FLOOR count in the former alone: where a gradient is 0 but for
-    rounding (biases that softmax takes no notice of), a ratio says nothing.
+    Arrays without an element above FLOOR count only towards the absolute one: if a gradient is 0 up
+    to rounding (biases to which softmax is invariant), a ratio is meaningless.
     """
     absolute = relative = 0.0
     for name, other in theirs.items():

@@ -1,4 +1,4 @@
-"""What the parity of a family is measured on: the same thing computed here and by torch."""
+"""The two sides of parity measurements: the same values computed here and by torch."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flaxner.models.tensors import to_hf
 from flaxner.training.loss import Softmax
 from tests.families import apply, torch_inputs
 
-# model_type -> a well-known checkpoint of base size, one of those in ENCODERS.
+# model_type -> a well-known base-sized checkpoint, listed in ENCODERS.
 BASES = {
     "bert": "google-bert/bert-base-cased",
     "roberta": "FacebookAI/roberta-base",
@@ -24,9 +24,9 @@ BASES = {
 
 
 def states_and_logits(family, changes, batch=3, length=30):
-    """(what, ours, torch's) of every layer's hidden state and of the logits, padding left out.
+    """Return (what, ours, torch's) for the hidden states of all layers and the logits, unpadded.
 
-    The logits twice: as packed rows are computed, positions from 0, and called as users call.
+    The logits come twice: called like packed rows, with positions from 0, and called as by users.
     """
     theirs, ours, params = family.pair(**changes)
     inputs = family.inputs(ours, batch=batch, length=min(length, ours.config.positions))
@@ -46,10 +46,10 @@ def states_and_logits(family, changes, batch=3, length=30):
 
 
 def gradients(family):
-    """Our gradients of the loss and torch's, by torch's names; the loss is compared on the way."""
+    """Return our loss gradients and torch's, by torch's names; also compare the loss."""
     theirs, ours, params = family.pair(initializer_range=0.1)
     inputs = family.inputs(ours, seed=3)
-    # torch's tables learn nothing about the padding token, ours do: it has no business in a text
+    # torch gives no gradient to the padding token's embedding, we do; texts do not contain it
     pad = theirs.config.pad_token_id
     inputs["input_ids"][inputs["input_ids"] == pad] = pad + 1
     labels = np.random.default_rng(4).integers(0, 5, inputs["input_ids"].shape)

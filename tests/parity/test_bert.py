@@ -1,4 +1,4 @@
-"""BERT's parts and a pretrained BERT against torch's; what all families pass: test_families."""
+"""BERT's parts and a pretrained BERT against torch's; test_families has the common tests."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What is DeBERTa's own: disentangled attention, relative positions, the convolution."""
+"""What is specific to DeBERTa: disentangled attention, relative positions, the convolution."""
 
 import dataclasses
 import functools
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.real_program
     ("kind", "changes"), [("deberta", {}), ("deberta-v2", {"conv_kernel_size": 5})]
 )
 def test_a_packed_row_gives_what_its_segments_give(kind, changes):
-    """Relative positions and the convolution end where the segment ends."""
+    """Relative positions and the convolution do not cross segment boundaries."""
     _, ours, params = FAMILIES[kind].pair(initializer_range=0.06, **changes)
     assert_close("logits", *packed_beside_alone(ours, params, (13, 9)))
 
 
-def test_the_first_layer_alone_convolves_when_layers_are_scanned():
+def test_only_the_first_layer_convolves_when_layers_are_scanned():
     _, ours, params = FAMILIES["deberta-v2"].pair(num_hidden_layers=3, conv_kernel_size=3)
     ids = np.random.default_rng(2).integers(1, 99, (1, 12)).astype(np.int32)
     scanned = dataclasses.replace(ours, compute=Compute(scan_layers=True, remat=True))
@@ -44,8 +44,8 @@ def test_the_first_layer_alone_convolves_when_layers_are_scanned():
     assert_close("logits", np.asarray(logits(scanned, params)), np.asarray(logits(ours, params)))
 
 
-def test_what_softmax_takes_no_notice_of_gets_no_gradient():
-    """Biases that add one number to all scores of a query: noise there, and Adam learns it."""
+def test_biases_that_softmax_ignores_get_no_gradient():
+    """Biases that add one number to all scores of a query: Adam would amplify rounding noise."""
     changes = {"share_att_key": False, "pos_att_type": ["c2p"], "num_hidden_layers": 1}
     _, ours, params = FAMILIES["deberta-v2"].pair(**changes)
     rng = np.random.default_rng(4)
@@ -62,8 +62,8 @@ def test_what_softmax_takes_no_notice_of_gets_no_gradient():
     }  # fmt: skip
 
 
-def test_under_dropout_the_norm_of_relative_positions_has_its_true_gradient():
-    """What dropout zeroes of its bias differs by distance: softmax does take notice."""
+def test_with_dropout_the_norm_of_relative_positions_has_its_true_gradient():
+    """Dropout zeroes its bias differently for each distance, so softmax is not invariant to it."""
     rng, D, L = np.random.default_rng(5), 8, 6
     table_RD, query_LD, weights_LL = (
         rng.normal(size=size).astype(np.float32) for size in ((10, D), (L, D), (L, L))
@@ -90,7 +90,7 @@ def test_under_dropout_the_norm_of_relative_positions_has_its_true_gradient():
 
 @pytest.mark.parametrize(("buckets", "far"), [(256, 512), (32, 512), (8, 64), (256, 1024)])
 def test_buckets_equal_those_of_transformers(buckets, far):
-    """To the last distance: the logarithm is rounded up."""
+    """Up to the largest distance: the logarithm is rounded up."""
     from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
     distances = np.arange(-far + 1, far)
@@ -98,8 +98,8 @@ def test_buckets_equal_those_of_transformers(buckets, far):
     np.testing.assert_array_equal(log_buckets(distances, buckets, far), expected)
 
 
-def test_scores_by_distance_are_laid_as_a_matrix():
-    """Against the definition, item by item."""
+def test_scores_by_distance_become_a_matrix():
+    """Compared with the definition, item by item."""
     L = 5
     by_distance = np.random.default_rng(3).normal(size=(2, L, 2 * L - 1)).astype(np.float32)
     got = np.asarray(by_columns(by_distance))
@@ -111,7 +111,7 @@ def test_scores_by_distance_are_laid_as_a_matrix():
 
 
 def test_no_array_is_gathered_by_query_and_key():
-    """`transformers` gathers B x H x L x L items, forward and backward; here lines are shifted."""
+    """`transformers` gathers B x H x L x L items, forward and backward; we shift rows instead."""
     ours = FAMILIES["deberta-v2"].model()
     ids = np.ones((2, 24), np.int32)
 

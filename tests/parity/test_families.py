@@ -1,4 +1,4 @@
-"""Every family against torch: logits, every layer, gradients; and the layouts of the layers."""
+"""Every family against torch: logits, every layer, gradients, and scanned layers."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_program
 
 @each_variant
 def test_every_layer_and_the_logits_equal_torch(family, changes):
-    """As packed rows are computed, positions from 0, and called as users call a model."""
+    """Called like packed rows, with positions from 0, and as users call a model."""
     changes = {"initializer_range": 0.06, **changes}
     for name, ours, theirs in states_and_logits(family, changes):
         assert_close("logits", ours, theirs, name)
@@ -30,7 +30,7 @@ def test_every_layer_and_the_logits_equal_torch(family, changes):
 @pytest.mark.slow
 @each_family
 def test_a_model_of_base_size_equals_torch(family):
-    """At the sizes of a well-known checkpoint, on rows longer than its windows and buckets."""
+    """With the sizes of a well-known checkpoint, on rows longer than its windows and buckets."""
     sized = family.at(BASES[family.model_type])
     for name, ours, theirs in states_and_logits(sized, {}, batch=2, length=300):
         assert_close("logits", ours, theirs, name)

@@ -1,4 +1,4 @@
-"""What is ModernBERT's own: two kinds of attention, rotary positions, two forms of config.json."""
+"""What is specific to ModernBERT: two kinds of attention, RoPE, two forms of config.json."""
 
 import dataclasses
 import functools
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.real_program
 
 
 def test_a_packed_row_gives_what_its_segments_give():
-    """Distances are those within the segment, for the window and for the rotations."""
+    """The window and the rotations use distances within the segment."""
     _, ours, params = FAMILIES["modernbert"].pair()
     assert_close("packing", *packed_beside_alone(ours, params, (23, 17)))
 
 
 @pytest.mark.parametrize("key", [None, 3])
-def test_layers_of_two_kinds_are_scanned_by_periods(key):
+def test_two_kinds_of_layers_are_scanned_by_period(key):
     _, ours, params = FAMILIES["modernbert"].pair(num_hidden_layers=8)
     ids = np.random.default_rng(2).integers(1, 99, (1, 24)).astype(np.int32)
     key = None if key is None else jax.random.key(key)
@@ -56,7 +56,7 @@ def test_the_longest_repetition(kinds, expected):
     assert repetition(kinds) == expected
 
 
-def test_both_forms_of_config_json_say_the_same():
+def test_both_forms_of_config_json_are_equivalent():
     old = {"num_hidden_layers": 4, "global_attn_every_n_layers": 2, "local_rope_theta": 7.0}
     ours = ModernBertConfig.from_hf(old)
     assert ours.layer_types == alternating(4, 2) == (FULL, SLIDING, FULL, SLIDING)
