@@ -1,4 +1,4 @@
-"""Traced programs of the JAX engine, kept on disk: nothing twice, nothing stale."""
+"""Traced programs that the JAX engine keeps on disk: none traced twice, none stale."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ ONE = TEXTS[1]
 
 @pytest.fixture
 def kept_at(monkeypatch, tmp_path):
-    """Where programs are kept, in a cache that is empty."""
+    """The folder of kept programs, inside an empty cache."""
     monkeypatch.setenv("FLAXNER_CACHE", str(tmp_path))
     return tmp_path / kept_program.KIND
 
@@ -53,7 +53,7 @@ def test_a_damaged_program_is_made_anew_or_done_without(folder, kept_at, caplog,
     first = answer(folder)
     [program] = kept_at.glob("*/forward.stablehlo")
     program.write_bytes(b"no program")
-    if whole:  # its seal says that this is what was written
+    if whole:  # the seal matches, so the content counts as what was written
         seal = {program.name: [program.stat().st_size, file_digest(program)]}
         (program.parent / SEAL).write_text(json.dumps(seal))
     with caplog.at_level(logging.INFO, "flaxner"):
@@ -62,7 +62,7 @@ def test_a_damaged_program_is_made_anew_or_done_without(folder, kept_at, caplog,
     assert (program.read_bytes() == b"no program") == whole
 
 
-def test_a_place_that_cannot_be_written_is_said(folder, kept_at, caplog):
+def test_an_unwritable_cache_is_reported(folder, kept_at, caplog):
     kept_at.write_text("a file is in the way")
     with caplog.at_level(logging.INFO, "flaxner"):
         assert answer(folder)
@@ -70,7 +70,7 @@ def test_a_place_that_cannot_be_written_is_said(folder, kept_at, caplog):
 
 
 def test_sources_that_cannot_be_read_keep_no_program(folder, kept_at, monkeypatch, caplog):
-    """As an editor's dangling lock link makes them."""
+    """An editor's dangling lock link has this effect."""
 
     def unreadable():
         raise FileNotFoundError(2, "No such file or directory", ".#network.py")

@@ -1,4 +1,4 @@
-"""Label Studio's exports: what is read, what is left out and said, and where a region lies."""
+"""Label Studio exports: what is read, what is left out and reported, and where regions lie."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def test_skipped_and_unannotated_tasks_are_left_out_and_the_command_line_says_so
         task(annotation(was_cancelled=True), number=2),
         task(number=3, predictions=[guess]),
         {"id": 4, "data": {"text": TEXT}, "predictions": [guess]},
-        task(annotation(), number=5),  # submitted with nothing marked: no entity
+        task(annotation(), number=5),  # submitted without a region: no entities
     ]
     found, notes = read(tmp_path, records)
     assert found == [(WORDS, BOTH), (WORDS, NONE)]
@@ -88,7 +88,7 @@ def test_the_ground_truth_is_read_and_contradictions_are_named(tmp_path):
     assert "1 tasks have several annotations that agree: they are read once (task 3)" in notes
 
 
-def test_what_is_said_about_a_region_is_no_region(tmp_path):
+def test_answers_about_a_region_are_no_regions(tmp_path):
     about = [
         {**region(0, 11, ["Q77"]), "from_name": "entity_id", "type": "textarea"},
         {**region(21, 27, "Tarvik", choices=["certain"]), "from_name": "sure", "type": "choices"},
@@ -138,7 +138,7 @@ def test_a_field_labelled_in_one_task_is_read_in_all(tmp_path):
 
 
 def test_the_regions_own_text_shows_the_field(tmp_path):
-    """The interface's tag is called "text" and shows $body; the data have both."""
+    """The interface's tag is called "text" but shows $body, and the data has both fields."""
     data = {"text": "Tarvik, a summary of it all", "body": TEXT}
     found, notes = read(tmp_path, [task(annotation(PER, LOC), data=data)])
     assert found == [(WORDS, BOTH)]
@@ -183,7 +183,7 @@ def test_line_breaks_of_a_regions_text_are_written_in_two_ways(tmp_path):
         ({"text": "http://a.b/c.txt"}, (90, 96, "", "LOC"), "holds the address of a text"),
     ],
 )
-def test_a_region_that_is_nowhere_is_refused_by_its_cause(tmp_path, data, marked, message):
+def test_a_misplaced_region_is_refused_with_the_cause(tmp_path, data, marked, message):
     with pytest.raises(ValueError, match=r"line 1: task 7") as caught:
         read(tmp_path, [task(annotation(marked), data=data, number=7)])
     assert message in str(caught.value)
@@ -195,7 +195,7 @@ def test_annotations_given_as_numbers_are_refused(tmp_path):
         read(tmp_path, [{"id": 1, "data": {"text": TEXT}, "annotations": [12]}])
 
 
-def test_dialogues_are_read_a_paragraph_a_sentence(tmp_path):
+def test_each_paragraph_of_a_dialogue_is_a_sentence(tmp_path):
     data = {"dialogue": [{"author": "A", "text": "Hi Oda"}, {"author": "B", "text": "In Tarvik?"}]}
     inside = {
         **region("1", "1", "Tarvik", startOffset=3, endOffset=9, paragraphlabels=["LOC"]),
@@ -216,7 +216,7 @@ def test_regions_in_html_are_left_out_with_their_task(tmp_path):
     assert "has no position in plain text (it is in HTML, or spans paragraphs) (task 1)" in notes
 
 
-def test_its_columns_cannot_tell_what_nobody_annotated(tmp_path):
+def test_the_conll_export_hides_unannotated_tasks(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("-DOCSTART- -X- O\nOda -X- _ B-PER\nBrenner -X- _ I-PER\n\nx -X- _ O\n\n")
     corpus = read_corpus(path)
@@ -233,9 +233,9 @@ def minimal(*regions, number=1, text=TEXT, annotation_id=1, **more):
 
 MINIMAL = [
     minimal(PER, LOC, entity_id=[{"start": 0, "end": 11, "text": ["Q77"]}], sure="certain"),
-    minimal(number=2),  # annotated, nothing marked
+    minimal(number=2),  # annotated, no regions
     minimal(number=3, annotation_id=None),  # not annotated
-    minimal((12, 17, "lives"), number=4),  # one region, without a label
+    minimal((12, 17, "lives"), number=4),  # one region without a label
     minimal(PER, number=5),
     minimal(LOC, number=5, annotation_id=2),
     minimal(PER, LOC, number=6),
@@ -263,7 +263,7 @@ def test_json_min(tmp_path):
 
 
 def as_csv(records, delimiter=",", lineterminator="\r\n"):
-    """As Label Studio's converter writes it: columns sorted, regions as JSON, words quoted."""
+    """Write CSV as Label Studio's converter does: sorted columns, regions as JSON, quoted text."""
     out = io.StringIO()
     names = sorted({name for record in records for name in record})
     options = {"quoting": csv.QUOTE_NONNUMERIC, "delimiter": delimiter}
@@ -285,7 +285,7 @@ def test_csv(tmp_path, delimiter, name):
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_csv_keeps_the_line_breaks_of_a_text_and_long_ones(tmp_path, line_end):
+def test_csv_keeps_line_breaks_and_long_texts(tmp_path, line_end):
     text = f"a{line_end}b" * 70_000 + " Tarvik"
     start = text.index("Tarvik")
     path = tmp_path / "a.csv"

@@ -1,4 +1,4 @@
-"""id2label is looked up by number, as `transformers` does; what it fails at is refused."""
+"""id2label is looked up by number, as in `transformers`; incomplete tables are refused."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_tables_that_leave_a_label_without_a_name(folder, tmp_path, table, messa
     assert str(made) in str(failure.value)
 
 
-def test_the_callers_table_counts_alone(folder, tmp_path):
+def test_the_callers_table_takes_precedence(folder, tmp_path):
     shifted = edited(folder, tmp_path / "hub", lambda fields: fields.update(id2label=FROM_ONE))
     words = [text.split() for text in TEXTS]
     call = {"decoder": "argmax"}
@@ -83,11 +83,11 @@ def test_many_labels_are_in_the_order_of_their_numbers():
 
 
 def test_training_looks_labels_up_too(tmp_path):
-    """A head that is kept stays with its labels; a table that leaves one unnamed is refused."""
+    """A head that is kept keeps its labels; a table that leaves a label unnamed is refused."""
     path = write_conll(tmp_path / "c", [(["a", "b"], ["B-LOC", "B-PER"])])
     corpora = {"train": read_corpus(path)}
     turned = {str(4 - i): tag for i, tag in NAMED.items()}
     assert label_scheme(corpora, {"id2label": turned}).tags == TAGS[::-1]
-    assert label_scheme(corpora, {"id2label": {"1": "x"}}).tags == TAGS  # another head: a new one
+    assert label_scheme(corpora, {"id2label": {"1": "x"}}).tags == TAGS  # other labels: a new head
     with pytest.raises(ValueError, match=r"the model's config\.json .* no name for label 0"):
         label_scheme(corpora, {"id2label": FROM_ONE})

@@ -1,4 +1,4 @@
-"""Level batches: each sentence once, as many tokens in each; and rows divided into blocks."""
+"""Level batches: each sentence once per epoch, similar token counts; rows divided into blocks."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ def test_an_epoch_has_each_sentence_once_and_no_batch_more_than_the_bound(sizes,
     assert all(counts[batch].sum() <= bound for batch in batches)
 
 
-def test_batches_have_as_many_tokens_and_all_lengths():
+def test_batches_have_similar_token_counts_and_all_lengths():
     rng = np.random.default_rng(0)
     sizes = rng.gamma(4, 5, 3200).astype(int) + 3
     batches = sizes[levelled_order(sizes, 32, rng).reshape(-1, 32)]
@@ -61,7 +61,7 @@ def test_batches_have_as_many_tokens_and_all_lengths():
 def test_level_batches_keep_the_laws():
     made, other = level(), level(seed=1)
     assert made.layout.level
-    assert made.layout == other.layout  # seeds share a compiled program
+    assert made.layout == other.layout  # so seeds share a compiled program
     assert made.fingerprint() != level(level=False).fingerprint()
     for epoch in (0, 1):
         steps = range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
@@ -76,13 +76,13 @@ def test_level_batches_keep_the_laws():
 
 
 def test_a_free_order_stays_where_it_needs_fewer_rows():
-    """Two sentences a step, 65 tokens together if they are level: two rows; else often one."""
+    """A level step has 65 tokens in two sentences: two rows. A free step often needs only one."""
     segments = random_segments(np.random.default_rng(0), [5] * 40 + [60] * 40)
     assert not best_layout(segments, 2, 64).level
     assert best_layout(segments, 4, 64).level
 
 
-def test_parts_of_a_divided_batch_make_it():
+def test_parts_of_a_divided_batch_add_up_to_it():
     whole, split = level(), level(multiple=4)
     assert whole.layout.blocks is not None
     for step in (0, 5):
@@ -110,7 +110,7 @@ def test_rows_that_attention_would_cut_are_refused():
     check_blocks(fill_rows(segments, [[0, 1]], 64), Blocks(32, 1))
 
 
-DIVIDED = ("bert", "deberta-v2", "modernbert")  # the other networks have the attention of one
+DIVIDED = ("bert", "deberta-v2", "modernbert")  # the others share one's attention
 each_that_divides = pytest.mark.parametrize(
     "family",
     [
@@ -121,7 +121,7 @@ each_that_divides = pytest.mark.parametrize(
 
 
 def divided_rows(whole):
-    """Four rows of 64 in blocks of 32, so many of them whole, and the blocks."""
+    """Return four rows of 64 in blocks of 32, `whole` of them undivided, and the blocks."""
     blocks = Blocks(32, whole)
     segments = random_segments(np.random.default_rng(0), [*([40] * whole), 30, 20, 9, 8, 14, 31])
     return fill_rows(segments, plan_rows(segments.lengths, 64, blocks), 64, 4, blocks), blocks
@@ -129,7 +129,7 @@ def divided_rows(whole):
 
 @each_that_divides
 @pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_attention_by_blocks_is_that_of_rows(family, whole):
+def test_attention_in_blocks_equals_attention_in_rows(family, whole):
     """Logits, loss and every gradient, in float32 without dropout."""
     rows, blocks = divided_rows(whole)
     model = family.model(initializer_range=0.2)
@@ -143,8 +143,8 @@ def test_attention_by_blocks_is_that_of_rows(family, whole):
 
 @each_that_divides
 @pytest.mark.parametrize("whole", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_dropout_by_blocks_is_that_of_rows(family, whole):
-    """A run goes on on other devices, where rows are not divided."""
+def test_dropout_in_blocks_equals_dropout_in_rows(family, whole):
+    """A run may resume on other devices, where rows are not divided."""
     rows, blocks = divided_rows(whole)
     model = family.model(initializer_range=0.2)
     model = dataclasses.replace(model, config=model.config.with_dropout({"attention_dropout": 0.3}))
@@ -158,10 +158,10 @@ def test_dropout_by_blocks_is_that_of_rows(family, whole):
 
 
 @each_that_divides
-def test_more_rows_change_no_dropout_of_blocks(family):
-    """Seeds at once have as many rows as the fullest of them."""
+def test_extra_rows_do_not_change_dropout_in_blocks(family):
+    """Seeds trained together all have as many rows as the fullest one needs."""
     if not ENCODERS[family.model_type].rows_first:
-        pytest.skip("its seeds train one after the other")
+        pytest.skip("this family trains its seeds one after the other")
     segments = random_segments(np.random.default_rng(0), [40, 30, 20, 9, 8, 14, 31])
     model = family.model(initializer_range=0.2)
     params, rows = model.init(0), plan_rows(segments.lengths, 64, BLOCKS)
@@ -188,8 +188,8 @@ def begun(tmp_path, settings):
     ("written", "kept"),
     [("", "shuffled"), ('batches = "shuffled"', "shuffled"), ('batches = "level"', "level")],
 )
-def test_a_run_that_is_continued_keeps_its_order(tmp_path, written, kept):
-    """Versions before had no such setting, and shuffled."""
+def test_a_resumed_run_keeps_its_order(tmp_path, written, kept):
+    """Earlier versions had no such setting and always shuffled."""
     run = begun(tmp_path, written)
     assert as_begun(TrainConfig(**CORPUS, resume=True), run).batches == kept
     assert as_begun(TrainConfig(**CORPUS, resume=True, batches="level"), run).batches == "level"
@@ -198,7 +198,7 @@ def test_a_run_that_is_continued_keeps_its_order(tmp_path, written, kept):
     assert as_begun(TrainConfig(**CORPUS, resume=True), nothing).batches == "auto"
 
 
-def test_what_was_done_before_there_was_a_choice_is_compared(tmp_path):
+def test_runs_from_before_the_setting_count_as_shuffled(tmp_path):
     theirs = {"epochs": 3.0, "training batches": "a"}
     refuse_another(tmp_path, {**theirs, "batches": "shuffled"}, theirs)
     with pytest.raises(ValueError, match="batches differs: 'shuffled' before, 'level' now"):

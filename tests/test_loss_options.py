@@ -1,4 +1,4 @@
-"""Weights of labels and labels on every token: exact under packing, and where torch has them."""
+"""Label weights, and labels on every token: exact under packing, and equal to torch's weighting."""
 
 import functools
 
@@ -26,7 +26,7 @@ from tests.wordpiece import tiny_tokenizer
 WEIGHTS = (0.25, 3.0, 1.0, 2.0, 0.5)
 
 
-def test_the_weighted_loss_is_torchs():
+def test_the_weighted_loss_equals_torchs():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 7, 5)).astype(np.float32)
@@ -42,7 +42,7 @@ def test_the_weighted_loss_is_torchs():
     assert Softmax(WEIGHTS).loss(logits, np.full_like(labels, IGNORED_LABEL))[1] == 0
 
 
-def test_on_a_gpu_the_gradient_is_no_scatter():
+def test_the_gradient_on_a_gpu_has_no_scatter():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(3, 7, 5)) * 9, rng.integers(0, 5, (3, 7))
     given = logits.astype(np.float32), labels.astype(np.int32)
@@ -60,7 +60,7 @@ def test_on_a_gpu_the_gradient_is_no_scatter():
 
 @functools.cache
 def gradient(weights, *, devices=1, accumulate=1, row_length=24):
-    """(loss sum, sum of weights), and the gradient of one batch laid out in rows so long."""
+    """Return (loss sum, weight sum) and gradient of a batch laid out in rows of `row_length`."""
     model = Model(tiny_config(initializer_range=0.1))
     mesh = make_mesh(1, jax.devices()[:devices])
     lengths = np.random.default_rng(3).integers(3, 20, 16)
@@ -87,7 +87,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_weights_are_exact_under_packing_accumulation_and_devices(layout):
-    """The loss is one quotient of global sums, however a batch is laid out."""
+    """The loss is one quotient of global sums, whatever the layout of the batch."""
     total, weight, grads = gradient(WEIGHTS)
     other_total, other_weight, others = gradient(WEIGHTS, **layout)
     np.testing.assert_allclose(other_weight, weight, rtol=1e-6)
@@ -95,7 +95,7 @@ def test_weights_are_exact_under_packing_accumulation_and_devices(layout):
     scaled_close("packing", others, grads)
 
 
-def test_equal_weights_are_none_and_others_change_the_loss():
+def test_equal_weights_change_nothing_and_others_change_the_loss():
     total, count, grads = gradient(None)
     ones_total, ones_weight, ones = gradient((1.0,) * 5)
     assert ones_weight == count
@@ -106,7 +106,7 @@ def test_equal_weights_are_none_and_others_change_the_loss():
 
 
 def test_a_step_reports_the_mean_and_counts_words():
-    """A batch without a label changes nothing, and gives no nan."""
+    """A batch without labels changes nothing and yields no NaN."""
     model, mesh = Model(tiny_config()), make_mesh(1, jax.devices()[:1])
     segments = random_segments(np.random.default_rng(4), [9, 5, 12])
     rows = TrainBatches(segments, 3, 24, 1, 0).at(0)
@@ -127,7 +127,7 @@ def test_a_step_reports_the_mean_and_counts_words():
 SCHEME = LabelScheme.from_types(["LOC", "PER"])  # O, B-LOC, I-LOC, B-PER, I-PER
 
 
-def test_balanced_weights_give_every_label_the_same_part():
+def test_balanced_weights_give_every_label_the_same_share():
     labels = np.asarray([0] * 60 + [1] * 20 + [2] * 10 + [3] * 10 + [IGNORED_LABEL] * 7)
     weights = label_weights(("balanced",), SCHEME, labels)
     counts = np.asarray([60, 20, 10, 10])
@@ -156,7 +156,7 @@ def test_later_tokens_carry_the_inside_label(tmp_path):
         before = word
     assert len(pieces) > 5, "the words must have several tokens each"
     assert every.labels.tolist() == wanted
-    assert every.words.tolist() == first.words.tolist()  # what is scored stays the same
+    assert every.words.tolist() == first.words.tolist()  # the scored words stay the same
     both = first.labels != IGNORED_LABEL
     assert every.labels[both].tolist() == first.labels[both].tolist()
     unlabelled = align([Sentence(words)], tokenizer, SCHEME, 64, SCHEME.inside)

@@ -1,4 +1,4 @@
-"""What NVIDIA GPUs are given to compute in few kernels: the numbers are those of many."""
+"""Operations merged into few kernels for NVIDIA GPUs: the results equal those of many kernels."""
 
 import re
 
@@ -16,7 +16,7 @@ from flaxner.training.optimizer import make_optimizer
 from tests.tiny import tiny_config
 
 
-def test_ones_change_nothing():
+def test_multiplying_by_ones_changes_nothing():
     rng = np.random.default_rng(0)
     shapes = {"a": (), "b": (5,), "c": (3, 5), "d": (2, 3, 4)}
     tree = {name: jnp.asarray(rng.standard_normal(s, np.float32)) for name, s in shapes.items()}
@@ -29,7 +29,7 @@ def test_ones_change_nothing():
     assert "multiply" not in text
 
 
-def test_lines_of_a_number_scale_as_it_does():
+def test_scaling_by_lines_equals_scaling_by_a_number():
     rng = np.random.default_rng(0)
     tree = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in ((), (5,), (3, 5), (2, 4))]
     factor = jnp.float32(0.3)
@@ -38,8 +38,8 @@ def test_lines_of_a_number_scale_as_it_does():
             assert (y == factor * x).all()
 
 
-def test_norm_and_update_are_merged_by_lines_of_their_own():
-    """By the same ones XLA kept their product in memory, and merged no update of those arrays."""
+def test_norm_and_update_scale_by_separate_lines():
+    """With shared lines XLA kept the product in memory and merged no updates of those arrays."""
     optimizer = make_optimizer()
     tree = {"a/kernel": jnp.ones((6, 4)), "b/kernel": jnp.ones((6, 4))}
     rates = dict.fromkeys(tree, 1e-3)
@@ -85,7 +85,7 @@ def test_the_kernels_of_the_encoder_are_rounded_and_no_others():
 
 
 def test_queries_keys_and_values_are_one_product_on_gpus():
-    """The gradient of what they are made of is then one product, too."""
+    """The gradient with respect to their input is then a single product, too."""
     rng = np.random.default_rng(0)
     x_BLD = jnp.asarray(rng.standard_normal((2, 16, 32), np.float32))
     contexts = [Within.of(jnp.asarray(rng.integers(1, 3, (2, 16))))]
@@ -107,7 +107,7 @@ def test_queries_keys_and_values_are_one_product_on_gpus():
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_which_rows_are_attended_to_by_tiles():
+def test_which_rows_use_tiled_attention():
     gpu, tpu = Compute.on("gpu", "bfloat16"), Compute.on("tpu", "bfloat16")
     whole, parts = [None], [None, None]
     key = jax.random.key(0)

@@ -1,4 +1,4 @@
-"""Scores against counts made by hand."""
+"""Scores against hand-made counts."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_invalid_sequences_are_read_as_conlleval_does():
     assert report.overall_f1 == 1.0
 
 
-def test_a_type_only_predicted_counts_against_precision():
+def test_a_type_found_only_in_predictions_lowers_precision():
     report = score([["B-PER", "O"]], [["B-PER", "B-MISC"]], words_in_corpus=2)
     assert report.overall_precision == 0.5
     assert report.per_type["MISC"]["support"] == 0

@@ -1,4 +1,4 @@
-"""The card of a run, and what it tells about the model's mistakes."""
+"""The model card of a run, and what it says about the model's mistakes."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_what_the_hub_would_refuse_is_refused_before_training(field, value, told
 
 
 def tables(text):
-    """Every table of the rendered page, as rows of (text, kinds of its parts); every fence."""
+    """Return the rendered page's tables, as rows of (text, token types), and its code fences."""
     from markdown_it import MarkdownIt
 
     page = MarkdownIt("commonmark").enable("table").parse(text.split("\n---\n", 1)[1])
@@ -96,7 +96,7 @@ def tables(text):
 
 
 def test_the_page_renders_whatever_the_words():
-    """Words that are Markdown, HTML or entities stay words; no table or fence falls apart."""
+    """Words that look like Markdown, HTML or entities stay words; no table or fence breaks."""
     nasty = ("```", "|", "<b>", "&lt;", "*x*", "[a](b)", "`c`", "~~d~~", "#", "\\|", "$e$", "a_b_c")
     sentence = Predicted(nasty, ("B-PER", *["O"] * 11), ("O", "B-LOC", *["O"] * 10))
     text = card(predictions={"validation": [*SENTENCES, sentence]}, name="user/x", onnx=True)
@@ -121,7 +121,7 @@ def test_text():
     assert has_scores(text)
 
 
-def test_scores_are_not_said_to_be_of_rounded_weights():
+def test_a_card_says_when_weights_are_rounded_after_scoring():
     assert "rounded" not in card()
     assert "The weights here are rounded to bfloat16; the scores were measured" in card(
         dtype="bfloat16"
@@ -129,14 +129,14 @@ def test_scores_are_not_said_to_be_of_rounded_weights():
 
 
 def test_a_card_names_the_versions_that_trained_the_model():
-    """A run converted later, with other packages, was trained with those of then."""
+    """A run converted later, with other packages, still names the versions of its training."""
     train = {**TRAIN, "versions": {"flaxner": "0.0.1", "jax": "0.0.2"}}
     text = card(results={"validation": REPORT, "train": train})
     assert "Software: flaxner 0.0.1, jax 0.0.2. " in text
     assert f"Software: flaxner {versions()['flaxner']}, jax {versions()['jax']}, " in card()
 
 
-def test_a_model_without_scores_claims_none():
+def test_a_card_of_an_unscored_model_claims_no_scores():
     text = card(results={"train": TRAIN}, dtype="bfloat16")
     assert "scores were" not in text
     assert "rounded" not in text
@@ -145,7 +145,7 @@ def test_a_model_without_scores_claims_none():
     assert "has not been scored" in text
 
 
-def test_a_local_corpus_is_no_dataset_of_the_hub(tmp_path):
+def test_a_local_corpus_is_not_named_as_a_hub_dataset(tmp_path):
     file = tmp_path / "train.conll"
     file.write_text("a O\n")
     config = TrainConfig(train_file=str(file), output_dir="x")
@@ -184,7 +184,7 @@ TWEETS = {"dataset": "user/corpus", "test_file": "runs/tweets.conll"}
         ({"dataset": "a/b", "dataset_config": ""}, "test", "a/b", "a/b", "On `a/b`."),
     ],
 )  # fmt: skip
-def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hub, name, told):
+def test_scores_name_the_data_they_were_measured_on(settings, split, hub, name, told):
     config = TrainConfig(output_dir="runs/x", **settings)
     scheme = LabelScheme.from_types(["PER"])
     text = model_card(config, scheme, ENCODERS["bert"], {split: REPORT, "train": TRAIN})
@@ -192,16 +192,16 @@ def test_scores_are_said_to_be_of_what_they_were_measured_on(settings, split, hu
     assert (measured["type"], measured["name"]) == (hub, name)
     assert measured.get("config") == (settings.get("dataset_config") or None)
     assert told in text
-    assert "is cut by the plain PyTorch pipeline" not in text  # at model_max_length
+    assert "is cut by the plain PyTorch pipeline" not in text  # that is, at model_max_length
 
 
-def test_a_folder_is_no_model_of_the_hub_wherever_its_card_is_written(tmp_path, monkeypatch):
+def test_a_local_folder_is_not_named_as_a_hub_model(tmp_path, monkeypatch):
     for name in ("models/mine", "data/mine"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(model="models/mine", dataset=["data/mine", "user/x"], output_dir="run")
     RunFolder("run").write_settings(config)
-    (tmp_path / "wnut").mkdir()  # made for the results of a data set of the Hub
+    (tmp_path / "wnut").mkdir()  # created for the results on a Hub data set
     RunFolder("wnut").write_settings(config.replace(dataset="wnut", output_dir="wnut"))
     assert load_settings("wnut/config.toml")["dataset"] == "wnut"
     monkeypatch.chdir("/")
@@ -224,7 +224,7 @@ def test_predictions_file(tmp_path):
 
 
 @pytest.mark.parametrize("model_type", ENCODERS)
-def test_the_family_is_named_and_its_paper_cited(model_type):
+def test_the_card_names_the_family_and_cites_its_paper(model_type):
     text = card(model_type=model_type)
     encoder = ENCODERS[model_type]
     assert f"\n{encoder.title} with a token classification head" in text

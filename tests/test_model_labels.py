@@ -1,4 +1,4 @@
-"""Labels of other people's models, and tags that could be read in two ways."""
+"""Label names in other people's models, and tags that can be read in two ways."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.conll import sentences, write_conll
 
 
 def relabelled(folder, path, change):
-    """The same model, its labels written another way."""
+    """The same model with its labels spelt differently."""
     shutil.copytree(folder, path)
     fields = json.loads((path / "config.json").read_text())
     fields["id2label"] = {key: change(name) for key, name in fields["id2label"].items()}
@@ -34,7 +34,7 @@ def test_a_dialect_of_labels_is_scored_as_its_plain_form(folder, tmp_path, chang
     assert not [note for note in other.notes if "M-" in note or "_" in note]
 
 
-def test_labels_are_taken_apart():
+def test_labels_are_split_into_prefix_and_type():
     assert label_parts(["O", "B_PER", "M-PER", "W-LOC", "E-LOC", "S-LOC", "U-X", "L-X"]) == {
         "O": ("O", ""),
         "B_PER": ("B", "PER"),
@@ -65,7 +65,7 @@ def test_labels_are_taken_apart():
     ],
 )
 @pytest.mark.parametrize("name", ["a.conll", "a.jsonl", "a.csv"])
-def test_tags_that_could_be_two_things_are_refused_with_their_line(tmp_path, tag, message, name):
+def test_ambiguous_tags_are_refused_with_their_line(tmp_path, tag, message, name):
     text = {
         "a.conll": f"Ann\tB-PER\nleft\t{tag}\n",
         "a.jsonl": f'{{"tokens": ["a"], "tags": ["O"]}}\n{{"tokens": ["b"], "tags": ["{tag}"]}}\n',
@@ -77,7 +77,7 @@ def test_tags_that_could_be_two_things_are_refused_with_their_line(tmp_path, tag
         read_corpus(path)
 
 
-def test_types_with_such_signs_are_still_types():
+def test_types_may_contain_separators():
     for tag, kind in [
         ("B-NN|SYM", "NN|SYM"),
         ("I-Job Title", "Job Title"),

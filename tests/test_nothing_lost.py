@@ -1,4 +1,4 @@
-"""Every command that writes, with other people's files beside and inside its target."""
+"""Every command that writes, run with other people's files beside and inside its target."""
 
 import importlib.util
 import json
@@ -59,7 +59,7 @@ def run(whole, tmp_path):
 
 
 def unfinished(run):
-    """As a run that was stopped after its last step, before it was scored."""
+    """Leave the run as if it had been stopped after its last step, before scoring."""
     shutil.rmtree(run / "hub")
     shutil.rmtree(run / "predictions")
     (run / "results.json").unlink()
@@ -110,7 +110,7 @@ def test_convert_keeps_an_edited_card(run):
 
 
 def test_a_kept_card_does_not_pass_for_scores(run):
-    """Another step's model under the card of the best one is still a model without scores."""
+    """Publishing another step under the card of the best one still counts as unscored."""
     card = run / "hub" / "README.md"
     card.write_text(card.read_text() + "\nmy words\n")
     best = SavedRun.open(run).best_step
@@ -138,7 +138,7 @@ def test_convert_into_a_clone_of_a_hub_repository(run, tmp_path):
 
 @pytest.mark.parametrize("where", ["", "checkpoints", "checkpoints/6", "checkpoints/6/params",
                                    "model", "predictions", "model/new"])  # fmt: skip
-def test_nothing_else_is_written_into_what_a_run_keeps(run, where):
+def test_no_other_output_goes_into_the_folders_of_a_run(run, where):
     for act in (
         lambda: convert(run, output_dir=run / where),
         lambda: pipeline("ner", model=run / "hub").export(run / where),
@@ -209,7 +209,7 @@ def test_a_config_toml_that_is_not_a_runs(settings, tmp_path):
 
 @pytest.mark.parametrize("part", ["hub", "model", "checkpoints/6"])
 def test_a_run_does_not_write_over_what_it_reads(settings, run, part):
-    """By its own name, by another way to it, and by a link."""
+    """Named directly, by another path, and through a link."""
     (run.parent / "link").symlink_to(run / part)
     for name in (run / part, run / "hub" / ".." / part, run.parent / "link"):
         with (
@@ -256,14 +256,14 @@ def test_what_is_overwritten_stays_until_the_new_run_has_ended(settings, run, mo
         start(settings, run, overwrite=True, seed=1)
     aside = run / ".replaced-1"
     assert (aside / "hub" / "model.safetensors").is_file()
-    assert SavedRun.open(aside).best_step is not None, "it can be used as it lies there"
+    assert SavedRun.open(aside).best_step is not None, "it can be used where it lies"
     monkeypatch.undo()
     start(settings, run, resume=True, seed=1)
     assert not aside.exists()
 
 
-# Sets a run aside in copies of it, and dies as by `kill -9` at the first, second, ... change of a
-# name; it ends after the copy in which nothing was left to die at.
+# Sets a run aside in copies of it, dying as if by `kill -9` at the first, second, ... file-system
+# change; stops at the copy that was set aside without dying.
 KILLED = """
 import itertools, os, shutil, sys
 from pathlib import Path
@@ -298,17 +298,17 @@ OF_OURS = (RECORD, ".lock", ".lock-holder")
 
 
 def content(folder):
-    """Name -> digest of all in a folder but what says whose it is."""
+    """Map each file of a folder to its digest, leaving out the records of ownership."""
     return {p.relative_to(folder): d for p, d in tree(folder).items() if p.name not in OF_OURS}
 
 
 def inodes(folder):
-    """The same files as the file system numbers them: links to a file have one number."""
+    """Return the inode numbers of a folder's files; hard links share one."""
     return {p.lstat().st_ino for p in all_files(folder) if p.name not in OF_OURS}
 
 
 def refused_everywhere(run):
-    """The sentence with which every command refuses a run that lies in two places."""
+    """Return the message with which every command refuses a run that lies in two places."""
     said = set()
     for act in (
         lambda: RunFolder(run).check(overwrite=False, resume=False),
@@ -329,7 +329,7 @@ def refused_everywhere(run):
     "kind", ["a run", pytest.param("folds", marks=pytest.mark.slow), "before records"]
 )
 def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
-    """Every next command says how to replace it after all and how to restore it; both work."""
+    """Every later command says how to finish replacing it and how to restore it; both work."""
     own = run / "fold-1" if kind == "folds" else run
     if kind == "folds":
         shutil.copytree(run, tmp_path / "fold")
@@ -343,7 +343,7 @@ def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
     assert [moment for moment, copy in enumerate(copies) if not files <= inodes(copy)] == []
     half = [copy for copy in copies if half_moved(copy) is not None]
     assert len(half) > 10
-    assert len(copies) - len(half) < 10, "the other moments are before and after the moving"
+    assert len(copies) - len(half) < 10, "the other moments come before or after the move"
     for copy in [*half[::9], half[-1]]:
         sentence = refused_everywhere(copy)
         assert files <= inodes(copy)
@@ -368,7 +368,7 @@ def test_a_kill_while_a_run_is_set_aside_loses_nothing(run, tmp_path, kind):
 
 
 def as_before_records(run):
-    """As the version before records left it."""
+    """Leave the run as a version without records left it."""
     for path in run.rglob(RECORD):
         path.unlink()
     (run / ".lock-holder").unlink()
@@ -390,9 +390,9 @@ def test_a_run_of_an_earlier_version(settings, run, whole, tmp_path):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
     as_before_records(run)
     (run / "hub" / "README.md").write_text("the card of an earlier version")
-    convert(run)  # from here on hub/ has a record, and the run has none
+    convert(run)  # from here on hub/ has a record, but the run has none
     recorded = [path for path in (run / "hub").iterdir() if path.name != "README.md"]
-    ours = (run / "checkpoints", *recorded)  # which a record, or what it holds, shows
+    ours = (run / "checkpoints", *recorded)  # known to be ours by a record or by content
     before = {p: d for p, d in tree(run).items() if not any(map(p.is_relative_to, ours))}
     with unchanged(run / "hub" / "README.md"):
         start(settings, run, overwrite=True, seed=1)
@@ -428,10 +428,8 @@ def test_links_as_output_hub_and_checkpoints(settings, tmp_path):
     assert (out / "hub").is_symlink()
 
 
-def test_a_path_that_is_no_text_is_refused_before_anything_is_written(
-    settings, run, tmp_path, monkeypatch
-):
-    """Tokenizers and Orbax take text for paths; a relative one, or a link, may lead to another."""
+def test_a_path_that_is_not_utf8_is_refused_before_writing(settings, run, tmp_path, monkeypatch):
+    """Tokenizers and Orbax take paths as text; a relative path or a link may lead elsewhere."""
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xfftext"))
     odd.mkdir()
     plant(odd)
@@ -513,8 +511,8 @@ def test_a_lost_metrics_log_does_not_stop_the_run(settings, run, tmp_path, conte
     convert(run)
 
 
-def test_a_finished_run_is_pruned_of_nothing_foreign(settings, run):
-    """A file in an old checkpoint's folder, and a folder whose name is a number."""
+def test_pruning_a_finished_run_leaves_foreign_files(settings, run):
+    """Foreign files in an old checkpoint's folder, and a foreign folder named like a step."""
     unfinished(run)
     steps = SavedRun.open(run).steps
     shutil.rmtree(run / "checkpoints" / str(steps[-1]))
@@ -588,8 +586,8 @@ def test_a_comparison_of_embeddings_replaces_its_own_alone(tmp_path):
         check_output(parse_settings(flags))
 
 
-def test_what_is_kept_of_models_deletes_its_own_alone(tmp_path):
-    """Graphs and tokenizers: damaged ones, and the longest unused where they grow too large."""
+def test_the_model_cache_deletes_only_its_own(tmp_path):
+    """Graphs and tokenizers: damaged entries, and the least recently used of a full cache."""
     plant(tmp_path, ["notes.txt", f"{'ab' * 32}/mine.txt", f"{'cd' * 32}.txt"])
     keys = [kept.key_of([number]) for number in range(4)]
     make = lambda draft: (draft / "graph").write_bytes(b"x" * 1000)  # noqa: E731
@@ -608,8 +606,8 @@ def test_what_is_kept_of_models_deletes_its_own_alone(tmp_path):
     assert {path.read_text() for path in tmp_path.glob("*.left-1/*")} == {"mine: mine.txt\n"}
 
 
-# Every command: where a tree of other people's files is compared before and after it. What is
-# empty writes nothing but what it prints; those are called in `test_the_rest_writes_nothing`.
+# Where each command is tested on a tree of other people's files. A command with an empty entry
+# writes nothing but its output; `test_the_rest_writes_nothing` calls those.
 COVERED = {
     "train": "test_overwrite_deletes_a_run_and_nothing_else",
     "evaluate": "test_evaluate_beside_others",

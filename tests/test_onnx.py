@@ -1,4 +1,4 @@
-"""The ONNX graph: what optimizers make of it, its quantised form, and what that costs."""
+"""The ONNX graph: what optimizers make of it, its quantised form, and the loss of accuracy."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     model = BertForTokenClassification(BertConfig(**SIZES, num_labels=5, initializer_range=0.2))
-    for name, weight in model.named_parameters():  # PyTorch starts them at zero
+    for name, weight in model.named_parameters():  # PyTorch initialises them to zero
         if name.endswith("bias"):
             torch.nn.init.normal_(weight, std=0.2)
     model.save_pretrained(made)
@@ -60,7 +60,7 @@ def test_the_optimizer_fuses_every_attention(folder, tmp_path):
 
     made = optimizer.optimize_model(
         str(folder / "onnx" / "model.onnx"), model_type="bert", opt_level=0
-    )  # neither heads nor width are told: the graph says them
+    )  # neither heads nor width are given: the graph determines them
     names = {item.name for item in made.model.graph.initializer}
     assert "classifier.bias" in names
     fused = made.get_fused_operator_statistics()
@@ -77,7 +77,7 @@ def test_the_optimizer_fuses_every_attention(folder, tmp_path):
             assert difference < 1e-5, (rows, length, file)
 
 
-def test_the_quantised_graph_is_smaller_and_near(folder):
+def test_the_quantised_graph_is_smaller_and_close(folder):
     file, small = (folder / "onnx" / name for name in ("model.onnx", "model_quantized.onnx"))
     import onnx
 
@@ -97,7 +97,7 @@ WORDS = ("Angela", "Merkel", "met", "Chelsea", "in", "Berlin", "on", "Tuesday", 
 
 
 def test_every_word_is_measured_once(monkeypatch):
-    """A graph that calls B-LOC what it says of "Berlin" alone, on sentences of many windows."""
+    """A stub that labels "Berlin" B-LOC (in float32 only), on sentences of several windows."""
     tokenizer = tiny_tokenizer()
     berlin = tokenizer(["Berlin"], is_split_into_words=True)["input_ids"][1:-1]
     assert len(berlin) >= 1
@@ -125,7 +125,7 @@ def test_every_word_is_measured_once(monkeypatch):
     assert {rows for rows, _ in seen} == {1}
     before = len(seen)
     measure(files, sentences, tokenizer, SCHEME, 16, scored=True)
-    assert len(seen) - before == before // 2  # what is known is not computed again
+    assert len(seen) - before == before // 2  # known scores are not computed again
     monkeypatch.setattr(quantization, "SENTENCES", 2)
     assert "(2 of 4 sentences)" in str(
         measure(files, sentences, tokenizer, SCHEME, 16, scored=True)
@@ -144,7 +144,7 @@ def test_every_word_is_measured_once(monkeypatch):
         (["runs/x"], False),
     ],
 )
-def test_onnx_may_stand_alone(words, onnx):
+def test_the_onnx_flag_needs_no_value(words, onnx):
     parser = Parser(prog="convert_and_push.py")
     parser.add_argument("run_dir")
     parser.add_switch("--onnx", ("float32", "int8"), help="")
@@ -155,7 +155,7 @@ def test_onnx_may_stand_alone(words, onnx):
 @pytest.mark.slow
 @each_family
 def test_every_family_answers_as_in_torch(family, tmp_path):
-    """Positions that count tokens, and models that take no token types whatever the tokenizer."""
+    """Includes positions that count tokens, and models that take no token types."""
     for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     import torch

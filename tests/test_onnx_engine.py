@@ -1,4 +1,4 @@
-"""ONNX Runtime as the engine: the answers of JAX's, what is kept on disk, exports, and int8."""
+"""ONNX Runtime as the engine: the same answers as JAX, the cache on disk, exports, and int8."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def in_jax(folder):
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """An empty cache; the graphs in it."""
+    """Start with an empty cache; return a function that lists its graphs."""
     monkeypatch.setenv("FLAXNER_CACHE", str(tmp_path / "cache"))
     return lambda: sorted((tmp_path / "cache" / "onnx").glob("*/forward.onnx"))
 
@@ -42,7 +42,7 @@ def with_onnx(folder, **options):
     return pipeline("ner", model=folder, engine="onnx", **options)
 
 
-def test_the_answers_are_those_of_jax_made_and_kept(folder, in_jax, cache):
+def test_answers_equal_jaxs_and_the_graph_is_kept(folder, in_jax, cache):
     for _ in range(2):
         ner = with_onnx(folder)
         for call in (
@@ -77,7 +77,7 @@ print(ner({TEXTS[1]!r}), [name for name in {HEAVY} if name in sys.modules])
 
 
 @pytest.mark.parametrize("name", ["forward.onnx", "weights.safetensors", "graph.json", "kept.json"])
-def test_a_damaged_entry_is_made_anew(folder, in_jax, cache, name):
+def test_a_damaged_entry_is_rebuilt(folder, in_jax, cache, name):
     with_onnx(folder)
     (program,) = cache()
     path = program.with_name(name)
@@ -85,13 +85,13 @@ def test_a_damaged_entry_is_made_anew(folder, in_jax, cache, name):
     assert largest_difference(with_onnx(folder)(TEXTS), in_jax(TEXTS)) < SCORES
     left = [path for path in cache() if path != program]
     assert program in cache()
-    # A damaged record does not tell what is ours: all of it stays, under another name.
+    # A damaged record no longer shows which files are ours: the whole entry is kept, renamed.
     assert [".left-" in str(path) for path in left] == [True] * (name == "kept.json")
     (program.with_name("kept.json")).unlink()
     assert with_onnx(folder)(TEXTS[0]) is not None
 
 
-def test_without_a_place_to_keep_it_the_graph_is_made_each_time(
+def test_without_a_writable_cache_the_graph_is_built_each_time(
     folder, in_jax, monkeypatch, tmp_path
 ):
     (tmp_path / "file").write_text("")
@@ -100,7 +100,7 @@ def test_without_a_place_to_keep_it_the_graph_is_made_each_time(
         assert largest_difference(with_onnx(folder)(TEXTS), in_jax(TEXTS)) < SCORES
 
 
-def test_other_weights_and_other_settings_are_other_graphs(folder, cache, tmp_path):
+def test_other_weights_and_settings_get_their_own_graphs(folder, cache, tmp_path):
     other = make_folder(tmp_path / "other", layer_norm_eps=1e-3)
     for place in (folder, other):
         with_onnx(place)
@@ -108,12 +108,12 @@ def test_other_weights_and_other_settings_are_other_graphs(folder, cache, tmp_pa
     assert len(cache()) == 3
 
 
-def test_auto_serves_one_cpu_and_says_so(folder, monkeypatch, cache, caplog):
+def test_auto_uses_onnx_on_a_single_cpu_and_says_so(folder, monkeypatch, cache, caplog):
     def engine(**given):
         return type(pipeline("ner", model=folder, **given).predictor.engine).__name__
 
     monkeypatch.delenv("FLAXNER_ENGINE", raising=False)
-    assert engine() == "JaxEngine", "the tests have eight devices"
+    assert engine() == "JaxEngine", "the tests run with eight devices"
     monkeypatch.setenv("XLA_FLAGS", "")
     with caplog.at_level(logging.INFO, "flaxner"):
         assert engine() == "OnnxEngine"
@@ -164,7 +164,7 @@ def test_an_export_for_onnx_runtime_answers_as_the_pipeline(in_jax, tmp_path):
 
 
 def test_a_graph_of_another_kind_is_refused(in_jax, tmp_path):
-    """Its digest fits: a stranger wrote both."""
+    """Its digest matches, because a stranger wrote both."""
     from flaxner.files.kept import file_digest
 
     path = in_jax.export(tmp_path / "served", engine="onnx")
@@ -185,15 +185,15 @@ def test_a_graph_of_another_kind_is_refused(in_jax, tmp_path):
             load_exported(path)
 
 
-def test_an_answer_in_int8_does_not_depend_on_its_company(folder, cache):
-    """Scales are of one position; those of a whole batch would make answers differ by chance."""
+def test_an_int8_answer_does_not_depend_on_the_rest_of_the_batch(folder, cache):
+    """Scales are per position; scales of a whole batch would make answers depend on the batch."""
     ner = with_onnx(folder, weights="int8")
     alone = [ner(text) for text in EVERY]
     assert largest_difference(ner(EVERY), alone) < SCORES
 
 
-def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
-    """An answer does not depend on its company, and is nearly that of float32."""
+def test_static_scales_are_calibrated_on_sentences(folder, in_jax, tmp_path, capfd):
+    """Answers do not depend on the rest of the batch, and are close to those of float32."""
     from flaxner.publishing.serving_export import export_model
 
     corpus = write_conll(tmp_path / "validation.conll", sentences(12))
@@ -226,7 +226,7 @@ def test_static_scales_come_from_sentences(folder, in_jax, tmp_path, capfd):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_loss_that_is_too_large_writes_nothing(folder, tmp_path, monkeypatch):
+def test_too_large_a_loss_writes_nothing(folder, tmp_path, monkeypatch):
     from flaxner.publishing import serving_export
     from flaxner.publishing.serving_export import export_model
 
@@ -267,11 +267,11 @@ def test_fitted_batches_hold_every_token_once():
         if count == 300:
             assert cells < 1.05 * len(ids), "little padding"
         if starts[-1] <= 64:
-            assert cells == len(ids), "none in a short request"
+            assert cells == len(ids), "no padding in a short request"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kept_tokenizer_is_what_transformers_made_of_the_folder(kind, tmp_path, monkeypatch):
+def test_a_kept_tokenizer_equals_the_one_of_transformers(kind, tmp_path, monkeypatch):
     from flaxner.data.kept_tokenizer import NUMBERS, KeptTokenizer, open_tokenizer
     from flaxner.data.tokenizer import load_tokenizer
 
@@ -289,13 +289,13 @@ def test_a_kept_tokenizer_is_what_transformers_made_of_the_folder(kind, tmp_path
     for tokens in (whole.tokenize(text) for text in EVERY):
         joined = whole.convert_tokens_to_string(tokens)
         assert kept.convert_tokens_to_string(tokens) == joined
-    assert kept._whole is None, "it did without transformers' own"
+    assert kept._whole is None, "transformers' own tokenizer was not loaded"
     assert kept("Berlin")["input_ids"] == whole("Berlin")["input_ids"]
     kept.whole().model_max_length = 12
-    assert kept.model_max_length == 12, "what is changed there counts here"
+    assert kept.model_max_length == 12, "changes made there apply here"
 
 
-def test_a_changed_tokenizer_is_read_anew(tmp_path, monkeypatch):
+def test_a_changed_tokenizer_is_read_again(tmp_path, monkeypatch):
     from flaxner.data.kept_tokenizer import open_tokenizer
 
     monkeypatch.setenv("FLAXNER_CACHE", str(tmp_path / "cache"))
@@ -308,8 +308,8 @@ def test_a_changed_tokenizer_is_read_anew(tmp_path, monkeypatch):
     assert (before == 33, open_tokenizer(folder).model_max_length) == (False, 33)
 
 
-def test_onnx_runtime_keeps_what_it_sees_to_itself(tmp_path):
-    """Imported plainly it writes a database of usage into the user's cache, and sends it."""
+def test_onnx_runtime_sends_no_telemetry(tmp_path):
+    """A plain import writes a usage database into the user's cache and sends it."""
     code = (
         "from flaxner.inference.onnx_runtime import onnxruntime; import os, sys; onnxruntime(); "
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"

@@ -1,4 +1,4 @@
-"""The ONNX graph of every family: the logits of the JAX program on packed rows."""
+"""The ONNX graph of every family gives the JAX program's logits on packed rows."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from flaxner.models.layers.graph_products import Range
 
 
 def random_params(model, seed=0):
-    """Every parameter away from its trivial value."""
+    """Return random values for every parameter, so that none is trivial."""
     rng = np.random.default_rng(seed)
     return {
         path: rng.normal(1.0 if path.endswith("scale") else 0.0, 0.2, leaf.shape).astype(np.float32)
@@ -23,7 +23,7 @@ def random_params(model, seed=0):
 
 
 def packed(model, lengths_of_rows, length, seed=1):
-    """Rows of several segments and some padding; a token of padding within a text, too."""
+    """Return rows of several segments and some padding, with padding tokens inside a text, too."""
     rng = np.random.default_rng(seed)
     shape = (len(lengths_of_rows), length)
     ids, segments, positions = (np.zeros(shape, np.int32) for _ in range(3))
@@ -64,18 +64,18 @@ def check(folder, family, changes):
 
 
 @each_network
-def test_a_graph_gives_the_logits_of_the_program(tmp_path, family):
+def test_a_graph_gives_the_logits_of_the_jax_program(tmp_path, family):
     check(tmp_path, family, {})
 
 
-def test_wide_models_multiply_for_queries_keys_and_values_apart(tmp_path, monkeypatch):
+def test_wide_models_compute_queries_keys_and_values_separately(tmp_path, monkeypatch):
     monkeypatch.setattr("flaxner.models.layers.graph.APART", 0)
     check(tmp_path, LEADS["bert"], {})
 
 
 @pytest.mark.slow
 @each_variant
-def test_and_so_with_every_setting(tmp_path, family, changes):
+def test_every_variant_gives_the_logits_of_the_jax_program(tmp_path, family, changes):
     check(tmp_path, family, changes)
 
 
@@ -87,8 +87,8 @@ def test_every_family_has_a_graph():
 
 
 @each_network
-def test_products_by_ranges_that_were_seen(tmp_path, family):
-    """Ranges are those of the arrays, and scales made of them answer nearly as float32 does."""
+def test_static_int8_products_use_observed_ranges(tmp_path, family):
+    """The graph outputs its ranges; scaled by these it answers nearly as in float32."""
     model = family.model(None, 5)
     params = random_params(model)
     rows = packed(model, [[11], [11]], 11)
@@ -105,8 +105,8 @@ def test_products_by_ranges_that_were_seen(tmp_path, family):
 
 
 @each_network
-def test_fusions_that_are_slower_are_not_put_in(tmp_path, family, monkeypatch):
-    """They are turned off by names, which a later ONNX Runtime may have changed."""
+def test_slower_fusions_stay_disabled(tmp_path, family, monkeypatch):
+    """They are disabled by name, and a later ONNX Runtime may have renamed them."""
     import onnx
     from onnxruntime import SessionOptions
 

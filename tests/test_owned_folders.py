@@ -1,4 +1,4 @@
-"""Folders that flaxner writes: what is not its own is never lost, whatever lies there."""
+"""Folders that flaxner writes: whatever else lies there, foreign files are never lost."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def hidden(folder):
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
 
 
-def test_a_folder_of_ours_is_replaced_as_a_whole(tmp_path):
+def test_our_own_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "hub"
     assert write_folder(target, KIND, fill(1, stale=True)) == []
     assert write_folder(target, KIND, fill(2)) == []
@@ -76,8 +76,8 @@ def test_a_project_with_a_config_json_is_refused(tmp_path):
     assert RECORD not in hidden(project)
 
 
-def test_what_is_refused_in_the_middle_changes_nothing(tmp_path):
-    """A name that nobody could know before the files were made."""
+def test_a_late_refusal_changes_nothing(tmp_path):
+    """The colliding name is known only once the files are made."""
     plant(tmp_path, ["onnx/model"])
     with unchanged(tmp_path), pytest.raises(ValueError, match="onnx/model is in the way"):
         write_folder(tmp_path, KIND, fill(1))
@@ -86,13 +86,13 @@ def test_what_is_refused_in_the_middle_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["onnx", "weights/of/mine"])
-def test_a_file_where_a_folder_goes_and_the_reverse(tmp_path, name):
+def test_a_file_in_place_of_a_folder_and_the_reverse(tmp_path, name):
     plant(tmp_path, [name])
     with unchanged(tmp_path), pytest.raises(ValueError, match="is in the way"):
         write_folder(tmp_path, KIND, fill(1))
 
 
-def test_others_in_the_folder_stay_where_nothing_collides(tmp_path):
+def test_foreign_files_stay_where_nothing_collides(tmp_path):
     plant(tmp_path)
     plant(tmp_path, ["onnx/mine", "runs/mine"])
     with unchanged(tmp_path):
@@ -118,7 +118,7 @@ def test_an_edited_card_is_kept_unless_asked(tmp_path):
     assert ".replaced-1: README.md" in note
 
 
-def test_a_changed_file_is_neither_replaced_nor_deleted(tmp_path):
+def test_an_edited_file_is_neither_replaced_nor_deleted(tmp_path):
     write_folder(tmp_path, KIND, fill(1, stale=True))
     (tmp_path / "runs" / "events").write_text("mine now")
     (note,) = write_folder(tmp_path, KIND, fill(2))
@@ -143,7 +143,7 @@ def test_a_clone_is_updated_and_git_left_alone(tmp_path):
     assert changed == {"config.json", "weights", "onnx/model", RECORD}
 
 
-def test_what_a_clone_has_not_committed_is_refused(tmp_path):
+def test_uncommitted_files_of_a_clone_are_refused(tmp_path):
     plant(tmp_path, ["weights"])
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     commit_all(tmp_path)
@@ -209,8 +209,8 @@ def test_another_kind_is_refused(tmp_path):
         write_folder(tmp_path / "weights", KIND, fill(1))
 
 
-def test_a_record_from_outside_reaches_nothing_outside(tmp_path):
-    """It names files above the folder, behind links and with a content that is not theirs."""
+def test_a_foreign_record_reaches_nothing_outside(tmp_path):
+    """The record names files above the folder, files behind links, and files with other content."""
     plant(tmp_path, ["mine.txt", "away/mine.txt"])
     target = tmp_path / "hub"
     target.mkdir()
@@ -242,8 +242,8 @@ def test_a_record_from_outside_reaches_nothing_outside(tmp_path):
     ],
     ids=str,
 )
-def test_a_journal_from_outside_moves_nothing(tmp_path, job):
-    """A clone may hold one, with names above the folder and behind links."""
+def test_a_foreign_journal_moves_nothing(tmp_path, job):
+    """A clone may contain a journal with names above the folder or behind links."""
     plant(tmp_path, ["mine.txt", "away/mine.txt"])
     target = tmp_path / "clone"
     plant(target, ["mine", "evil"])
@@ -262,7 +262,7 @@ def test_a_journal_from_outside_moves_nothing(tmp_path, job):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "1", "\xff"])
-def test_a_journal_that_is_none(tmp_path, text):
+def test_an_invalid_journal_is_ignored(tmp_path, text):
     plant(tmp_path, [f"{owned.DRAFT}/{owned.JOURNAL}"])
     (tmp_path / owned.DRAFT / owned.JOURNAL).write_text(text)
     write_folder(tmp_path, KIND, fill(1))
@@ -270,12 +270,12 @@ def test_a_journal_that_is_none(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": 1, "files": 2}', "[" * 100_000, "\xff"])
-def test_a_damaged_record_is_none(tmp_path, text):
+def test_a_damaged_record_is_ignored(tmp_path, text):
     write_folder(tmp_path, KIND, fill(1))
     (tmp_path / RECORD).write_text(text)
     assert read_record(tmp_path) is None
     with nothing_lost(tmp_path):
-        write_folder(tmp_path, KIND, fill(2))  # by its content it is ours
+        write_folder(tmp_path, KIND, fill(2))  # recognised as ours by its content
     assert read(tmp_path)["weights"] == "weights 2"
 
 
@@ -306,7 +306,7 @@ owned.write_folder(Path(sys.argv[1]), KIND, fill(2))
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [False, True])
 def test_a_kill_at_any_moment_loses_nothing(tmp_path, others):
-    """After it the folder is the old one, the new one or none; the next writing completes it."""
+    """Afterwards the folder is the old one, the new one or absent; the next write completes it."""
     for moment in range(200):
         target = tmp_path / str(moment)
         if others:
@@ -362,8 +362,8 @@ def test_a_failed_writing_leaves_what_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "\xff"])
-def test_a_manifest_that_is_none(tmp_path, text):
-    """Of somebody else's program, below a folder that is looked through."""
+def test_an_invalid_manifest_is_ignored(tmp_path, text):
+    """It belongs to another program, below a folder that is searched."""
     plant(tmp_path, ["theirs/manifest.json", "theirs/mine"])
     (tmp_path / "theirs" / "manifest.json").write_text(text)
     with unchanged(tmp_path):

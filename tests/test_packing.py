@@ -1,4 +1,4 @@
-"""Packing: every segment once, nothing too long, and exactly the unpacked computation."""
+"""Packing: every segment once, none too long, and results equal to those without packing."""
 
 import functools
 
@@ -115,7 +115,7 @@ def test_packed_equals_unpacked(family, lengths, row_length, seed):
     segments = random_segments(np.random.default_rng(seed), lengths)
     model = family.model(initializer_range=0.2)
     params = model.init(seed)
-    # As many rows in every example: one compilation for each row length.
+    # The same number of rows in every example: one compilation per row length.
     packed = fill_rows(segments, plan_rows(segments.lengths, row_length), row_length, 9)
     single = fill_rows(segments, [[i] for i in range(len(segments))], 31, 9)
     loss_a, logits_a, gradient_a = loss_and_gradient(model, params, packed)
@@ -132,7 +132,7 @@ def test_packed_equals_unpacked(family, lengths, row_length, seed):
     seed=st.integers(0, 1000),
 )
 def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
-    """Long sentences in overlapping windows: every word once, and the same numbers packed."""
+    """Long sentences in overlapping windows: every word once, and the same numbers when packed."""
     rng = np.random.default_rng(seed)
     words = ["Angela", "Merkel", "beat", "Chelsea's", "zzz", "2-1"]
     corpus = [Sentence(tuple(rng.choice(words, size)), ("O",) * size) for size in sizes]
@@ -140,7 +140,7 @@ def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
     segments = align(corpus, tokenizer, LabelScheme.from_types(["PER"]), max_length)
     model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=3, initializer_range=0.2))
     params = model.init(seed)
-    # As many rows in every example: one compilation.
+    # The same number of rows in every example: a single compilation.
     packed = fill_rows(segments, plan_rows(segments.lengths, 24), 24, 48)
     single = fill_rows(segments, [[i] for i in range(len(segments))], 24, 48)
     assert sorted(packed.words[packed.words >= 0].tolist()) == list(range(sum(sizes)))
@@ -153,7 +153,7 @@ def test_packed_windows_equal_unpacked_windows(sizes, max_length, seed):
 
 @each_network
 def test_no_gradient_between_segments(family):
-    """The logits of a segment do not depend on another segment at all: the gradient is zero."""
+    """A segment's logits do not depend on any other segment: the gradient is exactly zero."""
     rng = np.random.default_rng(0)
     segments = random_segments(rng, [7, 9, 5])
     model = family.model(initializer_range=0.2)
@@ -179,7 +179,7 @@ def test_no_gradient_between_segments(family):
 def test_empty_rows_give_no_nan(family):
     segments = random_segments(np.random.default_rng(0), [5])
     model = family.model(initializer_range=0.2)
-    rows = fill_rows(segments, [[0]], 31, 9)  # compiled above
+    rows = fill_rows(segments, [[0]], 31, 9)  # the shape that an earlier test compiled
     loss, logits, gradient = loss_and_gradient(model, model.init(0), rows)
     assert np.isfinite(loss)
     assert np.isfinite(logits).all()

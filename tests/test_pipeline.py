@@ -1,4 +1,4 @@
-"""Our pipeline against `transformers`' own, on a tiny model; and what ours has beyond it."""
+"""Our pipeline against `transformers`' own on a tiny model, and our additions to it."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ def test_shapes_of_answers_equal_hf(ours, theirs):
     for inputs in (TEXTS[0], [TEXTS[0]], list(TEXTS), ""):
         a, b = ours(inputs), theirs(inputs)
         assert isinstance(a, list)
-        # Ours are lists that show themselves in a notebook.
+        # Ours are list subclasses with a rich display in notebooks.
         kinds = [[list if isinstance(x, list) else type(x) for x in side] for side in (a, b)]
         assert kinds[0] == kinds[1]
         assert len(a) == len(b)
@@ -77,11 +77,11 @@ def test_a_long_text_is_never_cut(ours, caplog):
     assert [e["index"] for e in tokens] == list(range(1, len(tokens) + 1))
     assert len(tokens) == len(ours.tokenizer.tokenize(text))
     assert [r.message for r in caplog.records if "overlapping windows" in r.message]
-    assert len(ours(text, ignore_labels=[], truncation=True)) == 62  # the model's 64 less two
+    assert len(ours(text, ignore_labels=[], truncation=True)) == 62  # 64 less two special tokens
 
 
-def test_a_tokenizer_changed_after_the_first_answer_counts(folder):
-    """As `NerPipeline.tokenizer` promises, whether something was read before or not."""
+def test_a_changed_tokenizer_applies_to_later_answers(folder):
+    """As `NerPipeline.tokenizer` promises, whether or not a text was read before the change."""
     ner, fresh = (pipeline("ner", model=folder, ignore_labels=[]) for _ in range(2))
     text = " ".join(TEXTS * 12)
     right = ner(text, truncation=True)
@@ -97,8 +97,8 @@ def test_a_tokenizer_changed_after_the_first_answer_counts(folder):
     assert "[SEP]" not in apart
 
 
-def test_few_readers_are_kept(ours):
-    """A client that counts strides up does not fill the memory, nor is one made to check it."""
+def test_few_text_readers_are_cached(ours):
+    """Strides that count up do not fill the memory, and checking a stride creates no reader."""
     options = ours.options.changed({"aggregation_strategy": "simple"})
     for stride in range(20):
         ours.texts.check(options.changed({"stride": stride}))
@@ -110,8 +110,8 @@ def test_few_readers_are_kept(ours):
     assert ours.texts._readers.cache_info().currsize == READERS
 
 
-def test_windows_agree_with_a_longer_model(tmp_path):
-    """A word far from the borders of its window has the same label whatever the window."""
+def test_short_windows_agree_with_one_long_window(tmp_path):
+    """A word far from its window's borders gets the same label, whatever the window."""
     long = pipeline("ner", model=make_folder(tmp_path / "hub", max_position_embeddings=512))
     text = " ".join(TEXTS * 2)
     whole = long.predict_words([long.split_words(text)])[0]
@@ -123,7 +123,7 @@ def test_windows_agree_with_a_longer_model(tmp_path):
     assert from_spans == whole
 
 
-def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
+def test_word_strategy_keeps_the_text_and_obeys_the_scheme(ours):
     text = "  New-York,Berlin  and\tMountain View ."
     for entity in ours(text, aggregation_strategy="word"):
         assert entity["text"] == text[entity["start"] : entity["end"]]
@@ -138,11 +138,11 @@ def test_word_strategy_cuts_text_and_breaks_no_rule(ours):
             bad |= not follows[ids[:-1], ids[1:]].all()
             assert not (bad and decoder == "viterbi")
             illegal += bad
-    assert illegal, "argmax breaks a rule somewhere, or this test shows nothing"
+    assert illegal, "argmax must break a rule, or the test is vacuous"
     likeliest = copy.copy(ours)
     likeliest.options = Options().changed(
         {"decoder": "argmax"}
-    )  # of words alone: texts have "none"
+    )  # applies to words only: the texts' strategy is "none"
     assert likeliest(TEXTS[0]) == ours(TEXTS[0])
     with pytest.raises(ValueError, match='"simple" decodes no tag sequences'):
         Options().changed({"decoder": "argmax", "aggregation_strategy": "simple"})
@@ -225,7 +225,7 @@ def test_bad_input_is_answered_with_a_sentence(ours, inputs, options, message):
 
 
 def test_a_negative_device_is_the_cpu(folder):
-    """As in `transformers`, with either engine; it never counts from the end."""
+    """As in `transformers`, with either engine; it never counts back from the last device."""
     import jax
 
     assert find_devices(-1) == find_devices(-2) == jax.devices("cpu")[:1]
@@ -287,8 +287,8 @@ def test_a_slow_tokenizer_is_refused(folder):
         pipeline("ner", model=folder, tokenizer=Slow())
 
 
-def test_streams_count_on_request_and_refuse_a_text(ours, capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
+def test_streams_show_progress_on_request_and_refuse_a_text(ours, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then treats the captured stream as a terminal
     got = list(ours.stream(list(TEXTS), progress=True, aggregation_strategy="word"))
     assert got == ours(list(TEXTS), aggregation_strategy="word")
     assert "texts" in capsys.readouterr().err
@@ -298,8 +298,8 @@ def test_streams_count_on_request_and_refuse_a_text(ours, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_memory_stays_while_texts_stream(ours):
-    """Tens of thousands of texts cost no more memory than the first thousands."""
+def test_streaming_texts_takes_constant_memory(ours):
+    """Tens of thousands of texts take no more memory than the first thousands."""
     import tracemalloc
 
     held = []
@@ -345,8 +345,8 @@ def test_bioes_labels_are_read_as_spans(tmp_path):
     assert any(found)
 
 
-def test_the_window_of_training_is_that_of_words(tmp_path):
-    """Sentences are read as training read them, whatever the model could take at once."""
+def test_words_are_read_in_the_windows_of_training(tmp_path):
+    """Sentences are read as in training, whatever length the model could take."""
     folder = make_folder(tmp_path / "hub", max_length=24)
     ner = pipeline("ner", model=folder)
     assert json.loads((folder / "config.json").read_text())["flaxner"] == {
@@ -365,14 +365,14 @@ def test_the_window_of_training_is_that_of_words(tmp_path):
     for wrong in (7, 65):
         with pytest.raises(ValueError, match="at least 8 and at most the 64 tokens"):
             ner.predict_words(long, max_length=wrong)
-    # Other strategies answer as transformers does, which does not know of the window.
+    # Other strategies answer as transformers does, which ignores this window.
     plain = pipeline("ner", model=make_folder(tmp_path / "plain"))
     text = " ".join(long[0])
     assert largest_difference([plain(text)], [ner(text)]) < SCORES
 
 
-def test_a_foreign_model_is_asked_for_its_scheme(folder, tmp_path, monkeypatch):
-    """Nothing tells IOB1 from IOB2: answers do, and a model that tells neither is not forced."""
+def test_the_scheme_of_a_foreign_model_is_found_from_its_answers(folder, tmp_path, monkeypatch):
+    """Only answers tell IOB1 from IOB2; a model whose answers do not is left unconstrained."""
     foreign = edited(folder, tmp_path / "foreign", lambda fields: fields.pop("flaxner"))
     assert pipeline("ner", model=folder).scheme == "IOB2"
     assert pipeline("ner", model=foreign, scheme="IOB1").scheme == "IOB1"
@@ -388,7 +388,7 @@ def test_a_foreign_model_is_asked_for_its_scheme(folder, tmp_path, monkeypatch):
 
 
 def _always(ner, monkeypatch, prefix):
-    """Make a model find a LOC in every fourth token, begun by B- or I-."""
+    """Make the model find a LOC at every fourth token, beginning with B- or I-."""
 
     class Answer:
         def __init__(self, size):

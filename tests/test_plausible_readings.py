@@ -1,4 +1,4 @@
-"""Corpora with a second plausible reading: the right one is taken, or the user asked."""
+"""Corpora with two plausible readings: the right one is chosen, or the user is asked."""
 
 import json
 
@@ -19,21 +19,21 @@ def write(tmp_path, name, content):
 
 
 def read(tmp_path, name, content, **options):
-    """Words and tags of each sentence, and all notes."""
+    """Return the words and tags of each sentence, and all notes as one string."""
     corpus = read_corpus(write(tmp_path, name, content), options=ReadOptions(**options))
     sentences = [(" ".join(s.words), " ".join(s.tags)) for s in corpus]
     return sentences, "; ".join(corpus.notes)
 
 
 def refusal(tmp_path, name, content, **options):
-    """What is wrong with a file, without its name."""
+    """Return the error message for a file, without the file's name."""
     path = write(tmp_path, name, content)
     with pytest.raises(ValueError) as caught:
         read_corpus(path, options=ReadOptions(**options))
     return str(caught.value).removeprefix(f"{path}, ")
 
 
-# -- the words of a column file -------------------------------------------------------------------
+# -- words of column files ------------------------------------------------------------------------
 
 NUMBERED = "1\tAnn\tB-PER\n2\tlives\tO\n3\there\tO\n\n"
 ANN = ("Ann lives here", "B-PER O O")
@@ -83,7 +83,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_where_other_columns_may_be_the_words_they_are_asked_for(tmp_path, name):
+def test_an_ambiguous_word_column_must_be_chosen(tmp_path, name):
     content, held, word, other = ASKED[name]
     said = refusal(tmp_path, "a.conll", content)
     assert f"several columns could be the words: column {word} holds {held} and column" in said
@@ -93,8 +93,8 @@ def test_where_other_columns_may_be_the_words_they_are_asked_for(tmp_path, name)
         assert sentences[0][0].split()[0] == content.split()[column]
 
 
-def test_words_that_come_first_are_read(tmp_path):
-    """Beside offsets, names of rows, scores, lemmas and parts of speech, however many rows."""
+def test_words_in_the_first_column_are_read(tmp_path):
+    """Despite columns of offsets, row names, scores, lemmas and POS tags, however many rows."""
     words = ["the", "man", "saw", "the", "dog", "and", "the", "cat", "met", "2", "dogs", "."] * 20
     rows = []
     for i, w in enumerate(words):
@@ -108,7 +108,7 @@ def test_words_that_come_first_are_read(tmp_path):
         assert "words are read from column 0" in notes
 
 
-def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
+def test_training_and_test_words_must_come_from_the_same_column(tmp_path):
     first = "".join(f"w{i} id{i % 9} {'O' if i % 5 else 'B-X'}\n" for i in range(30))
     train = write(tmp_path, "train.conll", NUMBERED * 3)
     test = write(tmp_path, "test.conll", first)
@@ -125,7 +125,7 @@ def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
         read_sources(TrainConfig(train_file=str(one), test_file=str(two)))
 
 
-# -- marks of documents, and spaces beside tags ---------------------------------------------------
+# -- document markers, and spaces next to tags ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ def test_words_are_not_scored_on_another_column_than_trained_on(tmp_path):
         "-DOCSTART- -X- O\n\n7 Ann B-PER\n7 left O\n\n-DOCSTART- -X- O\n\n8 Bo B-PER\n",
     ],
 )
-def test_a_mark_of_a_document_may_have_as_many_fields_as_a_row(tmp_path, content):
+def test_a_document_marker_may_have_as_many_fields_as_a_row(tmp_path, content):
     corpus = read_corpus(write(tmp_path, "a.conll", content))
     assert [(s.words, s.document) for s in corpus] == [(("Ann", "left"), 0), (("Bo",), 1)]
 
 
-def test_a_hash_may_be_a_word_before_anything(tmp_path):
+def test_a_hash_before_any_document_marker_may_be_a_word(tmp_path):
     content = "# newdoc B-X\nAnn NN O\n\n# newdoc\nBo NN B-X\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content))
     assert [(s.words, s.document) for s in corpus] == [(("#", "Ann"), None), (("Bo",), 0)]
 
 
-def test_a_mark_of_a_document_is_no_type(tmp_path):
+def test_a_document_marker_is_not_a_type(tmp_path):
     content = "# newdoc\nAnn PER\nleft O\n\n# newdoc\nRome LOC\nis O\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
     assert corpus.types == ("LOC", "PER")
@@ -164,7 +164,7 @@ def test_a_mark_of_a_document_is_no_type(tmp_path):
         ("# NN B-NP O", "# EU said"),
     ],
 )
-def test_with_types_alone_a_comment_is_no_word(tmp_path, comment, words):
+def test_with_bare_types_a_comment_is_not_a_word(tmp_path, comment, words):
     content = f"{comment}\nEU NNP B-NP ORG\nsaid VBD B-VP O\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
     assert (" ".join(corpus.sentences[0].words), corpus.types) == (words, ("ORG",))
@@ -172,7 +172,7 @@ def test_with_types_alone_a_comment_is_no_word(tmp_path, comment, words):
     assert any(note.startswith(said) for note in corpus.notes) == (comment == "# id two domain=en")
 
 
-def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
+def test_a_comment_may_end_in_something_like_a_tag(tmp_path):
     rows = "EU x y B-ORG\nsaid x y O\n"
     sentences, notes = read(tmp_path, "a.conll", f"# text = I\n{rows}\n# text = O\n{rows}")
     assert sentences == [("EU said", "B-ORG O")] * 2
@@ -181,15 +181,15 @@ def test_a_comment_may_end_in_what_might_be_a_tag(tmp_path):
     assert read(tmp_path, "a.conll", content, word_column="1")[0] == [("EU said", "B-ORG O")]
 
 
-def test_marks_of_byte_order_in_joined_files_are_skipped(tmp_path):
+def test_byte_order_marks_in_joined_files_are_skipped(tmp_path):
     part = "\ufeff-DOCSTART- O\n\nAnn B-PER\nleft O\n\n"
     corpus = read_corpus(write(tmp_path, "a.conll", part * 3 + "\ufeffBo B-PER\n\ufeff O\n"))
     found = [(" ".join(s.words), s.document) for s in corpus]
     assert found == [("Ann left", 0), ("Ann left", 1), ("Ann left", 2), ("Bo \ufeff", 2)]
 
 
-def test_a_mark_of_byte_order_within_a_cell_is_text(tmp_path):
-    """It begins a line, but no file; the offsets of spans count it."""
+def test_a_byte_order_mark_within_a_cell_is_text(tmp_path):
+    """It begins a line but not a file, and span offsets count it."""
     text = "Hi\n\ufeffyo\n\ufeffa b c d"
     at = text.index("b")
     spans = json.dumps([{"start": at, "end": at + 1, "label": "PER"}]).replace('"', '""')
@@ -215,7 +215,7 @@ def test_a_mark_of_byte_order_within_a_cell_is_text(tmp_path):
 def test_quotation_marks_between_tabs_are_words_unless_all_are_quoted(
     tmp_path, marks, read_as, head
 ):
-    """As pandas writes them with sep="\\t", and as CoNLL-2003 has them."""
+    """Quoted as pandas does with sep="\\t", or plain as in CoNLL-2003."""
     first = "1\t" if head else ""
     rows = "".join(f"{first}{word}\tO\n" for word in marks) + f"{first}EU\tB-ORG\n"
     sentences, notes = read(tmp_path, "a.tsv", head + rows)
@@ -224,14 +224,14 @@ def test_quotation_marks_between_tabs_are_words_unless_all_are_quoted(
 
 
 @pytest.mark.parametrize("rows", ['""""{}O\n', '"""Doc"""{}O\n', '# text = """"\nHe{}O\n'])
-def test_no_spreadsheet_wrote_columns_between_spaces(tmp_path, rows):
+def test_space_separated_columns_are_never_csv(tmp_path, rows):
     sentences, notes = read(tmp_path, "a.conll", rows.format(" ") + "EU B-ORG\n")
     assert sentences[0][0].split(" ")[0] == rows.partition("{}")[0].rpartition("\n")[2]
     assert "CSV" not in notes
 
 
-def test_words_as_a_prediction_file_has_them(tmp_path):
-    """Escapes are undone where ours is what wrote them; each is counted, of tags too."""
+def test_words_are_unescaped_in_prediction_files(tmp_path):
+    """Escapes are undone only in files that we wrote; escaped fields are counted, tags included."""
     words = ("New\u00a0York", "-X-", "\\u{20}", "\\u{1F600}", "\\u{e9}", "EU")
     tags = ("B-my place", "O", "O", "O", "O", "B-ORG")
     made = [Predicted(words, tags, tags)] * 3
@@ -253,15 +253,15 @@ def test_words_as_a_prediction_file_has_them(tmp_path):
         ("EU B-ORG B-ORG\n{}  O O\n", 1),
     ],
 )
-def test_what_looks_escaped_in_other_files_is_a_word(tmp_path, content, said):
-    """Code in a text may look like it."""
+def test_escape_like_words_in_other_files_stay_words(tmp_path, content, said):
+    """Code in a text may look like an escape."""
     for code, is_escape in ((r"\u{a0}", True), (r"\u{1f600}", False), (r"\u{20}", True)):
         sentences, notes = read(tmp_path, "a.conll", content.replace("{}", code), tag_column="-1")
         assert code in sentences[0][0].split(" ")
         assert (f"{said} fields look escaped as in" in notes) == is_escape
 
 
-def test_a_space_after_a_tag_is_no_part_of_its_type(tmp_path):
+def test_a_space_after_a_tag_is_not_part_of_its_type(tmp_path):
     spans = [{"text": "EU said", "spans": [[0, 2, kind]]} for kind in ("ORG", "ORG ")]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, spans)))
     assert read_corpus(path).types == ("ORG",)
@@ -278,19 +278,19 @@ TWO = '[{"tokens": ["Rome"], "ner_tags": ["B-LOC"]}]'
 
 
 @pytest.mark.parametrize("between", ["\n", "", " \n\n", ONE.join("\n\n")])
-def test_arrays_that_follow_each_other_are_all_read(tmp_path, between):
+def test_consecutive_arrays_are_all_read(tmp_path, between):
     sentences, _ = read(tmp_path, "a.json", f"{ONE}{between}{TWO}\n")
     middle = [("Ann", "B-PER")] * between.count("[{")
     assert sentences == [("Ann", "B-PER"), *middle, ("Rome", "B-LOC")]
 
 
 @pytest.mark.parametrize("rest", ["garbage", TWO[1:-1], "]", ", " + TWO, '"x"'])
-def test_nothing_else_stands_after_an_array(tmp_path, rest):
+def test_only_an_array_may_follow_an_array(tmp_path, rest):
     said = refusal(tmp_path, "a.json", f"{ONE}\n\n{rest}")
     assert said.startswith("line 3: only another array may follow an array: got ")
 
 
-def test_the_second_array_ends_too(tmp_path):
+def test_an_incomplete_second_array_is_refused(tmp_path):
     assert "line 2: the array is incomplete" in refusal(tmp_path, "a.json", f"{ONE}\n{TWO[:-1]}")
 
 
@@ -302,7 +302,7 @@ def test_the_second_array_ends_too(tmp_path):
         ("{" + '\n"x": 1,' * 1100 + "}\n", "a record of more than 1,000 lines or 64 KiB must"),
     ],
 )
-def test_what_is_wrong_with_json_is_said_of_long_files_too(tmp_path, content, said):
+def test_json_errors_are_precise_in_long_files_too(tmp_path, content, said):
     assert refusal(tmp_path, "a.jsonl", content).startswith(f"line 1: {said}")
 
 
@@ -310,7 +310,7 @@ def test_what_is_wrong_with_json_is_said_of_long_files_too(tmp_path, content, sa
 
 
 def saved(tmp_path, *splits):
-    """A folder of `datasets`; the only word of a split is its name."""
+    """Save a `datasets` folder in which the only word of each split is the split's name."""
     import datasets
 
     rows = {s: {"tokens": [[s.upper()]], "ner_tags": [["B-X"]]} for s in splits}
@@ -330,13 +330,13 @@ def saved(tmp_path, *splits):
         (("dev", "eval"), "eval", "eval"),
     ],
 )
-def test_a_split_of_the_wanted_name_goes_before_one_that_is_like_it(tmp_path, splits, wanted, own):
+def test_an_exact_split_name_is_preferred_to_a_synonym(tmp_path, splits, wanted, own):
     corpus = read_corpus(saved(tmp_path, *splits), wanted)
     assert corpus.sentences[0].words == (own.upper(),)
     assert (f"read from the data set's split {own!r}" in corpus.notes) == (own != wanted)
 
 
-def test_of_several_splits_that_may_be_meant_none_is_read(tmp_path):
+def test_an_ambiguous_split_is_not_read(tmp_path):
     name = saved(tmp_path, "train", "dev", "eval")
     with pytest.raises(
         ValueError, match="several splits could be the validation split: dev, eval;"
@@ -349,7 +349,7 @@ def test_of_several_splits_that_may_be_meant_none_is_read(tmp_path):
     assert read_sources(config)["validation"].sentences[0].words == ("Ann",)
 
 
-def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
+def test_a_configuration_of_a_local_data_set_is_read_or_refused(tmp_path):
     listed = "".join(
         f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("en", "de")
     )
@@ -372,7 +372,7 @@ def test_a_configuration_of_a_folder_is_read_or_refused(tmp_path):
         words(saved(tmp_path, "train"), dataset_config="en")
 
 
-def test_configurations_to_choose_from_are_named_in_full(tmp_path):
+def test_the_choice_of_configurations_is_listed(tmp_path):
     names = [f"configuration_with_a_long_name_{i}" for i in range(10, 35)]
     listed = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in names)
     write(tmp_path, "README.md", f"---\nconfigs:\n{listed}---\n")
@@ -384,7 +384,7 @@ def test_configurations_to_choose_from_are_named_in_full(tmp_path):
         read_corpus(tmp_path / "en.jsonl", options=ReadOptions(dataset_config="en"))
 
 
-def test_names_of_ids_are_those_of_the_revision_that_is_read(monkeypatch, tmp_path):
+def test_label_names_come_from_the_revision_that_is_read(monkeypatch, tmp_path):
     from datasets import Dataset
 
     from flaxner.data.readers import hub_data
@@ -411,13 +411,13 @@ PEOPLE, PLACES = ("Ann left Rome", "B-PER O O"), ("Ann left Rome", "O O B-LOC")
 TAGGED = {"tokens": ["Ann", "left", "Rome"]}
 
 
-def test_of_columns_of_spans_the_one_that_holds_some_is_read(tmp_path):
+def test_the_span_column_with_spans_is_read(tmp_path):
     content = lines({"entities": [], "labels": PER}, {"entities": [], "labels": LOC})
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE, PLACES]
     assert "spans are read from 'labels'; 'entities' holds none" in notes
     content = lines({"label": "x", "answer": "accept", "spans": [], "entities": PER})
-    assert read(tmp_path, "a.jsonl", content)[0] == [PEOPLE], "Prodigy's too"
+    assert read(tmp_path, "a.jsonl", content)[0] == [PEOPLE], "in Prodigy's records, too"
     content = lines({"entities": PER}, {"label": LOC}, {"spans": PER, "ents": PER})
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE, PLACES, PEOPLE]
@@ -450,14 +450,14 @@ def test_the_same_spans_in_two_notations_are_read(tmp_path, other):
         [{"entities": [], "spans": LOC}, {"entities": PER, "spans": []}],
     ],
 )
-def test_two_columns_of_spans_are_asked_about(tmp_path, records):
+def test_two_span_columns_must_be_chosen_between(tmp_path, records):
     said = refusal(tmp_path, "a.jsonl", lines(*records))
     assert "the columns 'spans' and 'entities' hold different spans: choose" in said
     sentences, _ = read(tmp_path, "a.jsonl", lines(*records), spans_column="spans")
     assert sentences[0] == PLACES
 
 
-def test_spans_beside_parts_of_speech_are_read(tmp_path):
+def test_spans_next_to_parts_of_speech_are_read(tmp_path):
     content = lines(TAGGED | {"tags": ["PROPN", "VERB", "PROPN"], "entities": PER}) * 2
     sentences, notes = read(tmp_path, "a.jsonl", content)
     assert sentences == [PEOPLE] * 2
@@ -484,12 +484,12 @@ def test_spans_beside_parts_of_speech_are_read(tmp_path):
         {"word": "Ann", "tag": 1, "label": PER},
     ],
 )
-def test_what_is_told_of_a_text_is_no_word_with_its_tag(tmp_path, other):
+def test_labels_of_a_text_are_not_words_with_tags(tmp_path, other):
     assert read(tmp_path, "a.jsonl", lines(other))[0] == [PEOPLE]
 
 
 @pytest.mark.parametrize("options", [{"spans_column": "spanss"}, {"text_column": "txt"}])
-def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, options):
+def test_a_missing_column_does_not_fall_back_to_tags(tmp_path, options):
     content = lines(TAGGED | {"ner_tags": ["B-LOC", "O", "O"], "spans": PER})
     said = refusal(tmp_path, "a.jsonl", content, **options)
     assert said.startswith(f"line 1: no column {next(iter(options.values()))!r}; the record has")
@@ -497,7 +497,7 @@ def test_a_column_that_is_not_there_is_no_reason_to_read_the_tags(tmp_path, opti
     assert read(tmp_path, "a.jsonl", content, **options)[0] == [("Ann left Rome", "B-LOC O O")]
 
 
-def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
+def test_the_choice_between_two_likely_columns_is_reported(tmp_path):
     tagged = TAGGED | {"ner_tags": ["B-LOC", "O", "O"]}
     for name, content, said in (
         ("a.csv", "sid,token,word,tag\n1,Ann,ann,B-X\n", "words are read from 'token'; 'word' is"),
@@ -524,7 +524,7 @@ def test_of_two_columns_of_likely_names_it_is_said_which_is_read(tmp_path):
     )
 
 
-def test_a_key_of_the_last_column_that_is_not_read_is_named(tmp_path):
+def test_an_unread_key_of_the_last_column_is_named(tmp_path):
     content = UD.format(1, "Ann", "B-PER") + UD.format(2, "EU", "x").replace("NER=x", "Entity=B-X")
     assert (
         "from NER= in the last column; Entity= also holds" in read(tmp_path, "a.conll", content)[1]
@@ -537,7 +537,7 @@ def test_a_key_of_the_last_column_that_is_not_read_is_named(tmp_path):
         assert f"{empty}= also holds" not in notes
 
 
-def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
+def test_tokens_that_cover_only_part_of_a_text_lose_no_words(tmp_path):
     tokens = [{"text": "Ann", "start": 0, "end": 3, "id": 0}]
     for extra in ({"answer": "accept", "spans": PER}, {"entities": PER}, {"ents": PER}):
         sentences, notes = read(tmp_path, "a.jsonl", lines(extra | {"tokens": tokens}))
@@ -545,7 +545,7 @@ def test_tokens_that_are_not_all_of_a_text_lose_no_word(tmp_path):
         assert "1 texts have tokens that do not cover all their words: they are ignored" in notes
 
 
-def test_tags_of_pieces_are_no_types_of_spans(tmp_path):
+def test_piece_tags_are_not_span_types(tmp_path):
     pieces = [{"entity": "B-PER", "start": 0, "end": 3}, {"entity": "I-PER", "start": 4, "end": 8}]
     said = refusal(tmp_path, "a.jsonl", lines({"entities": pieces}))
     assert said.startswith(
@@ -561,7 +561,7 @@ def test_tags_of_pieces_are_no_types_of_spans(tmp_path):
 SIDES = "word,tag,sentence_id\n"
 
 
-def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
+def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
     for at, lone in enumerate(('",O,1\n', 'a,",1\n', 'a,O,"\n')):
         said = refusal(tmp_path, "a.csv", f"{SIDES}{lone}b,O,1\nAnn,B-PER,1\n{lone}c,O,1\n")
         assert said.startswith(
@@ -572,7 +572,7 @@ def test_a_lone_quotation_mark_swallows_no_rows(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "\n", ",\n\n"])
-def test_blank_rows_at_the_end_divide_nothing(tmp_path, end):
+def test_blank_rows_at_the_end_separate_nothing(tmp_path, end):
     said = refusal(tmp_path, "a.csv", "\nword,tag\nAnn,B-PER\nleft,O\n".lstrip() + end)
     assert said.startswith("line 1: nothing separates the sentences; set --sentence-column to")
 
@@ -599,7 +599,7 @@ def test_a_quotation_mark_in_a_padded_table_is_a_word(tmp_path):
     assert sentences == [('" EU', "O B-ORG"), ('y"', "O")]
 
 
-def test_a_name_that_two_columns_have_is_no_name(tmp_path):
+def test_an_ambiguous_column_name_is_refused(tmp_path):
     content = "word,tag,tag,sid\nAnn,O,B-PER,1\nleft,B-X,O,1\n"
     assert "the header has 2 columns named 'tag'; give the column's number" in refusal(
         tmp_path, "a.csv", content
@@ -647,7 +647,7 @@ def test_documents_of_one_sentence_do_not_merge(tmp_path):
     assert "numbers in 'sentence_id' recur after other sentences (1 times), and no column" in notes
 
 
-def test_a_table_of_texts_may_begin_with_one_that_has_no_span(tmp_path):
+def test_a_table_of_texts_may_begin_without_spans(tmp_path):
     rows = 'Hello there,[]\nAnn left Rome,"[{""start"": 0, ""end"": 3, ""label"": ""PER""}]"\n'
     sentences, _ = read(tmp_path, "a.csv", f"text,entities\n{rows}")
     assert sentences == [("Hello there", "O O"), PEOPLE]

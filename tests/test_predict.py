@@ -1,4 +1,4 @@
-"""`predict.py --format conll` sees the words that the JSON counts."""
+"""`predict.py --format conll` sees the same words as the JSON output counts."""
 
 import argparse
 import json
@@ -42,7 +42,7 @@ def test_ideographs_are_words(folder, ours):
 
 
 def test_both_formats_name_the_same_words(folder, ours, capsys):
-    """Each entity of the JSON stands in the lines, where its word numbers say."""
+    """Each JSON entity appears in the CoNLL lines at the position of its word numbers."""
     texts = [CHINESE, *TEXTS, *ONE_LINE]
     objects = [json.loads(line) for line in answers(capsys, folder, "jsonl", *texts).splitlines()]
     blocks = answers(capsys, folder, "conll", *texts).split("\n\n")[:-1]
@@ -64,8 +64,8 @@ def test_both_formats_name_the_same_words(folder, ours, capsys):
     assert entities >= len(texts)
 
 
-def test_a_line_holds_any_word(capsys, folder, ours):
-    """What Python takes for a space, or a reader for the end of a line, is escaped."""
+def test_any_word_fits_on_one_line(capsys, folder, ours):
+    """Whatever Python takes for white space, or a reader for a line end, is escaped."""
     text = "x\x1fy Berlin a\u00a0b"
     rows = [line.split() for line in answers(capsys, folder, "conll", text).splitlines() if line]
     assert [unescape(word) for word, _ in rows] == ours.split_words(text)
@@ -75,7 +75,7 @@ def test_a_line_holds_any_word(capsys, folder, ours):
 
 
 def test_a_tokenizer_that_splits_by_ideographs(tmp_path):
-    """Trained on Chinese, so that the words are known ones."""
+    """Trained on Chinese text, so that the words are in the vocabulary."""
     tokenizer = train_wordpiece([CHINESE] * 3, 99)
     ner = pipeline("ner", model=make_folder(tmp_path / "hub"), tokenizer=tokenizer)
     assert ner.split_words(CHINESE) == WORDS

@@ -1,4 +1,4 @@
-"""Prediction files hold every word and type, and what a run will publish is tried before it."""
+"""Prediction files can hold any word and type, and publishing is tried out before training."""
 
 import json
 
@@ -36,8 +36,8 @@ def test_hostile_words_and_types_survive_as_three_columns(tmp_path):
     notes = write_predictions(tmp_path / "x.conll", made)
     assert read_predictions(tmp_path / "x.conll") == made
     text = (tmp_path / "x.conll").read_text("utf-8")
-    lines = text.splitlines()  # at every line end that Unicode knows
-    assert all(len(line.split()) == 3 for line in lines if line)  # at all white space
+    lines = text.splitlines()  # split at every Unicode line end
+    assert all(len(line.split()) == 3 for line in lines if line)  # split at any white space
     assert lines.count("") == len(made) - 1
     assert not [line for line in lines if line.startswith("-X-")]
     assert notes == [
@@ -77,7 +77,7 @@ def test_sentences_without_words_leave_no_trace(tmp_path):
         ("clerk B-Job Title I-Job Title", ("clerk", "B-Job Title", "I-Job Title")),
     ],
 )
-def test_files_of_earlier_versions(tmp_path, line, row):
+def test_files_of_earlier_versions_are_read(tmp_path, line, row):
     (tmp_path / "x.conll").write_bytes(f"{line}\n".encode())
     assert read_predictions(tmp_path / "x.conll") == [Predicted(*((part,) for part in row))]
 
@@ -92,13 +92,13 @@ def test_files_of_earlier_versions(tmp_path, line, row):
         ("a O O\nb O S-LOC\n", "x.conll:2: gold and predicted tags must be IOB2: got O, S-LOC"),
     ],
 )
-def test_lines_that_are_not_of_a_prediction_file(tmp_path, text, message):
+def test_lines_that_fit_no_prediction_file_are_refused(tmp_path, text, message):
     (tmp_path / "x.conll").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_predictions(tmp_path / "x.conll")
 
 
-def test_what_an_editor_of_windows_does_to_a_file(tmp_path):
+def test_a_file_saved_by_a_windows_editor_is_read(tmp_path):
     made = [Predicted((word,), ("B-X",), ("O",)) for word in HOSTILE]
     write_predictions(tmp_path / "x.conll", made)
     data = (tmp_path / "x.conll").read_bytes()
@@ -108,7 +108,7 @@ def test_what_an_editor_of_windows_does_to_a_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Words that hold spaces and line ends, and types with spaces, as JSON lines."""
+    """JSON lines with words that contain spaces and line ends, and types with spaces."""
     path = tmp_path_factory.mktemp("corpus") / "all.jsonl"
     spaced = {"PER": "Job Title", "LOC": "a\u00a0place", "ORG": "ORG"}
     with path.open("w") as file:
@@ -137,7 +137,7 @@ def test_a_run_on_such_words_is_published(corpus, tmp_path):
     assert convert(tmp_path / "run", output_dir=tmp_path / "hub").notes == ()
     assert (tmp_path / "hub" / "README.md").read_text("utf-8") == card
 
-    # As the version before wrote it, a line end in a word has broken the file.
+    # Earlier versions wrote a line end in a word as it was, which broke the file.
     file = run.predictions / "test.conll"
     file.write_text(file.read_text("utf-8").replace("\\u{a}", "\n"), "utf-8")
     (note,) = convert(tmp_path / "run", output_dir=tmp_path / "old").notes
@@ -156,7 +156,7 @@ def test_folds_are_pooled(tmp_path):
     assert list(report["per_type"]) == ["Job Title"]
 
 
-def test_what_cannot_be_published_is_said_before_training(corpus, tmp_path, monkeypatch):
+def test_an_unpublishable_run_is_refused_before_training(corpus, tmp_path, monkeypatch):
     from flaxner.publishing import model_card
 
     def broken(*arguments, **options):

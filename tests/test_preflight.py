@@ -1,4 +1,4 @@
-"""Preflight: names of topologies, the plan, bounds, the reader of compiled programs."""
+"""Preflight: topology names, the plan, bounds, and the reader of compiled programs."""
 
 import dataclasses
 import json
@@ -74,7 +74,7 @@ def test_topologies_are_read(text, shape, slices, chips):
     "text",
     ["", "v5e", "v5e:", "v9:2x2", "v5e:2x2x2", "v4:2x2", "v5e-7", "v4-2", "v5e:3x5", "0*v5e"],
 )
-def test_an_unknown_topology_is_answered_with_the_known(text):
+def test_an_unknown_topology_lists_the_known_chips(text):
     with pytest.raises(ValueError, match="known chips: v4, v5e, v5p, v6e"):
         parse_topology(text)
 
@@ -87,7 +87,7 @@ def test_the_clock_follows_from_the_peak():
         assert chip.flops == pytest.approx(2 * 128 * 128 * units * chip.clock, rel=0.005)
 
 
-# Parameters of the bare model as PyTorch counts them, and of the pooler in it.
+# Parameters of the bare model as PyTorch counts them, and those of its pooler.
 BASE, LARGE = 768 * 769, 1024 * 1025
 
 
@@ -123,7 +123,7 @@ def test_tiny_sizes_of_every_family_are_known(model_type):
     assert model_sizes(name, labels=5, vocabulary=300).vocab_size == 300
 
 
-def test_a_model_from_random_weights_has_the_size_it_has_in_training(tmp_path):
+def test_a_model_from_random_weights_has_its_size_in_training(tmp_path):
     from flaxner.training.preparation import prepare
 
     quick = prepare(TrainConfig(**load_preset("quickstart")))
@@ -132,7 +132,7 @@ def test_a_model_from_random_weights_has_the_size_it_has_in_training(tmp_path):
     path.write_text(CORPUS)
     config = TrainConfig(train_file=str(path), model="flaxner:tiny")
     vocabulary = measure_corpus(config).vocabulary
-    assert vocabulary < 800  # so few words give no more pieces
+    assert vocabulary < 800  # so few words yield no more pieces
     sizes = model_sizes("flaxner:tiny", labels=5, vocabulary=vocabulary)
     assert sizes == prepare(config).model.config
 
@@ -160,7 +160,7 @@ def test_modelled_lengths_have_the_measured_counts():
     assert abs(np.percentile(lengths, 99) - CONLL_P99) <= 1
 
 
-def test_the_plan_is_that_of_the_run():
+def test_the_plan_equals_that_of_the_run():
     config = TrainConfig(dataset="x", batch_size=4, max_length=16, epochs=2)
     work = plan(config, 2, np.full(10, 8))
     assert (work.rows, work.length, work.steps, work.steps_per_epoch) == (2, 16, 6, 3)
@@ -180,13 +180,13 @@ def test_long_sentences_become_windows():
 
 
 def test_a_crf_is_as_wide_as_in_the_run():
-    """As many words as a row of the corpus can have, or by CoNLL-2003's tokens per word."""
-    assert 80 <= plan(TrainConfig(dataset="x"), 1).words <= 104  # of 128 tokens
+    """The most words in a row of the corpus, or an estimate from CoNLL-2003's tokens per word."""
+    assert 80 <= plan(TrainConfig(dataset="x"), 1).words <= 104  # in 128 tokens
     words = np.tile([-1, 0, 0, -1, -1, 0, -1], 4)  # 7 tokens, 3 words
     made = dataclasses.replace(segments_of(np.full(4, 7), 16), words=words.astype(np.int32))
     config = TrainConfig(dataset="x", max_length=32, decoder="crf")
     work = plan(config, 1, corpus=(made, "here"))
-    assert work.words == 16  # 12, and a part of a fifth, in eights
+    assert work.words == 16  # 12 and part of a fifth segment's, rounded up to a multiple of 8
     model = Model(tiny_sizes("bert"), Compute(), crf=True)
     decoder = Crf(
         rules(("O", "B-A", "I-A", "B-B", "I-B"), "IOB2"), np.zeros(0, np.int8), work.words
@@ -201,8 +201,8 @@ def test_a_crf_is_as_wide_as_in_the_run():
 CORPUS = "Ada B-PER\nlives O\n\nIn O\nRome B-LOC\n, O\nBob B-PER\n" + "waits O\n" * 30 + "\n"
 
 
-def test_lengths_are_those_of_the_corpus(tmp_path):
-    """By the tokenizer that a run would make or load; by words where it is not at hand."""
+def test_lengths_come_from_the_corpus(tmp_path):
+    """Measured with the run's tokenizer, or estimated from words if that is not available."""
     path = tmp_path / "train.conll"
     path.write_text(CORPUS)
     config = TrainConfig(train_file=str(path), model="flaxner:tiny", max_length=128)
@@ -302,8 +302,8 @@ def test_a_program_is_read():
         ("((f32[1,100]{1,0}, f32[5]{0}), (f32[4,100]{1,0}, f32[20]{0}))", "%y, %z", 1680.0),
     ],
 )
-def test_what_is_gathered_counts_once(result, operands, moved):
-    """The type of an asynchronous gather names its operands before its results."""
+def test_gathered_arrays_are_counted_once(result, operands, moved):
+    """The type of an asynchronous gather lists its operands before its results."""
     start = f"  %g = {result} all-gather-start({operands}), replica_groups={{{{0,1,2,3}}}}"
     made = read_program(f"ENTRY %main (y: f32[1,100]) -> f32[4,100] {{\n{start}\n}}\n", 4)
     assert made.collectives == [Collective("all-gather", moved, 4, 1)]
@@ -349,12 +349,12 @@ ENTRY %main (a: f32[8,100]) -> f32[8,100] {
         ("mesh['a'=1,'b'=4,'c'=2], device_ids=([8]) {'b'}", 4),
     ],
 )
-def test_groups_are_read_however_they_are_written(groups, size):
+def test_replica_groups_are_read_in_every_notation(groups, size):
     text = PROGRAM.replace("replica_groups={{0,1},{2,3}}", f"replica_groups={groups}")
     assert read_program(text, 8).collectives == [Collective("all-reduce", 400.0, size, 3)]
 
 
-def test_what_is_begun_in_one_fusion_and_ended_in_another_holds_nothing_up():
+def test_a_collective_split_over_two_fusions_is_asynchronous():
     product = 'op_name="jit(f)/transpose(jvp(a))/dot_general"'
     step = "  %mul = f32[4]{0} negate(%own.1), metadata={" + product + "}\n"
     at = "  ROOT %done = "
@@ -370,7 +370,7 @@ def test_collectives_inside_fusions_are_counted_once():
     ]
 
 
-def test_the_complaint_about_memory_is_read():
+def test_the_out_of_memory_error_is_read():
     error = RuntimeError(
         "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
         "temporaries (21.93G) exceeds available HBM (15.75G)."
@@ -397,7 +397,7 @@ def test_errors_are_one_sentence(arguments, words, capsys):
         pytest.importorskip("libtpu")
     try:
         code = main(arguments)
-    except SystemExit as stop:  # a flag that argparse refuses
+    except SystemExit as stop:  # argparse refuses a flag
         code = stop.code
     assert code == 2
     error = capsys.readouterr().err
@@ -405,7 +405,7 @@ def test_errors_are_one_sentence(arguments, words, capsys):
     assert error.count("\n") == 1
 
 
-def test_the_public_face_is_a_function():
+def test_preflight_is_a_public_function():
     import flaxner
 
     assert flaxner.preflight is preflight
@@ -420,7 +420,7 @@ def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
 
 
 def run_script(tmp_path, topology, *flags, code=0, search=False, **sizes_):
-    """The script's JSON for a tiny BERT, compiled in a process of its own."""
+    """Return the script's JSON for a tiny BERT, compiled in a separate process."""
     pytest.importorskip("libtpu")
     sizes = {"model_type": "bert", "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 2}
     sizes |= {"num_attention_heads": 2, "intermediate_size": 256, **sizes_}
@@ -435,7 +435,7 @@ def run_script(tmp_path, topology, *flags, code=0, search=False, **sizes_):
 
 
 @pytest.mark.slow
-def test_several_seeds_at_once_are_compiled_beside_one(tmp_path):
+def test_several_seeds_at_once_are_compiled_next_to_one(tmp_path):
     made = run_script(tmp_path, "v5e:1x1", "--seeds", "3")
     both = made["together"]
     assert both["seeds"] == 3
@@ -451,7 +451,7 @@ def test_several_seeds_at_once_are_compiled_beside_one(tmp_path):
     )
 
 
-def test_seeds_at_once_take_the_rows_of_the_fullest():
+def test_seeds_at_once_use_the_rows_of_the_fullest():
     config = TrainConfig(dataset="x", seeds=3, seed=1)
     lengths = np.random.default_rng(0).integers(4, 60, 200)
     own = [plan(config.replace(seed=seed), 1, lengths).rows for seed in (1, 2, 3)]
@@ -470,7 +470,7 @@ def test_seeds_at_once_take_the_rows_of_the_fullest():
         ({"cross_validation": 4, "fold": 2}, None, 1.5, "per second: at least"),
     ],
 )
-def test_hours_and_cost_are_those_of_all_that_is_trained(settings, together, seconds, told):
+def test_hours_and_cost_cover_everything_that_is_trained(settings, together, seconds, told):
     config = TrainConfig(dataset="x", **settings)
     work = plan(config, 1, np.full(64, 20))
     step = Compiled(True, None, 1, 1, 1, 1, 1e12, {"x": Cost(1e9, 1e9, 1e6)}, [], Kernels(), {}, 1)
@@ -502,20 +502,20 @@ def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
     collectives = made["train"]["collectives"]
     assert {each["kind"] for each in collectives} == {"all-reduce"}
     assert all(each["group"] == chips and each["times"] == 1 for each in collectives)
-    # Every gradient once, in float32, but for the keys' biases, whose gradient is 0; a few numbers.
+    # Every gradient once in float32, except the keys' biases (gradient 0); plus a few scalars.
     moved = sum(each["bytes"] for each in collectives)
     assert 0 <= moved - 4 * (made["parameters"] - 2 * 128) < 64
     assert len([each for each in collectives if each["bytes"] > 1e5]) <= 4
     assert made["memory"]["parameters"] == 4 * made["parameters"]
-    assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 4  # and the count of steps
-    assert 12 < made["train"]["arguments"] / made["parameters"] < 12.1  # and a batch
-    # No array has 300 KB; the rest is the compiler's own, on one chip as on several.
+    assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 4  # plus the step count
+    assert 12 < made["train"]["arguments"] / made["parameters"] < 12.1  # plus a batch
+    # No array reaches 300 KB; the rest is the compiler's own, on one chip as on several.
     assert made["train"]["temporaries"] < 12 * 2**20
 
 
 @pytest.mark.slow
-def test_half_of_what_chips_reduce_runs_beside_the_backward_pass(tmp_path):
-    """Left to itself the compiler reduces everything at once, after it."""
+def test_half_of_the_reductions_overlap_the_backward_pass(tmp_path):
+    """By default the compiler reduces everything at once, after the backward pass."""
     sizes = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048}
     made = run_script(tmp_path, "v5e:2x4", num_hidden_layers=4, **sizes)
     kernels = made["train"]["kernels"]
@@ -531,9 +531,9 @@ def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
     for each in made["train"]["collectives"]:
         moved[each["kind"]] = moved.get(each["kind"], 0) + each["bytes"] * each["times"]
     assert set(moved) == {"all-gather", "reduce-scatter", "all-reduce"}
-    # A quarter of every gradient: words' and positions' in float32, kernels' before or after the
+    # A quarter of every gradient: embedding tables in float32, kernels before or after the
     # compiler widens them.
-    kernels, tables = 2 * 2 * (4 * 128 * 128 + 2 * 128 * 256), 2 * 512 * 128  # of two bytes each
+    kernels, tables = 2 * 2 * (4 * 128 * 128 + 2 * 128 * 256), 2 * 512 * 128  # two bytes each
     assert moved["reduce-scatter"] in ((kernels + 4 * tables) / 4, (2 * kernels + 4 * tables) / 4)
     assert moved["all-gather"] >= kernels + 4 * tables  # and some again for the backward pass
     assert made["memory"]["parameters"] < 1.2 * 4 * made["parameters"] / 4
@@ -542,7 +542,7 @@ def test_fsdp_gathers_parameters_and_scatters_gradients(tmp_path, topology):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", ENCODERS)
-def test_every_family_compiles_for_tpus_and_trains_the_rows_that_are_read(tmp_path, model_type):
+def test_every_family_compiles_for_tpus_and_trains_only_the_rows_read(tmp_path, model_type):
     pytest.importorskip("libtpu")
     vocabulary, folder = 4096, tmp_path / "model"
     tokenizer = tokenizer_of_kind(ENCODERS[model_type].tokenizer)
@@ -566,8 +566,8 @@ def test_every_family_compiles_for_tpus_and_trains_the_rows_that_are_read(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_scanned_program_counts_its_layers(tmp_path):
-    """The reader's loops: a scanned program's matrix products equal the unrolled one's."""
+def test_a_scanned_program_counts_every_layer(tmp_path):
+    """Loops are counted: a scanned program has as many matrix-product FLOPs as the unrolled one."""
     scanned = run_script(tmp_path, "v5e:2x2", "--scan-layers")
     unrolled = run_script(tmp_path, "v5e:2x2")
     assert scanned["train"]["flops"] == unrolled["train"]["flops"]
@@ -575,12 +575,12 @@ def test_a_scanned_program_counts_its_layers(tmp_path):
         cycles = {name: part["cycles"] for name, part in made["train"]["parts"].items()}
         assert cycles["attention"] > 0 < cycles["feed-forward"]
         assert cycles.get("other", 0) < 0.01 * sum(cycles.values())
-    raw = unrolled["train"]["raw"]["flops"]  # element-wise operations count there, too
+    raw = unrolled["train"]["raw"]["flops"]  # also counts element-wise operations
     assert 0.8 * raw < unrolled["train"]["flops"] <= 1.01 * raw
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_told_with_the_largest_that_does(tmp_path):
+def test_a_program_that_does_not_fit_reports_the_largest_that_does(tmp_path):
     sizes = {"num_hidden_layers": 24}
     flags = ["--scan-layers", "--max-length", "512", "--batch-size", "14041"]
     made = run_script(tmp_path, "v5e:1x1", *flags, code=1, search=True, **sizes)
@@ -595,7 +595,7 @@ def test_what_does_not_fit_is_told_with_the_largest_that_does(tmp_path):
 
 
 def test_the_folder_of_earlier_results_is_shared_with_others(tmp_path, monkeypatch):
-    """Only what a result of the same program was kept under is written, and it is read again."""
+    """Only the entry of the same program is written, and it is read again."""
     from flaxner.aot import compiler as module
 
     made = []
@@ -624,7 +624,7 @@ def test_the_folder_of_earlier_results_is_shared_with_others(tmp_path, monkeypat
     assert len(made) == 3
     file = tmp_path / "a file"
     file.write_text("mine")
-    with trees.unchanged(tmp_path):  # a folder that cannot be: nothing is kept, and all is answered
+    with trees.unchanged(tmp_path):  # a folder that cannot exist: nothing is kept
         module.Compiler(config, tiny_sizes("bert"), topology, work, file).train(8, 32)
     assert len(made) == 4
 
@@ -635,7 +635,7 @@ def tiny_sizes(model_type):
 
 
 def hlo_of_a_step(sizes, scan):
-    """The training step, before any compiler has touched it."""
+    """Return the HLO of a training step before any compiler pass."""
     config = TrainConfig(dataset="flaxner:embedded", scan_layers=scan)
     program = make_program(config, Model(sizes, Compute(scan_layers=scan)), 10)
     batch = program.abstract_batch(8, 32, labelled=True)
@@ -650,11 +650,11 @@ def test_every_part_of_every_family_is_found(model_type, scan):
     lines = [line for line in hlo_of_a_step(sizes, scan).splitlines() if " = " in line]
     expected = set(PARTS.values()) - (set() if scan else {PARTS["stacking"]})
     rates = [value for name, value in dataclasses.asdict(sizes).items() if "dropout" in name]
-    if not any(rates):  # of ModernBERT's settings, none drops anything
+    if not any(rates):  # ModernBERT's default dropout rates are all 0
         expected.remove("dropout")
     assert {part_of(line) for line in lines} - {None} == expected
     products = [part_of(line) for line in lines if " dot(" in line]
-    # Embeddings that are narrower than the layers are multiplied to their width.
+    # Embeddings narrower than the layers are projected to their width.
     narrow = getattr(sizes, "embedding_size", 0) or sizes.hidden_size
     projects = narrow != sizes.hidden_size
     expected = {"attention", "feed-forward", "head"} | ({"embeddings"} if projects else set())

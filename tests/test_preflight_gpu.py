@@ -1,4 +1,4 @@
-"""Preflight for GPUs: names, sizes, memory; a step as compiled, where NVIDIA's compiler is."""
+"""Preflight for GPUs: names, sizes, memory; a compiled step if NVIDIA's compiler is installed."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_gpus_are_read(text, name, chips, nodes):
 
 
 @pytest.mark.parametrize("text", ["h100:9", "h100:0", "0*h100:8"])
-def test_so_many_gpus_are_in_no_node(text, capsys):
+def test_more_gpus_than_a_node_has_are_refused(text, capsys):
     assert main(["--topology", text, "--model", "flaxner:tiny"]) == 2
     error = capsys.readouterr().err
     assert "a node has 1 to 8 GPUs" in error
@@ -46,7 +46,7 @@ def test_so_many_gpus_are_in_no_node(text, capsys):
 
 
 def test_peaks_agree_with_the_sizes():
-    """A float32 unit multiplies and adds in a cycle; TF32 has half of bfloat16's rate."""
+    """A float32 unit does a multiply-add per cycle; TF32 runs at half of bfloat16's rate."""
     for gpu in GPUS.values():
         peak = 2 * gpu.cores * gpu.fpus * gpu.clock_ghz * 1e9
         assert gpu.float32 == pytest.approx(peak, rel=0.03), gpu.name
@@ -97,14 +97,14 @@ ENTRY %main (x: f32[64,1024]) -> f32[64,1024] {
 """
 
 
-def test_kernels_are_counted_and_what_begins_in_the_backward_pass():
+def test_kernels_and_early_reductions_are_counted():
     kernels = read_program(SCHEDULED, 2).kernels
     assert (kernels.count, kernels.small) == (4, 3)
     assert (kernels.reduced, kernels.early) == (4 * (64 * 1024 + 256), 4 * 64 * 1024)
 
 
 def run_script(tmp_path, topology, *flags, layers=2, hidden=128, code=0, **environment):
-    """The script's JSON for a tiny BERT, and the assembly of its kernels."""
+    """Return the script's JSON for a tiny BERT, and the assembly of its kernels."""
     sizes = {"model_type": "bert", "vocab_size": 2048, "hidden_size": hidden}
     sizes |= {"num_hidden_layers": layers, "num_attention_heads": hidden // 64}
     sizes |= {"intermediate_size": 2 * hidden}
@@ -133,15 +133,15 @@ def test_a_step_for_two_gpus(tmp_path):
     moved = {each["kind"]: 0 for each in collectives}
     for each in collectives:
         moved[each["kind"]] += each["bytes"]
-    # Every gradient once, in float32; and a few numbers. Instead of the table's those of the
-    # positions that read it, and their words: they are fewer.
+    # Every gradient once in float32, plus a few scalars. Instead of the table's gradient, only the
+    # word ids and gradients of the positions that read it: they are fewer.
     table = 2048 * 128
     assert set(moved) == {"all-reduce", "all-gather"}
     assert 0 <= moved["all-reduce"] - 4 * (made["parameters"] - table) < 64
     assert 0 < moved["all-gather"] < 2 * table
     kernels = made["train"]["kernels"]["count"]
     assert 6 * 30 < kernels < 110 + 6 * 60, kernels
-    # Nothing is summed in an order of chance, and what is float32 (the head) is not TF32.
+    # Nothing is summed in a random order, and float32 parts (the head) do not use TF32.
     assert "mma" in assembly
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
     assert ".tf32" not in assembly
@@ -149,11 +149,11 @@ def test_a_step_for_two_gpus(tmp_path):
 
 @compiler
 @pytest.mark.slow
-def test_most_of_what_eight_gpus_reduce_begins_before_the_backward_pass_ends(tmp_path):
-    """Of twelve layers; XLA reduces less than 30 MiB at once, when all of it is known."""
+def test_most_of_the_reductions_of_eight_gpus_overlap_the_backward_pass(tmp_path):
+    """Takes twelve layers: XLA reduces less than 30 MiB in one go, once all of it is known."""
     made, _ = run_script(tmp_path, "h100:8", layers=12, hidden=512)
     kernels = made["train"]["kernels"]
-    # Every gradient, in float32, but the table's; and half of them before the last product.
+    # Every gradient but the table's, in float32; half of them before the last product.
     assert kernels["reduced"] > 3.9 * (made["parameters"] - 2048 * 512)
     assert kernels["early"] > 0.5 * kernels["reduced"], kernels
 
@@ -161,7 +161,7 @@ def test_most_of_what_eight_gpus_reduce_begins_before_the_backward_pass_ends(tmp
 @compiler
 @pytest.mark.slow
 def test_a_crf_is_a_few_kernels(tmp_path):
-    """Some forty; a loop over the words of rows of 128 had 1,900."""
+    """About forty; a loop over the words of rows of 128 had 1,900."""
     counts = {}
     for decoder in ("softmax", "crf"):
         (folder := tmp_path / decoder).mkdir()
@@ -173,7 +173,7 @@ def test_a_crf_is_a_few_kernels(tmp_path):
 
 @compiler
 @pytest.mark.slow
-def test_a_gpu_that_is_too_small(tmp_path):
+def test_too_small_a_gpu_is_reported(tmp_path):
     share = {nvidia.SHARE_VARIABLE: "0.0001"}
     made, _ = run_script(tmp_path, "t4", code=1, **share)
     assert not made["fits"]
@@ -182,14 +182,14 @@ def test_a_gpu_that_is_too_small(tmp_path):
 
 @compiler
 @pytest.mark.slow
-def test_a_step_by_tiles_is_one_graph(tmp_path):
-    """Rows of 384: attention is kernels of ours; and all of the step is started at once."""
+def test_a_step_with_tiled_attention_is_one_graph(tmp_path):
+    """With rows of 384, attention uses our own kernels, and the whole step is launched at once."""
     made, assembly = run_script(tmp_path, "h100", "--max-length", "384", "--row-length", "384")
     assert made["fits"]
     assert len(re.findall(r"\.entry attention(?:_to_queries|_to_keys)?\(", assembly)) >= 3
     assert not re.search(r"\b(atom|red)\.[\w.]*(add|cas)", assembly)
-    # The norm keeps nothing of a gradient but its sums, else the updates are not merged; and the
-    # numbers of words are sorted, not the features of their gradients.
+    # The norm keeps only the sums of a gradient, else the updates would not be merged; and word
+    # ids are sorted, not their gradients' features.
     assert ".entry input_reduce" in assembly
     assert ".entry input_multiply_reduce" not in assembly
     (order,) = (

@@ -1,4 +1,4 @@
-"""Several real processes on 127.0.0.1 over gloo: the same run as in one."""
+"""Several real processes on 127.0.0.1 over gloo train the same run as one."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def free_port():
 
 
 def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=(), without=None):
-    """Start `count` processes of `devices` devices each; `without` a flag and its value."""
+    """Start `count` processes with `devices` devices each; `without` drops a flag and its value."""
     seldom = ["--save-every", "8", "--learning-rate", RATE]
     base = [*chaos.command(folder, name, epochs=epochs), *seldom, *extra]
     if without:
@@ -56,7 +56,7 @@ def params(folder, name):
 
 
 def same_run(folder, one, other):
-    """Parameters within 1e-6, the same scores and predictions, every line logged once."""
+    """Check: parameters within 1e-6, the same scores and predictions, every line logged once."""
     (step, ours), (other_step, theirs) = params(folder, one), params(folder, other)
     assert step == other_step
     scaled_close("devices", ours, theirs)
@@ -89,7 +89,7 @@ def test_two_processes_equal_one(folder):
 
 @pytest.mark.slow
 def test_stopped_in_two_processes_continued_in_one(folder):
-    """SIGTERM to one of the two: both stop after the same step; one process goes on."""
+    """SIGTERM to one of two: both stop after the same step, and one process resumes the run."""
     started = launch(folder, "moved", 2, 2)
     metrics = folder / "moved" / "metrics.jsonl"
     end = time.monotonic() + 120
@@ -108,7 +108,7 @@ def test_stopped_in_two_processes_continued_in_one(folder):
     ("kind", "without"), [("--seeds", None), ("--cross-validation", "--validation-file")]
 )
 def test_several_runs_end_in_two_processes(tmp_path, kind, without):
-    """What the main process alone writes at their end asks nothing of the other."""
+    """What only the main process writes at the end requires nothing of the other."""
     for again in (False, True):
         options = {"epochs": 1, "extra": [kind, "2"], "without": without}
         logs = finish(tmp_path, "run", launch(tmp_path, "run", 2, 1, **options))
@@ -132,7 +132,7 @@ def test_four_processes_equal_one(folder):
     [(signal.SIGKILL, 1, 20), (signal.SIGKILL, 0, 20), (signal.SIGSTOP, 1, HEARTBEAT + 40)],
 )
 def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
-    """One sentence that names it, exit code 75, and nothing of Gloo's or of a C++ stack."""
+    """One sentence that names the lost one, exit code 75, and no noise from Gloo or C++ stacks."""
     name = f"lost-{number.name}-{lost}"
     started = launch(folder, name, 2, 1, epochs=400)
     metrics = folder / name / "metrics.jsonl"
@@ -167,15 +167,15 @@ def test_half_a_meeting_point_is_refused(arguments, message):
         processes.start(*arguments)
 
 
-def test_what_one_process_does_asks_nothing_of_the_others():
-    """It would wait for them for ever; it is found in one process, too."""
+def test_nested_on_main_is_refused():
+    """It would wait for the other processes for ever; a single process detects it, too."""
     with pytest.raises(RuntimeError, match="on_main within on_main"):
         processes.on_main(lambda: processes.on_main(lambda: 7))
     assert processes.on_main(lambda: 7) == 7
 
 
-def test_the_end_of_another_is_told_however_jax_raises_it(monkeypatch, tmp_path):
-    """Of one failure it makes now a JaxRuntimeError, now a ValueError."""
+def test_a_lost_process_is_reported_however_jax_raises_it(monkeypatch, tmp_path):
+    """JAX raises either a JaxRuntimeError or a ValueError for the same failure."""
     run, told = RunFolder(tmp_path / "run"), Interruption(print)
     gloo = "UNKNOWN: Gloo all-reduce failed: Read error: Connection reset by peer"
     for count, message in ((1, gloo), (2, "no entity in barrier.conll"), (2, "labels: UNKNOWN: 3")):
@@ -190,8 +190,8 @@ def test_the_end_of_another_is_told_however_jax_raises_it(monkeypatch, tmp_path)
     assert caught.value.at_once
 
 
-def test_a_vote_that_is_settled_counts_what_was_cast_last(monkeypatch):
-    """As of several processes, of which this one wishes to stop."""
+def test_settling_a_vote_counts_the_last_ballots(monkeypatch):
+    """Simulates two processes, of which this one wants to stop."""
     monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
     vote = processes.StopVote(jax.make_mesh((2,), ("data",)), lambda: True)
     assert not vote()  # nobody had voted before
@@ -200,7 +200,7 @@ def test_a_vote_that_is_settled_counts_what_was_cast_last(monkeypatch):
 
 
 def test_launchers_are_recognised():
-    assert not processes.expects_others({"SLURM_NTASKS": "4"})  # a batch script, not srun's task
+    assert not processes.expects_others({"SLURM_NTASKS": "4"})  # a batch script, not a task of srun
     assert not processes.expects_others({"SLURM_STEP_NUM_TASKS": "1", "TPU_WORKER_HOSTNAMES": "h"})
     for name, value in (
         ("SLURM_STEP_NUM_TASKS", "2"),

@@ -1,4 +1,4 @@
-"""What `from flaxner import ...` gives, in whatever order modules were imported."""
+"""What `from flaxner import ...` offers, whatever the order in which modules are imported."""
 
 import pkgutil
 import subprocess
@@ -14,7 +14,7 @@ def test_every_public_name_is_there(name):
     assert callable(getattr(flaxner, name))
 
 
-def test_no_module_bears_the_name_of_a_public_function():
+def test_no_module_shares_the_name_of_a_public_function():
     """Importing flaxner.NAME would put the module where users expect the function."""
     modules = {module.name for module in pkgutil.iter_modules(flaxner.__path__)}
     assert modules.isdisjoint(flaxner.__all__)

@@ -1,4 +1,4 @@
-"""From a run to the Hub and back: our script pushes, unmodified clients load."""
+"""From a run to the Hub and back: our script pushes, and unmodified clients load."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.hub_server import FakeHub
 
 TEXT = "Angela Merkel met Chen in Berlin ."
 PUSH = str(Path(__file__).resolve().parent.parent / "scripts" / "convert_and_push.py")
-# The seed of this project, word for word but for the model's name; then ours.
+# The snippet this project started from, with only the model's name changed; then ours.
 TORCH = """
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -82,7 +82,7 @@ def tags(done):
 
 
 def test_train_push_load(run, hub, tmp_path):
-    """With hf_xet as it is installed: a Hub that offers no Xet takes plain uploads."""
+    """With hf_xet as installed: a Hub without Xet takes plain uploads."""
     arguments = ("--verify", "--license", "cc-by-4.0", "--language", "en,de")
     arguments += ("--push-to-hub", "user/ner")
     done = hub.run(tmp_path / "a", PUSH, str(run), *arguments, HF_HUB_DISABLE_XET="0")
@@ -106,10 +106,10 @@ def test_train_push_load(run, hub, tmp_path):
     ]
 
 
-def test_the_history_repeats_the_run(run, tmp_path, monkeypatch):
-    """`train.py --config config.toml` of a pushed repository, the corpus files beside."""
+def test_the_pushed_config_repeats_the_run(run, tmp_path, monkeypatch):
+    """Run `train.py --config config.toml` of a pushed repository next to the corpus files."""
     pushed = run / "hub" / "config.toml"
-    assert str(run.parent) not in pushed.read_text(), "no folder of ours is told"
+    assert str(run.parent) not in pushed.read_text(), "the config must not reveal local folders"
     for name in ("train.conll", "dev.conll"):
         shutil.copy(run.parent / name, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -122,7 +122,7 @@ def test_the_history_repeats_the_run(run, tmp_path, monkeypatch):
     assert ours["validation"] == theirs["validation"]
 
 
-def test_tensorboard_events_tell_what_the_metrics_do(run):
+def test_tensorboard_events_equal_the_metrics(run):
     pytest.importorskip("tensorboardX")
     import struct
 
@@ -146,7 +146,7 @@ def test_tensorboard_events_tell_what_the_metrics_do(run):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-# Runs the script again and again in one process; says how each ended.
+# Runs the script repeatedly in one process and reports how each run ended.
 AGAIN = """
 import contextlib, io, json, runpy, sys
 import flaxner.publishing.upload as upload
@@ -174,7 +174,7 @@ LASTING = {
 
 @pytest.mark.slow
 def test_the_script_meets_every_fault(run, hub, tmp_path):
-    """A fault that passes ends in one whole commit, one that lasts in one sentence and exit 2."""
+    """A transient fault ends in one whole commit, a lasting one in one sentence and exit code 2."""
     token = "hf_DoNotTellThisToAnyone"
     hub.store.tokens[token] = "user"
     (tmp_path / "home").mkdir()
@@ -198,7 +198,7 @@ def test_the_script_meets_every_fault(run, hub, tmp_path):
         return json.loads(line.removeprefix("ENDED"))
 
     def sentence(err):
-        """What is told, after the bars of uploads."""
+        """Return the error message that follows the upload progress bars."""
         assert "Traceback" not in err
         told = [line for line in re.split(r"[\r\n]", err) if line.startswith("convert_and_push")]
         assert len(told) == 1, err
@@ -208,7 +208,7 @@ def test_the_script_meets_every_fault(run, hub, tmp_path):
     def whole(name):
         files = hub.repo(name).files("main")
         assert files["model.safetensors"].data == (run / "hub" / "model.safetensors").read_bytes()
-        assert len(hub.repo(name).commits) == 2, "the initial one and ours"
+        assert len(hub.repo(name).commits) == 2, "the initial commit and ours"
 
     for number, route in enumerate(ROUTES):
         name = f"user/cut{number}"
@@ -222,7 +222,7 @@ def test_the_script_meets_every_fault(run, hub, tmp_path):
         assert "/commit/" in out
         whole(name)
         assert not [fault for fault in hub.faults if fault.times], route
-        hub.store.lfs.clear()  # what one push sent, another must send again
+        hub.store.lfs.clear()  # so that the next push must send it again
     for status, told in LASTING.items():
         route = "/commit/" if status == 409 else "/preupload/"
         hub.fail(route, status, times=99, headers={"Retry-After": "0"})
@@ -262,14 +262,14 @@ def test_onnx_pushed_and_every_snippet_of_the_card(run, hub, tmp_path):
     for number, snippet in enumerate(snippets):
         said = ok(hub.run(tmp_path / str(number), snippet))
         assert "Google" in said or "google" in said or "'B-" in said, said
-    # a later push without it leaves no graph of other weights behind
+    # a later push without --onnx removes the graph of other weights
     done = hub.run(tmp_path / "b", PUSH, str(run), "--push-to-hub", "user/ner")
     assert "/commit/" in ok(done)
     assert "onnx/model.onnx" not in hub.repo("user/ner").files("main")
 
 
 @pytest.mark.slow
-def test_onnx_in_int8_and_what_it_costs(run, tmp_path):
+def test_onnx_in_int8_and_its_loss_of_f1(run, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from flaxner.publishing.conversion import convert
@@ -290,7 +290,7 @@ def test_onnx_in_int8_and_what_it_costs(run, tmp_path):
     assert float(found[2]) == pytest.approx(f1, abs=1e-4)
     assert abs(float(found[1]) - f1) < 0.1
     assert note in (made.folder / "README.md").read_text()
-    # of another checkpoint nothing was predicted before: both graphs are run
+    # another checkpoint has no predictions yet, so both graphs are run
     steps = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
     best = json.loads((run / "results.json").read_text())["train"]["best_step"]
     other = next(step for step in steps if step != best)

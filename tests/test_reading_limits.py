@@ -1,4 +1,4 @@
-"""What no corpus may do to us: hang, take all memory, be read slowly. Most of it is slow."""
+"""Limits on reading: no corpus may hang, exhaust memory or be read slowly. Mostly slow tests."""
 
 import json
 import resource
@@ -11,9 +11,9 @@ import pytest
 from tests.fuzz import fuzz
 
 MB = 1 << 20
-LIMIT = 2_000_000_000  # bytes of address space: beyond it the child fails
+LIMIT = 2_000_000_000  # bytes of address space; beyond it the child fails
 
-# Reads a file and prints what came, words a second of processor time, and peak memory.
+# Reads a file and prints the result, CPU seconds, and peak memory.
 CHILD = """
 import json, resource, sys, time
 if int(sys.argv[2]):
@@ -33,14 +33,14 @@ print(json.dumps({"words": words, "told": told, "seconds": seconds, "before": be
 
 
 def read_apart(path, limit=0):
-    """Read a file in a process of its own."""
+    """Read a file in a separate process."""
     command = [sys.executable, "-c", CHILD, str(path), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
 
-def test_damaged_files_are_read_or_refused_in_a_sentence():
+def test_damaged_files_are_read_or_refused_with_one_sentence():
     outcomes, faults = fuzz(300, seed=11, tell=lambda text: None)
     assert not faults
     assert outcomes["corpus"] > 30
@@ -70,7 +70,7 @@ LONG = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_line_of_100_mb_takes_little_memory(tmp_path, name):
-    """Refused in a sentence with its line, within 200 MB above what an import takes."""
+    """Refused with the line number, within 200 MB above the memory after importing."""
     head, unit, tail = LONG[name]
     path = tmp_path / name
     with path.open("wb") as file:
@@ -88,7 +88,7 @@ def test_a_line_of_100_mb_takes_little_memory(tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.shared
 def test_a_million_sentences_are_read_fast(shared_data, tmp_path):
-    """The shared corpora over and over: at least 300,000 words a second of one core."""
+    """The shared corpora repeated: at least 300,000 words per second on one core."""
     texts = []
     for name in ("wikigold/wikigold", "wnut17/train", "sec_filings/train"):
         rows = (shared_data / f"{name}.conll").read_text("utf-8").split("\n")

@@ -1,4 +1,4 @@
-"""What the README shows, and what torch does with it, run as it is written: but for the model."""
+"""Runs the README's examples and the torch snippet as written, with a smaller model."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ COMMANDS = [line for line in re.findall(r"`python (scripts/[^`]+)`", README) if 
 [TRAIN] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PUBLISHING = (ROOT / "docs" / "publishing.md").read_text("utf-8")
 [TORCH] = re.findall(r"```python\n(.*?)```", PUBLISHING, re.DOTALL)
-# What a placeholder stands for; the rest is run to the letter.
+# What a placeholder stands for; everything else runs exactly as written.
 STANDS_FOR = {"M": "runs/mine/hub", "RUN": "runs/mine", "A": "runs/mine", "B": "runs/mine"}
 ELSEWHERE = {
     "sweep.py": "trains twenty times: tests/test_sweep.py",
@@ -39,7 +39,7 @@ def run(command, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A newcomer's folder: three corpora, and what the README's lines of Python make of them."""
+    """A newcomer's folder: three corpora, and the results of the README's Python snippet."""
     folder = tmp_path_factory.mktemp("newcomer")
     for name, count in (("train", 64), ("dev", 16), ("test", 16)):
         write_conll(folder / f"{name}.conll", sentences(count))
@@ -71,7 +71,7 @@ def test_commands(command, folder):
     run([sys.executable, ROOT / script, *words], folder)
 
 
-def test_every_command_is_there():
+def test_every_named_script_and_flag_exists():
     for script in re.findall(r"scripts/(\w+\.py)", README):
         assert (ROOT / "scripts" / script).is_file() or script == "NAME.py"
     for flag in re.findall(r"(--[a-z][\w-]+)", README):

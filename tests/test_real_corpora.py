@@ -1,4 +1,4 @@
-"""The real corpora, against counts made by a few lines that know nothing of our readers."""
+"""The real corpora against counts made by a few lines independent of our readers."""
 
 import collections
 
@@ -17,7 +17,7 @@ FILES = {
 
 
 def count(path):
-    """Sentences, words, and entities per type as conlleval sees them."""
+    """Count sentences, words, and entities per type as conlleval sees them."""
     sentences, words, types = 0, 0, collections.Counter()
     open_sentence, before = False, "O"
     for line in path.read_bytes().decode().split("\n"):

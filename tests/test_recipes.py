@@ -1,4 +1,4 @@
-"""The settings of recipes: each does what its paper, or torch, says it does."""
+"""Settings of recipes: each does what its paper, or torch, says."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def settings(**changes):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0.0, 0.3])
-def test_schedules_are_those_of_transformers(name, warmup):
+def test_schedules_equal_those_of_transformers(name, warmup):
     torch = pytest.importorskip("torch")
     import transformers
 
@@ -49,8 +49,8 @@ def test_schedules_are_those_of_transformers(name, warmup):
         plan.step()
 
 
-def test_rates_of_parts_are_torchs_groups_of_parameters():
-    """Weight decay goes with each group's own rate."""
+def test_rates_per_part_equal_torchs_parameter_groups():
+    """Weight decay scales with each group's own rate."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     shapes = {"layers/0/kernel": (4, 3), "layers/1/bias": (3,), "classifier/kernel": (3, 2)}
@@ -83,8 +83,8 @@ def test_rates_of_parts_are_torchs_groups_of_parameters():
 
 
 @each_family
-def test_every_parameter_has_the_rate_of_its_place(family):
-    """The top layer has the whole rate, each lower one a half; the head and the CRF their own."""
+def test_every_parameter_has_the_rate_of_its_layer(family):
+    """The top layer has the full rate, each lower layer half; head and CRF have their own."""
     model = dataclasses.replace(family.model(), crf=True)
     layers = model.config.num_hidden_layers
     config = settings(
@@ -115,18 +115,18 @@ def test_the_settings_reach_the_rates():
 
 
 @pytest.mark.parametrize("steps", [1, 1023, 1024, 5000])
-def test_the_rates_of_a_run_of_any_length_are_those_of_its_schedule(steps):
+def test_the_rates_of_a_run_of_any_length_follow_its_schedule(steps):
     plan = rates_by("linear", steps, 0.1, 2e-2).plan(())
     for step in {0, steps // 20, steps // 2, steps - 1}:
         expected = linear_schedule(2e-2, steps, 0.1)(step)
-        # Near its end a falling rate is the difference of numbers near the peak.
+        # Near the end a falling rate is the difference of numbers near the peak.
         np.testing.assert_allclose(plan.at(step, ())[0], expected, rtol=1e-6, atol=2e-2 * 2**-23)
     assert len(plan.shares) > steps
-    assert steps > 1023 or len(plan.shares) == 1024  # of one shape, so that programs are shared
+    assert steps > 1023 or len(plan.shares) == 1024  # one shape, so that programs are shared
 
 
 @pytest.mark.parametrize("weights", [None, (0.25, 3.0, 1.0, 2.0, 0.5)])
-def test_label_smoothing_is_torchs(weights):
+def test_label_smoothing_equals_torchs(weights):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 7, 5)).astype(np.float32)
@@ -143,7 +143,7 @@ def test_label_smoothing_is_torchs(weights):
 
 
 @each_family
-def test_dropout_is_set_by_its_name_or_refused(family):
+def test_dropout_is_set_by_name_or_refused(family):
     config = family.model().config
     known = {field.name for field in dataclasses.fields(config)}
     assert set(config.DROPOUTS) == set(EncoderConfig.DROPOUTS)
@@ -176,7 +176,7 @@ def corpus(tmp_path_factory):
 
 
 def cut(folder, step):
-    """A run as if it had been stopped after a step."""
+    """Leave a run as if it had been stopped after a step."""
     for name in ("results.json", "hub", "predictions"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -186,7 +186,7 @@ def cut(folder, step):
 
 
 def states(settings, folder, steps):
-    """The state at the start of a run and after some steps."""
+    """Return the state at the start of a run and after each of some steps."""
     prepared = prepare(TrainConfig(**{**settings, "output_dir": str(folder)}))
     program, _ = program_of_run(prepared)
     like = program.init(prepared.params)
@@ -203,7 +203,7 @@ def host(params):
 @pytest.mark.parametrize(
     "change", [{"ema": 0.9}, pytest.param({"average_last": 2}, marks=pytest.mark.slow)], ids=str
 )
-def test_a_mean_of_the_weights_is_evaluated_published_and_resumed(corpus, change, tmp_path):
+def test_averaged_weights_are_evaluated_published_and_resumed(corpus, change, tmp_path):
     settings, whole = {**corpus, **change}, tmp_path / "whole"
     result = start(settings, whole, select="last")
     every = states(settings, whole, range(1, 7))
@@ -230,8 +230,8 @@ def test_a_mean_of_the_weights_is_evaluated_published_and_resumed(corpus, change
         assert lines[0] == lines[1]
 
 
-def test_training_ends_where_nothing_is_gained(corpus, tmp_path):
-    """The first evaluation is a gain, with a rate of 0 no other is."""
+def test_training_stops_early_without_improvement(corpus, tmp_path):
+    """The first evaluation is an improvement; with a rate of 0 no later one is."""
     folder, still = tmp_path / "run", {**corpus, "learning_rate": 0.0, "early_stopping": 2}
     longer = {**still, "epochs": 3.0}
     train_results = start(longer, folder).results["train"]
@@ -246,7 +246,7 @@ def test_training_ends_where_nothing_is_gained(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("select", ["best", "last"])
-def test_best_so_far_is_the_best_so_far(select):
+def test_only_a_new_best_is_called_best_so_far(select):
     said, scores = [], iter([0.5, 0.4, 0.45])
     loop = Loop.__new__(Loop)
     loop.config = settings(select=select)
@@ -267,7 +267,7 @@ def score_of(f1):
     return mock.Mock(**{f"overall_{name}": f1 for name in names})
 
 
-def test_what_does_not_fit_is_told(corpus, tmp_path):
+def test_incompatible_settings_are_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="--early-stopping needs a validation corpus"):
         start({**corpus, "validation_file": None}, tmp_path / "a", early_stopping=1)
     with pytest.raises(ValueError, match="--ema and --average-last are mutually exclusive"):

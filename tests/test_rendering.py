@@ -1,4 +1,4 @@
-"""Entities as coloured HTML: any text is shown as it is, lists stay the lists they were."""
+"""Entities as coloured HTML: any text is shown literally, and results remain plain lists."""
 
 import copy
 import html
@@ -52,7 +52,7 @@ def test_single_tokens_have_the_colour_of_their_type():
         (["Ann"], "must have start, end"),
     ],
 )
-def test_what_cannot_be_shown_is_said(entities, message):
+def test_entities_that_cannot_be_shown_are_refused(entities, message):
     with pytest.raises(ValueError, match=message):
         flaxner.render(TEXT, entities)
 
@@ -68,12 +68,12 @@ def test_results_stay_plain_lists():
     assert one._repr_html_() == flaxner.render(TEXT, FOUND)
     assert many._repr_html_().count('class="flaxner-text"') == 2
     one.append({"no": "entity"})
-    assert one._repr_html_() is None, "a notebook shows the list itself"
+    assert one._repr_html_() is None, "notebooks fall back to the plain list"
     long = ManyEntities(Entities((), "x") for _ in range(MOST_SHOWN + 5))
     assert long._repr_html_().endswith("<p>5 more texts</p>")
 
 
-def test_colours_are_told_apart_while_there_are_enough():
+def test_colours_are_distinct_while_there_are_enough():
     names = [f"type {i}" for i in range(len(ON_PAGES))]
     assert len(set(page_colours(names).values())) == len(names)
     assert page_colours(["PER", "x"])["PER"] == page_colours(["PER"])["PER"]

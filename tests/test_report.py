@@ -1,4 +1,4 @@
-"""The page of a run: its numbers by hand, its size, what it holds, and that it stops no run."""
+"""The report of a run: its figures, its size, its contents, and that it never fails a run."""
 
 import html
 import json
@@ -88,11 +88,11 @@ def test_scores_are_seqevals_and_intervals_hold_them():
     names = [row["name"] for row in groups["words of the sentence"]]
     assert names == ["1 to 10", "11 to 20", "21 to 40", "over 40"]
     again = grouped_scores(judge(rows, None), {("Ann",)})
-    assert again == groups, "the same numbers whenever it is asked"
+    assert again == groups, "repeated calls must give the same numbers"
 
 
 def test_an_interval_is_as_wide_as_theory_says():
-    """Half of 400 one-word sentences right: F1 is their share, the interval the binomial's."""
+    """With half of 400 one-word sentences right, F1 is 0.5 and the interval is the binomial's."""
     right = predicted("a", "B-P", "B-P")
     wrong = predicted("a", "B-P", "B-L")
     (row,) = grouped_scores(judge([right, wrong] * 200, None), None)["all"]
@@ -101,7 +101,7 @@ def test_an_interval_is_as_wide_as_theory_says():
     assert row["high"] == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)
 
 
-def test_a_split_without_entities_is_no_fault():
+def test_a_split_without_entities_is_accepted():
     groups = grouped_scores(judge([predicted("a b", "O O", "O O")], None), set())
     assert groups["all"] == groups["type"] == []
 
@@ -119,7 +119,7 @@ def test_long_sentences_are_cut_around_their_errors():
     assert all(item["w"][item["a"][0][0]] in ("w5", "w700") for item in made["items"])
 
 
-def test_what_does_not_fit_is_counted():
+def test_omitted_errors_are_counted():
     rows = random_predictions(50, np.random.default_rng(0))
     whole = browsable(judge(rows, None), None)
     some = browsable(judge(rows, None), None, budget=4000)
@@ -141,7 +141,7 @@ def test_axes_have_round_numbers():
     assert [text for _, text in Axis(0, 3.3e6, 0, 100).ticks()] == ["0M", "1M", "2M", "3M"]
     assert [text for _, text in Axis(0, 7.2e5, 0, 100).ticks()][:3] == ["0.0M", "0.2M", "0.4M"]
     assert [text for _, text in Axis(0, 5e-5, 0, 1).ticks()][:2] == ["0", "1.0e-05"]
-    assert Axis(3, 3, 0, 100).at(3) == 50, "one value is no fault"
+    assert Axis(3, 3, 0, 100).at(3) == 50, "a single value is allowed"
     (_, points), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
     assert len(points.split()) <= MOST_POINTS + 1
     assert line_chart([("x", [])]) == {}
@@ -149,7 +149,7 @@ def test_axes_have_round_numbers():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run whose words and path are hostile; its errors are many, for it learns little."""
+    """A run with hostile words and a hostile path; it learns little and so makes many errors."""
     root = tmp_path_factory.mktemp("corpus")
     test = [*sentences(40, shift=2), ([HOSTILE, "[red]", "\u202eBerlin"], ["B-PER", "O", "B-LOC"])]
     files = {
@@ -164,19 +164,19 @@ def folder(tmp_path_factory):
 
 
 def held(made):
-    """The errors of every split that a page holds."""
+    """Return the errors of every split on a page."""
     found = re.findall(r'<script type="application/json">(.*?)</script>', made, re.DOTALL)
     return [json.loads(text) for text in found]
 
 
-def test_a_run_leaves_a_page_that_is_its_own(folder):
+def test_a_run_writes_a_self_contained_page(folder):
     made = (folder / "report.html").read_text("utf-8")
     assert is_ours(folder, "report.html", read_record(folder))
     results = json.loads((folder / "results.json").read_text("utf-8"))
     assert f"{100 * results['test']['overall_f1']:.2f}" in made
     for what in ("Learning curves", "Can the scores be trusted", "wrong boundary", "jax version"):
         assert what in made
-    assert "http" not in made.replace("http-equiv", ""), "nothing is loaded from elsewhere"
+    assert "http" not in made.replace("http-equiv", ""), "the page must load nothing from elsewhere"
     rows = read_predictions(folder / "predictions" / "test.conll")
     wrong = sum(tags_to_spans(r.gold) != tags_to_spans(r.tags) for r in rows)
     test, validation = held(made)
@@ -185,9 +185,9 @@ def test_a_run_leaves_a_page_that_is_its_own(folder):
     assert all(error["s"] is not None for item in test["items"] for error in item["e"])
 
 
-def test_nothing_on_the_page_acts(folder):
+def test_hostile_words_do_not_run_as_code(folder):
     made = (folder / "report.html").read_text("utf-8")
-    assert made.count("<script") == 4, "two of errors, one of colours, one that acts"
+    assert made.count("<script") == 4, "two of errors, one for colours, one with the code"
     assert not {"\x1b", "\u202e"} & set(made)
     assert html.escape("a <b> run") in made
     assert "a <b> run" not in made
@@ -232,7 +232,7 @@ def test_runs_side_by_side(folder, tmp_path):
         write_reports([folder, folder], tmp_path / "mine.html")
 
 
-def test_an_old_run_and_one_that_has_not_ended_have_pages(folder, tmp_path):
+def test_old_and_unfinished_runs_have_pages(folder, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(folder, old)
     assert "tokens/s by step" in page(read_runs(old))
@@ -256,21 +256,21 @@ def test_an_old_run_and_one_that_has_not_ended_have_pages(folder, tmp_path):
     assert "validation F1" in made
 
 
-def test_metrics_that_are_none_are_named(tmp_path):
+def test_invalid_metrics_are_reported(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": "x"}\n{"step": 3}\n')
     with pytest.raises(ValueError, match="line 2"):
         read_metrics(tmp_path / "metrics.jsonl")
 
 
-def test_a_fault_in_the_page_is_one_sentence(folder):
-    """What the end of a run calls: whatever happens there, it goes on."""
+def test_a_failure_to_write_the_page_is_one_sentence(folder):
+    """Called at the end of a run, which must go on whatever happens."""
     kept = (folder / "report.html").read_bytes()
     (said,) = write_page(RunFolder(folder), lambda: 1 / 0)
     assert said.startswith(f"could not write {folder / 'report.html'} (ZeroDivisionError: ")
     assert (folder / "report.html").read_bytes() == kept
 
 
-def test_an_edited_page_is_kept_and_overwrite_takes_the_page_along(folder, tmp_path):
+def test_an_edited_page_is_kept_and_overwrite_removes_the_page(folder, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     (copy / "report.html").write_text("mine")
@@ -301,7 +301,7 @@ def test_pages_lie_beside_the_files_of_others(folder, tmp_path, monkeypatch):
                 write_reports([copy, copy], target)
 
 
-def test_the_temperature_goes_where_it_is_used(folder):
+def test_the_temperature_is_written_where_it_is_used(folder):
     results = json.loads((folder / "results.json").read_text())
     heat = results["calibration"]["temperature"]
     assert heat > 0
@@ -320,8 +320,8 @@ def test_the_temperature_goes_where_it_is_used(folder):
     assert pipeline("ner", model=folder / "hub", calibrated=True, **words)(text) is not None
 
 
-def test_a_page_of_conll_2003s_size_is_small():
-    """3,453 sentences of 46,435 words; a model that has every seventh word wrong."""
+def test_a_page_for_conll_2003_is_small():
+    """3,453 sentences of 46,435 words, with a model that gets every seventh word wrong."""
     rng = np.random.default_rng(0)
     tags = np.asarray(["O"] * 16 + ["B-PER", "I-PER", "B-LOC", "B-ORG", "I-ORG", "B-MISC"])
     rows = []

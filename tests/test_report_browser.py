@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing to complain about, filters that filter."""
+"""Reports in a real browser: no console errors, and filters that filter."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from flaxner.reporting.record import RunRecord
 from tests.browser import HOSTILE, opened
 
 pytestmark = pytest.mark.slow
-ROWS = [  # words, annotated, found
+ROWS = [  # words, annotated, predicted
     ("Ann left", "B-PER O", "O O"),
     (f"{HOSTILE} left", "O O", "B-PER O"),
     ("in Berlin", "O B-LOC", "O B-PER"),
@@ -77,11 +77,11 @@ def test_filters_show_what_they_say(file):
             orders[order] = sentences()
         assert orders["surest"] == orders["unsure"][::-1]
         assert orders["place"][0].startswith("Ann")
-        assert said == [], "no error, and nothing is fetched"
+        assert said == [], "there must be no errors and no requests"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(file, scheme, tmp_path):
+def test_the_page_fits_a_phone(file, scheme, tmp_path):
     screen = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
     with opened(file, **screen) as (shown, said):
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360

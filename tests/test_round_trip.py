@@ -1,4 +1,4 @@
-"""PyTorch -> flaxner -> PyTorch, bit for bit, for every family and make, and the same logits."""
+"""PyTorch -> flaxner -> PyTorch, for every family and file format: same bits, same logits."""
 
 import json
 
@@ -47,7 +47,7 @@ def bare(family, tensors):
 
 @rewritten
 def with_leftovers(family, tensors):
-    """What an old fine-tuned pre-training checkpoint carries along."""
+    """Add what an old fine-tuned pre-training checkpoint carries along."""
     return {**tensors, **family.leftovers(99, 32)}
 
 
@@ -66,8 +66,8 @@ def msgpack(family, folder, model):
 
 
 def round_trip(family, tmp_path, save, dtype="float32", labels=5, **changes):
-    """Save by torch, read by us, write by us, read by torch: bits, settings and logits equal."""
-    # wide enough that every activation is bent
+    """Save with torch, read, write, read with torch: bits, settings and logits are equal."""
+    # wide enough for every activation to leave its linear range
     changes = {"initializer_range": 0.25, **changes}
     reference = family.torch_model(labels=labels, **changes).to(getattr(torch, dtype))
     save(family, tmp_path / "theirs", reference)
@@ -88,12 +88,12 @@ def round_trip(family, tmp_path, save, dtype="float32", labels=5, **changes):
     before, written = reference.state_dict(), load_torch(folder / SAFETENSORS)
     assert before.keys() == again.state_dict().keys()
     for key, tensor in before.items():
-        if tensor.is_floating_point():  # DeBERTa 1 reads some into float32, so the file is asked
+        if tensor.is_floating_point():  # DeBERTa 1 reads some as float32, so look at the file
             assert written[key].dtype == tensor.dtype, key
             bits = torch.int16 if tensor.dtype == torch.bfloat16 else torch.int32
             assert torch.equal(written[key].view(bits), tensor.view(bits)), key
     asked, got = reference.config.to_dict(), again.config.to_dict()
-    for key in (*changes, "layer_types", "rope_parameters"):  # old names have become these
+    for key in (*changes, "layer_types", "rope_parameters"):  # converted from old names
         assert got.get(key) == asked.get(key), key
     assert again.config.id2label == dict(enumerate(tags))
 
@@ -112,9 +112,9 @@ def test_round_trip_of_every_variant(family, changes, tmp_path):
 
 @pytest.mark.parametrize("save", [bare, with_leftovers, with_old_names, msgpack])
 @each_network
-def test_round_trip_of_every_make(family, save, tmp_path):
+def test_round_trip_of_every_format(family, save, tmp_path):
     if save is msgpack and not family.flax:
-        pytest.skip("there were no such files")
+        pytest.skip("this family never had such files")
     round_trip(family, tmp_path, save)
 
 
@@ -123,7 +123,7 @@ def test_round_trip_of_shards_in_bfloat16(family, tmp_path):
     round_trip(family, tmp_path, sharded, "bfloat16")
 
 
-def test_a_whole_file_counts_before_shards(tmp_path):
+def test_a_whole_file_takes_precedence_over_shards(tmp_path):
     """As in transformers, whose `save_pretrained` leaves the index of older shards behind."""
     shard = "model-00001-of-00002.safetensors"
     index = {"weight_map": {"w": shard}}
@@ -138,7 +138,7 @@ def test_a_whole_file_counts_before_shards(tmp_path):
 
 @each_family
 def test_a_pretraining_checkpoint_keeps_its_encoder(family, tmp_path):
-    """A model of pretraining, whose decoder is tied to the word table, gets a new head."""
+    """A pre-training model, whose decoder is tied to the word embeddings, gets a new head."""
     import transformers
 
     torch.manual_seed(0)

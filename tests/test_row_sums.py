@@ -1,4 +1,4 @@
-"""The gradient of a large table on a GPU: rows of one number summed in an order that is fixed."""
+"""The gradient of a large table on a GPU: rows with the same id are summed in a fixed order."""
 
 import functools
 
@@ -29,8 +29,8 @@ ROWS, NUMBERS = 4 * CHUNK, 300
 
 
 @pytest.mark.parametrize("read", [NUMBERS, 5, 1])
-def test_rows_of_a_number_are_summed(summed, read):
-    """Most of few rows; runs that go on beyond their chunks; one run, of all."""
+def test_rows_with_the_same_id_are_summed(summed, read):
+    """Most ids with few rows; runs that span several chunks; a single run of all rows."""
     rng = np.random.default_rng(read)
     ids = rng.integers(0, read, ROWS).astype(np.int32)
     x = rng.standard_normal((ROWS, WIDTH), np.float32)
@@ -46,8 +46,8 @@ def test_a_few_narrow_rows_are_summed_in_float32(summed):
 
 
 @pytest.mark.parametrize("numbers", [90, 2000])
-def test_devices_sum_alike(numbers):
-    """More numbers than positions: every device sums all of them, and to the same bits."""
+def test_several_devices_compute_the_same_sums(numbers):
+    """With more ids than positions, every device sums all of them, and to the same bits."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 90, (4, 50)).astype(np.int32)
     x = rng.standard_normal((4, 50, WIDTH), np.float32)
@@ -65,7 +65,7 @@ def test_devices_sum_alike(numbers):
         assert (np.asarray(alone) == np.asarray(together)).all()
 
 
-def test_seeds_at_once_are_summed_alike(summed):
+def test_sums_of_seeds_at_once_equal_single_sums(summed):
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 30, ROWS).astype(np.int32)
     x = rng.standard_normal((2, ROWS, WIDTH), np.float32)
@@ -74,8 +74,8 @@ def test_seeds_at_once_are_summed_alike(summed):
         np.testing.assert_allclose(one, summed(ids, own, NUMBERS), atol=1e-6)
 
 
-def test_gpus_scatter_no_gradients():
-    """They sort the positions' numbers, and scatter where each has its sum; others scatter sums."""
+def test_gpus_do_not_scatter_add_gradients():
+    """GPUs sort the ids and scatter only the places of the sums; other back ends scatter-add."""
     ids = np.zeros((4, 50), np.int32)
 
     def gradient(table):

@@ -1,4 +1,4 @@
-"""The command lines as users type them: what a mistake prints, and its exit code."""
+"""The command lines as users type them: what mistakes print, and their exit codes."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def run(script, *arguments, **options):
 
 
 def refused(result):
-    """The one sentence on stderr."""
+    """Return the one sentence on stderr."""
     assert result.returncode == 2, result.stderr
     lines = [line for line in result.stderr.splitlines() if "Traceback" in line or ".py:" in line]
     assert "Traceback" not in result.stderr
@@ -87,7 +87,7 @@ def test_an_output_folder_in_use(tmp_path, good):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path):
     corpus = write_conll(tmp_path / "train.conll", sentences(400))
     out = tmp_path / "run"
     arguments = ["--train-file", corpus, "--model", "flaxner:tiny", "--output-dir", out]

@@ -1,4 +1,4 @@
-"""Several seeds in one run: each is its single run, and the whole goes on where it stopped."""
+"""Several seeds in one run: each equals its single run, and a stopped run resumes."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def seeds(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "seeds", **SEEDS)
 
 
-def test_the_whole_tells_mean_deviation_and_each_seed(seeds):
+def test_the_results_report_mean_deviation_and_each_seed(seeds):
     result, told = seeds
     out = result.output_dir
     summary = json.loads((out / "results.json").read_text())
@@ -79,7 +79,7 @@ def validation_mean(summary):
     return f"{f1['mean']:.4f} ± {f1['std']:.4f}"
 
 
-def test_stopped_in_the_middle_of_a_seed_it_goes_on_to_the_same_bits(
+def test_stopped_in_the_middle_of_a_seed_it_resumes_to_the_same_bits(
     seeds, settings, tmp_path, monkeypatch
 ):
     out, save, sent = tmp_path / "out", Loop._save, []
@@ -87,7 +87,7 @@ def test_stopped_in_the_middle_of_a_seed_it_goes_on_to_the_same_bits(
     def stopped(self, step, *args):
         save(self, step, *args)
         if self.run.path.name == "seed-4" and not sent:
-            sent.append(step)  # the first of two epochs
+            sent.append(step)  # after the first of two epochs
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
@@ -109,12 +109,12 @@ def test_stopped_in_the_middle_of_a_seed_it_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
-def test_a_seed_is_its_single_run(seeds, settings, tmp_path):
+def test_a_seed_equals_its_single_run(seeds, settings, tmp_path):
     start(settings, tmp_path / "one", seed=4)
     assert weights(tmp_path / "one") == weights(seeds[0].output_dir / "seed-4")
 
 
-def test_it_is_continued_as_what_it_is(seeds, settings, tmp_path):
+def test_a_run_of_seeds_resumes_only_as_itself(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
     for changes in ({}, {"seed": 4, "seeds": 2}, {"seed": 4}):
         with pytest.raises(ValueError, match="contains seed-3, which the settings do not include"):
@@ -123,14 +123,14 @@ def test_it_is_continued_as_what_it_is(seeds, settings, tmp_path):
         start(settings, out / "seed-3", **SEEDS, resume=True)
 
 
-def test_a_refused_continuation_changes_nothing(seeds, settings, tmp_path):
-    """The whole's settings and scores are those of the members that are there."""
+def test_a_refused_resume_changes_nothing(seeds, settings, tmp_path):
+    """The settings and scores of the whole still describe the seeds that are there."""
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
     before = {name: (out / name).read_bytes() for name in ("config.toml", "results.json")}
     with pytest.raises(ValueError, match=r"cannot resume .*: learning_rate differs"):
         start(settings | {"learning_rate": 1e-3}, out, **SEEDS, resume=True)
     assert before == {name: (out / name).read_bytes() for name in before}
-    shutil.rmtree(out / "seed-3" / "checkpoints")  # the first has none that could be compared
+    shutil.rmtree(out / "seed-3" / "checkpoints")  # so that seed-3 has nothing to compare with
     (out / "seed-3" / "results.json").unlink()
     with pytest.raises(ValueError, match=r"cannot resume .*seed-4: learning_rate differs"):
         start(settings | {"learning_rate": 1e-3}, out, **SEEDS, resume=True)
@@ -147,7 +147,7 @@ def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_pat
     assert not list(out.glob("seed-*"))
 
 
-def test_compare_reads_it(seeds, capsys):
+def test_compare_reads_runs_of_seeds(seeds, capsys):
     out = seeds[0].output_dir
     assert read_system(out).seeds == [3, 4]
     assert console.main(["compare", str(out), str(out), "--resamples", "100"]) == 0
@@ -160,7 +160,7 @@ def test_a_report_shows_every_seed_and_an_audit_reads_the_published_one(seeds):
     assert len(read_held_out(out)[0]) == 12 + 12
 
 
-def test_trackers_hear_of_seeds_as_a_group(tmp_path, monkeypatch):
+def test_trackers_group_the_seeds(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "five" / "seed-1")
     run.path.mkdir(parents=True)
     config = TrainConfig(train_file="x", output_dir=str(run.path), report_to=("wandb",))
@@ -170,7 +170,7 @@ def test_trackers_hear_of_seeds_as_a_group(tmp_path, monkeypatch):
     assert told.open_trackers(config, run, print, resumed=False).group == "five"
 
 
-def test_a_conversion_is_of_one_seed(seeds):
+def test_only_a_single_seed_can_be_converted(seeds):
     out, best = seeds[0].output_dir, seeds[0].results["best_seed"]
     with pytest.raises(ValueError, match=f"holds 2 runs: name one, such as .*/seed-{best}$"):
         SavedRun.open(out)
@@ -193,6 +193,6 @@ def test_a_conversion_is_of_one_seed(seeds):
         ),
     ],
 )
-def test_what_is_refused(changes, message):
+def test_invalid_seeds_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(train_file="x", **changes)

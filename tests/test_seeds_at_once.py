@@ -1,4 +1,4 @@
-"""Seeds that train in one step: each is its single run to rounding, and goes on bit for bit."""
+"""Seeds trained in one step: each equals its single run up to rounding and resumes bit for bit."""
 
 import json
 import os
@@ -33,8 +33,8 @@ from tests.tiny import random_segments, tiny_config
 
 SEEDS = {"seed": 3, "seeds": 2}
 TOGETHER = {**SEEDS, "seeds_at_once": 2}
-# Adam divides by the root of the mean square: where a gradient is all rounding, so is its step,
-# which is as long as any other. In float32, six steps at 2e-3.
+# Adam divides by the root mean square: a gradient that is only rounding noise still causes a step
+# of full length. For float32 and six steps at 2e-3.
 NEAR = 1e-4
 
 
@@ -48,7 +48,7 @@ def weights(folder):
 
 
 def furthest(here, there):
-    """The largest difference of two runs' weights."""
+    """Return the largest difference between the weights of two runs."""
     ours, theirs = weights(here), weights(there)
     assert ours.keys() == theirs.keys()
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
@@ -64,7 +64,7 @@ def stacked(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "together", **TOGETHER)
 
 
-def test_each_seed_is_its_single_run_to_rounding(alone, stacked):
+def test_each_seed_equals_its_single_run_up_to_rounding(alone, stacked):
     for seed in ("seed-3", "seed-4"):
         there, here = alone[0].output_dir / seed, stacked[0].output_dir / seed
         assert furthest(there, here) < NEAR
@@ -85,7 +85,7 @@ def test_each_seed_is_its_single_run_to_rounding(alone, stacked):
 
 
 def stopped_at(settings, folder, monkeypatch, name, **changes):
-    """A run that is asked to stop when the seed in `name` has saved its first state."""
+    """Run until the seed in `name` has saved its first state, then stop by SIGTERM."""
     save, sent = Loop._save, []
 
     def stopping(self, step, *args):
@@ -103,12 +103,12 @@ def stopped_at(settings, folder, monkeypatch, name, **changes):
 
 
 @pytest.mark.parametrize("name", [pytest.param("seed-3", marks=pytest.mark.slow), "seed-4"])
-def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
+def test_stopped_in_the_middle_it_resumes_to_the_same_bits(
     name, stacked, settings, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
     stopped_at(settings, out, monkeypatch, name)
-    if name == "seed-4":  # it was killed before it had saved what the other has
+    if name == "seed-4":  # as if killed before it saved what the other has
         steps = sorted((out / "seed-4" / "checkpoints").iterdir(), key=lambda p: int(p.name))
         assert [p.name for p in steps] == ["3", "4"]
         shutil.rmtree(steps[-1])
@@ -124,7 +124,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
-def test_what_a_recipe_adds_is_that_of_the_single_runs(settings, tmp_path):
+def test_a_recipe_gives_the_same_results_as_in_single_runs(settings, tmp_path):
     recipe = {"decoder": "crf", "average_last": 2, "early_stopping": 1, "epochs": 4.0}
     one, _ = start(settings, tmp_path / "alone", **SEEDS, **recipe)
     both, told = start(settings, tmp_path / "together", **TOGETHER, **recipe)
@@ -139,7 +139,7 @@ def test_what_a_recipe_adds_is_that_of_the_single_runs(settings, tmp_path):
         assert parts[0]["best_step"] == parts[1]["best_step"]
 
 
-def test_another_seed_begins_as_its_single_run_does(stacked, settings, tmp_path):
+def test_another_seed_starts_as_its_single_run_does(stacked, settings, tmp_path):
     frames = [(words, [tag.replace("PER", "HUM") for tag in tags]) for words, tags in sentences(24)]
     renamed = str(write_conll(tmp_path / "train.conll", frames))
     for model in ("flaxner:tiny", str(stacked[0].hub_dir)):  # the second gets a new head
@@ -159,7 +159,7 @@ RATES = TrainConfig(train_file="x", learning_rate=2e-3, warmup_ratio=0.0)
 
 @pytest.fixture(scope="module")
 def single():
-    """A program on one device, and batches of two seeds that need other numbers of rows."""
+    """A program on one device, and batches of two seeds that need different numbers of rows."""
     model = Model(tiny_config(num_hidden_layers=1), Compute())
     segments = random_segments(np.random.default_rng(0), [5, 9, 30, 12, 7, 28, 14, 3] * 4)
     batches = [TrainBatches(segments, 6, 32, 2.0, seed) for seed in PAIR]
@@ -167,7 +167,7 @@ def single():
     return program, StackedProgram(program, 2), batches
 
 
-def test_rows_that_another_seed_needs_change_nothing(single):
+def test_rows_added_for_another_seed_change_nothing(single):
     program, stacked, batches = single
     plan = StackedPlan(batches)
     each = [plan.of(own) for own in batches]
@@ -199,7 +199,7 @@ def test_rows_that_another_seed_needs_change_nothing(single):
             np.testing.assert_allclose(state.params[path], value, atol=NEAR, err_msg=path)
 
 
-def test_a_seed_that_stands_still_keeps_its_bits(single):
+def test_an_inactive_seed_keeps_its_bits(single):
     program, stacked, batches = single
     each = [StackedPlan(batches).of(own) for own in batches]
     stack = Stack(stacked, PAIR)
@@ -214,7 +214,7 @@ def test_a_seed_that_stands_still_keeps_its_bits(single):
 
 
 class Steps:
-    """A run of steps that are told; stops after one of them if asked to."""
+    """A run that logs its steps and, if asked to, stops after one of them."""
 
     def __init__(self, name, first, last, log, stop=None):
         self.name, self.first, self.last, self.log, self.stop = name, first, last, log, stop
@@ -231,14 +231,14 @@ class Steps:
 
 
 class Told:
-    """A stack that gives each its own batch back."""
+    """A stack that returns each run's own batch as its metrics."""
 
     def train(self, batches, active):
         assert len(batches) == len(active)
         return [dict(batch) if on else None for batch, on in zip(batches, active, strict=True)]
 
 
-def test_those_behind_go_first_and_all_train_before_one_ends():
+def test_runs_behind_go_first_and_none_ends_before_all_are_trained():
     log = []
     runs = [Steps("a", 2, 4, log), Steps("b", 0, 3, log), Steps("c", 4, 4, log)]
     assert run_together([run.work() for run in runs], Told()) == ["a", "b", "c"]
@@ -248,7 +248,7 @@ def test_those_behind_go_first_and_all_train_before_one_ends():
     ]
 
 
-def test_a_stop_waits_until_every_run_has_kept_its_state():
+def test_a_stop_waits_until_every_run_has_saved():
     log = []
     runs = [Steps("a", 0, 4, log, stop=2), Steps("b", 0, 4, log, stop=1), Steps("c", 3, 3, log)]
     with pytest.raises(RunStopped, match="b stopped"):
@@ -257,7 +257,7 @@ def test_a_stop_waits_until_every_run_has_kept_its_state():
 
 
 class Sizes(Stacks):
-    """A seed's state is 1 GiB, and 1 GiB more in a step; the compiler refuses more than 64."""
+    """A seed's state takes 1 GiB and a step 1 GiB more; the compiler refuses more than 64 seeds."""
 
     state, rows_first = 1 << 30, True
 
@@ -304,7 +304,7 @@ def test_how_many_train_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["bert", pytest.param("deberta", marks=pytest.mark.slow)])
-def test_families_know_whether_dropout_depends_on_the_number_of_rows(kind):
+def test_families_declare_whether_dropout_depends_on_the_number_of_rows(kind):
     family = ENCODERS[kind]
     tiny = {**family.tiny, "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1}
     model = Model(family.config.from_hf({"model_type": kind, **tiny}, 5), Compute())
@@ -323,14 +323,14 @@ def test_families_know_whether_dropout_depends_on_the_number_of_rows(kind):
 @pytest.mark.parametrize(
     ("seeds", "size", "sizes"), [(5, 5, [5]), (5, 3, [3, 2]), (7, 3, [3, 2, 2])]
 )
-def test_groups_are_even(seeds, size, sizes):
+def test_groups_have_even_sizes(seeds, size, sizes):
     members = list(range(seeds))
     groups = in_groups(members, size)
     assert [len(group) for group in groups] == sizes
     assert [member for group in groups for member in group] == members
 
 
-def test_one_run_has_nothing_to_train_at_once():
+def test_a_single_run_refuses_seeds_at_once():
     with pytest.raises(ValueError, match="--seeds-at-once 2 needs several seeds: set --seeds"):
         TrainConfig(train_file="x", seeds_at_once=2)
     with pytest.raises(ValueError, match="seeds_at_once must be at least 0: got -1"):

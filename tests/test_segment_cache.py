@@ -1,4 +1,4 @@
-"""Tokenised corpora on disk: the same segments, found again by content, never trusted blindly."""
+"""Tokenised corpora on disk: the same segments, looked up by content, and never trusted blindly."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ CORPUS = [
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Every corpus that is really tokenised; corpora of any size are kept."""
+    """Record every corpus that is actually tokenised; corpora of any size are cached."""
     made = []
 
     def counted(sentences, *rest):
@@ -39,7 +39,7 @@ def equal(a, b):
         assert type(getattr(a, field.name)) is type(getattr(b, field.name))
 
 
-def test_the_second_time_is_read(tmp_path, calls):
+def test_the_second_time_is_read_from_the_cache(tmp_path, calls):
     once = align_cached(CORPUS, tiny_tokenizer(), SCHEME, 16, str(tmp_path))
     again = align_cached(list(CORPUS), tiny_tokenizer(), SCHEME, 16, str(tmp_path))
     assert len(calls) == 1
@@ -47,7 +47,7 @@ def test_the_second_time_is_read(tmp_path, calls):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_anything_else_is_another_file(tmp_path, calls):
+def test_any_difference_makes_another_file(tmp_path, calls):
     tokenizer = tiny_tokenizer()
     retagged = [CORPUS[0], Sentence(("Chelsea",), ("O",))]
     other = LabelScheme.from_types(["PER", "LOC", "ORG"])
@@ -65,7 +65,7 @@ def test_anything_else_is_another_file(tmp_path, calls):
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", None])
-def test_a_damaged_file_is_made_anew(tmp_path, calls, content):
+def test_a_damaged_file_is_rebuilt(tmp_path, calls, content):
     good = align_cached(CORPUS, tiny_tokenizer(), SCHEME, 16, str(tmp_path))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, calls, content):
     assert len(calls) == 2
 
 
-def test_the_longest_unused_is_dropped(tmp_path, calls, monkeypatch):
+def test_the_least_recently_used_is_dropped(tmp_path, calls, monkeypatch):
     tokenizer = tiny_tokenizer()
     for limit in (16, 17):
         align_cached(CORPUS, tokenizer, SCHEME, limit, str(tmp_path))
@@ -87,7 +87,7 @@ def test_the_longest_unused_is_dropped(tmp_path, calls, monkeypatch):
     assert len(calls) == 3
 
 
-def test_no_folder_no_file(tmp_path, calls):
+def test_without_a_folder_nothing_is_cached(tmp_path, calls):
     blocked = tmp_path / "file"
     blocked.write_text("")
     for folder in ("", str(blocked)):

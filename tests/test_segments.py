@@ -1,4 +1,4 @@
-"""Words to tokens: first-token labels, and windows in which every word is owned once."""
+"""From words to tokens: labels on first tokens, and windows in which each word is owned once."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_windows_own_every_word_once(sizes, capacity):
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=60, max_size=120))
 def test_owned_words_have_context_on_both_sides(sizes):
-    """At a cut, a word keeps some tokens of context: about half the overlap of 10."""
+    """At a cut, a word keeps some tokens of context: about half of the 10 tokens that overlap."""
     capacity = 40
     word_ids = np.repeat(np.arange(len(sizes)), sizes)
     ends = np.concatenate([[0], np.cumsum(sizes)])

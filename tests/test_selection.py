@@ -1,4 +1,4 @@
-"""Types renamed, parts held out, folds and samples: what they take, and what they say."""
+"""Renamed types, held-out parts, folds and samples: what they select, and what they report."""
 
 import collections
 import dataclasses
@@ -21,7 +21,7 @@ def corpus(made, source="train.conll"):
 
 
 def entities(chosen):
-    """Entities of every type, counted by another way than the module's."""
+    """Count the entities of every type, independently of the module."""
     return collections.Counter(kind for s in chosen for *_, kind in tags_to_spans(s.tags))
 
 
@@ -30,14 +30,14 @@ def made_of(**changes):
 
 
 def different(count):
-    """Sentences of which no two are equal."""
+    """Return `count` sentences of which no two are equal."""
     return [([*words, str(i)], [*tags, "O"]) for i, (words, tags) in enumerate(sentences(count))]
 
 
 TRAIN = corpus(different(80))
 
 
-def test_nothing_is_done_unasked():
+def test_corpora_are_unchanged_by_default():
     assert select({"train": TRAIN}, made_of()) == {"train": TRAIN}
 
 
@@ -54,7 +54,7 @@ def test_types_are_renamed_merged_and_dropped():
         assert found[split].notes == told
 
 
-def test_a_type_that_only_the_test_has_may_be_dropped(tmp_path):
+def test_a_type_found_only_in_the_test_split_may_be_dropped(tmp_path):
     train = write_conll(tmp_path / "train.conll", sentences(8))
     test = write_conll(tmp_path / "test.conll", [(["Python", "Rome"], ["B-LANG", "B-LOC"])])
     files = {"train_file": str(train), "test_file": str(test)}
@@ -159,7 +159,7 @@ ROWS = st.lists(st.lists(st.sampled_from("ABCD"), max_size=6), min_size=1, max_s
 @given(st.integers(1, 6), st.integers(0, 50), ROWS)
 @settings(max_examples=200, deadline=None)
 def test_few_shot_has_k_of_every_type(k, seed, kinds):
-    """K, or all there are; above 2K only where a rarer type needs the sentence."""
+    """K of each type, or all there are; more than 2K only where a rarer type needs the sentence."""
     made = [(["x", *row], ["O", *(f"B-{kind}" for kind in row)]) for row in kinds]
     whole = corpus(made)
     if not entities(whole):
@@ -174,7 +174,7 @@ def test_few_shot_has_k_of_every_type(k, seed, kinds):
     assert few_shot(whole, k, seed) == sample
 
 
-def test_few_shot_says_what_it_took():
+def test_few_shot_reports_what_it_took():
     sample = select({"train": TRAIN}, made_of(few_shot=5, data_seed=1))["train"]
     counts = entities(sample)
     assert all(5 <= count <= 10 for count in counts.values())
@@ -185,7 +185,7 @@ def test_few_shot_says_what_it_took():
     assert "there are only 2 entities of LOC" in few.notes
 
 
-def test_documents_that_come_back_stay_whole(tmp_path):
+def test_interrupted_documents_stay_whole(tmp_path):
     made = "".join(f"{name},{i},w,B-X\n" for i, name in enumerate("abab"))
     (tmp_path / "a.csv").write_text(f"doc_id,sid,word,tag\n{made}")
     said = "2 documents are in 4 pieces, interrupted by other sentences: only adjacent sentences"
@@ -201,7 +201,7 @@ def test_documents_that_come_back_stay_whole(tmp_path):
     assert "2 of 5 documents are used" in part.notes[0]
 
 
-def test_repaired_tags_of_a_part_are_told():
+def test_repaired_tags_are_reported_for_the_full_corpus():
     made = dataclasses.replace(TRAIN, repaired=3)
     for changes in ({"held_out": 0.2}, {"train_fraction": 0.5}, {"few_shot": 2}):
         for corpus_ in select({"train": made}, made_of(**changes)).values():

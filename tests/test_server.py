@@ -1,4 +1,4 @@
-"""The server: what it answers, refuses and shares, and how it ends."""
+"""The server: what it answers, refuses and shares, and how it stops."""
 
 import contextlib
 import dataclasses
@@ -59,7 +59,7 @@ def client(server):
 
 
 def assert_same(got, expected):
-    """Equal entities; scores as near as packing leaves them."""
+    """Check that entities are equal, with scores as close as packing leaves them."""
     assert len(got) == len(expected)
     for mine, theirs in zip(got, expected, strict=True):
         assert list(mine) == list(theirs)
@@ -68,7 +68,7 @@ def assert_same(got, expected):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_answers_are_the_pipelines(client, ner, strategy):
+def test_answers_equal_the_pipelines(client, ner, strategy):
     texts = [*TEXTS, *(text for text in ODD if len(text) < 100)]
     expected = ner(texts, aggregation_strategy=strategy)
     answer = client.ask("/ner", {"text": texts, "strategy": strategy})
@@ -80,7 +80,7 @@ def test_answers_are_the_pipelines(client, ner, strategy):
     assert_same(one, ner(TEXTS[1], aggregation_strategy=strategy))
 
 
-def test_tags_are_the_pipelines(client, ner):
+def test_tags_equal_the_pipelines(client, ner):
     answer = client.ask("/ner/words", {"words": [*WORDS, []]})
     assert answer.content == {"model": "tiny", "tags": ner.predict_words([*WORDS, []])}
     answer = client.ask("/ner/words", {"words": WORDS[0], "decoder": "argmax", "max_length": 12})
@@ -89,7 +89,7 @@ def test_tags_are_the_pipelines(client, ner):
     )
 
 
-def test_what_a_request_may_say_is_what_the_pipeline_takes(client, ner):
+def test_request_options_work_as_in_the_pipeline(client, ner):
     long = " ".join(TEXTS * 2)
     for given in ({"stride": 8}, {"truncation": True}, {"ignore_labels": ["LOC", "O"]}):
         answer = client.ask("/ner", {"text": long, "strategy": "simple", **given})
@@ -117,7 +117,7 @@ REFUSED = [
     ({"text": "a", "strategy": 1}, 422, "strategy must be a valid string"),
     ({"text": "a", "threshold": "1"}, 422, "threshold must be a valid number"),
     ({"text": "a", "threshold": 1.5}, 422, "threshold must be less than or equal to 1"),
-    ({"text": "a", "stride": 8}, 422, None),  # of strategy "word": allowed
+    ({"text": "a", "stride": 8}, 422, None),  # allowed with the default strategy "word"
     ({"text": "a", "stride": 8, "strategy": "none"}, 422, "stride needs an aggregation_strategy"),
     ({"text": "a", "stride": 99}, 422, "stride must be at least 0 and less than"),
     ({"text": "a", "calibrated": True}, 422, "calibrated=True needs a temperature in the model's"),
@@ -162,7 +162,7 @@ def test_a_long_text_is_refused(folder, ner):
 
 
 def hostile_bodies(count):
-    """Bodies that no client of good will sends; and some that one might."""
+    """Bodies that no well-meaning client would send, and some that one might."""
     rng = np.random.default_rng(7)
     good = json.dumps({"text": TEXTS[0], "strategy": "simple", "threshold": 0.5}).encode()
     words = json.dumps({"words": WORDS[0]}).encode()
@@ -177,7 +177,7 @@ def hostile_bodies(count):
     )
     for number in range(count):
         kind = number % 5
-        if kind == 0:  # bytes changed, cut or doubled
+        if kind == 0:  # change, cut or double bytes
             body = bytearray(good if rng.random() < 0.5 else words)
             for _ in range(rng.integers(1, 4)):
                 body[rng.integers(len(body))] = rng.integers(32, 256)
@@ -186,7 +186,7 @@ def hostile_bodies(count):
             yield rng.bytes(rng.integers(0, 200))
         elif kind == 2:
             yield b'[{"'[rng.integers(3) :][:1] * int(rng.integers(1, 2000))
-        else:  # JSON with fields of any kind
+        else:  # JSON with arbitrary fields
             body = {"text": "a b"} if number % 3 else {"words": ["a", "b"]}
             for _ in range(rng.integers(1, 3)):
                 body[fields[rng.integers(len(fields))]] = values[rng.integers(len(values))]
@@ -228,10 +228,10 @@ def test_many_hostile_bodies_are_refused(server):
         b"GET /\xff\xfe?%00%ff HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\xffb\r\n\r\n",
     ],
 )
-def test_what_is_no_http_ends_the_connection_alone(server, client, raw):
+def test_a_broken_request_ends_only_its_own_connection(server, client, raw):
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         reply = b""
-        with contextlib.suppress(OSError):  # the server may have hung up by now
+        with contextlib.suppress(OSError):  # the server may already have hung up
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
             reply = connection.recv(4096)
@@ -240,13 +240,13 @@ def test_what_is_no_http_ends_the_connection_alone(server, client, raw):
 
 
 def test_requests_share_passes(server, ner, monkeypatch):
-    """Those that come together are one pass, whatever their strategies; each has its own answer."""
+    """Requests arriving together share a pass, whatever their strategies; each gets its answer."""
     batches = []
     forward = ner.predictor.engine._forward
 
     def counted(params, input_ids, segment_ids, position_ids):
         batches.append(int(segment_ids.max(axis=1).sum()))
-        time.sleep(0.02)  # a model that takes its time, so that others come meanwhile
+        time.sleep(0.02)  # a slow model, so that other requests arrive meanwhile
         return forward(params, input_ids, segment_ids, position_ids)
 
     monkeypatch.setattr(ner.predictor.engine, "_forward", counted)
@@ -274,7 +274,7 @@ def test_requests_share_passes(server, ner, monkeypatch):
             assert answer["tags"] == ner.predict_words([body["words"]])[0]
 
 
-def test_parts_together_answer_as_each_alone(ner):
+def test_parts_submitted_together_answer_as_each_alone(ner):
     options = [ner.options.changed({"aggregation_strategy": name}) for name in STRATEGIES]
     texts = [*TEXTS, "", " ".join(TEXTS * 3)]
     parts = [ner.texts.part(texts, chosen) for chosen in options]
@@ -293,7 +293,7 @@ def wait_for(condition, seconds=10):
 
 
 def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkeypatch):
-    ner(["first"])  # compiles
+    ner(["first"])  # compile
     with (
         logged() as lines,
         running(folder, models={"tiny": ner}, queue=2, timeout=3.0) as server,
@@ -324,7 +324,7 @@ def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkey
         assert busy.content["error"] == "the server is busy: try again in 1 s"
         assert busy.headers["retry-after"] == "1"
         gone.close()
-        wait_for(lambda: len(waiting) == 1)  # its place is free
+        wait_for(lambda: len(waiting) == 1)  # its place in the queue is free
         late = first.result()
         assert late.status == 503
         assert "longer than the 3 s that this server allows" in late.content["error"]
@@ -333,13 +333,13 @@ def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkey
         slow.go.set()
         wait_for(lambda: waiting._flying == 0)
         assert ask("fourth").status == 200
-        assert slow.passes == [1, 1]  # neither who went nor who waited too long was computed
+        assert slow.passes == [1, 1]  # texts that nobody waits for were not computed
     statuses = {line["id"]: line["status"] for line in lines if line["event"] == "request"}
     assert statuses == {"first": 503, "second": 503, "third": 429, "fourth": 200, "gone": 499}
     assert "text" not in json.dumps(lines).replace("texts", "")
 
 
-def test_a_slow_body_is_not_waited_for(folder, ner):
+def test_the_server_does_not_wait_for_a_slow_body(folder, ner):
     with running(folder, models={"tiny": ner}, timeout=0.3) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(
@@ -350,8 +350,8 @@ def test_a_slow_body_is_not_waited_for(folder, ner):
         assert reply.startswith(b"HTTP/1.1 503 ")
 
 
-def test_one_bad_text_does_not_spoil_its_neighbours(folder, ner, monkeypatch):
-    """Whatever breaks inside: the request that breaks it fails, others of the pass do not."""
+def test_one_bad_text_does_not_affect_the_others(folder, ner, monkeypatch):
+    """Whatever fails inside, only the request that caused it fails, not the others in the pass."""
     part = ner.texts.part
 
     def breaking(texts, options):
@@ -399,7 +399,7 @@ def test_a_large_request_lets_small_ones_pass():
     assert places == list(range(500))
 
 
-def test_figures_page_and_interface(server, client):
+def test_metrics_page_and_openapi(server, client):
     client.ask("/ner", {"text": ["a", "b"]})
     text = client.ask("/metrics").raw.decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -407,7 +407,7 @@ def test_figures_page_and_interface(server, client):
     assert float(values['flaxner_texts_total{model="tiny"}']) >= 2
     assert float(values["flaxner_passes_total"]) >= 1
     assert float(values["flaxner_requests_waiting"]) == 0
-    assert float(values["flaxner_requests_in_flight"]) == 1  # this one
+    assert float(values["flaxner_requests_in_flight"]) == 1  # this request
     assert 'route="/nothing"' not in text
     page = client.ask("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -418,7 +418,7 @@ def test_figures_page_and_interface(server, client):
     assert client.ask("/docs").status == 200
 
 
-def test_what_a_page_shows_does_not_act(folder, ner):
+def test_names_on_the_page_are_escaped(folder, ner):
     name = "</script><script>alert(1)</script>"
     with running(folder, models={name: ner}) as server:
         page = server.client().ask("/").raw.decode()
@@ -426,7 +426,7 @@ def test_what_a_page_shows_does_not_act(folder, ner):
     assert "&lt;/script&gt;" in page
 
 
-def test_browsers_of_other_origins_ask_in_vain_unless_told(server, folder, ner):
+def test_other_origins_are_refused_unless_allowed(server, folder, ner):
     asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     answer = server.client().ask("/ner", method="OPTIONS", headers=asked)
     assert "access-control-allow-origin" not in answer.headers
@@ -459,7 +459,7 @@ def test_ids_and_logs(folder, ner):
     assert any(line.get("content") == [secret] for line in lines)
 
 
-def test_tracebacks_in_the_log_are_shown_harmlessly():
+def test_tracebacks_in_the_log_are_escaped():
     try:
         raise ValueError("a text \x1b[31m with \u202e escapes")
     except ValueError:
@@ -488,7 +488,7 @@ def test_not_ready_before_shapes_are_compiled(folder, ner):
         client.close()
 
 
-def test_sigterm_finishes_what_was_taken(folder, tmp_path):
+def test_sigterm_finishes_accepted_requests(folder, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, str(SCRIPTS / "serve.py"), "--model", f"tiny={folder}"]
@@ -584,7 +584,7 @@ def test_calibrated_scores(folder, tmp_path):
     assert expected != ner(TEXTS[0], aggregation_strategy="word")
 
 
-def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
+def test_a_missing_library_is_named(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "flaxner.serving.server", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "uvicorn"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -593,19 +593,19 @@ def test_a_library_that_is_missing_is_named(monkeypatch, capsys):
     assert capsys.readouterr().err == sentence
 
 
-def test_a_model_that_is_not_there_is_named(capsys):
+def test_a_missing_model_is_named(capsys):
     assert serve_main(["--model", "/nowhere", "--port", "0"]) == 2
     assert capsys.readouterr().err == "serve.py: there is no model folder '/nowhere'\n"
 
 
 def resident(process):
-    """Megabytes of memory that a process has."""
+    """Return a process's resident memory in megabytes."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def answers(port):
-    """Whether a server takes requests there."""
+    """Whether a server accepts requests on this port."""
     try:
         return Client(port).ask("/readyz").status == 200
     except OSError:
@@ -615,7 +615,7 @@ def answers(port):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat(folder, tmp_path):
-    """SOAK_SECONDS of requests of all kinds, clients that leave among them."""
+    """SOAK_SECONDS of requests of all kinds, including from clients that leave."""
     seconds = float(os.environ.get("SOAK_SECONDS", "180"))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -630,7 +630,7 @@ def test_memory_stays_flat(folder, tmp_path):
     def work(seed):
         try:
             ask(np.random.default_rng(seed), Client(port))
-        except Exception as error:  # pytest would but warn of it
+        except Exception as error:  # pytest would only warn about it
             failures.append(error)
 
     def ask(rng, client):
@@ -669,7 +669,7 @@ def test_memory_stays_flat(folder, tmp_path):
         print(f"{counts}; {early:.0f} MB after a quarter, {late:.0f} MB at the end")
         assert failures == []
         assert set(counts) <= {200, 422, 429, "left"}
-        assert counts[200] > seconds, "the server was at work"
+        assert counts[200] > seconds, "the server must have been busy"
         assert late < 1.03 * early + 10
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""The server's page in a browser: what people see and do there."""
+"""The server's page in a browser: what users see and do."""
 
 import shutil
 import threading
@@ -46,7 +46,7 @@ def page(browser):
 
 
 def marks(page):
-    """The words and types of the entities that the page shows."""
+    """Return the words and types of the entities that the page shows."""
     found = []
     for mark in page.query_selector_all("mark"):
         label = mark.query_selector("small").inner_text()
@@ -64,7 +64,7 @@ def test_typing_shows_entities_and_their_json(page, ner):
                     page.fill("#text", text)
                     page.click("#ask")
                 assert answer.value.status == 200
-                page.wait_for_timeout(500)  # the pause after typing has asked again
+                page.wait_for_timeout(500)  # the pause after typing triggers another request
                 expected, place = [], 0
                 for entity in ner(text, aggregation_strategy=strategy):
                     if entity["start"] >= place:
@@ -90,7 +90,7 @@ def test_typing_shows_entities_and_their_json(page, ner):
     assert page.said == []
 
 
-def test_a_busy_server_and_one_that_is_gone_are_said(page, ner, monkeypatch):
+def test_a_busy_server_and_a_stopped_one_are_reported(page, ner, monkeypatch):
     with running("-", models={"tiny": ner}, queue=1, timeout=20) as server:
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.wait_for_selector("mark, #state:not(:empty)")

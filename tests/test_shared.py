@@ -1,4 +1,4 @@
-"""Runs after one another that share what was read and compiled."""
+"""Consecutive runs that share what was read and compiled."""
 
 import collections
 
@@ -31,7 +31,7 @@ def run(settings, folder, shared=None, **changes):
     return train(config, console=Console(quiet=True), shared=shared)
 
 
-def test_what_is_lent_makes_no_difference_and_is_not_compiled_again(settings, tmp_path):
+def test_sharing_changes_no_results_and_compiles_nothing_again(settings, tmp_path):
     shared = Shared()
     run(settings, tmp_path / "first", shared, epochs=1.0)
     traces = shared._program.steps.traces
@@ -46,11 +46,11 @@ def test_what_is_lent_makes_no_difference_and_is_not_compiled_again(settings, tm
 
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"batch_size": 2}, {"epochs": 9.0}])
 def test_with_a_crf_runs_share_their_program(settings, changes):
-    """It is as wide as the corpus lets it be, not as a run's rows happen to be."""
+    """Its width depends on the corpus, not on the rows of a particular run."""
     shared, config = Shared(), TrainConfig(**settings, decoder="crf")
     made = [shared.compute(shared.prepared(each)) for each in (config, config.replace(**changes))]
     (first, _), (second, batches) = made
-    assert second.steps.traces is first.steps.traces  # they are compiled together
+    assert second.steps.traces is first.steps.traces  # compiled once for both
     shapes = [
         {name: array.shape for name, array in program.arrays(batches.at(0)).items()}
         for program in (first, second)
@@ -59,8 +59,8 @@ def test_with_a_crf_runs_share_their_program(settings, changes):
 
 
 @pytest.mark.slow
-def test_with_a_crf_what_is_lent_makes_no_difference(settings, tmp_path):
-    test_what_is_lent_makes_no_difference_and_is_not_compiled_again(
+def test_with_a_crf_sharing_changes_no_results(settings, tmp_path):
+    test_sharing_changes_no_results_and_compiles_nothing_again(
         {**settings, "decoder": "crf"}, tmp_path
     )
 
@@ -75,7 +75,7 @@ def test_with_a_crf_what_is_lent_makes_no_difference(settings, tmp_path):
         ({"accumulate": 2}, False),
     ],
 )
-def test_what_is_lent_to_whom(settings, changes, lent):
+def test_which_runs_share(settings, changes, lent):
     shared = Shared()
     config = TrainConfig(**settings)
     first = shared.prepared(config)

@@ -1,4 +1,4 @@
-"""Several sources of a split, mixed; one or several by flag and by TOML."""
+"""Several sources for a split, mixed; given one or more times as flags or in TOML."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ EVALUATE = Path(__file__).resolve().parent.parent / "scripts" / "evaluate.py"
 
 @pytest.fixture
 def files(tmp_path):
-    """The same four sentences, in IOB2 columns and as BIOES records."""
+    """Two training files: sentences in IOB2 columns, and a BIOES record."""
     made = sentences(4)
     record = {"tokens": ["Ann", "Lee", "slept"], "ner_tags": ["B-PER", "E-PER", "O"]}
     bioes = tmp_path / "b.jsonl"
@@ -46,7 +46,7 @@ def test_training_files_of_two_formats_are_mixed(files):
     assert mixed.sentences[-1].tags == ("B-PER", "I-PER", "O")
 
 
-def test_a_list_in_toml_is_several_and_comes_back(files, tmp_path):
+def test_a_list_in_toml_is_read_and_written(files, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(f"train_file = {json.dumps([str(file) for file in files])}\n")
     config = parse_train_config(["--config", str(path)])
@@ -99,12 +99,12 @@ def test_documents_of_mixed_files_stay_apart(tmp_path):
         ),
     ],
 )
-def test_what_is_no_list_of_sources(settings, message):
+def test_invalid_sources_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         read_sources(TrainConfig(**settings))
 
 
-def test_evaluate_takes_the_flags_of_the_readers(files):
+def test_evaluate_accepts_the_flags_of_the_readers(files):
     command = [sys.executable, str(EVALUATE), "--model", "./nowhere", "--file", str(files[1])]
     done = subprocess.run(
         [*command, "--word-column", "nope"], capture_output=True, text=True, timeout=120
@@ -119,8 +119,8 @@ def test_evaluate_refuses_a_column_that_its_file_cannot_have(files):
         evaluate("./nowhere", file=files[0], options=options)
 
 
-def test_the_embedded_corpus_is_read_wherever_a_data_set_is():
-    """`evaluate.py --dataset flaxner:embedded --split test` on a model of the quick start."""
+def test_the_embedded_corpus_can_be_read_like_a_data_set():
+    """For `evaluate.py --dataset flaxner:embedded --split test` on a quick-start model."""
     trained = read_sources(TrainConfig(dataset="flaxner:embedded"))
     for split, corpus in trained.items():
         assert read_corpus("flaxner:embedded", split).sentences == corpus.sentences

@@ -1,4 +1,4 @@
-"""speed.jsonl: its lines by hand, over sessions, and the curve that a report makes of them."""
+"""speed.jsonl: its lines across sessions, checked by hand, and the curve of a report."""
 
 import json
 
@@ -10,7 +10,7 @@ from flaxner.runs.speed_log import SpeedLog
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that advances only when a test says so."""
 
     now = 0.0
 
@@ -24,7 +24,7 @@ def rows(path):
 
 @pytest.fixture
 def log(tmp_path):
-    """Steps 1 to 5 of 100 tokens, a second each; after step 3 an evaluation of 10 seconds."""
+    """Steps 1 to 5 of 100 tokens and one second each; after step 3 an evaluation of 10 seconds."""
     clock = Clock()
     log = SpeedLog(tmp_path / "speed.jsonl", 0, clock, every=2)
     log.begin(0)
@@ -46,8 +46,8 @@ def test_an_evaluation_slows_no_step(log):
     assert speeds(read_speed(log)) == {"tokens/s": [(2, 100), (3, 100), (4, 100)]}
 
 
-def test_a_step_is_as_long_as_it_was_however_late_it_is_told(tmp_path):
-    """As on a CPU: the loop tells of a step when the next one is done."""
+def test_late_reports_do_not_change_the_length_of_a_step(tmp_path):
+    """On a CPU, the loop reports a step only when the next one is done."""
     clock = Clock()
     log = SpeedLog(tmp_path / "speed.jsonl", 0, clock, every=2)
     log.begin(0)
@@ -64,10 +64,10 @@ def test_a_step_is_as_long_as_it_was_however_late_it_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("first", "kept"), [(0, 0), (2, 2), (3, 4), (9, 5)])
-def test_a_session_goes_on_after_the_lines_of_the_steps_before(log, first, kept):
+def test_a_session_continues_after_the_lines_of_earlier_steps(log, first, kept):
     before = rows(log)
     with log.open("a") as file:
-        file.write('{"step": 5, "sec')  # the power went
+        file.write('{"step": 5, "sec')  # a power failure
     clock = Clock()
     clock.now = 20.5
     again = SpeedLog(log, first, clock, every=2)
@@ -83,7 +83,7 @@ def test_another_process_writes_nothing():
     log.close()
 
 
-def test_what_no_run_wrote_is_named_and_none_is_no_curve(tmp_path):
+def test_an_invalid_line_is_reported_and_no_file_gives_no_curve(tmp_path):
     path = tmp_path / "speed.jsonl"
     assert speeds(read_speed(path)) == {}
     path.write_text('{"step": 1, "seconds": 1, "tokens": 0}\n{"step": 2}\n{"step": 3')

@@ -1,4 +1,4 @@
-"""Taggers over a fixed table: the table stands still, windows end with their segment."""
+"""Taggers over a fixed word table: the table stays fixed, and windows end with their segment."""
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,12 @@ def static_model(window, dropout=0.0):
     return model, model.init(1, table)
 
 
-def test_shapes_are_those_of_the_parameters():
+def test_declared_shapes_equal_those_of_the_parameters():
     model, params = static_model(2)
     assert {k: v.shape for k, v in model.shapes.items()} == {k: v.shape for k, v in params.items()}
 
 
-def test_a_frozen_table_stands_still_and_the_head_learns():
+def test_a_frozen_table_stays_fixed_while_the_head_learns():
     model, params = static_model(1, dropout=0.1)
     rates = rates_by("linear", 20, 0.1, 1e-2)
     optimizer, mesh = make_optimizer(), make_mesh()
@@ -64,13 +64,13 @@ def test_packed_windows_equal_unpacked_ones():
     assert_close("packing", np.asarray(whole[:, :7]), np.concatenate(alone, axis=1))
 
 
-def test_neighbours_stand_in_order():
+def test_neighbours_are_in_order():
     x = jnp.arange(1.0, 5.0).reshape(1, 4, 1)
     got = neighbours(x, jnp.array([[1, 1, 1, 2]]), 1)
     assert got.tolist() == [[[0, 1, 2], [1, 2, 3], [2, 3, 0], [0, 4, 0]]]
 
 
-def test_an_unknown_word_has_a_vector_of_its_own():
+def test_the_unknown_word_has_its_own_vector():
     model, params = static_model(0)
     ids = np.array([[1, 2]])
     moved = {**params, "unknown": params["unknown"] + 1.0}
@@ -83,7 +83,7 @@ def test_scalings_are_measured_on_the_training_words():
     rng = np.random.default_rng(3)
     table = rng.normal(2.0, 3.0, size=(50, 4)).astype(np.float32)
     table[:FIRST] = 0.0
-    used = rng.integers(1, 30, 400)  # rows 30 and up are of other splits; row 1 is unknown
+    used = rng.integers(1, 30, 400)  # rows 30 and up occur only in other splits; row 1 is unknown
     words = used[used >= FIRST]
     standard = scaled(table, used, "standard")
     np.testing.assert_allclose(standard[words].mean(axis=0), 0.0, atol=1e-5)
@@ -95,8 +95,8 @@ def test_scalings_are_measured_on_the_training_words():
         assert_close("exact", made[:FIRST], table[:FIRST])
 
 
-def test_the_grid_is_judged_by_validation_alone(tmp_path):
-    """Trials without steps to learn in lose; the test split's tags cannot change the choice."""
+def test_the_grid_is_judged_on_validation_alone(tmp_path):
+    """Trials that cannot learn lose, and the test split's tags do not influence the choice."""
     words = [Sentence(("a", "b", "c"), ("B-PER", "O", "B-LOC"))] * 12
     corpora = {s: Corpus(words, s, "IOB2", 0) for s in ("train", "validation", "test")}
     wrong = [Sentence(("a", "b", "c"), ("O", "B-LOC", "B-PER"))] * 12
@@ -113,7 +113,7 @@ def test_the_grid_is_judged_by_validation_alone(tmp_path):
         )  # fmt: skip
 
     first = head()
-    assert [trial["chosen"] for trial in first.trials] == [False, True, False]  # of equals, first
+    assert [trial["chosen"] for trial in first.trials] == [False, True, False]  # first of equals
     assert first.trials[0]["validation_f1"] < first.validation_f1 == 1.0
     assert first.tags == [list(s.tags) for s in words]
     other = head(test=Corpus(wrong, "test", "IOB2", 0))

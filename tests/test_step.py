@@ -27,7 +27,7 @@ STEPS = 20
 
 @functools.cache
 def run(devices=1, fsdp=1, accumulate=1, compute=None, **config):
-    """Parameters and metrics after some steps on so many devices."""
+    """Return the state, metrics and steps after training on this many devices."""
     model = Model(tiny_config(initializer_range=0.1, **config), compute or Compute())
     mesh = make_mesh(fsdp, jax.devices()[:devices])
     lengths = np.random.default_rng(3).integers(3, 20, 64)
@@ -60,7 +60,7 @@ SHARDINGS = [
 
 @pytest.mark.parametrize(("devices", "fsdp"), SHARDINGS)
 def test_eight_devices_equal_one(devices, fsdp):
-    """Dropout on: the masks, too, are those of one device."""
+    """Dropout is on: its masks, too, equal those of one device."""
     one, one_history, _ = run()
     many, many_history, _ = run(devices, fsdp)
     scaled_close("devices", host(many.params), host(one.params))

@@ -1,4 +1,4 @@
-"""Stops at the moments in which a run has least to show for it: nothing is lost, all is made up."""
+"""Stops at the worst moments of a run: nothing is lost, and what is missing is made up."""
 
 import contextlib
 import dataclasses
@@ -27,12 +27,12 @@ from flaxner.training.stopping import Interruption, RunStopped
 from tests import chaos
 from tests.conll import quick_settings
 
-LAST = 6  # step; the first of two epochs ends with step 3
+LAST = 6  # step; the first of two epochs ends at step 3
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """A session of the run in a folder; all have what the first has compiled."""
+    """Return a function that runs a session in a folder; sessions share what is compiled."""
     settings = quick_settings(tmp_path_factory.mktemp("corpus"))
     settings |= {"average_last": 2, "select": "last"}
     shared = Shared()
@@ -51,7 +51,7 @@ def whole(session, tmp_path_factory):
 
 
 def stopped(session, folder, monkeypatch, method, at, saved):
-    """A session that gets SIGTERM when a method of its loop is called at a step."""
+    """Run a session that gets SIGTERM when a method of its loop is called at a given step."""
     call = getattr(Loop, method)
 
     def signalled(self, step, *rest):
@@ -67,7 +67,7 @@ def stopped(session, folder, monkeypatch, method, at, saved):
 
 
 class Resumed(Loop):
-    """A loop whose run goes on from its last step; tells what it did."""
+    """A loop whose run resumes after its last step; records what it does."""
 
     def __init__(self, *, evaluated, signal_in=""):
         self.interruption, self.told = Interruption(print), []
@@ -109,7 +109,7 @@ class Resumed(Loop):
     ],
     ids=str,
 )
-def test_what_a_last_session_owes(options, told):
+def test_what_the_last_session_makes_up(options, told):
     """The three cases of the runs below, without a run."""
     loop = Resumed(**options)
     with contextlib.suppress(RunStopped):
@@ -118,15 +118,13 @@ def test_what_a_last_session_owes(options, told):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_is_cut_again_and_again_is_owed_until_it_is_made(
-    session, whole, tmp_path, monkeypatch
-):
-    """The mean that it makes is what is kept, published and converted."""
+def test_a_repeatedly_interrupted_evaluation_is_made_up(session, whole, tmp_path, monkeypatch):
+    """The averaged weights that it yields are the ones kept, published and converted."""
     folder = tmp_path / "run"
     for at in (3, 3, LAST, LAST):
         stopped(session, folder, monkeypatch, "_evaluate", at, at)
         assert f'"step": {at}, "epoch"' not in (folder / "metrics.jsonl").read_text()
-    stopped(session, folder, monkeypatch, "_save", LAST, LAST)  # after the loop's last look
+    stopped(session, folder, monkeypatch, "_save", LAST, LAST)  # after the last check for signals
     session(folder, resume=True)
     chaos.compare(whole, folder)
     kept = [{path.name for path in (run / "checkpoints").iterdir()} for run in (whole, folder)]
@@ -142,9 +140,7 @@ def test_an_evaluation_that_is_cut_again_and_again_is_owed_until_it_is_made(
 
 
 @pytest.mark.slow
-def test_a_signal_after_the_last_step_has_looked_stops_the_run(
-    session, whole, tmp_path, monkeypatch
-):
+def test_a_signal_after_the_last_check_stops_the_run(session, whole, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     stopped(session, folder, monkeypatch, "_save", LAST, LAST)
     session(folder, resume=True)
@@ -152,7 +148,7 @@ def test_a_signal_after_the_last_step_has_looked_stops_the_run(
 
 
 class Killed(BaseException):
-    """Instead of SIGKILL."""
+    """Raised in place of SIGKILL."""
 
 
 def state(value):
@@ -160,7 +156,7 @@ def state(value):
 
 
 def saved(folder):
-    """The value and the best step that are kept of step 3, as the next session finds them."""
+    """Return the value and best step kept for step 3, as the next session finds them."""
     checkpoints = Checkpoints(folder)
     assert checkpoints.newest_whole(print) == 3
     value = checkpoints.restore(3, jax.tree.map(jax.numpy.asarray, state(0))).params["a"][0]
@@ -171,8 +167,8 @@ def saved(folder):
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2, None], ids=str)
-def test_a_step_that_is_kept_once_more_is_there_all_the_time(tmp_path, monkeypatch, renames):
-    """Killed before any of the renames, where the file system cannot exchange two names."""
+def test_a_step_saved_again_is_never_missing(tmp_path, monkeypatch, renames):
+    """Killed before each rename, on a file system that cannot exchange two names."""
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(state(1), Progress(), {})
     checkpoints.close()
@@ -191,7 +187,7 @@ def test_a_step_that_is_kept_once_more_is_there_all_the_time(tmp_path, monkeypat
 
 
 class Dying:
-    """The module `os`, in which so many folders can be renamed."""
+    """Stands in for the module `os`, in which only so many folders can be renamed."""
 
     def __init__(self, renames):
         self._left = renames
@@ -207,7 +203,7 @@ class Dying:
         os.rename(one, other)
 
 
-def test_another_config_json_of_the_model_is_refused(session, tmp_path):
+def test_a_changed_config_json_of_the_model_is_refused(session, tmp_path):
     prepared = session.shared.prepared(TrainConfig(**session.settings, output_dir=str(tmp_path)))
     batches = batches_of(prepared)
     theirs = json.loads(json.dumps(fingerprint(prepared, batches)))
@@ -222,6 +218,6 @@ def test_another_config_json_of_the_model_is_refused(session, tmp_path):
     with pytest.raises(ValueError, match=message):
         refuse_another(tmp_path, ours, theirs)
     del theirs[MODEL]["hidden_act"], theirs[MODEL]["layer_norm_eps"]
-    refuse_another(tmp_path, ours, theirs)  # a version that knew neither
+    refuse_another(tmp_path, ours, theirs)  # a version that recorded neither
     del theirs[MODEL]
     refuse_another(tmp_path, ours, theirs)

@@ -1,4 +1,4 @@
-"""Sweeps: what a space may be, a stopped one goes on as if it had not been, and one for real."""
+"""Sweeps: valid spaces, resuming a stopped sweep as if it had not stopped, and a real one."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def test_spaces_that_are_refused(space, message, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_settings_that_a_sweep_has_not(tmp_path):
+def test_settings_that_a_sweep_refuses(tmp_path):
     for settings, message in {
         'train_file = "x"\noutput_dir = "y"\n': "output_dir is not a setting of a sweep",
         'train_file = "x"\nseeds = 3\n': "a trial is a single run",
@@ -91,7 +91,7 @@ def test_settings_that_a_sweep_has_not(tmp_path):
 
 
 class Trainer:
-    """Stands in for training: F1 is best at a rate of 1e-3; what it is asked for is kept."""
+    """Stands in for training: F1 is best at a rate of 1e-3; records the rates it is given."""
 
     def __init__(self):
         self.rates, self.stop_at, self.fail = [], None, False
@@ -123,7 +123,7 @@ def trained(monkeypatch):
     return fake
 
 
-def test_trials_on_other_sentences_are_not_compared(trained, tmp_path, monkeypatch):
+def test_trials_on_different_sentences_are_not_compared(trained, tmp_path, monkeypatch):
     from flaxner.sweep.study import sweep
 
     space = read_space(space_file(tmp_path))
@@ -136,7 +136,7 @@ def test_trials_on_other_sentences_are_not_compared(trained, tmp_path, monkeypat
     assert sweep(space, tmp_path / "out", trials=1, resume=True)["best_trial"] == 0
 
 
-def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_path):
+def test_a_stopped_sweep_resumes_as_if_it_had_not_stopped(trained, tmp_path):
     from flaxner.sweep.study import sweep
 
     space = read_space(space_file(tmp_path))
@@ -150,7 +150,7 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
         sweep(space, tmp_path / "out", trials=14)
     assert e.value.code == 75
     with (tmp_path / "out" / "journal.log").open("a") as journal:
-        journal.write('{"op_code": 4, "half a li')  # killed while it wrote
+        journal.write('{"op_code": 4, "half a li')  # killed while writing
     with pytest.raises(ValueError, match="continue it with --resume"):
         sweep(space, tmp_path / "out", trials=14)
     with pytest.raises(ValueError, match=r"cannot resume .*: the seed differs: 0 before, 1 now"):
@@ -163,14 +163,14 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(trained, tmp_pat
     assert (found["best_trial"], found["f1"]) == (whole["best_trial"], whole["f1"])
     journal = [json.loads(line) for line in (tmp_path / "out" / "journal.log").open()]
     ends = [line["state"] for line in journal if "state" in line and "trial_id" in line]
-    assert 2 in ends  # Optuna's number of a pruned trial: the median rule was asked
+    assert 2 in ends  # Optuna's number for a pruned trial: the median rule was applied
     best = TrainConfig(**load_settings(tmp_path / "out" / "best.toml"))
     assert best.learning_rate == found["values"]["learning_rate"]
     assert best.output_dir == str(tmp_path / "out" / "best")
     assert not best.resume
 
 
-def test_trials_that_fail_are_passed_over(trained, tmp_path):
+def test_failed_trials_are_skipped(trained, tmp_path):
     from flaxner.sweep.study import sweep
 
     trained.fail = True
@@ -181,7 +181,7 @@ def test_trials_that_fail_are_passed_over(trained, tmp_path):
     assert found["best_trial"] == 2
 
 
-def test_a_folder_of_another_is_refused(trained, tmp_path):
+def test_a_folder_that_is_not_a_sweeps_is_refused(trained, tmp_path):
     from flaxner.sweep.study import sweep
 
     (tmp_path / "out").mkdir()
@@ -205,7 +205,7 @@ def test_a_sweep_leaves_what_others_put_into_its_folder(trained, tmp_path):
     assert (out / "best.toml.before-1").read_text() == "# my remarks\n"
 
 
-def test_a_sweep_for_real(tmp_path, capsys):
+def test_a_real_sweep(tmp_path, capsys):
     pytest.importorskip("optuna")
     files = {"train": sentences(24), "validation": sentences(12, 1), "test": sentences(12, 2)}
     settings = {**QUICK, "epochs": 2.0}
@@ -221,7 +221,7 @@ def test_a_sweep_for_real(tmp_path, capsys):
     runs = [json.loads((out / f"trial-{i}" / "results.json").read_text()) for i in (0, 1)]
     scores = [run["validation"]["overall_f1"] for run in runs]
     assert scores[best] == max(scores)
-    assert "test" not in runs[0]  # nothing is chosen by it
+    assert "test" not in runs[0]  # the test split plays no part in the choice
     assert [(out / f"trial-{i}" / "hub").exists() for i in (0, 1)] == [best == 0, best == 1]
     assert [(out / f"trial-{i}" / "checkpoints").exists() for i in (0, 1)] == [best == 0, best == 1]
     config = TrainConfig(**load_settings(out / "best.toml"))
@@ -229,7 +229,7 @@ def test_a_sweep_for_real(tmp_path, capsys):
     page = (out / "sweep.html").read_text("utf-8")
     assert f'<tr class="best"><td>{best}</td><td>{max(scores):.4f}</td>' in page
     line = (out / f"trial-{best}" / "speed.jsonl").read_text().splitlines()[-1]
-    seconds = json.loads(line)["seconds"]  # trained for, not from start to end
+    seconds = json.loads(line)["seconds"]  # time spent training, not from start to end
     assert f'<td>{seconds:.0f}</td><td class="t">complete</td>' in page
     pytest.importorskip("matplotlib")
     assert page.count("data:image/png;base64,") >= 3

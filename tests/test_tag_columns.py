@@ -1,4 +1,4 @@
-"""Which column the tags are read from: chosen by all of the file, said, and asked for in doubt."""
+"""Which column holds the tags: decided from the whole file, reported, and asked for if in doubt."""
 
 import json
 import re
@@ -21,7 +21,7 @@ CHUNKS = ["B-NP", "B-VP"]
 
 
 def read(tmp_path, name, content, *flags):
-    """What `train.py --train-file NAME FLAGS` reads."""
+    """Return what `train.py --train-file NAME FLAGS` reads."""
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return load_corpora(parse_train_config(["--train-file", str(path), *flags]))["train"]
@@ -50,7 +50,7 @@ def run(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_one_tag_that_is_none_is_named_and_chunks_are_not_learnt(tmp_path):
+def test_an_invalid_tag_is_named_and_chunks_are_not_learnt(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text(CHUNKED * 5 + CHUNKED.replace("B-VP O", "B-VP 0") + CHUNKED * 600)
     code, _, told = run("--inspect", "--model", "flaxner:tiny", "--train-file", path)
@@ -99,7 +99,7 @@ CHOSEN = {
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_the_evidence_of_the_whole_file_chooses(tmp_path, name):
+def test_the_column_is_chosen_from_the_whole_file(tmp_path, name):
     content, reason = CHOSEN[name]
     corpus = read(tmp_path, name, content)
     assert "PER" in corpus.types
@@ -108,13 +108,13 @@ def test_the_evidence_of_the_whole_file_chooses(tmp_path, name):
     assert re.match(f"tags are read from {reason}", corpus.notes[0])
 
 
-def test_a_split_without_entities_is_no_split_of_chunks(tmp_path):
+def test_a_split_without_entities_does_not_make_chunks_the_tags(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text(NOTHING * 4)
     assert read_corpus(path).types == ()
 
 
-def test_chunks_alone_are_read_and_named(tmp_path):
+def test_chunks_are_read_and_named_if_there_are_no_other_tags(tmp_path):
     corpus = read(tmp_path, "a.conll", "Oda NN B-NP\nleft VB B-VP\nx VB O\n\n")
     assert corpus.types == ("NP", "VP")
     assert corpus.notes[0].endswith("it holds chunks (NP, VP), not entities")
@@ -139,7 +139,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_where_two_are_plausible_the_user_is_asked(tmp_path, name):
+def test_an_ambiguous_tag_column_must_be_chosen(tmp_path, name):
     content, flags = ASKED[name]
     with pytest.raises(ValueError, match=f"line 1: several columns could be the tags: .*{flags}"):
         read(tmp_path, name, content)
@@ -164,7 +164,7 @@ BARE = {
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_types_without_a_prefix_are_read_where_io_is_said(tmp_path, name):
+def test_bare_types_need_scheme_io(tmp_path, name):
     with pytest.raises(
         ValueError, match=r"got 'person' in .*, which holds O and few .*: --scheme IO reads bare"
     ):
@@ -184,12 +184,12 @@ def test_types_without_a_prefix_are_read_where_io_is_said(tmp_path, name):
         (BARE["gum.conll"] * 9 + "x\t0\n", "line 46: with --scheme IO a tag must be O or a type"),
     ],
 )
-def test_what_io_is_not_for(tmp_path, content, message):
+def test_scheme_io_refuses_prefixes_and_other_tags(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "a.conll", content, "--scheme", "IO")
 
 
-def test_ids_without_names_are_no_reason_to_learn_chunks(tmp_path):
+def test_ids_without_names_do_not_fall_back_to_chunks(tmp_path):
     content = records({"tokens": WORDS, "tags": CHUNKS, "ner_tags": [1, 0]})
     with pytest.raises(ValueError, match="line 1: the ids in 'ner_tags' have no names"):
         read(tmp_path, "a.jsonl", content)
@@ -198,7 +198,7 @@ def test_ids_without_names_are_no_reason_to_learn_chunks(tmp_path):
         read(tmp_path, "a.jsonl", content)
 
 
-def test_a_record_without_the_column_of_the_others(tmp_path):
+def test_a_record_without_the_tag_column_is_refused(tmp_path):
     content = records(
         {"tokens": WORDS, "tags": CHUNKS, "ner": ["B-PER", "O"]}, {"tokens": WORDS, "tags": CHUNKS}
     )
@@ -206,13 +206,13 @@ def test_a_record_without_the_column_of_the_others(tmp_path):
         read(tmp_path, "a.jsonl", content)
 
 
-def test_words_outside_that_are_marked_otherwise(tmp_path):
+def test_an_unusual_outside_tag_is_refused(tmp_path):
     content = "Oda NN B-NP B-PER\nx VB B-VP _\ny VB O _\n\n"
     with pytest.raises(ValueError, match=r"line 2: .* got '_' in column 3, where O is expected"):
         read(tmp_path, "a.conll", content)
 
 
-# A word a row, in other formats than CSV.
+# One word per row, in formats other than CSV.
 ROWS = {
     "sentence_id": [1.0, float("nan"), 2.0],
     "word": ["Oda", "left", "Tarvik"],
@@ -221,7 +221,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
-def test_a_word_a_row_is_read_as_in_csv(tmp_path, name):
+def test_one_word_per_row_is_read_as_in_csv(tmp_path, name):
     lines = [dict(zip(ROWS, row, strict=True)) for row in zip(*ROWS.values(), strict=True)]
     content = parquet(ROWS) if name == "a.parquet" else records(*lines)
     corpus = read(tmp_path, name, content)
@@ -237,7 +237,7 @@ def test_a_word_a_row_is_read_as_in_csv(tmp_path, name):
             read(tmp_path, name, parquet(alone))
 
 
-def test_a_word_a_row_with_ids_that_have_names(tmp_path):
+def test_one_word_per_row_with_named_ids(tmp_path):
     import datasets
 
     names = datasets.ClassLabel(names=["O", "B-PER", "I-PER"])
@@ -266,7 +266,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("column", "value", "message"), VALUES)
-def test_values_of_another_kind_are_named(tmp_path, column, value, message):
+def test_values_of_the_wrong_kind_are_named(tmp_path, column, value, message):
     good = {"tokens": WORDS, "ner_tags": ["B-PER", "O"]}
     with pytest.raises(ValueError, match=rf"a\.jsonl, line 2: {message}"):
         read(tmp_path, "a.jsonl", records(good, good | {column: value}))
@@ -290,7 +290,7 @@ def test_bytes_and_null_rows_of_parquet_are_named(tmp_path):
         read(tmp_path, "a.csv", "tokens,ner_tags\n\"['Oda']\",\"['B-PER']\"\n")
 
 
-def test_ids_that_pandas_made_floats_have_their_names(tmp_path):
+def test_ids_that_pandas_turned_into_floats_keep_their_names(tmp_path):
     import datasets
 
     names = datasets.List(datasets.ClassLabel(names=["O", "B-PER"]))
@@ -338,7 +338,7 @@ def test_an_empty_word_outside_keeps_its_place_and_is_counted(tmp_path, name):
         read(tmp_path, name, broken)
 
 
-def test_a_file_without_blank_lines_is_said(tmp_path):
+def test_a_missing_blank_line_is_reported(tmp_path):
     corpus = read(tmp_path, "a.conll", "Oda\tB-PER\nleft\tO\n" * 600)
     assert corpus.notes[-1].startswith(
         "the whole corpus is one sentence of 1,200 words, so an epoch is one step: the blank lines"
@@ -367,8 +367,8 @@ SWAPPED = "Oda NNP B-PER B-NP\nleft VBD O B-VP\nTarvik NNP B-LOC B-NP\n\n"
     ],
     ids=["columns", "records"],
 )
-def test_one_run_reads_one_column(tmp_path, train, test, told):
-    """Trained on entities and scored on chunks: each file for itself would be read so."""
+def test_one_run_reads_one_tag_column(tmp_path, train, test, told):
+    """Trained on entities and scored on chunks: that is how the files would be read separately."""
     flags = []
     for flag, (name, content) in (("--train-file", train), ("--test-file", test)):
         (tmp_path / name).write_text(content)
@@ -377,7 +377,7 @@ def test_one_run_reads_one_column(tmp_path, train, test, told):
         load_corpora(parse_train_config(flags))
 
 
-def test_files_of_other_layouts_are_read_each_in_its_own(tmp_path):
+def test_files_of_different_layouts_are_read_separately(tmp_path):
     four, two = tmp_path / "four.conll", tmp_path / "two.conll"
     four.write_text(CHUNKED)
     two.write_text("Oda B-PER\nleft O\n\n")
@@ -388,5 +388,5 @@ def test_files_of_other_layouts_are_read_each_in_its_own(tmp_path):
     mixed = [*flags[:2], "--train-file", str(swapped), "--test-file", str(swapped)]
     assert load_corpora(parse_train_config(mixed))["test"].types == ("LOC", "PER")
     named = [*flags[:2], "--test-file", str(swapped), "--tag-column", "-2"]
-    with pytest.raises(ValueError, match="has the type 'LOC'"):  # as it was told, read and refused
+    with pytest.raises(ValueError, match="has the type 'LOC'"):  # read as told, then refused
         load_corpora(parse_train_config(named))

@@ -1,4 +1,4 @@
-"""Schemes: round trips over all of them, detection, and repair as conlleval does."""
+"""Schemes: round trips over all of them, detection, and conlleval's repairs."""
 
 import collections
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import detect_scheme, spans_to_tags, tag_pairs, tags_to_spans, to_iob2
 
-EXACT = ("IOB1", "IOB2", "BIOES", "BILOU")  # IO cannot tell neighbours of one type apart
+EXACT = ("IOB1", "IOB2", "BIOES", "BILOU")  # IO cannot separate adjacent entities of one type
 
 
 @st.composite
 def spans(draw):
-    """Half-open spans with a type, in order, apart or touching, and the sentence's length."""
+    """Half-open spans with a type, in order, adjacent or not, and the sentence's length."""
     at, made = 0, []
     for gap, size, kind in draw(
         st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["PER", "X-Y"])))
@@ -53,8 +53,8 @@ def test_tags_and_spans_round_trip_at_length(item):
     ("tags", "expected"),
     [
         ("I-PER I-PER O", "B-PER I-PER O"),  # IOB1, IO
-        ("I-PER B-PER O", "B-PER B-PER O"),  # IOB1: touching
-        ("B-PER I-LOC O", "B-PER B-LOC O"),  # a change of type begins an entity
+        ("I-PER B-PER O", "B-PER B-PER O"),  # IOB1: adjacent
+        ("B-PER I-LOC O", "B-PER B-LOC O"),  # a new type begins an entity
         ("O I-LOC I-PER", "O B-LOC B-PER"),
         ("S-PER B-LOC E-LOC", "B-PER B-LOC I-LOC"),
         ("U-PER B-LOC L-LOC", "B-PER B-LOC I-LOC"),
@@ -85,7 +85,7 @@ def test_label_table():
     scheme = LabelScheme.from_types(["PER", "LOC"])
     assert scheme.tags == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     assert scheme.decode(scheme.encode(["B-PER", "O"])) == ["B-PER", "O"]
-    table = {str(i): f"B-{i}" for i in range(11)}  # in the order of the digits 10 stands before 2
+    table = {str(i): f"B-{i}" for i in range(11)}  # sorted as strings, 10 comes before 2
     assert LabelScheme.from_id2label(dict(sorted(table.items()))).tags == tuple(table.values())
     with pytest.raises(ValueError, match=r"the tag 'B-ORG' has no label; these do: O, B-LOC"):
         scheme.encode(["B-ORG"])

@@ -1,4 +1,4 @@
-"""Whatever is given to a template is text in what comes out."""
+"""Whatever is given to a template comes out as text."""
 
 import html
 from importlib import resources
@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(1)</script> \x1b[2J \u202eabc | `x` *y* $z$ _q_ a_b"
 
 
 def study(text):
-    """A study as the page takes it, every string of it from outside."""
+    """Return a study as the page takes it, with every string of it foreign."""
     kinds = {"accuracy": 0.5, "silhouette": 0.1, "occurrences": 12, "majority": 0.5}
     part = {"f1": 0.5, "entities": 3}
     tagger = {"all": part, "seen": part, "unseen": part, "validation_f1": None, "grid": [1]}
@@ -37,7 +37,7 @@ def study(text):
     }
 
 
-def test_nothing_on_a_page_acts():
+def test_nothing_on_a_page_runs_as_code():
     from flaxner.embeddings.page import page
 
     images = dict.fromkeys(("word.png", "separation.png", "taggers.png"), b"png")
@@ -48,7 +48,7 @@ def test_nothing_on_a_page_acts():
     assert "\\x1b[2J \\u202eabc" in made
 
 
-def test_nothing_in_a_card_acts():
+def test_nothing_in_a_card_becomes_markup():
     from markdown_it import MarkdownIt
 
     config = TrainConfig(dataset="flaxner:embedded", output_dir=f"runs/{HOSTILE.replace('/', '')}")
@@ -70,7 +70,7 @@ def test_nothing_in_a_card_acts():
     compile(code, "card", "exec")
 
 
-def test_a_forgotten_value_is_an_error():
+def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="head"):
         templates.markdown("model_card.md.jinja")
 

@@ -1,4 +1,4 @@
-"""Attention by tiles: what the kernels compute, interpreted on a CPU."""
+"""Tiled attention: the kernels' results, interpreted on a CPU."""
 
 import dataclasses
 import itertools
@@ -28,7 +28,7 @@ DROPPED = 26
 
 
 def arrays(rows, heads, seed=0):
-    """Queries, keys, values and a gradient; segments and padding; random words."""
+    """Return queries, keys, values and a gradient; segments with padding; random words."""
     rng = np.random.default_rng(seed)
     x = [rng.standard_normal((rows, L, heads, K)).astype(np.float32) for _ in range(4)]
     ids = np.zeros((rows, L), np.int32)
@@ -41,7 +41,7 @@ def arrays(rows, heads, seed=0):
 
 
 def plain(kind, q, k, v, ids, words):
-    """The same with all pairs in memory."""
+    """Compute the same attention with all pairs in memory."""
     H = q.shape[2]
     apart = jnp.abs(jnp.arange(L)[:, None] - jnp.arange(L)[None])
     meet = ids[:, None, :, None] == ids[:, None, None, :]
@@ -62,7 +62,7 @@ def with_gradients(attention, q, k, v, d, ids, words):
     return out, *back(d)
 
 
-def test_random_words_are_those_of_threefry():
+def test_random_words_equal_threefrys():
     key, counter = np.array([5, 9], np.uint32), np.array([1, 2, 3, 4], np.uint32)
     lines, eights = np.arange(64), np.arange(16)
 
@@ -76,7 +76,7 @@ def test_random_words_are_those_of_threefry():
     assert (words == threefry_2x32(key, counter)).all()
     assert (levels == turned.T).all()
     counts = np.bincount(levels.ravel(), minlength=256)
-    assert abs(counts - 32).max() < 32  # 8,192 levels, 32 of a kind
+    assert abs(counts - 32).max() < 32  # 8,192 levels, about 32 of each
 
 
 def test_tiles_that_cannot_meet_are_not_visited():
@@ -96,7 +96,7 @@ def test_tiles_that_cannot_meet_are_not_visited():
 @pytest.mark.parametrize(
     ("window", "threshold"), [(None, 0), (None, DROPPED), (20, 0), (20, DROPPED)]
 )
-def test_kernels_give_what_plain_attention_gives(window, threshold):
+def test_kernels_equal_plain_attention(window, threshold):
     q, k, v, d, ids, words = arrays(1 if threshold else 2, 2)
     words = words if threshold else ()
     kind = tiles.Kind(window, threshold, interpret=True)
@@ -109,14 +109,14 @@ def test_kernels_give_what_plain_attention_gives(window, threshold):
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [0, 2])
 def test_rows_are_spread_over_devices(seeds):
-    """Of one seed, and of several at once; each device has its own rows, and drops the same."""
+    """For one seed and for several at once: each device has its own rows, and the same dropout."""
     q, k, v, d, ids, words = arrays(4, 2)
     kind, mesh = tiles.Kind(None, DROPPED, interpret=True), make_mesh(devices=jax.devices()[:2])
 
     def one(*x):
         return with_gradients(lambda *y: attend(kind, *y), *x)
 
-    def on_mesh(*y):  # as in a training step: gradients are taken outside
+    def on_mesh(*y):  # as in a training step: gradients are taken outside kernels_over
         with kernels_over(mesh):
             return attend(kind, *y)
 
@@ -140,7 +140,7 @@ def test_rows_are_spread_over_devices(seeds):
 
 
 def test_long_rows_are_spread_over_devices_in_inference():
-    """XLA parts no kernel by itself: for TPUs it refuses one in a program of several devices."""
+    """XLA does not partition kernels: on TPUs it refuses one in a program for several devices."""
     sizes = tiny_config(max_position_embeddings=512, hidden_size=64)
     model = Model(sizes, Compute.on("tpu", "bfloat16"))
     zeros = np.zeros((8, 512), np.int32)
@@ -151,8 +151,8 @@ def test_long_rows_are_spread_over_devices_in_inference():
     assert "tpu_custom_call" in text
 
 
-def test_a_pipeline_on_the_cpu_has_no_kernels_of_other_chips(tmp_path):
-    """Beside a GPU a model is loaded for it; the pipeline may be asked to compute on the CPU."""
+def test_a_pipeline_on_the_cpu_uses_no_kernels_of_other_chips(tmp_path):
+    """With a GPU present the model is loaded for it, but the pipeline may compute on the CPU."""
     classifier = load_classifier(make_folder(tmp_path / "model"), dtype="bfloat16")
     for platform in ("gpu", "tpu"):
         compute = Compute.on(platform, "bfloat16")
@@ -161,8 +161,8 @@ def test_a_pipeline_on_the_cpu_has_no_kernels_of_other_chips(tmp_path):
         assert there.on(jax.devices("cpu")[0]).model.compute == Compute.on("cpu", "bfloat16")
 
 
-def test_more_rows_change_no_dropout_by_tiles(monkeypatch):
-    """A run goes on on more devices, where a batch has more rows."""
+def test_extra_rows_do_not_change_dropout_in_tiles(monkeypatch):
+    """A run may resume on more devices, where a batch has more rows."""
     seen = []
 
     def attend(kind, q, k, v, ids, words):

@@ -1,4 +1,4 @@
-"""WordPiece, byte-level BPE and Unigram: words given, words in running text, the same answers."""
+"""WordPiece, byte-level BPE and Unigram: given words and running text lead to the same answers."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ ODD = ("Ann", "(", "U.S.", "​", "東京", "👍🏽", ",", "a-b", "é́", "'s"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_given_words_are_cut_as_the_saved_tokenizer_cuts_them_in_torch(kind, tmp_path):
+def test_given_words_are_tokenised_as_the_saved_tokenizer_does_in_torch(kind, tmp_path):
     tokenizer = tokenizer_of_kind(kind)
     tokenizer.save_pretrained(tmp_path)
     theirs = load_tokenizer(tmp_path)(list(ODD), is_split_into_words=True)
@@ -60,7 +60,7 @@ def test_equal_texts_give_equal_vocabularies(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "unigram" in kind])
-def test_a_frequent_word_that_is_part_of_no_other_is_one_piece(kind):
+def test_a_frequent_separate_word_is_one_piece(kind):
     from flaxner.models.scratch import TOKENIZERS
 
     names = [f"{a}{b}" for a in ("Ka", "Mo", "Ri", "Su") for b in ("len", "tor", "vik", "zan")]
@@ -71,7 +71,7 @@ def test_a_frequent_word_that_is_part_of_no_other_is_one_piece(kind):
 
 
 def spaceless():
-    """RoBERTa's tokenizer as the Hub has it: words given one by one would run together."""
+    """RoBERTa's tokenizer as on the Hub: words given one by one would run together."""
     from transformers import RobertaTokenizer
 
     made = tokenizer_of_kind("byte_bpe")
@@ -80,7 +80,7 @@ def spaceless():
     return RobertaTokenizer(vocab=model["vocab"], merges=merges, add_prefix_space=False)
 
 
-def test_a_byte_level_tokenizer_is_given_its_space_and_keeps_it(tmp_path):
+def test_a_byte_level_tokenizer_gets_a_prefix_space_and_keeps_it(tmp_path):
     tokenizer, spaced = spaceless(), tokenizer_of_kind("byte_bpe")
     words = ["Oslo", "is", "near"]
     right = spaced(words, is_split_into_words=True)["input_ids"]
@@ -88,7 +88,7 @@ def test_a_byte_level_tokenizer_is_given_its_space_and_keeps_it(tmp_path):
     assert align([Sentence(tuple(words))], tokenizer, None, 32).input_ids.tolist() == right
     plain = tokenizer.backend_tokenizer.to_str()
     words_backend(tokenizer)
-    assert tokenizer.backend_tokenizer.to_str() == plain, "for words given it is a copy"
+    assert tokenizer.backend_tokenizer.to_str() == plain, "only a copy may change for given words"
     assert give_prefix_space(tokenizer)
     assert not give_prefix_space(tokenizer)
     tokenizer.save_pretrained(tmp_path)
@@ -98,7 +98,7 @@ def test_a_byte_level_tokenizer_is_given_its_space_and_keeps_it(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_marks_are_words_in_running_text_as_in_corpora(kind):
+def test_punctuation_is_split_off_in_running_text_as_in_corpora(kind):
     text = "Ann Lee  (Oslo) met U.N., in Paris!"
     reading = Reader(tokenizer_of_kind(kind), 64).read([text])
     tokens = reading.tokens
@@ -108,16 +108,16 @@ def test_marks_are_words_in_running_text_as_in_corpora(kind):
         for a, b in itertools.pairwise([*edges.tolist(), len(tokens.words)])
     ]
     parted = ["Ann", "Lee", "(", "Oslo", ")", "met", "U", ".", "N", ".", ",", "in", "Paris", "!"]
-    if "unigram" in kind:  # a piece may hold letters and their marks, and is not parted
+    if "unigram" in kind:  # a piece may contain letters and their punctuation, and is not split
         parted[6:11] = ["U.N.", ","]
-    if kind == "byte_bpe":  # GPT-2's expression keeps marks that touch together
+    if kind == "byte_bpe":  # GPT-2's pattern keeps adjacent punctuation together
         parted = ["Ann", "Lee", "(", "Oslo", ")", "met", "U", ".", "N", ".,", "in", "Paris", "!"]
         words = [word for word in words if word]
     assert words == parted
 
 
-def test_a_lone_space_mark_belongs_to_the_token_after_it():
-    """XLM-RoBERTa's has the character of that token, DeBERTa's the space before it."""
+def test_a_lone_space_mark_belongs_to_the_next_token():
+    """XLM-RoBERTa's has the offsets of that token's character, DeBERTa's those of the space."""
     text = "in (a)."
     for lone in ((3, 4), (2, 3)):
         offsets = [(0, 2), lone, (3, 4), (4, 5), (5, 6), (6, 7)]
@@ -127,7 +127,7 @@ def test_a_lone_space_mark_belongs_to_the_token_after_it():
 @pytest.fixture(scope="module", params=KINDS)
 def folder(request, tmp_path_factory):
     tokenizer = tokenizer_of_kind(request.param)
-    # At 0.5 torch in float32 is itself 7e-6 from torch in float64, and so are we.
+    # At 0.5, torch in float32 differs from torch in float64 by 7e-6, and so do we.
     sizes = {"vocab_size": len(tokenizer), "num_labels": len(SCHEME), "initializer_range": 0.3}
     model = Model(tiny_config(**sizes, max_position_embeddings=512))
     where = tmp_path_factory.mktemp(request.param) / "hub"
@@ -135,7 +135,7 @@ def folder(request, tmp_path_factory):
 
 
 def texts(count, seed):
-    """Sentences and nonsense: marks, blanks, scripts, symbols, empty-looking ones."""
+    """Sentences and nonsense: punctuation, blanks, scripts, symbols, texts that look empty."""
     rng = random.Random(seed)
     words = [word for text in TEXTS for word in text.split()] + list(ODD)
     blanks = (" ", " ", " ", "  ", "\t", "\n", "", " ", "\u3000")
@@ -150,7 +150,7 @@ def texts(count, seed):
 
 
 def random_texts(count, seed):
-    """Of every plane that has characters: assigned or not, marks, controls, no surrogates."""
+    """Characters of every plane that has any: assigned or not, marks, controls, no surrogates."""
     rng = random.Random(seed)
     planes = ((1, 0x24F), (0x250, 0x2FFF), (0x3000, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x2FFFF))
 
@@ -161,9 +161,9 @@ def random_texts(count, seed):
 
 
 def compare(folder, theirs, given):
-    """Every entity equal to torch's pipeline's: words, offsets, labels; scores to 1e-5.
+    """Check every entity against torch's pipeline: words, offsets, labels; scores to 1e-5.
 
-    Texts over the model's length are cut, as torch's pipeline cuts them; ours would read windows.
+    Texts over the model's length are cut, as torch's pipeline does; ours would use windows.
     """
     ours = pipeline("ner", model=str(folder))
     for strategy in STRATEGIES:
@@ -177,7 +177,7 @@ def compare(folder, theirs, given):
 
 
 def is_tied(theirs, text):
-    """Whether two labels of a token are as likely for torch, as far as float32 can tell."""
+    """Whether some token has two labels equally likely in torch, as far as float32 can tell."""
     import torch
 
     inputs = theirs.tokenizer(text, return_tensors="pt", truncation=True)
@@ -186,13 +186,13 @@ def is_tied(theirs, text):
     return bool((likely[:, 0] - likely[:, 1]).min() < SCORES)
 
 
-def test_the_pipeline_answers_as_that_of_torch(folder):
+def test_the_pipeline_answers_as_torchs(folder):
     compare(folder, remembering(torch_pipeline(folder)), texts(45, 1))
 
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_the_pipeline_answers_as_that_of_torch_on_three_thousand_texts(folder, shared_data):
+def test_the_pipeline_answers_as_torchs_on_three_thousand_texts(folder, shared_data):
     theirs = remembering(torch_pipeline(folder))
     given = [t for t in real_sentences(shared_data)[:2000] + random_texts(1000, 2) if t.strip()]
     clear = [text for text in given if not is_tied(theirs, text)]
@@ -200,21 +200,21 @@ def test_the_pipeline_answers_as_that_of_torch_on_three_thousand_texts(folder, s
     compare(folder, theirs, clear)
 
 
-def test_words_of_running_text_are_what_entities_are_cut_from(folder):
+def test_entities_are_cut_from_running_text_at_word_borders(folder):
     ner = pipeline("ner", model=str(folder), aggregation_strategy="word")
     for text, entities in zip(texts(30, 4), ner(texts(30, 4)), strict=True):
         for entity in entities:
             cut = text[entity["start"] : entity["end"]]
             assert cut == entity["text"] == cut.strip(), (text, entity)
-    for text in ("\t", " \t", " \n "):  # white space alone is no entity
+    for text in ("\t", " \t", " \n "):  # white space is no entity
         assert ner(text, ignore_labels=[]) == []
     mixed = ner(["\t", "Ann \t in", "\n"], ignore_labels=[])
     assert [bool(entities) for entities in mixed] == [False, True, False]
     assert all(entity["text"].strip() for entities in mixed for entity in entities)
 
 
-def test_entities_are_numbered_by_the_words_that_the_text_is_split_into(folder):
-    """With repeated spaces, marks within words, and windows that begin in the middle of a word."""
+def test_entities_are_numbered_by_the_words_of_the_text(folder):
+    """With repeated spaces, punctuation within words, and windows that begin within a word."""
     ner = pipeline("ner", model=str(folder), aggregation_strategy="word", ignore_labels=[])
     given = ["Ann  Lee\n\nin\tLondon. Merkel's U.S. (visit)", " [SEP] Ann </s>  <s> Lee ", *ODD]
     for text in given:
@@ -240,8 +240,8 @@ def _numbered_as(words, entities, *, cut=False):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_text_alone_is_read_as_among_others(kind):
-    """One text takes a shorter road through the code."""
+def test_a_single_text_is_read_as_among_others(kind):
+    """A single text takes a shortcut through the code."""
     for options in ({}, {"truncation": True}, {"stride": 2}):
         reader = Reader(tokenizer_of_kind(kind), 24, **options)
         for text in (*TEXTS, *ODD, ""):

@@ -1,4 +1,4 @@
-"""The words that a tokenizer sees in a text, where its normaliser divides them too."""
+"""The words that a tokenizer sees in a text if its normaliser divides them, too."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_wordpiece_divides_ideographs_and_punctuation(text, words):
     assert [text[a:b] for a, b in Words(backend).ranges(text)] == words
 
 
-def test_the_space_that_sentencepiece_counts_in_is_no_part_of_a_word():
+def test_the_space_added_by_sentencepiece_is_not_part_of_a_word():
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     vocabulary = [("<unk>", 0.0), ("\u2581Oda", -1.0), ("\u2581", -2.0), ("left", -2.0)]

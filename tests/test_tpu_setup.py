@@ -1,4 +1,4 @@
-"""tpu_setup.sh: its dry run in a clean directory, its refusals, shellcheck."""
+"""tpu_setup.sh: its dry run in a fresh folder, its refusals, and shellcheck."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def run(folder, *flags, timeout=300):
 
 @pytest.fixture
 def clone(tmp_path):
-    """The files of a clone, in a directory of their own."""
+    """The files of a clone, in a separate folder."""
     folder = tmp_path / "a clone"
     shutil.copytree(ROOT / "flaxner", folder / "flaxner")
     for name in ("tpu_setup.sh", "constraints.txt", "pyproject.toml", "README.md"):
@@ -33,7 +33,7 @@ def clone(tmp_path):
     return folder
 
 
-def test_what_cannot_work_is_refused(clone):
+def test_impossible_requests_are_refused(clone):
     for flags, words in (
         (["--gpus"], "unknown argument --gpus; choose from: --gpu"),
         (["--venv"], "--venv needs a folder"),
@@ -47,7 +47,7 @@ def test_what_cannot_work_is_refused(clone):
     assert "must be run from a clone" in run(clone, "--cpu-dry-run").stderr
 
 
-def test_the_dry_run_writes_the_environment_twice_the_same(clone):
+def test_the_dry_run_writes_the_same_environment_twice(clone):
     venv = Path(sys.prefix)
     flags = ["--cpu-dry-run", "--no-install", "--no-check", "--venv", str(venv)]
     first = run(clone, *flags)
@@ -55,14 +55,14 @@ def test_the_dry_run_writes_the_environment_twice_the_same(clone):
     text = (clone / ".flaxner-env").read_text()
     assert "JAX_PLATFORMS=cpu" in text
     assert "JAX_COMPILATION_CACHE_DIR" in text
-    flags[-1] = os.path.relpath(venv, clone)  # sourced from other folders, it is the same
+    flags[-1] = os.path.relpath(venv, clone)  # a relative path gives the same file
     assert run(clone, *flags).returncode == 0
     assert (clone / ".flaxner-env").read_text() == text
     assert sorted(p.name for p in clone.glob(".flaxner-env*")) == [".flaxner-env"]
 
 
-def test_the_constraints_allow_what_the_project_asks_for():
-    """Every dependency has one version there, and pyproject.toml accepts it."""
+def test_the_constraints_allow_what_the_project_requires():
+    """Each dependency is pinned to one version there, which pyproject.toml accepts."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -78,7 +78,7 @@ def test_the_constraints_allow_what_the_project_asks_for():
 @pytest.mark.slow
 @pytest.mark.network
 def test_a_real_installation_is_pinned_and_ready(clone):
-    """Into a virtual environment of its own, from the package index; then nothing to do."""
+    """Installs into its own environment from the package index; then nothing is left to do."""
     made = run(clone, "--cpu-dry-run", timeout=1500)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[-1].startswith("== READY")

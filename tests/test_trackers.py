@@ -1,4 +1,4 @@
-"""Trackers: each hears of a run once, resumed or not; none stops it."""
+"""Trackers: each is told of a run once, resumed or not, and none can stop the run."""
 
 import dataclasses
 import importlib.util
@@ -32,7 +32,7 @@ def installed(name):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """A run that was stopped after step 9, saved at 8 and resumed; it told all there are."""
+    """A run reporting to all installed trackers, saved at step 8, stopped after 9 and resumed."""
     names = [name for name in KNOWN if installed(name)]
     if not names:
         pytest.skip("no tracker is installed")
@@ -76,7 +76,7 @@ def told(tmp_path_factory):
 
 
 def expected(folder):
-    """The figures of every step: those of metrics.jsonl."""
+    """Return the figures of every step from metrics.jsonl."""
     lines = lines_of(folder / "run" / "metrics.jsonl")
     losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
     scores = {line["step"]: line["f1"] for line in lines if line.get("split") == "validation"}
@@ -86,7 +86,7 @@ def expected(folder):
 
 
 def check_figures(folder, loss, f1):
-    """`loss` and `f1`: (step, value) pairs as a tracker has kept them; no step twice."""
+    """Check a tracker's (step, value) pairs in `loss` and `f1`; no step may occur twice."""
     losses, scores = expected(folder)
     assert [step for step, _ in loss] == sorted(losses)
     assert [step for step, _ in f1] == sorted(scores)
@@ -100,7 +100,7 @@ def test_tensorboard(told):
 
     scalars, texts = {}, {}
     files = sorted((told / "run" / "tensorboard").iterdir())
-    assert len(files) == 2  # a session each
+    assert len(files) == 2  # one per session
     for file in files:
         for data in records(file):
             event = Event.FromString(data)
@@ -118,7 +118,7 @@ def test_tensorboard(told):
 
 
 def records(path):
-    """The records of an event file: length, checksum, data, checksum."""
+    """Yield the records of an event file: length, checksum, data, checksum."""
     data, place = path.read_bytes(), 0
     while place < len(data):
         size = int.from_bytes(data[place : place + 8], "little")
@@ -180,7 +180,7 @@ def test_wandb(told):
 
 
 def wandb_records(path):
-    """The records of wandb's file, which has the form of LevelDB's log after a head of 7 bytes."""
+    """Yield the records of wandb's file, a LevelDB log after a header of 7 bytes."""
     data, place, parts = path.read_bytes(), 7, []
     while place + 7 <= len(data):
         left = 32768 - place % 32768
@@ -190,7 +190,7 @@ def wandb_records(path):
         size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
         parts.append(data[place + 7 : place + 7 + size])
         place += 7 + size
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # the whole, or the last part
             yield b"".join(parts)
             parts = []
 
@@ -213,7 +213,7 @@ def test_trackio(told, monkeypatch):
 
 
 class Recorder:
-    """A tracker that keeps what it is told."""
+    """A tracker that records what it is told."""
 
     made: ClassVar[list] = []
 
@@ -262,7 +262,7 @@ def kinds(monkeypatch):
     return kinds
 
 
-def test_one_that_fails_or_hangs_is_said_once_and_stops_nothing(kinds, monkeypatch, tmp_path):
+def test_a_faulty_tracker_is_reported_once_and_stops_nothing(kinds, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "SOON", 0.2)
     monkeypatch.setattr(module, "PATIENCE", 0.4)
     said = []
@@ -291,7 +291,7 @@ def test_one_that_fails_or_hangs_is_said_once_and_stops_nothing(kinds, monkeypat
     ]
 
 
-def test_a_tracker_that_comes_later_hears_of_all_before(kinds):
+def test_a_tracker_added_later_gets_all_earlier_steps(kinds):
     said = []
     trackers = Trackers(["wandb", "mlflow"], SESSION, ["wandb"], LINES[:2], said.append)
     for line in LINES[1:]:  # step 2 is trained again
@@ -304,7 +304,7 @@ def test_a_tracker_that_comes_later_hears_of_all_before(kinds):
     assert said == []
 
 
-def test_one_that_is_far_behind_is_let_go(kinds, monkeypatch):
+def test_a_tracker_far_behind_is_dropped(kinds, monkeypatch):
     monkeypatch.setattr(module, "SOON", 0.1)
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     monkeypatch.setattr(module, "WAITING", 5)
@@ -316,7 +316,7 @@ def test_one_that_is_far_behind_is_let_go(kinds, monkeypatch):
     assert said == ["stopped reporting to tensorboard: it is 5 lines behind"]
 
 
-def test_what_is_not_there_is_said_before_training(monkeypatch, capsys):
+def test_a_missing_tracker_is_reported_before_training(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--report-to trackio needs trackio: pip install 'flax"):
         check_trackers(["trackio"])
@@ -332,7 +332,7 @@ def test_what_is_not_there_is_said_before_training(monkeypatch, capsys):
         dataclasses.replace(config, report_to=("comet",))
 
 
-def test_one_that_could_not_be_opened_hears_of_everything_next_time(monkeypatch, tmp_path):
+def test_a_tracker_that_failed_to_open_gets_everything_next_time(monkeypatch, tmp_path):
     def closed(name, session):
         if name == "wandb":
             raise RuntimeError("there is no API key")

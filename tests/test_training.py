@@ -1,4 +1,4 @@
-"""The whole road on a tiny corpus: train, save, resume, convert, use."""
+"""End to end on a tiny corpus: train, save, resume, convert, use."""
 
 import json
 import shutil
@@ -38,8 +38,8 @@ def finished(settings, tmp_path_factory):
     return start(settings, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_a_model_that_finds_nothing_is_told(tmp_path):
-    """Rare entities and few steps: all is O, and a table of zeros says nothing of the cause."""
+def test_a_model_that_finds_nothing_is_reported(tmp_path):
+    """With rare entities and few steps all is O, and a table of zeros does not reveal the cause."""
     plain = (["It", "rained", "for", "three", "days", "."], ["O"] * 6)
     made = [plain] * 31 + [(["Berlin", "slept", "."], ["B-LOC", "O", "O"])]
     corpus = str(write_conll(tmp_path / "train.conll", made))
@@ -48,7 +48,7 @@ def test_a_model_that_finds_nothing_is_told(tmp_path):
     assert "the model finds no entities: it has hardly learnt anything; try more --epochs, " in told
 
 
-def test_a_run_learns_and_leaves_what_was_promised(finished):
+def test_a_run_learns_and_leaves_the_promised_files(finished):
     folder, results = finished.output_dir, finished.results
     names = {"config.toml", "checkpoints", "metrics.jsonl", "speed.jsonl", "results.json"}
     names |= {"predictions", "hub"}
@@ -84,7 +84,7 @@ def test_metrics_have_every_step_once(finished):
 
 
 def test_speed_has_every_token_once(finished):
-    """In lines of its own, whose seconds never go back."""
+    """In a file of its own, in which the seconds never decrease."""
     speed = read_speed(finished.output_dir / "speed.jsonl")
     metrics = [json.loads(line) for line in (finished.output_dir / "metrics.jsonl").open()]
     assert sum(line["tokens"] for line in speed) == sum(line.get("tokens", 0) for line in metrics)
@@ -112,7 +112,7 @@ def test_the_best_model_is_exported(finished):
 
 
 def test_transformers_loads_and_agrees(finished, settings):
-    """The usual snippet, and its tags word by word against predictions/test.conll."""
+    """Run the usual snippet and compare its tags word by word with predictions/test.conll."""
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -171,7 +171,7 @@ def state_of(folder):
 
 
 def test_resume_is_bitwise_exact(settings, finished, tmp_path):
-    """Stop after step 12, go on: parameters, metrics and scores are those of one run."""
+    """Stop after step 12 and resume: parameters, metrics and scores equal those of a whole run."""
     folder = tmp_path / "cut"
     shutil.copytree(finished.output_dir, folder)
     Checkpoints(folder / "checkpoints").close()
@@ -188,7 +188,7 @@ def test_resume_is_bitwise_exact(settings, finished, tmp_path):
     assert (folder / "metrics.jsonl").read_bytes() == whole_log
     speed, whole_speed = (read_speed(path / "speed.jsonl") for path in (folder, whole_run))
     before = [line for line in whole_speed if line["step"] <= 12]
-    assert before == speed[: len(before)], "times of the steps before stay"
+    assert before == speed[: len(before)], "the times of earlier steps must not change"
     assert sum(x["tokens"] for x in speed) == sum(x["tokens"] for x in whole_speed)
     for split in ("validation", "test"):
         assert again.results[split] == finished.results[split]

@@ -1,4 +1,4 @@
-"""A run of steps, packed, on eight devices, against torch on the same sentences, padded."""
+"""Packed training steps on eight devices against torch on the same sentences, padded."""
 
 import functools
 
@@ -30,13 +30,13 @@ def host(params):
 
 @functools.cache
 def corpus():
-    """Sentences of very different lengths: packed rows hold many, batches pad a lot."""
+    """Sentences of very different lengths: packed rows hold many, and batches need much padding."""
     lengths = np.random.default_rng(1).integers(3, 24, 100)
     return random_segments(np.random.default_rng(2), lengths)
 
 
 def ours(config, model, params, batches):
-    """Losses, gradient norms, and the parameters at the end."""
+    """Return losses, gradient norms, and the final parameters."""
     program = make_program(config, model, batches.num_steps)
     state = program.init(params)
     losses, norms = [], []
@@ -50,7 +50,7 @@ def ours(config, model, params, batches):
 
 
 def theirs(config, tensors, batches):
-    """The same of the benchmarks' torch loop: one padded batch a step."""
+    """The same from the benchmarks' torch loop, with one padded batch per step."""
     from transformers import BertForTokenClassification
 
     model = BertForTokenClassification(HfConfig(**SIZES | STILL, num_labels=5))
@@ -75,11 +75,11 @@ def test_steps_equal_torchs():
     losses, norms, trained = ours(config, model, params, batches)
     expected_losses, expected_norms, expected = theirs(config, to_hf(params, model.rules), batches)
     assert batches.num_steps == len(losses) == 21
-    assert max(norms) > 1.0  # clipping had something to do
+    assert max(norms) > 1.0  # so that clipping had an effect
     np.testing.assert_allclose(losses, expected_losses, rtol=2e-6)
     np.testing.assert_allclose(norms, expected_norms, rtol=1e-5)
     found = to_hf(trained, model.rules)
-    # Softmax takes no notice of a bias of the keys: ours stays, torch's follows rounding noise.
+    # Softmax ignores a bias of the keys: ours stays put, torch's follows rounding noise.
     compared = [name for name in found if not name.endswith("key.bias")]
     assert len(compared) == len(found) - SIZES["num_hidden_layers"]
     for name in compared:

@@ -1,4 +1,4 @@
-"""Training the rows of the word table that the corpus reads equals training all of them."""
+"""Training only the word-table rows that the corpus uses equals training all of them."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def few_rows(monkeypatch):
 
 
 class Run:
-    """Some steps of a family's training on a corpus of few words; with all rows, or those."""
+    """Some training steps on a corpus of few words, with all rows or only the used ones."""
 
     def __init__(self, family, *, used, devices=1, fsdp=1, **settings):
         model = family.model(initializer_range=0.1, vocab_size=VOCABULARY)
@@ -66,7 +66,7 @@ def host(params):
 
 
 @each_family
-def test_every_family_names_its_table(family):
+def test_every_family_names_its_word_table(family):
     model = family.model(vocab_size=VOCABULARY)
     path = family.names.words
     assert model.shapes[path].shape[0] == VOCABULARY
@@ -81,8 +81,8 @@ BERT_AND_SLOW = [
 
 
 @pytest.mark.parametrize("family", BERT_AND_SLOW)
-def test_it_is_the_training_of_all_rows(family):
-    settings = {"weight_decay": 0.1, "max_grad_norm": 0.0}  # a sum over fewer rows rounds otherwise
+def test_training_the_used_rows_equals_training_all(family):
+    settings = {"weight_decay": 0.1, "max_grad_norm": 0.0}  # a sum of fewer rows rounds differently
     some, whole = (Run(family, used=used, **settings) for used in (True, False))
     used = some.program.used
     assert (used.path, used.size) == (family.names.words, VOCABULARY)
@@ -107,8 +107,8 @@ def test_eight_devices_and_clipping(family):
     scaled_close("optimizer", host(spread.params), host(alone.params))
 
 
-def test_a_checkpoint_of_all_rows_is_continued(tmp_path):
-    """Of a version that kept moments of all; and one of these rows is, to the last bit."""
+def test_a_checkpoint_of_all_rows_can_be_resumed(tmp_path):
+    """One from a version that kept moments of all rows; one of the used rows resumes exactly."""
     some, whole = (Run(FAMILIES["bert"], used=used) for used in (True, False))
     complete = some.train(some.start())
     for name, run in (("some", some), ("whole", whole)):
@@ -130,7 +130,7 @@ def test_a_batch_of_other_words_is_refused():
         run.program.arrays(other)
 
 
-def test_a_table_that_is_read_whole_is_trained_whole():
+def test_a_fully_used_table_is_trained_whole():
     run = Run(FAMILIES["bert"], used=True)
     ids = np.arange(VOCABULARY, dtype=np.int32)
     assert used_rows.used_rows("x", VOCABULARY, ids, 0.0) is None
@@ -145,7 +145,7 @@ AT_ONCE = {**SEEDS, "seeds_at_once": 2}
     "seeds",
     [{}, *(pytest.param(more, marks=pytest.mark.slow) for more in (SEEDS, AT_ONCE))],
 )
-def test_a_run_that_is_continued_is_the_same_run(seeds, tmp_path, monkeypatch):
+def test_a_resumed_run_is_the_same_run(seeds, tmp_path, monkeypatch):
     monkeypatch.setattr(used_rows, "MOST", 1.0)
     monkeypatch.setattr(used_rows, "STEP", 1)
     files = {"train": sentences(24), "validation": sentences(40, 1)}
@@ -177,8 +177,8 @@ def test_a_run_that_is_continued_is_the_same_run(seeds, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_seeds_go_on_at_once_where_they_began_one_after_the_other(tmp_path, monkeypatch):
-    """The moments of both are of the same rows."""
+def test_seeds_begun_one_after_the_other_resume_at_once(tmp_path, monkeypatch):
+    """The moments of both belong to the same rows."""
     monkeypatch.setattr(used_rows, "MOST", 1.0)
     train_file = write_conll(tmp_path / "train.conll", sentences(24))
     settings = {"train_file": str(train_file), **QUICK, "epochs": 2.0, **AT_ONCE}

@@ -1,4 +1,4 @@
-"""Constrained Viterbi against trying all sequences, and the rules of every scheme by hand."""
+"""Constrained Viterbi against brute force, and the rules of every scheme by hand."""
 
 import itertools
 import re
@@ -14,7 +14,7 @@ BI = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 BIOES = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BIES"))
 BILOU = ("O", *(f"{p}-{t}" for t in ("LOC", "PER") for p in "BILU"))
 TABLES = {"IO": ("O", "I-LOC", "I-PER"), "IOB1": BI, "IOB2": BI, "BIOES": BIOES, "BILOU": BILOU}
-# What a sequence of tags of one type looks like, written as prefixes: the definition of a scheme.
+# Each scheme's definition: a pattern for the prefixes of a sequence of tags of one type.
 SHAPES = {
     "IO": r"[OI]*",
     "IOB1": r"(O|I+(BI*)*)*",
@@ -25,7 +25,7 @@ SHAPES = {
 
 
 def by_definition(scheme, tags):
-    """Whether tags are legal: runs of one type, each of the right shape."""
+    """Whether tags are legal: runs of one type, each matching the pattern."""
     whole, pieces, kind = "", [], None
     for tag in tags:
         if tag[2:] != kind or tag == "O":
@@ -42,7 +42,7 @@ def is_legal(scheme, names, path):
 
 
 @pytest.mark.parametrize("scheme", SHAPES)
-def test_rules_are_the_definition_of_the_scheme(scheme):
+def test_rules_match_the_definition_of_the_scheme(scheme):
     names = TABLES[scheme]
     legal = 0
     for length in (1, 2, 3, 4):
@@ -75,7 +75,7 @@ def test_the_best_legal_path_is_found(scheme):
 
 
 def test_an_iob1_model_keeps_its_entities():
-    """I- begins an entity there: read as IOB2 it would be lost or turned into B-."""
+    """There, I- can begin an entity: read as IOB2 it would be lost or turned into B-."""
     sure = [0, 2, 2, 0, 4]  # O I-LOC I-LOC O I-PER
     scores = np.log(np.full((5, 5), 0.01) + 0.95 * np.eye(5)[sure])
     borders = np.asarray([0, 5])
@@ -83,13 +83,13 @@ def test_an_iob1_model_keeps_its_entities():
         assert viterbi.decode(scores, borders, rules(BI, scheme)).tolist() == sure
     as_iob2 = viterbi.decode(scores, borders, rules(BI, "IOB2"))
     assert [BI[label] for label in as_iob2] != [BI[label] for label in sure]
-    scores[3] = np.log([0.4, 0.55, 0.01, 0.02, 0.02])  # a B-LOC after an I-LOC: a second one
+    scores[3] = np.log([0.4, 0.55, 0.01, 0.02, 0.02])  # a B-LOC after an I-LOC: a new one
     found = viterbi.decode(scores, borders, rules(BI, "IOB1"))
     tags = [BI[label] for label in found]
     assert tags_to_spans(tags) == [(1, 3, "LOC"), (3, 4, "LOC"), (4, 5, "PER")]
 
 
-def test_in_iob2_an_inside_tag_follows_one_of_its_type():
+def test_in_iob2_an_inside_tag_follows_its_own_type():
     starts, follows, ends = rules(BI, "IOB2")
     assert starts.tolist() == [not tag.startswith("I-") for tag in BI]
     for a, before in enumerate(BI):
@@ -103,7 +103,7 @@ def test_in_iob2_an_inside_tag_follows_one_of_its_type():
     ("names", "scheme"),
     [
         (BI, None),
-        (("O", "B-LOC", "I-LOC", "I-PER"), "IOB1"),  # CoNLL-2003's: no B-PER occurs
+        (("O", "B-LOC", "I-LOC", "I-PER"), "IOB1"),  # as in CoNLL-2003, without B-PER
         (("O", "B-LOC", "B-PER", "I-PER"), "IOB2"),
         (("O", "B-LOC", "I-PER"), ANY),
         (("O", "I-LOC", "I-PER"), "IO"),
@@ -117,11 +117,11 @@ def test_in_iob2_an_inside_tag_follows_one_of_its_type():
         ((*BI, "[PAD]", "X"), None),
     ],
 )
-def test_tables_show_their_scheme(names, scheme):
+def test_label_tables_reveal_their_scheme(names, scheme):
     assert table_scheme(names) == scheme
 
 
-def test_labels_that_are_no_tags_count_as_outside():
+def test_labels_that_are_not_tags_count_as_outside():
     names = (*BI, "[PAD]")
     starts, follows, ends = rules(names, "IOB2")
     assert starts[5]
@@ -130,12 +130,12 @@ def test_labels_that_are_no_tags_count_as_outside():
     assert not follows[5, 2]
 
 
-def test_answers_show_the_scheme():
+def test_answers_reveal_their_scheme():
     iob2 = [["B-PER", "I-PER", "O", "B-LOC"]] * 10
     iob1 = [["I-PER", "I-PER", "B-PER", "O", "I-LOC"]] * 10
     assert shown_scheme(iob2) == "IOB2"
     assert shown_scheme(iob1) == "IOB1"
-    assert shown_scheme([*iob2, ["O", "I-LOC"]]) == "IOB2"  # a slip does not count
+    assert shown_scheme([*iob2, ["O", "I-LOC"]]) == "IOB2"  # a single slip does not count
     assert shown_scheme([*iob2, *iob1]) == ANY
     assert shown_scheme(iob2[:4]) == ANY  # too few
     assert shown_scheme([["O"], []]) == ANY

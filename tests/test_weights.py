@@ -21,7 +21,7 @@ from tests.tiny import tiny_config
 
 @pytest.fixture
 def source(tmp_path):
-    """A model folder with only its config.json, its parameters, and their PyTorch names."""
+    """A model folder with only a config.json, plus the parameters and their PyTorch names."""
     return bare_folder(FAMILIES["bert"], tmp_path)
 
 
@@ -45,8 +45,8 @@ def test_with_and_without_prefix(family, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert"])
-def test_a_new_head_is_the_one_of_a_whole_new_model(name, tmp_path):
-    """Of which nothing else is computed."""
+def test_a_new_head_equals_that_of_a_whole_new_model(name, tmp_path):
+    """Only the head of the new model is computed."""
     folder, params, tensors = bare_folder(FAMILIES[name], tmp_path)
     save_file(tensors, folder / SAFETENSORS)
     read = load_pretrained(folder, new_head=True, num_labels=5, seed=8)
@@ -91,7 +91,7 @@ def test_names_of_2018(family, tmp_path):
     assert_close("exact", load_pretrained(folder).params, params)
 
 
-def test_other_heads_are_left_aside_and_ours_is_drawn(source):
+def test_other_heads_are_ignored_and_ours_is_drawn(source):
     folder, _, tensors = source
     encoder = {name: t for name, t in tensors.items() if not name.startswith("classifier")}
     extra = np.zeros((2, 2), np.float32)
@@ -111,7 +111,7 @@ def test_other_heads_are_left_aside_and_ours_is_drawn(source):
         FlaxBertForTokenClassification.from_pretrained(folder)
 
 
-def test_all_that_does_not_fit_is_told_at_once(source):
+def test_all_mismatches_are_reported_at_once(source):
     folder, _, tensors = source
     del tensors["bert.encoder.layer.1.output.dense.bias"]
     tensors["bert.encoder.layer.0.output.dense.bias"] = np.zeros(7, np.float32)
@@ -151,7 +151,7 @@ def test_folders_without_usable_weights(source, files, message):
         load_pretrained(folder)
 
 
-def test_model_folders_that_are_none(tmp_path):
+def test_folders_that_are_no_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"it has no config\.json"):
         load_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
@@ -165,7 +165,7 @@ def test_model_folders_that_are_none(tmp_path):
 
 
 class TransportError(Exception):
-    """Named as in httpx and httpx2, where it is no OSError."""
+    """Named as in httpx and httpx2, where it is not an OSError."""
 
 
 class ReadError(TransportError):
@@ -179,7 +179,7 @@ class ReadError(TransportError):
         (OSError(), "OSError"),
     ],
 )
-def test_a_download_that_breaks_off_is_a_sentence(monkeypatch, error, message):
+def test_an_interrupted_download_is_one_sentence(monkeypatch, error, message):
     import huggingface_hub
 
     def broken(*_, **__):
@@ -192,7 +192,7 @@ def test_a_download_that_breaks_off_is_a_sentence(monkeypatch, error, message):
             fetch("user/model")
 
 
-def test_a_table_that_misses_a_parameter_is_refused():
+def test_missing_parameters_are_refused():
     model = Model(tiny_config())
     params = {path: np.zeros(leaf.shape, np.float32) for path, leaf in model.shapes.items()}
     with pytest.raises(ValueError, match="classifier/bias"):
@@ -200,14 +200,14 @@ def test_a_table_that_misses_a_parameter_is_refused():
 
 
 def flax_names(tensors):
-    """As flax_tree, with dotted names instead of a tree."""
+    """Return the names of flax_tree, dotted instead of nested."""
     from flax.traverse_util import flatten_dict
 
     return flatten_dict(flax_tree(tensors), sep=".")
 
 
 def in_shards(folder, flat, wrap=lambda tree: tree):
-    """As `save_pretrained(max_shard_size=...)` of the former Flax classes wrote."""
+    """Write shards as `save_pretrained(max_shard_size=...)` of the former Flax classes did."""
     from flax.serialization import to_bytes
     from flax.traverse_util import unflatten_dict
 
@@ -259,7 +259,7 @@ def test_a_tree_wrapped_in_params(source, beside):
     assert_close("exact", load_pretrained(folder).params, params)
 
 
-def test_flax_files_that_are_no_weights(source):
+def test_flax_files_that_are_not_weights_are_refused(source):
     from flax.serialization import to_bytes
 
     folder, _, tensors = source
