@@ -224,11 +224,11 @@ def test_entities_are_numbered_by_the_words_of_the_text(folder):
         assert sum(e["end_word"] - e["start_word"] for e in found) == len(words), text
         _numbered_as(words, found)
     assert "London" in ner.split_words(given[0])
-    long = given[0] * 40
-    words = ner.split_words(long)
-    for options in ({}, {"stride": 7}, {"truncation": True}):
-        _numbered_as(words, ner(long, **options), cut=bool(options))
-    assert max(e["end_word"] for e in ner(long, stride=7)) == len(words)
+    for long in (given[0] * 40, "Ann \n\n  Lee" + " in London" * 120):
+        words = ner.split_words(long)
+        for options in ({}, {"stride": 7}, {"truncation": True}):
+            _numbered_as(words, ner(long, **options), cut=bool(options))
+        assert max(e["end_word"] for e in ner(long, stride=7)) == len(words)
 
 
 def _numbered_as(words, entities, *, cut=False):

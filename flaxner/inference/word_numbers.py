@@ -50,7 +50,8 @@ class Words:
         numbers = word_ids if self._splits_marks else marks_apart(text, offsets, word_ids)
         if self._makes_blanks and any(_blank(text, place) for place in offsets):
             numbers = _without_blanks(text, offsets, numbers)
-        if cut and numbers is not word_ids:
+        # The tokenizer's own numbers count from the beginning of the text, blanks included.
+        if cut and (self._makes_blanks or numbers is not word_ids):
             first = next((i for i, number in enumerate(numbers) if number != BLANK), None)
             if first is not None:
                 before = self._number_at(text, offsets[first]) - numbers[first]
