@@ -110,7 +110,7 @@ def test_arguments_that_change_nothing_are_accepted(folder, ours):
         ({"device_map": {"": 0}}, "choose the device with device="),
         ({"processor": "x"}, "processor='x' is not supported: a token classifier has none"),
         ({"model_kwargs": 3}, "model_kwargs must be a dict: got 3"),
-        ({"model_kwargs": {"num_labels": 3}}, "model_kwargs cannot have 'num_labels'; choose"),
+        ({"model_kwargs": {"num_labels": 3}}, "unknown name 'num_labels' in model_kwargs; choose"),
         ({"model_kwargs": {"trust_remote_code": True}}, "never runs code that comes with a model"),
         ({"model_kwargs": {"attn_implementation": "flex"}}, "attention is flaxner's own"),
         ({"dtype": "float32", "torch_dtype": "bfloat16"}, "twice with different values: bfloat16"),

@@ -235,3 +235,6 @@ def test_a_real_sweep(tmp_path, capsys):
     assert page.count("data:image/png;base64,") >= 3
     assert console.main(arguments) == 2
     assert "continue it with --resume" in capsys.readouterr().err
+    (out / f"trial-{best}" / "speed.jsonl").write_text("damaged\n\n")
+    assert console.main([*arguments, "--resume"]) == 0
+    assert '<td></td><td class="t">complete</td>' in (out / "sweep.html").read_text("utf-8")

@@ -122,7 +122,10 @@ def reliability(scores: np.ndarray, right: np.ndarray) -> list[Bin]:
 
 
 def expected_error(bins: Sequence[Bin]) -> float | None:
-    """Return the expected calibration error, the mean of |score - right|; None without entities."""
+    """Return the expected calibration error, the mean over entities of their bin's |score - right|.
+
+    None if there are no entities.
+    """
     total = sum(part.entities for part in bins)
     if not total:
         return None

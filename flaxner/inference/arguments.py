@@ -84,7 +84,7 @@ def _check_neutral(name: str, value: Any, *, local: bool) -> None:
     neutral = NEUTRAL.get(name) or OF_THE_HUB.get(name)
     if neutral is None:
         known = ", ".join(sorted({*NEUTRAL, *OF_THE_HUB, *DTYPES}))
-        raise ValueError(f"model_kwargs cannot have {name!r}; choose from: {known}")
+        raise ValueError(f"unknown name {name!r} in model_kwargs; choose from: {known}")
     unchanged = any(value is known or value == known for known in neutral.values)
     if not unchanged and not (local and name in OF_THE_HUB):
         shown = "..." if name == "token" else repr(value)

@@ -54,8 +54,14 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
 
 
 def _seconds(run: RunFolder) -> float | None:
-    """Return the seconds a trial spent training, without pauses between stop and resume."""
-    rows = read_speed(run.speed)
+    """Return the seconds a trial spent training, without pauses between stop and resume.
+
+    None if its speed.jsonl is missing or damaged, which must not cost the page.
+    """
+    try:
+        rows = read_speed(run.speed)
+    except ValueError:
+        return None
     return rows[-1]["seconds"] if rows else None
 
 
