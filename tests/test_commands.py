@@ -129,3 +129,5 @@ def test_commands_to_type_are_those_of_the_program_that_runs(monkeypatch):
     assert command_line("train", *words) == f"python scripts/train.py {rest}"
     monkeypatch.setattr(sys, "argv", ["/usr/bin/flaxner", "train"])
     assert command_line("train", *words) == f"flaxner train {rest}"
+    monkeypatch.setattr(sys, "argv", ["/lib/site-packages/flaxner/__main__.py", "train"])
+    assert command_line("train", *words) == f"flaxner train {rest}"

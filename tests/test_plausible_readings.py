@@ -542,7 +542,10 @@ def test_tokens_that_cover_only_part_of_a_text_lose_no_words(tmp_path):
     for extra in ({"answer": "accept", "spans": PER}, {"entities": PER}, {"ents": PER}):
         sentences, notes = read(tmp_path, "a.jsonl", lines(extra | {"tokens": tokens}))
         assert sentences == [PEOPLE]
-        assert "1 texts have tokens that do not cover all their words: they are ignored" in notes
+        assert (
+            "1 texts have tokens that do not cover all their words: these tokens are ignored"
+            in notes
+        )
 
 
 def test_piece_tags_are_not_span_types(tmp_path):
@@ -633,6 +636,8 @@ def test_a_word_column_that_is_absent_is_refused_beside_spans_too(tmp_path):
 def test_sentence_numbers_that_pandas_wrote_as_decimals(tmp_path):
     content = "sid,word,tag\n1,Ann,B-PER\n1.0,left,O\n2.0,Bo,B-PER\n"
     assert read(tmp_path, "a.csv", content)[0] == [("Ann left", "B-PER O"), ("Bo", "B-PER")]
+    content = "sid,word,tag\nv1,Ann,B-PER\nv1.0,Bo,B-PER\n"  # names, not numbers
+    assert read(tmp_path, "a.csv", content)[0] == [("Ann", "B-PER"), ("Bo", "B-PER")]
 
 
 def test_documents_of_one_sentence_do_not_merge(tmp_path):

@@ -218,7 +218,9 @@ def _key(cell: Any) -> str:
 
     pandas writes whole numbers as 1.0 once the column has an empty cell.
     """
-    return "" if cell is None or cell != cell else str(cell).strip().removesuffix(".0")
+    key = "" if cell is None or cell != cell else str(cell).strip()
+    number = key.removesuffix(".0")
+    return number if number.isdecimal() else key
 
 
 def _pair(

@@ -198,7 +198,7 @@ def token_offsets(tokens: Any, text: str, notes: Notes) -> Offsets | None:
         return None
     offsets = _token_offsets(tokens, text)
     if offsets is None:
-        notes.count("texts have tokens that do not cover all their words: they are ignored")
+        notes.count("texts have tokens that do not cover all their words: these tokens are ignored")
     return offsets
 
 
