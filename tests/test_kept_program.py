@@ -49,7 +49,7 @@ def test_a_second_opening_traces_no_model(folder, kept_at, monkeypatch):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["cut", "another file"])
-def test_a_damaged_program_is_made_anew_or_done_without(folder, kept_at, caplog, whole):
+def test_a_damaged_program_is_rebuilt_or_ignored(folder, kept_at, caplog, whole):
     first = answer(folder)
     [program] = kept_at.glob("*/forward.stablehlo")
     program.write_bytes(b"no program")
@@ -69,7 +69,7 @@ def test_an_unwritable_cache_is_reported(folder, kept_at, caplog):
     assert "a traced program is not kept" in caplog.text
 
 
-def test_sources_that_cannot_be_read_keep_no_program(folder, kept_at, monkeypatch, caplog):
+def test_no_program_is_kept_for_unreadable_sources(folder, kept_at, monkeypatch, caplog):
     """An editor's dangling lock link has this effect."""
 
     def unreadable():

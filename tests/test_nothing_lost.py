@@ -478,7 +478,7 @@ def test_a_lost_best_checkpoint_does_not_stop_the_run(settings, run, tmp_path, h
         shutil.rmtree(run / "checkpoints" / str(steps[-1]))
     lost = run / "checkpoints" / str(best)
     if best == SavedRun.open(run).steps[-1]:
-        pytest.skip("the best one is the newest")
+        pytest.skip("the best checkpoint is the newest")
     shutil.rmtree(lost) if how == "missing" else (lost / "run.json").write_text("{}")
     text = said_by(settings, run, tmp_path, resume=True)
     assert f"the best checkpoint so far, {lost}, cannot be used" in text

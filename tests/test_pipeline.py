@@ -299,7 +299,7 @@ def test_streams_show_progress_on_request_and_refuse_a_text(ours, capsys, monkey
 
 @pytest.mark.slow
 def test_streaming_texts_takes_constant_memory(ours):
-    """Tens of thousands of texts take no more memory than the first thousands."""
+    """Texts 5,000 to 9,000 take no more memory than the first 5,000."""
     import tracemalloc
 
     held = []

@@ -162,7 +162,7 @@ def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
         (("127.0.0.1:1", 2, 2), "process_id must be from 0 to num_processes - 1: got 2"),
     ],
 )
-def test_half_a_meeting_point_is_refused(arguments, message):
+def test_incomplete_coordinator_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         processes.start(*arguments)
 

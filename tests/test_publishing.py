@@ -173,7 +173,7 @@ LASTING = {
 
 
 @pytest.mark.slow
-def test_the_script_meets_every_fault(run, hub, tmp_path):
+def test_the_script_retries_or_reports_every_fault(run, hub, tmp_path):
     """A transient fault ends in one whole commit, a lasting one in one sentence and exit code 2."""
     token = "hf_DoNotTellThisToAnyone"
     hub.store.tokens[token] = "user"
