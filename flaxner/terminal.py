@@ -180,17 +180,26 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
         return _end(program, "interrupted", 130)
 
 
+class _Warnings(logging.Handler):
+    """Prints messages above a progress bar, which replaces standard error while it runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message on what is standard error now, with control characters escaped."""
+        try:
+            print(shown(self.format(record)), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
+
+
 def _log_plainly() -> None:
-    """Print what libraries warn of once, as it stands.
+    """Print every warning of a library once, and only its text.
 
     absl, which Orbax logs with, would otherwise install a handler that repeats the Hub client's
     own messages in another form.
     """
     root = logging.getLogger()
     if not root.handlers:
-        handler = logging.StreamHandler()
-        handler.setLevel(logging.WARNING)
-        root.addHandler(handler)
+        root.addHandler(_Warnings(logging.WARNING))
     logging.getLogger("huggingface_hub").propagate = False
 
 

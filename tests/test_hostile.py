@@ -388,3 +388,24 @@ def test_library_warnings_are_printed_once():
         [sys.executable, "-c", LOGGING], capture_output=True, text=True, check=True
     )
     assert done.stderr.splitlines() == ["Retrying in 1s", "mind this"]
+
+
+WARNING = """
+import io, logging, sys
+from flaxner.terminal import guarded
+
+def work():
+    sys.stderr = replaced = io.StringIO()
+    logging.getLogger("flaxner").warning("mind %s", chr(27) + "[2J this")
+    print(replaced.getvalue())
+
+guarded("x", work)
+"""
+
+
+def test_a_warning_is_printed_above_a_progress_bar():
+    """A bar replaces standard error; a message past it would tear the bar, and could clear it."""
+    done = subprocess.run(
+        [sys.executable, "-c", WARNING], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("mind \\x1b[2J this\n\n", "")
