@@ -94,8 +94,8 @@ def test_a_malformed_block_is_refused_when_read_and_when_written(block):
         ("modernbert", {"rope_parameters": {FULL: {"rope_theta": "x"}}}, "rope_theta must be"),
         ("modernbert", {"rope_parameters": {FULL: {"rope_theta": -1.0}}}, "rope_theta must be"),
         ("modernbert", {"local_rope_theta": 0}, "local_rope_theta must be above 0: got 0"),
-        ("distilbert", {"hidden_size": "x"}, "dim .* must be a whole number: got 'x'"),
-        ("distilbert", {"num_hidden_layers": 10**6}, "n_layers .* must be a whole number from"),
+        ("distilbert", {"hidden_size": "x"}, "^hidden_size .* must be a whole number: got 'x'"),
+        ("distilbert", {"num_hidden_layers": 10**6}, "^num_hidden_layers .* whole number from"),
     ],
 )
 def test_malformed_fields_of_every_family_are_refused(tmp_path, model_type, changes, message):

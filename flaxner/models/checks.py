@@ -55,7 +55,7 @@ def check_config(cls: type[EncoderConfig], fields: Mapping[str, Any], source: st
     Raises:
       ValueError: names the field, what it must be and what it is.
     """
-    fields = cls.without_aliases(fields)
+    given, fields = fields, cls.without_aliases(fields)
     for name, part in PARTS.items():
         if fields.get(name) is not None and not isinstance(fields[name], part):
             words = "a list" if part is list else "an object"
@@ -67,7 +67,7 @@ def check_config(cls: type[EncoderConfig], fields: Mapping[str, Any], source: st
         name = cls.THEIRS.get(field.name, field.name)
         kind = int | None if name == "num_labels" else hints[field.name]
         if name in fields:
-            _check_value(name, field.name, kind, fields[name], source)
+            _check_value(_given_as(cls, name, given), field.name, kind, fields[name], source)
 
 
 def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> None:
@@ -102,6 +102,12 @@ def _check_value(name: str, ours: str, kind: Any, value: Any, source: str) -> No
             raise _wrong(name, named[plain], value, source)
 
 
+def _given_as(cls: type[EncoderConfig], name: str, fields: Mapping[str, Any]) -> str:
+    """Return the name by which a config.json gives a field: its alias, if that is there."""
+    aliases = (alias for alias, usual in cls.ALIASES.items() if usual == name and alias in fields)
+    return next(aliases, name)
+
+
 def _bounds(name: str) -> tuple[int, int]:
     bounds = ((low, high) for end, low, high in BOUNDS if name.endswith(end))
     return next(bounds, (1 if name.endswith("size") else OTHER_SIZES[0], OTHER_SIZES[1]))
@@ -130,11 +136,11 @@ def check_sizes(
     Raises:
       ValueError: names the field and what the weights have instead.
     """
-    fields = cls.without_aliases(fields)
+    given, fields = fields, cls.without_aliases(fields)
     longest = max((dim for shape in shapes for dim in shape), default=0)
     for ours in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"):
         name = cls.THEIRS.get(ours, ours)
-        value = fields.get(name) or 0
+        value, name = fields.get(name) or 0, _given_as(cls, name, given)
         if ours.endswith("layers") and value > max(64, len(shapes)):  # layers may be shared
             raise ValueError(
                 f"{name} in the config.json of {source} is {value}, but the model has "
