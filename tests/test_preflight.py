@@ -295,6 +295,16 @@ def test_a_program_is_read():
     assert (norm.hbm_bytes, norm.all_bytes) == (404, 804)
 
 
+def test_what_is_permuted_counts_once():
+    """The type of its start has its operand, its result and two counters."""
+    result = "(f32[100]{0}, f32[100]{0}, u32[]{:S(2)}, u32[]{:S(2)})"
+    start = f"  %p = {result} collective-permute-start(%y), source_target_pairs={{{{0,1}},{{1,0}}}}"
+    made = read_program(f"ENTRY %main (y: f32[100]) -> f32[100] {{\n{start}\n}}\n", 2)
+    assert made.collectives == [Collective("collective-permute", 400.0, 2, 1)]
+    assert made.parts["collectives"].hbm_bytes == 800
+    assert made.parts["collectives"].all_bytes == 800
+
+
 @pytest.mark.parametrize(
     ("result", "operands", "moved"),
     [

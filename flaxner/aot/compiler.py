@@ -33,7 +33,7 @@ from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 from flaxner.training.stack import StackedProgram
 
-VERSION = 6  # of the results cached on disk
+VERSION = 7  # of the results cached on disk
 
 
 @dataclasses.dataclass(frozen=True)

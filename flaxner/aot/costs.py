@@ -17,6 +17,7 @@ from flaxner.aot.parts import part_of
 from flaxner.aot.traffic import Cost, cost_of
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+OPERANDS_FIRST = ("all-gather", "collective-permute")  # in the type of what starts them
 _ORDER = r"(?:, device_ids=\(\[[^\]]*\](?:T\([\d,]*\))?\))?"  # order of a mesh's devices
 _FREE = {
     *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call"),
@@ -153,16 +154,18 @@ class _Reader:
     def _collective(self, each: Instruction, times: int) -> None:
         kind = each.op.removesuffix("-start")
         starts = each.op.endswith("-start")
-        results, whole = each.arrays, 2  # a result is read as an operand of its size, and written
-        if starts and (each.result.startswith("((") or kind == "all-gather"):
-            results, whole = each.arrays[len(each.arrays) // 2 :], 1  # operands come first
+        arrays, whole = each.arrays, 2  # a result is read as an operand of its size, and written
+        results = arrays
+        if starts and (each.result.startswith("((") or kind in OPERANDS_FIRST):
+            count = len(each.operands)  # operands, results, and for a permutation two counters
+            arrays, results, whole = arrays[: 2 * count], arrays[count : 2 * count], 1
         moved = sum(bytes_ for bytes_, _ in results)
         group = _group_size(each.rest, self.devices)
         self.collectives.append(Collective(kind, moved, group, times))
         self.begun.append(_Begun(moved * times, self.products, starts))
         # Local traffic: the operand is read from and the result written to HBM.
-        local = whole * sum(bytes_ for bytes_, hbm in each.arrays if hbm)
-        everything = whole * sum(bytes_ for bytes_, _ in each.arrays)
+        local = whole * sum(bytes_ for bytes_, hbm in arrays if hbm)
+        everything = whole * sum(bytes_ for bytes_, _ in arrays)
         self.parts["collectives"].add(Cost(local, everything), times)
 
     def _fused_collectives(self, each: Instruction, times: int) -> None:
