@@ -203,7 +203,10 @@ def test_the_working_directory(tmp_path, monkeypatch):
 
 def test_another_kind_is_refused(tmp_path):
     write_folder(tmp_path, KIND, fill(1))
-    with unchanged(tmp_path), pytest.raises(ValueError, match="holds a model folder: name another"):
+    with (
+        unchanged(tmp_path),
+        pytest.raises(ValueError, match="holds a model folder: choose anoth"),
+    ):
         check_folder(tmp_path, OTHER)
     with pytest.raises(ValueError, match="is a file"):
         write_folder(tmp_path / "weights", KIND, fill(1))

@@ -66,7 +66,7 @@ def _memory(report: PreflightReport) -> list[str]:
     if not predict.fits:
         rows = f"{report.work.evaluation_rows} rows of evaluation"
         there = _gib(predict.available or hbm)
-        needs = f"do NOT fit in the {there} GiB of a chip: a smaller --eval-batch-size may"
+        needs = f"do NOT fit in the {there} GiB of a chip: try a smaller --eval-batch-size"
         out.append(_line("", f"{rows} {needs}"))
     if report.topology.platform == "gpu":
         share = f"{_gib(train.available or hbm)} of {_gib(hbm)} GiB are available for arrays"
@@ -81,7 +81,7 @@ def _together(report: PreflightReport, together: Together) -> list[str]:
     if together.bounds is None:
         room = train.available or hbm
         may = int(room // max(report.train.memory, 1)) if report.train.fits else 0
-        advice = f": --seeds-at-once {may} may" if may > 1 else ""
+        advice = f": try --seeds-at-once {may}" if may > 1 else ""
         return [_line(name, f"do NOT fit in the {_gib(room)} GiB of a chip{advice}")]
     fits = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB per chip"
     out = [_line(name, f"{fits}, {together.rows} rows per seed")]

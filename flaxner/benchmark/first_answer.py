@@ -134,7 +134,7 @@ def start_of(program: str, texts: list[str]) -> Start:
         fault = faults.read().splitlines()
     if process.returncode or not first:
         last = (fault or ["it printed nothing"])[-1]
-        raise ValueError(f"a process started to answer a text ended without an answer: {last}")
+        raise ValueError(f"the process that was to answer a text ended without an answer: {last}")
     used, *memory = json.loads(first)
     _, *memory_of_all = json.loads(rest)
     return Start(seconds, used, *(peak_bytes(*m) / 2**20 for m in (memory, memory_of_all)))

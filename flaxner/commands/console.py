@@ -42,6 +42,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            f"'{PROGRAM} SUBCOMMAND --help' lists its flags, '{PROGRAM} --version' the version.",
+            f"'{PROGRAM} SUBCOMMAND --help' lists its flags; '{PROGRAM} --version' prints the "
+            "version.",
         ]
     )

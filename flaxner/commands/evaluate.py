@@ -17,7 +17,7 @@ def parser(prog: str = "evaluate.py") -> Parser:
     )
     flags.add_argument("--file", type=path, help="corpus file")
     flags.add_argument("--dataset", type=path, help="corpus on the Hub")
-    flags.add_argument("--split", help="split of the dataset (default: test)")
+    flags.add_argument("--split", help="split of the data set (default: test)")
     flags.add_argument(
         "--decoder",
         choices=("crf", "viterbi", "argmax"),

@@ -47,13 +47,13 @@ def parser(prog: str = "export.py") -> Parser:
         "--file", type=path, help="corpus file on which to measure F1 before and after"
     )
     flags.add_argument("--dataset", type=path, help="corpus on the Hub, used like --file")
-    flags.add_argument("--split", help="split of the dataset (default: test)")
+    flags.add_argument("--split", help="split of the data set (default: test)")
     flags.add_argument(
         "--calibration-file", type=path, help="corpus file on which to calibrate int8-static"
     )
     flags.add_argument(
         "--calibration-split",
-        help="split of the dataset to calibrate on, without --calibration-file (default: "
+        help="split of the data set to calibrate on, without --calibration-file (default: "
         "validation)",
     )
     add_settings(flags, READING, several=False)

@@ -119,8 +119,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--words", nargs="+", default=[], metavar="WORD",
         help="words to show (default: a few ambiguous ones)")  # fmt: skip
     add("--layers", default="mean",
-        help="layers to average: mean (all), last, or numbers such as 4 or -1,-2 "
-        "(default: mean)")  # fmt: skip
+        help="layers to average: mean (all but the embeddings), last, or numbers such as 4 or "
+        "-1,-2 (default: mean)")  # fmt: skip
     add("--pooling", choices=("mean", "first"), default="mean",
         help="a word's vector: the mean of its tokens or the first (default: mean)")  # fmt: skip
     add("--taggers", action=argparse.BooleanOptionalAction, default=True,
@@ -189,11 +189,12 @@ def check_output(settings: Settings) -> None:
     foreign = [name for name in there if name not in WRITTEN]
     if foreign:
         raise ValueError(
-            f"{folder} holds {foreign[0]!r}, which no comparison wrote: name another --output-dir"
+            f"{folder} contains {foreign[0]!r}, which no comparison wrote: choose another "
+            f"--output-dir"
         )
     if there and not settings.overwrite:
         raise ValueError(
-            f"the output folder {folder} is in use: replace it with --overwrite, or name another "
+            f"the output folder {folder} is in use: replace it with --overwrite, or choose another "
             f"--output-dir"
         )
     check_folder(folder, COMPARISON)

@@ -69,7 +69,7 @@ def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = Non
     """
     target = Path(os.path.realpath(path))
     if os.path.lexists(target) and not target.is_dir():
-        raise ValueError(f"{path} is a file: name another folder")
+        raise ValueError(f"{path} is a file: choose another folder")
     if kind.plain:
         refuse_odd_path(path)
     plan = plan_for(target, kind, {name: {} for name in names or kind.names}, new_card=False)
@@ -89,7 +89,7 @@ def refuse_odd_path(path: str | Path) -> None:
         odd = next(part for part in real.parts if HALF.search(part))
         raise ValueError(
             f"the name {odd!r} in the path of {str(path)!r} is not UTF-8, so neither a model nor "
-            "a checkpoint can be written or read there: rename it, or name another folder"
+            "a checkpoint can be written or read there: rename it, or choose another folder"
         ) from None
 
 
@@ -101,15 +101,15 @@ def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
     """
     record = read_record(target)
     if record is not None and record.kind != kind.name:
-        raise ValueError(f"{target} holds {record.kind}: name another folder for {kind.name}")
+        raise ValueError(f"{target} holds {record.kind}: choose another folder for {kind.name}")
     if not refused:
         return
     changed = [name for name in refused if record is not None and name in record.files]
     named = ", ".join((changed or refused)[:5]) + (", ..." if len(changed or refused) > 5 else "")
     why = "changed since flaxner wrote it" if changed else "not written by flaxner"
-    hint = "move it away, or name another folder"
+    hint = "move it away, or choose another folder"
     if os.path.lexists(target / ".git"):
-        hint = "commit it to the clone, move it away, or name another folder"
+        hint = "commit it to the clone, move it away, or choose another folder"
     raise ValueError(f"{target} is in use: {named} is in the way and was {why}: {hint}")
 
 

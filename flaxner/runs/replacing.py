@@ -23,9 +23,8 @@ from flaxner.runs.steps import is_a_step
 
 # config.toml is moved last, because it says whether there are several seeds.
 FILES = ("metrics.jsonl", "speed.jsonl", "results.json", "trackers.json", "report.html")
-MOVING = (
-    ".flaxner-moving"  # exists in a run's folder while it is set aside; holds the target's name
-)
+# Exists in a run's folder while it is set aside; holds the name of the target folder.
+MOVING = ".flaxner-moving"
 
 
 def set_aside(run: RunPaths, aside: Path | None = None) -> None:

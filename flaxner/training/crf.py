@@ -24,7 +24,8 @@ class Crf:
     log p is the score of the labels minus the log-sum-exp of the scores of all legal sequences. A
     score is the sum of the head's log probabilities over words and of the transition, start and end
     scores. Illegal sequences are excluded, in training as in decoding (Wei et al. 2021). If all
-    scores are 0 and everything is legal, the loss equals the softmax cross-entropy.
+    transition, start and end scores are 0 and everything is legal, the loss equals the softmax
+    cross-entropy.
 
     The scores can take over part of what the head would learn, above all how frequent each label
     is, without changing their sum. Since programs without CRF support use the head alone, a

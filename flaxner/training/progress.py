@@ -142,7 +142,8 @@ def announce(
         if isinstance(segments, DocumentSegments):
             notes += f", {segments.described()}"
         if segments.windowed:
-            notes += f", {segments.windowed:,} sentences over {config.max_length} tokens windowed"
+            longer = f"{segments.windowed:,} sentences over {config.max_length} tokens"
+            notes += f", {longer} split into windows"
         notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
