@@ -252,7 +252,7 @@ def test_old_and_unfinished_runs_have_pages(folder, tmp_path):
         file.write('{"step": 99, "lo')
     (record,) = read_runs(old)
     made = page([record])
-    assert "the run has not ended" in made
+    assert "the run has not finished" in made
     assert "validation F1" in made
 
 

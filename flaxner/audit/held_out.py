@@ -80,14 +80,14 @@ def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
     """Return the run of the seed that was published."""
     results = whole.finished()
     if results is None:
-        raise ValueError(f"the run in {whole.path} has not ended: --resume it first")
+        raise ValueError(f"the run in {whole.path} has not finished: continue it with --resume")
     return next(record for record in seeds if record.config.seed == results["best_seed"])
 
 
 def _of_record(record: RunRecord) -> list[HeldOut]:
     config, held_out = record.config, list[HeldOut]()
     if not record.predictions:
-        raise ValueError(f"the run in {record.path} has not ended: --resume it first")
+        raise ValueError(f"the run in {record.path} has not finished: continue it with --resume")
     for split, sentences in record.predictions.items():
         if config.cross_validation and split != "validation":
             continue  # the test split is outside the folds: every fold predicts it again

@@ -136,7 +136,7 @@ def _read(run: RunFolder) -> RunRecord:
         notes.append(f"the labels are not available: {error}")
     results = run.finished() or {}
     if not results:
-        notes.append("the run has not ended: there are no scores yet")
+        notes.append("the run has not finished: there are no scores yet")
     return RunRecord(
         run.path,
         config,
