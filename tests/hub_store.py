@@ -19,7 +19,7 @@ REGULAR_LIMIT = 10_000_000
 
 
 class HubError(Exception):
-    """An error answer."""
+    """An error response."""
 
     def __init__(
         self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None
@@ -54,7 +54,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Commit:
-    """A state of the files."""
+    """A snapshot of the files."""
 
     oid: str
     parent: str | None

@@ -394,7 +394,7 @@ def test_decisions_about_words_with_line_separators_are_read(tmp_path):
     assert (decision.words, decision.renamed) == (words, {"P": "PER"})
 
 
-def test_annotation_tools_get_the_suggestion(tmp_path):
+def test_exports_for_annotation_tools_contain_the_suggestion(tmp_path):
     words = ("😀", "Ann", "in", "New", "York")
     given = [Span(1, 2, "LOC"), Span(3, 4, "LOC")]
     finding = Finding("x", 7, words, (given[0],), (Span(1, 2, "PER"),), 0.9, "type", "because")
@@ -535,7 +535,7 @@ def test_an_audit_beside_the_files_of_others(run, tmp_path):
         (["--no-such"], "unknown argument '--no-such'"),
     ],
 )
-def test_wrong_flags_are_one_sentence(flags, message, capsys):
+def test_wrong_flags_are_a_one_line_error(flags, message, capsys):
     from flaxner.commands.audit import main
 
     with pytest.raises(SystemExit) as end:

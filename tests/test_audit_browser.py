@@ -67,7 +67,7 @@ def test_decisions_are_made_and_saved(file, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(file, scheme):
+def test_the_page_fits_on_a_phone(file, scheme):
     screen = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
     with opened(file, **screen) as (shown, said):
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360

@@ -64,7 +64,7 @@ def test_tf32_must_be_requested_explicitly():
             Compute.on(platform, "tf32")
 
 
-def test_the_taggers_of_static_vectors_are_float32():
+def test_static_vector_taggers_are_float32():
     model = StaticModel(StaticConfig(rows=20, width=8, num_labels=5, window=1, hidden=8))
     found = products(lowered(model, "cuda"))
     assert len(found) == 6
@@ -159,7 +159,7 @@ def wide_heads(name, compute):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert", "modernbert"])
-def test_gpus_train_long_rows_by_tiles(name):
+def test_gpus_train_long_rows_in_tiles(name):
     model = wide_heads(name, Compute.on("gpu", "bfloat16"))
     text = lowered(model, "cuda", length=384)
     assert kernels(text) >= 3  # forward, gradients of queries and of keys; equal layers share them
@@ -167,7 +167,7 @@ def test_gpus_train_long_rows_by_tiles(name):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_long_rows_are_evaluated_by_tiles(platform):
+def test_long_rows_are_evaluated_in_tiles(platform):
     model = wide_heads("bert", Compute.on("gpu" if platform == "cuda" else platform, "bfloat16"))
     text = lowered(model, platform, "predict", 384)
     assert kernels(text)
@@ -178,7 +178,7 @@ def test_long_rows_are_evaluated_by_tiles(platform):
 @pytest.mark.parametrize(
     ("platform", "kind", "length", "compute"),
     [
-        ("cuda", "predict", 64, Compute.on("gpu", "bfloat16")),  # short
+        ("cuda", "predict", 64, Compute.on("gpu", "bfloat16")),  # too short
         ("cuda", "predict", 320, Compute.on("gpu", "bfloat16")),  # not divisible into tiles
         ("cuda", "predict", 384, Compute.on("gpu", "float32")),
         ("cuda", "predict", 384, Compute.on("gpu", "bfloat16", "7.5")),  # no bfloat16 hardware

@@ -44,7 +44,7 @@ def test_a_batch_is_a_function_of_seed_and_step():
     batch_size=st.integers(1, 9),
     parts=st.sampled_from([1, 2, 4]),
 )
-def test_parts_make_the_batch(lengths, batch_size, parts):
+def test_the_parts_add_up_to_the_batch(lengths, batch_size, parts):
     whole = batches(lengths, batch_size=batch_size, epochs=1)
     split = batches(lengths, batch_size=batch_size, epochs=1, multiple=4)
     assert whole.num_steps == -(-len(lengths) // batch_size)

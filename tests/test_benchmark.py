@@ -27,7 +27,7 @@ def figures(printed):
     return [json.loads(line) for line in printed.splitlines()]
 
 
-def test_training_steps_in_turns(capsys):
+def test_training_contenders_take_turns(capsys):
     pytest.importorskip("torch")
     few = ["--steps", "2", "--turns", "2", "--batch-size", "4", "--max-length", "64"]
     main([*few, "--compilation-cache", "", "--against", "torch-grouped"])
@@ -195,7 +195,7 @@ def test_texts_for_the_server_are_mixed():
 
 
 @pytest.mark.slow
-def test_servers_in_turns(tmp_path, capsys):
+def test_servers_take_turns(tmp_path, capsys):
     """Both servers give the same entities, and every requested combination has figures."""
     import shutil
 
@@ -224,7 +224,7 @@ def test_servers_in_turns(tmp_path, capsys):
     assert all(0 < m["p50_ms"] <= m["p95_ms"] <= m["p99_ms"] for m in made)
 
 
-def test_engines_in_turns(tmp_path, capsys):
+def test_engines_take_turns(tmp_path, capsys):
     """Both engines give the same entities, in bulk and one text at a time."""
     from flaxner.benchmark.pipeline import add_arguments, run
     from flaxner.config.command_line import Parser

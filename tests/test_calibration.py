@@ -134,7 +134,7 @@ def test_calibrated_scores_are_those_of_divided_logits(folder, ner):
     assert [e["score"] for e in found] == pytest.approx(kept.tolist(), abs=1e-6)
 
 
-def test_calibrated_needs_a_temperature(folder, tmp_path):
+def test_calibrated_scores_require_a_temperature(folder, tmp_path):
     fields = json.loads((folder / "config.json").read_text())
     bare = tmp_path / "bare"
     model = Model(tiny_config())

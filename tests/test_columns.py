@@ -115,7 +115,7 @@ def test_documents_are_numbered(tmp_path):
         (gzip.compress(b"a O\n" * 99, mtime=0)[:16], "line 1: cannot read the corpus: "),
     ],
 )
-def test_refusals_name_the_line(tmp_path, content, message):
+def test_errors_name_the_line(tmp_path, content, message):
     path = write(tmp_path, content)
     with pytest.raises(ValueError, match=f"^{path}, {message}") as caught:
         read_corpus(path)

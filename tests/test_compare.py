@@ -164,7 +164,7 @@ def test_the_command(runs, capsys):
         ({"many/one": "single/checkpoints"}, "checkpoints is not a run"),
     ],
 )
-def test_what_cannot_be_compared(runs, change, told, capsys):
+def test_what_cannot_be_compared_is_refused(runs, change, told, capsys):
     ((a, b),) = change.items()
     assert console.main(["compare", str(runs / a), str(runs / b)]) == 2
     error = capsys.readouterr().err

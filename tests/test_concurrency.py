@@ -63,7 +63,7 @@ def test_sixteen_threads_give_the_serial_answers(folder):
         assert list(pool.map(work, calls)) == expected
 
 
-def test_tasks_of_asyncio(ner):
+def test_asyncio_tasks(ner):
     texts = several(3)
     expected = [ner(text) for text in texts]
 
@@ -155,7 +155,7 @@ def test_a_generator_that_raises_midway(ner, place):
     ]
 
 
-def test_a_text_that_is_none_midway(ner):
+def test_a_none_among_the_texts(ner):
     texts = [*(f"{TEXTS[i % 4]} {i}" for i in range(50)), None, TEXTS[0]]
     answers = []
     with pytest.raises(ValueError, match="a text must be a string: got NoneType"):

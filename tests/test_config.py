@@ -31,7 +31,7 @@ def test_every_preset_parses_and_starts_with_its_command(name):
     assert text.startswith("# python scripts/train.py")
 
 
-def test_no_preset_is_conll2003():
+def test_the_default_preset_is_conll2003():
     config = parse_train_config([])
     assert config.model == "google-bert/bert-base-cased"
     assert config.dataset == "conll2003"
@@ -92,7 +92,7 @@ def test_toml_repeats_the_run(tmp_path):
         ),
     ],
 )
-def test_wrong_command_lines(capsys, arguments, message):
+def test_invalid_command_lines_are_refused(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 
 
@@ -108,7 +108,7 @@ def test_wrong_command_lines(capsys, arguments, message):
         ("epochs = 3", "a run needs a corpus"),
     ],
 )
-def test_wrong_files(capsys, tmp_path, text, message):
+def test_invalid_settings_files_are_refused(capsys, tmp_path, text, message):
     path = tmp_path / "run.toml"
     path.write_text(text)
     assert message in refused(capsys, "--config", str(path))
@@ -257,7 +257,7 @@ def test_the_users_own_corpus_or_model_replaces_another(base, given, chosen, lef
     assert laid_over(base, given, chosen=chosen) == left
 
 
-def test_every_command_replaces_the_presets_corpus_alike(monkeypatch):
+def test_every_command_replaces_the_presets_corpus(monkeypatch):
     from flaxner.commands import preflight
     from flaxner.embeddings.settings import parse_settings
 

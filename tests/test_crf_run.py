@@ -58,7 +58,7 @@ def test_the_scores_are_saved_beside_an_ordinary_token_classifier(finished):
     assert f"{finished.results['validation']['argmax']['overall_f1']:.4f}" in card
 
 
-def test_torch_reads_the_head_and_the_comparison_holds(finished, tmp_path):
+def test_torch_reads_the_head_and_verification_passes(finished, tmp_path):
     pytest.importorskip("torch")
     made = convert(finished.output_dir, output_dir=tmp_path / "again", verify=True)
     assert made.difference < 1e-4
@@ -149,7 +149,7 @@ def test_training_continues_from_the_crf_scores_or_drops_them(finished, settings
     assert "decoder" not in json.loads((off.hub_dir / "config.json").read_text())["flaxner"]
 
 
-def test_what_does_not_fit_is_told(finished, settings, tmp_path):
+def test_what_does_not_fit_is_refused(finished, settings, tmp_path):
     for change, flag in (({"label_tokens": "all"}, "--label-tokens all"),
                          ({"class_weights": ("balanced",)}, "--class-weights")):  # fmt: skip
         with pytest.raises(ValueError, match=f"--decoder crf and {flag} are mutually exclusive"):

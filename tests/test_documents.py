@@ -223,7 +223,7 @@ def test_steps_hold_about_as_many_sentences_as_requested():
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_parts_make_the_batch(parts):
+def test_the_parts_add_up_to_the_batch(parts):
     whole, split = batches(), batches(multiple=4)
     for step in range(whole.num_steps):
         pieces = [split.at(step, Part(i, parts)) for i in range(parts)]
@@ -301,7 +301,7 @@ def test_a_word_sees_its_window_and_no_other_document():
 # Where documents come from, and how they stay together
 
 
-def test_documents_of_json_parquet_and_tables(tmp_path):
+def test_documents_in_json_parquet_and_tables(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -135,7 +135,7 @@ def test_hub_arguments_are_refused_for_hub_models():
             pipeline("ner", model="user/name", **given)
 
 
-def test_dtypes_have_many_names(folder, ours):
+def test_every_name_of_a_dtype_is_accepted(folder, ours):
     torch = pytest.importorskip("torch")
     for name, given in {
         "float32": (None, "float32", "float", "auto", torch.float32, np.float32, jnp.float32),
@@ -234,7 +234,7 @@ def test_attributes_are_those_of_transformers(ours, theirs, folder):
     assert ours.transform(list(TEXTS)) == ours.predict(list(TEXTS)) == ours(list(TEXTS))
 
 
-def test_an_export_has_them_too(ours, tmp_path):
+def test_exports_have_these_attributes_too(ours, tmp_path):
     loaded = load_exported(ours.export(tmp_path / "served"))
     assert loaded.model.config.id2label == dict(enumerate(TAGS))
     assert (loaded.task, str(loaded.device), str(loaded.dtype)) == (

@@ -291,7 +291,7 @@ def test_seen_and_unseen_names_are_scored_separately():
     assert [got[part]["entities"] for part in ("all", "seen", "unseen")] == [2, 1, 1]
 
 
-def test_the_figure_of_a_word_is_one_file():
+def test_every_word_has_a_safe_figure_name():
     """AC/DC used to create a folder, and a/../../../../x a file outside the output folder."""
     from flaxner.embeddings.study import figure_name
 

@@ -135,7 +135,7 @@ def test_evaluate_uses_the_windows_of_training(tmp_path):
     assert (saved["max_length"], saved["scheme"]) == (24, "IOB2")
 
 
-def test_evaluate_reads_other_schemes_as_iob2(folder, monkeypatch, tmp_path):
+def test_evaluate_converts_other_schemes_to_iob2(folder, monkeypatch, tmp_path):
     """A model that is right in IOB1, BIOES or BILOU is scored as right on every word."""
     words = [("Ann", "Lee", "Bo", "met", "Cy", "in", "Rome")]
     gold = ["B-PER", "I-PER", "B-PER", "O", "B-PER", "O", "B-LOC"]

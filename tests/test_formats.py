@@ -130,7 +130,7 @@ def test_an_option_must_be_one_of_its_choices(option):
         ('{"tokens": [' + "\n" * 1001 + '"a"]}', "line 1: a record of more than 1,000 lines or"),
     ],
 )
-def test_refusals_name_the_line(tmp_path, text, message):
+def test_errors_name_the_line(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_corpus(write(tmp_path, "a.json", text + "\n"))
 

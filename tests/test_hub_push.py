@@ -1,4 +1,4 @@
-"""Pushing a folder to a Hub that answers, and to one that fails."""
+"""Pushing a folder to a working Hub, and to one that fails."""
 
 import pytest
 

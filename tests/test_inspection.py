@@ -83,7 +83,7 @@ def test_histogram_of_lengths():
     ]
 
 
-def test_the_plan_is_that_of_the_run(tmp_path):
+def test_the_plan_matches_the_run(tmp_path):
     """Steps, tokens and windows equal those of the batches in training."""
     path = write_conll(tmp_path / "a.conll", sentences(40))
     config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
@@ -125,7 +125,7 @@ def shown(config, capsys, **options):
     return capsys.readouterr().out
 
 
-def test_what_is_printed(tmp_path, capsys):
+def test_the_printed_report(tmp_path, capsys):
     bad = tmp_path / "bad.conll"
     bad.write_text("[red]Ann I-PER\nleft O\n\nBo B-XX\n")
     made = sentences(12)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.real_program
 @pytest.mark.parametrize(
     ("kind", "changes"), [("deberta", {}), ("deberta-v2", {"conv_kernel_size": 5})]
 )
-def test_a_packed_row_gives_what_its_segments_give(kind, changes):
+def test_packing_does_not_change_the_logits(kind, changes):
     """Relative positions and the convolution do not cross segment boundaries."""
     _, ours, params = FAMILIES[kind].pair(initializer_range=0.06, **changes)
     assert_close("logits", *packed_beside_alone(ours, params, (13, 9)))
@@ -134,6 +134,6 @@ def test_no_array_is_gathered_by_query_and_key():
         (DebertaV2Config, {"attention_head_size": 32}, "attention_head_size must be"),
     ],
 )
-def test_what_is_not_supported_is_named(config, fields, told):
+def test_unsupported_settings_are_named(config, fields, told):
     with pytest.raises(ValueError, match=told):
         config.from_hf(fields)

@@ -20,7 +20,7 @@ from transformers import ModernBertConfig as TorchConfig
 pytestmark = pytest.mark.real_program
 
 
-def test_a_packed_row_gives_what_its_segments_give():
+def test_packing_does_not_change_the_logits():
     """The window and the rotations use distances within the segment."""
     _, ours, params = FAMILIES["modernbert"].pair()
     assert_close("packing", *packed_beside_alone(ours, params, (23, 17)))
@@ -80,6 +80,6 @@ def test_both_forms_of_config_json_are_equivalent():
         ({"num_attention_heads": 7}, "multiple of num_attention_heads"),
     ],
 )
-def test_what_is_not_supported_is_named(fields, told):
+def test_unsupported_settings_are_named(fields, told):
     with pytest.raises(ValueError, match=told):
         ModernBertConfig.from_hf(fields)
