@@ -121,7 +121,7 @@ def test_an_option_must_be_one_of_its_choices(option):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: every word must have a tag"),
+        ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: each word must have one tag"),
         ('{"tokens": ["a"], "ner_tags": [1]}', "line 1: the ids in 'ner_tags' have no names"),
         ('{"text": "a", "label": []}\n{"text": "a"}', "line 2: a record needs words and tags"),
         ('{"text": "a", "label": [[0, 9, "X"]]}', "line 1: a span must lie in its text of 1"),

@@ -89,6 +89,6 @@ def test_label_table():
     assert LabelScheme.from_id2label(dict(sorted(table.items()))).tags == tuple(table.values())
     with pytest.raises(ValueError, match=r"the tag 'B-ORG' has no label; these do: O, B-LOC"):
         scheme.encode(["B-ORG"])
-    with pytest.raises(ValueError, match="every tag must occur once"):
+    with pytest.raises(ValueError, match="each tag must occur only once"):
         LabelScheme(("O", "O"))
     assert scheme.encode([]).dtype == np.int32

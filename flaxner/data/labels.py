@@ -64,7 +64,7 @@ class LabelScheme:
 
     def __post_init__(self) -> None:
         if len(set(self.tags)) != len(self.tags):
-            raise ValueError(f"every tag must occur once: got {self.tags}")
+            raise ValueError(f"each tag must occur only once: got {self.tags}")
 
     @classmethod
     def from_types(cls, types: Iterable[str]) -> LabelScheme:

@@ -30,8 +30,8 @@ class Form(BaseModel):
     model: str | None = Field(None, description="Name of the model; the first one by default.")
     decoder: str | None = Field(
         None,
-        description="crf decodes with the model's CRF, if it has one; viterbi returns legal tag "
-        "sequences only; argmax takes each word's most likely tag.",
+        description="crf decodes with the model's CRF, and is refused if it has none; viterbi "
+        "returns legal tag sequences only; argmax takes each word's most likely tag.",
         json_schema_extra={"enum": [*DECODERS, None]},
     )
 

@@ -25,7 +25,7 @@ class Metrics:
     Attributes:
       requests: number of requests by route and status; unknown routes count as "other".
       seconds: duration of a request, by route.
-      texts: texts accepted, by model.
+      texts: texts in valid requests, by model; also of those that the queue has no room for.
       in_flight: requests without an answer yet.
       ready: 1 while the server accepts requests, else 0.
     """
@@ -42,7 +42,7 @@ class Metrics:
             registry=registry, buckets=SECONDS,
         )  # fmt: skip
         self.texts = Counter(
-            "flaxner_texts", "Texts and sentences accepted.", ("model",), registry=registry
+            "flaxner_texts", "Texts and sentences in valid requests.", ("model",), registry=registry
         )
         self.in_flight = Gauge(
             "flaxner_requests_in_flight", "Requests without an answer yet.", registry=registry

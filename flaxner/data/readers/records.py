@@ -257,7 +257,7 @@ def _tagged(
     words = word_values(source, line, word_column, record[word_column])
     values = list_value(source, line, column, record[column])
     if len(words) != len(values):
-        message = f"every word must have a tag: got {len(words)} words and {len(values)} tags"
+        message = f"each word must have one tag: got {len(words)} words and {len(values)} tags"
         if also := ", ".join(_other_words(record, word_column, ReadOptions())):
             message += f"; --word-column can select {also} instead of {word_column}"
         raise BadCorpus(source, line, message)
