@@ -55,11 +55,11 @@ def read_system(name: str | Path, split: str = "test") -> System:
     runs = sorted(folder for folder in inside if is_run(folder))
     if not runs:
         own = f"{name} has no predictions/{split}.conll"
-        raise ValueError(f"{own}: has the run ended?" if is_run(place) else f"{name} is not a run")
+        raise ValueError(f"{own}: has the run finished?" if is_run(place) else f"{name} is not a run")
     files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs]
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise ValueError(f"{missing[0]} is missing: has the run ended?")
+        raise ValueError(f"{missing[0]} is missing: has the run finished?")
     _check_seeds(runs)
     by_seed = sorted(zip(map(_seed, runs), files, strict=True), key=_order)
     return System([read_predictions(file) for _, file in by_seed], [seed for seed, _ in by_seed])
