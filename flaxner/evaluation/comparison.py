@@ -55,7 +55,8 @@ def read_system(name: str | Path, split: str = "test") -> System:
     runs = sorted(folder for folder in inside if is_run(folder))
     if not runs:
         own = f"{name} has no predictions/{split}.conll"
-        raise ValueError(f"{own}: has the run finished?" if is_run(place) else f"{name} is not a run")
+        why = f"{own}: has the run finished?" if is_run(place) else f"{name} is not a run"
+        raise ValueError(why)
     files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs]
     missing = [file for file in files if not file.is_file()]
     if missing:
