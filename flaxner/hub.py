@@ -39,7 +39,7 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
     folder = Path(source)
     if folder.is_dir():
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} is not a model folder: it has no {name}")
+            raise ValueError(f"{folder} is not a model folder: it has no {name}{_inside(folder)}")
         return folder / name
     _refuse_lost_path(source, "model")
     from huggingface_hub import hf_hub_download
@@ -50,6 +50,12 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
         if not _is_of_hub(error):
             raise
         raise ValueError(_reason(str(source), "model", error)) from error
+
+
+def _inside(folder: Path) -> str:
+    """Point to the model inside the output folder of a run, which is easily mistaken for it."""
+    model = folder / "hub"
+    return f"; did you mean {model}?" if (model / "config.json").is_file() else ""
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:

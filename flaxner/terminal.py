@@ -72,7 +72,13 @@ class SafeConsole(Console):
         return super().render_str(shown(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as Rich does; a failed write raises an error that names standard output."""
+        """Print as Rich does; a failed write raises an error that names standard output.
+
+        Text that goes to a file or a pipe is not wrapped: logs are searched by line.
+        """
+        plain = all(isinstance(item, str | Text) for item in objects)
+        if plain and not (self.is_terminal or self.is_jupyter):
+            options.setdefault("soft_wrap", True)
         try:
             super().print(*objects, **options)
         except OSError as error:

@@ -342,6 +342,7 @@ def test_a_dry_run_shows_and_sends_nothing(run, hub, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "model.safetensors" in done.stdout
     assert "# ner" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("would go to user/ner")
     assert not hub.requests
 
 

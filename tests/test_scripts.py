@@ -37,7 +37,7 @@ BAD_CORPORA = {
     "empty": ("", "empty"),
     "no column": ("Berlin B-LOC\nonly\n", "line 2: too few columns"),
     "no tag": ("Berlin B-LOC\nis nonsense\n", "line 2: a tag must be O"),
-    "no entity": ("it O\nrains O\n", "no entity"),
+    "no entity": ("it O\nrains O\n", "no entities"),
 }
 
 

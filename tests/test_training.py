@@ -149,6 +149,8 @@ def test_conversion_of_any_checkpoint(finished, tmp_path):
         convert(finished.output_dir, step=5)
     with pytest.raises(ValueError, match="is not a run folder"):
         convert(tmp_path)
+    with pytest.raises(ValueError, match=rf"config\.json; did you mean {finished.output_dir}\?"):
+        convert(finished.hub_dir)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"is in use: config\.json is in the way"):

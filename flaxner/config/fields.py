@@ -149,7 +149,12 @@ def _hints(owner: type) -> Mapping[str, Any]:
     return typing.get_type_hints(owner)
 
 
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def hint(name: str, names: Sequence[str]) -> str:
     """Return the closest known names to an unknown one, as the end of an error message."""
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; choose from: {', '.join(names)}"
+    near = [known for known in names if known.startswith(name)][:3]
+    near = near or difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {_either(near)}?" if near else f"; choose from: {', '.join(names)}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flaxner.config.fields import Several, each
 from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.data.corpus import Corpus, join, read_corpus, read_dataset, require_used
-from flaxner.data.readers import OF_DATA_SETS, OF_FILES, ReadOptions
+from flaxner.data.readers import OF_DATA_SETS, OF_FILES, BadCorpus, ReadOptions
 
 COMPARED = {"tags": "--tag-column", "words": "--word-column"}  # guesses that are compared
 
@@ -39,6 +41,18 @@ def read_sources(config: TrainConfig) -> dict[str, Corpus]:
     require_used(options, {corpus.format for corpora in parts.values() for corpus in corpora})
     _check_read_alike(parts)
     return {split: join(parts[split]) for split in SPLITS if split in parts}
+
+
+def refuse_missing_files(config: TrainConfig) -> None:
+    """Reject corpus files that do not exist, before a model or another corpus is fetched.
+
+    Raises:
+      ValueError: a file does not exist.
+    """
+    for path in itertools.chain.from_iterable(_files(config, split) for split in SPLITS):
+        if not path.exists():
+            reason = os.strerror(errno.ENOENT)
+            raise BadCorpus(path, None, f"cannot read the corpus: {reason}")
 
 
 def read_unmixed(config: TrainConfig, split: str) -> list[Corpus]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 
-def score_table(title: str, report: Mapping[str, Any]) -> Table:
-    """Return a table of precision, recall, F1 and support, per entity type and overall."""
-    table = Table(title=title, title_justify="left")
+def score_table(title: str, report: Mapping[str, Any]) -> Group:
+    """Return a table of precision, recall, F1 and support, per entity type and overall.
+
+    The title, which often holds a path, may be wider than the table.
+    """
+    table = Table()
     table.add_column("type")
     for name in ("precision", "recall", "F1", "support"):
         table.add_column(name, justify="right")
@@ -21,4 +26,4 @@ def score_table(title: str, report: Mapping[str, Any]) -> Table:
     overall = [f"{report[f'overall_{key}']:.4f}" for key in ("precision", "recall", "f1")]
     support = sum(row["support"] for row in report["per_type"].values())
     table.add_row("all", *overall, f"{support:,}", style="bold")
-    return table
+    return Group(Text(title, style="table.title"), table)

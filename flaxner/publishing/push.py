@@ -42,6 +42,9 @@ def convert_and_push(
             )
     if dry_run:
         yield describe(result.folder)
+        yield "dry run: nothing was pushed" + (
+            f"; without --dry-run, the files above would go to {push_to_hub}" if push_to_hub else ""
+        )
     elif push_to_hub is not None:
         if not result.scored and not force:
             raise ValueError(_unscored(result.folder))

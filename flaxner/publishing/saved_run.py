@@ -58,7 +58,12 @@ class SavedRun:
             named = members[0] if best is None else run.path / f"seed-{best}"
             raise ValueError(f"{folder} holds {len(members)} runs: name one, such as {named}")
         if not (run.model / "config.json").is_file():
-            raise ValueError(f"{folder} is not a run folder: it has no model/config.json")
+            around = RunFolder(run.path.parent)
+            mistaken = run.path == around.hub and (around.model / "config.json").is_file()
+            raise ValueError(
+                f"{folder} is not a run folder: it has no model/config.json"
+                + (f"; did you mean {around.path}?" if mistaken else "")
+            )
         fields = read_config(run.model)
         steps = StepFolders(run.checkpoints).steps()
         if not steps:

@@ -16,7 +16,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
-from flaxner.data.sources import read_sources
+from flaxner.data.sources import read_sources, refuse_missing_files
 from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
@@ -69,6 +69,7 @@ def prepare(config: TrainConfig) -> Prepared:
     """
     check_devices()
     config = resolve(config)
+    refuse_missing_files(config)
     # The model's config is read first: a mistyped name should not cost a corpus download.
     fields = {} if config.model in SCRATCH else read_config(config.model, revision=config.revision)
     corpora = load_corpora(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -25,6 +26,7 @@ from flaxner.data.documents import DocumentSegments
 from flaxner.training.preparation import Prepared
 
 QUIET_SECONDS = 30.0  # between plain lines if the output is not a terminal
+RECENT_STEPS = 100  # that the displayed speed is measured over
 
 
 class Bar(AbstractContextManager[Any], Protocol):
@@ -56,8 +58,10 @@ class TrainProgress:
             transient=True,
         )
         self._task = self._bar.add_task("training", total=total, completed=done, note="compiling")
-        self._begin = self._said = time.monotonic()
-        self._tokens, self._first, self._begun = 0, done, False
+        self._said = self._last = time.monotonic()
+        self._start: tuple[int, float] | None = None  # the first step that ended, and when
+        self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_STEPS)  # tokens, seconds
+        self._first, self._begun = done, False
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
@@ -74,13 +78,19 @@ class TrainProgress:
     def update(self, step: int, tokens: int, loss: float) -> None:
         """Report that step `step` is done; it had `tokens` real tokens."""
         now = time.monotonic()
-        self._tokens += tokens
-        rate = self._tokens / max(now - self._begin, 1e-9)
-        note = f"loss {loss:.4f} · {rate:,.0f} tokens/s"
+        note = f"loss {loss:.4f}"
+        if self._start is None:  # most of the first step's time is compilation
+            self._start = step, now
+        else:
+            self._recent.append((tokens, now - self._last))
+            done, seconds = map(sum, zip(*self._recent, strict=True))
+            note += f" · {done / max(seconds, 1e-9):,.0f} tokens/s"
+        self._last = now
         self._bar.update(self._task, completed=step, note=note)
-        if not self._live and now - self._said >= QUIET_SECONDS:
+        first, began = self._start
+        if not self._live and now - self._said >= QUIET_SECONDS and step > first:
             self._said = now
-            left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
+            left = (now - began) / (step - first) * (self.total - step)
             self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
 
     def part(self, title: str) -> Callable[[Console, int, int], Bar]:
@@ -94,8 +104,9 @@ class TrainProgress:
         self._bar.update(self._task, completed=self._first)
 
     def say(self, message: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the bar; the time since the last step does not count as training."""
         self.console.print(message, highlight=False)
+        self._last = time.monotonic()
 
 
 class _Part:
@@ -147,7 +158,10 @@ def announce(
         notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
     if prepared.fresh:
-        console.print(f"drawn from seed {config.seed}: {', '.join(prepared.fresh)}")
+        console.print(
+            f"randomly initialised (seed {config.seed}): {', '.join(prepared.fresh)}",
+            highlight=False,
+        )
     for warning in prepared.warnings:
         console.print(f"note: {warning}", highlight=False)
     if "validation" not in prepared.corpora:

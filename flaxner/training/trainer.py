@@ -196,5 +196,7 @@ class Trainer:
         )
         self._say([*kept, *self.run.ended()])
         processes.barrier("flaxner: the run has ended")
-        self.console.print(f"model for transformers and flaxner: {self.run.hub}", highlight=False)
+        self._say([f"model for transformers and flaxner: {self.run.hub}"])
+        if self.run.report.is_file():
+            self._say([f"report to open in a browser: {self.run.report}"])
         return TrainResult(self.run.path, self.run.hub, results)

@@ -1,0 +1,78 @@
+"""What a run prints: whole lines in logs, speeds without compilation, and hints."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from flaxner import terminal
+from flaxner.config.fields import hint
+from flaxner.config.train import TrainConfig
+from flaxner.evaluation.table import score_table
+from flaxner.hub import fetch_file
+from flaxner.training import progress
+from flaxner.training.preparation import prepare
+
+LONG = "a line of a log that is longer than a terminal is wide " * 5
+
+
+@pytest.mark.parametrize("line", [LONG, Text(LONG)])
+def test_lines_of_logs_are_not_wrapped(line):
+    file = io.StringIO()
+    terminal.console(Console(file=file, width=80)).print(line)
+    assert file.getvalue() == f"{LONG}\n"
+
+
+def test_lines_on_terminals_are_wrapped():
+    file = io.StringIO()
+    terminal.console(Console(file=file, width=80, force_terminal=True)).print(LONG)
+    assert file.getvalue().count("\n") > 1
+
+
+def test_a_title_may_be_wider_than_its_table():
+    file, title = io.StringIO(), "validation (folder/with/a/long/name/of/a/corpus.conll)"
+    row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
+    report = {f"overall_{key}": 1.0 for key in ("precision", "recall", "f1")}
+    Console(file=file, width=80).print(score_table(title, {**report, "per_type": {"A": row}}))
+    assert file.getvalue().splitlines()[0].strip() == title
+
+
+def test_the_speed_is_that_of_training_steps(monkeypatch):
+    """Neither compilation, in the first step, nor an evaluation counts."""
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    file = io.StringIO()
+    with progress.TrainProgress(Console(file=file, width=80), 100) as bar:
+        for step, seconds in enumerate((60.0, 1.0, 1.0, 1.0), 1):
+            now += seconds
+            bar.update(step, 500, 0.5)
+        now += 100.0
+        bar.say("evaluated")
+        now += 1.0
+        bar.update(5, 500, 0.5)
+    assert file.getvalue().splitlines() == [
+        "step 2/100 · loss 0.5000 · 500 tokens/s · 98 s left",
+        "evaluated",
+        "step 5/100 · loss 0.5000 · 500 tokens/s · 2,470 s left",
+    ]
+
+
+def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=rf"no config\.json; did you mean {tmp_path}/hub\?$"):
+        fetch_file(tmp_path, "config.json")
+
+
+def test_missing_files_are_reported_before_the_model_is_fetched(tmp_path):
+    settings = {"model": "user/nowhere", "train_file": str(tmp_path / "train.conll")}
+    with pytest.raises(ValueError, match=r"train\.conll: cannot read the corpus: No such file"):
+        prepare(TrainConfig(**settings))
+
+
+def test_hints_prefer_what_begins_alike():
+    names = ["--keep", "--epochs", "--train-file", "--train-fraction", "--train-vectors"]
+    assert hint("--epoch", names) == "; did you mean --epochs?"
+    wanted = "; did you mean --train-file, --train-fraction or --train-vectors?"
+    assert hint("--train", names) == wanted
