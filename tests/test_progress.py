@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flaxner import terminal
+from flaxner.config.command_line import Parser
 from flaxner.config.fields import hint
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.table import score_table
@@ -76,3 +77,16 @@ def test_hints_prefer_what_begins_alike():
     assert hint("--epoch", names) == "; did you mean --epochs?"
     wanted = "; did you mean --train-file, --train-fraction or --train-vectors?"
     assert hint("--train", names) == wanted
+
+
+def test_mistyped_flags_are_reported_before_missing_ones(capsys):
+    parser = Parser(prog="it")
+    parser.add_argument("--topology", required=True)
+    for words in (["--toplogy", "v5e:2x4"], ["--toplogy=v5e:2x4"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        message = "it: unknown argument '--toplogy'; did you mean --topology?\n"
+        assert capsys.readouterr().err == message
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--", "--toplogy"])
+    assert "are required: --topology" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
         self._switches: dict[str, Sequence[str]] = {}
+        self._words: Sequence[str] = ()
 
     def add_switch(self, flag: str, values: Sequence[str], help: str) -> None:
         """Add a flag that may be given without a value, meaning the first of `values`.
@@ -159,15 +161,28 @@ class Parser(argparse.ArgumentParser):
         for i, word in enumerate(words):
             if word in self._switches and not set(words[i + 1 : i + 2]) & set(self._switches[word]):
                 words[i] = f"{word}={self._switches[word][0]}"
+        self._words = words
         known, unknown = self.parse_known_args(words, namespace)
         if unknown:
-            flags = [name for action in self._actions for name in action.option_strings]
-            flag = unknown[0].split("=")[0]
-            self.error(f"unknown argument {flag!r}{hint(flag, flags)}")
+            self.error(self._unknown(unknown[0]))
         return known
 
+    def _unknown(self, word: str) -> str:
+        flags = [name for action in self._actions for name in action.option_strings]
+        flag = word.split("=")[0]
+        return f"unknown argument {flag!r}{hint(flag, flags)}"
+
     def error(self, message: str) -> NoReturn:
-        """Print the message on one line and exit with code 2."""
+        """Print the message on one line and exit with code 2.
+
+        A mistyped flag is reported first: it may be why a required one seems to be missing.
+        """
+        if self._subparsers is None:
+            for word in itertools.takewhile("--".__ne__, self._words):
+                flag = word.split("=")[0]
+                if word[:2] == "--" and " " not in word and flag not in self._option_string_actions:
+                    message = self._unknown(word)
+                    break
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
     def pairs(self, flag: str, given: Sequence[str]) -> dict[str, str]:
