@@ -174,7 +174,7 @@ def test_evaluate_beside_others(run, settings, tmp_path):
     ):
         evaluate(run / "hub", file=settings["validation_file"], output_dir=out)
     (out / RECORD).unlink()
-    with unchanged(out), pytest.raises(ValueError, match="was not written by flaxner"):
+    with unchanged(out), pytest.raises(ValueError, match="were not written by flaxner"):
         evaluate(run / "hub", file=settings["validation_file"], output_dir=out)
 
 

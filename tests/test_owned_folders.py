@@ -76,6 +76,13 @@ def test_a_project_with_a_config_json_is_refused(tmp_path):
     assert RECORD not in hidden(project)
 
 
+def test_several_files_in_the_way(tmp_path):
+    plant(tmp_path, ["config.json", "weights"])
+    told = r"config\.json, weights are in the way and were not written by flaxner: move them away"
+    with unchanged(tmp_path), pytest.raises(ValueError, match=told):
+        check_folder(tmp_path, KIND, ["config.json", "weights"])
+
+
 def test_a_late_refusal_changes_nothing(tmp_path):
     """The colliding name is known only once the files are made."""
     plant(tmp_path, ["onnx/model"])

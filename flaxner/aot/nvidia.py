@@ -24,8 +24,8 @@ def topology_devices(topology: GpuTopology) -> list[Any]:
     absent = [name for name in WHEELS if _version(name) is None]
     if absent:
         raise ValueError(
-            f"preflight for GPUs needs NVIDIA's compiler, but {', '.join(absent)} is not "
-            "installed: pip install 'flaxner[preflight-gpu]'"
+            f"preflight for GPUs needs NVIDIA's compiler (missing: {', '.join(absent)}): "
+            "pip install 'flaxner[preflight-gpu]'"
         )
     # Otherwise the plug-in looks for a driver, and is not available without one.
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")

@@ -51,7 +51,7 @@ def parser(prog: str = "preflight.py") -> Parser:
         "--labels", type=at_least(1), help="number of tags (default: those of the corpus, else 9)"
     )
     flags.add_argument(
-        "--price-per-chip-hour", type=float, help="price from which to estimate the cost"
+        "--price-per-chip-hour", type=float, help="price of a chip per hour, to estimate the cost"
     )
     flags.add_argument(
         "--no-search", action="store_true", help="do not search for the largest batch that fits"

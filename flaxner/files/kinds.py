@@ -105,12 +105,14 @@ def refuse(target: Path, kind: Kind, refused: Sequence[str]) -> None:
     if not refused:
         return
     changed = [name for name in refused if record is not None and name in record.files]
-    named = ", ".join((changed or refused)[:5]) + (", ..." if len(changed or refused) > 5 else "")
-    why = "changed since flaxner wrote it" if changed else "not written by flaxner"
-    hint = "move it away, or choose another folder"
+    names = changed or refused
+    named = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    are, were, them = ("are", "were", "them") if len(names) > 1 else ("is", "was", "it")
+    why = f"changed since flaxner wrote {them}" if changed else "not written by flaxner"
+    hint = f"move {them} away, or choose another folder"
     if os.path.lexists(target / ".git"):
-        hint = "commit it to the clone, move it away, or choose another folder"
-    raise ValueError(f"{target} is in use: {named} is in the way and was {why}: {hint}")
+        hint = f"commit {them} to the clone, {hint}"
+    raise ValueError(f"{target} is in use: {named} {are} in the way and {were} {why}: {hint}")
 
 
 def plan_for(target: Path, kind: Kind, entries: Mapping[str, Mapping], *, new_card: bool) -> Plan:
