@@ -76,7 +76,7 @@ def install(venv: Path, built: Path, interpreter: str, resolution: str) -> Path:
     run([interpreter, "-m", "venv", "--without-pip", str(venv)])
     python = venv / "bin" / "python"
     install_ = ["pip", "install", "-q", "--python", str(python), "--resolution", resolution]
-    run([sys.executable, "-m", "uv", *install_, f"{built}[serving]"])
+    run([sys.executable, "-m", "uv", *install_, f"{built}[export]"])
     run([sys.executable, "-m", "uv", "pip", "list", "--python", str(python)])
     return python
 

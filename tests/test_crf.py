@@ -279,7 +279,8 @@ def _compiled(decoder, way="words"):
             patch.setattr(learning, "log_partition", WAYS[way])
             return decoder.batch_loss(scores.params(), logits, arrays)
 
-    key = decoder.width, way
+    legal = tuple(rule.tobytes() for rule in decoder.rules)
+    key = decoder.width, decoder.head_share, legal, way
     if key not in _MADE:
         _MADE[key] = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
     return _MADE[key]

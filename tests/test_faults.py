@@ -300,7 +300,7 @@ def test_a_missing_device_is_a_one_line_error(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_step_is_exported(settings, whole, tmp_path):
+def test_the_best_step_is_exported(whole):
     """The exported model has the weights of the best step."""
     best = whole.results["train"]["best_step"]
     saved = SavedRun.open(whole.output_dir)
