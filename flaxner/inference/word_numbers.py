@@ -52,9 +52,11 @@ class Words:
             numbers = _without_blanks(text, offsets, numbers)
         # The tokenizer's own numbers count from the beginning of the text, blanks included.
         if cut and (self._makes_blanks or numbers is not word_ids):
-            first = next((i for i, number in enumerate(numbers) if number != BLANK), None)
-            if first is not None:
-                before = self._number_at(text, offsets[first]) - numbers[first]
+            named = [i for i, number in enumerate(numbers) if number != BLANK]
+            # A byte-level token for the space before a word does not lie within the word.
+            placed = [i for i in named if not _blank(text, offsets[i])] or named
+            if placed:
+                before = self._number_at(text, offsets[placed[0]]) - numbers[placed[0]]
                 numbers = [number + before if number != BLANK else BLANK for number in numbers]
         return numbers
 
