@@ -91,7 +91,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--host", "address to listen on; 0.0.0.0 means all interfaces")
     add("--port", "port to listen on; 0 picks a free one", type=int)
     add("--strategy", "aggregation strategy for requests that set none", choices=STRATEGIES)
-    add("--decoder", "decoder for requests that set none", choices=DECODERS)
+    add(
+        "--decoder",
+        "decoder for requests that set none (default: crf if the model has one, else viterbi)",
+        choices=DECODERS,
+    )
     add("--device", "cpu, gpu or tpu (default: all devices)", type=path)
     add("--dtype", "float32, bfloat16, float16 or auto (default: float32)")
     add("--max-body", "maximum size of a request body", type=int, metavar="BYTES")
