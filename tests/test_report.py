@@ -145,6 +145,10 @@ def test_axes_have_round_numbers():
     (_, points), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
     assert len(points.split()) <= MOST_POINTS + 1
     assert line_chart([("x", [])]) == {}
+    for steps in (100, 2504, 100_010, 450_010):  # the last label ends within the drawing
+        made = line_chart([("x", [(0, 0), (steps, 1)])])
+        at, text = made["x_ticks"][-1]
+        assert at + 13 * 0.6 * len(text) / 2 <= made["width"]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +184,10 @@ def test_a_run_writes_a_self_contained_page(folder):
     rows = read_predictions(folder / "predictions" / "test.conll")
     wrong = sum(tags_to_spans(r.gold) != tags_to_spans(r.tags) for r in rows)
     test, validation = held(made)
+    kinds = r"(\d+) missed, (\d+) spurious, (\d+) wrong type, (\d+) wrong boundary(?: \((\d+) of)?"
+    for split, counts in zip((test, validation), re.findall(kinds, made), strict=True):
+        *single, both = (int(count or 0) for count in counts)
+        assert sum(single) - both == split["errors"]
     assert len(test["items"]) == test["sentences"] == wrong > 5
     assert validation["known"]
     assert all(error["s"] is not None for item in test["items"] for error in item["e"])

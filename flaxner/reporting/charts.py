@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 560, 250
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 56, 28, 12, 34  # right: half of the longest label, 450,000
 MOST_POINTS = 300  # per line; neighbouring points of longer lines are averaged
 Points = Sequence[tuple[float, float]]
 

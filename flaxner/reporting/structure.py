@@ -75,9 +75,10 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
     sentences, scores = record.predictions[split], record.scores.get(split)
     judged = judge(sentences, None if scores is None else scores.scores)
     columns, rows = confusion_table(confusion(sentences))
-    counts = dict.fromkeys(KINDS, 0)
+    counts, both = dict.fromkeys(KINDS, 0), 0
     for sentence in judged:
         for error in errors(sentence):
+            both += len(error.kinds) > 1
             for kind in error.kinds:
                 counts[kind] += 1
     return {
@@ -86,6 +87,7 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
         "groups": grouped_scores(judged, record.known),
         "confusion": {"columns": columns, "rows": rows, "border": BOUNDARY, "spurious": SPURIOUS},
         "kinds": counts,
+        "both": both,
         "errors": browsable(judged, record.known, budget),
         "calibration": calibrated(record, sentences, scores),
     }
