@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 from flaxner.config.command_line import parse_train_config
+from flaxner.config.train import TrainConfig
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.reporting.record import read_speed
 from flaxner.runs.checkpoint import Checkpoints
+from flaxner.training.preparation import prepare
 from flaxner.training.run import train
 from tests.compare import assert_close
 from tests.conll import QUICK, sentences, write_conll
@@ -245,6 +247,9 @@ def test_validation_tags_unseen_in_training(settings, tmp_path):
         ValueError, match=r"'LANG', which does not occur in the training corpus .*train.conll"
     ):
         start(settings, tmp_path / "run", validation_file=str(odd))
+    given = {**settings, "validation_file": str(odd), "output_dir": str(tmp_path / "run")}
+    for advised in ({"drop_types": ("LANG",)}, {"map_types": ("LANG=PER",)}):
+        prepare(TrainConfig(**given, **advised))
     assert not (tmp_path / "run").exists()
 
 

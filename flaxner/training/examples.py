@@ -30,8 +30,10 @@ def show_examples(
     console.print(f"\nEntities found by {reader} with {folder}:", highlight=False)
     for text in texts:
         console.print(f"  {text}", style="bold", highlight=False, markup=False)
-        for entity in ner(text):
-            line = f"    {entity['entity_group']:<6} {entity['score']:.3f}  {entity['word']}"
+        entities = ner(text)
+        width = max((len(entity["entity_group"]) for entity in entities), default=0)
+        for entity in entities:
+            line = f"    {entity['entity_group']:<{width}}  {entity['score']:.3f}  {entity['word']}"
             console.print(line, highlight=False, markup=False)
 
 

@@ -196,7 +196,8 @@ def check_types(corpora: Mapping[str, Corpus]) -> None:
         if unseen:
             raise ValueError(
                 f"{corpus.source} has the type {unseen[0]!r}, which does not occur in the training "
-                f"corpus {corpora['train'].source} (its types: {', '.join(sorted(known))})"
+                f"corpus {corpora['train'].source} (its types: {', '.join(sorted(known))}); "
+                "rename it with --map-types or drop it with --drop-types"
             )
 
 
