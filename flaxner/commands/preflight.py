@@ -9,6 +9,9 @@ from collections.abc import Sequence
 # Set before JAX is imported: this program compiles for accelerators but never uses one.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from rich.text import Text
+
+from flaxner import terminal
 from flaxner.aot.chips import known_topologies
 from flaxner.aot.preflight import CACHE, preflight
 from flaxner.config.command_line import (
@@ -75,16 +78,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> 
 
     def work() -> int:
         config = over_base(given.preset, given.config, changes)
-        report = preflight(
-            config,
-            given.topology,
-            model_config=given.model_config,
-            labels=given.labels,
-            price=given.price_per_chip_hour,
-            search=not given.no_search,
-            read_corpus="dataset" in changes or config.train_file is not None,
-            cache=given.cache or None,
-        )
+        wait = f"compiling for {given.topology}; a large model takes minutes"
+        with terminal.console(stderr=True).status(Text(terminal.shown(wait))):
+            report = preflight(
+                config,
+                given.topology,
+                model_config=given.model_config,
+                labels=given.labels,
+                price=given.price_per_chip_hour,
+                search=not given.no_search,
+                read_corpus="dataset" in changes or config.train_file is not None,
+                cache=given.cache or None,
+            )
         print(json.dumps(report.to_dict(), indent=2) if given.json else report)
         return 0 if report.fits else 1
 
