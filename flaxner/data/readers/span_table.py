@@ -73,7 +73,8 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
     line, header = next(rows)
     for name, count in Counter(filter(None, header)).items():
         if count > 1:
-            raise BadCorpus(path, line, f"the header has {count} columns named {name!r}")
+            message = f"the header has {count} columns named {name!r}; rename all but one"
+            raise BadCorpus(path, line, message)
     for line, row in rows:
         if len(row) != len(header):
             few = "few" if len(row) < len(header) else "many"
