@@ -52,12 +52,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "evaluate.py") -> i
     reading = {name: given.pop(name) for name in READING if name in given}
 
     def work() -> None:
+        from rich.text import Text
+
         from flaxner import terminal
         from flaxner.evaluation.classifier_scores import evaluate
         from flaxner.evaluation.table import score_table
 
-        result = evaluate(**given, options=ReadOptions(**reading))
+        wait = f"scoring {given['file'] or given['dataset']}"
+        with terminal.console(stderr=True).status(Text(terminal.shown(wait))):
+            result = evaluate(**given, options=ReadOptions(**reading))
         table = score_table(given["file"] or given["dataset"], result.report.to_dict())
-        terminal.console().print(table, *result.lines(), sep="\n", highlight=False)
+        console = terminal.console()
+        console.print(table, highlight=False)
+        console.print(*result.lines(), sep="\n", highlight=False)
 
     return flags.run(work)
