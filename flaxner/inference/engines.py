@@ -20,6 +20,7 @@ from flaxner.inference.predictor import Predictor
 from flaxner.models import crf
 from flaxner.models.config_json import check_head, read_plain_config
 from flaxner.models.graph_weights import STATIC
+from flaxner.terminal import command_line
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -104,8 +105,9 @@ def choose(engine: str | None, request: Request, device: Any) -> str:
     if request.weights not in kept_graph.WEIGHTS:
         if request.weights == STATIC:
             raise ValueError(
-                "int8-static needs texts for calibration: export the model with scripts/export.py "
-                "--weights int8-static --calibration-file FILE, and open the exported folder"
+                "int8-static needs texts for calibration: export the model with "
+                f"{command_line('export')} --weights int8-static --calibration-file FILE, and open "
+                "the exported folder"
             )
         known = ", ".join(kept_graph.WEIGHTS)
         raise ValueError(f"weights must be one of {known}: got {request.weights!r}")

@@ -13,6 +13,7 @@ from flaxner.inference.exported_checks import check_about, check_files, fingerpr
 from flaxner.models import crf
 from flaxner.models.graph_weights import STATIC
 from flaxner.runs.paths import refuse_runs
+from flaxner.terminal import command_line
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -91,7 +92,7 @@ def _maker(
         if weights == STATIC and not seen:
             raise ValueError(
                 "int8-static needs ranges seen on texts: pass those of static_ranges.seen_ranges, "
-                "or use scripts/export.py with --calibration-file"
+                f"or use {command_line('export')} with --calibration-file"
             )
         return (lambda draft: kept_graph.write_graph(draft, classifier, weights, seen)), {}
     from flaxner.inference.artefact import PLATFORMS, make_artefact

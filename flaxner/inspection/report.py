@@ -158,7 +158,7 @@ class Report:
         if plan.seconds is None:
             self.say(
                 "Time: unknown until steps have run; training shows it after the first, and "
-                "scripts/preflight.py gives a bound for TPUs"
+                f"{terminal.command_line('preflight')} gives a bound for TPUs and GPUs"
             )
         else:
             self.say(

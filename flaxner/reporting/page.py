@@ -14,6 +14,7 @@ from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.reporting.structure import SPEED, structure
 from flaxner.runs.folder import RunFolder
 from flaxner.templates.colours import ON_PAGES, page_colours
+from flaxner.terminal import command_line
 
 MARK = "<!-- a report of flaxner -->"
 FROM_ZERO = ("loss", "learning rate", SPEED)
@@ -92,7 +93,8 @@ def write_page(run: RunFolder, records: Callable[[], Sequence[RunRecord]]) -> li
         run.write_report(page(records()))
     except Exception as error:  # whatever it is, the model is trained and scored
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [f"could not write {run.report} ({reason}); try again with scripts/report.py"]
+        again = command_line("report", str(run.path))
+        return [f"could not write {run.report} ({reason}); try again with: {again}"]
     return []
 
 
