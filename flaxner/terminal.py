@@ -14,10 +14,8 @@ import json
 import logging
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -123,17 +121,6 @@ def settle() -> None:
     if hasattr(sys.stdin, "reconfigure") and not has_unicode(sys.stdin):
         with contextlib.suppress(ValueError, OSError):  # it has already been read from
             sys.stdin.reconfigure(encoding="utf-8", errors="strict")
-
-
-def command_line(name: str, *words: str) -> str:
-    """Return a command for the user to type: a script's, or one of `flaxner` if that is running.
-
-    An installed package has no scripts. `python -m flaxner` is `flaxner`, too.
-    """
-    running = Path(sys.argv[0] if sys.argv else "")
-    installed = running.stem == "flaxner" or running.parts[-2:] == ("flaxner", "__main__.py")
-    program = ["flaxner", name] if installed else ["python", f"scripts/{name}.py"]
-    return shlex.join([*program, *words])
 
 
 class Stopped(Exception):

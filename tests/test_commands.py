@@ -9,7 +9,7 @@ import pytest
 
 from flaxner import __version__
 from flaxner.commands import COMMANDS, console
-from flaxner.terminal import command_line
+from flaxner.typed_commands import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_SCRIPT = {"env", "completion"}

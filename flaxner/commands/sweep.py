@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "sweep.py") -> int:
 
 def _again(given: argparse.Namespace) -> str:
     """Return the command that was given, without --resume, for the user to repeat."""
-    from flaxner.terminal import command_line
+    from flaxner.typed_commands import command_line
 
     words = [given.space, "--trials", str(given.trials)]
     words += ["--output-dir", given.output_dir]

@@ -20,7 +20,7 @@ from flaxner.inference.predictor import Predictor
 from flaxner.models import crf
 from flaxner.models.config_json import check_head, read_plain_config
 from flaxner.models.graph_weights import STATIC
-from flaxner.terminal import command_line
+from flaxner.typed_commands import command_line
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier

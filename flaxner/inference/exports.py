@@ -13,7 +13,7 @@ from flaxner.inference.exported_checks import check_about, check_files, fingerpr
 from flaxner.models import crf
 from flaxner.models.graph_weights import STATIC
 from flaxner.runs.paths import refuse_runs
-from flaxner.terminal import command_line
+from flaxner.typed_commands import command_line
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier

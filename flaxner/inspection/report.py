@@ -20,6 +20,7 @@ from flaxner.data.sources import read_sources
 from flaxner.inspection import measures as inspection
 from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import document_warnings, resolve
+from flaxner.typed_commands import command_line
 
 BAR = 30  # characters of the longest bar
 FORMS = 10  # ambiguous forms to show
@@ -158,7 +159,7 @@ class Report:
         if plan.seconds is None:
             self.say(
                 "Time: unknown until steps have run; training shows it after the first, and "
-                f"{terminal.command_line('preflight')} gives a bound for TPUs and GPUs"
+                f"{command_line('preflight')} gives a bound for TPUs and GPUs"
             )
         else:
             self.say(

@@ -14,7 +14,7 @@ from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.reporting.structure import SPEED, structure
 from flaxner.runs.folder import RunFolder
 from flaxner.templates.colours import ON_PAGES, page_colours
-from flaxner.terminal import command_line
+from flaxner.typed_commands import command_line
 
 MARK = "<!-- a report of flaxner -->"
 FROM_ZERO = ("loss", "learning rate", SPEED)

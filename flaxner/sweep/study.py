@@ -26,11 +26,11 @@ from flaxner.runs.folder import named_anywhere
 from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page
 from flaxner.sweep.space import Choice, Space
-from flaxner.terminal import command_line
 from flaxner.training.fingerprint import corpus_digest
 from flaxner.training.run import train
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import RunStopped
+from flaxner.typed_commands import command_line
 
 STARTUP = 8  # random trials before TPE starts to learn from them
 PRUNES_AFTER = 4  # trials that must have ended before one can be pruned

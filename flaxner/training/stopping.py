@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
-from flaxner.terminal import Stopped, command_line
+from flaxner.terminal import Stopped
+from flaxner.typed_commands import command_line
 
 
 class EvaluationCut(Exception):
