@@ -7,14 +7,17 @@ raise errors. Nothing in this module depends on what is printed.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import copy
 import errno
+import functools
 import json
 import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -148,6 +151,7 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
     """
     settle()
     _log_plainly()
+    _interrupt_again()
     try:
         code = work()
         if sys.stdout is not None:
@@ -182,6 +186,25 @@ class _Warnings(logging.Handler):
             print(shown(self.format(record)), file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)
+
+
+@functools.cache
+def _interrupt_again() -> None:
+    """Repeat a Ctrl-C that fell into a callback which Python cannot leave by an exception.
+
+    JAX has one in every garbage collection, where a KeyboardInterrupt is reported and lost.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        later = threading.Timer(0.1, _thread.interrupt_main)  # here it would be lost again
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = hook
 
 
 def _log_plainly() -> None:

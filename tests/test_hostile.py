@@ -367,6 +367,37 @@ def test_too_few_file_descriptors_are_a_one_line_error(tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+LOST = """
+import gc, os, signal, sys, time
+from flaxner.terminal import guarded
+
+def callback(phase, info):
+    if not pressed:
+        pressed.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # the KeyboardInterrupt is raised here, and goes nowhere
+            pass
+
+def work():
+    gc.callbacks.append(callback)
+    gc.collect()
+    print("went on", flush=True)
+    for _ in range(100):
+        time.sleep(0.1)
+
+pressed = []
+sys.exit(guarded("x", work))
+"""
+
+
+def test_ctrl_c_within_a_garbage_collection_counts():
+    """JAX has a callback there; what is raised in one is ignored."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "x: interrupted\n")
+
+
 LOGGING = """
 import logging
 from flaxner.terminal import guarded

@@ -198,6 +198,15 @@ class Compiler:
         return dataclasses.replace(result, fits=self.room is None or result.memory <= self.room)
 
 
+def require(topology: AnyTopology) -> None:
+    """Require the compiler for these chips.
+
+    Raises:
+      ValueError: it is not installed; the message says how to install it.
+    """
+    (nvidia if isinstance(topology, GpuTopology) else libtpu).require()
+
+
 def _door(topology: AnyTopology) -> tuple[list[Any], str, int | None]:
     """Return devices to compile for, the compiler's version, and the bytes it does not check."""
     if isinstance(topology, GpuTopology):

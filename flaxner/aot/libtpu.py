@@ -14,17 +14,26 @@ import jax
 from flaxner.aot.chips import GIB, Topology, known_topologies
 
 
-def topology_devices(topology: Topology) -> list[Any]:
-    """Return the devices to compile for.
+def require() -> None:
+    """Require libtpu.
 
     Raises:
-      ValueError: libtpu is not installed, or does not know the topology.
+      ValueError: says how to install it.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError(
             "preflight needs the TPU compiler libtpu, which is not installed: "
             "pip install 'flaxner[preflight]'"
         )
+
+
+def topology_devices(topology: Topology) -> list[Any]:
+    """Return the devices to compile for.
+
+    Raises:
+      ValueError: libtpu is not installed, or does not know the topology.
+    """
+    require()
     if jax.default_backend() != "tpu":  # set these, or libtpu asks a metadata server for them
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")

@@ -15,11 +15,11 @@ SHARE_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 BESIDE = 2**30
 
 
-def topology_devices(topology: GpuTopology) -> list[Any]:
-    """Return the devices to compile for.
+def require() -> None:
+    """Require NVIDIA's compiler.
 
     Raises:
-      ValueError: the compiler is not installed, or rejects the GPU.
+      ValueError: says how to install it.
     """
     absent = [name for name in WHEELS if _version(name) is None]
     if absent:
@@ -27,6 +27,15 @@ def topology_devices(topology: GpuTopology) -> list[Any]:
             f"preflight for GPUs needs NVIDIA's compiler (missing: {', '.join(absent)}): "
             "pip install 'flaxner[preflight-gpu]'"
         )
+
+
+def topology_devices(topology: GpuTopology) -> list[Any]:
+    """Return the devices to compile for.
+
+    Raises:
+      ValueError: the compiler is not installed, or rejects the GPU.
+    """
+    require()
     # Otherwise the plug-in looks for a driver, and is not available without one.
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
     from jax.experimental import topologies

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.aot.chips import AnyTopology
-from flaxner.aot.compiler import Compiled, Compiler
+from flaxner.aot.compiler import Compiled, Compiler, require
 from flaxner.aot.libtpu import without_jax_cache
 from flaxner.aot.printing import lines
 from flaxner.aot.roofline import Roofline, roofline
@@ -173,6 +173,7 @@ def make_report(
             f"max_length must be at most the model's {sizes.positions} positions: "
             f"{config.max_length}"
         )
+    require(topology)
     given = None if lengths is None else np.asarray(lengths, np.int64)
     work = plan(config, topology.chips, given, corpus)
     tokenised = corpus[0] if corpus is not None and vocabulary is not None else None

@@ -234,12 +234,18 @@ def _is_script(error: Exception) -> bool:
 def _unreachable(error: BaseException | None) -> bool:
     if "LocalEntryNotFoundError" in str(error):  # `datasets` hides the cause behind this
         return True
+    return _connection_error(error) is not None
+
+
+def _connection_error(error: BaseException | None) -> BaseException | None:
+    """Return the innermost of an error's causes that is of a connection, if there is one."""
+    found = None
     while error is not None:
         names = {cls.__name__ for cls in type(error).__mro__}
         if names & {"ConnectionError", "TransportError", "OfflineModeIsEnabled", "TimeoutError"}:
-            return True
+            found = error
         error = error.__cause__ or error.__context__
-    return False
+    return found
 
 
 def _refusal(
@@ -249,7 +255,9 @@ def _refusal(
     source, error = errors[0]
     text, last = _text(error), _text(errors[-1][1])
     if any(_unreachable(error) for _, error in errors):
-        return BadCorpus(name, None, f"the Hub cannot be reached ({last}); use --train-file")
+        # What libraries make of a connection's error are paragraphs.
+        reason = _text(_connection_error(errors[-1][1]) or errors[-1][1])
+        return BadCorpus(name, None, f"the Hub cannot be reached ({reason}); use --train-file")
     if configs := _configs(error):
         return BadCorpus(name, None, _choose(configs, options.dataset_config))
     known = f"data sets that work: {NAMES}"
@@ -270,6 +278,6 @@ def _refusal(
     return BadCorpus(name, None, f"the data set cannot be read: {text}")
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     """Return an error's message, in one line."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
