@@ -202,8 +202,8 @@ def test_ambiguous_type_pairs_must_be_given(tmp_path):
     assert tags["B-corporation"] == "B-corporation"
     assert tags["B_LOC"] == "B-Location"
     assert notes == [
-        "the model's LOC is scored as the corpus' Location",
-        "the model's organization is scored as the corpus' ORG",
+        "the model's LOC is scored as the corpus's Location",
+        "the model's organization is scored as the corpus's ORG",
         "the corpus does not have corporation: each one found is an error",
     ]
     with pytest.raises(ValueError, match="no entity type in common"):
@@ -227,7 +227,7 @@ def test_evaluate_py_accepts_type_pairs(tmp_path):
 
     made = scored("PER=Ort")
     assert made.returncode == 0, made.stderr
-    assert "the model's PER is scored as the corpus' Ort" in made.stdout
+    assert "the model's PER is scored as the corpus's Ort" in made.stdout
     wrong = scored("PER")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "expected NAME=NAME, each name once: got 'PER'" in wrong.stderr

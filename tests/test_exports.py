@@ -112,7 +112,7 @@ def test_evaluate_counts_every_word_and_reports_differing_types(folder, ner, tmp
     ]
     other = evaluate(ner, file=write_conll(tmp_path / "names.conll", renamed))
     assert other.report.overall_f1 == result.report.overall_f1
-    assert any("the model's PER is scored as the corpus' person" in note for note in other.notes)
+    assert any("the model's PER is scored as the corpus's person" in note for note in other.notes)
 
     foreign = [(w, [t.replace("-", "-X") for t in tags]) for w, tags in made]
     with pytest.raises(ValueError, match="no entity type in common"):

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from flaxner.data.column_text import escape, unescape
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.inference.pipeline import pipeline
-from flaxner.inference.printing import print_answers
+from flaxner.inference.printing import print_answers, texts_from
 from tests.pipelines import ODD, make_folder
 from tests.wordpiece import TEXTS
 
@@ -72,6 +74,24 @@ def test_any_word_fits_on_one_line(capsys, folder, ours):
     for word in ("a b", "", "\u2028", "-X-", r"\u{20}", "北京"):
         assert unescape(escape(word)) == word
         assert len(f"{escape(word)} O".split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["-DOCSTART- O", "", "EU B-ORG", "left O", ". O"], "columns of words and tags"),
+        (['{"text": "EU left."}'] * 30, "JSON Lines"),
+        (["EU left.", "My blood group is O", "Type A or O", "{x}"], None),
+        (["It was O"], None),
+    ],
+)
+def test_a_corpus_read_as_texts_is_announced(tmp_path, capsys, lines, said):
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(lines) + "\n")
+    assert list(texts_from(str(file), [])) == [line for line in lines if line]
+    told = capsys.readouterr().err
+    assert told.count("but every line is read as a text") == (said is not None)
+    assert said is None or f"texts.txt looks like {said}" in told
 
 
 def test_a_tokenizer_that_splits_by_ideographs(tmp_path):

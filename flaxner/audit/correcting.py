@@ -136,7 +136,7 @@ def _annotated(given: Span, spans: Sequence[Span], decision: Decision) -> Span:
 def _in_corpus(
     suggested: Span, removed: Sequence[Span], decision: Decision, corpus: Corpus
 ) -> Span:
-    """Return a suggested entity with the corpus' name of its type.
+    """Return a suggested entity with the corpus's name of its type.
 
     If several names are possible, it is that of the entity it replaces.
     """

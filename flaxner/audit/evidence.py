@@ -27,7 +27,7 @@ from flaxner.audit.second_opinion import second_opinion
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
 
-WEIGHT = 1.0  # of the corpus' log odds, relative to the model's
+WEIGHT = 1.0  # of the corpus's log odds, relative to the model's
 FLOOR = 0.5  # occurrences added to each reading, for smoothing
 DOUBT = 0.5  # added to the log odds if confident learning doubts a label
 NONE = ""  # reading of words that are not an entity

@@ -172,7 +172,7 @@ def _tagged(corpus: Corpus) -> list[Sentence]:
 def _as_the_corpus(
     raw: Sequence[Sequence[str]], renamed: Mapping[str, str], scheme: str
 ) -> list[list[str]]:
-    """Return a model's tags with the corpus' types and scheme, so that correct ones are equal."""
+    """Return a model's tags with the corpus's types and scheme, so that correct ones are equal."""
     tags = [[renamed[tag] for tag in row] for row in raw]
     return tags if scheme == "IOB2" else [list(to_iob2(row)) for row in tags]
 
@@ -192,7 +192,7 @@ def _write(folder: Path, results: Mapping[str, Any], rows: Sequence[Predicted]) 
 def match_types(
     labels: Sequence[str], corpus: Corpus, same_types: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the model's labels -> tags with the corpus' type names, and notes about it.
+    """Return the model's labels -> tags with the corpus's type names, and notes about it.
 
     Equal names are the same type. The other types are paired one to one by spelling (Name, name)
     and by synonyms (PERSON, PER), unless `same_types` says which type of the model is which of the
@@ -217,7 +217,7 @@ def match_types(
             f"the model and {corpus.source} have no entity type in common: the model has "
             f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
         )
-    notes = [f"the model's {a} is scored as the corpus' {b}" for a, b in pairs.items() if a != b]
+    notes = [f"the model's {a} is scored as the corpus's {b}" for a, b in pairs.items() if a != b]
     notes += [f"the model's {a} counts as O" for a, (p, _) in parts.items() if p == "O" != a]
     absent = sorted(set(corpus.types) - set(pairs.values()))
     if absent:

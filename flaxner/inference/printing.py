@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.column_text import DOCUMENT_MARK, escape
+from flaxner.data.tags import parse_tag
 from flaxner.terminal import json_line, shown
+from flaxner.typed_commands import command_line
 
 if TYPE_CHECKING:
     from flaxner.inference.ner_pipeline import NerPipeline
 
 FIRST_GROUP, GROUP = 32, 1024  # texts that are answered together
+LOOKED_AT = 20  # lines
 
 
 def print_answers(arguments: argparse.Namespace) -> None:
@@ -108,7 +111,8 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
     if source is None and list(given) != ["-"]:
         yield from given
         return
-    any_text = False
+    looks: set[str | None] = set()  # of the first lines
+    texts = 0
     name = source if source not in (None, "-") else "standard input"
     try:
         with contextlib.ExitStack() as stack:
@@ -120,13 +124,34 @@ def texts_from(source: str | None, given: Sequence[str]) -> Iterator[str]:
                 if not number:  # standard input is not decoded as utf-8-sig
                     text = text.removeprefix("\ufeff")
                 if text:
-                    any_text = True
+                    texts += 1
+                    if texts <= LOOKED_AT:
+                        looks.add(_looks_like(text))
+                    if texts == LOOKED_AT:
+                        _say_looks(name, looks)
                     yield text
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"cannot read {name}: {reason}") from error
-    if not any_text:
+    if not texts:
         raise ValueError(f"{name} has no text: one text per line is expected")
+    if 2 < texts < LOOKED_AT:
+        _say_looks(name, looks)
+
+
+def _looks_like(line: str) -> str | None:
+    """Return the format that a line may come from, if it looks like something else than a text."""
+    fields = line.split()
+    if len(fields) > 1 and parse_tag(fields[-1]) is not None:
+        return "columns of words and tags"
+    return "JSON Lines" if line.startswith("{") and line.endswith("}") else None
+
+
+def _say_looks(name: object, looks: set[str | None]) -> None:
+    """Tell the user if all of these lines look like a corpus."""
+    if len(looks) == 1 and None not in looks:
+        what = f"{shown(name)} looks like {looks.pop()}, but every line is read as a text"
+        print(f"{what}; {command_line('evaluate')} reads corpora", file=sys.stderr)
 
 
 def as_json(text: str, entities: Iterable[Mapping[str, Any]]) -> str:

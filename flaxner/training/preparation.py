@@ -202,7 +202,7 @@ def check_types(corpora: Mapping[str, Corpus]) -> None:
 
 
 def label_scheme(corpora: Mapping[str, Corpus], fields: Mapping[str, Any]) -> LabelScheme:
-    """Return the label table: the model's own if it has exactly the corpus' tags, else by type.
+    """Return the label table: the model's own if it has exactly the corpus's tags, else by type.
 
     Raises:
       ValueError: the model's own table leaves a label without a name.
