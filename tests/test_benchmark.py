@@ -209,7 +209,8 @@ def test_servers_take_turns(tmp_path, capsys):
         pytest.skip("the load generator wrk is not installed")
     parser = Parser(prog="serve")
     add_arguments(parser)
-    folder = make_folder(tmp_path / "hub")
+    # Texts of eight sentences fit, so that neither reads windows nor truncates.
+    folder = make_folder(tmp_path / "hub", max_position_embeddings=512)
     corpus = write_conll(tmp_path / "test.conll", sentences(24))
     given = ["--model", str(folder), "--file", str(corpus), "--connections", "1", "8"]
     assert run(parser.parse_args([*given, "--seconds", "1"])) == 0
