@@ -127,12 +127,12 @@ def test_convert_into_a_clone_of_a_hub_repository(run, tmp_path):
     shutil.copytree(run / "hub", clone)
     (clone / RECORD).unlink()
     (clone / "README.md").write_text("the card of the Hub")
-    plant(clone, [".gitattributes", "onnx/model.onnx"])
+    plant(clone, [".gitattributes", "onnx/model.onnx", "adapter/model.safetensors"])
     commit_all(clone)
-    with unchanged(clone / ".git", clone / "onnx", clone / "README.md"):
+    with unchanged(clone / ".git", clone / "adapter", clone / "onnx", clone / "README.md"):
         made = convert(run, output_dir=clone, dtype="bfloat16")
     assert any("README.md is kept" in note for note in made.notes)
-    assert any("also holds onnx/model.onnx" in note for note in made.notes)
+    assert any("also holds onnx/model.onnx, which" in note for note in made.notes)
     assert json.loads((clone / "config.json").read_text())["dtype"] == "bfloat16"
 
 

@@ -19,6 +19,7 @@ from flaxner.inference.rendering import Entities
 from flaxner.inference.tokens import Reading
 from flaxner.inference.units import Decoding, Units, make_units
 from flaxner.inference.vocabulary import WORDWISE, Vocabulary
+from flaxner.inference.word_numbers import trimmed
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "word")
 DECODERS = ("crf", "viterbi", "argmax")
@@ -139,13 +140,12 @@ class Aggregator:
                 "end": end,
             }
             if strategy == "word":
-                text = reading.texts[owner][start:end]  # SentencePiece includes spaces
-                if not text.strip():  # byte-level tokenizers make words of white space
+                text = reading.texts[owner]
+                start, end = trimmed(text, (start, end))  # SentencePiece includes spaces
+                if start >= end:  # a given word may be nothing but white space
                     empty.append(group)
                     continue
-                entity["start"] = start + len(text) - len(text.lstrip())
-                entity["end"] = start + len(text.rstrip())
-                entity["text"] = text.strip()
+                entity |= {"start": start, "end": end, "text": text[start:end]}
                 entity["start_word"] = int(tokens.words[units.begins[low]])
                 entity["end_word"] = int(tokens.words[units.begins[high - 1]]) + 1
             flat.append(entity)

@@ -73,11 +73,11 @@ class Words:
                 first, last = places.get(number, (start, end))
                 places[number] = (min(first, start), max(last, end))
         # SentencePiece counts the space before a word in.
-        trimmed = [_trimmed(text, place) for place in places.values()]
-        return [(start, end) for start, end in trimmed if start < end]
+        inner = [trimmed(text, place) for place in places.values()]
+        return [(start, end) for start, end in inner if start < end]
 
     def _number_at(self, text: str, place: tuple[int, int]) -> int:
-        return max(bisect_right(self._starts(text), _trimmed(text, place)[0]) - 1, 0)
+        return max(bisect_right(self._starts(text), trimmed(text, place)[0]) - 1, 0)
 
 
 def marks_apart(text: str, offsets: Offsets, word_ids: Sequence[int]) -> list[int]:
@@ -123,8 +123,8 @@ def _blank(text: str, place: tuple[int, int]) -> bool:
     return start == end or text[start:end].isspace()
 
 
-def _trimmed(text: str, place: tuple[int, int]) -> tuple[int, int]:
-    """The range without white space at its ends."""
+def trimmed(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """Return the range without white space at its ends; of white space alone, an empty one."""
     start, end = place
     piece = text[start:end]
     return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())

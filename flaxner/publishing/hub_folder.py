@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fnmatch
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from flaxner.models import crf
 from flaxner.models import tensors as weights_lib
 from flaxner.models.config_json import hub_config, our_block
 from flaxner.models.network import Model
-from flaxner.publishing.upload import REPLACED
+from flaxner.publishing.upload import REPLACED, is_among
 from flaxner.runs.kinds import HUB
 
 DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
@@ -127,6 +126,6 @@ def contradictions(folder: Path) -> list[str]:
         name
         for name in files
         if not name.startswith(".")
-        and any(fnmatch.fnmatch(name, pattern) for pattern in REPLACED)
+        and is_among(name, REPLACED)
         and (record is None or name not in record.files)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,19 +119,19 @@ def _changes(
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Return operations that add every file of the folder and delete contradicting ones."""
     files = [path for path, _ in folder_files(folder)]
-    gone = [path for path in there if path not in files and _contradicts(path)]
+    gone = [p for p in there if p not in files and is_among(p, (*REPLACED, *HISTORY))]
     added = [CommitOperationAdd(path, folder / path) for path in files]
     return [*added, *(CommitOperationDelete(path) for path in gone)]
 
 
-def _contradicts(path: str) -> bool:
-    """Whether a file of the repository is one that a push replaces, in the folder it would be in.
+def is_among(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern fits a file, in the pattern's own folder.
 
     `*.safetensors` is no pattern for `adapter/adapter_model.safetensors`.
     """
     folder, _, name = path.rpartition("/")
-    patterns = (pattern.rpartition("/") for pattern in (*REPLACED, *HISTORY))
-    return any(folder == place and fnmatch.fnmatch(name, own) for place, _, own in patterns)
+    parts = (pattern.rpartition("/") for pattern in patterns)
+    return any(folder == place and fnmatch.fnmatch(name, own) for place, _, own in parts)
 
 
 @contextlib.contextmanager

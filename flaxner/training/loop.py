@@ -261,17 +261,16 @@ class Loop:
         Returns:
           Whether it was completed; if a stop cut it short, the state is unchanged.
         """
-        before = self.held.state
-        state = self.program.steps.evaluated(before)
+        state = self.program.steps.evaluated(self.held.state)
         if "validation" not in self.prepared.corpora:
-            self._evaluated(before, state)
+            self.held.state = state
             self.progress = self.progress._replace(best_step=step, evaluated=step)
             return True
         try:
             scores, _ = self.judge.score("validation", state.published, self._check_vote)
         except EvaluationCut:
             return False
-        self._evaluated(before, state)
+        self.held.state = state
         improved = scores.overall_f1 > self.progress.best_score
         gain = scores.overall_f1 > self.progress.top_score
         self.progress = self.progress._replace(
@@ -292,10 +291,6 @@ class Loop:
         )
         self.watch(step, epoch, scores.overall_f1)
         return True
-
-    def _evaluated(self, before: TrainState, state: TrainState) -> None:
-        if state is not before:
-            self.held.state = state
 
     def _check_vote(self, words_done: int) -> None:
         if self._vote():
