@@ -18,15 +18,24 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def settings() -> str:
-    """Return a Markdown table of all settings of `TrainConfig`."""
+    """Return Markdown tables of all settings of `TrainConfig`, one per section."""
+    from flaxner.config.sections import SECTIONS
     from flaxner.config.train import TrainConfig
 
-    rows = ["| setting | flag | default | description |", "| --- | --- | --- | --- |"]
-    for field in dataclasses.fields(TrainConfig):
-        flag = "--" + field.name.replace("_", "-")
-        what = html.escape(str(field.metadata["help"])).replace("|", "\\|")
-        choices = field.metadata.get("choices")
-        if choices:
-            what += ": " + ", ".join(f"`{choice}`" for choice in choices)
-        rows.append(f"| `{field.name}` | `{flag}` | `{field.default!r}` | {what} |")
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    rows = []
+    for title, names in SECTIONS.items():
+        rows += ["", f"## {title.capitalize()}", ""]
+        rows += ["| setting | flag | default | description |", "| --- | --- | --- | --- |"]
+        rows += [_row(fields[name]) for name in names]
     return "\n".join(rows)
+
+
+def _row(field: dataclasses.Field) -> str:
+    """Return the line of a table that describes a setting."""
+    flag = "--" + field.name.replace("_", "-")
+    what = html.escape(str(field.metadata["help"])).replace("|", "\\|")
+    choices = field.metadata.get("choices")
+    if choices:
+        what += ": " + ", ".join(f"`{choice}`" for choice in choices)
+    return f"| `{field.name}` | `{flag}` | `{field.default!r}` | {what} |"

@@ -1,13 +1,16 @@
 """Settings: defaults, presets, files and flags, and their error messages."""
 
 import dataclasses
+import re
 import tomllib
 
 import pytest
 
-from flaxner.config.command_line import parse_train_config
+from flaxner.config.command_line import parse_train_config, train_parser
 from flaxner.config.files import laid_over, load_preset, preset_names
+from flaxner.config.sections import SECTIONS
 from flaxner.config.train import TrainConfig
+from flaxner.config.trainer_flags import TRAINER_FLAGS
 from tests.conftest import ROOT
 
 
@@ -20,6 +23,27 @@ def refused(capsys, *arguments):
     assert output.out == ""
     assert output.err.count("\n") == 1
     return output.err
+
+
+def test_every_setting_is_in_one_section():
+    named = [name for names in SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(field.name for field in dataclasses.fields(TrainConfig))
+
+
+def test_flags_of_the_trainer_are_known_as_the_docs_have_them():
+    own = set(train_parser()._option_string_actions)
+    table = (ROOT / "docs" / "moving.md").read_text("utf-8").split("## `run_flax_ner.py`")[1]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `--")]
+    documented = {flag: row[1] for row in rows for flag in re.findall(r"--\w+", row[0])}
+    assert len(documented) > 40
+    for flag, ours in documented.items():
+        instead = TRAINER_FLAGS.get(flag[2:].replace("_", "-"))
+        if instead is None:
+            assert flag.replace("_", "-") in own
+        else:
+            advised = re.findall(r"--[a-z-]+\w", instead)
+            assert set(advised) <= own | {"--push-to-hub"}
+            assert set(advised[:1]) <= set(re.findall(r"--[a-z-]+\w", ours))
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -74,7 +98,10 @@ def test_toml_repeats_the_run(tmp_path):
     ("arguments", "message"),
     [
         (["--modle", "x"], "unknown argument '--modle'; did you mean --model"),
-        (["--zzz"], "unknown argument '--zzz'; choose from: "),
+        (["--zzz"], "unknown argument '--zzz'; 'train.py --help' lists all arguments"),
+        (["--num_train_epochs", "3"], "unknown argument '--num_train_epochs'; use --epochs"),
+        (["--bf16"], "unknown argument '--bf16'; use --precision bfloat16"),
+        (["--do_train"], "unknown argument '--do_train': train.py always trains"),
         (["--preset", "nope"], "invalid choice: 'nope' (choose from"),
         (["--precision", "int8"], "invalid choice: 'int8' (choose from"),
         (["--epochs", "many"], "invalid float value: 'many'"),
@@ -100,6 +127,7 @@ def test_invalid_command_lines_are_refused(capsys, arguments, message):
     ("text", "message"),
     [
         ("epoch = 3", "unknown setting 'epoch'; did you mean epochs"),
+        ("zzz = 3", "setting 'zzz'; 'python scripts/train.py --help' lists all settings, with '-'"),
         ("epochs = ", "is not valid TOML"),
         ("epochs = " + "[" * 5000, "is not valid TOML"),
         ('epochs = "3"', "epochs must be float: got '3'"),

@@ -18,7 +18,9 @@ from flaxner.config.files import (
     load_settings,
     preset_names,
 )
+from flaxner.config.sections import SECTIONS
 from flaxner.config.train import TrainConfig
+from flaxner.config.trainer_flags import TRAINER_FLAGS
 from flaxner.terminal import guarded, one_line
 
 
@@ -26,11 +28,14 @@ def train_parser(prog: str = "train.py") -> Parser:
     """Return the parser of the training command."""
     parser = Parser(
         prog=prog,
+        usage="%(prog)s [--preset NAME | --config FILE] [FLAG ...]",
         description="Fine-tune BERT for named entity recognition, evaluate it, and export it for "
         "PyTorch.",
+        known_elsewhere=TRAINER_FLAGS,
     )
     add_base(parser)
-    add_settings(parser)
+    for title, names in SECTIONS.items():
+        add_settings(parser.add_argument_group(title), names)
     return parser
 
 
@@ -72,21 +77,20 @@ def over_base(preset: str | None, file: str | None, given: Mapping[str, Any]) ->
 
 
 def add_settings(
-    parser: argparse.ArgumentParser,
-    only: Sequence[str] | None = None,
+    parser: argparse._ActionsContainer,
+    only: Sequence[str],
     *,
     several: bool = True,
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add a flag for every setting, or only for those named; flags not given set no attribute.
+    """Add a flag for each of the settings named; flags not given set no attribute.
 
     Flags that may be repeated yield lists, or only the last value if `several` is false. The help
     states a setting's own default, or the command's if `defaults` has one.
     """
     defaults = defaults or {}
-    for field in dataclasses.fields(TrainConfig):
-        if only is not None and field.name not in only:
-            continue
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    for field in map(fields.__getitem__, only):
         kind = next(k for k in kinds(field, TrainConfig) if k is not type(None))
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
         options["help"] = field.metadata["help"] + _default(defaults.get(field.name, field.default))
@@ -137,10 +141,17 @@ def at_least(low: float, kind: type[int] | type[float] = int) -> Callable[[str],
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one sentence on stderr, with exit code 2."""
+    """An argparse parser whose errors are one sentence on stderr, with exit code 2.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+      known_elsewhere: what to use instead of flags that other programs have, without the dashes in
+        front and with "-" for "_".
+      options: those of argparse.
+    """
+
+    def __init__(self, *, known_elsewhere: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+        self._known_elsewhere = known_elsewhere or {}
         self._switches: dict[str, Sequence[str]] = {}
         self._words: Sequence[str] = ()
 
@@ -170,7 +181,11 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         flags = [name for action in self._actions for name in action.option_strings]
         flag = word.split("=")[0]
-        return f"unknown argument {flag!r}{hint(flag, flags)}"
+        instead = self._known_elsewhere.get(flag.lstrip("-").replace("_", "-"))
+        if instead:
+            return f"unknown argument {flag!r}{'; use' * instead.startswith('--') or ':'} {instead}"
+        near = hint(flag, flags, many=f"'{self.prog} --help' lists all arguments")
+        return f"unknown argument {flag!r}{near}"
 
     def error(self, message: str) -> NoReturn:
         """Print the message on one line and exit with code 2.

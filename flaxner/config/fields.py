@@ -13,6 +13,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flaxner.typed_commands import command_line
+
 # One source, or several to mix: the flag may be repeated, and the TOML value may be a list.
 Several = str | tuple[str, ...] | None
 
@@ -153,8 +155,19 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def hint(name: str, names: Sequence[str]) -> str:
-    """Return the closest known names to an unknown one, as the end of an error message."""
+MANY = 20  # names; a longer list helps nobody
+
+
+def hint(name: str, names: Sequence[str], many: str | None = None) -> str:
+    """Return the closest known names to an unknown one, as the end of an error message.
+
+    Args:
+      many: what to say if no name is close, and there are too many to list; None: where the
+        settings of a run are listed.
+    """
+    many = many or f"'{command_line('train', '--help')}' lists all settings, with '-' for '_'"
     near = [known for known in names if known.startswith(name)][:3]
     near = near or difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {_either(near)}?" if near else f"; choose from: {', '.join(names)}"
+    if near:
+        return f"; did you mean {_either(near)}?"
+    return f"; choose from: {', '.join(names)}" if len(names) <= MANY else f"; {many}"
