@@ -48,17 +48,26 @@ def load_settings(path: str | Path) -> dict[str, Any]:
     Raises:
       ValueError: the file is missing, is not valid TOML, or has an unknown setting.
     """
-    try:
-        settings = tomllib.loads(Path(path).read_text("utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    settings = read_toml(path, "settings file")
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in names:
             raise ValueError(f"{path}: unknown setting {name!r}{hint(name, names)}")
     return settings
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """Return the content of a TOML file that a user wrote; messages call it `what`.
+
+    Raises:
+      ValueError: the file is missing or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
 
 
 def laid_over(base: Mapping[str, Any], given: Mapping[str, Any], *, chosen: bool) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flaxner.config.fields import hint, kinds
-from flaxner.config.files import CORPORA, DEFAULT_PRESET, laid_over, load_preset
+from flaxner.config.files import CORPORA, DEFAULT_PRESET, laid_over, load_preset, read_toml
 from flaxner.config.train import NOT_FINGERPRINTED, TrainConfig
 from flaxner.data.readers import READING
 
@@ -104,12 +103,7 @@ def read_space(path: str | Path, preset: str | None = None) -> Space:
       ValueError: the file does not exist, is not TOML or has nothing to search; or a setting is
         unknown, has the wrong type or is out of bounds.
     """
-    try:
-        content = tomllib.loads(Path(path).read_text("utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"cannot read the space {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    content = read_toml(path, "space")
     table = content.pop("space", None)
     if not isinstance(table, dict) or not table:
         raise ValueError(
