@@ -103,10 +103,13 @@ def _refuse_lost_path(source: str | Path, kind: str) -> None:
 # folders do not need it.
 REASONS = {
     "GatedRepoError": "it is gated: accept its terms on its page and log in with `hf auth login`",
-    "RepositoryNotFoundError": "it does not exist on the Hub or is private: check the name",
+    "RepositoryNotFoundError": "there is no such folder, and on the Hub it does not exist or is "
+    "private: check the name",
     "RevisionNotFoundError": "it has no such revision",
-    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set and it is not in the local cache",
-    "LocalEntryNotFoundError": "the Hub cannot be reached and it is not in the local cache",
+    "OfflineModeIsEnabled": "it is neither a folder nor in the local cache, and HF_HUB_OFFLINE is "
+    "set",
+    "LocalEntryNotFoundError": "it is neither a folder nor in the local cache, and the Hub "
+    "cannot be reached",
     "EntryNotFoundError": "it has no such file",
     "HFValidationError": "it is neither a local folder nor a valid Hub name",
     "TransportError": "the connection to the Hub failed or was lost",

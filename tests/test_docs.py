@@ -1,6 +1,7 @@
 """The docs: no link is dead, every page is in the menu, the notebook runs."""
 
 import dataclasses
+import itertools
 import re
 import shutil
 import subprocess
@@ -41,6 +42,15 @@ def test_no_link_is_dead(page):
         assert place.exists(), f"{page.name} links to {link}, which does not exist"
         if anchor and place.suffix == ".md":
             assert anchor in anchors(place), f"{page.name} links to {link}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_stand_apart_from_text(page):
+    """A line of text right below a table is a row of it, one right above it hides it."""
+    lines = [line.strip() for line in page.read_text("utf-8").splitlines()]
+    for above, below in itertools.pairwise(lines):
+        if above and below and above.startswith("|") != below.startswith("|"):
+            raise AssertionError(f"{page.name}: no empty line between {above!r} and {below!r}")
 
 
 def test_the_readme_has_the_two_commands_of_ci():

@@ -146,6 +146,6 @@ class Interruption:
             self._say(f"{name}: stopping after this step; repeat it to stop now without saving")
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
+        self._noted = number
         if not self._deferred:
             raise KeyboardInterrupt
-        self._noted = number
