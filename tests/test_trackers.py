@@ -59,8 +59,8 @@ def told(tmp_path_factory):
         )
         record = Loop._record
 
-        def stopping(self, log, bar, step, tokens, metrics):
-            record(self, log, bar, step, tokens, metrics)
+        def stopping(self, log, bar, step, *rest):
+            record(self, log, bar, step, *rest)
             if step == 9:
                 raise KeyboardInterrupt
 
