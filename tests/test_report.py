@@ -1,5 +1,6 @@
 """The report of a run: its figures, its size, its contents, and that it never fails a run."""
 
+import dataclasses
 import html
 import json
 import re
@@ -142,7 +143,7 @@ def test_axes_have_round_numbers():
     assert [text for _, text in Axis(0, 7.2e5, 0, 100).ticks()][:3] == ["0.0M", "0.2M", "0.4M"]
     assert [text for _, text in Axis(0, 5e-5, 0, 1).ticks()][:2] == ["0", "1.0e-05"]
     assert Axis(3, 3, 0, 100).at(3) == 50, "a single value is allowed"
-    (_, points), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
+    (_, _, points, *_), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
     assert len(points.split()) <= MOST_POINTS + 1
     assert line_chart([("x", [])]) == {}
     for steps in (100, 2504, 100_010, 450_010):  # the last label ends within the drawing
@@ -238,6 +239,21 @@ def test_runs_side_by_side(folder, tmp_path):
     (tmp_path / "mine.html").write_text("<p>mine</p>")
     with pytest.raises(ValueError, match="not a flaxner page"):
         write_reports([folder, folder], tmp_path / "mine.html")
+
+
+def test_a_run_has_its_colour_in_charts_that_another_is_missing_from(folder):
+    (record,) = read_runs(folder)
+    plain = [row for row in record.metrics if "split" not in row]
+    names = [Path(name) for name in ("unvalidated", "validated")]
+    pair = [
+        dataclasses.replace(record, path=names[0], metrics=plain, speed=()),
+        dataclasses.replace(record, path=names[1]),
+    ]
+    made = page(pair)
+    keys = re.findall(r'<i style="background:(#\w+)"></i>(\w+)<', made)
+    drawn = re.findall(r'style="stroke:(#\w+)"><title>(\w+)<', made)
+    assert len(keys) == 2
+    assert set(drawn) == set(keys)
 
 
 def test_old_and_unfinished_runs_have_pages(folder, tmp_path):

@@ -23,21 +23,25 @@ def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) 
     Args:
       lines: name and (x, y) points of each line, ordered by x.
       from_zero: whether the vertical axis always starts at 0.
+
+    Returns:
+      what the template draws; each of its "lines" has its number among the given ones, which
+      decides its colour, as lines without points are left out.
     """
-    drawn = [(name, _thinned(points)) for name, points in lines if points]
-    xs = [x for _, points in drawn for x, _ in points]
-    ys = [y for _, points in drawn for _, y in points]
+    drawn = [(i, name, _thinned(points)) for i, (name, points) in enumerate(lines) if points]
+    xs = [x for *_, points in drawn for x, _ in points]
+    ys = [y for *_, points in drawn for _, y in points]
     if not xs:
         return {}
     x_axis = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y_axis = Axis(0.0 if from_zero else min(ys), max(ys), HEIGHT - BOTTOM, TOP)
+    placed = [(i, name, [(x_axis.at(x), y_axis.at(y)) for x, y in p]) for i, name, p in drawn]
     return {
         **_frame(x_axis, y_axis),
         "lines": [
-            (name, " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in points))
-            for name, points in drawn
+            (i, name, " ".join(f"{x:.1f},{y:.1f}" for x, y in points), *points[-1])
+            for i, name, points in placed
         ],
-        "ends": [(x_axis.at(points[-1][0]), y_axis.at(points[-1][1])) for _, points in drawn],
     }
 
 
