@@ -94,11 +94,9 @@ class PreflightReport:
         return self.config.seeds * self.folds
 
     @property
-    def folds(self) -> float:
-        """Passes over the whole corpus: each of K folds trains on all of it but one K-th."""
-        config = self.config
-        all_folds = max(config.cross_validation - 1, 1)
-        return all_folds / config.cross_validation if config.fold else all_folds
+    def folds(self) -> int:
+        """Passes over the planned corpus: each of K folds trains on all of it but one K-th."""
+        return 1 if self.config.fold else max(self.config.cross_validation - 1, 1)
 
     @property
     def hours(self) -> float | None:

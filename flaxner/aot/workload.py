@@ -138,8 +138,9 @@ def plan(
     Args:
       config: the settings.
       chips: number of devices.
-      lengths: tokens of each sentence, including [CLS] and [SEP]; None: modelled on CoNLL-2003.
-      corpus: the training corpus and where it is from, instead of `lengths`.
+      lengths: tokens of each sentence of the whole training corpus, including [CLS] and [SEP];
+        None: modelled on CoNLL-2003.
+      corpus: what the run trains on and where it is from, instead of `lengths`.
     """
     segments, source = _planned(config, lengths, corpus)
     batches = train_batches(config, segments, chips)
@@ -180,14 +181,22 @@ def _planned(
     """Return the segments to plan over, and where they are from."""
     if corpus is not None:
         segments, source = corpus
-    elif lengths is not None:
-        segments = segments_of(np.asarray(lengths, np.int64), config.max_length)
-        source = f"{len(lengths):,} sentences given"
     else:
-        segments, source = segments_of(conll_lengths(), config.max_length), LENGTHS_SOURCE
+        source = LENGTHS_SOURCE if lengths is None else f"{len(lengths):,} sentences given"
+        whole = conll_lengths() if lengths is None else np.asarray(lengths, np.int64)
+        share = _share(config)
+        count = max(1, round(share * len(whole)))
+        segments = segments_of(whole[np.arange(count) * len(whole) // count], config.max_length)
+        source += f"; a run trains on {share:.3g} of them" if share < 1 else ""
     if config.in_documents and not isinstance(segments, DocumentSegments):
         segments, source = _in_documents(segments, config.max_length), f"{source}; {ASSUMED}"
     return segments, source
+
+
+def _share(config: TrainConfig) -> float:
+    """Return the share of the training corpus that a run trains on, as far as the settings tell."""
+    fold = 1 - 1 / config.cross_validation if config.fold else 1.0
+    return fold * (1 - config.held_out) * config.train_fraction
 
 
 def _in_documents(segments: Segments, limit: int) -> DocumentSegments:
