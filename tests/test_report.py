@@ -256,6 +256,16 @@ def test_a_run_has_its_colour_in_charts_that_another_is_missing_from(folder):
     assert set(drawn) == set(keys)
 
 
+def test_folds_are_in_the_order_of_their_numbers(folder, tmp_path):
+    (tmp_path / "whole").mkdir()
+    shutil.copyfile(folder / "config.toml", tmp_path / "whole" / "config.toml")
+    for number in (10, 9, 1):
+        shutil.copytree(folder, tmp_path / "whole" / f"fold-{number}")
+    (tmp_path / "whole" / "checkpoints").mkdir()
+    names = [record.path.name for record in read_runs(tmp_path / "whole")]
+    assert names == ["fold-1", "fold-9", "fold-10"]
+
+
 def test_old_and_unfinished_runs_have_pages(folder, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(folder, old)

@@ -42,10 +42,10 @@ class RunPaths:
         return sorted(self.events.glob("events.out.tfevents.*"))
 
     def members(self) -> list[Path]:
-        """Return the run folders of the folds or seeds in this folder."""
+        """Return the run folders of the folds or seeds in this folder, fold-2 before fold-10."""
         patterns = (FOLDS, SEEDS) if self._names_seeds() else (FOLDS,)
         paths = (path for pattern in patterns for path in self.path.glob(pattern))
-        return sorted(path for path in paths if is_run(path))
+        return sorted(filter(is_run, paths), key=lambda path: (len(path.name), path.name))
 
     def _names_seeds(self) -> bool:
         """Whether the settings ask for several seeds; otherwise a folder seed-1 is not ours."""
