@@ -55,6 +55,10 @@ def test_forms_with_several_readings():
     ]
     many = corpus(*[("Rome", "B-LOC")] * 5, ("Rome", "O"), ("Ann Ann", "B-PER O"), ("Bo", "B-PER"))
     assert [form.text for form in inspection.ambiguous_forms(many)] == ["Ann", "Rome"]
+    # The last word of a sentence is no occurrence of longer forms that begin with it.
+    last = corpus(("New York Post", "B-ORG I-ORG I-ORG"), ("New", "B-LOC"), ("the New", "O O"))
+    (form,) = inspection.ambiguous_forms(last)
+    assert dict(form.readings) == {"LOC": 1, "O": 1}
 
 
 def test_leakage():

@@ -124,7 +124,8 @@ def ambiguous_forms(corpus: Corpus) -> list[Form]:
     for words, tags in ((s.words, s.tags or ()) for s in corpus):
         for i, word in enumerate(words):
             if word in sizes and tags[i] == OUTSIDE:
-                for size in sizes[word]:
+                # At the end of a sentence, a longer slice would be a shorter form once more.
+                for size in (size for size in sizes[word] if i + size <= len(words)):
                     counter = readings.get(words[i : i + size])
                     if counter is not None and set(tags[i : i + size]) == {OUTSIDE}:
                         counter[OUTSIDE] += 1
