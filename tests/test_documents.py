@@ -51,12 +51,10 @@ def words_of(segments, index):
 
 
 @settings(deadline=None)
-@given(documents=CORPORA, max_length=st.integers(42, 90), separators=st.booleans())
-def test_every_word_is_owned_once_and_no_window_crosses_a_document(
-    documents, max_length, separators
-):
+@given(documents=CORPORA, max_length=st.integers(42, 90))
+def test_every_word_is_owned_once_and_no_window_crosses_a_document(documents, max_length):
     plain, numbers = corpus_of(documents)
-    made = in_documents(plain, numbers, max_length, separators=separators)
+    made = in_documents(plain, numbers, max_length)
     assert made.lengths.max() <= max_length
     assert sorted(made.words[made.words >= 0].tolist()) == list(range(plain.num_words))
     by_plain = plain.labels[np.argsort(np.where(plain.words >= 0, plain.words, 10**6))]
@@ -69,8 +67,6 @@ def test_every_word_is_owned_once_and_no_window_crosses_a_document(
         sentences = np.flatnonzero(made.window_of == index)
         assert len({numbers[s] for s in sentences}) == 1
         assert made.sentences[index] == sentences[0]
-        if separators:
-            continue
         # Consecutive whole sentences of this document only, including the owned ones.
         assert any(_runs(inner, numbers, s, tokens[1:-1]) for s in range(sentences[0] + 1))
 
@@ -144,16 +140,6 @@ def test_long_empty_and_single_sentences():
     whole = tokenizer([*short, *short], is_split_into_words=True)["input_ids"]
     assert made.input_ids[: made.starts[1]].tolist() == whole
     assert len(in_documents(align([], tokenizer, None, 24), [], 24)) == 0
-
-
-def test_separators_end_each_sentence():
-    tokenizer = tiny_tokenizer()
-    sentences = [Sentence(("Angela", "met")), Sentence(("Chen",))]
-    made = in_documents(align(sentences, tokenizer, None, 16), [0, 0], 16, separators=True)
-    tokens = tokenizer.convert_ids_to_tokens(made.input_ids.tolist())
-    assert [t for t in tokens if t.startswith("[")] == ["[CLS]", "[SEP]", "[SEP]"]
-    assert tokens[-1] == "[SEP]"
-    assert made.words[made.words >= 0].tolist() == [0, 1, 2]
 
 
 def test_consecutive_equal_names_are_a_document():

@@ -98,7 +98,7 @@ def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:
 
 
 def in_documents(
-    plain: Segments, documents: Sequence[Hashable], max_length: int, *, separators: bool = False
+    plain: Segments, documents: Sequence[Hashable], max_length: int
 ) -> DocumentSegments:
     """Join the sentences of each document into windows.
 
@@ -106,27 +106,23 @@ def in_documents(
       plain: the corpus as returned by `align` with the same `max_length`.
       documents: number or name of each sentence's document.
       max_length: maximum number of tokens in a window, including [CLS] and [SEP].
-      separators: also end each sentence within a window with [SEP].
     """
     numbers = document_numbers(documents)
-    first_tokens, last_tokens = plain.starts[:-1], plain.starts[1:] - 1
+    opening, closing = plain.starts[:-1], plain.starts[1:] - 1
     special = np.zeros(len(plain.input_ids), bool)
-    special[first_tokens] = True
-    special[last_tokens[(plain.lengths == 2) | (not separators)]] = True
+    special[opening] = special[closing] = True
     inside = np.flatnonzero(~special)
     ends = np.searchsorted(inside, plain.starts)  # tokens before each segment, without special ones
     window_of = np.full(len(plain), -1)
     places = [np.zeros(0, np.int64)]  # tokens of plain, by window
     sizes: list[int] = []
     begins: list[int] = []
-    for first, end, low, high in _windows(
-        plain, numbers, ends, max_length - (1 if separators else 2)
-    ):
+    for first, end, low, high in _windows(plain, numbers, ends, max_length - 2):
         window_of[low:high] = len(begins)
         begins.append(low)
-        tail = last_tokens[first : first + (0 if separators else 1)]
-        places += [first_tokens[first : first + 1], inside[ends[first] : ends[end]], tail]
-        sizes.append(sum(map(len, places[-3:])))
+        around = slice(first, first + 1)
+        places += [opening[around], inside[ends[first] : ends[end]], closing[around]]
+        sizes.append(int(ends[end] - ends[first]) + 2)
     window_of[plain.lengths == 2] = -1
     flat = np.concatenate(places)
     segment = np.repeat(np.arange(len(plain)), plain.lengths)[flat]
