@@ -16,12 +16,14 @@ from flaxner.devices.processes import StopVote
 from flaxner.files import atomic
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.folder import RunFolder
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import Progress
 from flaxner.training.fingerprint import MODEL, fingerprint, refuse_another
 from flaxner.training.loop import Loop
 from flaxner.training.program import batches_of
 from flaxner.training.run import train
+from flaxner.training.session import stops_told
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import Interruption, RunStopped
 from tests import chaos
@@ -145,6 +147,16 @@ def test_a_signal_after_the_last_check_stops_the_run(session, whole, tmp_path, m
     stopped(session, folder, monkeypatch, "_save", LAST, LAST)
     session(folder, resume=True)
     chaos.compare(whole, folder)
+
+
+def test_a_stop_before_training_names_its_signal(tmp_path):
+    """Even if the thread that watches for signals has not read it yet."""
+    run, interruption = RunFolder(tmp_path / "run"), Interruption(print)
+    with (
+        pytest.raises(RunStopped, match=r"^SIGTERM: stopped; nothing was written yet"),
+        stops_told(run, interruption),
+    ):
+        interruption._raise(signal.SIGTERM, None)
 
 
 class Killed(BaseException):

@@ -232,6 +232,7 @@ def test_overwrite_replaces_a_run(settings, finished, tmp_path):
     [
         ({"train_file": "/nowhere/train.conll"}, "nowhere/train.conll"),
         ({"model": "/nowhere/model"}, "there is no model folder '/nowhere/model'"),
+        ({"model": "nowhere/model"}, "'nowhere/model': it is neither a folder nor in the local"),
         ({"max_length": 600}, "max_length must be at most the model's 512 positions: 600"),
     ],
 )
