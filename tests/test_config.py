@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -187,7 +188,7 @@ PATHS = ["model", "dataset", "train_file", "validation_file", "test_file", "outp
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_the_home_directory_is_expanded_in_flags_and_files(name, tmp_path, monkeypatch):
+def test_the_home_directory_is_expanded_wherever_paths_are_given(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/of-test")
     flags = [f"--{name.replace('_', '-')}", "~/x y"]
     flags += [] if name in ("dataset", "train_file") else ["--train-file", "a"]
@@ -200,6 +201,9 @@ def test_the_home_directory_is_expanded_in_flags_and_files(name, tmp_path, monke
         path.write_text(f'{name} = ["~/x", "y~"]\n')
         config = parse_train_config(["--config", str(path)])
         assert getattr(config, name) == ("/home/of-test/x", "y~")
+        assert getattr(TrainConfig(**{name: [Path("~/x"), "y~"]}), name) == getattr(config, name)
+    given = {"train_file": "a", name: Path("~/x y")}
+    assert getattr(TrainConfig(**given), name) == "/home/of-test/x y"
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -260,7 +260,7 @@ def test_a_folder_that_is_no_token_classifier_is_refused(folder, tmp_path):
         wrong = edited(folder, tmp_path / f"ours{number}", lambda f, o=ours: f.update(flaxner=o))
         with pytest.raises(ValueError, match="in 'flaxner'"):
             pipeline("ner", model=wrong)
-    with pytest.raises(ValueError, match="a folder, a Hub name or a flaxner model: got 5"):
+    with pytest.raises(ValueError, match="a folder, a Hub name or a flaxner model: got int '5'"):
         pipeline("ner", model=5)
     with pytest.raises(ValueError, match="no model is given"):
         pipeline("ner")

@@ -1,5 +1,6 @@
 """What `from flaxner import ...` offers, whatever the order in which modules are imported."""
 
+import ast
 import os
 import pkgutil
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import flaxner
+from flaxner.models.encoders import ENCODERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +20,25 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize("name", flaxner.__all__)
 def test_every_public_name_is_there(name):
     assert callable(getattr(flaxner, name))
+
+
+def test_type_checkers_and_editors_see_every_public_name():
+    tree = ast.parse(Path(flaxner.__file__).read_text("utf-8"))
+    seen = {
+        name.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for name in node.names
+    }
+    assert seen == flaxner._HOMES
+    assert set(flaxner.__all__) <= set(dir(flaxner))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_every_encoder_has_a_public_class(encoder):
+    public = getattr(flaxner, f"Flax{encoder.architecture}")
+    assert issubclass(public, encoder.network)
 
 
 def test_no_module_shares_the_name_of_a_public_function():

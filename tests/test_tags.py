@@ -91,4 +91,5 @@ def test_label_table():
         scheme.encode(["B-ORG"])
     with pytest.raises(ValueError, match="each tag must occur only once"):
         LabelScheme(("O", "O"))
+    assert hash(LabelScheme(list(scheme.tags))) == hash(scheme)
     assert scheme.encode([]).dtype == np.int32

@@ -67,19 +67,22 @@ def local_path(value: str) -> str:
 def normal(field: dataclasses.Field[Any], value: Any) -> Any:
     """Return a value in the form that the settings class stores.
 
-    Lists become tuples, a list of one source becomes that source, and `~` in a path is expanded
-    (`path=True`), except for caches, whose setting is the same for every user (`path="as it is"`).
+    Lists become tuples, a list of one source becomes that source, and a path becomes a string, with
+    `~` expanded (`path=True`), except for caches, whose setting is the same for every user
+    (`path="as it is"`).
 
     Raises:
       ValueError: not a valid path; the message names the setting.
     """
-    if field.metadata.get("path") and isinstance(value, str | list | tuple):
+    if field.metadata.get("path"):
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         try:
             if isinstance(value, str):
                 path = local_path(value)
                 value = path if field.metadata["path"] is True else value
-            else:
-                value = [local_path(v) if isinstance(v, str) else v for v in value]
+            elif isinstance(value, list | tuple):
+                texts = (os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
+                value = [local_path(v) if isinstance(v, str) else v for v in texts]
         except ValueError as error:
             raise ValueError(f"{field.name}: {error}") from error
     if isinstance(value, list | tuple) and value and field.metadata.get("several"):

@@ -63,6 +63,7 @@ class LabelScheme:
     tags: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", tuple(self.tags))  # a list is not hashable
         if len(set(self.tags)) != len(self.tags):
             raise ValueError(f"each tag must occur only once: got {self.tags}")
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flaxner.devices.environment import check_devices
 from flaxner.inference.facts import label_table, read_facts
 from flaxner.inference.fitting import fitting_tokenizer
+from flaxner.inference.options import kind
 from flaxner.inference.precision import AUTO, dtype_name, file_dtype
 from flaxner.models.config_json import check_head, read_config
 from flaxner.models.crf import Scores, without
@@ -158,7 +159,7 @@ def _read(
     if not isinstance(source, Pretrained):
         if not isinstance(source, str | os.PathLike):
             raise ValueError(
-                f"model must be a folder, a Hub name or a flaxner model: got {source!r}"
+                f"model must be a folder, a Hub name or a flaxner model: got {kind(source)}"
             )
         fields = read_config(source, revision=revision)
         check_head(fields, str(source))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.kept_tokenizer import KeptTokenizer
@@ -14,7 +14,7 @@ from flaxner.inference.engines import Request
 from flaxner.inference.face import TransformersFace
 from flaxner.inference.options import Options, kind, known_decoder
 from flaxner.inference.predictor import Predictor
-from flaxner.inference.rendering import ManyEntities
+from flaxner.inference.rendering import Entities, ManyEntities
 from flaxner.inference.streaming import Answers, counted, length_of, many
 from flaxner.inference.texts import TextTagger
 from flaxner.inference.tokens import Text
@@ -96,6 +96,15 @@ class NerPipeline(TransformersFace):
     def has_crf(self) -> bool:
         """Whether words are decoded with a CRF by default."""
         return self.words.crf is not None
+
+    @overload
+    def __call__(self, inputs: str, **given: Any) -> Entities: ...
+
+    @overload
+    def __call__(self, inputs: list[Any] | tuple[Any, ...], **given: Any) -> ManyEntities: ...
+
+    @overload
+    def __call__(self, inputs: Any, **given: Any) -> Any: ...
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
         """Find the entities in a text, or in many.

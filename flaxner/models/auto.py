@@ -1,24 +1,31 @@
 """The public classes FlaxXForTokenClassification, named like the former classes of `transformers`.
 
 Each is a family's network with `from_pretrained`; `FlaxAutoModelForTokenClassification` reads
-the family from config.json. The classes are generated from the table of encoders, so a new row
-there is all that a new family needs.
+the family from config.json.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
-from flaxner.models.encoders import ENCODERS
+from flaxner.models.bert import BertForTokenClassification
+from flaxner.models.deberta import DebertaForTokenClassification
+from flaxner.models.distilbert import DistilBertForTokenClassification
+from flaxner.models.electra import ElectraForTokenClassification
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
+from flaxner.models.modernbert import ModernBertForTokenClassification
 from flaxner.models.pretrained import load_pretrained
+from flaxner.models.roberta import RobertaForTokenClassification
 
 
 class FlaxAutoModelForTokenClassification:
-    """A token classifier of the family named in a folder's config.json."""
+    """A token classifier of the family named in a folder's config.json.
+
+    Its subclasses are the families' networks. They can also be built with new weights, from a
+    network's `config` and `rngs=nnx.Rngs(seed)`.
+    """
 
     @classmethod
     def from_pretrained(
@@ -48,11 +55,11 @@ class FlaxAutoModelForTokenClassification:
         loaded = load_pretrained(
             source, num_labels=num_labels, seed=seed, compute=compute, revision=revision
         )
-        architecture = loaded.model.encoder.architecture
-        if cls is not FlaxAutoModelForTokenClassification and cls.__name__ != f"Flax{architecture}":
+        own: type[TokenClassifier] = globals()[f"Flax{loaded.model.encoder.architecture}"]
+        if not issubclass(own, cls):
             raise ValueError(
                 f"{source} is a model of type {loaded.model.config.model_type!r}: load it with "
-                f"Flax{architecture} or FlaxAutoModelForTokenClassification"
+                f"{own.__name__} or FlaxAutoModelForTokenClassification"
             )
         if loaded.fresh:
             warnings.warn(
@@ -63,18 +70,55 @@ class FlaxAutoModelForTokenClassification:
         return loaded.model.bind(loaded.params)
 
 
-# name -> class, one for each architecture in the table.
-CLASSES: dict[str, type] = {
-    f"Flax{encoder.architecture}": type(
-        f"Flax{encoder.architecture}",
-        (FlaxAutoModelForTokenClassification, encoder.network),
-        {"__doc__": encoder.network.__doc__, "__module__": __name__},
-    )
-    for encoder in ENCODERS.values()
-}
+class FlaxBertForTokenClassification(
+    FlaxAutoModelForTokenClassification, BertForTokenClassification
+):
+    """BERT and its descendants with absolute positions, as a token classifier."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in CLASSES:
-        return CLASSES[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class FlaxCamembertForTokenClassification(
+    FlaxAutoModelForTokenClassification, RobertaForTokenClassification
+):
+    """CamemBERT, as a token classifier."""
+
+
+class FlaxDebertaForTokenClassification(
+    FlaxAutoModelForTokenClassification, DebertaForTokenClassification
+):
+    """DeBERTa, version 1, as a token classifier."""
+
+
+class FlaxDebertaV2ForTokenClassification(
+    FlaxAutoModelForTokenClassification, DebertaForTokenClassification
+):
+    """DeBERTa, versions 2 and 3, as a token classifier."""
+
+
+class FlaxDistilBertForTokenClassification(
+    FlaxAutoModelForTokenClassification, DistilBertForTokenClassification
+):
+    """DistilBERT, as a token classifier."""
+
+
+class FlaxElectraForTokenClassification(
+    FlaxAutoModelForTokenClassification, ElectraForTokenClassification
+):
+    """ELECTRA's discriminators, as a token classifier."""
+
+
+class FlaxModernBertForTokenClassification(
+    FlaxAutoModelForTokenClassification, ModernBertForTokenClassification
+):
+    """ModernBERT, as a token classifier."""
+
+
+class FlaxRobertaForTokenClassification(
+    FlaxAutoModelForTokenClassification, RobertaForTokenClassification
+):
+    """RoBERTa and its descendants, as a token classifier."""
+
+
+class FlaxXLMRobertaForTokenClassification(
+    FlaxAutoModelForTokenClassification, RobertaForTokenClassification
+):
+    """XLM-R, as a token classifier."""
