@@ -11,6 +11,7 @@ from flaxner.data.corpus import Corpus, Sentence
 from flaxner.devices.mesh import make_mesh, place_batch
 from flaxner.embeddings.heads import Trial, scaled, train_head
 from flaxner.models.vectors import FIRST, TABLE, StaticConfig, StaticModel, neighbours
+from flaxner.training import program
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import make_optimizer
 from flaxner.training.preparation import label_scheme, resolve
@@ -95,26 +96,41 @@ def test_scalings_are_measured_on_the_training_words():
         assert_close("exact", made[:FIRST], table[:FIRST])
 
 
+WORDS = [Sentence(("a", "b", "c"), ("B-PER", "O", "B-LOC"))] * 12
+CORPORA = {s: Corpus(WORDS, s, "IOB2", 0) for s in ("train", "validation", "test")}
+
+
+def head_of(folder, grid, **others):
+    table = np.concatenate([np.zeros((FIRST, 3)), np.eye(3)]).astype(np.float32)
+    return train_head(
+        resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(folder))),
+        {**CORPORA, **others}, label_scheme(CORPORA, {}), table,
+        lambda split, sentences: np.tile([2, 3, 4], len(sentences)).astype(np.int32),
+        window=0, folder=folder / "heads", console=Console(quiet=True), grid=grid,
+    )  # fmt: skip
+
+
 def test_the_grid_is_judged_on_validation_alone(tmp_path):
     """Trials that cannot learn lose, and the test split's tags do not influence the choice."""
-    words = [Sentence(("a", "b", "c"), ("B-PER", "O", "B-LOC"))] * 12
-    corpora = {s: Corpus(words, s, "IOB2", 0) for s in ("train", "validation", "test")}
     wrong = [Sentence(("a", "b", "c"), ("O", "B-LOC", "B-PER"))] * 12
-    table = np.concatenate([np.zeros((FIRST, 3)), np.eye(3)]).astype(np.float32)
-    config = resolve(TrainConfig(dataset="flaxner:embedded", output_dir=str(tmp_path)))
-    scheme = label_scheme(corpora, {})
     grid = [Trial(0.0, "length"), Trial(0.3, "standard"), Trial(0.3, "length")]
-
-    def head(**others):
-        return train_head(
-            config, {**corpora, **others}, scheme, table,
-            lambda split, sentences: np.tile([2, 3, 4], len(sentences)).astype(np.int32),
-            window=0, folder=tmp_path / "heads", console=Console(quiet=True), grid=grid,
-        )  # fmt: skip
-
-    first = head()
+    first = head_of(tmp_path, grid)
     assert [trial["chosen"] for trial in first.trials] == [False, True, False]  # first of equals
     assert first.trials[0]["validation_f1"] < first.validation_f1 == 1.0
-    assert first.tags == [list(s.tags) for s in words]
-    other = head(test=Corpus(wrong, "test", "IOB2", 0))
+    assert first.tags == [list(s.tags) for s in WORDS]
+    other = head_of(tmp_path, grid, test=Corpus(wrong, "test", "IOB2", 0))
     assert other.trials == first.trials
+
+
+def test_a_head_learns_from_rows_in_blocks(tmp_path, monkeypatch):
+    """As on a single CPU device, see `program.blocks_of`."""
+    divided = []
+
+    def blocks_of(config, batches):
+        divided.append(batches.layout.blocks)
+        return divided[-1]
+
+    monkeypatch.setattr(program, "blocks_of", blocks_of)
+    assert head_of(tmp_path, [Trial(0.3, "standard")]).validation_f1 == 1.0
+    assert divided
+    assert None not in divided

@@ -44,8 +44,9 @@ class Network(Protocol):
         /,
         *,
         dropout_key: jax.Array | None = None,
+        blocks: Blocks | None = None,
     ) -> jax.Array:
-        """Compute logits_BLC."""
+        """Compute logits_BLC; no segment crosses the border of one of the `blocks`."""
 
 
 @dataclasses.dataclass(frozen=True)

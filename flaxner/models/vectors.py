@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flaxner.data.packing import Blocks
 from flaxner.models.layers.dropout import dropout
 from flaxner.models.network import Params, flat_params
 
@@ -128,8 +129,9 @@ class StaticModel:
         position_ids_BL: Array,
         *,
         dropout_key: Array | None = None,
+        blocks: Blocks | None = None,
     ) -> Array:
-        """Compute logits_BLC; see `StaticTagger.__call__`."""
+        """Compute logits_BLC; see `StaticTagger.__call__`. Blocks make no difference."""
         graph, flat = self._abstract
         leaves = [(path, nnx.Param(params["/".join(map(str, path))])) for path in flat]
         network = nnx.merge(graph, nnx.from_flat_state(leaves))
