@@ -357,6 +357,34 @@ def test_a_second_study_does_not_overwrite_the_first(study):
         run(parse_settings(study[2]), Console(quiet=True))
 
 
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--taggers", "the taggers need a test corpus: give --test-file, or --no-taggers"),
+        ("--no-taggers", "the corpus has no word form with two types"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
+    tmp_path, monkeypatch, flag, told
+):
+    from flaxner.embeddings import study
+
+    def trained(*_, **__):
+        raise AssertionError("it was trained first")
+
+    for name in ("train", "_static"):
+        monkeypatch.setattr(study, name, trained)
+    for module, name in ((study, "require_gensim"), (study.plots, "require_matplotlib")):
+        monkeypatch.setattr(module, name, lambda: None)
+    files = (
+        ("--train-file", write_conll(tmp_path / "train.conll", sentences(16))),
+        ("--validation-file", write_conll(tmp_path / "dev.conll", sentences(8, 1))),
+    )
+    arguments = [str(x) for pair in files for x in pair]
+    with pytest.raises(ValueError, match=told):
+        study.run(parse_settings([*arguments, flag, "--output-dir", str(tmp_path / "out")]))
+
+
 def test_wrong_flags_end_with_code_2():
     script = str(ROOT / "scripts" / "compare_embeddings.py")
     done = subprocess.run(

@@ -89,7 +89,7 @@ def separation(
 
     Args:
       vectors: indexed by `Occurrence.row`.
-      places: form -> occurrences, of two or more types.
+      places: form -> occurrences, of two or more types; at least one form.
       seed: seed of the folds.
     """
     forms: dict[str, dict[str, float]] = {}
@@ -105,10 +105,6 @@ def separation(
             "occurrences": len(kinds),
         }
         right, common, total = right + hits, common + usual, total + len(kinds)
-    if not total:
-        raise ValueError(
-            "the corpus has no word form with two types that are both frequent enough to compare"
-        )
     mean = float(np.mean([values["silhouette"] for values in forms.values()]))
     return Separation(mean, right / total, common / total, forms, total)
 

@@ -64,11 +64,18 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     check_output(settings)
     use_compilation_cache(settings.config.compilation_cache)
     prepared = prepare(settings.config)
+    if settings.taggers and "test" not in prepared.corpora:
+        hint = "--no-taggers" if settings.run else "--test-file, or --no-taggers"
+        raise ValueError(f"the taggers need a test corpus: give {hint}")
     sentences = _sentences(settings, prepared)
     occurrences = find_all(sentences)
     chosen = of_words(occurrences, settings.words)
     richest = itertools.islice(ambiguous(occurrences).items(), FORMS)
     places = _limited(dict(richest))
+    if not places:
+        raise ValueError(
+            "the corpus has no word form with two types that are both frequent enough to compare"
+        )
     layers = parse_layers(settings.layers, prepared.model.config.num_hidden_layers)
     with _said(console, "static vectors"):
         static = _static(settings, prepared)

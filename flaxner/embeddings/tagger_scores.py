@@ -32,7 +32,7 @@ def measure_taggers(
     """Train the heads, read the fine-tuned run's predictions, score all on the test split.
 
     Args:
-      prepared: corpora, label table and settings of the BERT run.
+      prepared: corpora, with a test split, label table and settings of the BERT run.
       static: word vectors.
       encoder: BERT before NER training, for the frozen vectors.
       bert: the finished run of the fine-tuned BERT.
@@ -43,11 +43,9 @@ def measure_taggers(
       "taggers", "oov" and "frozen_note" of the study.
 
     Raises:
-      ValueError: there is no test split, or the run's predictions are for another one.
+      ValueError: the run's predictions are for another test split.
     """
     corpora = prepared.corpora
-    if "test" not in corpora:
-        raise ValueError("the taggers need a test corpus: give --test-file, or --no-taggers")
     known = surfaces(corpora["train"].sentences)
     table, rows, missing = static_table(static, corpora)
     frozen = f"{encoder.name}, frozen + linear"
