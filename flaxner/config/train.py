@@ -24,6 +24,8 @@ SHORTEST_OF_DOCUMENTS = 128  # minimum tokens per window with document context
 class TrainConfig(RecipeSettings, DataSettings):
     """All settings of a training run; checked on construction.
 
+    `flaxner train --help` and docs/settings.md say what each one does.
+
     Raises:
       ValueError: a value is out of bounds; the message names the setting.
     """

@@ -8,7 +8,7 @@ from typing import Protocol
 class Watch(Protocol):
     """A callback, called after every evaluation in every process."""
 
-    def __call__(self, step: int, epoch: float, f1: float) -> None:
+    def __call__(self, step: int, epoch: float, f1: float, /) -> object:
         """Receive a validation F1; an exception raised here ends the run immediately.
 
         Args:
