@@ -66,6 +66,14 @@ def test_the_scheme_matches_the_labels(names, fields, scheme, caplog):
     assert bool(caplog.records) == (told not in (None, scheme))
 
 
+def test_given_labels_have_the_scheme_in_config_json_if_it_fits_them(caplog):
+    fields = {"id2label": numbered(BI), OURS: {"scheme": "IOB2"}}
+    renamed = [name.replace("PER", "MENSCH") for name in BI]
+    for labels, scheme in ((renamed, "IOB2"), (IO, "IO"), (BIOES, "BIOES")):
+        assert read_facts(fields, "x", len(labels), 64, labels=labels).scheme == scheme
+    assert not caplog.records  # what the caller gives contradicts nobody
+
+
 def test_other_labels_are_saved_with_their_scheme():
     model = Model(tiny_config())
     block = {"scheme": "IOB2", "max_length": 24}

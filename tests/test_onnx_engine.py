@@ -76,6 +76,14 @@ print(ner({TEXTS[1]!r}), [name for name in {HEAVY} if name in sys.modules])
     assert made.stdout.strip() == f"{expected} []"
 
 
+def test_a_changed_tokenizer_is_saved_with_the_model_of_a_kept_graph(folder, cache, tmp_path):
+    with_onnx(folder)
+    ner = with_onnx(folder)
+    ner.tokenizer.model_max_length = 16
+    ner.save_pretrained(tmp_path / "saved")
+    assert with_onnx(tmp_path / "saved").tokenizer.model_max_length == 16
+
+
 @pytest.mark.parametrize("name", ["forward.onnx", "weights.safetensors", "graph.json", "kept.json"])
 def test_a_damaged_entry_is_rebuilt(folder, in_jax, cache, name):
     with_onnx(folder)

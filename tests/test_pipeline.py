@@ -417,3 +417,12 @@ def test_bmes_labels_are_read_as_spans(tmp_path):
             i for i, tag in enumerate(row) if tag[:1] in "BS"
         ]
     assert any(found)
+
+
+def test_labels_without_prefixes_are_types_as_they_stand(tmp_path):
+    labels = ("O", "E-mail", "phone-number", "PER", "LOC")
+    ner = pipeline("ner", model=make_folder(tmp_path / "hub"), id2label=labels)
+    words = [text.split() for text in TEXTS]
+    found = ner(words, is_split_into_words=True, aggregation_strategy="word")
+    tags = {tag for row in ner.predict_words(words) for tag in row}
+    assert {entity["entity_group"] for row in found for entity in row} == tags - {"O"} != set()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.data.tag_rules import label_parts
-from flaxner.data.tags import parse_tag
+from flaxner.data.tags import OUTSIDE
 from flaxner.inference.rendering import Entities
 from flaxner.inference.tokens import Reading
 from flaxner.inference.units import Decoding, Units, make_units
@@ -27,15 +27,13 @@ Entity = dict[str, Any]
 
 
 class LabelTable:
-    """The parts of each label in id2label, as `group_entities` of `transformers` splits them."""
+    """Which labels certainly begin an entity, which may form one together, and its type's name."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        parts = [(n[0], n[2:]) if n[:2] in ("B-", "I-") else ("I", n) for n in self.names]
+    def __init__(self, parts: Sequence[tuple[str, str]], groups: Sequence[str]) -> None:
         tags = {tag: i for i, tag in enumerate(dict.fromkeys(tag for _, tag in parts))}
-        self.begins = np.asarray([prefix == "B" for prefix, _ in parts])
+        self.begins = np.asarray([prefix in "BS" for prefix, _ in parts])
         self.tags = np.asarray([tags[tag] for _, tag in parts])
-        self.groups = [name.split("-", 1)[-1] for name in self.names]
+        self.groups = groups
 
 
 class Aggregator:
@@ -43,9 +41,13 @@ class Aggregator:
 
     def __init__(self, tokenizer: Any, labels: Sequence[str]) -> None:
         self.vocabulary = Vocabulary(tokenizer)
-        self.labels = LabelTable(labels)
-        self._plain = LabelTable([_plain(name) for name in labels])
-        self._types = tuple(sorted({kind for _, kind in label_parts(labels).values() if kind}))
+        self.names = tuple(labels)
+        # As `group_entities` of `transformers` splits them, and as `evaluate` does.
+        theirs = [(n[0], n[2:]) if n[:2] in ("B-", "I-") else ("I", n) for n in self.names]
+        self._theirs = LabelTable(theirs, [name.split("-", 1)[-1] for name in self.names])
+        parts = [label_parts(labels)[name] for name in self.names]
+        self._ours = LabelTable(parts, [kind or OUTSIDE for _, kind in parts])
+        self._types = tuple(sorted({kind for _, kind in parts if kind}))
 
     def __call__(
         self,
@@ -84,7 +86,7 @@ class Aggregator:
         self, reading: Reading, units: Units, ignore: Collection[str]
     ) -> list[list[Entity]]:
         """Return each token that is not ignored as an entity of its own."""
-        tokens, names = reading.tokens, self.labels.names
+        tokens, names = reading.tokens, self.names
         kept_labels = np.asarray([name not in ignore for name in names], bool)
         kept = np.flatnonzero(kept_labels[units.labels])
         edges = np.searchsorted(kept, units.borders)
@@ -113,7 +115,7 @@ class Aggregator:
         self, reading: Reading, units: Units, strategy: str, ignore: Collection[str]
     ) -> list[list[Entity]]:
         """Group adjacent units of the same type into entities."""
-        tokens, table = reading.tokens, self._plain if strategy == "word" else self.labels
+        tokens, table = reading.tokens, self._ours if strategy == "word" else self._theirs
         kept_labels = np.asarray([group not in ignore for group in table.groups], bool)
         if not kept_labels[units.labels].any():
             return [[] for _ in tokens.owners]
@@ -187,12 +189,6 @@ def without_overlaps(entities: list[Entity]) -> list[Entity]:
         else:
             kept.append(entity)
     return kept
-
-
-def _plain(name: str) -> str:
-    """Rewrite a label of any scheme as B- if it certainly begins an entity, else as I-."""
-    prefix, kind = parse_tag(name) or ("", "")
-    return f"{'B' if prefix in 'BSUW' else 'I'}-{kind}" if kind else name
 
 
 def _weight(entity: Entity) -> tuple[int, float]:

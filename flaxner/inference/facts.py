@@ -66,14 +66,15 @@ def read_facts(
             f"the config.json of {name} says that the model was trained with windows of {window} "
             f"tokens, but it reads at most {limit} at once: they belong to different models"
         )
-    if scheme is None and labels is None:
+    if scheme is None:
         scheme = ours.get("scheme")
         if scheme in CHOICES and not agrees(scheme, names):
-            logger.warning(
-                "the config.json of %s says that its labels are %s, but %s cannot be: inferring "
-                "the scheme from them",
-                *(name, scheme, ", ".join(names)),
-            )
+            if labels is None:
+                logger.warning(
+                    "the config.json of %s says that its labels are %s, but %s cannot be: "
+                    "inferring the scheme from them",
+                    *(name, scheme, ", ".join(names)),
+                )
             scheme = None
     if scheme is None:
         scheme = table_scheme(names)

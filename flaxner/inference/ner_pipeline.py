@@ -79,7 +79,7 @@ class NerPipeline(TransformersFace):
     def classifier(self) -> Classifier | None:
         """The model itself, loaded now if only its graph was; None for an exported program."""
         if self._classifier is None and self._source is not None:
-            self._classifier = self._source.load()
+            self._classifier = self._source._replace(tokenizer=self._tokenizer).load()
         return self._classifier
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flaxner import templates
+from flaxner.data.tag_rules import label_parts
 from flaxner.data.tags import OUTSIDE
 from flaxner.inference.aggregation import STRATEGIES
 from flaxner.templates.colours import page_colours
@@ -38,6 +39,7 @@ def page(service: Service, nonce: str) -> str:
 
 
 def _colours(model: NerPipeline) -> dict[str, str]:
-    """Map each type, as answers name it, to its colour."""
-    types = {name.split("-", 1)[-1] for name in model.labels}
-    return page_colours(types - {OUTSIDE})
+    """Map each type, as answers of any strategy name it, to its colour."""
+    theirs = {name.split("-", 1)[-1] for name in model.labels}
+    ours = {kind for _, kind in label_parts(model.labels).values() if kind}
+    return page_colours((theirs | ours) - {OUTSIDE})
