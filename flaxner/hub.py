@@ -121,13 +121,14 @@ def _is_of_hub(error: Exception) -> bool:
     return isinstance(error, OSError) or not REASONS.keys().isdisjoint(_classes(error))
 
 
-def _classes(error: Exception) -> set[str]:
+def _classes(error: BaseException | None) -> set[str]:
     """Return the names of an error's class and its bases."""
     return {cls.__name__ for cls in type(error).__mro__}
 
 
 def _reason(name: str, kind: str, error: Exception) -> str:
-    classes = _classes(error)
+    # Offline, the library reports a missing file; only the cause says that it was not looked for.
+    classes = _classes(error) | _classes(error.__cause__)
     for known, reason in REASONS.items():
         if known in classes:
             return f"cannot get the {kind} {name!r}: {reason}"

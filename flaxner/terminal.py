@@ -116,14 +116,16 @@ def console(like: Console | None = None, *, stderr: bool = False) -> Console:
 def settle() -> None:
     """Make standard output and error escape characters that their encoding lacks.
 
-    Standard input is read as UTF-8, as files are, if the locale does not support Unicode.
+    Standard input is read as files are: as UTF-8 if the locale does not support Unicode, and other
+    bytes are an error, which Python hides in the locale C.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if hasattr(sys.stdin, "reconfigure") and not has_unicode(sys.stdin):
+    if hasattr(sys.stdin, "reconfigure"):
+        other = None if has_unicode(sys.stdin) else "utf-8"
         with contextlib.suppress(ValueError, OSError):  # it has already been read from
-            sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+            sys.stdin.reconfigure(encoding=other, errors="strict")
 
 
 class Stopped(Exception):

@@ -55,6 +55,7 @@ def test_the_scores_are_saved_beside_an_ordinary_token_classifier(finished):
     assert_close("exact", loaded.params, saved.params(finished.results["train"]["best_step"]))
     card = (hub / "README.md").read_text()
     assert "CRF" in card
+    assert 'aggregation_strategy="word"' in card  # "simple" would ignore the CRF
     assert f"{finished.results['validation']['argmax']['overall_f1']:.4f}" in card
 
 

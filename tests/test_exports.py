@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import flaxner
+from flaxner import terminal
 from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.inference.artefact import WEIGHT_FORMATS
 from flaxner.inference.opening import load_exported
@@ -215,6 +216,14 @@ def test_a_byte_order_mark_on_standard_input_is_not_text(monkeypatch):
     assert list(texts_from(None, ["-"])) == ["Angela", "\ufeffx"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\ufeff\nx\n"))
     assert list(texts_from("-", [])) == ["x"]
+
+
+def test_other_bytes_than_utf_8_on_standard_input_are_refused(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(b"M\xfcller\n"), "utf-8", "surrogateescape")
+    monkeypatch.setattr("sys.stdin", stream)  # as Python opens it in the locale C
+    terminal.settle()
+    with pytest.raises(ValueError, match="cannot read standard input: it is not UTF-8"):
+        list(texts_from(None, ["-"]))
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,15 @@ def test_an_interrupted_download_is_one_sentence(monkeypatch, error, message):
             fetch("user/model")
 
 
+def test_offline_mode_is_named_as_the_cause(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for fetch in (fetch_model, lambda name: fetch_file(name, "config.json")):
+        with pytest.raises(ValueError, match=r"local cache, and HF_HUB_OFFLINE is set$"):
+            fetch("user/model")
+
+
 def test_missing_parameters_are_refused():
     model = Model(tiny_config())
     params = {path: np.zeros(leaf.shape, np.float32) for path, leaf in model.shapes.items()}
