@@ -173,8 +173,8 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
             _drop(sys.stdout)
             return 0
         place = error.filename or STDOUT
-        reason = error.strerror or str(error)
-        return _end(program, f"cannot write {place}: {reason}", UNWRITABLE)
+        verb = "write" if place == STDOUT else "read or write"  # the error does not say which
+        return _end(program, f"cannot {verb} {place}: {error.strerror or error}", UNWRITABLE)
     except KeyboardInterrupt:
         return _end(program, "interrupted", 130)
 

@@ -230,7 +230,7 @@ def test_predictions_are_escaped():
         (lambda: 3, 3, ""),
         (lambda: print("é…"), 0, ""),
         (lambda: 1 / int("x\x1b[2J"), 2, "\\x1b[2J"),
-        (lambda: os.stat("/no/\udcff"), 74, "/no/\\udcff: No such file"),
+        (lambda: os.stat("/no/\udcff"), 74, "cannot read or write /no/\\udcff: No such file"),
         (lambda: "\udcff".encode(), 2, "is not valid Unicode"),
     ],
 )
@@ -300,7 +300,11 @@ def test_reading_a_run_needs_no_device():
 )
 @pytest.mark.parametrize(
     ("cache", "reason"),
-    [("/dev/null/cache", "Not a directory"), ("{}/\udcff/cache", "its path is not UTF-8")],
+    [
+        ("/dev/null/cache", "Not a directory"),
+        ("{}/\udcff/cache", "its path is not UTF-8"),
+        ("{}/" + "x" * 300, "File name too long"),  # looking is an error, too
+    ],
 )
 def test_an_ascii_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reason):
     """ASCII output, warnings as errors and no writable cache still give an answer."""

@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from flaxner.hub import fetch_file, fetch_model
 from flaxner.models.auto import FlaxBertForTokenClassification
+from flaxner.models.checks import read_header
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.flax_files import MSGPACK_INDEX as FLAX_MSGPACK_INDEX
 from flaxner.models.network import Model
@@ -149,6 +150,11 @@ def test_folders_without_usable_weights(source, files, message):
         (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         load_pretrained(folder)
+
+
+def test_weights_that_cannot_be_read_are_not_called_damaged(tmp_path):
+    with pytest.raises(ValueError, match=r"^cannot read .*/model\.safetensors: No such file"):
+        read_header(tmp_path / SAFETENSORS)
 
 
 def test_folders_that_are_no_models_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def find(place: Path | None, key: str) -> Path | None:
     if place is None or not _is_text(place):
         return None
     folder = place / key
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False also where another user's cache may not be entered
         return None
     if _is_whole(folder):
         with contextlib.suppress(OSError):

@@ -157,7 +157,7 @@ def read_header(path: Path) -> Header:
     """Read name -> (dtype as safetensors writes it, shape) for the tensors of a file.
 
     Raises:
-      ValueError: not a safetensors file, a duplicate name, or an unsupported dtype.
+      ValueError: no readable safetensors file, a duplicate name, or an unsupported dtype.
     """
     try:
         with path.open("rb") as file:
@@ -169,9 +169,10 @@ def read_header(path: Path) -> Header:
             raise ValueError("its header is not a JSON object")
         table.pop("__metadata__", None)
         header = {n: (str(row["dtype"]), tuple(row["shape"])) for n, row in table.items()}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ValueError(f"{path} is not a valid safetensors file: {reason}") from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
     odd = [f"{name} ({dtype})" for name, (dtype, _) in header.items() if dtype not in FLOATS]
     odd = [text for text in odd if not text.endswith(tuple(f"({kind})" for kind in OTHERS))]
     if odd:

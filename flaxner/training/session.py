@@ -104,7 +104,7 @@ def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
         raise RunStopped(f"{error}{go_on(run)}", terminal.UNWRITABLE) from error
     except OSError as error:
         place = error.filename or run.path
-        message = f"cannot write {place} ({error.strerror or error}){go_on(run)}"
+        message = f"cannot read or write {place} ({error.strerror or error}){go_on(run)}"
         raise RunStopped(message, terminal.UNWRITABLE) from error
     except jax.errors.JaxRuntimeError as error:
         raise device_failure(error, run) from error
