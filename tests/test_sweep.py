@@ -3,6 +3,7 @@
 import json
 import re
 import types
+import warnings
 
 import pytest
 
@@ -179,6 +180,20 @@ def test_failed_trials_are_skipped(trained, tmp_path):
     trained.fail = False
     found = sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=3, resume=True)
     assert found["best_trial"] == 2
+
+
+def test_warnings_of_plots_are_not_printed(trained, tmp_path, monkeypatch):
+    from flaxner.sweep import study
+
+    def drawn(*_):
+        warnings.warn("the limits are identical", UserWarning, stacklevel=1)
+        return "page"
+
+    monkeypatch.setattr(study, "page", drawn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        study.sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=1)
+    assert not [warning for warning in caught if "limits" in str(warning.message)]
 
 
 def test_a_folder_that_is_not_a_sweeps_is_refused(trained, tmp_path):

@@ -206,8 +206,8 @@ class Sweep:
         if not any(trial.state == States.COMPLETE for trial in ended):
             why = next((t.user_attrs[WHY] for t in reversed(ended) if WHY in t.user_attrs), "")
             raise ValueError(f"none of {len(ended)} trials could be trained to the end: {why}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with warnings.catch_warnings():  # plots warn that they are experimental, or of equal scores
+            warnings.simplefilter("ignore")
             self.folder.write(self.folder.page, page(study, self.folder))
         best = study.best_trial
         return {
