@@ -172,6 +172,18 @@ def test_what_cannot_be_compared_is_refused(runs, change, told, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("folder", "run"), [("single", "single"), ("many", "many/one")])
+def test_a_missing_split_names_those_that_are_there(runs, tmp_path, folder, run):
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    predictions = tmp_path / run / "predictions"
+    (predictions / "test.conll").rename(predictions / "validation.conll")
+    with pytest.raises(ValueError, match=r"test\.conll is missing: choose --split validation"):
+        read_system(tmp_path / folder)
+    (predictions / "validation.conll").unlink()
+    with pytest.raises(ValueError, match=r"test\.conll is missing: has the run finished\?"):
+        read_system(tmp_path / folder)
+
+
 def test_other_corpora_are_refused():
     a = system({1})
     with pytest.raises(ValueError, match="40 sentences, another 39"):

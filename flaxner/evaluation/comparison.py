@@ -53,14 +53,14 @@ def read_system(name: str | Path, split: str = "test") -> System:
         return System([read_predictions(file)], [_seed(place)])
     inside = (p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
     runs = sorted(folder for folder in inside if is_run(folder))
-    if not runs:
-        own = f"{name} has no predictions/{split}.conll"
-        why = f"{own}: has the run finished?" if is_run(place) else f"{name} is not a run"
-        raise ValueError(why)
-    files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise ValueError(f"{missing[0]} is missing: has the run finished?")
+    if not runs and not is_run(place):
+        raise ValueError(f"{name} is not a run")
+    files = [RunPaths(folder).predictions / f"{split}.conll" for folder in runs or [place]]
+    for file in files:
+        if not file.is_file():
+            others = sorted(f"--split {other.stem}" for other in file.parent.glob("*.conll"))
+            hint = f"choose {' or '.join(others)}" if others else "has the run finished?"
+            raise ValueError(f"{file} is missing: {hint}")
     _check_seeds(runs)
     by_seed = sorted(zip(map(_seed, runs), files, strict=True), key=_order)
     return System([read_predictions(file) for _, file in by_seed], [seed for seed, _ in by_seed])
