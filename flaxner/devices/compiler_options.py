@@ -17,7 +17,7 @@ Options = dict[str, bool | int | str]  # as `jax.jit` takes them
 
 # On GPUs: sums in nondeterministic order, such as scatters with atomic operations, are compiled
 # differently, so that a run repeats and resumes bit for bit. Kernels are replayed as CUDA graphs
-# however few follow each other: a step of BERT-base on a thousand tokens has some 900, and the host
+# however few follow each other: a step of BERT-base has some 600, and the host
 # takes longer to launch them one by one than the GPU takes to compute them (docs/gpu.md).
 GPU: Options = {"xla_gpu_exclude_nondeterministic_ops": True, "xla_gpu_graph_min_graph_size": 1}
 
