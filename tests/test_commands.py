@@ -66,6 +66,22 @@ def test_invalid_flag_values_are_refused(line, told, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        *(("train", flag) for flag in ("map-types", "drop-types", "class-weights")),
+        ("evaluate --model m", "same-type"),
+        *(("embeddings", flag) for flag in ("train-vectors", "corpus", "words")),
+    ],
+)
+def test_a_repeated_flag_of_several_values_keeps_all_of_them(name, flag):
+    """Not only the last, as argparse does by default: types of a first --drop-types were kept."""
+    name, *required = name.split()
+    words = [*required, f"--{flag}", "A=1", "B=2", f"--{flag}", "C=3"]
+    given = vars(COMMANDS[name].load().parser().parse_args(words))
+    assert ["A=1", "B=2", "C=3"] in given.values()
+
+
 def test_every_script_is_a_command():
     homes = {}
     for script in (ROOT / "scripts").glob("*.py"):

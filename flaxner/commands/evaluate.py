@@ -35,6 +35,7 @@ def parser(prog: str = "evaluate.py") -> Parser:
     flags.add_argument(
         "--same-type",
         dest="same_types",
+        action="extend",
         nargs="*",
         metavar="MODEL=CORPUS",
         help="types that have different names in model and corpus (default: unambiguous synonyms)",

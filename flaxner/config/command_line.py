@@ -85,7 +85,7 @@ def add_settings(
 ) -> None:
     """Add a flag for each of the settings named; flags not given set no attribute.
 
-    Flags that may be repeated yield lists, or only the last value if `several` is false. The help
+    Repeated flags of sources yield lists, or only the last value if `several` is false. The help
     states a setting's own default, or the command's if `defaults` has one.
     """
     defaults = defaults or {}
@@ -95,7 +95,7 @@ def add_settings(
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
         options["help"] = field.metadata["help"] + _default(defaults.get(field.name, field.default))
         if field.metadata.get("many"):
-            options |= {"nargs": "+", "metavar": field.metadata["many"]}
+            options |= {"action": "extend", "nargs": "+", "metavar": field.metadata["many"]}
             options["choices"] = field.metadata.get("choices")
         elif kind is bool:
             options["action"] = argparse.BooleanOptionalAction

@@ -110,13 +110,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--vectors", type=path, metavar="NAME_OR_FILE",
         help="static vectors: a word2vec, GloVe or fastText file, or a name that gensim's "
         "downloader knows, such as word2vec-google-news-300 (default: train word2vec)")  # fmt: skip
-    add("--train-vectors", type=path, nargs="+", default=[], metavar="FILE",
+    add("--train-vectors", type=path, action="extend", nargs="+", default=[], metavar="FILE",
         help="corpora to train word2vec on (default: the training corpus)")  # fmt: skip
     add("--vector-limit", type=int, default=500_000, metavar="N",
         help="read only the first N vectors of a file; 0: all (default: 500000)")  # fmt: skip
-    add("--corpus", type=path, nargs="+", default=[], metavar="FILE",
+    add("--corpus", type=path, action="extend", nargs="+", default=[], metavar="FILE",
         help="corpora whose occurrences are compared (default: validation and test)")  # fmt: skip
-    add("--words", nargs="+", default=[], metavar="WORD",
+    add("--words", action="extend", nargs="+", default=[], metavar="WORD",
         help="words to show (default: a few ambiguous ones)")  # fmt: skip
     add("--layers", default="mean",
         help="layers to average: mean (all but the embeddings), last, or numbers such as 4 or "
