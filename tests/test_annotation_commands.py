@@ -41,7 +41,7 @@ CASES = {
         [task(1, *GOOD), task(2, was_cancelled=True)],
         [],
         (1, 5, 2),
-        "1 tasks are left out: they were skipped (task 2)",
+        "1 task skipped by annotators is left out (task 2)",
     ),
     "ground-truth": (
         [
@@ -54,7 +54,7 @@ CASES = {
         (1, 5, 2),
         "the one marked as ground truth is read (task 1)",
     ),
-    "per-region": ([task(1, *GOOD, ANSWER)], [], (1, 5, 2), "1 answers about regions"),
+    "per-region": ([task(1, *GOOD, ANSWER)], [], (1, 5, 2), "1 answer about regions"),
     "one-field": (
         [task(1, SUBJECT, *GOOD, data=FIELDS)],
         ["--text-column", "subject"],
@@ -65,16 +65,16 @@ CASES = {
         [task(1, region(3, 5, "塔城", "LOC"), data={"text": "😀在塔城工作"})],
         [],
         (1, 6, 1),
-        "1 texts have spans counted in UTF-16 units",
+        "1 text has spans counted in UTF-16 units",
     ),
     "two-labels": (
         [task(1, region(0, 3, "Oda", "PER", "ORG"))],
         ["--span-policy", "widen"],
         (1, 5, 1),
-        "1 regions with several labels are read with their first label (task 1)",
+        "1 region with several labels is read with their first label (task 1)",
     ),
     "json-min": (ROWS, [], (2, 8, 2), "(predictions do not count) (task 3)"),
-    "prodigy": ([BINARY, MARKED], [], (1, 3, 0), "they accept or reject one span"),
+    "prodigy": ([BINARY, MARKED], [], (1, 3, 0), "accepting or rejecting one span"),
     "doccano": (
         [{"text": "😀在塔城", "label": [[3, 5, "LOC"]]}],
         ["--span-offsets", "utf-16"],

@@ -46,13 +46,13 @@ def test_prodigy_records_that_say_nothing_about_the_whole_text_are_left_out(tmp_
     ]
     found, notes = read(tmp_path, *records)
     assert found == [BOTH, NONE]
-    assert "3 records are left out: they accept or reject one span" in notes
-    assert "1 records rejected in Prodigy are left out" in notes
-    assert "1 records ignored in Prodigy are left out" in notes
-    assert "1 records without an answer and without spans are left out" in notes
+    assert "3 records are left out: accepting or rejecting one" in notes
+    assert "1 record rejected in Prodigy is left out" in notes
+    assert "1 record ignored in Prodigy is left out" in notes
+    assert "1 record without an answer and without spans is left out" in notes
     flags = ["--model", "flaxner:tiny", "--train-file", str(tmp_path / "a.jsonl"), "--inspect"]
     inspect(parse_train_config(flags), console=Console(width=1000))
-    assert "3 records are left out: they accept or reject" in capsys.readouterr().out
+    assert "3 records are left out: accepting or" in capsys.readouterr().out
 
 
 def test_prodigy_records_of_one_text_that_agree_or_contradict(tmp_path):
@@ -60,14 +60,14 @@ def test_prodigy_records_of_one_text_that_agree_or_contradict(tmp_path):
     found, notes = read(tmp_path, *records)
     assert found == [BOTH]
     assert "their records contradict each other (line 3 and line 4)" in notes
-    assert "1 texts have several records that agree: they are read once" in notes
+    assert "1 text has several records that agree: they are read once" in notes
 
 
 def test_prodigy_words_with_tags_are_read_only_if_not_rejected(tmp_path):
     record = {"text": "Ann left", "tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
     found, notes = read(tmp_path, {**record, "answer": "accept"}, {**record, "answer": "reject"})
     assert found == [("B-PER", "O")]
-    assert notes.endswith("1 records rejected in Prodigy are left out")
+    assert notes.endswith("1 record rejected in Prodigy is left out")
 
 
 def test_null_spans_do_not_mean_no_entities(tmp_path):
@@ -75,7 +75,7 @@ def test_null_spans_do_not_mean_no_entities(tmp_path):
         tmp_path, {"text": TEXT, "label": [[0, 3, "PER"]]}, {"text": TEXT, "label": None}
     )
     assert found == [("B-PER", "O", "O", "O")]
-    assert notes == "1 records are left out: their spans are null (line 2)"
+    assert notes == "1 record with null spans is left out (line 2)"
 
 
 def test_texts_without_spans_are_counted(tmp_path):
@@ -83,7 +83,7 @@ def test_texts_without_spans_are_counted(tmp_path):
         tmp_path, {"text": TEXT, "label": [[0, 3, "PER"]]}, {"text": TEXT, "label": []}
     )
     assert found == [("B-PER", "O", "O", "O"), NONE]
-    assert notes == "1 of 2 texts have no spans and are read as texts without entities"
+    assert notes == "1 of 2 texts has no spans: read as texts without entities"
 
 
 def test_doccano_utf16_offsets_are_detected_by_word_boundaries_and_reported(tmp_path):
@@ -201,12 +201,12 @@ def test_spacy_documents_as_json(tmp_path):
     records = [doc(ents=[PER, LOC], sents=sents), doc(), doc(ents=[], spans=group)]
     found, notes = read(tmp_path, *records)
     assert found == [BOTH, ("O", "O", "O")]
-    assert "1 documents without entity annotation are left out" in notes
-    assert "1 documents with spans only in span groups are left out; --spans-column NAME" in notes
+    assert "1 document without entity annotation is left out" in notes
+    assert "1 document with spans only in span groups is left out; --spans-column NAME" in notes
     found, _ = read(tmp_path, doc(ents=[], spans=group), spans_column="sc")
     assert found == [("O", "O", "B-LOC", "O", "O", "O", "O")]
     _, notes = read(tmp_path, doc(ents=[], spans=group), doc(ents=[PER]), spans_column="sc")
-    assert notes == "1 documents without the span group 'sc' are left out"
+    assert notes == "1 document without the span group 'sc' is left out"
 
 
 def test_spacy_2_training_format(tmp_path):
@@ -217,4 +217,4 @@ def test_spacy_2_training_format(tmp_path):
     sentences = [sentence("B-PER", "L-PER", "O"), sentence("-", "-", "-")]
     found, notes = read(tmp_path, {"id": 0, "paragraphs": [{"raw": "x", "sentences": sentences}]})
     assert found == [("B-PER", "I-PER", "O")]
-    assert notes == "1 sentences with words that were never annotated are left out"
+    assert notes == "1 sentence with unannotated words is left out"

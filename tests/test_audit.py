@@ -478,7 +478,7 @@ def test_from_a_run_to_a_corrected_file(run, tmp_path):
     """Run as a user would; the page's decisions are rows of findings.jsonl with one key added."""
     pytest.importorskip("cleanlab")
     lines = audit(run, tmp_path / "found", 10)
-    assert "findings score 0.5 or more" in lines[0]
+    assert "a score of 0.5 or more" in lines[0]
     made = (tmp_path / "found" / "audit.html").read_text()
     assert made.count("<script") == 4
     assert "\\u003cscript\\u003e" not in made, "the page should show suspicions only"

@@ -109,7 +109,10 @@ def test_documents_are_numbered(tmp_path):
         ("a\tO\nb\tB-X\n\tB-X\n", "line 3: a word tagged 'B-X' must not be empty"),
         ("hello\nworld\n", "line 1: too few columns: got 1, expected a word and a tag"),
         ("hello big\nwide world\n", "line 1: no column holds tags such as O and B-PER"),
-        (b"a O\nb B-X\n\xff O\n", "line 3: the file must be UTF-8; the byte 0xff is not"),
+        (
+            b"a O\nb B-X\n\xff O\n",
+            "line 3: the file must be UTF-8; the byte 0xff is not .iconv -f latin1",
+        ),
         (b"a O\nb B-X\nc\0 O\n", "line 3: expected a text file, but it contains a zero byte"),
         ("a O\n".encode("utf-16"), "line 1: the file must be UTF-8; it is UTF-16"),
         (gzip.compress(b"a O\n" * 99, mtime=0)[:16], "line 1: cannot read the corpus: "),

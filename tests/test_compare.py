@@ -186,10 +186,22 @@ def test_a_missing_split_names_those_that_are_there(runs, tmp_path, folder, run)
 
 def test_other_corpora_are_refused():
     a = system({1})
-    with pytest.raises(ValueError, match="40 sentences, another 39"):
+    with pytest.raises(ValueError, match=r"corpus: they have 40 and 39 sentences$"):
         compare([a], [a[:-1]])
+    with pytest.raises(
+        ValueError, match="40 and 39 sentences; in sentence 1, word 1 is 'w0-0' and"
+    ):
+        compare([a], [a[1:]])
     other = [*a[:-1], Predicted(a[-1].words, ("B-ORG",), ("O",))]
-    with pytest.raises(ValueError, match=r"sentence 40 has different tags .*: 'B-PER"):
-        compare([a], [other])
+    told = (
+        r"^predictions 0 and predictions 3 must .*: in sentence 40, tag 1 is 'B-PER' and 'B-ORG'$"
+    )
+    with pytest.raises(ValueError, match=told):
+        compare([a, a], [a, other])
+    with pytest.raises(ValueError, match=r"^one and two must be predictions on one"):
+        compare([a], [other], names=["one", "two"])
+    longer = [*a[:-1], Predicted((*a[-1].words, "x"), ("B-PER", "O"), ("O", "O"))]
+    with pytest.raises(ValueError, match="in sentence 40, they have 1 and 2 words"):
+        compare([a], [longer])
     with pytest.raises(ValueError, match="no sentence"):
         compare([[]], [[]])

@@ -95,8 +95,8 @@ def test_only_documents_with_entity_annotation_are_read(tmp_path):
     assert corpus.notes == (
         "2 documents with spans only in span groups are left out; --spans-column NAME reads a "
         "group",
-        "1 sentences with words that were never annotated are left out",
-        "1 documents without entity annotation are left out",
+        "1 sentence with unannotated words is left out",
+        "1 document without entity annotation is left out",
     )
 
 
@@ -112,7 +112,7 @@ def test_a_span_group_is_read_on_request(tmp_path):
         read_corpus(path, options=ReadOptions(spans_column="sc"))
     corpus = read_corpus(path, options=ReadOptions(spans_column="sc", span_policy="drop"))
     assert [s.tags for s in corpus] == [("B-PER", "O", "B-LOC"), ("B-ORG", "I-ORG", "O")]
-    assert "1 documents without the span group 'sc' are left out" in corpus.notes
+    assert "1 document without the span group 'sc' is left out" in corpus.notes
 
 
 def test_a_run_reads_a_span_group(tmp_path):
@@ -175,5 +175,5 @@ def test_an_entity_across_sentences_stays_one(tmp_path, kind):
         path.write_text("\n".join(lines))
     corpus = read_corpus(path)
     assert [" ".join(s.tags) for s in corpus] == ["O O B-ORG I-ORG I-ORG O", "O O B-ORG", "O O O"]
-    told = "1 documents are read as one sentence each: an entity crosses a sentence boundary"
+    told = "1 document is read as a whole, not in sentences: an entity crosses a sentence boundary"
     assert told in corpus.notes

@@ -92,9 +92,7 @@ def test_evaluate_gives_the_score_of_training(run):
 def test_repaired_tags_are_reported(run, tmp_path):
     tags = ["O", "I-Name", "O", "B-Name", "O", "B-Name"]
     corpus = write_conll(tmp_path / "odd", [(["A", "b", "C", "d", "e", "f"], tags)])
-    assert any(
-        "1 tags were illegal in" in note for note in evaluate(run.hub_dir, file=corpus).notes
-    )
+    assert any("1 tag was illegal in" in note for note in evaluate(run.hub_dir, file=corpus).notes)
 
 
 def test_the_published_tokenizer_allows_the_windows_of_training(run, tmp_path):

@@ -57,7 +57,7 @@ def test_a_span_that_cuts_a_word(tmp_path, policy, tag):
         read_corpus(path)
     corpus = read_corpus(path, options=ReadOptions(span_policy=policy))
     assert corpus.sentences[0].tags == (tag, "O", "O", "O")
-    assert corpus.notes[0].startswith("1 spans that cut a word were")
+    assert corpus.notes[0].startswith("1 span cut a word and was")
 
 
 def test_of_overlapping_spans_the_longer_is_kept(tmp_path):

@@ -241,7 +241,7 @@ def test_training_uses_the_default_corpus(hub, tmp_path):
     arguments += ["--output-dir", str(out), "--compilation-cache", str(ROOT / ".cache" / "jax")]
     done = hub.run(tmp_path, str(ROOT / "scripts" / "train.py"), *arguments, token=None)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "train: conll2003 (train): 1 sentences, 4 words, IOB2" in done.stdout
+    assert "train: conll2003 (train): 1 sentence, 4 words, IOB2" in done.stdout
     results = json.loads(Path(out, "results.json").read_text())
     assert results["test"]["words_scored"] == results["test"]["words_in_corpus"] == 4
     assert (out / "hub" / "model.safetensors").is_file()

@@ -146,7 +146,7 @@ def test_the_printed_report(tmp_path, capsys):
     assert "XX is in test, not in train; training refuses this" in said
     again = 12 - len({tuple(words) for words, _ in made})
     assert again > 0
-    assert f"{again} sentences of the training split repeat an earlier one" in said
+    assert f"{again} of 12 sentences of the training split have occurred before" in said
     assert "Training: 3 steps of 32 sentences (1 per epoch, 3 epochs)" in said
     assert "Time: unknown" in said
     assert said.isascii(), "should be plain if not a terminal"

@@ -56,19 +56,19 @@ def test_skipped_and_unannotated_tasks_are_left_out_and_the_command_line_says_so
     ]
     found, notes = read(tmp_path, records)
     assert found == [(WORDS, BOTH), (WORDS, NONE)]
-    assert "1 tasks are left out: they were skipped (task 2)" in notes
-    assert "2 tasks are left out: nobody annotated them" in notes
+    assert "1 task skipped by annotators is left out (task 2)" in notes
+    assert "2 tasks without annotations are left out" in notes
     assert "(task 3, task 4)" in notes
     command = [sys.executable, str(TRAIN), "--inspect", "--model", "flaxner:tiny", "--train-file"]
     command += [str(tmp_path / "export.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     said = " ".join(done.stdout.split())
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 tasks are left out: they were skipped (task 2)" in said
+    assert "1 task skipped by annotators is left out (task 2)" in said
 
 
 def test_nothing_annotated_says_why_it_is_empty(tmp_path):
-    with pytest.raises(ValueError, match="the corpus is empty: 1 tasks are left out: nobody"):
+    with pytest.raises(ValueError, match="the corpus is empty: 1 task without annotations"):
         read(tmp_path, [task(predictions=[{"result": [region(*PER)]}])])
 
 
@@ -82,10 +82,10 @@ def test_the_ground_truth_is_read_and_contradictions_are_named(tmp_path):
     ]
     found, notes = read(tmp_path, records)
     assert found == [(WORDS, BOTH)] * 3
-    assert "1 tasks have several annotations: the one marked as ground truth is read (t" in notes
+    assert "1 task has several annotations: the one marked as ground truth is read (t" in notes
     assert "their annotations contradict each other, and none or several of them" in notes
     assert "(task 2)" in notes
-    assert "1 tasks have several annotations that agree: they are read once (task 3)" in notes
+    assert "1 task has several annotations that agree: they are read once (task 3)" in notes
 
 
 def test_answers_about_a_region_are_no_regions(tmp_path):
@@ -105,11 +105,11 @@ def test_regions_without_a_label_and_with_two(tmp_path):
     bare, two = region(12, 17, "lives"), region(*LOC, "ORG")
     found, notes = read(tmp_path, [task(annotation(PER, LOC, bare)), task(annotation(two))])
     assert found == [(WORDS, BOTH)]
-    assert "1 regions are left out: they have no label (task 1)" in notes
-    assert "1 tasks are left out: one of their regions has several labels" in notes
+    assert "1 region without a label is left out (task 1)" in notes
+    assert "1 task is left out: one of their regions has several labels" in notes
     found, notes = read(tmp_path, [task(annotation(PER, two))], span_policy="widen")
     assert found == [(WORDS, BOTH)]
-    assert "1 regions with several labels are read with their first label (task 1)" in notes
+    assert "1 region with several labels is read with their first label (task 1)" in notes
 
 
 def test_a_region_lies_in_the_field_it_names(tmp_path):
@@ -124,7 +124,7 @@ def test_a_region_lies_in_the_field_it_names(tmp_path):
     assert "the fields subject and text are labelled: each is its own text" in notes
     found, notes = read(tmp_path, records, text_column="text")
     assert [words for words, _ in found] == [("Oda", "Brenner", "wrote", "Tarvik", ".")]
-    assert "1 regions in fields other than text are left out" in notes
+    assert "1 region in fields other than text is left out" in notes
 
 
 def test_a_field_labelled_in_one_task_is_read_in_all(tmp_path):
@@ -165,7 +165,7 @@ def test_offsets_are_counted_as_the_regions_own_text_says(tmp_path, text, start,
     found, notes = read(tmp_path, [task(annotation(marked), data={"text": text})])
     words, tags = found[0]
     assert [w for w, tag in zip(words, tags, strict=True) if tag != "O"] == ["塔", "城"]
-    assert notes == f"1 texts have spans counted in {said}, as the spans' own texts show"
+    assert notes == f"1 text has spans counted in {said}, as the spans' own texts show"
 
 
 def test_line_breaks_of_a_regions_text_are_written_in_two_ways(tmp_path):
@@ -251,8 +251,8 @@ def check_minimal(corpus):
         (WORDS, BOTH),
     ]
     notes = " | ".join(corpus.notes)
-    assert "nobody annotated them (predictions do not count) (task 3)" in notes
-    assert "1 regions are left out: they have no label (task 4)" in notes
+    assert "left out (predictions do not count) (task 3)" in notes
+    assert "1 region without a label is left out (task 4)" in notes
     assert "contradict each other, and only the JSON export says which is the ground t" in notes
     assert "(task 5)" in notes
     assert "several annotations that agree: they are read once (task 6)" in notes

@@ -168,7 +168,7 @@ def test_with_bare_types_a_comment_is_not_a_word(tmp_path, comment, words):
     content = f"{comment}\nEU NNP B-NP ORG\nsaid VBD B-VP O\n"
     corpus = read_corpus(write(tmp_path, "a.conll", content), options=ReadOptions(scheme="IO"))
     assert (" ".join(corpus.sentences[0].words), corpus.types) == (words, ("ORG",))
-    said = "1 rows before a sentence start with # and are read as comments, but could be words"
+    said = "1 row before a sentence and with # first is read as comments, but could be words"
     assert any(note.startswith(said) for note in corpus.notes) == (comment == "# id two domain=en")
 
 
@@ -245,12 +245,12 @@ def test_words_are_unescaped_in_prediction_files(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("use O\n{} O\nEU B-ORG\n\n{} O\n", 2),
-        ("EU NNP B-ORG\n{} NN O\n", 1),
-        ("EU B-NP B-ORG\n{} O O\n", 1),
-        ("EU\tB-ORG\tB-ORG\n{}\tO\tO\n", 1),
-        ("EU B-ORG B-ORG\n{} O O\nx\u00a0y O O\n", 1),
-        ("EU B-ORG B-ORG\n{}  O O\n", 1),
+        ("use O\n{} O\nEU B-ORG\n\n{} O\n", "2 fields have"),
+        ("EU NNP B-ORG\n{} NN O\n", "1 field has"),
+        ("EU B-NP B-ORG\n{} O O\n", "1 field has"),
+        ("EU\tB-ORG\tB-ORG\n{}\tO\tO\n", "1 field has"),
+        ("EU B-ORG B-ORG\n{} O O\nx\u00a0y O O\n", "1 field has"),
+        ("EU B-ORG B-ORG\n{}  O O\n", "1 field has"),
     ],
 )
 def test_escape_like_words_in_other_files_stay_words(tmp_path, content, said):
@@ -258,7 +258,7 @@ def test_escape_like_words_in_other_files_stay_words(tmp_path, content, said):
     for code, is_escape in ((r"\u{a0}", True), (r"\u{1f600}", False), (r"\u{20}", True)):
         sentences, notes = read(tmp_path, "a.conll", content.replace("{}", code), tag_column="-1")
         assert code in sentences[0][0].split(" ")
-        assert (f"{said} fields look escaped as in" in notes) == is_escape
+        assert (f"{said} what looks like an escape of" in notes) == is_escape
 
 
 def test_a_space_after_a_tag_is_not_part_of_its_type(tmp_path):
@@ -520,7 +520,7 @@ def test_the_choice_between_two_likely_columns_is_reported(tmp_path):
     assert "is ignored" not in read(tmp_path, "a.jsonl", lines(tagged | {"token": [1, 2, 3]}))[1]
     content = json.dumps(tagged | {"tokens": ["Ann"], "words": list("abc")})
     assert refusal(tmp_path, "a.jsonl", content).endswith(
-        "1 words and 3 tags; --word-column can select words instead of tokens"
+        "1 word and 3 tags; --word-column can select words instead of tokens"
     )
 
 
@@ -543,8 +543,7 @@ def test_tokens_that_cover_only_part_of_a_text_lose_no_words(tmp_path):
         sentences, notes = read(tmp_path, "a.jsonl", lines(extra | {"tokens": tokens}))
         assert sentences == [PEOPLE]
         assert (
-            "1 texts have tokens that do not cover all their words: these tokens are ignored"
-            in notes
+            "1 text has tokens that do not cover all their words: these tokens are ignored" in notes
         )
 
 
@@ -574,10 +573,46 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
     assert read(tmp_path, "a.csv", meant)[0] == [('Ann \n "', "B-PER O O")]
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n \n", "\ufeff\n\n"])
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_blank_lines_before_a_header_are_skipped(tmp_path, mark, blank):
+    rows = f"{blank}sid,word,tag\n1,Ann,B-PER\n2,left,O\n".replace(",", mark)
+    assert read(tmp_path, "a.csv", rows)[0] == [("Ann", "B-PER"), ("left", "O")]
+    assert read(tmp_path, "a.csv", rows, format="table")[0] == [("Ann", "B-PER"), ("left", "O")]
+    line = blank.count("\n") + 3
+    said = refusal(tmp_path, "a.csv", f"{rows}2{mark}Bo\n")
+    assert said.startswith(f"line {line + 1}: too few columns")
+    spans = f"{blank}text;spans\nAnn left;[[0,3,PER]]\n"
+    spans = f'{blank}text;spans\nAnn left;"[[0, 3, ""PER""]]"\n'
+    assert read(tmp_path, "b.csv", spans)[0] == [("Ann left", "B-PER O")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", "EU,B-ORG\nleft,O\n", "line 1: CSV needs a header, such as word,tag, and one"),
+        ("a.txt", "EU,B-ORG\nleft,O\n", "line 1: CSV needs a header"),
+        ("a.csv", "id,text\n1,EU left\n", "line 1: CSV needs a header"),
+        ("a.csv", "text,labels\nEU left,B-ORG O\nAnn,B-PER\n", "line 1: CSV needs a header"),
+        (
+            "a.csv",
+            "text,labels\nEU left,\"['B-ORG', 'O']\"\n",
+            "line 2: 'labels' must be a list: got \"['B-ORG', 'O']\", a list stored as text;",
+        ),
+    ],
+)
+def test_csv_of_another_shape_is_told_what_to_write(tmp_path, name, content, told):
+    assert refusal(tmp_path, name, content).startswith(told)
+
+
+def test_columns_in_a_file_named_csv_are_still_read(tmp_path):
+    assert read(tmp_path, "a.csv", ", O\nAnn B-PER\n")[0] == [(", Ann", "O B-PER")]
+
+
 @pytest.mark.parametrize("end", ["", "\n", ",\n\n"])
 def test_blank_rows_at_the_end_separate_nothing(tmp_path, end):
     said = refusal(tmp_path, "a.csv", "\nword,tag\nAnn,B-PER\nleft,O\n".lstrip() + end)
-    assert said.startswith("line 1: nothing separates the sentences; set --sentence-column to")
+    assert said.startswith("line 1: nothing separates the sentences; number them in")
 
 
 @pytest.mark.parametrize(

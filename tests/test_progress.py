@@ -14,6 +14,7 @@ from flaxner.evaluation.table import score_table
 from flaxner.hub import fetch_file
 from flaxner.training import progress
 from flaxner.training.preparation import prepare
+from flaxner.wording import number_of
 
 LONG = "a line of a log that is longer than a terminal is wide " * 5
 
@@ -57,6 +58,21 @@ def test_the_speed_is_that_of_training_steps(monkeypatch):
         "evaluated",
         "step 5/100 · loss 0.5000 · 500 tokens/s · 2,470 s left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (number_of(0, "texts"), "0 texts"),
+        (number_of(1, "entities of ORG"), "1 entity of ORG"),
+        (number_of(1, "texts have no spans"), "1 text has no spans"),
+        (number_of(1200, "texts are left out"), "1,200 texts are left out"),
+        (number_of(1, "texts are left out", 2), "1 of 2 texts is left out"),
+        (number_of(0, "texts are left out", 1), "0 of 1 text are left out"),
+    ],
+)
+def test_counts_agree_with_what_is_counted(said, line):
+    assert said == line
 
 
 def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path):

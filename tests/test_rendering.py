@@ -70,7 +70,7 @@ def test_results_stay_plain_lists():
     one.append({"no": "entity"})
     assert one._repr_html_() is None, "notebooks fall back to the plain list"
     long = ManyEntities(Entities((), "x") for _ in range(MOST_SHOWN + 5))
-    assert long._repr_html_().endswith("<p>5 more texts</p>")
+    assert long._repr_html_().endswith("<p>and 5 texts more</p>")
 
 
 def test_colours_are_distinct_while_there_are_enough():

@@ -77,10 +77,10 @@ def test_documents_of_mixed_files_stay_apart(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train_file": [1]}, "train_file must be str: got 1"),
-        ({"train_file": ["a", 1]}, r"train_file must be str: got \('a', 1\)"),
-        ({"train_file": []}, r"train_file must be str: got \[\]"),
-        ({"model": ["a", "b"], "dataset": "x"}, "model must be str"),
+        ({"train_file": [1]}, "train_file must be text: got 1"),
+        ({"train_file": ["a", 1]}, r"train_file must be text: got \('a', 1\)"),
+        ({"train_file": []}, r"train_file must be text: got \[\]"),
+        ({"model": ["a", "b"], "dataset": "x"}, "model must be text"),
         (
             {"dataset": ["x", "y"], "dataset_config": ["a", "b", "c"]},
             "--dataset-config must be given once for all data sets, or once for each: got 3 for 2",

@@ -53,7 +53,7 @@ def test_a_space_is_read(tmp_path):
         ("learning_rate = {low = 1e-2, high = 1e-5}", "low must be below high"),
         ("learning_rate = {low = 0, high = 1, log = true}", "with log = true, low must be above 0"),
         ("learning_rate = {low = 0, high = 1, lag = true}", "unknown key 'lag'; use low"),
-        ("learning_rate = ['a', 'b']", "learning_rate must be float: got 'a'"),
+        ("learning_rate = ['a', 'b']", "learning_rate must be a number: got 'a'"),
         ("learning_rate = {low = -1, high = 1}", "learning_rate must be at least 0: got -1"),
         ("batch_size = {low = 0.5, high = 8}", "batch_size: low must be a whole number: got 0.5"),
         ("batch_size = [8, 8]", "must list distinct"),

@@ -232,7 +232,7 @@ def test_one_word_per_row_is_read_as_in_csv(tmp_path, name):
     alone = {key: ROWS[key] for key in ("word", "tag")}
     if name == "a.parquet":
         with pytest.raises(
-            ValueError, match="nothing separates the sentences; set --sentence-column"
+            ValueError, match="nothing separates the sentences; number them in a column"
         ):
             read(tmp_path, name, parquet(alone))
 
@@ -252,12 +252,12 @@ def test_one_word_per_row_with_named_ids(tmp_path):
 NAN = float("nan")
 VALUES = [
     ("tokens", None, "'tokens' must be a list with one item per word: got null"),
-    ("tokens", "['Oda', 'left']", "'tokens' must be a list .*: got .* .a list stored as text"),
+    ("tokens", "['Oda', 'left']", "'tokens' must be a list .*: got .*, a list stored as text"),
     ("tokens", ["Oda", None], "'tokens' must hold words: word 2 is null"),
     ("tokens", [NAN, "left"], "'tokens' must hold words: word 1 is NaN"),
     ("tokens", [1, "left"], "'tokens' must hold words: word 1 is 1"),
     ("ner_tags", None, "'ner_tags' must be a list with one item per word: got null"),
-    ("ner_tags", "['O', 'O']", "'ner_tags' must be a list .* .a list stored as text"),
+    ("ner_tags", "['O', 'O']", "'ner_tags' must be a list .*, a list stored as text"),
     ("ner_tags", ["O", None], "'ner_tags' must hold tags or their ids: got null"),
     ("ner_tags", [0.5, 1.0], "'ner_tags' must hold tags or their ids: got 0.5"),
     ("ner_tags", [NAN, 1.0], "'ner_tags' must hold tags or their ids: got NaN"),
@@ -285,7 +285,7 @@ def test_bytes_and_null_rows_of_parquet_are_named(tmp_path):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, "a.parquet", parquet(columns))
     with pytest.raises(
-        ValueError, match="'ner_tags' must hold one tag per word, not a list stored as"
+        ValueError, match=r"'ner_tags' must hold one tag per word: got .*, a list stored as"
     ):
         read(tmp_path, "a.csv", "tokens,ner_tags\n\"['Oda']\",\"['B-PER']\"\n")
 
@@ -330,7 +330,7 @@ def test_an_empty_word_outside_keeps_its_place_and_is_counted(tmp_path, name):
     corpus = read(tmp_path, name, EMPTY[name])
     assert corpus.sentences[0].words == ("Oda", "_", "x")
     assert any(
-        n.startswith("1 empty words with the tag O are kept as '_' (line") for n in corpus.notes
+        n.startswith("1 word with the tag O is empty and kept as '_' (line") for n in corpus.notes
     )
     broken = EMPTY[name].replace(",,O", ",,B-PER").replace("\tO\nx", "\tB-PER\nx")
     broken = broken.replace('"O", "O"', '"B-PER", "O"')

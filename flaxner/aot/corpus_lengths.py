@@ -12,6 +12,7 @@ from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments, align
 from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import load_corpora, with_context
+from flaxner.wording import number_of
 
 
 class Measured(NamedTuple):
@@ -45,7 +46,7 @@ def measure_corpus(config: TrainConfig) -> Measured:
         return _estimated(config, train)
     segments = align(train.sentences, tokenizer, None, config.max_length)
     segments = with_context(segments, train, config)
-    source = f"{len(train):,} sentences of {train.source}, tokenised"
+    source = f"{number_of(len(train), 'sentences')} of {train.source}, tokenised"
     return Measured(segments, _labels(train), source, len(tokenizer))
 
 
@@ -53,8 +54,8 @@ def _estimated(config: TrainConfig, train: Corpus) -> Measured:
     words = np.asarray([len(sentence.words) for sentence in train])
     lengths = np.rint(words * TOKENS_A_WORD).astype(np.int64) + 2
     source = (
-        f"{len(train):,} sentences of {train.source}, words times {TOKENS_A_WORD:.2f} tokens as in "
-        f"CoNLL-2003: the tokenizer of {config.model} is not at hand"
+        f"{number_of(len(train), 'sentences')} of {train.source}, words times {TOKENS_A_WORD:.2f} "
+        f"tokens as in CoNLL-2003: the tokenizer of {config.model} is not at hand"
     )
     segments = with_context(segments_of(lengths, config.max_length), train, config)
     return Measured(segments, _labels(train), source)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flaxner.aot.chips import GIB
 from flaxner.aot.roofline import Roofline, link_bytes
+from flaxner.wording import number_of
 
 if TYPE_CHECKING:
     from flaxner.aot.report import PreflightReport, Together
@@ -32,7 +33,8 @@ def _head(report: PreflightReport) -> list[str]:
         _line("model", f"{report.parameters:,} parameters"),
         _line(
             "step",
-            f"{report.config.batch_size} sentences in {work.rows} rows of {work.length} "
+            f"{number_of(report.config.batch_size, 'sentences')} in "
+            f"{number_of(work.rows, 'rows')} of {work.length} "
             f"({work.rows / report.topology.chips:g} per chip), {work.fill:.0%} full",
         ),
         _line("lengths", work.source),
@@ -64,7 +66,7 @@ def _memory(report: PreflightReport) -> list[str]:
     )
     out = [_line("memory", verdict), _line("", parts)]
     if not predict.fits:
-        rows = f"{report.work.evaluation_rows} rows of evaluation"
+        rows = number_of(report.work.evaluation_rows, "rows of evaluation")
         there = _gib(predict.available or hbm)
         needs = f"do NOT fit in the {there} GiB of a chip: try a smaller --eval-batch-size"
         out.append(_line("", f"{rows} {needs}"))
@@ -84,7 +86,7 @@ def _together(report: PreflightReport, together: Together) -> list[str]:
         advice = f": try --seeds-at-once {may}" if may > 1 else ""
         return [_line(name, f"do NOT fit in the {_gib(room)} GiB of a chip{advice}")]
     fits = f"fits: {_gib(train.memory)} of {_gib(hbm)} GiB per chip"
-    out = [_line(name, f"{fits}, {together.rows} rows per seed")]
+    out = [_line(name, f"{fits}, {number_of(together.rows, 'rows')} per seed")]
     one = report.bounds
     if one is not None:
         pairs = [("bound", together.bounds.seconds, one.seconds)]
@@ -172,7 +174,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     lines.append(_line("collectives", collectives or "none"))
     lines += _kernels(report)
     run = (
-        f"{report.work.steps:,} steps, at most {1 / bounds.seconds:.1f} per second"
+        f"{number_of(report.work.steps, 'steps')}, at most {1 / bounds.seconds:.1f} per second"
         f"{_times(report)}: at least {_time(report.hours or 0.0)}"
     )
     if report.cost is not None:

@@ -6,6 +6,7 @@ import dataclasses
 
 from flaxner.aot.compiler import Compiled, Compiler
 from flaxner.aot.workload import Workload
+from flaxner.wording import number_of
 
 # Bytes of temporaries per token, layer and feature, for a first guess only.
 GUESS = 40
@@ -37,8 +38,9 @@ class Largest:
         if not self.rows:
             return "nothing fits, not even one row per chip: try --remat, --fsdp or a shorter row"
         text = (
-            f"{self.rows // chips} rows per chip, about {self.sentences:,} sentences per step: "
-            f"compiled, {self.memory / 2**30:.2f} GiB"
+            f"{number_of(self.rows // chips, 'rows')} per chip, "
+            f"about {number_of(self.sentences, 'sentences')} per step: compiled, "
+            f"{self.memory / 2**30:.2f} GiB"
         )
         if self.whole:
             return text + "; the whole corpus in one step"

@@ -22,6 +22,7 @@ from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.scratch import SCRATCH, SCRATCH_VOCABULARY
 from flaxner.training.program import train_batches
 from flaxner.training.stack import StackedPlan
+from flaxner.wording import number_of
 
 
 def known_models() -> dict[str, tuple[type[EncoderConfig], Mapping[str, Any]]]:
@@ -182,7 +183,7 @@ def _planned(
     if corpus is not None:
         segments, source = corpus
     else:
-        source = LENGTHS_SOURCE if lengths is None else f"{len(lengths):,} sentences given"
+        source = LENGTHS_SOURCE if lengths is None else number_of(len(lengths), "sentences given")
         whole = conll_lengths() if lengths is None else np.asarray(lengths, np.int64)
         share = _share(config)
         count = max(1, round(share * len(whole)))

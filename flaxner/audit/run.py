@@ -17,6 +17,7 @@ from flaxner.files import Kind, check_folder, write_folder
 from flaxner.runs.paths import refuse_runs
 from flaxner.templates.colours import page_colours
 from flaxner.terminal import shown
+from flaxner.wording import number_of
 
 FINDINGS, PAGE, DOCCANO, LABEL_STUDIO = (
     "findings.jsonl",
@@ -69,8 +70,9 @@ def _summary(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: i
     counts = Counter(finding.kind for finding in likely)
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     lines = [
-        f"{len(sentences):,} sentences with {entities:,} entities: {len(likely):,} findings "
-        f"score 0.5 or more" + (f" ({kinds})" if kinds else "")
+        f"{number_of(len(sentences), 'sentences')} with {number_of(entities, 'entities')}: "
+        f"{number_of(len(likely), 'findings have')} a score of 0.5 or more"
+        + (f" ({kinds})" if kinds else "")
     ]
     if len(findings) > limit:
         lines.append(

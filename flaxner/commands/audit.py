@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from flaxner.config.command_line import Parser, add_settings, at_least, path
 from flaxner.data.readers import READING, ReadOptions
+from flaxner.wording import number_of
 
 
 def parser(prog: str = "audit.py") -> Parser:
@@ -56,8 +57,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
             decisions = read_decisions(given.apply)
             done = correct(given.file, decisions, given.output_file, ReadOptions(**reading))
             lines = [
-                f"applied {done.decisions:,} decisions: {done.words:,} tags in {done.sentences:,} "
-                f"sentences changed in {given.output_file}"
+                f"applied {number_of(done.decisions, 'decisions')}: "
+                f"{number_of(done.words, 'tags')} in {number_of(done.sentences, 'sentences')} "
+                f"changed in {given.output_file}"
             ]
         terminal.console().print(*lines, sep="\n", highlight=False, soft_wrap=True)
 

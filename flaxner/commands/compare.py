@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "compare_runs.py") 
             resamples=given.resamples,
             confidence=given.confidence,
             seed=given.seed,
+            names=[*a.files, *b.files],
         )
         sentence = verdict(given.a, given.b, result)
         if given.json:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from flaxner.config.fields import hint, kinds, local_path
+from flaxner.config.fields import TOLD, hint, kinds, local_path
 from flaxner.config.files import (
     DEFAULT_PRESET,
     laid_over,
@@ -133,11 +134,18 @@ def at_least(low: float, kind: type[int] | type[float] = int) -> Callable[[str],
         except ValueError:
             value = low - 1
         if not low <= value < math.inf:
-            what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"expected {what} of at least {low}: got {text!r}")
+            what = f"{TOLD[kind]} of at least {low}"
+            raise argparse.ArgumentTypeError(f"expected {what}: got {text!r}")
         return value
 
     return read
+
+
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {TOLD[kind]}: got {text!r}") from None
 
 
 class Parser(argparse.ArgumentParser):
@@ -152,6 +160,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, known_elsewhere: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
         self._known_elsewhere = known_elsewhere or {}
+        for kind in (int, float):
+            self.register("type", kind, functools.partial(_number, kind))
         self._switches: dict[str, Sequence[str]] = {}
         self._words: Sequence[str] = ()
 

@@ -17,6 +17,8 @@ from flaxner.typed_commands import command_line
 
 # One source, or several to mix: the flag may be repeated, and the TOML value may be a list.
 Several = str | tuple[str, ...] | None
+# What a user is told to write for a setting of each type.
+TOLD = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def each(value: Several) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ def check(field: dataclasses.Field[Any], value: Any, owner: type) -> None:
     else:
         ok = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
     if not ok or (isinstance(value, bool) and wanted is not bool):
-        what = f"{'a list of ' * bool(field.metadata.get('many'))}{wanted.__name__}"
+        what = "a list of texts" if field.metadata.get("many") else TOLD[wanted]
         raise ValueError(f"{field.name} must be {what}: got {value!r}")
     _check_content(field.name, value)
     meta = field.metadata

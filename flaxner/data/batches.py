@@ -15,6 +15,7 @@ from flaxner.data.levelling import levelled_order
 from flaxner.data.packing import Row, Rows, choose_row_counts, fill_rows, plan_rows
 from flaxner.data.segments import Segments
 from flaxner.devices.processes import WHOLE, Part
+from flaxner.wording import number_of
 
 EPOCHS_KEPT = 2  # the feeding thread's epoch and the previous one
 
@@ -60,7 +61,7 @@ class TrainBatches:
     @property
     def described(self) -> str:
         """The contents of a step, for a message."""
-        return f"{self.batch_size} sentences"
+        return number_of(self.batch_size, "sentences")
 
     def at(self, step: int, part: Part = WHOLE, total: int | None = None) -> Rows:
         """Return the rows of a step (0 is the first) that belong to `part`.

@@ -13,6 +13,7 @@ from flaxner.data.readers.hub_data import read_splits
 from flaxner.data.readers.source import Guessed
 from flaxner.data.sentence import Sentence
 from flaxner.data.tags import detect_scheme, tag_pairs, to_iob2
+from flaxner.wording import number_of
 
 EMBEDDED = "flaxner:embedded"  # the name of the corpus that the package generates
 MOST_TYPES = 5_000
@@ -237,8 +238,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     scheme, repaired = detect_scheme(pairs)
     pieces = sum(name is not None for name, _ in itertools.groupby(s.document for s in sentences))
     if pieces > len(documents):
-        are = "document is" if len(documents) == 1 else "documents are"
-        what = f"{len(documents):,} {are} in {pieces:,} pieces, interrupted by other sentences"
+        what = number_of(len(documents), "documents are")
+        what += f" in {pieces:,} pieces, interrupted by other sentences"
         notes.choices.append(f"{what}: only adjacent sentences can be each other's context")
     said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
     unmarked = () if documents else (source,)

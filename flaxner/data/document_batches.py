@@ -23,6 +23,7 @@ import numpy as np
 from flaxner.data.batches import TrainBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.data.packing import Row, best_fit, plan_rows
+from flaxner.wording import number_of
 
 EPOCHS_KEPT = 2  # the feeding thread's epoch and the previous one
 
@@ -48,7 +49,8 @@ class DocumentBatches(TrainBatches):
         """The contents of a step, for a message; can be more than `batch_size` sentences."""
         mean = int(self.documents.owned.sum()) / self.steps_per_epoch
         more = f" (a window holds more than --batch-size {self.batch_size})"
-        return f"about {mean:.0f} sentences{more if mean > 1.5 * self.batch_size else ''}"
+        sentences = number_of(round(mean), "sentences")
+        return f"about {sentences}{more if mean > 1.5 * self.batch_size else ''}"
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:

@@ -28,6 +28,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 from flaxner.data.segments import IGNORED_LABEL, Segments, Window, cut
+from flaxner.wording import number_of
 
 LEAST_OVERLAP = 0.05  # fraction of a window: about one sentence in 512 tokens
 MOST_REPEATED = 0.1  # maximum fraction of a document's tokens that all its overlaps may repeat
@@ -59,8 +60,9 @@ class DocumentSegments(Segments):
         twice = int((self.lengths - 2).sum()) / max(inside, 1) - 1
         longest = int(self.lengths.max(initial=0))
         return (
-            f"{self.num_documents:,} documents in {len(self):,} windows ({mean:.1f} sentences on "
-            f"average, {longest} tokens at most), {twice:.1%} of the tokens read twice"
+            f"{number_of(self.num_documents, 'documents')} in {number_of(len(self), 'windows')} "
+            f"({mean:.1f} sentences on average, {longest} tokens at most), {twice:.1%} of the "
+            "tokens read twice"
         )
 
     @functools.cached_property

@@ -15,6 +15,7 @@ from flaxner.config.data import DataSettings, renamings
 from flaxner.data.corpus import Corpus, Sentence, entity_counts
 from flaxner.data.documents import document_numbers
 from flaxner.data.tags import OUTSIDE
+from flaxner.wording import number_of
 
 # Numbers of the random streams; each choice has its own.
 DIVIDING, FRACTION, SHOTS = 1, 2, 3
@@ -72,7 +73,8 @@ def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) 
             table[prefix + kind] = new
     counts = entity_counts(corpus)
     notes = [f"{old} renamed to {new}" for old, new in renamed.items() if old in there]
-    notes += [f"{counts[kind]:,} entities of {kind} dropped" for kind in dropped if kind in there]
+    of = {kind: number_of(counts[kind], "entities") for kind in dropped if kind in there}
+    notes += [f"{entities} of {kind} dropped" for kind, entities in of.items()]
     sentences = [
         dataclasses.replace(s, tags=None if s.tags is None else tuple(table[t] for t in s.tags))
         for s in corpus
@@ -91,11 +93,11 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     shares = [1 / folds] * folds if folds else [share, 1 - share]
     part = divide(train.sentences, shares, seed, whole_documents=settings.in_documents)
     if len(set(part.tolist())) < len(shares):
-        many = f"{len({sentence.words for sentence in train})} different sentences"
+        many = number_of(len({s.words for s in train}), "sentences") + " without repetitions"
         if settings.in_documents:
             number = len(_documents(train.sentences))
             kept = "and --context document keeps documents whole"
-            many = f"{number} document{'s' * (number > 1)}, {kept}"
+            many = f"{number_of(number, 'documents')}, {kept}"
             if train.unmarked:
                 many += " (it does not mark documents)"
         raise ValueError(f"{flag} cannot divide {train.source}: it has only {many}")
@@ -103,9 +105,9 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
         return dict(corpora)
     held = part == max(settings.fold - 1, 0)
     name = f"fold {settings.fold} of {folds}" if folds else "held out"
-    count = f"{held.sum():,} of {len(train):,}"
     whole = "in whole documents, " if settings.in_documents else ""
-    note = f"{count} sentences are used for validation ({name}, {whole}data seed {seed})"
+    what = number_of(held.sum(), "sentences are used for validation", len(train))
+    note = f"{what} ({name}, {whole}data seed {seed})"
     divided = {
         "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
         "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
@@ -116,7 +118,8 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
 def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:
     sentences = [corpus.sentences[i] for i in chosen.tolist()]
     if corpus.repaired:
-        notes = (f"{corpus.repaired:,} tags repaired in the full {len(corpus):,} sentences", *notes)
+        repaired = number_of(corpus.repaired, "tags repaired in the full")
+        notes = (f"{repaired} {number_of(len(corpus), 'sentences')}", *notes)
     return dataclasses.replace(corpus, sentences=sentences, source=source, repaired=0, notes=notes)
 
 
@@ -188,7 +191,7 @@ def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
     """Sample a fraction of the sentences; with one seed, smaller samples are subsets of larger."""
     count = max(1, round(share * len(corpus)))
     chosen = np.sort(_order(len(corpus), seed, FRACTION)[:count])
-    what = f"{count:,} of {len(corpus):,} sentences are used"
+    what = number_of(count, "sentences are used", len(corpus))
     note = f"{what} ({share:g} of them, data seed {seed})"
     return _subset(corpus, chosen, corpus.source, (*corpus.notes, note))
 
@@ -200,8 +203,9 @@ def fraction_of_documents(corpus: Corpus, share: float, seed: int) -> Corpus:
     before = np.cumsum([0, *(len(documents[i]) for i in order)])
     count = max(1, int(np.abs(before - share * len(corpus)).argmin()))
     chosen = np.sort(np.concatenate([documents[i] for i in order[:count]]))
-    what = f"{count:,} of {len(documents):,} documents are used, {len(chosen):,} sentences"
-    note = f"{what} ({share:g} of {len(corpus):,}, data seed {seed})"
+    what = number_of(count, "documents are used", len(documents))
+    sentences = number_of(len(chosen), "sentences")
+    note = f"{what}, {sentences} ({share:g} of {len(corpus):,}, data seed {seed})"
     return _subset(corpus, chosen, corpus.source, (*corpus.notes, note))
 
 
@@ -239,12 +243,12 @@ def few_shot(corpus: Corpus, k: int, seed: int) -> Corpus:
             taken.add(index)
             take(index)
     numbers = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))
-    note = (
-        f"{len(chosen):,} of {len(corpus):,} sentences are used: {k}~{2 * k}-shot, greedy as in "
-        f"Few-NERD, data seed {seed}: {numbers}"
-    )
+    what = number_of(len(chosen), "sentences are used", len(corpus))
+    how = f"{k}~{2 * k}-shot, greedy as in Few-NERD, data seed {seed}"
+    note = f"{what}: {how}: {numbers}"
     short = sorted(kind for kind, n in available.items() if n < k)
-    notes = [note, *(f"there are only {available[kind]} entities of {kind}" for kind in short)]
+    few = {kind: number_of(available[kind], "entities") for kind in short}
+    notes = [note, *(f"{kind} has only {entities}" for kind, entities in few.items())]
     rich = sorted(kind for kind, n in counts.items() if n > 2 * k)
     if rich:
         what = f"more than {2 * k} of {', '.join(rich)}"

@@ -22,6 +22,7 @@ from flaxner.evaluation.predictions import Predicted, predicted, write_predictio
 from flaxner.files import Kind, check_folder, write_folder, write_json
 from flaxner.inference.opening import open_pipeline
 from flaxner.runs.paths import refuse_runs
+from flaxner.wording import number_of
 
 RESULTS, PREDICTIONS = "results.json", "predictions.conll"
 
@@ -56,8 +57,8 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """Return the lines to print below the table of scores."""
-        words = f"{self.report.words_scored:,} of {self.report.words_in_corpus:,} words scored"
-        return [f"{words} in {self.seconds:.1f} s", *self.notes]
+        words = number_of(self.report.words_scored, "words", self.report.words_in_corpus)
+        return [f"{words} scored in {self.seconds:.1f} s", *self.notes]
 
 
 def evaluate(
@@ -108,7 +109,7 @@ def evaluate(
     ner = open_pipeline(model, engine="jax")  # the engine that training scores with
     decoder = decoder or ("crf" if ner.has_crf else "argmax")
     renamed, notes = match_types(ner.labels, corpus, same_types)
-    repaired = f"{corpus.repaired:,} tags were illegal in {corpus.scheme} and have been repaired"
+    repaired = number_of(corpus.repaired, "tags were illegal") + f" in {corpus.scheme}: repaired"
     notes = [*corpus.notes, *([repaired] if corpus.repaired else []), *notes]
     if decoder == "crf":
         notes.append(

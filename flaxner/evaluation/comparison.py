@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
 from flaxner.runs.paths import RunPaths, is_run
 from flaxner.runs.replacing import refuse_half_moved
+from flaxner.wording import number_of
 
 # Settings that may differ between the runs of one system.
 PER_SEED = {"seed", "fold"} | NOT_FINGERPRINTED - {"dataset", "dataset_config", "train_file"}
@@ -26,10 +28,17 @@ class System(NamedTuple):
     Attributes:
       predictions: predictions of each seed.
       seeds: the seeds, from the runs' settings; None where there are none, as for a file.
+      files: the files that the predictions are from.
     """
 
     predictions: list[list[Predicted]]
     seeds: list[int | None]
+    files: list[Path]
+
+
+def _system(by_seed: Sequence[tuple[int | None, Path]]) -> System:
+    seeds, files = [seed for seed, _ in by_seed], [file for _, file in by_seed]
+    return System([read_predictions(file) for file in files], seeds, files)
 
 
 def read_system(name: str | Path, split: str = "test") -> System:
@@ -44,13 +53,13 @@ def read_system(name: str | Path, split: str = "test") -> System:
     """
     place = Path(name)
     if place.is_file():
-        return System([read_predictions(place)], [None])
+        return _system([(None, place)])
     if not place.is_dir():
         raise ValueError(f"{name} does not exist: name a run, a folder of runs or a file")
     refuse_half_moved(place)
     file = RunPaths(place).predictions / f"{split}.conll"
     if is_run(place) and file.is_file():
-        return System([read_predictions(file)], [_seed(place)])
+        return _system([(_seed(place), file)])
     inside = (p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
     runs = sorted(folder for folder in inside if is_run(folder))
     if not runs and not is_run(place):
@@ -62,8 +71,7 @@ def read_system(name: str | Path, split: str = "test") -> System:
             hint = f"choose {' or '.join(others)}" if others else "has the run finished?"
             raise ValueError(f"{file} is missing: {hint}")
     _check_seeds(runs)
-    by_seed = sorted(zip(map(_seed, runs), files, strict=True), key=_order)
-    return System([read_predictions(file) for _, file in by_seed], [seed for seed, _ in by_seed])
+    return _system(sorted(zip(map(_seed, runs), files, strict=True), key=_order))
 
 
 def _order(pair: tuple[int | None, Path]) -> tuple[bool, int, str]:
@@ -110,7 +118,7 @@ def _seed(folder: Path) -> int | None:
 def comparison_table(a: str, b: str, found: Difference) -> Table:
     """Return a table with F1 and interval of both systems, and the F1 of each seed."""
     percent = f"{found.confidence:.0%} interval"
-    table = Table(title=f"F1 over {found.sentences:,} sentences", title_justify="left")
+    table = Table(title=f"F1 over {number_of(found.sentences, 'sentences')}", title_justify="left")
     for column in ("", "F1", percent, "seed by seed"):
         table.add_column(column, overflow="fold")  # show paths in full
     sides = ((a, found.scores_a, found.interval_a), (b, found.scores_b, found.interval_b))
@@ -127,7 +135,8 @@ def comparison_table(a: str, b: str, found: Difference) -> Table:
 def verdict(a: str, b: str, found: Difference) -> str:
     """Return one sentence: whether the systems differ, by how much, and by which tests."""
     better, worse = (b, a) if found.difference >= 0 else (a, b)
-    tests = f"randomization over {found.sentences:,} sentences: p = {_p(found.p_sentences)}"
+    over = number_of(found.sentences, "sentences")
+    tests = f"randomization over {over}: p = {_p(found.p_sentences)}"
     if found.p_seeds is not None:
         kind = "paired" if found.paired else "unpaired"
         tests += f"; {kind} over {len(found.scores_a)} seeds: p = {_p(found.p_seeds)}"

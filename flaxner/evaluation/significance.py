@@ -68,6 +68,7 @@ def compare(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
+    names: Sequence[object] | None = None,
 ) -> Difference:
     """Compare two systems on one annotated corpus.
 
@@ -77,6 +78,7 @@ def compare(
       resamples: number of randomizations and of bootstrap samples.
       confidence: confidence level of the intervals and the verdict, between 0 and 1.
       seed: seed of the resampling.
+      names: what messages call the predictions of `a` and then those of `b`.
 
     Raises:
       ValueError: the sides have different numbers of seeds; there are no sentences; or words or
@@ -84,7 +86,7 @@ def compare(
     """
     if len(a) != len(b) or not a:
         raise ValueError(f"both must have equally many seeds: got {len(a)} and {len(b)}")
-    _check_same([*a, *b])
+    _check_same([*a, *b], names or [f"predictions {i}" for i in range(len(a) + len(b))])
     counts_a, counts_b = _counts(a), _counts(b)
     options = (resamples, confidence, seed)
     scores_a, scores_b = f1(counts_a.sum(1)), f1(counts_b.sum(1))
@@ -184,26 +186,30 @@ def _counts(seeds: Sequence[Sequence[Predicted]]) -> np.ndarray:
     return np.stack([entity_counts([s.gold for s in p], [s.tags for s in p]) for p in seeds])
 
 
-def _check_same(predictions: Sequence[Sequence[Predicted]]) -> None:
-    first = predictions[0]
+def _check_same(predictions: Sequence[Sequence[Predicted]], names: Sequence[object]) -> None:
+    first, *others = predictions
     if not first:
         raise ValueError("there are no sentences to compare")
-    for other in predictions[1:]:
-        if len(other) != len(first):
+    for name, other in zip(names[1:], others, strict=True):
+        if apart := _apart(first, other):
             raise ValueError(
-                f"one has {len(first):,} sentences, another {len(other):,}: all must be "
-                "predictions on one corpus"
+                f"{names[0]} and {name} must be predictions on one annotated corpus: {apart}"
             )
-        for number, (x, y) in enumerate(zip(first, other, strict=True), 1):
-            for what, here, there in (("words", x.words, y.words), ("tags", x.gold, y.gold)):
-                if here != there:
-                    raise ValueError(
-                        f"sentence {number:,} has different {what} in two of them: "
-                        f"{_apart(here, there)}; all must be predictions on one annotated corpus"
-                    )
 
 
-def _apart(a: Sequence[str], b: Sequence[str]) -> str:
-    if len(a) != len(b):
-        return f"{len(a)} of them and {len(b)}"
-    return next(f"{x!r} and {y!r}" for x, y in zip(a, b, strict=True) if x != y)
+def _apart(a: Sequence[Predicted], b: Sequence[Predicted]) -> str:
+    """Say how two corpora differ, and where first; nothing if they do not."""
+    parts = [] if len(a) == len(b) else [f"they have {len(a):,} and {len(b):,} sentences"]
+    for number, (x, y) in enumerate(zip(a, b, strict=False), 1):
+        if (x.words, x.gold) != (y.words, y.gold):
+            parts.append(f"in sentence {number:,}, {_first_apart(x, y)}")
+            break
+    return "; ".join(parts)
+
+
+def _first_apart(x: Predicted, y: Predicted) -> str:
+    for what, here, there in (("word", x.words, y.words), ("tag", x.gold, y.gold)):
+        for number, (s, t) in enumerate(zip(here, there, strict=False), 1):
+            if s != t:
+                return f"{what} {number} is {s!r} and {t!r}"
+    return f"they have {len(x.words)} and {len(y.words)} words"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from flaxner.wording import number_of
+
 Part = tuple[str, str | None, float | None]  # a piece of text; type and score if an entity
 
 
@@ -42,7 +44,8 @@ def _parts(text: str, entities: Iterable[Mapping[str, Any]]) -> list[Part]:
     for start, end, kind, score in sorted(map(_taken_apart, entities), key=lambda item: item[:2]):
         if not 0 <= start <= end <= len(text):
             raise ValueError(
-                f"the entity {start}-{end} lies outside the text, which has {len(text)} characters"
+                f"the entity {start}-{end} lies outside the text, which has "
+                + number_of(len(text), "characters")
             )
         if start < place:
             raise ValueError(f"the entity {start}-{end} overlaps the one that ends at {place}")
@@ -106,5 +109,5 @@ class ManyEntities(list[Entities]):
             return None
         types = [kind for entities in shown for kind in entities.types]
         rest = len(self) - len(shown)
-        more = f"<p>{rest:,} more texts</p>" if rest else ""
+        more = f"<p>and {number_of(rest, 'texts')} more</p>" if rest else ""
         return _html(texts, types) + more

@@ -21,6 +21,7 @@ from flaxner.inspection import measures as inspection
 from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import document_warnings, resolve
 from flaxner.typed_commands import command_line
+from flaxner.wording import number_of
 
 BAR = 30  # characters of the longest bar
 FORMS = 10  # ambiguous forms to show
@@ -147,12 +148,13 @@ class Report:
     def _plan(self, config: TrainConfig, plan: inspection.Plan) -> None:
         if plan.windowed:
             self.say(
-                f"{plan.windowed:,} training sentences exceed --max-length {config.max_length} "
-                "and are split into windows"
+                number_of(plan.windowed, "sentences of the training split are longer")
+                + f" than --max-length {config.max_length} and split into windows"
             )
         self.say(
-            f"\nTraining: {plan.steps:,} steps of {plan.step} "
-            f"({plan.steps_per_epoch:,} per epoch, {config.epochs:g} epochs), "
+            f"\nTraining: {number_of(plan.steps, 'steps')} of {plan.step} "
+            f"({plan.steps_per_epoch:,} per epoch, {config.epochs:g} "
+            f"{'epoch' if config.epochs == 1 else 'epochs'}), "
             f"{plan.tokens:,} tokens; rows of {config.row_length} are {plan.fill:.0%} full "
             f"({plan.unpacked:.0%} without packing)" + _times(config)
         )
@@ -171,8 +173,12 @@ class Report:
         """Print leakage: what validation and test share with the training split."""
         train = corpora["train"]
         self.say(
-            f"\nRepetition: {inspection.repeated_within(train):,} sentences of the training split "
-            "repeat an earlier one"
+            "\nRepetition: "
+            + number_of(
+                inspection.repeated_within(train),
+                "sentences of the training split have occurred before",
+                len(train),
+            )
         )
         for split, corpus in corpora.items():
             if split == "train":
@@ -180,10 +186,10 @@ class Report:
             shared = inspection.repeated(corpus, train)
             seen, total = inspection.seen_names(corpus, train)
             self.say(
-                f"{split}: {shared.sentences:,} of {len(corpus):,} sentences are also in the "
+                f"{split}: {number_of(shared.sentences, 'sentences are', len(corpus))} also in the "
                 f"training split ({shared.long:,} of them with {inspection.LONG} words or more, "
                 f"{shared.retagged:,} with other tags); "
-                f"{seen:,} of {total:,} entities occur there with the same form and type"
+                f"{number_of(seen, 'entities are', total)} there with the same form and type"
             )
             if shared.long:
                 self.say(f"  for example: {' '.join(shared.example)[:200]}")

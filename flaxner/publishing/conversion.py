@@ -23,6 +23,7 @@ from flaxner.publishing.saved_run import SavedRun
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.kinds import HUB
 from flaxner.runs.paths import refuse_runs
+from flaxner.wording import number_of
 
 ONNX_WEIGHTS = ("float32", "int8")
 
@@ -238,5 +239,6 @@ def _real_sentences(predictions: dict[str, list[Predicted]]) -> tuple[list[Any],
         sentences = predictions.get(split)
         if sentences:
             chosen = sentences[:: -(-len(sentences) // agreement.SENTENCES)]
-            return [list(s.words) for s in chosen], f"{len(chosen)} sentences of {split}"
+            what = number_of(len(chosen), "sentences")
+            return [list(s.words) for s in chosen], f"{what} of {split}"
     return list(agreement.TEXTS), f"{len(agreement.TEXTS)} texts"

@@ -11,6 +11,7 @@ from flaxner.publishing.conversion import convert
 from flaxner.publishing.model_card import has_scores
 from flaxner.publishing.upload import folder_files, push_folder
 from flaxner.runs.folder import RunFolder
+from flaxner.wording import number_of
 
 
 def convert_and_push(
@@ -119,6 +120,6 @@ def describe(folder: str | Path) -> str:
     """Return what a push would upload: files, sizes in bytes, and the card."""
     files = folder_files(folder)
     lines = [f"{size:>14,}  {path}" for path, size in files]
-    total = f"{sum(size for _, size in files):>14,}  total, {len(files)} files"
+    total = f"{sum(size for _, size in files):>14,}  total, {number_of(len(files), 'files')}"
     card = (Path(folder) / "README.md").read_text("utf-8")
     return "\n".join([*lines, total, "", card])

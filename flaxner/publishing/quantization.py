@@ -15,6 +15,7 @@ from flaxner.data.segments import align
 from flaxner.evaluation.metrics import score
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing.verification import in_onnx_runtime
+from flaxner.wording import number_of
 
 SENTENCES = 5000  # measured on at most this many, spread over the corpus
 
@@ -69,8 +70,8 @@ def measure(
     if not scored:
         tags = _tags(files[0], chosen, tokenizer, scheme, max_length)
     quantized = _tags(files[1], chosen, tokenizer, scheme, max_length)
-    part = "" if len(chosen) == len(sentences) else f" of {len(sentences):,}"
-    about = f"validation ({len(chosen):,}{part} sentences)"
+    whole = None if len(chosen) == len(sentences) else len(sentences)
+    about = f"validation ({number_of(len(chosen), 'sentences', whole)})"
     return Quantized(_f1(chosen, quantized), _f1(chosen, tags), about)
 
 

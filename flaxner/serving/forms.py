@@ -11,6 +11,7 @@ from flaxner.inference.aggregation import DECODERS, STRATEGIES
 from flaxner.inference.options import checked
 from flaxner.serving.jobs import characters
 from flaxner.serving.settings import Settings
+from flaxner.wording import number_of
 
 UNPROCESSABLE = 422
 
@@ -136,7 +137,7 @@ def read_sentences(value: Any, settings: Settings) -> Inputs:
 def _check(texts: Sequence[Any], settings: Settings, *, split: bool) -> None:
     if len(texts) > settings.max_texts:
         raise ValueError(
-            f"a request may have at most {settings.max_texts:,} texts: this one has "
+            f"a request may have at most {number_of(settings.max_texts, 'texts')}: this one has "
             f"{len(texts):,}; send several requests"
         )
     for place, text in enumerate(texts):

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flaxner.terminal import shown
+from flaxner.wording import number_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,6 +54,7 @@ def _environment(kind: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["number_of"] = number_of
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     if kind == "markdown":
         environment.filters |= {"raw": Verbatim, "code": _code, "quoted": _quoted}

@@ -35,6 +35,7 @@ from flaxner.training.stopping import (
     go_on,
 )
 from flaxner.training.watching import Watch, nobody
+from flaxner.wording import number_of
 
 
 class Keeper(Protocol):
@@ -170,9 +171,8 @@ class Loop:
                 if stop:
                     self._stop(keeper)
                 if self.ended_early:
-                    count = self.progress.without_gain
-                    evaluations = "evaluation" if count == 1 else f"{count} evaluations"
-                    bar.say(f"no improvement in the last {evaluations}: stopping early")
+                    count = number_of(self.progress.without_gain, "evaluations")
+                    bar.say(f"no improvement in the last {count}: stopping early")
                     break
         self._update()
 
@@ -181,7 +181,7 @@ class Loop:
         path = self.run.metrics if processes.is_main() else None
         log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
         if log.lost:
-            lost = f"{path} has lost {log.lost} lines from before step {first}"
+            lost = f"{path} has lost {number_of(log.lost, 'lines')} from before step {first}"
             self.console.print(lost, highlight=False, markup=False)
             self._rebuild(log)
         return log

@@ -24,6 +24,7 @@ from rich.progress import (
 from flaxner.data.batches import TrainBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.training.preparation import Prepared
+from flaxner.wording import number_of
 
 QUIET_SECONDS = 30.0  # between plain lines if the output is not a terminal
 RECENT_STEPS = 100  # that the displayed speed is measured over
@@ -146,14 +147,15 @@ def announce(
     """Print what is about to be trained and on what; `fill` overrides the fill of the batches."""
     config = prepared.config
     for split, corpus in prepared.corpora.items():
-        notes = f"{len(corpus):,} sentences, {corpus.words:,} words, {corpus.scheme}"
+        sentences, words = number_of(len(corpus), "sentences"), number_of(corpus.words, "words")
+        notes = f"{sentences}, {words}, {corpus.scheme}"
         if corpus.repaired:
-            notes += f", {corpus.repaired:,} tags repaired"
+            notes += f", {number_of(corpus.repaired, 'tags')} repaired"
         segments = prepared.segments[split]
         if isinstance(segments, DocumentSegments):
             notes += f", {segments.described()}"
         if segments.windowed:
-            longer = f"{segments.windowed:,} sentences over {config.max_length} tokens"
+            longer = number_of(segments.windowed, f"sentences over {config.max_length} tokens")
             notes += f", {longer} split into windows"
         notes = "; ".join((notes, *corpus.notes))
         console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
@@ -175,7 +177,7 @@ def announce(
         f"{config.model} on {mesh.size} x {kind}"
         + (f" in {many} processes" if many > 1 else "")
         + f", {config.precision}: "
-        f"{batches.num_steps:,} steps of {batches.described}, "
+        f"{number_of(batches.num_steps, 'steps')} of {batches.described}, "
         f"rows of {config.row_length} tokens, {batches.fill() if fill is None else fill:.0%} full",
         highlight=False,
     )

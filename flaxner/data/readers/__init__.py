@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from flaxner.data.column_text import split
 from flaxner.data.readers import arrow, columns, docbin, json_text, span_table, table
 from flaxner.data.readers.source import (
     OF_DATA_SETS,
@@ -23,8 +24,10 @@ from flaxner.data.readers.source import (
     excerpt,
     read_chunks,
 )
+from flaxner.data.tags import parse_tag
 
 HEAD = 1 << 16
+BLANK_LINES = re.compile(r"\A(?:[ \t]*\r?\n)+")
 LABEL_STUDIO_COLUMNS = re.compile(r"-DOCSTART- -X- O\r?\n\s*\S+ -X- _ \S+")
 
 
@@ -59,18 +62,37 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     if not chunk:
         raise BadCorpus(path, 1, "the corpus is empty")
     head = chunk[:HEAD] if chunk[:HEAD].strip() else chunk.lstrip()[:HEAD]
-    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = BLANK_LINES.sub("", head.decode("utf-8", "replace").removeprefix("\ufeff"))
     if "\n" not in text:
         text = text.replace("\r", "\n")
     if name is None:
         names = (name for name, reader in READERS.items() if reader.detect(path, text))
         name = next(names, "conll")
+        if name == "conll":
+            _require_columns(path, text.partition("\n")[0].strip())
     if name == "conll" and LABEL_STUDIO_COLUMNS.match(text):
         notes.choices.append(
             "in Label Studio's CoNLL export, tasks that nobody annotated look like sentences "
             "without entities; its JSON export distinguishes them"
         )
     return name, READERS[name].read(path, options, notes)
+
+
+def _require_columns(path: Path, first: str) -> None:
+    """Refuse CSV that no reader of tables has recognised, given its first line."""
+    fields = split(first)
+    named = ".csv" in path.suffixes
+    if not any(mark in first for mark in ",;|") or not (named or len(fields) == 1):
+        return
+    if named and any(parse_tag(field) is not None for field in fields[1:]):
+        return
+    raise BadCorpus(
+        path,
+        1,
+        "CSV needs a header, such as word,tag, and one word per row (--format table reads the "
+        "columns that --word-column and --tag-column name); lists belong in JSON Lines or "
+        f"Parquet: got {excerpt(first)}",
+    )
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, 
 from flaxner.data.readers.tag_column import Choice, choose, given
 from flaxner.data.readers.word_column import first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
+from flaxner.wording import number_of
 
 SAMPLE_ROWS = 2000
 KEPT_ROWS = 1 << 18  # distinct rows to count before splitting them into fields
@@ -229,7 +230,7 @@ def _explicit(path: Path, options: ReadOptions, layout: Layout) -> Layout:
             message = f"this file's columns have numbers, not names: got {which}_column {value!r}"
             raise BadCorpus(path, 1, message) from None
         if not -layout.width <= column < layout.width:
-            message = f"no column {column}; the file has {layout.width} columns"
+            message = f"no column {column}; the file has {number_of(layout.width, 'columns')}"
             raise BadCorpus(path, 1, message)
         changes: dict[str, Any] = {which: column % layout.width, "key": ""}
         layout = dataclasses.replace(layout, **changes)

@@ -26,7 +26,7 @@ from flaxner.data.tags import OUTSIDE, parse_tag
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
 SKIP = "\n"  # in place of the tag of a row that holds no word
 COMMENT = re.compile(r"# \S+ = ")
-COMMENTS = "rows before a sentence start with # and are read as comments, but could be words"
+COMMENTS = "rows before a sentence and with # first are read as comments, but could be words"
 
 
 def detect(path: Path, head: str) -> bool:

@@ -112,5 +112,5 @@ def _apart(
         message = f"{what}; --span-policy widen or drop keeps the longer one"
         raise BadCorpus(path, number + 1, message)
     for _ in over:
-        notes.count("spans that overlap a longer one were dropped")
+        notes.count("spans overlapped a longer one and were dropped")
     return kept

@@ -13,8 +13,8 @@ from flaxner.data.tags import parse_tag
 
 MEANT = r"fields are escaped as in flaxner's prediction files (\u{a0}): the escapes are undone"
 LEFT = (
-    r"fields look escaped as in flaxner's prediction files (\u{a0}), but nothing else shows that "
-    "this is one: they are left as they are"
+    r"fields have what looks like an escape of flaxner's prediction files (\u{a0}), but nothing "
+    "else shows that this is one: no escape is undone"
 )
 MARK = f"{DOCUMENT_MARK} O O"
 

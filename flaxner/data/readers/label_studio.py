@@ -15,19 +15,19 @@ from flaxner.data.readers.values import described
 OF_ROWS = frozenset(
     ("id", "annotator", "annotation_id", "completion_id", "created_at", "updated_at")
 ) | {"lead_time", "agreement", "history", "inner_id", "annotators", "was_cancelled"}
-SKIPPED = "tasks are left out: they were skipped"
-UNANNOTATED = "tasks are left out: nobody annotated them (predictions do not count)"
+SKIPPED = "tasks skipped by annotators are left out"
+UNANNOTATED = "tasks without annotations are left out (predictions do not count)"
 TRUTH = "tasks have several annotations: the one marked as ground truth is read"
 AGREED = "tasks have several annotations that agree: they are read once"
 CONTRADICTED = "tasks are left out: their annotations contradict each other, and %s"
 MARK = "none or several of them are marked as ground truth"
 ASK_JSON = "only the JSON export says which is the ground truth"
-NO_LABEL = "regions are left out: they have no label"
+NO_LABEL = "regions without a label are left out"
 SEVERAL = (
     "tasks are left out: one of their regions has several labels; --span-policy widen reads the "
     "first, as Label Studio's CoNLL export does"
 )
-ELSEWHERE = "regions that are not in a text (but in an image or a table) are ignored"
+ELSEWHERE = "regions outside texts (in an image or a table) are ignored"
 ABOUT = "answers about regions (text areas, choices, ratings) are ignored"
 
 

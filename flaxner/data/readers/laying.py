@@ -19,6 +19,7 @@ from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, exce
 from flaxner.data.readers.spanned import Annotated, Region
 from flaxner.data.readers.spans import fit, tag_text, word_offsets
 from flaxner.data.tags import Span
+from flaxner.wording import number_of
 
 
 def lay(
@@ -152,10 +153,8 @@ class _Layer:
                 self.counting = best
             self._say_counting(best)
         if self.empty and self.empty < self.seen:
-            self.notes.choices.append(
-                f"{self.empty} of {self.seen} texts have no spans and are read as texts without "
-                "entities"
-            )
+            what = number_of(self.empty, "texts have no spans", self.seen)
+            self.notes.choices.append(f"{what}: read as texts without entities")
 
     def _check_kinds(self) -> None:
         tags = [kind for kind in self.kinds if kind[:2] in ("B-", "I-") and kind[2:]]
@@ -175,8 +174,8 @@ class _Layer:
 
     def _say_counting(self, best: str) -> None:
         won, lost = self.won[best], self.lost[best]
-        texts = "texts have" if self.undecided > 1 else "text has"
-        much = f"{self.undecided} {texts} characters or line breaks that programs count differently"
+        what = "texts have characters or line breaks that programs count differently"
+        much = number_of(self.undecided, what)
         if not any(self.won.values()) and not any(self.lost.values()):
             self.notes.choices.append(
                 f"{much}, and nothing shows how: their spans are read as counted in characters; "

@@ -77,7 +77,9 @@ def _left_out(record: Record) -> str:
         scored = isinstance(only, dict) and "score" in only
         binary = view in BINARY_VIEWS or (view is None and scored)
     if binary:
-        return "records are left out: they accept or reject one span, not the whole text"
+        return (
+            "records are left out: accepting or rejecting one span says nothing of the whole text"
+        )
     return ""
 
 

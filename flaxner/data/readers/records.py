@@ -47,6 +47,7 @@ from flaxner.data.readers.values import (
 )
 from flaxner.data.readers.word_rows import as_rows, header_of_words
 from flaxner.data.tags import OUTSIDE
+from flaxner.wording import number_of
 
 Record = Mapping[str, Any]
 Records = Callable[[], Iterable[tuple[int, Any]]]
@@ -123,7 +124,7 @@ def _items(
         if found is not None:
             yield found
         else:
-            notes.count("records are left out: their spans are null", f"line {line}")
+            notes.count("records with null spans are left out", f"line {line}")
 
 
 def _mapping(record: Any) -> Any:
@@ -257,7 +258,8 @@ def _tagged(
     words = word_values(source, line, word_column, record[word_column])
     values = list_value(source, line, column, record[column])
     if len(words) != len(values):
-        message = f"each word must have one tag: got {len(words)} words and {len(values)} tags"
+        got = f"{number_of(len(words), 'words')} and {number_of(len(values), 'tags')}"
+        message = f"each word must have one tag: got {got}"
         if also := ", ".join(_other_words(record, word_column, ReadOptions())):
             message += f"; --word-column can select {also} instead of {word_column}"
         raise BadCorpus(source, line, message)

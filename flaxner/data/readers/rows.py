@@ -124,8 +124,11 @@ def read_rows(
         words.append(word)
         tags.append(tag)
     if seen and sentence_at is None and not divided:
-        there = excerpt(", ".join(header), 200)
-        message = f"nothing separates the sentences; set --sentence-column to one of {there}"
+        rest = [name for at, name in enumerate(header) if at not in (word_at, tag_at)]
+        how = "number them in a column such as sentence_id"
+        if rest:
+            how = f"set --sentence-column to one of {excerpt(', '.join(rest), 200)}"
+        message = f"nothing separates the sentences; {how}"
         raise BadCorpus(source, 1, message)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flaxner.data.readers import streams
 from flaxner.data.readers.offsets import COUNTINGS
 from flaxner.data.tags import Span
+from flaxner.wording import number_of
 
 # Longest line of a column file, and longest record of other files; more could exhaust memory.
 LINE_LIMIT = 1 << 20
@@ -21,7 +22,7 @@ NAMED = 5  # number of places listed with a count
 EMPTY_WORD = "_"
 # Names of a column that identifies the document of a sentence, likeliest first.
 DOCUMENT_COLUMNS = ("document_id", "doc_id", "docid", "doc_key")
-EMPTIED = f"empty words with the tag O are kept as {EMPTY_WORD!r}"
+EMPTIED = f"words with the tag O are empty and kept as {EMPTY_WORD!r}"
 
 
 class BadCorpus(ValueError):
@@ -136,7 +137,10 @@ class Notes:
         self.places: dict[str, list[str]] = {}
 
     def count(self, what: str, where: str = "") -> None:
-        """Count one more occurrence; the first few places are listed, if given."""
+        """Count one more occurrence of `what`, worded as for `number_of`.
+
+        The first few places are listed, if given.
+        """
         self.counts[what] = self.counts.get(what, 0) + 1
         places = self.places.setdefault(what, [])
         if where and len(places) < NAMED:
@@ -155,7 +159,7 @@ class Notes:
     def _counted(self, what: str) -> str:
         count, places = self.counts[what], self.places[what]
         more = ", ..." if places and count > len(places) else ""
-        return f"{count} {what}" + (f" ({', '.join(places)}{more})" if places else "")
+        return number_of(count, what) + (f" ({', '.join(places)}{more})" if places else "")
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
@@ -240,6 +244,7 @@ def _decode(
     except UnicodeDecodeError as error:
         line = number + data.count(end, 0, error.start)
         message = f"the file must be UTF-8; the byte {data[error.start]:#04x} is not"
+        message += " (iconv -f latin1 -t utf-8 converts Latin-1)"
         raise BadCorpus(path, line, message) from None
     if "\0" in text:
         line = number + data.count(end, 0, data.index(b"\0"))

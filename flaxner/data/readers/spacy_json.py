@@ -23,8 +23,8 @@ UNANNOTATED = "documents without entity annotation are left out"
 IN_GROUPS = (
     "documents with spans only in span groups are left out; --spans-column NAME reads a group"
 )
-PARTLY = "sentences with words that were never annotated are left out"
-CROSSED = "documents are read as one sentence each: an entity crosses a sentence boundary"
+PARTLY = "sentences with unannotated words are left out"
+CROSSED = "documents are read as a whole, not in sentences: an entity crosses a sentence boundary"
 
 
 def wrote(record: Record) -> bool:

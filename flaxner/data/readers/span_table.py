@@ -100,9 +100,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and the rows with their line numbers; line breaks in cells are kept."""
     blocks = read_lines(path, RECORD_LIMIT, joined=False)
     lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
-    _, first = next(lines, (1, ""))
+    begun, first = next(((n, line) for n, line in lines if line.strip()), (1, ""))
     delimiter = max(DELIMITERS, key=lambda d: len(_cells(first, d)))
-    last = [1]
+    last = [begun]
 
     def ended() -> Iterator[str]:
         yield first + "\n"
@@ -110,7 +110,6 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line + "\n"
 
     csv.field_size_limit(RECORD_LIMIT)  # global to the process; the default is 128 KiB
-    begun = 1
     try:
         for row in csv.reader(ended(), delimiter=delimiter, strict=True):
             if row:

@@ -12,6 +12,7 @@ from pathlib import Path
 from flaxner.data.readers.offsets import COUNTINGS, INVISIBLE, in_characters, others
 from flaxner.data.readers.source import BadCorpus, Notes, excerpt
 from flaxner.data.tags import Span, spans_to_tags
+from flaxner.wording import number_of
 
 Offsets = list[tuple[int, int]]
 _HIDDEN = re.compile(f"[{INVISIBLE}]")
@@ -96,7 +97,7 @@ def tag_text(
         what = f"the span {excerpt(text[start:end])} ({kind}) overlaps another"
         raise bad(f"{what}; --span-policy widen or drop keeps the longer one")
     for _ in over:
-        notes.count("spans that overlap a longer one were dropped")
+        notes.count("spans overlapped a longer one and were dropped")
     words = tuple(text[a:b] for a, b in offsets)
     return words, spans_to_tags(kept, len(words))
 
@@ -116,7 +117,8 @@ def _fitted(
     for span in spans:
         start, end, kind = span
         if not 0 <= start < end <= len(text):
-            what = f"a span must lie in its text of {len(text)} characters: got {start, end, kind}"
+            length = number_of(len(text), "characters")
+            what = f"a span must lie in its text of {length}: got {start, end, kind}"
             raise bad(what if counted else what + _elsewhere(text, offsets, start, end))
         touched = _words_within(word_at, start, end)
         if touched is None:
@@ -126,7 +128,7 @@ def _fitted(
             if policy == "error":
                 hint = "" if counted else _elsewhere(text, offsets, start, end)
                 raise bad(_cut(text, offsets, span, touched, hint))
-            notes.count(f"spans that cut a word were {_done(policy)}")
+            notes.count(f"spans cut a word and were {_done(policy)}")
             if policy == "drop":
                 continue
         fitted.setdefault(Span(touched[0], touched[1] + 1, kind), span)

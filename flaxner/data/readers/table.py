@@ -78,9 +78,9 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and the rows with their line numbers; the header sets the delimiter."""
     blocks = read_lines(path, joined=False)
     lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
-    first = next(lines, (1, ""))[1]
+    begun, first = next(((n, line) for n, line in lines if line.strip()), (1, ""))
     delimiter = _delimiter(first.strip("\r")) or max(DELIMITERS, key=first.count)
-    count = [1]
+    count = [begun]
 
     def numbered() -> Iterator[str]:
         yield first + "\n"
@@ -98,10 +98,10 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(
         numbered(), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced
     )
-    begun, tags = 1, list[int]()
+    tags: list[int] | None = None
     try:
         for row in reader:
-            if begun == 1:
+            if tags is None:
                 tags = [at for at, name in enumerate(row) if name.strip().lower() in TAG_COLUMNS]
             if padded:
                 row = [cell.strip(" ") for cell in row]

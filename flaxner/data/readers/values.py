@@ -44,8 +44,8 @@ def tag_value(
     """
     if isinstance(value, str):
         if value[:1] == "[":
-            message = f"{column!r} must hold one tag per word, not a list stored as text"
-            raise BadCorpus(source, line, f"{message}: got {excerpt(value)}")
+            got = f"got {described(value)}"
+            raise BadCorpus(source, line, f"{column!r} must hold one tag per word: {got}")
         return value.strip()
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas turns whole numbers into floats
@@ -68,8 +68,7 @@ def list_value(source: Path | str, line: int, column: str, value: Any) -> list[A
     """
     if isinstance(value, list):
         return value
-    kept = " (a list stored as text)" if isinstance(value, str) and value[:1] == "[" else ""
-    got = f"got {described(value)}{kept}"
+    got = f"got {described(value)}"
     raise BadCorpus(source, line, f"{column!r} must be a list with one item per word: {got}")
 
 
@@ -99,4 +98,7 @@ def described(value: Any) -> str:
         return f"the bytes {value[:40]!r}, which are not text"
     if isinstance(value, float):
         return "NaN (a missing value)" if value != value else repr(value)
-    return excerpt(str(value)[:61]) if isinstance(value, str) else str(value)[:60]
+    if not isinstance(value, str):
+        return str(value)[:60]
+    as_text = "a list stored as text; JSON Lines and Parquet keep lists"
+    return excerpt(value[:61]) + (f", {as_text}" if value.startswith("[") else "")
