@@ -143,7 +143,11 @@ def test_commands_to_type_are_those_of_the_program_that_runs(monkeypatch):
     rest = "--config 'my runs/config.toml' --resume"
     monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
     assert command_line("train", *words) == f"python scripts/train.py {rest}"
+    assert command_line("convert", "a") == "python scripts/convert_and_push.py a"
+    scripts = [command_line(name).split("/")[1] for name in COMMANDS.keys() - NO_SCRIPT]
+    assert all((ROOT / "scripts" / script).is_file() for script in scripts)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/flaxner", "train"])
+    assert command_line("convert", "a") == "flaxner convert a"
     assert command_line("train", *words) == f"flaxner train {rest}"
     monkeypatch.setattr(sys, "argv", ["/lib/site-packages/flaxner/__main__.py", "train"])
     assert command_line("train", *words) == f"flaxner train {rest}"

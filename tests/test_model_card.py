@@ -8,7 +8,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS
-from flaxner.publishing.model_card import has_scores, model_card, versions
+from flaxner.publishing.model_card import has_scores, model_card
 from flaxner.runs.folder import RunFolder
 from tests.hub_store import check_card, metadata
 
@@ -133,7 +133,7 @@ def test_a_card_names_the_versions_that_trained_the_model():
     train = {**TRAIN, "versions": {"flaxner": "0.0.1", "jax": "0.0.2"}}
     text = card(results={"validation": REPORT, "train": train})
     assert "Software: flaxner 0.0.1, jax 0.0.2. " in text
-    assert f"Software: flaxner {versions()['flaxner']}, jax {versions()['jax']}, " in card()
+    assert "Software" not in card(), "the versions installed now may not be those of the training"
 
 
 def test_a_card_of_an_unscored_model_claims_no_scores():

@@ -88,6 +88,7 @@ def test_train_push_load(run, hub, tmp_path):
     done = hub.run(tmp_path / "a", PUSH, str(run), *arguments, HF_HUB_DISABLE_XET="0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "PyTorch's logits match ours on 16 sentences of validation" in done.stdout
+    assert "Loading weights" not in done.stderr, "a progress bar should not go to a pipe"
     files = hub.repo("user/ner").files("main")
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)
     assert {"config.toml", "results.json", "metrics.jsonl"} <= set(files)

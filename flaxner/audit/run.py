@@ -17,6 +17,7 @@ from flaxner.files import Kind, check_folder, write_folder
 from flaxner.runs.paths import refuse_runs
 from flaxner.templates.colours import page_colours
 from flaxner.terminal import shown
+from flaxner.typed_commands import command_line
 from flaxner.wording import number_of
 
 FINDINGS, PAGE, DOCCANO, LABEL_STUDIO = (
@@ -26,6 +27,7 @@ FINDINGS, PAGE, DOCCANO, LABEL_STUDIO = (
     "label_studio.json",
 )
 AUDIT = Kind("an audit", FINDINGS, (FINDINGS, PAGE, DOCCANO, LABEL_STUDIO))
+APPLY = ["--apply", "decisions.jsonl", "--file", "CORPUS", "--output-file", "CORRECTED"]
 MARK = "<!-- an audit of flaxner -->"
 
 
@@ -96,6 +98,7 @@ def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]
     return templates.html(
         "audit.html.jinja",
         mark=MARK,
+        apply=command_line("audit", *APPLY),
         name=name,
         items=items,
         rows=rows,

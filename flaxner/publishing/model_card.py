@@ -233,8 +233,8 @@ def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _software(train: Mapping[str, Any]) -> list[str]:
-    """Return the package versions of the run; those installed now if it did not record any."""
-    return [f"{name} {version}" for name, version in train.get("versions", versions()).items()]
+    """Return the package versions that trained the model, if the run recorded them."""
+    return [f"{name} {version}" for name, version in train.get("versions", {}).items()]
 
 
 def versions() -> dict[str, str]:

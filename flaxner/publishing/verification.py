@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -139,7 +140,10 @@ def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
     """Return a function that computes a Hub folder's logits in PyTorch, float32."""
     import torch
     from transformers import AutoModelForTokenClassification
+    from transformers.utils.logging import disable_progress_bar
 
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     model = AutoModelForTokenClassification.from_pretrained(
         str(folder), dtype=torch.float32, trust_remote_code=False
     )

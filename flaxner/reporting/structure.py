@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from flaxner.reporting.browsing import browsable
 from flaxner.reporting.judged import KINDS, errors, judge
 from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.record import RunRecord
+from flaxner.typed_commands import command_line
 
 CURVES = (("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"))
 SPEED = "tokens/s"
@@ -151,12 +151,11 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
     """Return the commands that repeat the run, publish it and use it."""
     path = record.path
     lines = {
-        "repeat": ("train.py", "--config", path / "config.toml", "--output-dir", f"{path}-again"),
-        "convert and compare with PyTorch": ("convert_and_push.py", path, "--verify"),
-        "serve": ("serve.py", "--model", path / "hub"),
-        "find entities": ("predict.py", "--model", path / "hub", "A text."),
+        "repeat": ("train", "--config", path / "config.toml", "--output-dir", f"{path}-again"),
+        "convert and compare with PyTorch": ("convert", path, "--verify"),
+        "serve": ("serve", "--model", path / "hub"),
+        "find entities": ("predict", "--model", path / "hub", "A text."),
     }
     return [
-        (what, shlex.join(["python", f"scripts/{script}", *map(str, rest)]))
-        for what, (script, *rest) in lines.items()
+        (what, command_line(str(name), *map(str, rest))) for what, (name, *rest) in lines.items()
     ]
