@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from flaxner.inference.onnx_runtime import onnxruntime
+from flaxner.publishing.verification import torch_model
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 ONNX = "onnx/model.onnx"
@@ -38,11 +39,9 @@ def write_onnx(folder: Path, positions: int) -> Path:
       path of the file.
     """
     import torch
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    model = AutoModelForTokenClassification.from_pretrained(
-        str(folder), dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
-    )
+    model = torch_model(folder, dtype=torch.float32, attn_implementation="eager")
     given = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).model_input_names
     known = set(given) & set(inspect.signature(model.forward).parameters)
     # With a mask of ones only, the traced program has no mask, and padding would be attended to.
@@ -59,7 +58,7 @@ def write_onnx(folder: Path, positions: int) -> Path:
     file.parent.mkdir()
     with _quietly():
         torch.onnx.export(
-            _graph(model.eval(), inputs),
+            _graph(model, inputs),
             (),
             str(file),
             kwargs=inputs,

@@ -136,18 +136,23 @@ def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:
         yield {name: np.asarray(array, np.int64) for name, array in encoded.items()}
 
 
-def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
-    """Return a function that computes a Hub folder's logits in PyTorch, float32."""
-    import torch
+def torch_model(folder: str | Path, **options: Any) -> Any:
+    """Load a Hub folder in PyTorch, for inference; only a terminal shows the progress bar."""
     from transformers import AutoModelForTokenClassification
     from transformers.utils.logging import disable_progress_bar
 
     if not sys.stderr.isatty():
         disable_progress_bar()
-    model = AutoModelForTokenClassification.from_pretrained(
-        str(folder), dtype=torch.float32, trust_remote_code=False
+    return AutoModelForTokenClassification.from_pretrained(
+        str(folder), trust_remote_code=False, **options
     )
-    model.eval()
+
+
+def in_torch(folder: Path) -> Callable[[PaddedBatch], np.ndarray]:
+    """Return a function that computes a Hub folder's logits in PyTorch, float32."""
+    import torch
+
+    model = torch_model(folder, dtype=torch.float32)
 
     def answer(batch: PaddedBatch) -> np.ndarray:
         with torch.inference_mode():

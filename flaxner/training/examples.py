@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from flaxner import terminal
 from flaxner.data.embedded import EXAMPLES
+from flaxner.publishing.verification import torch_model
 
 FIRST = {"aggregation_strategy": "first"}  # matches training, which uses first tokens
 
@@ -40,16 +40,13 @@ def show_examples(
 def _pipeline(folder: str | Path) -> tuple[Any, str]:
     try:
         import torch  # noqa: F401
-        from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
-        from transformers.utils.logging import disable_progress_bar
+        from transformers import AutoTokenizer, pipeline
     except (ImportError, OSError):  # torch is missing, or its libraries fail to load
         from flaxner.inference.pipeline import pipeline as ours
 
         ner = ours("ner", model=str(folder), **FIRST)
         return ner, "flaxner.pipeline"
-    if not sys.stderr.isatty():
-        disable_progress_bar()
-    model = AutoModelForTokenClassification.from_pretrained(str(folder), trust_remote_code=False)
+    model = torch_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     # transformers' overloads lack the alias "ner", which its documentation uses
     theirs: Any = pipeline("ner", model, tokenizer=tokenizer, **FIRST)  # type: ignore[call-overload]
