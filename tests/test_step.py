@@ -14,6 +14,7 @@ from flaxner.devices.mesh import make_mesh, path_sharding, place_batch
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dropout import dropout
 from flaxner.models.network import Model
+from flaxner.models.scratch import SCRATCH
 from flaxner.training.accumulation import summed_gradient
 from flaxner.training.loss import Softmax
 from flaxner.training.optimizer import decay_mask, make_optimizer
@@ -184,6 +185,14 @@ def test_adamw_equals_torch():
         params = {path: params[path] + updates[path] for path in params}
     expected = {path: value.detach().numpy() for path, value in theirs.items()}
     assert_close("optimizer", host(params), expected)
+
+
+@pytest.mark.parametrize("name", [*SCRATCH])
+def test_weight_decay_applies_to_matrices_alone(name):
+    model_type, sizes = SCRATCH[name]
+    model = Model.from_fields({"model_type": model_type, **sizes, "vocab_size": 50}, 3)
+    decays = decay_mask(model.shapes)
+    assert decays == {path: leaf.ndim > 1 for path, leaf in model.shapes.items()}
 
 
 def test_shardings_follow_the_rules():

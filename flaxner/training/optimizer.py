@@ -18,7 +18,7 @@ from flaxner.models.layers.merging import scaled, side_by_side
 def decay_mask(params: Mapping[str, Any]) -> dict[str, bool]:
     """Return True where weight decay applies: not to biases, layer norms and CRF scores."""
     return {
-        path: not path.endswith(("/bias", "/scale")) and not path.startswith(crf.PREFIX)
+        path: not path.endswith(("bias", "/scale")) and not path.startswith(crf.PREFIX)
         for path in params
     }
 
