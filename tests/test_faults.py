@@ -176,6 +176,15 @@ def test_any_damaged_file_is_noticed(whole, tmp_path):
         shutil.rmtree(folder)
 
 
+def test_a_file_that_somebody_added_is_no_damage(whole, tmp_path):
+    """Finder leaves such files in the folders it shows."""
+    shutil.copytree(whole.output_dir, tmp_path / "run")
+    for folder in ("", "pytree", "training"):
+        (tmp_path / "run" / "checkpoints" / str(STEPS) / folder / ".DS_Store").write_bytes(b"Bud1")
+    assert Checkpoints(tmp_path / "run" / "checkpoints").newest_whole(pytest.fail) == STEPS
+    assert SavedRun.open(tmp_path / "run").params(STEPS)
+
+
 @pytest.mark.slow
 def test_fifty_damaged_runs_end_exactly(settings, whole, tmp_path):
     for seed in range(50):
