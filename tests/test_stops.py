@@ -233,3 +233,14 @@ def test_a_changed_config_json_of_the_model_is_refused(session, tmp_path):
     refuse_another(tmp_path, ours, theirs)  # a version that recorded neither
     del theirs[MODEL]
     refuse_another(tmp_path, ours, theirs)
+
+
+def test_a_data_set_can_be_pinned_when_a_run_is_resumed(session, tmp_path):
+    """Corpora are compared by content, and earlier versions recorded the revision as well."""
+    prepared = session.shared.prepared(TrainConfig(**session.settings, output_dir=str(tmp_path)))
+    batches = batches_of(prepared)
+    theirs = json.loads(json.dumps(fingerprint(prepared, batches))) | {"dataset_revision": None}
+    pinned = prepared.config.replace(dataset_revision="5e1d")
+    ours = fingerprint(dataclasses.replace(prepared, config=pinned), batches)
+    refuse_another(tmp_path, ours, theirs)
+    refuse_another(tmp_path, ours, theirs | {"dataset_revision": "9c2f"})

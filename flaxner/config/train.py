@@ -266,6 +266,7 @@ NOT_FINGERPRINTED = frozenset(
     {
         "dataset",
         "dataset_config",
+        "dataset_revision",
         "inspect",
         "train_file",
         "validation_file",

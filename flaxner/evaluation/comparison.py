@@ -18,8 +18,9 @@ from flaxner.runs.paths import RunPaths, is_run
 from flaxner.runs.replacing import refuse_half_moved
 from flaxner.wording import number_of
 
-# Settings that may differ between the runs of one system.
-PER_SEED = {"seed", "fold"} | NOT_FINGERPRINTED - {"dataset", "dataset_config", "train_file"}
+# Settings that name the training corpus, and those that may differ between the runs of one system.
+OF_TRAINING = {"dataset", "dataset_config", "dataset_revision", "train_file"}
+PER_SEED = {"seed", "fold"} | NOT_FINGERPRINTED - OF_TRAINING
 
 
 class System(NamedTuple):

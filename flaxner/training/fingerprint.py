@@ -132,7 +132,7 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
     for name in [*ours, *(name for name in theirs if name not in ours)]:
         # A setting that an earlier version lacks has its default, or that version's behaviour.
         now, there = (side.get(name, lacking.get(name)) for side in (ours, theirs))
-        if now == there or name in (SOURCES, MODEL, BATCHES):
+        if now == there or name in (SOURCES, MODEL, BATCHES, *NOT_FINGERPRINTED):
             continue
         if name == "model" and os.path.normpath(now) == os.path.normpath(there):
             continue
