@@ -137,6 +137,23 @@ def test_a_refused_resume_changes_nothing(seeds, settings, tmp_path):
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
+def test_ended_seeds_are_not_repeated_if_their_checkpoints_were_deleted(seeds, settings, tmp_path):
+    out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")
+    for folder in out.glob("seed-*/checkpoints"):
+        shutil.rmtree(folder)
+    before = {path: path.read_bytes() for path in out.glob("seed-*/**/*.toml")}
+    for changes in ({"learning_rate": 1e-3}, {"head_learning_rate": 1e-3}):
+        with pytest.raises(
+            ValueError, match=rf"cannot resume .*seed-3: {next(iter(changes))} differs"
+        ):
+            start(settings | changes, out, **SEEDS, resume=True)
+    assert before == {path: path.read_bytes() for path in before}
+    result, told = start(settings, out, **SEEDS, resume=True)
+    assert told.count("has finished: nothing left to do") == 2
+    assert "step 0" not in told
+    assert result.results["validation"] == seeds[0].results["validation"]
+
+
 @pytest.mark.slow
 def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")

@@ -89,6 +89,20 @@ def divisions(corpora: Mapping[str, Corpus]) -> dict[str, str]:
     }
 
 
+def told_by_settings(run: RunFolder, ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint of a run without checkpoints, as far as its config.toml tells it.
+
+    Args:
+      run: the folder of the run.
+      ours: the current fingerprint, used for everything else.
+    """
+    begun = processes.on_main(lambda: _begun(run.config))
+    if begun is None:
+        return dict(ours)
+    own = {name: value for name, value in begun.items() if name in ours}
+    return {name: value for name, value in ours.items() if name not in LACKING} | own
+
+
 def of_member(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, folds: bool) -> dict[str, Any]:
     """Derive the fingerprint of one seed or fold from that of another.
 

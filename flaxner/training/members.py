@@ -14,7 +14,7 @@ from flaxner.reporting.page import write_page
 from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
-from flaxner.training.fingerprint import of_member, refuse_another
+from flaxner.training.fingerprint import of_member, refuse_another, told_by_settings
 from flaxner.training.preparation import sources
 
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
@@ -86,16 +86,17 @@ class Whole:
         self.run.write_settings(self.config.replace(resume=False, overwrite=False))
 
     def _compare(self, member: Member, fingerprint: Mapping[str, Any]) -> None:
-        """Reject a member whose checkpoint has other settings or other corpora."""
+        """Reject a member whose checkpoint or results have other settings or other corpora."""
+        own = {**fingerprint, "seed": member.config.seed, "fold": member.config.fold}
         kept = StepFolders(member.run.checkpoints)
         newest = processes.on_main(lambda: max(kept.steps(), default=None))
-        if newest is None:
+        if newest is None and not processes.on_main(member.run.results.is_file):
             return
         try:
-            _, theirs = kept.describe(newest)
+            theirs = None if newest is None else kept.describe(newest)[1]
         except (OSError, ValueError, KeyError):  # damaged; the member resumes from another one
             return
-        own = {**fingerprint, "seed": member.config.seed, "fold": member.config.fold}
+        theirs = told_by_settings(member.run, own) if theirs is None else theirs
         folds = bool(self.config.cross_validation)
         refuse_another(member.run.path, of_member(own, theirs, folds=folds), theirs)
 

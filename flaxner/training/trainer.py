@@ -20,7 +20,7 @@ from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.state import TrainState
 from flaxner.training import outcome
-from flaxner.training.fingerprint import refuse_another
+from flaxner.training.fingerprint import refuse_another, told_by_settings
 from flaxner.training.lockstep import Stepwise, run_alone
 from flaxner.training.loop import Loop
 from flaxner.training.preparation import Prepared
@@ -84,17 +84,22 @@ class Trainer:
         self.run.claim(overwrite=self.config.overwrite)
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
-            newest = self._find(checkpoints) if self.config.resume else None
+            results = processes.on_main(self._results) if self.config.resume else None
+            newest = self._find(checkpoints, results) if self.config.resume else None
             self.accepted(self.loop.fingerprint)
-            results = processes.on_main(self.run.finished)
-            at_end = newest == self.batches.num_steps or (newest and self.loop.ended_early)
-            if at_end and results is not None and self.run.hub.is_dir():
+            at_end = newest in (None, self.batches.num_steps) or self.loop.ended_early
+            if at_end and results is not None:
                 self.console.print(f"the run in {self.run.path} has finished: nothing left to do")
                 self._say(self.run.ended())
                 return TrainResult(self.run.path, self.run.hub, results)
             self._write_settings()
             self._begin(newest, checkpoints)
             return (yield from self._train(checkpoints, resumed=newest is not None))
+
+    def _results(self) -> dict[str, Any] | None:
+        """Return results.json if the run has finished and its model is there."""
+        results = self.run.finished()
+        return results if self.run.hub.is_dir() else None
 
     def _begin(self, newest: int | None, checkpoints: Checkpoints) -> None:
         """Set up the state to start or resume from."""
@@ -151,14 +156,21 @@ class Trainer:
         for line in lines:
             self.console.print(line, highlight=False, markup=False)
 
-    def _find(self, checkpoints: Checkpoints) -> int | None:
-        """Return the step to resume from; its checkpoint must belong to the same run."""
+    def _find(self, checkpoints: Checkpoints, results: dict[str, Any] | None) -> int | None:
+        """Return the step to resume from; its checkpoint must belong to the same run.
+
+        Of a run with results, somebody may have deleted the checkpoints: its settings remain.
+        """
         newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
+        ours = self.loop.fingerprint
         if newest is None:
-            self.console.print("no checkpoint yet: starting from step 0")
+            if results is None:
+                self.console.print("no checkpoint yet: starting from step 0")
+            else:
+                refuse_another(self.run.path, ours, told_by_settings(self.run, ours))
             return None
         self.loop.progress, theirs = checkpoints.describe(newest)
-        refuse_another(self.run.path, self.loop.fingerprint, theirs)
+        refuse_another(self.run.path, ours, theirs)
         self.console.print(f"resuming from step {newest}")
         best = self.loop.progress.best_step
         if 0 <= best < newest and not self._is_kept(best, checkpoints):
