@@ -52,6 +52,9 @@ def test_every_command_has_its_flags(name, capsys):
         ("benchmark pipeline --model m --file none --tag-column 1", "none"),
         ("evaluate --model m --file f --split dev", "--split is for --dataset"),
         ("evaluate --model m --file f --dataset-config de", "--dataset-config is for --dataset"),
+        ("evaluate --model m --file a --file b", "argument --file: give it once, as evaluate"),
+        ("predict --model m --file a --file=b", "argument --file: give it once, as predict"),
+        ("evaluate --model m --dataset a --dataset b", "argument --dataset: give it once"),
         ("export --model m --output-dir o --split x", "--split needs --dataset"),
         (
             "export --model m --output-dir o --file f --max-f1-loss nan",

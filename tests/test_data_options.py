@@ -120,7 +120,7 @@ def test_a_finished_fold_is_not_repeated(folds, settings, tmp_path):
         assert result.results[split] == folds[0].results[split]
     with pytest.raises(ValueError, match="cross_validation differs: 2 before, 4 now"):
         start(settings, copy, **{**FOLDS, "cross_validation": 4}, resume=True)
-    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+    with pytest.raises(ValueError, match="already holds a run: continue that run with --resume"):
         start(settings, copy, **FOLDS)
 
 

@@ -381,7 +381,7 @@ def test_a_run_of_an_earlier_version(settings, run, whole, tmp_path):
     assert is_run(run)
     with nothing_lost(run):
         convert(run)
-    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+    with pytest.raises(ValueError, match="already holds a run: continue that run with --resume"):
         start(settings, run)
     unfinished(run)
     with nothing_lost(run):

@@ -97,7 +97,7 @@ def test_stopped_in_the_middle_of_a_seed_it_resumes_to_the_same_bits(
     assert error.value.code == 75
     assert not (out / "results.json").exists()
     assert not (out / "hub").exists()
-    with pytest.raises(ValueError, match="is in use: continue that run with --resume"):
+    with pytest.raises(ValueError, match="already holds a run: continue that run with --resume"):
         start(settings, out, **SEEDS)
     result, told = start(settings, out, **SEEDS, resume=True)
     assert told.count("has finished: nothing left to do") == 1

@@ -207,11 +207,15 @@ def test_resume_refuses_another_run(settings, finished, tmp_path):
     shorter = write_conll(tmp_path / "shorter.conll", sentences(12, shift=1))
     with pytest.raises(ValueError, match=r"content of the validation corpus differs: .*shorter"):
         start(settings, tmp_path / "run", resume=True, validation_file=str(shorter))
+    with pytest.raises(
+        ValueError, match=r"epochs differs: .*start a run with --model .*run/hub in"
+    ):
+        start(settings, tmp_path / "run", resume=True, epochs=9.0)
 
 
 def test_an_output_folder_in_use_is_refused(settings, finished, tmp_path):
     before = sorted(p.name for p in finished.output_dir.rglob("*"))
-    with pytest.raises(ValueError, match=r"is in use: continue that run with --resume"):
+    with pytest.raises(ValueError, match=r"already holds a run: continue that run with --resume"):
         start(settings, finished.output_dir)
     assert sorted(p.name for p in finished.output_dir.rglob("*")) == before
     (tmp_path / "thesis.tex").write_text("x")

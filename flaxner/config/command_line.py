@@ -183,10 +183,19 @@ class Parser(argparse.ArgumentParser):
             if word in self._switches and not set(words[i + 1 : i + 2]) & set(self._switches[word]):
                 words[i] = f"{word}={self._switches[word][0]}"
         self._words = words
+        self._check_repeated(words)
         known, unknown = self.parse_known_args(words, namespace)
         if unknown:
             self.error(self._unknown(unknown[0]))
         return known
+
+    def _check_repeated(self, words: Sequence[str]) -> None:
+        """Reject corpora given twice to a command that reads one: argparse takes the last."""
+        given = [word.split("=")[0] for word in itertools.takewhile("--".__ne__, words)]
+        for flag in ("--file", "--dataset"):
+            action = self._option_string_actions.get(flag)
+            if given.count(flag) > 1 and isinstance(action, argparse._StoreAction):
+                self.error(f"argument {flag}: give it once, as {self.prog} reads one at a time")
 
     def _unknown(self, word: str) -> str:
         flags = [name for action in self._actions for name in action.option_strings]

@@ -86,7 +86,7 @@ def refuse_occupied(
         )
     if not (overwrite or resume):
         raise ValueError(
-            f"the output folder {run.path} is in use: continue that run with --resume, "
+            f"the output folder {run.path} already holds a run: continue that run with --resume, "
             f"replace it with --overwrite, or choose another --output-dir"
         )
     check_folder(run.hub, HUB)

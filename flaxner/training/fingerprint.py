@@ -164,4 +164,16 @@ def refuse_another(run: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]
     if not differences and ours[BATCHES] != theirs[BATCHES]:
         differences = ["the training batches differ: the tokenizer or flaxner has another version"]
     if differences:
-        raise ValueError(f"cannot resume {run}: {'; '.join(differences)}")
+        raise ValueError(
+            f"cannot resume {run}: {'; '.join(differences)}{_further(run, differences)}"
+        )
+
+
+def _further(run: Path, differences: list[str]) -> str:
+    """Return what to do instead, if a run that has ended is resumed with another length."""
+    if not differences[0].startswith("epochs") or not (run / "hub").is_dir():
+        return ""
+    return (
+        f"; to train its model further, start a run with --model {run / 'hub'} in another "
+        "--output-dir"
+    )
