@@ -74,8 +74,8 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     if not changed:
         return []
     return [
-        f"{path.name}: white space and line ends inside words or types are written as "
-        f"\\u{{...}} (first: {changed})"
+        f"{path}: characters that would break a line, such as white space inside words, are "
+        f"written as \\u{{...}} (first: {changed})"
     ]
 
 
