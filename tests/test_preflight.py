@@ -264,6 +264,17 @@ def test_matrix_products_are_counted_in_loops():
     assert matmul_flops(jax.make_jaxpr(f)(jnp.zeros((4, 4))).jaxpr) == 6 * 2 * 4**3
 
 
+def test_only_products_of_the_platform_are_counted():
+    def f(x):
+        return jax.lax.platform_dependent(
+            x, cuda=lambda x: x @ x @ x, tpu=lambda x: x + 1, default=lambda x: x @ x
+        )
+
+    program = jax.make_jaxpr(f)(jnp.zeros((4, 4))).jaxpr
+    counted = [matmul_flops(program, name) for name in ("cuda", "tpu", "cpu", None)]
+    assert counted == [n * 2 * 4**3 for n in (2, 0, 1, 2)]
+
+
 PROGRAM = """HloModule test
 
 %taken (p.0: f32[10,100], p.1: s32[]) -> f32[1,100] {

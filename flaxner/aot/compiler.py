@@ -33,7 +33,7 @@ from flaxner.training.crf import Crf
 from flaxner.training.program import make_program
 from flaxner.training.stack import StackedProgram
 
-VERSION = 7  # of the results cached on disk
+VERSION = 8  # of the results cached on disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Compiler:
         earlier = _read(kept)
         if earlier is not None:
             return earlier
-        compiled = self._compile_now(
-            lowered, matmul_flops(traced.jaxpr.jaxpr) / self.program.mesh.size
-        )
+        platform = "cuda" if self.topology.platform == "gpu" else self.topology.platform
+        flops = matmul_flops(traced.jaxpr.jaxpr, platform) / self.program.mesh.size
+        compiled = self._compile_now(lowered, flops)
         if kept is not None:
             with contextlib.suppress(OSError):  # an unwritable folder is the same as no cache
                 write_json(kept, dataclasses.asdict(compiled))

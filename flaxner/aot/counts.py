@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def matmul_flops(jaxpr: Any) -> float:
+def matmul_flops(jaxpr: Any, platform: str | None = None) -> float:
     """Count the operations of a program's matrix products over all chips, loops included.
 
-    Only the largest of several branches counts (`jax.lax.platform_dependent` makes one for each
-    platform).
+    Of the branches that `jax.lax.platform_dependent` makes, only that of the platform counts; of
+    other branches, or without a platform, the largest.
+
+    Args:
+      jaxpr: the traced program.
+      platform: as JAX lowers for it: tpu, cuda, cpu.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -20,13 +24,24 @@ def matmul_flops(jaxpr: Any) -> float:
             inner = _product(left[axis] for axis in contracted)
             total += 2.0 * inner * _product(equation.outvars[0].aval.shape)
             continue
-        inner_flops = [matmul_flops(inner) for inner in _inner_programs(equation.params)]
+        inner_flops = [matmul_flops(inner, platform) for inner in _inner_programs(equation.params)]
         if equation.primitive.name == "cond":
-            total += max(inner_flops)
+            total += max(_of_platform(equation.params, platform, inner_flops))
             continue
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         total += times * sum(inner_flops)
     return total
+
+
+def _of_platform(
+    params: Mapping[str, Any], platform: str | None, branches: list[float]
+) -> list[float]:
+    """Return the branches that may run: the platform's own, else the default one."""
+    platforms = params.get("branches_platforms")
+    if platform is None or platforms is None:
+        return branches
+    own = [x for x, names in zip(branches, platforms, strict=True) if names and platform in names]
+    return own or [x for x, names in zip(branches, platforms, strict=True) if names is None]
 
 
 def _inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:

@@ -66,19 +66,20 @@ def largest_rows(
       multiple: rows are a multiple of this (chips x parts of a batch).
     """
     first, known = known[work.rows], dict(known)
-    room = (first.available or compiler.topology.chip.hbm_bytes - 2**28) * MARGIN
+    limit = first.available or compiler.topology.chip.hbm_bytes - 2**28
     row, most = _bytes_a_row(compiler, work, multiple), _most(work, multiple)
     mean, sentences = work.tokens / work.sentences, work.sentences
     for _ in range(4):
-        room = min([room, *(m.available * MARGIN for m in known.values() if m.available)])
-        if any(made.fits and made.memory > 0.93 * room for made in known.values()):
+        limit = min([limit, *(m.available for m in known.values() if m.available)])
+        fitting, room = _fitting(known, limit), limit * MARGIN
+        if any(known[count].memory > 0.93 * room for count in fitting):
             break
-        rows = _next(known, row, room, multiple, most)
+        rows = _next(known, fitting, row, room, multiple, most)
         if rows in known or rows < multiple:
             break
         known[rows] = compiler.train(rows, work.length)
-    fitting = [count for count, made in known.items() if made.fits]
-    refused = [count for count, made in known.items() if not made.fits]
+    fitting = _fitting(known, limit)
+    refused = [count for count in known if count not in fitting]
     best = max(fitting, default=0)
     return Largest(
         rows=best,
@@ -102,11 +103,26 @@ def _most(work: Workload, multiple: int) -> int:
     return max(most, work.rows)
 
 
-def _next(known: dict[int, Compiled], row: float, room: float, multiple: int, most: int) -> int:
+def _fitting(known: dict[int, Compiled], limit: int) -> list[int]:
+    """Return the rows that fit, by the compiler and by our own sum.
+
+    The TPU compiler has accepted programs whose sum exceeded what it said to have, by 0.2%.
+    """
+    return [count for count, made in known.items() if made.fits and made.memory <= limit]
+
+
+def _next(
+    known: dict[int, Compiled],
+    fitting: list[int],
+    row: float,
+    room: float,
+    multiple: int,
+    most: int,
+) -> int:
     """Choose the rows to compile next, on the line through what is known."""
     needed = {count: made.memory for count, made in known.items()}
-    low = max((count for count, made in known.items() if made.fits), default=0)
-    high = min((count for count, made in known.items() if not made.fits), default=most + 1)
+    low = max(fitting, default=0)
+    high = min((count for count in known if count not in fitting), default=most + 1)
     counts = sorted(needed)
     if len(counts) >= 2:
         a, b = counts[-2:] if not low else (low, high if high in needed else counts[-2])
