@@ -40,8 +40,9 @@ def _of_platform(
     platforms = params.get("branches_platforms")
     if platform is None or platforms is None:
         return branches
-    own = [x for x, names in zip(branches, platforms, strict=True) if names and platform in names]
-    return own or [x for x, names in zip(branches, platforms, strict=True) if names is None]
+    pairs = list(zip(branches, platforms, strict=True))
+    own = [flops for flops, names in pairs if names is not None and platform in names]
+    return own or [flops for flops, names in pairs if names is None]
 
 
 def _inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:

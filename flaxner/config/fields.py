@@ -17,6 +17,7 @@ from flaxner.typed_commands import command_line
 
 # One source, or several to mix: the flag may be repeated, and the TOML value may be a list.
 Several = str | tuple[str, ...] | None
+MANY = 20  # names in a message; a longer list helps nobody
 # What a user is told to write for a setting of each type.
 TOLD = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -160,9 +161,6 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-MANY = 20  # names; a longer list helps nobody
-
-
 def hint(name: str, names: Sequence[str], many: str | None = None) -> str:
     """Return the closest known names to an unknown one, as the end of an error message.
 
@@ -170,9 +168,11 @@ def hint(name: str, names: Sequence[str], many: str | None = None) -> str:
       many: what to say if no name is close, and there are too many to list; None: where the
         settings of a run are listed.
     """
-    many = many or f"'{command_line('train', '--help')}' lists all settings, with '-' for '_'"
     near = [known for known in names if known.startswith(name)][:3]
     near = near or difflib.get_close_matches(name, names, n=3)
     if near:
         return f"; did you mean {_either(near)}?"
-    return f"; choose from: {', '.join(names)}" if len(names) <= MANY else f"; {many}"
+    if len(names) <= MANY:
+        return f"; choose from: {', '.join(names)}"
+    settings = f"'{command_line('train', '--help')}' lists all settings, with '-' for '_'"
+    return f"; {many or settings}"
