@@ -55,7 +55,7 @@ def local_file(path: Path) -> Path:
     if stat.S_ISREG(status.st_mode):
         return path
     if stat.S_ISDIR(status.st_mode):
-        raise Refused("it is a folder, not a file")
+        raise Refused("it is a folder, not a file; `datasets` folders are read with --dataset")
     if not stat.S_ISFIFO(status.st_mode):
         raise Refused("it is a device, not a file")
     if key not in _spooled:
