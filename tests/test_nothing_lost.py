@@ -12,9 +12,6 @@ import pytest
 from rich.console import Console
 
 from flaxner.commands import COMMANDS, console
-from flaxner.data import segment_cache
-from flaxner.data.corpus import Sentence
-from flaxner.data.labels import LabelScheme
 from flaxner.embeddings.settings import check_output, parse_settings
 from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.evaluation.comparison import read_system
@@ -32,7 +29,6 @@ from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, commit_all, nothing_lost, plant, tree, unchanged
 from tests.runs import start
-from tests.wordpiece import tiny_tokenizer
 
 STEPS = 6
 
@@ -587,7 +583,7 @@ def test_a_comparison_of_embeddings_replaces_its_own_alone(tmp_path):
 
 
 def test_the_model_cache_deletes_only_its_own(tmp_path):
-    """Graphs and tokenizers: damaged entries, and the least recently used of a full cache."""
+    """Graphs, tokenizers, corpora: damaged entries, and the least recently used of a full cache."""
     plant(tmp_path, ["notes.txt", f"{'ab' * 32}/mine.txt", f"{'cd' * 32}.txt"])
     keys = [kept.key_of([number]) for number in range(4)]
     make = lambda draft: (draft / "graph").write_bytes(b"x" * 1000)  # noqa: E731
@@ -656,15 +652,3 @@ def test_the_rest_writes_nothing(run, tmp_path, monkeypatch, capsys):
         assert console.main([name, *line.split()]) == 0, capsys.readouterr().err
         assert capsys.readouterr().out, name
         assert tree(tmp_path) == before, name
-
-
-def test_the_segment_cache_deletes_its_own_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(segment_cache, "FEWEST", 1)
-    monkeypatch.setattr(segment_cache, "MOST_BYTES", 0)
-    plant(tmp_path, ["results.npz", f"{'ab' * 32}.npz", "data.npz.part"])
-    corpus = [Sentence(("Ann", "left"), ("B-PER", "O"))]
-    with unchanged(tmp_path):
-        segment_cache.align_cached(
-            corpus, tiny_tokenizer(), LabelScheme.from_types(["PER"]), 16, str(tmp_path)
-        )
-    assert len(list(tmp_path.iterdir())) == 3

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
-import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,12 @@ import numpy as np
 import tokenizers
 
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
-from flaxner.files.atomic import write_with
+from flaxner.files import kept
 
 FORMAT = 1  # increase when `align` produces different segments for the same corpus
 FEWEST = 5000  # sentences; fewer are tokenised too quickly for a file to be worth it
-MOST_BYTES = 4 * 2**30  # of all cached files; the least recently used go first
+MOST_BYTES = 4 * 2**30  # of all cached corpora; the least recently used go first
+ARRAYS = "segments.npz"
 
 
 def align_cached(
@@ -34,25 +32,20 @@ def align_cached(
     """Call `align`, or load its result if it has been cached.
 
     Args:
-      sentences: as for `align`.
-      tokenizer: as for `align`.
-      scheme: as for `align`.
-      max_length: as for `align`.
+      sentences, tokenizer, scheme, max_length, later: as for `align`.
       folder: the cache folder; empty: no cache. A folder that cannot be written and files that
         cannot be read are ignored.
-      later: as for `align`.
     """
     if not folder or len(sentences) < FEWEST:
         return align(sentences, tokenizer, scheme, max_length, later)
     place = Path(folder).expanduser()
-    path = place / f"{_key(sentences, tokenizer, scheme, max_length, later)}.npz"
-    segments = _read(path)
-    if segments is None:
-        segments = align(sentences, tokenizer, scheme, max_length, later)
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            _write(path, segments)
-            _drop_oldest(place, MOST_BYTES)
+    key = _key(sentences, tokenizer, scheme, max_length, later)
+    if (at := kept.find(place, key)) is not None:
+        with contextlib.suppress(OSError):  # another process has just dropped it
+            return _read(at / ARRAYS)
+    segments = align(sentences, tokenizer, scheme, max_length, later)
+    with contextlib.suppress(OSError):
+        kept.keep(place, key, lambda draft: _write(draft / ARRAYS, segments), MOST_BYTES)
     return segments
 
 
@@ -77,42 +70,14 @@ def _key(
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Segments | None:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            fields: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-        os.utime(path)  # mark as recently used
-        for name in ("num_words", "num_sentences"):
-            fields[name] = int(fields[name])
-        return Segments(**fields)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
+def _read(path: Path) -> Segments:
+    with np.load(path, allow_pickle=False) as arrays:
+        fields: dict[str, Any] = {name: x if x.ndim else int(x) for name, x in arrays.items()}
+    return Segments(**fields)
 
 
 def _write(path: Path, segments: Segments) -> None:
-    """Write the file atomically."""
-    fields: dict[str, Any] = dataclasses.asdict(segments)
-    write_with(path, lambda file: np.savez(file, **fields))
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is named after a digest and has the contents of our cache files."""
-    if not re.fullmatch("[0-9a-f]{64}", path.stem) or path.is_symlink():
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return False
-    return names == {field.name for field in dataclasses.fields(Segments)}
-
-
-def _drop_oldest(folder: Path, most: int) -> None:
-    """Delete our files, least recently used first, until at most `most` bytes are left."""
-    files = [(path, path.stat()) for path in folder.glob("*.npz") if _is_ours(path)]
-    total = sum(stat.st_size for _, stat in files)
-    for path, stat in sorted(files, key=lambda item: item[1].st_mtime):
-        if total <= most:
-            return
-        path.unlink(missing_ok=True)
-        total -= stat.st_size
+    np.savez(
+        path,
+        **{field.name: getattr(segments, field.name) for field in dataclasses.fields(Segments)},
+    )

@@ -8,15 +8,15 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 PART = ".flaxner-part"  # suffix of a file that is being written
 
 
-def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file atomically, with a function that fills it.
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically.
 
     A symbolic link stays one: the file it points to is written.
     """
@@ -26,7 +26,7 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         "wb", dir=real.parent, prefix=f".{real.name}.", suffix=PART, delete=False
     ) as file:
         try:
-            write(file)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o666 & ~_umask())
@@ -35,11 +35,6 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(file.name)
             raise
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    write_with(path, lambda file: file.write(data))
 
 
 def write_text(path: Path, text: str) -> None:
