@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -60,7 +61,7 @@ class Segments:
     def __len__(self) -> int:
         return len(self.sentences)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each segment."""
         return np.diff(self.starts)
