@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from flaxner.data.readers.escapes import has_escapes
 from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import Choice, choose, given
-from flaxner.data.readers.word_column import first_column, require_words
+from flaxner.data.readers.word_column import Row, first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
 from flaxner.wording import number_of
 
@@ -53,15 +52,15 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     Raises:
       ValueError: see `BadCorpus`; no column holds tags, or a requested column does not exist.
     """
-    rows, begins = _first_rows(path)
+    rows = _first_rows(path)
     if not rows:  # nothing, or only hashtags: use the plain layout
         return _explicit(path, options, Layout(2, 0, 1)), Choice(None)
-    width = Counter(len(fields) for _, fields in rows).most_common(1)[0][0]
+    width = Counter(len(row.fields) for row in rows).most_common(1)[0][0]
     if width < 2:
-        number, fields = rows[0]
-        message = f"too few columns: got 1, expected a word and a tag: {excerpt(fields[0])}"
-        raise BadCorpus(path, number, message)
-    counts, numbers = first_column([fields for _, fields in rows], begins, width)
+        message = f"too few columns: got 1, expected a word and a tag: {excerpt(rows[0].fields[0])}"
+        raise BadCorpus(path, rows[0].line, message)
+    usual = [row for row in rows if len(row.fields) == width]
+    counts, numbers = first_column(usual)
     layout = _explicit(path, options, Layout(width, int(numbers), width - 1, counts))
     tally = _tally(path, width, [c for c in range(int(numbers), width) if c != layout.word])
     if options.tag_column is not None:
@@ -69,7 +68,7 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     else:
         layout, choice = _tag_column(path, rows[0], layout, tally, options)
     if options.word_column is None and width > 2:
-        require_words(path, *_of_width(rows, begins, width), layout.word, numbers and not counts)
+        require_words(path, usual, layout.word, numbers and not counts)
     notes.guessed = Guessed(
         frozenset(range(width)),
         layout.tag if options.tag_column is None else None,
@@ -87,38 +86,21 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
     return layout, choice
 
 
-def _first_rows(path: Path) -> tuple[list[tuple[int, list[str]]], set[int]]:
-    """Return the first rows with their line numbers, and which of them begin a sentence."""
-    rows: list[tuple[int, list[str]]] = []
-    begins: set[int] = set()
-    fresh = True
+def _first_rows(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    sentence, fresh = 0, True
     lines = (pair for start, lines in read_lines(path) for pair in enumerate(lines, start))
     for number, line in lines:
         fields = split(line)
         if not fields or not fields[0] or fields[0].startswith(NO_WORD):
             fresh = fresh or not fields
             continue
-        if fresh:
-            begins.add(len(rows))
+        sentence += fresh
         fresh = False
-        rows.append((number, fields))
+        rows.append(Row(number, sentence, fields))
         if len(rows) == SAMPLE_ROWS:
             break
-    return rows, begins
-
-
-def _of_width(
-    rows: Sequence[tuple[int, list[str]]], begins: Set[int], width: int
-) -> tuple[list[list[str]], set[int]]:
-    """Return the rows of the usual width, and which of them begin a sentence."""
-    kept: list[list[str]] = []
-    fresh: set[int] = set()
-    for i, (_, fields) in enumerate(rows):
-        if i in begins:
-            fresh.add(len(kept))
-        if len(fields) == width:
-            kept.append(fields)
-    return kept, fresh - {len(kept)}
+    return rows
 
 
 def _tally(path: Path, width: int, columns: list[int]) -> Tally:
@@ -155,7 +137,7 @@ def _tally(path: Path, width: int, columns: list[int]) -> Tally:
 
 def _tag_column(
     path: Path,
-    first_row: tuple[int, list[str]],
+    first_row: Row,
     layout: Layout,
     tally: Tally,
     options: ReadOptions,
@@ -180,9 +162,8 @@ def _tag_column(
             why = f"{swapped.why}; words are read from column 1"
             return dataclasses.replace(layout, word=1, tag=0), swapped._replace(why=why)
     if choice.column is None:
-        number, fields = first_row
-        message = f"no column holds tags such as O and B-PER: {excerpt(' '.join(fields))}"
-        raise BadCorpus(path, number, message)
+        message = f"no column holds tags such as O and B-PER: {excerpt(' '.join(first_row.fields))}"
+        raise BadCorpus(path, first_row.line, message)
     return dataclasses.replace(layout, tag=int(choice.column)), choice
 
 

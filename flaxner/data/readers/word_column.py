@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,20 @@ FEW = 10  # distinct values that a column needs before their number is evidence
 SHARE = 3  # another column with this many times more distinct values could hold the words
 
 
+class Row(NamedTuple):
+    """A row of a column file.
+
+    Attributes:
+      line: its line.
+      sentence: number of its sentence.
+      fields: its columns.
+    """
+
+    line: int
+    sentence: int
+    fields: Sequence[str]
+
+
 class First(NamedTuple):
     """What the first column is.
 
@@ -35,34 +49,30 @@ class First(NamedTuple):
     numbers: bool
 
 
-def first_column(rows: Sequence[Sequence[str]], begins: Set[int], width: int) -> First:
+def first_column(rows: Sequence[Row]) -> First:
     """Judge whether the first column can hold the words; numbers next to other columns cannot.
 
     A single row that breaks the numbering does not matter here: it is reported when it is read.
 
     Args:
-      rows: fields of the first rows.
-      begins: rows that begin a sentence.
-      width: the usual number of columns.
+      rows: the first rows, without those that have an unusual number of columns.
     """
     numbers, plain, steps = 0, 0, 0
-    previous: int | None = None
-    of_width = [(i, row[0]) for i, row in enumerate(rows) if len(row) == width]
-    for i, field in of_width:
+    previous, before = 0, 0  # number, and sentence, of the row before; sentences count from 1
+    for row in rows:
+        field = row.fields[0]
         numbers += _NUMBER.fullmatch(field) is not None
         if not field.isascii() or not field.isdecimal() or len(field) > 9:
             continue
         plain += 1
-        begun = i in begins or previous is None
-        steps += int(field) == (previous or 0) + 1 or (begun and int(field) in (0, 1))
-        previous = int(field)
-    counts = 3 * numbers >= 2 * len(of_width) and 2 * steps >= max(plain, 1)
-    return First(width > 2 and counts, width > 2 and (counts or 10 * numbers >= 9 * len(of_width)))
+        steps += int(field) == previous + 1 or (row.sentence != before and int(field) in (0, 1))
+        previous, before = int(field), row.sentence
+    counts = 3 * numbers >= 2 * len(rows) and 2 * steps >= max(plain, 1)
+    several = len(rows[0].fields) > 2
+    return First(several and counts, several and (counts or 10 * numbers >= 9 * len(rows)))
 
 
-def require_words(
-    path: Path, rows: Sequence[Sequence[str]], begins: Set[int], word: int, numbers: bool
-) -> None:
+def require_words(path: Path, rows: Sequence[Row], word: int, numbers: bool) -> None:
     """Refuse a word column that looks like something else, if another column could be the words.
 
     Suspicious are a column of numbers or tags, one that is constant within each sentence (the name
@@ -70,15 +80,15 @@ def require_words(
 
     Args:
       path: for messages.
-      rows: fields of the first rows that have the usual number of columns.
-      begins: rows that begin a sentence.
+      rows: as for `first_column`.
       word: the column that would be read.
       numbers: whether the first column holds numbers, but not word numbers: amounts can be words.
 
     Raises:
       ValueError: the word column is ambiguous; --word-column must choose.
     """
-    columns = list(zip(*rows, strict=True))
+    columns = list(zip(*(row.fields for row in rows), strict=True))
+    sentences = [row.sentence for row in rows]
     different = {c: len(set(values)) for c, values in enumerate(columns)}
     few = different[word]
 
@@ -92,7 +102,8 @@ def require_words(
         return
     most = max(others, key=lambda c: (different[c], -c))
     fewer = different[most] >= FEW and SHARE * different[word] <= different[most]
-    constant = _is_constant(columns[word], begins) and not _is_constant(columns[most], begins)
+    constant = _is_constant(columns[word], sentences)
+    constant = constant and not _is_constant(columns[most], sentences)
     if not (fewer or constant or _no_words(columns[word])):
         return
     held = [f"column {c} holds {some(map(repr, dict.fromkeys(columns[c])))}" for c in (word, most)]
@@ -139,9 +150,9 @@ def _may_be_amounts(values: Sequence[str], beside: int) -> bool:
     return not rising or 8 * beside <= min(len(values), 2 * ENOUGH)
 
 
-def _is_constant(values: Sequence[str], begins: Set[int]) -> bool:
+def _is_constant(values: Sequence[str], sentences: Sequence[int]) -> bool:
     """Whether a column is constant within nearly every sentence (of at least two)."""
-    edges = sorted({0, *begins, len(values)})
-    parts = [values[a:b] for a, b in itertools.pairwise(edges) if b - a > 1]
-    same = sum(len(set(part)) == 1 for part in parts)
-    return len(parts) > 1 and 10 * same >= 9 * len(parts)
+    pairs = zip(sentences, values, strict=True)
+    parts = [list(part) for _, part in itertools.groupby(pairs, key=lambda pair: pair[0])]
+    same = [len(set(part)) == 1 for part in parts if len(part) > 1]
+    return len(same) > 1 and 10 * sum(same) >= 9 * len(same)
