@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flaxner.config.command_line import parse_train_config
 from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import Notes, ReadOptions
-from flaxner.data.readers.spans import char_spans, tag_text, word_offsets
+from flaxner.data.readers.spans import tag_text, word_offsets
 from flaxner.data.sources import read_options
 from flaxner.data.tags import tags_to_spans
 from flaxner.training.preparation import load_corpora
@@ -149,6 +149,10 @@ def texts_with_spans(draw):
             spans.append((offsets[at][0], offsets[end - 1][1], kind))
         at = max(end, at + 1)
     return text, spans
+
+
+def char_spans(offsets, spans):
+    return [(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in spans]
 
 
 def check_spans_come_back(item):

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import functools
 import itertools
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -125,16 +124,16 @@ def path(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def at_least(low: float, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """Return the argument type of flags that take a finite number not below `low`."""
+def at_least(low: int) -> Callable[[str], int]:
+    """Return the argument type of flags that take a whole number not below `low`."""
 
-    def read(text: str) -> float:
+    def read(text: str) -> int:
         try:
-            value = kind(text)
+            value = int(text)
         except ValueError:
             value = low - 1
-        if not low <= value < math.inf:
-            what = f"{TOLD[kind]} of at least {low}"
+        if value < low:
+            what = f"{TOLD[int]} of at least {low}"
             raise argparse.ArgumentTypeError(f"expected {what}: got {text!r}")
         return value
 

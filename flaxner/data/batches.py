@@ -166,22 +166,14 @@ class TrainBatches:
         return [members[row].tolist() for row in rows]
 
 
-def evaluation_batches(
-    segments: Segments,
-    row_length: int,
-    num_rows: int,
-    part: Part = WHOLE,
-) -> Iterator[Rows]:
+def evaluation_batches(segments: Segments, row_length: int, num_rows: int) -> Iterator[Rows]:
     """Yield all segments once, packed, in batches of `num_rows` rows; the last batch is padded.
 
     Args:
       segments: the tokenised corpus.
       row_length: tokens per row.
-      num_rows: rows per batch over all parts; a multiple of `part.count`.
-      part: which part of every batch to build.
+      num_rows: rows per batch.
     """
     rows = plan_rows(segments.lengths, row_length)
-    own = num_rows // part.count
     for begin in range(0, len(rows), num_rows):
-        mine = rows[begin : begin + num_rows][part.index * own : (part.index + 1) * own]
-        yield fill_rows(segments, mine, row_length, own)
+        yield fill_rows(segments, rows[begin : begin + num_rows], row_length, num_rows)

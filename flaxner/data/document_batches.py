@@ -72,8 +72,7 @@ class DocumentBatches(TrainBatches):
 
     def _rows(self, step: int) -> list[Row]:
         """Use the bins as rows, unless repacking saves a row."""
-        bins = self._bins(step)
-        members = np.concatenate([np.zeros(0, np.int64), *bins])
+        bins, members = self._bins(step), self.members(step)
         planned = plan_rows(self.segments.lengths[members], self.row_length)
         if len(planned) < len(bins):
             return [members[row].tolist() for row in planned]

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flaxner.data.tags import DIALECT, OUTSIDE, PREFIXES, SCHEMES, legal, parse_tag
+from flaxner.data.tags import BORDER, DIALECT, OUTSIDE, PREFIXES, SCHEMES, legal, parse_tag
 
 ANY = "any"  # no rules: sequences are read as conlleval reads them
 CHOICES = (*SCHEMES, ANY)
-BORDER = ("O", "")
 OUTSIDE_TOO = tuple(f"{prefix}{dash}O" for prefix in "BIESLUMW" for dash in "-_")  # in models
 ENOUGH = 10  # entities after an O needed to judge a model
 CLEAR = 0.75  # fraction of them that must begin the same way

@@ -29,7 +29,7 @@ SCHEMES: dict[str, dict[str, str]] = {
 # Prefixes of all schemes -> those of BIOES, in which tags are compared.
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 DIALECT = {"M": "I", "W": "S"}  # prefixes of BMESO and BMEWO -> those of BIOES
-_BORDER = ("O", "")  # before the first word and after the last
+BORDER = ("O", "")  # before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags without one: B, I
 _JOINTS = re.compile(r"[|,;/+&\s]+")  # separators between several tags of one word
 
@@ -42,7 +42,7 @@ def parse_tag(tag: str) -> tuple[str, str] | None:
     type named O) and several tags for one word (B-PER|B-LOC); `tag_fault` explains which it is.
     """
     if tag == OUTSIDE:
-        return _BORDER
+        return BORDER
     prefix, kind = _taken_apart(tag)
     if prefix not in PREFIXES or kind in ("", OUTSIDE) or _several(tag):
         return None
@@ -96,7 +96,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
       ValueError: a tag is invalid.
     """
-    iob2, before = [], _BORDER
+    iob2, before = [], BORDER
     for tag in tags:
         now = _parsed(tag)
         prefix = "B-" if _begins(before, now) else "I-"

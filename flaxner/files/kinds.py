@@ -55,16 +55,15 @@ class Plan(NamedTuple):
     refused: list[str]
 
 
-def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = None) -> None:
+def check_folder(path: str | Path, kind: Kind) -> None:
     """Refuse a folder where files of this kind cannot be written without losing something.
 
     Args:
       path: the folder, which need not exist.
       kind: kind of the folder.
-      names: the files to write; if None, those that the kind always has.
 
     Raises:
-      ValueError: it is a file or a folder of another kind, holds files of these names that flaxner
+      ValueError: it is a file or a folder of another kind, holds files of its names that flaxner
         did not write or that were changed, or has a path that the libraries cannot write to.
     """
     target = Path(os.path.realpath(path))
@@ -72,7 +71,7 @@ def check_folder(path: str | Path, kind: Kind, names: Sequence[str] | None = Non
         raise ValueError(f"{path} is a file: choose another folder")
     if kind.plain:
         refuse_odd_path(path)
-    plan = plan_for(target, kind, {name: {} for name in names or kind.names}, new_card=False)
+    plan = plan_for(target, kind, {name: {} for name in kind.names}, new_card=False)
     refuse(target, kind, plan.refused)
 
 

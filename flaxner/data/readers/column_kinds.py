@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -145,10 +146,10 @@ def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
     return f"{kind} ({some(map(str, types))})"
 
 
-def some(values: Iterable[str], most: int = 4) -> str:
+def some(values: Iterable[str]) -> str:
     """List the first few values, for a message."""
-    first = list(values)
-    return ", ".join(v[:40] for v in first[:most]) + (", ..." if len(first) > most else "")
+    first = list(itertools.islice(values, 5))
+    return ", ".join(v[:40] for v in first[:4]) + (", ..." if len(first) > 4 else "")
 
 
 def called(column: Name | None) -> str:

@@ -204,7 +204,8 @@ def _count(
     rows: NumberedRows,
     names: Mapping[str, Sequence[str]],
 ) -> None:
-    whole = (row for _, row in rows() if len(row) > max(columns.values(), default=0))
+    last = max(columns.values(), default=0)
+    whole = (row for _, row in rows() if len(row) > last)
     while block := list(itertools.islice(whole, BLOCK)):
         for name, at in columns.items():
             cells = [row[at] for row in block]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from flaxner.data.readers import streams
 from flaxner.data.readers.offsets import COUNTINGS
-from flaxner.data.tags import Span
 from flaxner.wording import number_of
 
 # Longest line of a column file, and longest record of other files; more could exhaust memory.
@@ -269,24 +268,3 @@ def document_name(value: Any) -> int | str | None:
 def excerpt(text: str, length: int = 60) -> str:
     """Quote and shorten a text for a message."""
     return repr(text if len(text) <= length else text[:length] + "…")
-
-
-__all__ = [
-    "DOCUMENT_COLUMNS",
-    "LINE_LIMIT",
-    "OF_DATA_SETS",
-    "OF_FILES",
-    "POLICIES",
-    "READING",
-    "RECORD_LIMIT",
-    "BadCorpus",
-    "Notes",
-    "Raw",
-    "ReadOptions",
-    "Span",
-    "document_name",
-    "excerpt",
-    "local_file",
-    "read_chunks",
-    "read_lines",
-]

@@ -90,7 +90,7 @@ def annotated(
     record: Record,
     options: ReadOptions,
     notes: Notes,
-    spans: Sequence[str] = SPAN_COLUMNS,
+    spans: Sequence[str],
 ) -> Annotated | None:
     """Read a record with a text and spans; None if null spans show that nobody looked at it.
 

@@ -53,11 +53,6 @@ def _seen(text: str, start: int, end: int) -> tuple[int, int]:
     )
 
 
-def char_spans(offsets: Offsets, spans: Iterable[Span]) -> list[Span]:
-    """Convert spans of words to spans of characters."""
-    return [Span(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in spans]
-
-
 def tag_text(
     path: Path | str,
     line: int,
