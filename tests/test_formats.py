@@ -96,6 +96,7 @@ def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
     for corpus in (
         read_corpus(tmp_path / "a.parquet"),
         read_corpus(str(tmp_path / "saved"), "validation"),
+        read_corpus(tmp_path / "saved", "validation"),
     ):
         assert [(s.words, s.tags) for s in corpus] == [(WORDS, TAGS)]
     with pytest.raises(ValueError, match="no split test; the data set has train, dev"):

@@ -201,6 +201,10 @@ def test_interrupted_documents_stay_whole(tmp_path):
         assert not set.intersection(*names)
     part = select({"train": made}, made_of(context="document", train_fraction=0.5))["train"]
     assert "2 of 5 documents are used" in part.notes[0]
+    one = dataclasses.replace(corpus(sentences(9)), unmarked=("train.conll",))
+    told = r"--train-fraction cannot divide .* has only 1 document, and .* not mark documents\)"
+    with pytest.raises(ValueError, match=told):
+        select({"train": one}, made_of(context="document", train_fraction=0.5))
 
 
 def test_repaired_tags_are_reported_for_the_full_corpus():

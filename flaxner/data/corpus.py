@@ -98,14 +98,16 @@ def read_corpus(
       ValueError: the corpus cannot be read; one sentence with file and line.
     """
     options = options or ReadOptions()
-    if isinstance(source, Path) or is_file(source, split):
+    path = Path(source)
+    of_splits = split is not None and path.is_dir()
+    if not of_splits and (isinstance(source, Path) or is_file(source, split)):
         _require_one_version(source, options)
-        path, notes = Path(source), Notes()
+        notes = Notes()
         format_name, raws = read_file(path, options, notes)
         return assemble(raws, str(path), notes, format_name)
     if split is None:
         raise ValueError(f"{source} is a data set: name one of its splits, such as train or test")
-    return read_dataset(source, [split], options)[split]
+    return read_dataset(str(source), [split], options)[split]
 
 
 def read_dataset(

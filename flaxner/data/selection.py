@@ -95,11 +95,7 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     if len(set(part.tolist())) < len(shares):
         many = number_of(len({s.words for s in train}), "sentences") + " without repetitions"
         if settings.in_documents:
-            number = len(_documents(train.sentences))
-            kept = "and --context document keeps documents whole"
-            many = f"{number_of(number, 'documents')}, {kept}"
-            if train.unmarked:
-                many += " (it does not mark documents)"
+            many = _whole_documents(train)
         raise ValueError(f"{flag} cannot divide {train.source}: it has only {many}")
     if folds and not settings.fold:
         return dict(corpora)
@@ -187,6 +183,13 @@ def _documents(sentences: Sequence[Sentence]) -> list[list[int]]:
     return list(groups.values())
 
 
+def _whole_documents(corpus: Corpus) -> str:
+    """Say how many documents a corpus has, as the reason why it cannot be divided."""
+    unmarked = " (it does not mark documents)" if corpus.unmarked else ""
+    many = number_of(len(_documents(corpus.sentences)), "documents")
+    return f"{many}, and --context document keeps documents whole{unmarked}"
+
+
 def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
     """Sample a fraction of the sentences; with one seed, smaller samples are subsets of larger."""
     count = max(1, round(share * len(corpus)))
@@ -197,8 +200,15 @@ def fraction(corpus: Corpus, share: float, seed: int) -> Corpus:
 
 
 def fraction_of_documents(corpus: Corpus, share: float, seed: int) -> Corpus:
-    """Sample documents with about a fraction of the sentences; smaller samples are subsets."""
+    """Sample documents with about a fraction of the sentences; smaller samples are subsets.
+
+    Raises:
+      ValueError: the corpus is a single document.
+    """
     documents = _documents(corpus.sentences)
+    if len(documents) == 1:
+        only = _whole_documents(corpus)
+        raise ValueError(f"--train-fraction cannot divide {corpus.source}: it has only {only}")
     order = _order(len(documents), seed, FRACTION)
     before = np.cumsum([0, *(len(documents[i]) for i in order)])
     count = max(1, int(np.abs(before - share * len(corpus)).argmin()))
