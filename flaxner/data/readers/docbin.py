@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, local_file
 from flaxner.data.readers.spacy_json import CROSSED, IN_GROUPS, PARTLY, UNANNOTATED
-from flaxner.data.readers.spans import without_overlaps
+from flaxner.data.readers.spans import apart
 from flaxner.data.tags import Span, spans_to_tags
 
 MISSING = 0  # spaCy's code for a word without entity annotation
@@ -74,7 +75,9 @@ def _sentences(
         if tokens:
             words = tuple(token.text for token in tokens)
             if group is not None:
-                spans = _apart(path, number, words, spans, options, notes)
+                texts = {span: " ".join(words[span.start : span.end]) for span in spans}
+                bad = functools.partial(BadCorpus, path, number + 1)
+                spans = apart(texts, options.span_policy, notes, bad)
             sentences.append(Raw(words, spans_to_tags(spans, len(words)), number, number + 1))
     return sentences
 
@@ -94,23 +97,3 @@ def _entities(document: Any, group: str | None, notes: Notes) -> list[Any] | Non
         notes.count(UNANNOTATED)
         return None
     return list(document.ents)
-
-
-def _apart(
-    path: Path,
-    number: int,
-    words: tuple[str, ...],
-    spans: list[Span],
-    options: ReadOptions,
-    notes: Notes,
-) -> list[Span]:
-    """Return the spans of a group without those that overlap a longer one."""
-    kept, over = without_overlaps(dict.fromkeys(spans))
-    if over and options.span_policy == "error":
-        start, end, kind = over[0]
-        what = f"the span {excerpt(' '.join(words[start:end]))} ({kind}) overlaps another"
-        message = f"{what}; --span-policy widen or drop keeps the longer one"
-        raise BadCorpus(path, number + 1, message)
-    for _ in over:
-        notes.count("spans overlapped a longer one and were dropped")
-    return kept

@@ -17,6 +17,7 @@ from flaxner.data.readers.source import (
     Raw,
     ReadOptions,
     excerpt,
+    not_utf8,
     read_chunks,
     read_lines,
 )
@@ -136,10 +137,7 @@ def _pieces(path: Path) -> Iterator[tuple[bool, str]]:
             text = decoder.decode(chunk)
         except UnicodeDecodeError as error:
             line += error.object.count(b"\n", 0, error.start)
-            byte = error.object[error.start]
-            raise BadCorpus(
-                path, line, f"the file must be UTF-8; the byte {byte:#04x} is not"
-            ) from None
+            raise not_utf8(path, line, error) from None
         line += text.count("\n")
         yield False, text
     yield True, ""

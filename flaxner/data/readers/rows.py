@@ -96,10 +96,8 @@ def read_rows(
     closed: set[str] = set()  # numbers of sentences that have ended
     again = 0
     for line, row in rows():
-        if row and len(row) != len(header):
-            few = "few" if len(row) < len(header) else "many"
-            message = f"too {few} columns: got {len(row)}, but the header has {len(header)}"
-            raise BadCorpus(source, line, message)
+        if row:
+            require_width(source, line, row, header)
         key = _key(row[sentence_at]) if row and sentence_at is not None else ""
         own = document_name(row[document_at]) if row and document_at is not None else None
         # An empty cell continues the sentence or the document above.
@@ -138,6 +136,18 @@ def read_rows(
             f"no column ({', '.join(OF_DOCUMENTS)}) identifies documents: consecutive rows with "
             "the same number are one sentence"
         )
+
+
+def require_width(source: Path | str, line: int, row: Sequence[Any], header: Sequence[str]) -> None:
+    """Refuse a row with fewer or more cells than the header has.
+
+    Raises:
+      ValueError: the row has another number of cells.
+    """
+    if len(row) != len(header):
+        few = "few" if len(row) < len(header) else "many"
+        message = f"too {few} columns: got {len(row)}, but the header has {len(header)}"
+        raise BadCorpus(source, line, message)
 
 
 def _document_column(source: Path | str, header: Sequence[str], notes: Notes) -> int | None:

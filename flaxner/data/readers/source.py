@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,14 +168,8 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     Raises:
       ValueError: the file cannot be read.
     """
-    try:
+    with _refused(path):
         yield from streams.read_bytes(path)
-    except streams.Refused as error:
-        raise BadCorpus(path, None, f"cannot read the corpus: {error}") from error
-    except (OSError, EOFError, ValueError) as error:
-        system = getattr(error, "strerror", None)
-        reason, line = system or str(error), None if system else 1
-        raise BadCorpus(path, line, f"cannot read the corpus: {reason}") from error
 
 
 def local_file(path: Path) -> Path:
@@ -183,13 +178,20 @@ def local_file(path: Path) -> Path:
     Raises:
       ValueError: the file cannot be read.
     """
-    try:
+    with _refused(path):
         return streams.local_file(path)
-    except streams.Refused as error:
-        raise BadCorpus(path, None, f"cannot read the corpus: {error}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BadCorpus(path, None, f"cannot read the corpus: {reason}") from error
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Say which file it is that `streams` cannot read."""
+    try:
+        yield
+    except (streams.Refused, OSError, EOFError, ValueError) as error:
+        system = getattr(error, "strerror", None)
+        damaged = not system and not isinstance(error, streams.Refused)
+        message = f"cannot read the corpus: {system or error}"
+        raise BadCorpus(path, 1 if damaged else None, message) from error
 
 
 def read_lines(
@@ -241,10 +243,7 @@ def _decode(
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = number + data.count(end, 0, error.start)
-        message = f"the file must be UTF-8; the byte {data[error.start]:#04x} is not"
-        message += " (iconv -f latin1 -t utf-8 converts Latin-1)"
-        raise BadCorpus(path, line, message) from None
+        raise not_utf8(path, number + data.count(end, 0, error.start), error) from None
     if "\0" in text:
         line = number + data.count(end, 0, data.index(b"\0"))
         raise BadCorpus(path, line, "expected a text file, but it contains a zero byte")
@@ -256,6 +255,12 @@ def _decode(
             if len(line_text) > limit:
                 raise BadCorpus(path, number + i, f"a line must have at most {limit} bytes")
     return lines
+
+
+def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> BadCorpus:
+    """Return the error for a file in another encoding."""
+    message = f"the file must be UTF-8; the byte {error.object[error.start]:#04x} is not"
+    return BadCorpus(path, line, f"{message} (iconv -f latin1 -t utf-8 converts Latin-1)")
 
 
 def document_name(value: Any) -> int | str | None:

@@ -45,7 +45,7 @@ def choose_spans(
     filled: set[str] = set()
     beside: dict[tuple[str, str], int] = {}  # two differing columns of a record -> its line
     for line, record in records:
-        found = span_values(record)
+        found = span_values(record, options)
         for name in found:
             written.setdefault(name.lower(), name)
         own = {name.lower(): value for name, value in found.items()}
@@ -68,14 +68,12 @@ def choose_spans(
     return sorted(SPAN_COLUMNS, key=lambda name: name not in filled)
 
 
-def span_values(record: Record, options: ReadOptions | None = None) -> dict[str, Any]:
+def span_values(record: Record, options: ReadOptions) -> dict[str, Any]:
     """Return the columns of a record that could be its spans: lists of spans, empty or not.
 
-    Args:
-      record: names and values.
-      options: a requested column, if any, replaces the usual names.
+    A requested column, if any, replaces the usual names.
     """
-    wanted = options.spans_column if options is not None else None
+    wanted = options.spans_column
     return {
         name: value
         for name, value in record.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.readers.records import read_records
+from flaxner.data.readers.rows import require_width
 from flaxner.data.readers.source import (
     RECORD_LIMIT,
     BadCorpus,
@@ -76,10 +77,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
             message = f"the header has {count} columns named {name!r}; rename all but one"
             raise BadCorpus(path, line, message)
     for line, row in rows:
-        if len(row) != len(header):
-            few = "few" if len(row) < len(header) else "many"
-            message = f"too {few} columns: got {len(row)}, but the header has {len(header)}"
-            raise BadCorpus(path, line, message)
+        require_width(path, line, row, header)
         yield line, {name: _value(cell) for name, cell in zip(header, row, strict=True)}
 
 

@@ -6,7 +6,7 @@ import functools
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flaxner.data.readers.offsets import COUNTINGS, INVISIBLE, in_characters, others
@@ -86,13 +86,7 @@ def tag_text(
 
     offsets = word_offsets(text) if offsets is None else offsets
     fitted = _fitted(text, spans, offsets, policy, notes, counted, bad)
-    kept, over = without_overlaps(fitted)
-    if over and policy == "error":
-        start, end, kind = fitted[over[0]]
-        what = f"the span {excerpt(text[start:end])} ({kind}) overlaps another"
-        raise bad(f"{what}; --span-policy widen or drop keeps the longer one")
-    for _ in over:
-        notes.count("spans overlapped a longer one and were dropped")
+    kept = apart(fitted, policy, notes, bad)
     words = tuple(text[a:b] for a, b in offsets)
     return words, spans_to_tags(kept, len(words))
 
@@ -105,10 +99,10 @@ def _fitted(
     notes: Notes,
     counted: bool,
     bad: Callable[[str], BadCorpus],
-) -> dict[Span, Span]:
-    """Map each span of words to the (first) span of characters that it comes from."""
+) -> dict[Span, str]:
+    """Return the spans in words, each with its text."""
     word_at = _word_at(len(text), offsets)
-    fitted: dict[Span, Span] = {}
+    fitted: dict[Span, str] = {}
     for span in spans:
         start, end, kind = span
         if not 0 <= start < end <= len(text):
@@ -126,7 +120,7 @@ def _fitted(
             notes.count(f"spans cut a word and were {_done(policy)}")
             if policy == "drop":
                 continue
-        fitted.setdefault(Span(touched[0], touched[1] + 1, kind), span)
+        fitted.setdefault(Span(touched[0], touched[1] + 1, kind), text[start:end])
     return fitted
 
 
@@ -186,14 +180,30 @@ def _done(policy: str) -> str:
     return "widened to whole words" if policy == "widen" else "dropped"
 
 
-def without_overlaps(spans: Iterable[Span]) -> tuple[list[Span], list[Span]]:
-    """Split spans, longest first, into those that overlap no earlier kept one, and the others."""
+def apart(
+    spans: Mapping[Span, str], policy: str, notes: Notes, bad: Callable[[str], BadCorpus]
+) -> list[Span]:
+    """Return the spans without those that overlap a longer one, which are counted.
+
+    Args:
+      spans: each with its text.
+      policy: "error" refuses overlaps.
+      notes: counts the spans that are left out.
+      bad: makes an error of a message.
+
+    Raises:
+      ValueError: spans overlap under the policy "error".
+    """
     kept: list[Span] = []
-    over: list[Span] = []
     taken: set[int] = set()
-    for span in sorted(spans, key=lambda s: (s[0] - s[1], s)):
-        covered = range(span[0], span[1])
-        free = taken.isdisjoint(covered)
-        (kept if free else over).append(span)
-        taken.update(covered if free else ())
-    return kept, over
+    for span in sorted(spans, key=lambda s: (s.start - s.end, s)):
+        covered = range(span.start, span.end)
+        if taken.isdisjoint(covered):
+            kept.append(span)
+            taken.update(covered)
+        elif policy == "error":
+            what = f"the span {excerpt(spans[span])} ({span.type}) overlaps another"
+            raise bad(f"{what}; --span-policy widen or drop keeps the longer one")
+        else:
+            notes.count("spans overlapped a longer one and were dropped")
+    return kept
