@@ -93,14 +93,14 @@ def test_the_plan_matches_the_run(tmp_path):
     config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
     train = read_corpus(path)
     tokenizer = scratch_tokenizer("flaxner:tiny", train)
-    whole, lengths = inspection.token_lengths(train, tokenizer)
+    whole = inspection.whole_sentences(train, tokenizer)
     plan = inspection.make_plan(config, train, whole, tokenizer)
     segments = align(train.sentences, tokenizer, LabelScheme.from_types(train.types), 8)
     batches = TrainBatches(segments, 6, 8, 1.5, 0, multiple=jax.device_count(), level=True)
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
     assert (plan.steps, plan.steps_per_epoch, plan.tokens) == (11, 7, tokens)
     assert (plan.fill, plan.windowed) == (batches.fill(), segments.windowed)
-    assert plan.windowed == (lengths > 8).sum() > 0
+    assert plan.windowed == (whole.lengths > 8).sum() > 0
     assert plan.seconds is None
 
 
@@ -112,7 +112,7 @@ def test_time_is_estimated_from_an_identical_run_only(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     train = corpus(("Ann", "B-PER"))
     tokenizer = scratch_tokenizer("flaxner:tiny", train)
-    whole = inspection.token_lengths(train, tokenizer)[0]
+    whole = inspection.whole_sentences(train, tokenizer)
 
     def plan(**changes):
         return inspection.make_plan(config.replace(**changes), train, whole, tokenizer)

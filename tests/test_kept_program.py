@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("flatbuffers")
 
-from flaxner.files.kept import SEAL, file_digest
+from flaxner.files.kept import SEAL
+from flaxner.files.manifest import file_digest
 from flaxner.inference import kept_program
 from flaxner.inference.pipeline import pipeline
 from flaxner.models.network import Model

@@ -173,7 +173,7 @@ def test_an_export_for_onnx_runtime_answers_as_the_pipeline(in_jax, tmp_path):
 
 def test_a_graph_of_another_kind_is_refused(in_jax, tmp_path):
     """Its digest matches, because a stranger wrote both."""
-    from flaxner.files.kept import file_digest
+    from flaxner.files.manifest import file_digest
 
     path = in_jax.export(tmp_path / "served", engine="onnx")
     about = json.loads((path / "flaxner.json").read_text())

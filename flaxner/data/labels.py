@@ -118,7 +118,5 @@ class LabelScheme:
     @functools.cached_property
     def inside(self) -> np.ndarray:
         """For each label, that of its type's inside tag (B-X -> I-X), or itself; int32 (C,)."""
-        return self.encode(
-            [tag if tag == OUTSIDE or "I-" + tag[2:] not in self.label2id else "I-" + tag[2:]
-             for tag in self.tags]
-        )  # fmt: skip
+        inside = (self.label2id.get(f"I-{tag[2:]}", own) for own, tag in enumerate(self.tags))
+        return np.fromiter(inside, np.int32)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.files.atomic import free_name
+from flaxner.files.manifest import file_digest
 
 SEAL = "kept.json"  # name -> size and SHA-256 of every file beside it
 CHUNK = 1 << 22
@@ -28,12 +29,6 @@ def cache_folder(name: str) -> Path | None:
     if named == "":
         return None
     return Path(os.path.expanduser(named or "~/.cache/flaxner")) / name
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def key_of(facts: Iterable[Any], files: Iterable[Path] = ()) -> str:

@@ -14,17 +14,27 @@ from flaxner.files.atomic import write_json
 NAME = "manifest.json"
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def entry(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """Return name -> size and SHA-256 of every file below a folder, sorted by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): entry(path) for path in files}
+
+
+def names_below(folder: Path) -> list[str]:
+    """Names of the files and links in a folder and below, sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def is_same(path: Path, expected: Mapping[str, Any]) -> bool:
@@ -64,8 +74,7 @@ def sealed_files(folder: Path) -> dict[str, dict[str, Any]] | None:
 def strangers(folder: Path) -> list[str]:
     """Files in a sealed folder that its manifest does not list."""
     known = {*(sealed_files(folder) or ()), NAME}
-    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
-    return sorted(set(names) - known)
+    return [name for name in names_below(folder) if name not in known]
 
 
 def damage(folder: Path) -> str | None:

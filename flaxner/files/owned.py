@@ -225,12 +225,7 @@ def _is_whole(target: Path) -> bool:
             return False  # a shell whose working folder it is would not see the new one
     except OSError:
         return False
-    names = {
-        path.relative_to(target).as_posix()
-        for path in target.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    if names != {*record.files, RECORD}:
+    if set(manifest.names_below(target)) != {*record.files, RECORD}:
         return False
     return all(is_ours(target, name, record) for name in record.files)
 

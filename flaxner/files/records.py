@@ -105,10 +105,7 @@ def remove_ours(folder: Path) -> list[str]:
                     (here / name).unlink()
             (here / manifest.NAME).unlink()
     remove_empty(folder)
-    if not folder.is_dir():
-        return []
-    left = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in left)
+    return manifest.names_below(folder)
 
 
 def remove_empty(folder: Path) -> None:

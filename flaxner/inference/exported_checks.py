@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.tag_rules import CHOICES
-from flaxner.files.kept import file_digest
+from flaxner.files.manifest import file_digest
 
 if TYPE_CHECKING:
     import jax.export

@@ -143,10 +143,9 @@ def seen_names(corpus: Corpus, train: Corpus) -> tuple[int, int]:
     return sum(name in names for name in entities), len(entities)
 
 
-def token_lengths(corpus: Corpus, tokenizer: Any) -> tuple[Segments, np.ndarray]:
-    """Return the corpus without windows, and each sentence's tokens, including [CLS] and [SEP]."""
-    segments = align(corpus.sentences, tokenizer, None, UNBOUNDED)
-    return segments, segments.lengths
+def whole_sentences(corpus: Corpus, tokenizer: Any) -> Segments:
+    """Return the corpus with each sentence in one segment, however long it is."""
+    return align(corpus.sentences, tokenizer, None, UNBOUNDED)
 
 
 def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:

@@ -117,11 +117,11 @@ class Report:
             return
         for warning in casing_warnings(corpora, tokenizer, config.model):
             self.say(f"note: {warning}")
-        tokenised = {s: inspection.token_lengths(c, tokenizer) for s, c in corpora.items()}
-        self._lengths({split: lengths for split, (_, lengths) in tokenised.items()})
-        whole = tokenised["train"][0]
+        tokenised = {s: inspection.whole_sentences(c, tokenizer) for s, c in corpora.items()}
+        self._lengths({split: segments.lengths for split, segments in tokenised.items()})
+        whole = tokenised["train"]
         if train is not corpora["train"]:
-            whole = inspection.token_lengths(train, tokenizer)[0]
+            whole = inspection.whole_sentences(train, tokenizer)
         self._plan(config, inspection.make_plan(config, train, whole, tokenizer))
 
     def _lengths(self, lengths: Mapping[str, np.ndarray]) -> None:
