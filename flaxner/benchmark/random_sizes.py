@@ -35,7 +35,7 @@ def write_random(folder: Path, model: str, sizes: str) -> Path:
         kind = classifier.model.encoder.title
         raise ValueError(f"--sizes needs a BERT as --model: {model} is a {kind}")
     fields = {**(classifier.fields or {}), **SIZES[sizes], "dtype": "float32"}
-    network = Model.from_fields(fields, len(classifier.labels))
+    network = Model.from_fields(fields, len(classifier.facts.labels))
     params = dict(network.init(SEED))
     params["classifier/bias"] = params["classifier/bias"].at[0].add(MOSTLY_OUTSIDE)
     whole = dataclasses.replace(

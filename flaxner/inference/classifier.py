@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from flaxner.devices.environment import check_devices
-from flaxner.inference.facts import label_table, read_facts
+from flaxner.inference.facts import Facts, label_table, read_facts
 from flaxner.inference.fitting import fitting_tokenizer
 from flaxner.inference.options import kind
 from flaxner.inference.precision import AUTO, dtype_name, file_dtype
@@ -34,15 +34,10 @@ class Classifier:
       model: static definition.
       params: path -> array.
       tokenizer: a fast tokenizer of `transformers`.
-      labels: names of the labels, in order.
+      facts: about its labels and windows.
       limit: tokens the model can read at once, special tokens included; the tokenizer's
         model_max_length may be lower.
       name: where it came from, for messages.
-      scheme: scheme of the labels, one of `tag_rules.CHOICES`; None if unknown.
-      window: tokens per window in training; None if config.json does not say.
-      context: "document" if windows held the sentences of a document in training, else
-        "sentences".
-      temperature: calibrates the scores; None if config.json has none.
       fields: content of config.json; empty for a model in memory.
       folder: the model's folder; None for a model in memory.
       crf: the scores of its CRF, if it has one.
@@ -51,16 +46,12 @@ class Classifier:
     model: Model
     params: Params
     tokenizer: Any
-    labels: tuple[str, ...]
+    facts: Facts
     limit: int
     name: str
-    scheme: str | None
-    window: int | None
-    context: str
     fields: Mapping[str, Any]
     folder: Path | None
-    crf: Scores | None = None
-    temperature: float | None = None
+    crf: Scores | None
 
     def on(self, device: jax.Device) -> Classifier:
         """Return the same classifier, with computation settings for a device."""
@@ -120,16 +111,12 @@ def load_classifier(
         model,
         without(read.params),
         tokenizer,
-        facts.labels,
+        facts,
         limit,
         read.name,
-        facts.scheme,
-        facts.window,
-        facts.context,
         read.fields,
         read.folder,
         Scores.of(read.params) if read.model.crf else None,
-        facts.temperature,
     )
 
 

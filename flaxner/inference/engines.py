@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaxner import hub
 from flaxner.inference import kept_graph, onnx_engine
-from flaxner.inference.facts import Facts, Labels, label_table, read_facts
+from flaxner.inference.facts import Facts, Labels, read_facts
 from flaxner.inference.fitting import fitting_tokenizer
 from flaxner.inference.precision import AUTO, file_dtype
 from flaxner.inference.predictor import Predictor
@@ -187,14 +187,7 @@ def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:
     with kept_graph.new_graph(key, classifier, request.weights) as (where, facts):
         predictor = _predictor(where, facts)
         logger.info("ONNX Runtime runs %s; its graph is kept in %s", folder, where)
-    known = Facts(
-        classifier.labels,
-        classifier.scheme,
-        classifier.window,
-        classifier.context,
-        classifier.temperature,
-    )
-    return Opened(classifier.tokenizer, known, predictor, classifier, classifier.crf)
+    return Opened(classifier.tokenizer, classifier.facts, predictor, classifier, classifier.crf)
 
 
 def _is_cheap(folder: Path, classifier: Classifier) -> bool:
@@ -209,7 +202,6 @@ def _from_graph(
 ) -> Opened:
     name = str(request.model)
     check_head(fields, name)
-    label_table(fields, request.labels, name)
     facts = read_facts(
         fields, name, graph.num_labels, graph.limit, labels=request.labels, scheme=request.scheme
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
     from flaxner.models.layers.graph_products import Range
 
-ABOUT, WEIGHTS = "flaxner.json", "weights.safetensors"
+ABOUT, WEIGHTS = "flaxner.json", kept_graph.ARRAYS
 PROGRAMS = {"jax": "forward.stablehlo", "onnx": kept_graph.PROGRAM}
 VERSION, WITH_CRF = 1, 2  # a flaxner that knows no CRF refuses 2 instead of decoding without it
 
@@ -61,12 +61,8 @@ def write_export(
     about = {
         "version": VERSION if classifier.crf is None else WITH_CRF,
         "engine": engine,
-        "labels": list(classifier.labels),
         "limit": classifier.limit,
-        "scheme": classifier.scheme,
-        "window": classifier.window,
-        "context": classifier.context,
-        "temperature": classifier.temperature,
+        **classifier.facts._asdict(),
         "weights": weights,
         **own,
     }

@@ -107,7 +107,7 @@ class _Kept:
         return program
 
     def _check(self, program: jax.export.Exported, params: Any, path: Path) -> None:
-        check_program(program, params, len(self._classifier.labels), path)
+        check_program(program, params, len(self._classifier.facts.labels), path)
 
 
 def _shape(array: jax.Array) -> jax.ShapeDtypeStruct:

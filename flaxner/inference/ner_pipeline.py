@@ -7,11 +7,11 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from flaxner.config.data import CONTEXTS
 from flaxner.data.kept_tokenizer import KeptTokenizer
 from flaxner.inference.aggregation import Entity
 from flaxner.inference.engines import Request
 from flaxner.inference.face import TransformersFace
+from flaxner.inference.facts import Facts
 from flaxner.inference.options import Options, kind, known_decoder
 from flaxner.inference.predictor import Predictor
 from flaxner.inference.rendering import Entities, ManyEntities
@@ -47,25 +47,21 @@ class NerPipeline(TransformersFace):
     def __init__(
         self,
         tokenizer: Any,
-        labels: Sequence[str],
+        facts: Facts,
         predictor: Predictor,
-        options: Options | None = None,
+        options: Options,
         classifier: Classifier | None = None,
         *,
-        scheme: str | None = None,
-        window: int | None = None,
         crf: Scores | None = None,
-        context: str = CONTEXTS[0],
-        temperature: float | None = None,
         task: str = TASKS[1],
         source: Request | None = None,
     ) -> None:
-        self._tokenizer, self.labels, self.predictor = tokenizer, tuple(labels), predictor
-        self.options, self._classifier, self.task = options or Options(), classifier, task
+        self._tokenizer, self.labels, self.predictor = tokenizer, facts.labels, predictor
+        self.options, self._classifier, self.task = options, classifier, task
         self._source = source
-        self.context = context
-        self.words = WordTagger(tokenizer, self.labels, predictor, scheme, window, crf)
-        self.texts = TextTagger(tokenizer, predictor, self.words, temperature)
+        self.context = facts.context
+        self.words = WordTagger(tokenizer, facts, predictor, crf)
+        self.texts = TextTagger(tokenizer, predictor, self.words, facts.temperature)
         self.texts.reader(self.options)
         self.texts.heat(self.options)
 
@@ -233,9 +229,8 @@ class NerPipeline(TransformersFace):
 
         if self.classifier is None:
             raise ValueError("this pipeline is already an export: copy its folder")
-        known = dataclasses.replace(
-            self.classifier, scheme=self.scheme, window=self.window, tokenizer=self.tokenizer
-        )
+        facts = self.classifier.facts._replace(scheme=self.scheme, window=self.window)
+        known = dataclasses.replace(self.classifier, facts=facts, tokenizer=self.tokenizer)
         return write_export(path, known, weights, engine, seen)
 
     def warmup(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from flaxner.config.data import CONTEXTS
 from flaxner.data.kept_tokenizer import open_tokenizer
 from flaxner.inference.exports import PROGRAMS, WITH_CRF, is_artefact, read_about
+from flaxner.inference.facts import Facts
 from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import pipeline
@@ -48,16 +49,19 @@ def load_exported(path: str | Path, **options: Any) -> NerPipeline:
     folder = Path(path)
     about = read_about(folder)
     predictor = _with_onnx(folder, about) if about["engine"] == "onnx" else _with_jax(folder, about)
+    facts = Facts(
+        tuple(about["labels"]),
+        about.get("scheme"),
+        about.get("window", about["limit"]),
+        about.get("context", CONTEXTS[0]),
+        about.get("temperature"),
+    )
     return NerPipeline(
         open_tokenizer(path),
-        about["labels"],
+        facts,
         predictor,
         chosen,
-        scheme=about.get("scheme"),
-        window=about.get("window", about["limit"]),
-        crf=crf.read(folder, len(about["labels"])) if about["version"] == WITH_CRF else None,
-        context=about.get("context", CONTEXTS[0]),
-        temperature=about.get("temperature"),
+        crf=crf.read(folder, len(facts.labels)) if about["version"] == WITH_CRF else None,
     )
 
 

@@ -86,15 +86,11 @@ def with_onnx(
         return with_jax(opened, device, options, task)
     return NerPipeline(
         opened.tokenizer,
-        opened.facts.labels,
+        opened.facts,
         opened.predictor,
         options,
         opened.classifier,
-        scheme=opened.facts.scheme,
-        window=opened.facts.window,
         crf=opened.crf,
-        context=opened.facts.context,
-        temperature=opened.facts.temperature,
         task=task,
         source=request,
     )
@@ -111,17 +107,13 @@ def with_jax(classifier: Classifier, device: Any, options: Options, task: str) -
     if devices is not None:
         classifier = classifier.on(devices[0])
     engine = JaxEngine(kept_forward(classifier, devices), classifier.params, devices)
-    predictor = Predictor(engine, len(classifier.labels), classifier.limit)
+    predictor = Predictor(engine, len(classifier.facts.labels), classifier.limit)
     return NerPipeline(
         classifier.tokenizer,
-        classifier.labels,
+        classifier.facts,
         predictor,
         options,
         classifier,
-        scheme=classifier.scheme,
-        window=classifier.window,
         crf=classifier.crf,
-        context=classifier.context,
-        temperature=classifier.temperature,
         task=task,
     )

@@ -23,10 +23,10 @@ def config_fields(classifier: Classifier) -> dict[str, Any]:
     """Return the content of config.json: the classifier folder's, with the current labels."""
     model = classifier.model
     own = {**model.config.to_hf(), "model_type": model.config.model_type}
-    labels = {str(number): name for number, name in enumerate(classifier.labels)}
+    labels = {str(number): name for number, name in enumerate(classifier.facts.labels)}
     fields = dict(classifier.fields or own)
     if fields.get(OURS):
-        scheme = {} if classifier.scheme is None else {"scheme": classifier.scheme}
+        scheme = {} if classifier.facts.scheme is None else {"scheme": classifier.facts.scheme}
         block = {name: value for name, value in fields[OURS].items() if name != "scheme"}
         fields[OURS] = {**block, **scheme}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from flaxner.inference import kept_graph, onnx_engine
 from flaxner.inference.predictor import Predictor
 from flaxner.inference.rows import PackedBatch, fitted_batches
+from flaxner.inference.streaming import counted
 from flaxner.inference.words import WordTagger
 from flaxner.models.graph_weights import STATIC
 
@@ -42,10 +43,9 @@ def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> d
         facts = kept_graph.write_graph(Path(place), classifier, STATIC)
         watch = _Watch(Path(place) / kept_graph.PROGRAM)
         predictor = Predictor(watch, facts.num_labels, facts.limit)
-        words = WordTagger(
-            classifier.tokenizer, classifier.labels, predictor, classifier.scheme, classifier.window
-        )
-        for _ in words.tags(_shown(sentences), decoder="argmax"):
+        words = WordTagger(classifier.tokenizer, classifier.facts, predictor)
+        shown = counted(sentences, "sentences calibrated", total=len(sentences))
+        for _ in words.tags(shown, decoder="argmax"):
             pass
     return watch.ranges()
 
@@ -53,13 +53,6 @@ def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> d
 def spread(sentences: Sequence[T]) -> list[T]:
     """Pick at most SENTENCES of them, evenly spaced."""
     return list(sentences[:: -(-len(sentences) // SENTENCES) or 1])
-
-
-def _shown(sentences: Sequence[Sequence[str]]) -> Iterable[Sequence[str]]:
-    """Yield the sentences with a progress bar."""
-    from flaxner.inference.streaming import counted
-
-    return counted(sentences, "sentences calibrated", total=len(sentences))
 
 
 class _Watch:

@@ -16,6 +16,7 @@ from flaxner.data.segments import align
 from flaxner.data.sentence import Sentence
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
 from flaxner.data.tokenizer import length_limit
+from flaxner.inference.facts import Facts
 from flaxner.inference.options import checked
 from flaxner.inference.parts import Part, submit
 from flaxner.inference.predictor import Predictor, refuse_fork
@@ -33,25 +34,21 @@ class WordTagger:
 
     Args:
       tokenizer: a fast tokenizer of `transformers`.
-      labels: names of the labels.
-      predictor: the model on its devices.
-      scheme: scheme of the labels, one of `tag_rules.CHOICES`; None: infer it from the model's
+      facts: about the labels and windows; a scheme that is unknown is inferred from the model's
         answers.
-      window: tokens per window in training; None if unknown.
+      predictor: the model on its devices.
       crf: the scores of the model's CRF, if it has one.
     """
 
     def __init__(
         self,
         tokenizer: Any,
-        labels: tuple[str, ...],
+        facts: Facts,
         predictor: Predictor,
-        scheme: str | None,
-        window: int | None,
         crf: Scores | None = None,
     ) -> None:
-        self.tokenizer, self.labels, self.predictor = tokenizer, labels, predictor
-        self._scheme, self._window, self.crf = scheme, window, crf
+        self.tokenizer, self.labels, self.predictor = tokenizer, facts.labels, predictor
+        self._facts, self.crf = facts, crf
         self._first_limit = self.limit
 
     @property
@@ -66,9 +63,10 @@ class WordTagger:
         If that is unknown, or the tokenizer has since been given a lower limit, it is `limit`.
         """
         limit = self.limit
-        if self._window is None:
+        window = self._facts.window
+        if window is None:
             return limit
-        return self._window if limit == self._first_limit else min(self._window, limit)
+        return window if limit == self._first_limit else min(window, limit)
 
     @functools.cached_property
     def scheme(self) -> str:
@@ -77,8 +75,8 @@ class WordTagger:
         IOB1 and IOB2 have the same labels. If it is unknown which one is used, the model tags some
         sentences of the embedded corpus, and the way it begins entities there decides.
         """
-        if self._scheme is not None:
-            return self._scheme
+        if self._facts.scheme is not None:
+            return self._facts.scheme
         sentences = itertools.islice(sample.generate("train"), PROBE)
         return shown_scheme(self.tags((words for words, _ in sentences), decoder="argmax"))
 
