@@ -109,7 +109,7 @@ def _submitted(
     submitted = []
     for number, model in models.items():
         own = [group for (owner, _), group in groups.items() if owner == number]
-        parts = [group[0][0].part([job.texts[place] for job, place in group]) for group in own]
+        parts = [group[0][0].read([job.texts[place] for job, place in group]) for group in own]
         submitted.append((own, submit_together(model.predictor, parts)))
     return submitted
 

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from flaxner.data.corpus import Sentence
 from flaxner.inference.ner_pipeline import NerPipeline
-from flaxner.inference.options import Options
 from flaxner.inference.parts import Part
 
 
@@ -19,11 +17,12 @@ class Job:
     Args:
       model: the pipeline that answers.
       kind: key that texts must share to be tokenised together.
-      texts: of the request.
-      sizes: number of characters of each text.
+      texts: of the request, strings or lists of words.
+      read: tokenises texts of this kind for the model.
       done: called once, from any thread, when all texts are answered or one has failed.
 
     Attributes:
+      sizes: number of characters of each text.
       arrived: arrival time, by `time.monotonic`.
       taken: number of texts that passes have taken so far.
       answers: one for each text.
@@ -35,10 +34,11 @@ class Job:
         model: NerPipeline,
         kind: Hashable,
         texts: Sequence[Any],
-        sizes: Sequence[int],
+        read: Callable[[list[Any]], Part],
         done: Callable[[Job], None],
     ) -> None:
-        self.model, self.kind, self.texts, self.sizes = model, kind, texts, sizes
+        self.model, self.kind, self.texts, self.read = model, kind, texts, read
+        self.sizes = [characters(text) for text in texts]
         self.arrived, self.taken = time.monotonic(), 0
         self.answers: list[Any] = [None] * len(texts)
         self.failure: BaseException | None = None
@@ -73,50 +73,6 @@ class Job:
             first, self._ended = not self._ended, True
         if first:
             self._done(self)
-
-    def part(self, texts: list[Any]) -> Part:
-        """Tokenise texts of this kind for the model."""
-        raise NotImplementedError
-
-
-class TextJob(Job):
-    """Running texts -> entities; texts with the same options are tokenised together."""
-
-    def __init__(
-        self,
-        model: NerPipeline,
-        options: Options,
-        texts: Sequence[str],
-        done: Callable[[Job], None],
-    ) -> None:
-        super().__init__(model, ("texts", options), texts, [len(text) for text in texts], done)
-        self._options = options
-
-    def part(self, texts: list[str]) -> Part:
-        """See `Job.part`."""
-        return self.model.texts.part(texts, self._options)
-
-
-class WordJob(Job):
-    """Sentences of words -> tags; tokenised together if decoder and window agree."""
-
-    def __init__(
-        self,
-        model: NerPipeline,
-        decoder: str | None,
-        limit: int,
-        sentences: Sequence[Sequence[str]],
-        done: Callable[[Job], None],
-    ) -> None:
-        sizes = [characters(words) for words in sentences]
-        super().__init__(model, ("words", decoder, limit), sentences, sizes, done)
-        self._decoder, self._limit = decoder, limit
-
-    def part(self, texts: list[Sequence[str]]) -> Part:
-        """See `Job.part`."""
-        sentences = [Sentence(tuple(words)) for words in texts]
-        words = self.model.words
-        return words.part(sentences, words.decoding(self._decoder), limit=self._limit)
 
 
 def characters(text: str | Sequence[str]) -> int:

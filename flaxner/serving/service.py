@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from flaxner.data.corpus import Sentence
 from flaxner.inference.exports import is_artefact
 from flaxner.inference.ner_pipeline import NerPipeline
 from flaxner.inference.opening import load_exported
 from flaxner.inference.options import Options, known_decoder
+from flaxner.inference.parts import Part
 from flaxner.inference.pipeline import pipeline
 from flaxner.serving.batcher import Batcher
 from flaxner.serving.errors import Refused
@@ -24,7 +26,7 @@ from flaxner.serving.forms import (
     read_sentences,
     read_texts,
 )
-from flaxner.serving.jobs import Job, TextJob, WordJob
+from flaxner.serving.jobs import Job
 from flaxner.serving.logs import log_event
 from flaxner.serving.metrics import Metrics
 from flaxner.serving.queue import Busy, JobQueue
@@ -138,7 +140,9 @@ class Service:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=texts)
         self.metrics.texts.labels(name).inc(len(texts))
-        answers = await self._answers(lambda done: TextJob(model, options, texts, done))
+        answers = await self._answers(
+            model, ("texts", options), texts, lambda own: model.texts.part(own, options)
+        )
         entities = [[_plain(e) for e in row if e["score"] >= form.threshold] for row in answers]
         return as_json({"model": name, "entities": entities[0] if single else entities})
 
@@ -155,7 +159,12 @@ class Service:
             raise Refused(UNPROCESSABLE, str(error)) from error
         note(model=name, texts=sentences)
         self.metrics.texts.labels(name).inc(len(sentences))
-        tags = await self._answers(lambda done: WordJob(model, decoder, limit, sentences, done))
+
+        def read(own: list[Sequence[str]]) -> Part:
+            given = [Sentence(tuple(words)) for words in own]
+            return model.words.part(given, model.words.decoding(decoder), limit=limit)
+
+        tags = await self._answers(model, ("words", decoder, limit), sentences, read)
         return as_json({"model": name, "tags": tags[0] if single else tags})
 
     def _model(self, name: str | None) -> tuple[str, NerPipeline]:
@@ -175,8 +184,14 @@ class Service:
         }
         return self._defaults.of_call(given)
 
-    async def _answers(self, make: Callable[[Callable[[Job], None]], Job]) -> list[Any]:
-        """Queue a job and wait for its answers; drop it if the wait is cancelled."""
+    async def _answers(
+        self,
+        model: NerPipeline,
+        kind: Hashable,
+        texts: Sequence[Any],
+        read: Callable[[list[Any]], Part],
+    ) -> list[Any]:
+        """Queue a job, see `Job`, and wait for its answers; drop it if the wait is cancelled."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
 
@@ -194,7 +209,7 @@ class Service:
         def done(job: Job) -> None:
             loop.call_soon_threadsafe(settle, job)
 
-        job = make(done)
+        job = Job(model, kind, texts, read, done)
         try:
             self.batcher.waiting.put(job)
         except Busy as busy:
