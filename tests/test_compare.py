@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,6 +85,16 @@ def test_the_interval_contains_the_score():
     low, high = interval(counts, n_resamples=500)
     assert low < float(f1(counts.sum(0))) < high
     assert interval(counts[:1], n_resamples=500) == (1.0, 1.0)
+
+
+def test_a_large_corpus_is_resampled_in_little_memory():
+    counts = np.ones((1, 400_000, 3), np.int64)
+    tracemalloc.start()
+    try:
+        assert interval(counts, 30) == (1.0, 1.0)
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture(scope="module")

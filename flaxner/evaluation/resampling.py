@@ -7,7 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-BATCH = 250  # resamples held in memory at a time
+AT_ONCE = 1 << 20  # drawn sentences held in memory at a time; the draws do not depend on it
+
+
+def batch_size(sentences: int) -> int:
+    """Return how many resamples of a corpus of this size to hold in memory at a time."""
+    return max(1, AT_ONCE // sentences)
 
 
 def drawn_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -55,7 +60,7 @@ def bootstrap(
         (np.arange(sentences),),
         lambda rows, axis: statistic(np.moveaxis(rows, axis, -1)),
         n_resamples=n_resamples,
-        batch=BATCH,
+        batch=batch_size(sentences),
         vectorized=True,
         confidence_level=confidence,
         method="percentile",

@@ -17,7 +17,7 @@ import numpy as np
 
 from flaxner.evaluation.metrics import entity_counts, f1
 from flaxner.evaluation.predictions import Predicted
-from flaxner.evaluation.resampling import BATCH, bootstrap, drawn_sums
+from flaxner.evaluation.resampling import batch_size, bootstrap, drawn_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> f
         difference,
         permutation_type="samples",
         n_resamples=resamples,
-        batch=BATCH,
+        batch=batch_size(sentences),
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
