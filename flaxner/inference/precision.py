@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,16 +70,7 @@ def file_dtype(fields: Mapping[str, Any], folder: Path | None) -> str:
 def _stored(folder: Path) -> str | None:
     """Return the dtype of the first float tensor in safetensors files; None if there is none."""
     for path in sorted(folder.glob("*.safetensors")):
-        read_header(path)  # refuses a damaged file
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
-        rows = [row for name, row in header.items() if name != "__metadata__"]
-        try:
-            rows.sort(key=lambda row: row["data_offsets"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
-        for row in rows:
-            if row["dtype"] in STORED:
-                return STORED[row["dtype"]]
+        for kind, _ in read_header(path).values():
+            if kind in STORED:
+                return STORED[kind]
     return None

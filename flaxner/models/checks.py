@@ -154,7 +154,7 @@ def check_sizes(
 
 
 def read_header(path: Path) -> Header:
-    """Read name -> (dtype as safetensors writes it, shape) for the tensors of a file.
+    """Read name -> (dtype as safetensors writes it, shape) for a file's tensors, in its order.
 
     Raises:
       ValueError: no readable safetensors file, a duplicate name, or an unsupported dtype.
@@ -168,7 +168,8 @@ def read_header(path: Path) -> Header:
         if not isinstance(table, dict):
             raise ValueError("its header is not a JSON object")
         table.pop("__metadata__", None)
-        header = {n: (str(row["dtype"]), tuple(row["shape"])) for n, row in table.items()}
+        rows = sorted(table.items(), key=lambda item: item[1]["data_offsets"])
+        header = {name: (str(row["dtype"]), tuple(row["shape"])) for name, row in rows}
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
