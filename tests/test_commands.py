@@ -24,6 +24,16 @@ def flags(parser):
     return [(action.option_strings, action.dest, action.default) for action in parser._actions]
 
 
+def test_flags_are_parsed_without_waiting_for_jax():
+    code = (
+        "import sys; from flaxner.commands import COMMANDS\n"
+        "for name in COMMANDS.keys() - {'benchmark'}: COMMANDS[name].load().parser()\n"
+        "print({'jax', 'transformers', 'torch'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, text=True).strip() == "set()"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_flags(name, capsys):
     module = COMMANDS[name].load()

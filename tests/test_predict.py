@@ -21,8 +21,8 @@ WORDS = ["北", "京", "is", "in", "中", "国", "。", "Obama", "访", "问", "
 ONE_LINE = [text for text in ODD if text.strip() and text == " ".join(text.splitlines())]
 
 
-def answers(capsys, folder, form, *texts):
-    given = {"texts": list(texts), "file": None, "model": str(folder), "format": form}
+def answers(capsys, folder, form, *texts, file=None):
+    given = {"texts": list(texts), "file": file, "model": str(folder), "format": form}
     call = {"aggregation_strategy": "word", "decoder": "viterbi", "engine": None}
     print_answers(argparse.Namespace(**given, **call))
     return capsys.readouterr().out
@@ -64,6 +64,24 @@ def test_both_formats_name_the_same_words(folder, ours, capsys):
             assert kinds == {entity["entity_group"]}
             entities += 1
     assert entities >= len(texts)
+
+
+@pytest.mark.parametrize(("texts", "file"), [(["-"], None), ([], "-")])
+def test_what_is_typed_is_answered_line_by_line(capsys, folder, monkeypatch, texts, file):
+    answered = []
+
+    class Keyboard:
+        def isatty(self):
+            return True
+
+        def __iter__(self):
+            for line in ("Angela\n", "Paris\n", "Berlin\n"):
+                yield line
+                answered.append(capsys.readouterr().out.count("\n"))
+
+    monkeypatch.setattr("sys.stdin", Keyboard())
+    answers(capsys, folder, "jsonl", *texts, file=file)
+    assert answered == [1, 1, 1]
 
 
 def test_any_word_fits_on_one_line(capsys, folder, ours):

@@ -13,9 +13,7 @@ from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import READING, ReadOptions
 from flaxner.files import Kind, check_folder
-from flaxner.models.scratch import SCRATCH
 from flaxner.runs.paths import RunPaths, refuse_runs
-from flaxner.runs.replacing import refuse_half_moved
 
 # Training settings that the comparison shares; its other flags are its own.
 SHARED = (
@@ -149,6 +147,9 @@ def _settings(given: dict) -> Settings:
 
 def _training(shared: dict, folder: Path) -> tuple[TrainConfig, RunPaths | None]:
     """Return the settings of the BERT run, and the run itself if --model is a finished one."""
+    from flaxner.models.scratch import SCRATCH  # slow: --help and wrong flags come before
+    from flaxner.runs.replacing import refuse_half_moved
+
     run = RunPaths(shared.get("model", ""))
     if "model" in shared:
         refuse_half_moved(run.path)

@@ -40,7 +40,7 @@ def print_answers(arguments: argparse.Namespace) -> None:
         decoder=arguments.decoder,
         engine=arguments.engine,
     )
-    typed = arguments.file in (None, "-") and arguments.texts == ["-"] and sys.stdin.isatty()
+    typed = (arguments.file == "-" or arguments.texts == ["-"]) and sys.stdin.isatty()
     marked = arguments.format == "conll"
     for group in _groups(itertools.chain([first], texts), typed, marked):
         if marked:
