@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,12 @@ def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    _refuse_lost_path(source, "model")
+    name = _hub_name(source)
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(
-            snapshot_download(str(source), revision=revision, allow_patterns=list(MODEL_FILES))
-        )
-    except Exception as error:
-        if not _is_of_hub(error):
-            raise
-        raise ValueError(_reason(str(source), "model", error)) from error
+    with _one_sentence(name):
+        patterns = list(MODEL_FILES)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
 
 
 def fetch_file(source: str | Path, name: str, *, revision: str | None = None) -> Path:
@@ -41,15 +38,11 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
         if not (folder / name).is_file():
             raise ValueError(f"{folder} is not a model folder: it has no {name}{_inside(folder)}")
         return folder / name
-    _refuse_lost_path(source, "model")
+    repository = _hub_name(source)
     from huggingface_hub import hf_hub_download
 
-    try:
-        return Path(hf_hub_download(str(source), name, revision=revision))
-    except Exception as error:
-        if not _is_of_hub(error):
-            raise
-        raise ValueError(_reason(str(source), "model", error)) from error
+    with _one_sentence(repository):
+        return Path(hf_hub_download(repository, name, revision=revision))
 
 
 def _inside(folder: Path) -> str:
@@ -89,13 +82,14 @@ def dataset_file(name: str, path: str, revision: str | None = None) -> Path:
     return Path(hf_hub_download(name, path, repo_type="dataset", revision=revision))
 
 
-def _refuse_lost_path(source: str | Path, kind: str) -> None:
-    """Reject a name that can only be a missing local path, without asking the Hub."""
+def _hub_name(source: str | Path) -> str:
+    """Return a name to ask the Hub for; refuse one that can only be a missing local path."""
     text = str(source)
     if Path(text).is_file():
-        raise ValueError(f"the {kind} must be a folder or a Hub name: {text} is a file")
+        raise ValueError(f"the model must be a folder or a Hub name: {text} is a file")
     if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
-        raise ValueError(f"there is no {kind} folder {text!r}")
+        raise ValueError(f"there is no model folder {text!r}")
+    return text
 
 
 # Error class of huggingface_hub or its HTTP client (httpx or httpx2) -> what it means to a user,
@@ -116,9 +110,15 @@ REASONS = {
 }
 
 
-def _is_of_hub(error: Exception) -> bool:
-    """Whether an error is one that the Hub's library reports with; most derive from OSError."""
-    return isinstance(error, OSError) or not REASONS.keys().isdisjoint(_classes(error))
+@contextlib.contextmanager
+def _one_sentence(name: str) -> Iterator[None]:
+    """Turn the errors of the Hub's library into a ValueError; most of them derive from OSError."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and REASONS.keys().isdisjoint(_classes(error)):
+            raise
+        raise ValueError(f"cannot get the model {name!r}: {_reason(error)}") from error
 
 
 def _classes(error: BaseException | None) -> set[str]:
@@ -126,11 +126,11 @@ def _classes(error: BaseException | None) -> set[str]:
     return {cls.__name__ for cls in type(error).__mro__}
 
 
-def _reason(name: str, kind: str, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     # Offline, the library reports a missing file; only the cause says that it was not looked for.
     classes = _classes(error) | _classes(error.__cause__)
     for known, reason in REASONS.items():
         if known in classes:
-            return f"cannot get the {kind} {name!r}: {reason}"
+            return reason
     first, *_ = str(error).splitlines() or [type(error).__name__]
-    return f"cannot get the {kind} {name!r}: {first}"
+    return first

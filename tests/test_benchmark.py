@@ -1,5 +1,6 @@
 """The benchmarks: the figures measure what they claim, and add up."""
 
+import argparse
 import copy
 import itertools
 import json
@@ -13,7 +14,6 @@ import pytest
 
 from flaxner.benchmark import first_answer, machine, random_sizes, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
-from flaxner.benchmark.train import main
 from flaxner.commands import benchmark
 from flaxner.config.train import TrainConfig
 from flaxner.models.network import Model
@@ -21,6 +21,13 @@ from flaxner.training.preparation import Prepared, prepare
 from tests.conll import sentences, write_conll
 from tests.tiny import SIZES, random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
+
+
+def main(words):
+    """Run `benchmark.py train`, letting errors through."""
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    return train.run(parser.parse_args(words))
 
 
 def figures(printed):

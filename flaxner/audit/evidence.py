@@ -202,10 +202,7 @@ def _weighed(
     doubted: set[Word],
 ) -> Finding:
     """Return the finding for a reading: its score, kind and reason."""
-    p_given, p_other = (
-        _probability(sentence, reading, spans, scheme)
-        for spans in (reading.given, reading.suggested)
-    )
+    p_given, p_other = _probabilities(sentence, reading, scheme)
     votes_given, votes_other = _votes(index, reading, occurrences)
     model = math.log(p_other / p_given)
     corpus = math.log((votes_other + FLOOR) / (votes_given + FLOOR))
@@ -224,16 +221,22 @@ def _weighed(
     )
 
 
-def _probability(
-    sentence: HeldOut, reading: Reading, spans: Sequence[Span], scheme: LabelScheme
-) -> float:
-    """Return the model's probability of a reading: geometric mean over the words that differ."""
-    size = len(sentence.words)
-    rows = [spans_to_tags(own, size) for own in (reading.given, reading.suggested)]
-    words = [w for w in range(reading.start, reading.end) if rows[0][w] != rows[1][w]]
-    labels = scheme.encode([spans_to_tags(spans, size)[w] for w in words])
-    probs = np.maximum(sentence.probs[words, labels], SMALLEST)
-    return float(np.exp(np.log(probs).mean()))
+def _probabilities(sentence: HeldOut, reading: Reading, scheme: LabelScheme) -> tuple[float, float]:
+    """Return the model's probability of what is annotated, and of what is suggested instead.
+
+    Each is the geometric mean over the words whose tags differ.
+    """
+    given, suggested = (
+        spans_to_tags(own, len(sentence.words)) for own in (reading.given, reading.suggested)
+    )
+    words = [w for w in range(reading.start, reading.end) if given[w] != suggested[w]]
+
+    def probability(tags: Sequence[str]) -> float:
+        labels = scheme.encode([tags[w] for w in words])
+        probs = np.maximum(sentence.probs[words, labels], SMALLEST)
+        return float(np.exp(np.log(probs).mean()))
+
+    return probability(given), probability(suggested)
 
 
 def _votes(index: int, reading: Reading, occurrences: Occurrences) -> tuple[float, float]:

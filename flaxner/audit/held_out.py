@@ -17,6 +17,7 @@ from flaxner.data.selection import retyped
 from flaxner.data.sources import read_unmixed
 from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import MOST
+from flaxner.inference.units import softmax
 from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.runs.folder import RunFolder
 
@@ -146,9 +147,3 @@ def _placed(
         items.append(item)
         begin = end
     return items
-
-
-def softmax(logits_WC: np.ndarray) -> np.ndarray:
-    """Return the label probabilities, float32 (W, C)."""
-    shifted = np.exp(logits_WC - logits_WC.max(axis=-1, keepdims=True, initial=-np.inf))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)

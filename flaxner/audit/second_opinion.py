@@ -19,7 +19,7 @@ import numpy as np
 from flaxner.audit.held_out import HeldOut
 from flaxner.audit.views import VIEWS
 from flaxner.data.labels import LabelScheme
-from flaxner.data.tags import spans_to_tags, tags_to_spans
+from flaxner.data.tags import to_iob2
 
 FOLDS = 5
 LEARNT_FROM = 100_000  # words that a fold is trained on, at most
@@ -60,8 +60,7 @@ def second_opinion(sentences: Sequence[HeldOut], scheme: LabelScheme) -> list[He
 
 
 def _with_opinion(sentence: HeldOut, probs_WC: np.ndarray, scheme: LabelScheme) -> HeldOut:
-    spans = tags_to_spans(scheme.decode(probs_WC.argmax(-1)))
-    predicted = tuple(spans_to_tags(spans, len(sentence.words)))
+    predicted = to_iob2(scheme.decode(probs_WC.argmax(-1)))
     return dataclasses.replace(sentence, probs=probs_WC, predicted=predicted, by=NAME)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from flaxner.serving.forms import NerForm, read_form, read_texts
 from flaxner.serving.server import serve
-from flaxner.serving.service import Service, as_json
+from flaxner.serving.service import WARM, Service, as_json
 from flaxner.serving.settings import Settings
 
 TIMEOUT = 120.0  # seconds, as for our server
-WARM = "Angela Merkel met Barack Obama in Berlin ."
 
 
 class TorchService(Service):

@@ -259,12 +259,5 @@ def _alone(config: TrainConfig, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def main(words: list[str]) -> int:
-    """Run `benchmark.py train` without the script."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args(words))
-
-
 def _print(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)

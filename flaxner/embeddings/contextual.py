@@ -18,7 +18,6 @@ from flaxner.models.network import Model, Params
 from flaxner.training.step import INPUTS
 
 ROWS = 16  # packed rows per batch
-POOLING = ("mean", "first")
 
 
 def parse_layers(text: str, layers: int) -> tuple[int, ...]:

@@ -57,8 +57,8 @@ def score(
     gold_lists, predicted_lists = [list(t) for t in gold], [list(t) for t in predicted]
     scored = sum(len(tags) for tags in predicted_lists)
     types = sorted({e[0] for tags in (gold_lists, predicted_lists) for e in get_entities(tags)})
+    accuracy = float(accuracy_score(gold_lists, predicted_lists)) if scored else 0.0
     if not types:  # no entities, annotated or predicted: seqeval would divide by zero
-        accuracy = _accuracy(gold_lists, predicted_lists)
         return NerReport(0.0, 0.0, 0.0, accuracy, {}, words_in_corpus, scored)
     options: dict[str, Any] = {"zero_division": 0}
     by_type = precision_recall_fscore_support(gold_lists, predicted_lists, average=None, **options)
@@ -75,7 +75,7 @@ def score(
         overall_precision=float(micro[0]),
         overall_recall=float(micro[1]),
         overall_f1=float(micro[2]),
-        overall_accuracy=float(accuracy_score(gold_lists, predicted_lists)),
+        overall_accuracy=accuracy,
         per_type=per_type,
         words_in_corpus=words_in_corpus,
         words_scored=scored,
@@ -106,8 +106,3 @@ def f1(totals: np.ndarray) -> np.ndarray:
     right, found, annotated = np.moveaxis(np.asarray(totals, np.float64), -1, 0)
     size = found + annotated
     return np.divide(2 * right, size, out=np.zeros_like(size), where=size > 0)
-
-
-def _accuracy(gold: list[list[str]], predicted: list[list[str]]) -> float:
-    same = [a == b for x, y in zip(gold, predicted, strict=True) for a, b in zip(x, y, strict=True)]
-    return float(np.mean(same)) if same else 0.0

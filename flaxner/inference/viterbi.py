@@ -54,8 +54,8 @@ def same_lengths(borders: np.ndarray, chosen: np.ndarray, classes: int) -> Itera
     lengths = np.diff(borders)
     todo = chosen[np.argsort(lengths[chosen], kind="stable")]
     while len(todo):
-        size = int(lengths[todo].max())
-        take = max(1, BLOCK // (size * classes**2 + 1))
+        longest = int(lengths[todo[-1]])
+        take = max(1, BLOCK // (longest * classes**2 + 1))
         block, todo = todo[:take], todo[take:]
         for sentences in np.split(block, np.flatnonzero(np.diff(lengths[block])) + 1):
             yield borders[sentences][:, None] + np.arange(lengths[sentences[0]])

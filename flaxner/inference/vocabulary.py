@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,20 +17,16 @@ class Vocabulary:
     """A tokenizer's tokens: their text, and which of them continue a word."""
 
     def __init__(self, tokenizer: Any) -> None:
-        backend = tokenizer.backend_tokenizer
-        self._to_string = tokenizer.convert_tokens_to_string
-        self._convert = tokenizer.convert_ids_to_tokens
-        self.unknown = tokenizer.unk_token_id
-        self.knows_words = bool(getattr(backend.model, "continuing_subword_prefix", None))
+        self._tokenizer, self.unknown = tokenizer, tokenizer.unk_token_id
+        model = tokenizer.backend_tokenizer.model
+        self.knows_words = bool(getattr(model, "continuing_subword_prefix", None))
 
     @functools.cached_property
     def pieces(self) -> list[str]:
         """Token id -> token."""
-        size = 1 + max(self._tokenizer_ids())
-        return [piece or "" for piece in self._convert(list(range(size)))]
-
-    def _tokenizer_ids(self) -> Collection[int]:
-        return self._convert.__self__.get_vocab().values()
+        size = 1 + max(self._tokenizer.get_vocab().values())
+        pieces = self._tokenizer.convert_ids_to_tokens(list(range(size)))
+        return [piece or "" for piece in pieces]
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
@@ -40,7 +35,7 @@ class Vocabulary:
 
     def join(self, pieces: list[str]) -> str:
         """Join tokens into text by the tokenizer's own rules."""
-        return self._to_string(pieces)
+        return self._tokenizer.convert_tokens_to_string(pieces)
 
     def inside_word(self, reading: Reading, strategy: str) -> np.ndarray:
         """Whether a token continues the word of the token before it, bool (T,)."""

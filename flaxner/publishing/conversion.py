@@ -97,7 +97,7 @@ def convert(
     )
     params = saved.params(step)
     # The scores describe the best checkpoint only: card and history of any other have none.
-    results = saved.results() if step == saved.best_step else None
+    results = saved.run.finished() if step == saved.best_step else None
     predictions, notes = _predictions(saved.run)
     extras = Extras(saved, config, params, dtype, results, predictions, verify, onnx, name, notes)
     export_folder(

@@ -47,9 +47,8 @@ def convert_and_push(
             f"; without --dry-run, the files above would go to {push_to_hub}" if push_to_hub else ""
         )
     elif push_to_hub is not None:
-        if not result.scored and not force:
-            raise ValueError(_unscored(result.folder))
-        yield _push_scored(result.folder, push_to_hub, private, revision, force)
+        _require_scores(result.folder, force=force, scored=result.scored)
+        yield push_folder(result.folder, push_to_hub, private=private, revision=revision)
 
 
 def push_to_hub(
@@ -76,44 +75,32 @@ def push_to_hub(
       ValueError: `source` is neither a run nor a model folder, the model has no scores, or as in
         `upload.push_folder`.
     """
-    folder = Path(source)
+    folder, scored = Path(source), True
     run = RunFolder(folder)
     if run.members() or (run.config.is_file() and run.checkpoints.is_dir()):
         result = convert(folder, name=name)
         for text in result.notes:
             warnings.warn(text, stacklevel=2)
-        if not result.scored and not force:
-            raise ValueError(_unscored(result.folder))
-        folder = result.folder
-    return _push_scored(folder, name, private, revision, force)
-
-
-def _push_scored(folder: Path, name: str, private: bool, revision: str | None, force: bool) -> str:
-    """Call `upload.push_folder`; the model must have been scored, unless forced."""
-    require_scores(folder, force=force)
+        folder, scored = result.folder, result.scored
+    _require_scores(folder, force=force, scored=scored)
     return push_folder(folder, name, private=private, revision=revision)
 
 
-def require_scores(folder: str | Path, *, force: bool = False) -> None:
-    """Refuse a folder that is not a model or, unless forced, whose card has no scores.
+def _require_scores(folder: Path, *, force: bool, scored: bool) -> None:
+    """Refuse a folder that is no model or, unless forced, one whose model or card has no scores.
 
     Raises:
       ValueError: the folder is refused.
     """
-    folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is neither a run nor a model folder: it has no config.json")
     card = folder / "README.md"
-    scored = card.is_file() and has_scores(card.read_text("utf-8"))
-    if not scored and not force:
-        raise ValueError(_unscored(folder))
-
-
-def _unscored(folder: Path) -> str:
-    return (
-        f"the model in {folder} has not been scored: let the run finish, choose its best step, "
-        f"or push it anyway with --force"
-    )
+    told = card.is_file() and has_scores(card.read_text("utf-8"))
+    if not (scored and told) and not force:
+        raise ValueError(
+            f"the model in {folder} has not been scored: let the run finish, choose its best step, "
+            f"or push it anyway with --force"
+        )
 
 
 def describe(folder: str | Path) -> str:

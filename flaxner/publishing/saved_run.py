@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +76,6 @@ class SavedRun:
             steps,
             run.best_step(),
         )
-
-    def results(self) -> dict[str, Any]:
-        """Return the content of results.json; the run must have ended."""
-        return json.loads(self.run.results.read_text("utf-8"))
 
     def params(self, step: int) -> dict[str, np.ndarray]:
         """Return the parameters of a checkpoint as host arrays.

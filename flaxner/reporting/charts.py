@@ -84,13 +84,12 @@ class Axis:
         step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
+        numbers = [k * step for k in range(first, last + 1)]
+        if step < 1e-3:
+            return [(self.at(n), f"{n:.1e}" if n else "0") for n in numbers]
         unit, sign = (1e6, "M") if step >= 1e5 else (1, "")  # 3,000,000 would not fit
         digits = max(0, -math.floor(math.log10(step / unit) + 1e-9))
-        numbers = [k * step for k in range(first, last + 1)]
-        form = ".0e" if 0 < step < 1e-3 else f",.{digits}f"
-        if form == ".0e":
-            return [(self.at(n), f"{n:.1e}" if n else "0") for n in numbers]
-        return [(self.at(n), format(n / unit, form) + sign) for n in numbers]
+        return [(self.at(n), f"{n / unit:,.{digits}f}{sign}") for n in numbers]
 
 
 def _frame(x_axis: Axis, y_axis: Axis) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
     return path
 
 
-def check_output(path: Path, mark: str = MARK) -> None:
+def check_output(path: Path) -> None:
     """Refuse to overwrite anything but a page of ours.
 
     Raises:
@@ -141,5 +141,5 @@ def check_output(path: Path, mark: str = MARK) -> None:
         raise ValueError(f"cannot write the page {path.name}: there is no folder {path.parent}")
     if path.exists():
         with path.open("rb") as file:
-            if mark.encode() not in file.read(200):
+            if MARK.encode() not in file.read(200):
                 raise ValueError(f"{path} exists and is not a flaxner page: choose another file")

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import flaxner
-from flaxner.serving.errors import Refused, error_response, sentence_of
+from flaxner.serving.errors import GONE, Refused, error_response, sentence_of
 from flaxner.serving.forms import Form, NerForm, WordsForm
 from flaxner.serving.jobs import characters
 from flaxner.serving.manners import Manners
@@ -96,7 +96,7 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
         except TimeoutError as error:
             raise Refused(503, late.format(settings.timeout), {"Retry-After": "5"}) from error
         except (Gone, ClientDisconnect):
-            return Response(status_code=499)  # nobody is left to read it
+            return Response(status_code=GONE)  # nobody is left to read it
         return Response(content, media_type="application/json")
 
     return endpoint
