@@ -45,25 +45,26 @@ def equal(one, other):
     return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
 
 
-def snippets(step):
+def snippets():
     text = (ROOT / "docs" / "checkpoints.md").read_text("utf-8")
     return [
-        code.replace("OUT/checkpoints/STEP", str(step))
+        code.replace("OUT/checkpoints/STEP", "OUT/checkpoints/7")
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     ]
 
 
-def test_a_plain_orbax_call_restores_the_weights(tmp_path, state):
-    save(tmp_path, state)
+def test_a_plain_orbax_call_restores_the_weights(tmp_path, state, monkeypatch):
+    save(tmp_path / "OUT" / "checkpoints", state)
+    monkeypatch.chdir(tmp_path)
     given = {}
-    exec(snippets(tmp_path / "7")[0], given)
+    exec(snippets()[0], given)
     assert given["params"].keys() == WEIGHTS.keys()
     assert equal(given["params"], state.params)
 
 
 def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path, state):
-    save(tmp_path, state)
-    code = snippets(tmp_path / "7")[1] + (
+    save(tmp_path / "OUT" / "checkpoints", state)
+    code = snippets()[1] + (
         "import numpy as np\n"
         "assert jax.device_count() == 1\n"
         f"np.savez({str(tmp_path / 'read.npz')!r}, "
@@ -71,7 +72,12 @@ def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path, state):
     )
     environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
     read = np.load(tmp_path / "read.npz")
