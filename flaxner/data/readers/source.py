@@ -217,7 +217,8 @@ def read_lines(
     for chunk in read_chunks(path):
         if not end:
             if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise BadCorpus(path, 1, "the file must be UTF-8; it is UTF-16")
+                message = "the file must be UTF-8; it is UTF-16 (iconv -f utf-16 -t utf-8)"
+                raise BadCorpus(path, 1, message)
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
             end = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
         head, mark, tail = chunk.rpartition(end)
@@ -260,7 +261,8 @@ def _decode(
 def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> BadCorpus:
     """Return the error for a file in another encoding."""
     message = f"the file must be UTF-8; the byte {error.object[error.start]:#04x} is not"
-    return BadCorpus(path, line, f"{message} (iconv -f latin1 -t utf-8 converts Latin-1)")
+    advice = "in Excel, save as CSV UTF-8; otherwise: iconv -f windows-1252 -t utf-8"
+    return BadCorpus(path, line, f"{message} ({advice})")
 
 
 def document_name(value: Any) -> int | str | None:

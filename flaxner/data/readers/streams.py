@@ -32,7 +32,7 @@ MAGIC = (
 )
 # First bytes of files that are not read, and what to do with them.
 UNREAD = (
-    (b"PK\x03\x04", "a zip archive (or an office document): unpack it and give the file inside"),
+    (b"PK\x03\x04", "a zip archive (unpack it) or an Excel sheet (save it as CSV UTF-8)"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it and give the file inside"),
     (b"Rar!\x1a\x07", "a rar archive: unpack it and give the file inside"),
     (b"\x1f\x9d", "compressed with compress: unpack it with gzip -d"),
