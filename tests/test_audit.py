@@ -286,6 +286,15 @@ def test_types_without_a_prefix_are_written_without_one(tmp_path):
     assert (tmp_path / "out.tsv").read_text() == f"a\tperson\nb\tplace\n{rest}"
 
 
+def test_a_file_is_the_audited_one_wherever_it_was_read_from(tmp_path):
+    file, out = tmp_path / "in.conll", tmp_path / "out.conll"
+    file.write_text("a B-X\nb O\n")
+    words, suggested = ("a", "b"), (Span(1, 2, "X"),)
+    sources = "in.conll", "other/dev.conll"
+    correct(file, [Decision(name, 1, words, (), suggested, "here") for name in sources], out)
+    assert out.read_text() == "a B-X\nb B-X\n"
+
+
 @pytest.mark.parametrize("word", [r"\u{a0}", '""""'])
 def test_words_that_look_escaped_are_found(tmp_path, word):
     file, out = tmp_path / "in.conll", tmp_path / "out.conll"

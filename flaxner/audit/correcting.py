@@ -52,7 +52,8 @@ def correct(
 
     Args:
       file: corpus file that was audited.
-      decisions: accepted decisions; those about other sources are ignored.
+      decisions: accepted decisions; those about other sources are ignored. If none names this path,
+        those about a file of the same name are used: the run may have read it from another folder.
       output: corrected file to write, which must not exist.
       options: how to read the file.
 
@@ -66,6 +67,7 @@ def correct(
     if not target.parent.is_dir():
         raise ValueError(f"cannot write {target.name}: there is no folder {target.parent}")
     own = [decision for decision in decisions if Path(decision.source) == path]
+    own = own or [decision for decision in decisions if Path(decision.source).name == path.name]
     if not own:
         sources = ", ".join(sorted({decision.source for decision in decisions})) or "none"
         raise ValueError(f"no accepted decision is about {path}; sources with decisions: {sources}")
