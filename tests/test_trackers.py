@@ -113,6 +113,7 @@ def test_tensorboard(told):
     assert scalars["best/validation_f1"][0][0] == STEPS
     assert "| type | precision | recall | f1 | entities |" in texts["types/validation/text_summary"]
     assert "| batch_size | 8 |" in texts["settings/text_summary"]
+    assert "| weight_decay | 0.01 |" in texts["settings/text_summary"]
     recorded = json.loads((told / "run" / ".flaxner.json").read_text())["files"]
     assert {f"tensorboard/{file.name}" for file in files} | {"trackers.json"} <= set(recorded)
 

@@ -20,7 +20,8 @@ class TensorBoard:
         purge = None if session.resumed else 0
         self._writer = SummaryWriter(logdir=str(session.events), purge_step=purge)
         if not session.resumed:
-            settings = Table(("setting", "value"), list(session.settings.items()))
+            values = [(name, str(value)) for name, value in session.settings.items()]
+            settings = Table(("setting", "value"), values)
             self._writer.add_text("settings", _markdown(settings), 0)
         self._step = 0
 
@@ -50,7 +51,7 @@ def _markdown(table: Table) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) and abs(value) >= 0.01 else str(value)
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
