@@ -61,6 +61,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
                 f"{number_of(done.words, 'tags')} in {number_of(done.sentences, 'sentences')} "
                 f"changed in {given.output_file}"
             ]
-        terminal.console().print(*lines, sep="\n", highlight=False, soft_wrap=True)
+        terminal.console().print(*lines, sep="\n", soft_wrap=True)
 
     return flags.run(work)

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "evaluate.py") -> i
             result = evaluate(**given, options=ReadOptions(**reading))
         table = score_table(given["file"] or given["dataset"], result.report.to_dict())
         console = terminal.console()
-        console.print(table, highlight=False)
-        console.print(*result.lines(), sep="\n", highlight=False)
+        console.print(table)
+        console.print(*result.lines(), sep="\n")
 
     return flags.run(work)

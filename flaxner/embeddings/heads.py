@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from flaxner import terminal
 from flaxner.config.data import CONTEXT_SHARE
 from flaxner.config.recipes import RecipeSettings
 from flaxner.config.train import TrainConfig
@@ -124,7 +125,7 @@ def train_head(
         for split, corpus in corpora.items()
     }
     prepared = _prepared(config, corpora, scheme, segments)
-    quiet = Console(file=console.file, quiet=not console.is_terminal)
+    quiet = terminal.console(Console(file=console.file, quiet=not console.is_terminal))
     best: tuple[Loop, Mapping[str, Any]] | None = None
     scores: list[float] = []
     with Interruption(console.print) as interruption:

@@ -46,10 +46,10 @@ def write_report(
             shutil.copytree(heads, draft / "heads")
 
     for text in write_folder(folder, COMPARISON, fill):
-        console.print(text, highlight=False, markup=False)
+        console.print(text)
     for table in tables(study):
         console.print(table)
-    console.print(f"page: {folder / 'index.html'}", highlight=False)
+    console.print(f"page: {folder / 'index.html'}")
 
 
 def tables(study: Mapping[str, Any]) -> list[Table]:

@@ -108,7 +108,7 @@ def _said(console: Console, what: str) -> Iterator[None]:
     """Print how long a part took."""
     begin = time.monotonic()
     yield
-    console.print(f"{what}: {time.monotonic() - begin:.1f} s", highlight=False)
+    console.print(f"{what}: {time.monotonic() - begin:.1f} s")
 
 
 def _sentences(settings: Settings, prepared: Prepared) -> list[Sentence]:

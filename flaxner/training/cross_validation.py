@@ -14,18 +14,20 @@ from flaxner.devices.processes import on_main
 from flaxner.evaluation.metrics import score
 from flaxner.publishing.history import read_run_predictions
 from flaxner.runs.folder import RunFolder
-from flaxner.training.members import Member, TrainOne, Whole, mean_lines, summarise
+from flaxner.training.members import Member, Whole, best_of, mean_lines, summarise
+from flaxner.training.session import train_member
+from flaxner.training.watching import Watch
 
 
 def cross_validate(
-    config: TrainConfig, console: Console, train_fold: TrainOne
+    config: TrainConfig, console: Console, watch: Watch
 ) -> tuple[Path, dict[str, Any]]:
     """Train and score every fold; on `--resume`, folds that have ended are not repeated.
 
     Args:
       config: settings with `cross_validation` folds.
       console: where progress is shown.
-      train_fold: trains one fold.
+      watch: called after every evaluation of every fold.
 
     Returns:
       The Hub folder of the fold with the best validation F1, and the contents of results.json.
@@ -38,21 +40,19 @@ def cross_validate(
     if config.select == "best":
         console.print(
             "the best epoch of each fold is selected on the fold itself, which makes the scores "
-            "optimistic; --select last avoids this",
-            highlight=False,
+            "optimistic; --select last avoids this"
         )
     folds = [member.run for member in whole.members]
     try:
-        results = whole.train_each(train_fold, console)
+        results = [train_member(fold, whole, console, watch) for fold in whole.members]
         of_all = on_main(lambda: pooled(folds))
         summary = {"folds": len(folds), **summarise(results, "folds"), "pooled": of_all}
         kept = whole.end(summary)
     finally:
         whole.run.release()
     for line in [*kept, *summary_lines(summary)]:
-        console.print(line, highlight=False)
-    best = max(range(len(folds)), key=lambda i: results[i]["validation"]["overall_f1"])
-    return folds[best].hub, summary
+        console.print(line)
+    return folds[best_of(results)].hub, summary
 
 
 def _fold(config: TrainConfig, number: int) -> Member:

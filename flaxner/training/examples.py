@@ -27,14 +27,14 @@ def show_examples(
     """
     console = terminal.console(console)
     ner, reader = _pipeline(folder)
-    console.print(f"\nEntities found by {reader} with {folder}:", highlight=False)
+    console.print(f"\nEntities found by {reader} with {folder}:")
     for text in texts:
-        console.print(f"  {text}", style="bold", highlight=False, markup=False)
+        console.print(f"  {text}", style="bold")
         entities = ner(text)
         width = max((len(entity["entity_group"]) for entity in entities), default=0)
         for entity in entities:
             line = f"    {entity['entity_group']:<{width}}  {entity['score']:.3f}  {entity['word']}"
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
 
 
 def _pipeline(folder: str | Path) -> tuple[Any, str]:

@@ -25,7 +25,7 @@ from flaxner.training.lockstep import Held, Stepwise, run_alone
 from flaxner.training.prediction import Judge
 from flaxner.training.preparation import Prepared
 from flaxner.training.program import Program, program_of_run
-from flaxner.training.progress import Bar, TrainProgress
+from flaxner.training.progress import Bar, MakeBar, TrainProgress
 from flaxner.training.stopping import (
     EvaluationCut,
     Interruption,
@@ -87,7 +87,7 @@ class Loop:
         self.program, self.batches = compute or program_of_run(prepared)
         self.feeding: Plan = self.batches
         self.held = Held()
-        self.bar: Callable[[Console, int, int], Bar] = TrainProgress
+        self.bar: MakeBar = TrainProgress
         self.judge = Judge(prepared, self.program.steps, self.program.mesh)
         self.fingerprint = fingerprint(prepared, self.batches)
         self.progress = Progress()
@@ -182,7 +182,7 @@ class Loop:
         log = MetricsLog(path, keep_lines=self.progress.logged_lines, also=self.report)
         if log.lost:
             lost = f"{path} has lost {number_of(log.lost, 'lines')} from before step {first}"
-            self.console.print(lost, highlight=False, markup=False)
+            self.console.print(lost)
             self._rebuild(log)
         return log
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-from rich.console import Console
 
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
@@ -19,10 +17,6 @@ from flaxner.training.preparation import sources
 
 OVERALL = ("overall_precision", "overall_recall", "overall_f1", "overall_accuracy")
 BY_TYPE = ("precision", "recall", "f1")
-
-# Trains one run, given its settings, its folder and the whole, whose `begin` and `accept` it must
-# call; returns results.json.
-TrainOne = Callable[[TrainConfig, RunFolder, "Whole"], Mapping[str, Any]]
 
 
 class Member(NamedTuple):
@@ -100,14 +94,6 @@ class Whole:
         folds = bool(self.config.cross_validation)
         refuse_another(member.run.path, of_member(own, theirs, folds=folds), theirs)
 
-    def train_each(self, train_one: TrainOne, console: Console) -> list[Mapping[str, Any]]:
-        """Train one member after the other; return results.json of each."""
-        results = []
-        for title, config, run in self.members:
-            console.print(f"{title}: {run.path}", highlight=False)
-            results.append(train_one(config, run, self))
-        return results
-
     def end(self, summary: dict[str, Any]) -> list[str]:
         """Write the report and results.json; return sentences about the folder to print."""
         return [*processes.on_main(lambda: self._write(summary)), *self.run.ended()]
@@ -145,6 +131,12 @@ def _refuse_others(run: RunFolder, members: Sequence[Member]) -> None:
         raise ValueError(
             f"cannot resume {run.path}: it is a single run, without --seeds or --cross-validation"
         )
+
+
+def best_of(results: Sequence[Mapping[str, Any]]) -> int:
+    """Return the index of the best by validation F1; the first on ties or without validation."""
+    scores = [result.get("validation", {}).get("overall_f1", 0.0) for result in results]
+    return scores.index(max(scores))
 
 
 def summarise(results: Sequence[Mapping[str, Any]], each: str) -> dict[str, Any]:

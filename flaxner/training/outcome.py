@@ -124,7 +124,7 @@ def finish(
             logits_WC = judge.logits(split, params, found)
             answers[split] = Answers(tags, logits_WC, judge.sure(split, logits_WC, of_crf))
     if answers and not any(_is_entity(answer.tags) for answer in answers.values()):
-        console.print(NOTHING_FOUND, highlight=False)
+        console.print(NOTHING_FOUND)
     results["calibration"] = _calibration(judge.prepared, answers)
     return results, answers
 

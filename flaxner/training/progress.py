@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -30,7 +30,7 @@ QUIET_SECONDS = 30.0  # between plain lines if the output is not a terminal
 RECENT_STEPS = 100  # that the displayed speed is measured over
 
 
-class Bar(AbstractContextManager[Any], Protocol):
+class Bar(Protocol):
     """A progress display for a loop: `TrainProgress`, or one seed's part of it."""
 
     def update(self, step: int, tokens: int, loss: float) -> None:
@@ -38,6 +38,10 @@ class Bar(AbstractContextManager[Any], Protocol):
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
+
+
+# (console, steps of the run, steps done before) -> a display, while entered
+MakeBar = Callable[[Console, int, int], AbstractContextManager[Bar]]
 
 
 class TrainProgress:
@@ -68,12 +72,7 @@ class TrainProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def update(self, step: int, tokens: int, loss: float) -> None:
@@ -94,9 +93,9 @@ class TrainProgress:
             left = (now - began) / (step - first) * (self.total - step)
             self.console.print(f"step {step}/{self.total} · {note} · {left:,.0f} s left")
 
-    def part(self, title: str) -> Callable[[Console, int, int], Bar]:
+    def part(self, title: str) -> MakeBar:
         """Return a factory for the display of one of several seeds that train together."""
-        return lambda console, total, done: _Part(self, title, done)
+        return lambda console, total, done: contextlib.nullcontext(_Part(self, title, done))
 
     def begin_at(self, done: int) -> None:
         """Set the number of steps done before, once it is known; the lowest value counts."""
@@ -106,7 +105,7 @@ class TrainProgress:
 
     def say(self, message: str) -> None:
         """Print a line above the bar; the time since the last step does not count as training."""
-        self.console.print(message, highlight=False)
+        self.console.print(message)
         self._last = time.monotonic()
 
 
@@ -116,17 +115,6 @@ class _Part:
     def __init__(self, bar: TrainProgress, title: str, done: int) -> None:
         self._bar, self._title = bar, title
         bar.begin_at(done)
-
-    def __enter__(self) -> _Part:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def update(self, step: int, tokens: int, loss: float) -> None:
         """See `TrainProgress`; the loss shown is that of the seed that reported last."""
@@ -158,19 +146,15 @@ def announce(
             longer = number_of(segments.windowed, f"sentences over {config.max_length} tokens")
             notes += f", {longer} split into windows"
         notes = "; ".join((notes, *corpus.notes))
-        console.print(f"{split}: {corpus.source}: {notes}", highlight=False)
+        console.print(f"{split}: {corpus.source}: {notes}")
     if prepared.fresh:
-        console.print(
-            f"randomly initialised (seed {config.seed}): {', '.join(prepared.fresh)}",
-            highlight=False,
-        )
+        console.print(f"randomly initialised (seed {config.seed}): {', '.join(prepared.fresh)}")
     for warning in prepared.warnings:
-        console.print(f"note: {warning}", highlight=False)
+        console.print(f"note: {warning}")
     if "validation" not in prepared.corpora:
         console.print(
             "no validation corpus: the last model is kept (--held-out 0.1 holds out part of the "
-            "training corpus, --cross-validation 5 splits it into folds)",
-            highlight=False,
+            "training corpus, --cross-validation 5 splits it into folds)"
         )
     kind, many = jax.devices()[0].device_kind, jax.process_count()
     console.print(
@@ -178,6 +162,5 @@ def announce(
         + (f" in {many} processes" if many > 1 else "")
         + f", {config.precision}: "
         f"{number_of(batches.num_steps, 'steps')} of {batches.described}, "
-        f"rows of {config.row_length} tokens, {batches.fill() if fill is None else fill:.0%} full",
-        highlight=False,
+        f"rows of {config.row_length} tokens, {batches.fill() if fill is None else fill:.0%} full"
     )

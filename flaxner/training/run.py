@@ -58,17 +58,9 @@ def train(
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
     given, config = config, as_begun(config, RunFolder(config.output_dir))
     if config.batches == SHUFFLED != given.batches:
-        console.print("the run continues as it started: --batches shuffled", highlight=False)
+        console.print("the run continues as it started: --batches shuffled")
     if config.cross_validation and not config.fold:
-        hub, results = cross_validate(
-            config,
-            console,
-            lambda fold, run, whole: (
-                train_one(
-                    fold, run, console, watch, begin=whole.begin, accepted=whole.accept
-                ).results
-            ),
-        )
+        hub, results = cross_validate(config, console, watch)
     elif config.seeds > 1:
         hub, results = train_seeds(config, console, watch)
     else:

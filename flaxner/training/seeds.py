@@ -14,8 +14,8 @@ from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.publishing.best_seed import publish_seed
 from flaxner.runs.folder import RunFolder
-from flaxner.training.members import Member, Whole, mean_lines, summarise
-from flaxner.training.session import checked, stops_told, train_one
+from flaxner.training.members import Member, Whole, best_of, mean_lines, summarise
+from flaxner.training.session import checked, stops_told, train_member
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import Interruption
 from flaxner.training.together import Stacks, at_once, train_together
@@ -52,7 +52,7 @@ def train_seeds(config: TrainConfig, console: Console, watch: Watch) -> tuple[Pa
         whole.run.release()
     console.print(seeds_table(summary))
     for line in [*said, *mean_lines(summary, f"{len(seeds)} seeds"), _choice(whole.run, summary)]:
-        console.print(line, highlight=False)
+        console.print(line)
     return whole.run.hub, summary
 
 
@@ -76,11 +76,7 @@ class _Training:
 
     def _size(self) -> int:
         """Return how many seeds to train together, and print why."""
-
-        def say(text: str) -> None:
-            self._console.print(text, highlight=False)
-
-        run = self._whole.members[0].run
+        say, run = self._console.print, self._whole.members[0].run
         with Interruption(say) as interruption, stops_told(run, interruption):
 
             def stacks() -> Stacks:
@@ -106,7 +102,7 @@ class _Training:
             if member not in together:
                 made[member.title] = self._one(member)
         named = ", ".join(str(member.config.seed) for member in together)
-        self._console.print(f"training seeds {named} in one step", highlight=False)
+        self._console.print(f"training seeds {named} in one step")
         trained = train_together(
             together, self._stacked(), self._shared, self._console, self._watch, self._whole
         )
@@ -114,18 +110,7 @@ class _Training:
         return [made[member.title] for member in members]
 
     def _one(self, member: Member) -> Mapping[str, Any]:
-        title, config, run = member
-        self._console.print(f"{title}: {run.path}", highlight=False)
-        made = train_one(
-            config,
-            run,
-            self._console,
-            self._watch,
-            shared=self._shared,
-            begin=self._whole.begin,
-            accepted=self._whole.accept,
-        )
-        return made.results
+        return train_member(member, self._whole, self._console, self._watch, self._shared)
 
     def _stacked(self) -> Stacks:
         if self._stacks is None:
@@ -147,12 +132,6 @@ def _member(config: TrainConfig, index: int) -> Member:
     folder = Path(config.output_dir) / f"seed-{seed}"
     own = config.replace(seed=seed, seeds=1, seeds_at_once=0, output_dir=str(folder))
     return Member(f"seed {seed}, {index + 1} of {config.seeds}", own, RunFolder(folder))
-
-
-def best_of(results: Sequence[Mapping[str, Any]]) -> int:
-    """Return the index of the best by validation F1; the first on ties or without validation."""
-    scores = [result.get("validation", {}).get("overall_f1", 0.0) for result in results]
-    return scores.index(max(scores))
 
 
 def _choice(run: RunFolder, summary: Mapping[str, Any]) -> str:

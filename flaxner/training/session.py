@@ -17,6 +17,7 @@ from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.tracking.tracker import check_trackers
+from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared, sources
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import (
@@ -57,7 +58,7 @@ def train_one(
     """
     shared = shared or Shared()
     with (
-        Interruption(lambda text: console.print(text, highlight=False)) as interruption,
+        Interruption(console.print) as interruption,
         stops_told(run, interruption),
     ):
         try:
@@ -71,6 +72,18 @@ def train_one(
             return trainer.run_all()
         finally:
             run.release()
+
+
+def train_member(
+    member: Member, whole: Whole, console: Console, watch: Watch, shared: Shared | None = None
+) -> Mapping[str, Any]:
+    """Train one of several runs as `train_one` does; return its results.json."""
+    console.print(f"{member.title}: {member.run.path}")
+    begin, accept = whole.begin, whole.accept
+    made = train_one(
+        member.config, member.run, console, watch, shared=shared, begin=begin, accepted=accept
+    )
+    return made.results
 
 
 def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:

@@ -171,7 +171,7 @@ def train_together(
     """
     say_on_loss(lambda: go_on(members[0].run))
     with (
-        Interruption(lambda text: console.print(text, highlight=False)) as interruption,
+        Interruption(console.print) as interruption,
         stops_told(members[0].run, interruption),
     ):
         try:

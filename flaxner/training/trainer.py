@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,8 @@ class Trainer:
             self.accepted(self.loop.fingerprint)
             at_end = newest in (None, self.batches.num_steps) or self.loop.ended_early
             if at_end and results is not None:
-                self.console.print(f"the run in {self.run.path} has finished: nothing left to do")
-                self._say(self.run.ended())
+                self._say(f"the run in {self.run.path} has finished: nothing left to do")
+                self._say(*self.run.ended())
                 return TrainResult(self.run.path, self.run.hub, results)
             self._write_settings()
             self._begin(newest, checkpoints)
@@ -110,9 +110,7 @@ class Trainer:
 
     def _train(self, checkpoints: Checkpoints, *, resumed: bool) -> Stepwise[TrainResult]:
         """Train from the current state to the end of the run, reporting to trackers."""
-        trackers = open_trackers(
-            self.config, self.run, lambda line: self._say([line]), resumed=resumed
-        )
+        trackers = open_trackers(self.config, self.run, self._say, resumed=resumed)
         self.loop.report, ended = trackers.metrics, False
         try:
             yield from self.loop.stepwise(checkpoints)
@@ -142,39 +140,39 @@ class Trainer:
                 return checkpoints.restore_params(best, shapes), last
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
-            self._say([f"exporting the model of the last step, {last}"])
+            self._say(f"exporting the model of the last step, {last}")
         return state.published, last
 
     def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
         reason = checkpoints.damage(best)
         if reason is not None:
             path = checkpoints.path_of(best)
-            self._say([f"the best checkpoint so far, {path}, cannot be used: {reason}"])
+            self._say(f"the best checkpoint so far, {path}, cannot be used: {reason}")
         return reason is None
 
-    def _say(self, lines: Iterable[str]) -> None:
+    def _say(self, *lines: str) -> None:
         for line in lines:
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line)
 
     def _find(self, checkpoints: Checkpoints, results: dict[str, Any] | None) -> int | None:
         """Return the step to resume from; its checkpoint must belong to the same run.
 
         Of a run with results, somebody may have deleted the checkpoints: its settings remain.
         """
-        newest = checkpoints.newest_whole(lambda text: self.console.print(text, highlight=False))
+        newest = checkpoints.newest_whole(self._say)
         ours = self.loop.fingerprint
         if newest is None:
             if results is None:
-                self.console.print("no checkpoint yet: starting from step 0")
+                self._say("no checkpoint yet: starting from step 0")
             else:
                 refuse_another(self.run.path, ours, told_by_settings(self.run, ours))
             return None
         self.loop.progress, theirs = checkpoints.describe(newest)
         refuse_another(self.run.path, ours, theirs)
-        self.console.print(f"resuming from step {newest}")
+        self._say(f"resuming from step {newest}")
         best = self.loop.progress.best_step
         if 0 <= best < newest and not self._is_kept(best, checkpoints):
-            self._say(["the best checkpoint is selected from here on"])
+            self._say("the best checkpoint is selected from here on")
             self.loop.progress = self.loop.progress._replace(best_step=-1, best_score=-1.0)
         return newest
 
@@ -193,7 +191,8 @@ class Trainer:
 
     def _finish(self, params: Any, steps: int) -> TrainResult:
         program, progress = self.loop.program, self.loop.progress
-        self._say([f"{self.title}: {self.run.path}"] if self.title else [])
+        if self.title:
+            self._say(f"{self.title}: {self.run.path}")
         results, answers = outcome.finish(self.loop.judge, self.run, self.console, params)
         compiled = outcome.compiled(progress.compiled, program.steps.traces)
         progress = progress._replace(compiled=compiled)
@@ -206,9 +205,9 @@ class Trainer:
         kept = processes.on_main(
             lambda: outcome.write(self.prepared, self.run, host, results, answers)
         )
-        self._say([*kept, *self.run.ended()])
+        self._say(*kept, *self.run.ended())
         processes.barrier("flaxner: the run has ended")
-        self._say([f"model for transformers and flaxner: {self.run.hub}"])
+        self._say(f"model for transformers and flaxner: {self.run.hub}")
         if self.run.report.is_file():
-            self._say([f"report to open in a browser: {self.run.report}"])
+            self._say(f"report to open in a browser: {self.run.report}")
         return TrainResult(self.run.path, self.run.hub, results)
