@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -49,6 +49,30 @@ class Network(Protocol):
         """Compute logits_BLC; no segment crosses the border of one of the `blocks`."""
 
 
+class Unbound:
+    """An NNX network without its arrays.
+
+    Args of the constructor:
+      build: builds the network.
+
+    Attributes:
+      network: the network, with shapes instead of arrays.
+      shapes: path -> shape and dtype of every parameter.
+    """
+
+    def __init__(self, build: Callable[[], nnx.Module]) -> None:
+        self.network = nnx.eval_shape(build)
+        self._graph, state = nnx.split(self.network)
+        leaves = nnx.to_flat_state(state)
+        self._places = {_join(path): path for path, _ in leaves}
+        self.shapes = {_join(path): leaf.get_value() for path, leaf in leaves}
+
+    def bind(self, params: Mapping[str, Any]) -> Any:
+        """Return the network with these parameters; others among them are ignored."""
+        leaves = [(place, nnx.Param(params[path])) for path, place in self._places.items()]
+        return nnx.merge(self._graph, nnx.from_flat_state(leaves))
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """The static half of a model: the computation, given parameters.
@@ -85,29 +109,22 @@ class Model:
         return ENCODERS[self.config.model_type]
 
     @functools.cached_property
-    def _unbound(self) -> TokenClassifier:
-        """The network, with shapes instead of arrays."""
-        return nnx.eval_shape(lambda: self.build(nnx.Rngs(0)))
-
-    @functools.cached_property
-    def _abstract(self) -> tuple[Any, dict[tuple[Any, ...], jax.ShapeDtypeStruct]]:
-        graph, state = nnx.split(self._unbound)
-        return graph, {path: leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+    def _unbound(self) -> Unbound:
+        return Unbound(lambda: self.build(nnx.Rngs(0)))
 
     @functools.cached_property
     def _narrow(self) -> list[str]:
         """Paths of the kernels that are multiplied in a narrower dtype than they are stored in."""
         return [
             _join((*path, "kernel"))
-            for path, part in nnx.iter_graph(self._unbound)
+            for path, part in nnx.iter_graph(self._unbound.network)
             if isinstance(part, Dense) and part.dtype != part.param_dtype
         ]
 
     @functools.cached_property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """path -> shape and dtype of every parameter."""
-        network = {_join(path): leaf for path, leaf in self._abstract[1].items()}
-        return network | (crf.shapes(self.config.num_labels) if self.crf else {})
+        return self._unbound.shapes | (crf.shapes(self.config.num_labels) if self.crf else {})
 
     @property
     def frozen(self) -> Collection[str]:
@@ -138,9 +155,7 @@ class Model:
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """Return the NNX module that holds these parameters."""
-        graph, flat = self._abstract
-        state = nnx.from_flat_state([(path, nnx.Param(params[_join(path)])) for path in flat])
-        return nnx.merge(graph, state)
+        return self._unbound.bind(params)
 
     def apply(
         self,

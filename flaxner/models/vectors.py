@@ -17,7 +17,8 @@ from flax import nnx
 
 from flaxner.data.packing import Blocks
 from flaxner.models.layers.dropout import dropout
-from flaxner.models.network import Params, flat_params
+from flaxner.models.layers.neighbours import neighbours
+from flaxner.models.network import Params, Unbound, flat_params
 
 Array = jax.Array
 TABLE = "table/embedding"
@@ -81,18 +82,6 @@ class StaticTagger(nnx.Module):
         return self.classifier(x_BLD)
 
 
-def neighbours(x_BLD: Array, segment_ids_BL: Array, window: int) -> Array:
-    """Concatenate the vectors at -window ... +window, with zeros outside the segment."""
-    L = x_BLD.shape[1]
-    padded_BLD = jnp.pad(x_BLD, ((0, 0), (window, window), (0, 0)))
-    padded_BL = jnp.pad(segment_ids_BL, ((0, 0), (window, window)), constant_values=-1)
-    views = []
-    for start in range(2 * window + 1):
-        same_BL1 = (padded_BL[:, start : start + L] == segment_ids_BL)[..., None]
-        views.append(jnp.where(same_BL1, padded_BLD[:, start : start + L], 0.0))
-    return jnp.concatenate(views, axis=-1)
-
-
 @dataclasses.dataclass(frozen=True)
 class StaticModel:
     """The static half of a `StaticTagger`; a `Network`, like BERT's `Model`."""
@@ -100,21 +89,18 @@ class StaticModel:
     config: StaticConfig
 
     @functools.cached_property
-    def _abstract(self) -> tuple[Any, dict[tuple[Any, ...], jax.ShapeDtypeStruct]]:
-        graph, state = nnx.split(
-            nnx.eval_shape(lambda: StaticTagger(self.config, rngs=nnx.Rngs(0)))
-        )
-        return graph, {path: leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+    def _unbound(self) -> Unbound:
+        return Unbound(lambda: StaticTagger(self.config, rngs=nnx.Rngs(0)))
 
     @property
     def frozen(self) -> Collection[str]:
         """Path of the table."""
         return (TABLE,)
 
-    @functools.cached_property
+    @property
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """path -> shape and dtype of every parameter."""
-        return {"/".join(map(str, path)): leaf for path, leaf in self._abstract[1].items()}
+        return self._unbound.shapes
 
     def init(self, seed: int, table: Any) -> Params:
         """Draw a head over `table` (rows, width), whose first rows are padding and unknown."""
@@ -132,7 +118,5 @@ class StaticModel:
         blocks: Blocks | None = None,
     ) -> Array:
         """Compute logits_BLC; see `StaticTagger.__call__`. Blocks make no difference."""
-        graph, flat = self._abstract
-        leaves = [(path, nnx.Param(params["/".join(map(str, path))])) for path in flat]
-        network = nnx.merge(graph, nnx.from_flat_state(leaves))
+        network = self._unbound.bind(params)
         return network(input_ids_BL, segment_ids_BL, position_ids_BL, dropout_key=dropout_key)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+from flaxner.models.layers.config import EncoderConfig
 
 C2P, P2C = "c2p", "p2c"  # content to position, position to content
 
@@ -32,10 +32,7 @@ class DebertaConfig(EncoderConfig):
     pos_att_type: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_width(
-            self.hidden_size, self.num_attention_heads, ("hidden_size", "num_attention_heads")
-        )
-        check_activation(self.hidden_act)
+        super().__post_init__()
         if not set(self.pos_att_type) <= {C2P, P2C}:
             raise ValueError(
                 f"pos_att_type may only contain {C2P} and {P2C}: got {list(self.pos_att_type)}"
@@ -87,7 +84,6 @@ class DebertaV2Config(DebertaConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_activation(self.conv_act, "conv_act")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
             raise ValueError(f"conv_kernel_size must be odd: got {self.conv_kernel_size}")
 

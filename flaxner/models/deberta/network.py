@@ -31,6 +31,7 @@ from flaxner.models.layers.blocks import linear, norm, normal, table
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import add_bias, product
 from flaxner.models.layers.dropout import dropout
+from flaxner.models.layers.neighbours import neighbours
 from flaxner.models.layers.token_classifier import TokenClassifier
 
 Array = jax.Array
@@ -93,21 +94,9 @@ class Convolution(nnx.Module):
         self, embedded_BLD: Array, x_BLD: Array, segment_ids_BL: Array, key: Array | None
     ) -> Array:
         """Compute norm(x + activation(convolution(embedded))), convolving within segments only."""
-        size, L = self.kernel.shape[0], x_BLD.shape[1]
-        margin = size // 2
-        wide_BLD = jnp.pad(embedded_BLD, ((0, 0), (margin, margin), (0, 0)))
-        marks_BL = jnp.pad(segment_ids_BL, ((0, 0), (margin, margin)), constant_values=-1)
-        views = [
-            jnp.where(
-                (marks_BL[:, start : start + L] == segment_ids_BL)[..., None],
-                wide_BLD[:, start : start + L],
-                0.0,
-            )
-            for start in range(size)
-        ]
+        near_BLE = neighbours(embedded_BLD, segment_ids_BL, self.kernel.shape[0] // 2)
         kernel = self.kernel.get_value().reshape(-1, x_BLD.shape[-1])
-        views_BLE = jnp.concatenate(views, axis=-1)
-        y_BLD = product(views_BLE, kernel, self.dtype, self.out, tf32=self.tf32)
+        y_BLD = product(near_BLE, kernel, self.dtype, self.out, tf32=self.tf32)
         y_BLD = dropout(add_bias(y_BLD, self.bias.get_value()), self.rate, key)
         return self.norm(x_BLD + ACTIVATIONS[self.activation](y_BLD))
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar
 
-from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+from flaxner.models.layers.config import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +39,17 @@ class DistilBertConfig(EncoderConfig):
     sinusoidal_pos_embds: bool = False
     initializer_range: float = 0.02
 
-    def __post_init__(self) -> None:
-        check_width(self.hidden_size, self.num_attention_heads, ("dim", "n_heads"))
-        check_activation(self.hidden_act, "activation")
-
     @property
     def layer_norm_eps(self) -> float:
         """Number added to the variance in layer norms."""
         return 1e-12
+
+    @property
+    def type_vocab_size(self) -> int:
+        """Rows of the table of token types: there is none."""
+        return 0
+
+    @property
+    def head_dropout_prob(self) -> float:
+        """Dropout rate before the head."""
+        return self.hidden_dropout_prob

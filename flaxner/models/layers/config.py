@@ -59,6 +59,23 @@ class EncoderConfig:
     max_position_embeddings: int = 512
     num_labels: int = 2
 
+    def __post_init__(self) -> None:
+        """Refuse a width that is not divisible by the heads, and unknown activations."""
+        named = {
+            field.name: self.THEIRS.get(field.name, field.name)
+            for field in dataclasses.fields(self)
+        }
+        width, heads = self.hidden_size, self.num_attention_heads
+        if width % heads:
+            raise ValueError(
+                f"{named['hidden_size']} must be a multiple of {named['num_attention_heads']}: "
+                f"{width} is not a multiple of {heads}"
+            )
+        for ours, theirs in named.items():
+            value = getattr(self, ours)
+            if ours.endswith(("_act", "_activation")) and value not in ACTIVATIONS:
+                raise ValueError(f"{theirs} must be one of {', '.join(ACTIVATIONS)}: got {value!r}")
+
     @classmethod
     def without_aliases(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of a config.json with ALIASES replaced."""
@@ -129,25 +146,3 @@ class EncoderConfig:
     def positions(self) -> int:
         """Number of tokens in the longest possible segment, including special tokens."""
         return self.max_position_embeddings
-
-
-def check_width(width: int, heads: int, names: tuple[str, str]) -> None:
-    """Refuse a width that is not divisible by the number of heads.
-
-    Raises:
-      ValueError: names both fields.
-    """
-    if width % heads:
-        raise ValueError(
-            f"{names[0]} must be a multiple of {names[1]}: {width} is not a multiple of {heads}"
-        )
-
-
-def check_activation(value: str, name: str = "hidden_act") -> None:
-    """Refuse an unknown activation.
-
-    Raises:
-      ValueError: names the field and the known activations.
-    """
-    if value not in ACTIVATIONS:
-        raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)}: got {value!r}")

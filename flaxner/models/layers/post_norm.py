@@ -1,4 +1,4 @@
-"""Code shared by BERT, RoBERTa and ELECTRA: settings, embeddings and a stack of post-norm blocks.
+"""Code shared by BERT, RoBERTa, ELECTRA and DistilBERT: settings, embeddings, a stack of blocks.
 
 Shapes: B rows, L positions, D features.
 """
@@ -14,7 +14,7 @@ from flax import nnx
 
 from flaxner.models.layers.blocks import Initializer, norm, table
 from flaxner.models.layers.compute import Compute
-from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.layers.dropout import dropout
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.layers.transformer import Layer
@@ -38,12 +38,6 @@ class PostNormConfig(EncoderConfig):
     layer_norm_eps: float = 1e-12
     classifier_dropout: float | None = None
 
-    def __post_init__(self) -> None:
-        check_width(
-            self.hidden_size, self.num_attention_heads, ("hidden_size", "num_attention_heads")
-        )
-        check_activation(self.hidden_act)
-
     @property
     def head_dropout_prob(self) -> float:
         """Dropout rate before the head: classifier_dropout, or the hidden dropout if unset."""
@@ -63,7 +57,7 @@ class Embeddings(nnx.Module):
       scale: standard deviation of the normal distribution that tables are drawn from.
       compute: dtype and layout of the computation.
       rngs: `nnx.Rngs(seed)` for the initial weights.
-      position_scale: scale or initializer of the position table, if different.
+      position_scale: initializer of the position table, if different.
     """
 
     def __init__(
@@ -78,11 +72,10 @@ class Embeddings(nnx.Module):
         scale: float,
         compute: Compute,
         rngs: nnx.Rngs,
-        position_scale: float | Initializer | None = None,
+        position_scale: Initializer | None = None,
     ) -> None:
         self.word_embeddings = table(words, width, scale, rngs)
-        drawn = scale if position_scale is None else position_scale
-        self.position_embeddings = table(positions, width, drawn, rngs)
+        self.position_embeddings = table(positions, width, position_scale or scale, rngs)
         self.token_type_embeddings = table(types, width, scale, rngs) if types else None
         self.norm = norm(width, epsilon, compute, rngs)
         self.rate = rate
@@ -105,19 +98,22 @@ class PostNormClassifier(TokenClassifier):
     """Embeddings, post-norm blocks and a linear classifier on every position.
 
     Args:
-      config: sizes, activation, dropout rates, number of labels.
+      config: sizes, activation, dropout rates, number of labels; a `PostNormConfig`, or one with
+        attributes of the same names.
       rngs: `nnx.Rngs(seed)` for the initial weights (normal, `initializer_range`).
       compute: dtype and layout of the computation.
       width: features of the embeddings, if different from the blocks'.
+      position_scale: see `Embeddings`.
     """
 
     def __init__(
         self,
-        config: PostNormConfig,
+        config: Any,
         *,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
         width: int | None = None,
+        position_scale: Initializer | None = None,
     ) -> None:
         compute = compute or Compute()
         self.embeddings = Embeddings(
@@ -130,6 +126,7 @@ class PostNormClassifier(TokenClassifier):
             scale=config.initializer_range,
             compute=compute,
             rngs=rngs,
+            position_scale=position_scale,
         )
         self.layers = nnx.List(
             [Layer(config, compute, rngs=rngs) for _ in range(config.num_hidden_layers)]

@@ -139,7 +139,8 @@ class TokenClassifier(nnx.Module):
         input_ids = jnp.asarray(input_ids)
         segment_ids_BL = jnp.ones_like(input_ids) if attention_mask is None else attention_mask
         if position_ids is None:
-            position_ids = self.default_positions(input_ids)
+            counted_BL = jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
+            position_ids = self.packed_positions(input_ids, counted_BL)
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
         keys: Any = [None] * (len(self.layers) + 1)
@@ -156,21 +157,14 @@ class TokenClassifier(nnx.Module):
             ]
         states = [x_BLD]
         for layer, key in zip(self.layers, keys[1:], strict=True):
-            states.append(self._apply(layer, states[-1], context, key))
+            own = nnx.split(layer)
+            states.append(apply_layer(*own, states[-1], context, key, self.compute.remat))
         states[-1] = self.finish(states[-1])
         return states if all_layers else states[-1:]
-
-    def default_positions(self, input_ids_BL: Array) -> Array:
-        """Return the positions used if the caller gives none, counted as in `transformers`."""
-        return jnp.broadcast_to(jnp.arange(input_ids_BL.shape[1]), input_ids_BL.shape)
 
     def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
         """Convert positions that count from 0 within a segment to rows of the position table."""
         return position_ids_BL
-
-    def _apply(self, layer: nnx.Module, x_BLD: Array, context: Any, key: Array | None) -> Array:
-        graph, params = nnx.split(layer)
-        return apply_layer(graph, params, x_BLD, context, key, self.compute.remat)
 
     @jax.named_scope("stacking")
     def _scan(self, x_BLD: Array, context: Any, keys: Array | None) -> Array:

@@ -6,7 +6,7 @@ Shapes: B rows, L positions, D features, F feed-forward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import jax
 from flax import nnx
@@ -20,46 +20,16 @@ from flaxner.models.layers.dropout import dropout
 Array = jax.Array
 
 
-class BlockSizes(Protocol):
-    """The encoder settings that a block needs, named as in `transformers`."""
-
-    @property
-    def hidden_size(self) -> int:
-        """Features D."""
-
-    @property
-    def num_attention_heads(self) -> int:
-        """Number of heads."""
-
-    @property
-    def intermediate_size(self) -> int:
-        """Features F between the two feed-forward layers."""
-
-    @property
-    def hidden_act(self) -> str:
-        """Activation of the feed-forward layer, a name in ACTIVATIONS."""
-
-    @property
-    def hidden_dropout_prob(self) -> float:
-        """Dropout rate of each sublayer's output, before it is added to the residual."""
-
-    @property
-    def attention_probs_dropout_prob(self) -> float:
-        """Dropout rate of the attention probabilities."""
-
-    @property
-    def initializer_range(self) -> float:
-        """Standard deviation of the normal distribution that kernels are drawn from."""
-
-    @property
-    def layer_norm_eps(self) -> float:
-        """Number added to the variance in layer norms."""
-
-
 class Layer(nnx.Module):
-    """One post-norm transformer block: attention and feed-forward, each x + f(x), then norm."""
+    """One post-norm transformer block: attention and feed-forward, each x + f(x), then norm.
 
-    def __init__(self, config: BlockSizes, compute: Compute, *, rngs: nnx.Rngs) -> None:
+    Args:
+      config: sizes, activation and dropout rates, named as in `post_norm.PostNormConfig`.
+      compute: dtype and layout of the computation.
+      rngs: `nnx.Rngs(seed)` for the initial weights.
+    """
+
+    def __init__(self, config: Any, compute: Compute, *, rngs: nnx.Rngs) -> None:
         width, scale = config.hidden_size, config.initializer_range
         self.attention = Attention(
             width,

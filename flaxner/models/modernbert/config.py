@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from flaxner.models.layers.config import EncoderConfig, check_activation, check_width
+from flaxner.models.layers.config import EncoderConfig
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 THETAS = {FULL: ("global_rope_theta", 160_000.0), SLIDING: ("local_rope_theta", 10_000.0)}
@@ -56,9 +56,7 @@ class ModernBertConfig(EncoderConfig):
     layer_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_width(
-            self.hidden_size, self.num_attention_heads, ("hidden_size", "num_attention_heads")
-        )
+        super().__post_init__()
         if self.hidden_size // self.num_attention_heads % 2:
             raise ValueError(
                 "hidden_size / num_attention_heads must be even for rotary positions: got "
@@ -67,8 +65,6 @@ class ModernBertConfig(EncoderConfig):
         for name, _ in THETAS.values():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0: got {getattr(self, name)}")
-        check_activation(self.hidden_activation, "hidden_activation")
-        check_activation(self.classifier_activation, "classifier_activation")
         types = tuple(self.layer_types) or alternating(self.num_hidden_layers, 3)
         if len(types) != self.num_hidden_layers or not set(types) <= {FULL, SLIDING}:
             raise ValueError(

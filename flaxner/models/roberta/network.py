@@ -29,12 +29,6 @@ class RobertaForTokenClassification(PostNormClassifier):
 
     config: RobertaConfig
 
-    def default_positions(self, input_ids_BL: Array) -> Array:
-        """Return the positions used if the caller gives none, counted as in `transformers`."""
-        return self.packed_positions(
-            input_ids_BL, jnp.broadcast_to(jnp.arange(input_ids_BL.shape[1]), input_ids_BL.shape)
-        )
-
     def packed_positions(self, input_ids_BL: Array, position_ids_BL: Array) -> Array:
         """Convert positions that count from 0 within a segment to rows of the position table.
 
