@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from flaxner.files import manifest
-from flaxner.files.atomic import sweep_parts, write_json
+from flaxner.files.atomic import free_name, sweep_parts, write_json, write_text
 
 RECORD = ".flaxner.json"
 Entries = dict[str, dict[str, Any]]
@@ -66,6 +66,24 @@ def is_ours(folder: Path, name: str, record: Record | None) -> bool:
     if record is None or name not in record.files or not is_plain(folder, name):
         return False
     return manifest.is_same(folder / name, record.files[name])
+
+
+def write_ours(path: Path, text: str, kind: str) -> None:
+    """Write a file into a folder of ours and record it; see `make_way`."""
+    make_way(path)
+    write_text(path, text)
+    add_to_record(path.parent, kind, [path.name])
+
+
+def make_way(path: Path) -> None:
+    """Rename a file in a folder of ours that flaxner did not write or that was changed since."""
+    if os.path.lexists(path) and not is_ours(path.parent, path.name, read_record(path.parent)):
+        rename_away(path)
+
+
+def rename_away(path: Path) -> None:
+    """Rename a file to an unused name in the same folder."""
+    os.rename(path, free_name(path.with_name(f"{path.name}.before")))
 
 
 def is_plain(folder: Path, name: str) -> bool:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from flaxner.files import check_folder, make_folder, refuse_odd_path, write_text
 from flaxner.runs.kinds import HUB, START, TAGGED
-from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RunPaths, is_run, refuse_inside_runs
+from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RunPaths, contents, is_run, refuse_inside_runs
 from flaxner.runs.replacing import half_moved, refuse_half_moved
 from flaxner.runs.steps import is_a_step
 
@@ -67,10 +67,8 @@ def refuse_occupied(
     refuse_odd_path(run.path)
     _refuse_reading(run, reading)
     refuse_inside_runs(run.path)
-    names = sorted(p.name for p in run.path.iterdir()) if run.path.is_dir() else []
-    # Hidden files and lost+found at the root of a file system do not count as output.
-    shown = [n for n in names if not n.startswith(".") and n != "lost+found"]
-    if LOCK in names:
+    shown = contents(run.path)
+    if os.path.lexists(run.path / LOCK):
         lock = RunLock(run.path)
         lock.take()
         lock.release()

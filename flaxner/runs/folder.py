@@ -14,9 +14,16 @@ from flaxner.config.fields import each
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.devices.processes import on_main
-from flaxner.files import write_folder, write_json, write_text
-from flaxner.files.atomic import free_name, sweep_parts
-from flaxner.files.records import add_to_record, is_ours, read_record
+from flaxner.files import write_folder
+from flaxner.files.atomic import json_text, sweep_parts
+from flaxner.files.records import (
+    add_to_record,
+    is_ours,
+    make_way,
+    read_record,
+    rename_away,
+    write_ours,
+)
 from flaxner.runs.custody import RunLock, refuse_occupied
 from flaxner.runs.kinds import START, TAGGED
 from flaxner.runs.paths import RUN, RunPaths, is_run
@@ -97,24 +104,15 @@ class RunFolder(RunPaths):
 
     def _write_settings(self, settings: TrainConfig) -> None:
         settings = named_anywhere(settings, self.path)
-        if not self._is_ours(self.config) and _says(self.config, settings):
+        ours = is_ours(self.path, self.config.name, read_record(self.path))
+        if not ours and _says(self.config, settings):
             return
-        self._make_way(self.config)
-        write_text(self.config, settings.to_toml())
-        add_to_record(self.path, RUN, [self.config.name])
-
-    def _is_ours(self, path: Path) -> bool:
-        return is_ours(self.path, path.name, read_record(self.path))
-
-    def _make_way(self, path: Path) -> None:
-        """Rename a file in our folder that flaxner did not write or that was changed since."""
-        if os.path.lexists(path) and not self._is_ours(path):
-            _rename_away(path)
+        write_ours(self.config, settings.to_toml(), RUN)
 
     def take_speed_log(self) -> Path:
         """Return the path of speed.jsonl; a file there that no run wrote is set aside."""
         if os.path.lexists(self.speed) and not is_speed_log(self.speed):
-            _rename_away(self.speed)
+            rename_away(self.speed)
         return self.speed
 
     def write_model(self, fill: Callable[[Path], object]) -> None:
@@ -131,28 +129,23 @@ class RunFolder(RunPaths):
 
     def write_trackers(self, content: dict[str, Any]) -> None:
         """Write trackers.json, in the main process."""
-        self._make_way(self.trackers)
-        write_json(self.trackers, content)
-        add_to_record(self.path, RUN, [self.trackers.name])
+        write_ours(self.trackers, json_text(content), RUN)
 
     def write_report(self, page: str) -> None:
         """Write report.html, in the main process; one edited by the user is set aside."""
-        self._make_way(self.report)
-        write_text(self.report, page)
-        add_to_record(self.path, RUN, [self.report.name])
+        write_ours(self.report, page, RUN)
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Write results.json, in the main process; its existence means that the run has ended."""
-        self._make_way(self.results)
-        write_json(self.results, results)
-        add_to_record(self.path, RUN, [self.results.name, self.metrics.name, self.speed.name])
+        add_to_record(self.path, RUN, [self.metrics.name, self.speed.name])
+        write_ours(self.results, json_text(results), RUN)
 
     def reopen(self) -> None:
         """Remove results.json, because the run has not ended yet."""
         on_main(self._reopen)
 
     def _reopen(self) -> None:
-        self._make_way(self.results)
+        make_way(self.results)
         self.results.unlink(missing_ok=True)
 
     def ended(self) -> list[str]:
@@ -199,8 +192,3 @@ def named_anywhere(settings: TrainConfig, folder: Path) -> TrainConfig:
         paths = tuple(map(as_path, each(sources)))
         named[field] = paths if isinstance(sources, tuple) else next(iter(paths), None)
     return settings.replace(**named)
-
-
-def _rename_away(path: Path) -> None:
-    """Rename a file to an unused name in the same folder."""
-    os.rename(path, free_name(path.with_name(f"{path.name}.before")))

@@ -9,20 +9,17 @@ from flaxner.files import Kind
 from flaxner.runs.paths import is_run
 
 
+def _holds_a_model(folder: Path, field: str = "model_type") -> bool:
+    """Whether this is a model folder as found on the Hub: its config.json has this field."""
+    try:
+        return field in json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def _holds_our_model(folder: Path) -> bool:
-    """Whether flaxner wrote this model folder: its config.json has a "flaxner" block."""
-    try:
-        return "flaxner" in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
-
-
-def _holds_a_model(folder: Path) -> bool:
-    """Whether this is a model folder as found on the Hub."""
-    try:
-        return "model_type" in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
+    """Whether flaxner wrote this model folder: its config.json has our block."""
+    return _holds_a_model(folder, "flaxner")
 
 
 HUB = Kind(

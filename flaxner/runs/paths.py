@@ -82,6 +82,15 @@ def _is_resolved(config: Path) -> bool:
         return False
 
 
+def contents(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it does not exist.
+
+    Hidden files and lost+found at the root of a file system do not count.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if not name.startswith(".") and name != "lost+found"]
+
+
 def refuse_runs(path: str | Path, own_hub: Path | None = None) -> None:
     """Reject writing anything else into a run's folder.
 

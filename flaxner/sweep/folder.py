@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flaxner.files import write_text
-from flaxner.files.atomic import free_name
-from flaxner.files.records import add_to_record, is_ours, read_record, remove_ours
+from flaxner.files.records import add_to_record, read_record, remove_ours, write_ours
+from flaxner.runs.custody import RunLock
 from flaxner.runs.folder import RunFolder
-from flaxner.runs.paths import is_run, refuse_inside_runs
+from flaxner.runs.paths import contents, is_run, refuse_inside_runs
 
 SWEEP = "a sweep of flaxner"
 JOURNAL, BEST, PAGE = "journal.log", "best.toml", "sweep.html"
@@ -22,7 +21,7 @@ class SweepFolder:
         self.path = Path(path)
         self.journal, self.best = self.path / JOURNAL, self.path / BEST
         self.page = self.path / PAGE
-        self._custody = RunFolder(self.path)  # for its lock
+        self._lock = RunLock(self.path)
 
     def open(self, *, resume: bool) -> None:
         """Lock the folder, or refuse it.
@@ -34,8 +33,7 @@ class SweepFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"the output folder {self.path} is a file")
         refuse_inside_runs(self.path)
-        names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        shown = [name for name in names if not name.startswith(".") and name != "lost+found"]
+        shown = contents(self.path)
         record = read_record(self.path)
         ours = record is not None and record.kind == SWEEP
         if (shown and not ours) or is_run(self.path):
@@ -52,7 +50,7 @@ class SweepFolder:
             raise ValueError(
                 f"{self.journal} is missing, but {self.path} contains trials: restore the journal"
             )
-        self._custody.lock()
+        self._lock.take()
         add_to_record(self.path, SWEEP, ())
         self._mend_journal()
 
@@ -60,7 +58,7 @@ class SweepFolder:
         """Record the journal and release the lock."""
         if self.journal.exists():
             add_to_record(self.path, SWEEP, [JOURNAL])
-        self._custody.release()
+        self._lock.release()
 
     def _mend_journal(self) -> None:
         """Cut off an incomplete last line, left by a killed process."""
@@ -75,10 +73,7 @@ class SweepFolder:
 
     def write(self, path: Path, text: str) -> None:
         """Write one of our files; an edited version is kept under another name."""
-        if os.path.lexists(path) and not is_ours(self.path, path.name, read_record(self.path)):
-            os.rename(path, free_name(path.with_name(f"{path.name}.before")))
-        write_text(path, text)
-        add_to_record(self.path, SWEEP, [path.name])
+        write_ours(path, text, SWEEP)
 
     def drop_weights(self, number: int) -> None:
         """Delete a trial's checkpoints and model; keep its settings, curves and scores."""

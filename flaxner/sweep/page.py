@@ -35,7 +35,7 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
             "f1": trial.value if trial.state == COMPLETE else None,
             "last": trial.intermediate_values.get(trial.last_step or -1),
             "seconds": _seconds(folder.trial(trial.number)),
-            "values": [_shown(trial.params.get(name)) for name in names],
+            "values": [shown(trial.params.get(name)) for name in names],
             "why": trial.user_attrs.get("why", ""),
         }
         for trial in order
@@ -45,7 +45,7 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
         "sweep.html.jinja",
         title=folder.path.name,
         best=best,
-        best_values=[(name, _shown(best.params[name])) for name in names],
+        best_values=[(name, shown(best.params[name])) for name in names],
         best_folder=folder.trial(best.number).path.name,
         names=names,
         rows=rows,
@@ -65,7 +65,8 @@ def _seconds(run: RunFolder) -> float | None:
     return rows[-1]["seconds"] if rows else None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value of a setting as text; the value of one that a trial lacks is empty."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 

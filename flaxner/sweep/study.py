@@ -24,7 +24,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.runs.folder import named_anywhere
 from flaxner.sweep.folder import SweepFolder
-from flaxner.sweep.page import page
+from flaxner.sweep.page import page, shown
 from flaxner.sweep.space import Choice, Space
 from flaxner.training.fingerprint import corpus_digest
 from flaxner.training.run import train
@@ -148,8 +148,8 @@ class Sweep:
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=int(entropy))
         trial = optuna.Trial(study, running[0]._trial_id) if running else study.ask()
         values = {name: _suggest(trial, name, d) for name, d in self.space.dimensions.items()}
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
-        self.console.print(f"trial {number} ({len(_ended(study)) + 1} of {trials}): {shown}")
+        told = ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+        self.console.print(f"trial {number} ({len(_ended(study)) + 1} of {trials}): {told}")
         try:
             config = self._config(values, number)
             watch = self._watch(trial)
@@ -233,10 +233,6 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Any) -> Any:
     return trial.suggest_float(name, low, high, log=log, step=step)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return the first difference between two descriptions of a sweep."""
     if there.get("seed") != now["seed"]:
@@ -251,7 +247,7 @@ def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def output_of(best: Mapping[str, Any]) -> list[str]:
     """Return the summary to print: the best trial, and how to train with it."""
-    values = ", ".join(f"{name} {_short(value)}" for name, value in best["values"].items())
+    values = ", ".join(f"{name} {shown(value)}" for name, value in best["values"].items())
     return [
         f"best: trial {best['best_trial']}, validation F1 {best['f1']:.4f}: {values}",
         f"its model: {best['hub_dir']}; all trials: {best['page']}",
