@@ -132,10 +132,11 @@ def test_a_dropout_just_below_one_still_keeps_some():
 def test_predict_labels_every_position():
     state, _, made = run()
     segments = random_segments(np.random.default_rng(0), [9, 5])
-    from flaxner.training.prediction import predict_labels
+    from flaxner.training.prediction import for_each_word
 
     mesh = make_mesh(1, jax.devices()[:1])
-    labels = predict_labels(made, state.params, segments, mesh, row_length=24, num_rows=2)
+    program = functools.partial(made.predict, state.params)
+    labels = for_each_word(program, segments, mesh, row_length=24, num_rows=2)
     assert labels.shape == (segments.num_words,)
     assert labels.min() >= 0
     assert labels.max() < 5

@@ -21,16 +21,16 @@ from flaxner.evaluation.metrics import NerReport, score
 from flaxner.inference.units import Decoding, read_words
 from flaxner.models.crf import NAME as CRF
 from flaxner.models.crf import PREFIX, Scores
+from flaxner.models.network import Params
 from flaxner.training.preparation import Prepared
-from flaxner.training.step import INPUTS, Steps
+from flaxner.training.step import INPUTS, Batch, Steps
 
 Tags = list[list[str]]
 Advance = Callable[[int], None]
 
 
-def predict_labels(
-    steps: Steps,
-    params: Any,
+def for_each_word(
+    program: Callable[[Any], jax.Array],
     segments: Segments,
     mesh: Mesh,
     *,
@@ -38,11 +38,10 @@ def predict_labels(
     num_rows: int,
     advance: Advance = lambda done: None,
 ) -> np.ndarray:
-    """Return the output of the prediction step for every word of a corpus.
+    """Return the output of a program for every word of a corpus.
 
     Args:
-      steps: the compiled programs.
-      params: path -> array.
+      program: batch -> labels (B, L) or logits (B, L, C).
       segments: the tokenised corpus.
       mesh: axes (data, fsdp).
       row_length: tokens per row.
@@ -50,25 +49,11 @@ def predict_labels(
       advance: called with the number of words just processed.
 
     Returns:
-      Labels (W,), int32, or logits (W, C), depending on the decoder; in corpus order, the same on
-      every process.
+      Labels (W,) or logits (W, C), in corpus order, the same on every process.
 
     Raises:
       RuntimeError: a word was predicted twice or never, which is a bug.
     """
-    program = functools.partial(steps.predict, params)
-    return _each_word(program, segments, mesh, row_length, num_rows, advance)
-
-
-def _each_word(
-    program: Callable[[Any], jax.Array],
-    segments: Segments,
-    mesh: Mesh,
-    row_length: int,
-    num_rows: int,
-    advance: Advance,
-) -> np.ndarray:
-    """Return the output of a program for every word of a corpus; see `predict_labels`."""
     told = np.zeros(segments.num_words, bool)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     pending: list[tuple[np.ndarray, jax.Array]] = []
@@ -146,18 +131,24 @@ class Judge:
         """Return the overall scores of a split in documents, given one sentence at a time."""
         segments = self.prepared.segments[split]
         assert isinstance(segments, DocumentSegments)
-        found = self._predict(segments.plain, params, lambda done: None)
+        found = self._for_each_word(self.steps.predict, params, segments.plain)
         report = self.read(split, found, scores)[0].to_dict()
         return {name: value for name, value in report.items() if name.startswith("overall_")}
 
     def predict(self, split: str, params: Any, advance: Advance = lambda done: None) -> np.ndarray:
-        """Return the predictions that `read` converts to tags, see `predict_labels`."""
-        return self._predict(self.prepared.segments[split], params, advance)
+        """Return the predictions that `read` converts to tags: labels, or, with a CRF, logits."""
+        segments = self.prepared.segments[split]
+        return self._for_each_word(self.steps.predict, params, segments, advance)
 
-    def _predict(self, segments: Segments, params: Any, advance: Advance) -> np.ndarray:
-        return predict_labels(
-            self.steps,
-            params,
+    def _for_each_word(
+        self,
+        step: Callable[[Params, Batch], jax.Array],
+        params: Any,
+        segments: Segments,
+        advance: Advance = lambda done: None,
+    ) -> np.ndarray:
+        return for_each_word(
+            functools.partial(step, params),
             segments,
             self.mesh,
             row_length=self.prepared.config.row_length,
@@ -189,9 +180,8 @@ class Judge:
           found: the predictions for the split: labels, or, with a CRF, the logits themselves.
         """
         if found.ndim == 1:
-            program = functools.partial(self.steps.logits, params)
-            segments, row_length = self.prepared.segments[split], self.prepared.config.row_length
-            found = _each_word(program, segments, self.mesh, row_length, self.rows, lambda n: None)
+            segments = self.prepared.segments[split]
+            found = self._for_each_word(self.steps.logits, params, segments)
         return found.astype(np.float32).reshape(-1, len(self.prepared.scheme))
 
     def sure(self, split: str, logits_WC: np.ndarray, scores: Scores | None) -> np.ndarray:

@@ -15,9 +15,8 @@ from flaxner.devices import processes
 from flaxner.publishing.best_seed import publish_seed
 from flaxner.runs.folder import RunFolder
 from flaxner.training.members import Member, Whole, best_of, mean_lines, summarise
-from flaxner.training.session import checked, stops_told, train_member
+from flaxner.training.session import checked, running, train_member
 from flaxner.training.shared import Shared
-from flaxner.training.stopping import Interruption
 from flaxner.training.together import Stacks, at_once, train_together
 from flaxner.training.watching import Watch
 
@@ -76,8 +75,8 @@ class _Training:
 
     def _size(self) -> int:
         """Return how many seeds to train together, and print why."""
-        say, run = self._console.print, self._whole.members[0].run
-        with Interruption(say) as interruption, stops_told(run, interruption):
+        say = self._console.print
+        with running(self._whole.members[0].run, self._console):
 
             def stacks() -> Stacks:
                 made = self._stacked()

@@ -57,12 +57,8 @@ def train_one(
       ValueError, RunStopped: as for `flaxner.train`.
     """
     shared = shared or Shared()
-    with (
-        Interruption(console.print) as interruption,
-        stops_told(run, interruption),
-    ):
+    with running(run, console) as interruption:
         try:
-            say_on_loss(lambda: go_on(run))
             prepared = checked(config, run, shared)
             compute = shared.compute(prepared)
             trainer = Trainer(prepared, run, console, interruption, compute)
@@ -99,6 +95,14 @@ def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
         processes.on_main(lambda: _rehearse(prepared))
         shared.rehearsed = True
     return prepared
+
+
+@contextlib.contextmanager
+def running(run: RunFolder, console: Console) -> Iterator[Interruption]:
+    """Handle signals and failures while a run is checked and trained."""
+    say_on_loss(lambda: go_on(run))
+    with Interruption(console.print) as interruption, stops_told(run, interruption):
+        yield interruption
 
 
 @contextlib.contextmanager

@@ -224,6 +224,12 @@ def make_steps(
     spread, whole = batch_sharding(mesh), replicated(mesh)
     placed = tree_shardings(mesh, state_shapes(model, optimizer, averaging, used))
     options = compiler_options(mesh)
+    evaluating = functools.partial(
+        jax.jit,
+        in_shardings=(placed.params, spread),
+        out_shardings=whole,
+        compiler_options=options,
+    )
     return Steps(
         train=TrainStep(
             train,
@@ -238,21 +244,11 @@ def make_steps(
             rates.plan(paths),
             whole,
         ),
-        predict=jax.jit(
-            predict,
-            in_shardings=(placed.params, spread),
-            out_shardings=whole,
-            compiler_options=options,
-        ),
+        predict=evaluating(predict),
         evaluated=jax.jit(averaging.at_evaluation, out_shardings=placed, compiler_options=options)
         if averaging.last
         else averaging.at_evaluation,
-        logits=jax.jit(
-            logits,
-            in_shardings=(placed.params, spread),
-            out_shardings=whole,
-            compiler_options=options,
-        ),
+        logits=evaluating(logits),
         traces=traces,
     )
 

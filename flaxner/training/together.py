@@ -12,17 +12,16 @@ from rich.console import Console
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
-from flaxner.devices.lost_process import say_on_loss
 from flaxner.devices.memory import bytes_on_a_device, memory_of
 from flaxner.training.lockstep import Stepwise, run_together
 from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared
 from flaxner.training.program import Program, batches_of, decoder_of, program_over
 from flaxner.training.progress import TrainProgress, announce
-from flaxner.training.session import checked, stops_told
+from flaxner.training.session import checked, running, stops_told
 from flaxner.training.shared import Shared
 from flaxner.training.stack import Stack, StackedPlan, StackedProgram
-from flaxner.training.stopping import Interruption, go_on
+from flaxner.training.stopping import Interruption
 from flaxner.training.trainer import Trainer, TrainResult
 from flaxner.training.watching import Watch
 
@@ -169,11 +168,7 @@ def train_together(
     Raises:
       ValueError, RunStopped: as for `flaxner.train`.
     """
-    say_on_loss(lambda: go_on(members[0].run))
-    with (
-        Interruption(console.print) as interruption,
-        stops_told(members[0].run, interruption),
-    ):
+    with running(members[0].run, console) as interruption:
         try:
             seeds = [member.config.seed for member in members]
             prepared = [checked(member.config, member.run, shared) for member in members]
