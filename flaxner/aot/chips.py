@@ -7,7 +7,7 @@ import math
 import re
 
 from flaxner.aot.gpus import ALIASES as GPU_ALIASES
-from flaxner.aot.gpus import GIB, GPUS, Gpu, GpuTopology, parse_gpus
+from flaxner.aot.gpus import GIB, GPUS, GpuTopology, parse_gpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,6 @@ class Topology:
         return a, b, c
 
 
-AnyChip = Chip | Gpu
 AnyTopology = Topology | GpuTopology
 
 

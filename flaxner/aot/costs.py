@@ -75,14 +75,6 @@ class ProgramCost:
     loops: list[int]
     kernels: Kernels
 
-    @property
-    def total(self) -> Cost:
-        """The cost of all parts."""
-        whole = Cost()
-        for cost in self.parts.values():
-            whole.add(cost)
-        return whole
-
 
 def read_program(text: str, devices: int) -> ProgramCost:
     """Read the text of `compiled.as_text()`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ def matmul_flops(jaxpr: Any, platform: str | None = None) -> float:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
-            inner = _product(left[axis] for axis in contracted)
-            total += 2.0 * inner * _product(equation.outvars[0].aval.shape)
+            inner = math.prod(left[axis] for axis in contracted)
+            total += 2.0 * inner * math.prod(equation.outvars[0].aval.shape)
             continue
         inner_flops = [matmul_flops(inner, platform) for inner in _inner_programs(equation.params)]
         if equation.primitive.name == "cond":
@@ -51,10 +52,3 @@ def _inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:
             inner = getattr(item, "jaxpr", item)
             if hasattr(inner, "eqns"):
                 yield inner
-
-
-def _product(sizes: Any) -> int:
-    out = 1
-    for size in sizes:
-        out *= int(size)
-    return out

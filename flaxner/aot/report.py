@@ -166,11 +166,7 @@ def make_report(
 ) -> PreflightReport:
     """See `flaxner.aot.preflight.preflight`."""
     sizes = model_sizes(config.model, model_config, labels, vocabulary)
-    if config.max_length > sizes.positions:
-        raise ValueError(
-            f"max_length must be at most the model's {sizes.positions} positions: "
-            f"{config.max_length}"
-        )
+    sizes.check_length(config.max_length)
     require(topology)
     given = None if lengths is None else np.asarray(lengths, np.int64)
     work = plan(config, topology.chips, given, corpus)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -207,11 +206,6 @@ def _in_documents(segments: Segments, limit: int) -> DocumentSegments:
     return in_documents(segments, documents.tolist(), limit)
 
 
-@functools.cache
-def _nothing(size: int) -> np.ndarray:
-    return np.zeros(size, np.int32)
-
-
 def segments_of(lengths: np.ndarray, limit: int) -> Segments:
     """A corpus of sentences of these lengths and no content; long ones become windows.
 
@@ -228,10 +222,11 @@ def segments_of(lengths: np.ndarray, limit: int) -> Segments:
         owners += [number] * len(cut)
     total, starts = sum(sizes), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     place = np.arange(total) - np.repeat(starts[:-1], sizes)
+    nothing = np.zeros(total, np.int32)
     words = np.rint((np.asarray(sizes) - 2) / TOKENS_A_WORD)
     return Segments(
-        input_ids=_nothing(total),
-        labels=_nothing(total),
+        input_ids=nothing,
+        labels=nothing,
         words=np.where(place < np.repeat(words, sizes), 0, -1).astype(np.int32),
         starts=starts,
         sentences=np.asarray(owners, np.int32),

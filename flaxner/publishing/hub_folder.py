@@ -111,11 +111,9 @@ def _published_length(tokenizer: Any, model: Model, ours: Mapping[str, Any]) -> 
 
     Programs that truncate texts truncate them there.
     """
-    positions = model.config.positions
     window = ours.get("max_length", 0)
-    if window > positions:
-        raise ValueError(f"max_length must be at most the model's {positions} positions: {window}")
-    return max(length_limit(tokenizer, positions), window)
+    model.config.check_length(window)
+    return max(length_limit(tokenizer, model.config.positions), window)
 
 
 def contradictions(folder: Path) -> list[str]:

@@ -33,16 +33,8 @@ class _Line:
         )
         self._thread.start()
 
-    def tell(self, act: Act) -> None:
-        """Queue a call to the tracker."""
-        self._put(act)
-
-    def end(self, act: Act) -> None:
-        """Queue the last call to the tracker."""
-        self._put(act)
-        self._put(None)
-
-    def _put(self, act: Act | None) -> None:
+    def tell(self, act: Act | None) -> None:
+        """Queue a call to the tracker; None after the last one."""
         if self.failed:
             return
         try:
@@ -148,7 +140,8 @@ class Trackers:
     def close(self, *, ended: bool) -> None:
         """Close the trackers and wait until all is reported, up to a limit."""
         for line in self._lines:
-            line.end(lambda tracker: tracker.close(ended=ended))
+            line.tell(lambda tracker: tracker.close(ended=ended))
+            line.tell(None)
         begin = time.monotonic()
         for line in self._lines:
             line.wait(begin + SOON, last=False)

@@ -223,11 +223,7 @@ def _same_labels(fields: Mapping[str, Any], scheme: LabelScheme) -> bool:
 
 
 def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
-    positions = model.config.positions
-    if config.max_length > positions:
-        raise ValueError(
-            f"max_length must be at most the model's {positions} positions: {config.max_length}"
-        )
+    model.config.check_length(config.max_length)
     check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
 
 

@@ -146,3 +146,14 @@ class EncoderConfig:
     def positions(self) -> int:
         """Number of tokens in the longest possible segment, including special tokens."""
         return self.max_position_embeddings
+
+    def check_length(self, max_length: int) -> None:
+        """Refuse windows longer than the longest possible segment.
+
+        Raises:
+          ValueError: names both lengths.
+        """
+        if max_length > self.positions:
+            raise ValueError(
+                f"max_length must be at most the model's {self.positions} positions: {max_length}"
+            )
