@@ -12,11 +12,13 @@ import types
 import numpy as np
 import pytest
 
+from flaxner.aot.workload import known_models
 from flaxner.benchmark import first_answer, machine, random_sizes, train
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.commands import benchmark
 from flaxner.config.train import TrainConfig
 from flaxner.models.network import Model
+from flaxner.models.scratch import SCRATCH
 from flaxner.training.preparation import Prepared, prepare
 from tests.conll import sentences, write_conll
 from tests.tiny import SIZES, random_segments, tiny_config
@@ -62,6 +64,19 @@ def test_sizes_of_a_well_known_model(monkeypatch):
     made = random_sizes.resized(prepared, "bert-base-cased")
     assert made.params["embeddings/word_embeddings/embedding"].shape == (28996, 768)
     assert made.model.config.num_labels == model.config.num_labels
+
+
+def test_all_sizes_of_well_known_models_are_used(monkeypatch):
+    """Also those that the family's defaults give, and those under names of its own."""
+    monkeypatch.setattr(Model, "init", lambda model, seed: {})
+    for name, (config, fields) in known_models().items():
+        if name in SCRATCH:
+            continue
+        kind, tiny = SCRATCH[random_sizes.tiny_of(name)]
+        model = Model(config.from_hf({"model_type": kind, **tiny, "vocab_size": 800}, 5))
+        prepared = Prepared(TrainConfig(train_file="x"), {}, None, None, model, {}, {}, [], {})
+        made = random_sizes.resized(prepared, name)
+        assert made.model.config == config.from_hf(fields, 5)
 
 
 def test_cores_are_counted_without_affinity(monkeypatch):

@@ -74,7 +74,8 @@ def resized(prepared: Prepared, name: str) -> Prepared:
 
     The vocabulary is as large too, although the tokenizer uses only part of it.
     """
-    config = prepared.model.config
-    config = dataclasses.replace(config, **_known(config.model_type)[name])
+    before = prepared.model.config
+    fields = {**prepared.fields, **_known(before.model_type)[name]}
+    config = type(before).from_hf(fields, before.num_labels)
     model = dataclasses.replace(prepared.model, config=config)
     return dataclasses.replace(prepared, model=model, params=model.init(prepared.config.seed))
