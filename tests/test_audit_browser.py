@@ -71,4 +71,6 @@ def test_the_page_fits_on_a_phone(file, scheme):
     screen = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
     with opened(file, **screen) as (shown, said):
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+        bar = shown.locator(".bar-top").evaluate("bar => getComputedStyle(bar).position")
+        assert bar == "static", "its filters would cover a third of the screen"
         assert said == []

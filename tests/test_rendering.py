@@ -34,6 +34,8 @@ def test_text_stays_text_and_entities_have_type_and_score():
     assert ">PER</b>" in made
     assert ">0.99</small>" in made
     assert ">0.50</small>" in made
+    # In a right-to-left text, a type would otherwise be drawn next to a Latin word that follows.
+    assert len(re.findall('<(?:mark|b|small) style="unicode-bidi:isolate', made)) == 6
 
 
 def test_single_tokens_have_the_colour_of_their_type():

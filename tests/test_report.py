@@ -250,8 +250,8 @@ def test_a_run_has_its_colour_in_charts_that_another_is_missing_from(folder):
         dataclasses.replace(record, path=names[1]),
     ]
     made = page(pair)
-    keys = re.findall(r'<i style="background:(#\w+)"></i>(\w+)<', made)
-    drawn = re.findall(r'style="stroke:(#\w+)"><title>(\w+)<', made)
+    keys = re.findall(r'<i style="border-top:3px solid (#\w+)"></i>(\w+)<', made)
+    drawn = re.findall(r'style="stroke:(#\w+)"><title>(\w+): ', made)
     assert len(keys) == 2
     assert set(drawn) == set(keys)
 

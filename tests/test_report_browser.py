@@ -1,5 +1,6 @@
 """Reports in a real browser: no console errors, and filters that filter."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ ROWS = [  # words, annotated, predicted
 ]
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    rows = [Predicted(tuple(w.split()), tuple(g.split()), tuple(f.split())) for w, g, f in ROWS]
+def written(rows, folder):
+    """Write the page of a run with these sentences, and return its path."""
+    rows = [Predicted(tuple(w.split()), tuple(g.split()), tuple(f.split())) for w, g, f in rows]
     words = sum(len(row.words) for row in rows)
     scores = {"test": WordScores(np.linspace(0.1, 0.9, words), None)}
     metrics = [{"step": i, "loss": 1 / (i + 1)} for i in range(50)]
@@ -32,9 +33,14 @@ def file(tmp_path_factory):
     record = RunRecord(
         Path("runs/x"), config, metrics, {}, {"test": rows}, scores, None, {("Ann",)}
     )
-    path = tmp_path_factory.mktemp("page") / "report.html"
+    path = folder / "report.html"
     path.write_text(page([record]), "utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return written(ROWS, tmp_path_factory.mktemp("page"))
 
 
 def test_filters_show_what_they_say(file):
@@ -89,3 +95,43 @@ def test_the_page_fits_a_phone(file, scheme, tmp_path):
         assert (ground == "rgb(18, 24, 30)") == (scheme == "dark")
         assert shown.screenshot(full_page=True)
         assert said == []
+
+
+def test_long_types_and_many_of_them_fit_a_phone(tmp_path):
+    kinds = [f"ORGANISATION_WITH_A_LONG_NAME_THAT_DOES_NOT_END_{i}" for i in range(60)]
+    rows = [("Ann left", f"B-{kind} O", f"B-{other} O") for kind, other in pairwise(kinds)]
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(written(rows, tmp_path), **phone) as (shown, said):
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+        matrix = shown.locator(".matrix")
+        matrix.evaluate("box => box.scrollTo(2000, 2000)")
+        box = matrix.bounding_box()
+        head, row = matrix.locator("th").nth(30), matrix.locator("td:first-child").nth(30)
+        assert 0 <= head.bounding_box()["y"] - box["y"] < 20, "columns keep their names in view"
+        assert 0 <= row.bounding_box()["x"] - box["x"] < 20, "rows keep their names in view"
+        assert row.bounding_box()["width"] < 250
+        assert said == []
+
+
+def test_an_entity_and_its_type_stay_together_in_a_right_to_left_sentence(tmp_path):
+    rows = [("زار John مدينة Bob", "O O B-LOC O", "O O B-<b> O")]
+    with opened(written(rows, tmp_path)) as (shown, _):
+        for mark in shown.locator(".item mark").all():
+            assert mark.evaluate("mark => mark.getClientRects().length") == 1
+            ends = [part.bounding_box()["x"] for part in mark.locator("b, small").all()]
+            assert ends == sorted(ends, reverse=True), "the word, its type, its score: leftwards"
+
+
+def test_a_page_is_printed_in_dark_ink_with_whole_charts(file):
+    with opened(file, color_scheme="dark") as (shown, _):
+        shown.emulate_media(media="print")
+        style = "(element, name) => getComputedStyle(element)[name]"
+        assert shown.locator("body").evaluate(style, "color") == "rgb(29, 39, 51)"
+        chart = shown.locator(".charts .card").first
+        assert chart.evaluate(style, "breakInside") == "avoid"
+        assert shown.locator(".scroll").first.evaluate(style, "overflowX") == "visible"
+
+
+def test_a_page_without_scripts_names_the_file_of_its_errors(file):
+    with opened(file, java_script_enabled=False) as (shown, _):
+        assert "predictions/test.conll" in shown.locator(".errors noscript").inner_text()

@@ -116,3 +116,13 @@ def test_a_busy_server_and_a_stopped_one_are_reported(page, ner, monkeypatch):
     page.click("#ask")
     page.wait_for_selector("#error:not(:empty)")
     assert "does not respond" in page.inner_text("#error")
+
+
+def test_a_text_over_the_limit_is_refused_rather_than_cut(page, ner):
+    with running("-", models={"tiny": ner}, max_length=60) as server:
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.fill("#text", "")
+        page.focus("#text")
+        page.keyboard.insert_text("Ann went to Berlin. " * 4)
+        page.wait_for_selector("#error:not(:empty)")
+        assert "at most 60 characters" in page.inner_text("#error")

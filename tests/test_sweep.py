@@ -242,14 +242,14 @@ def test_a_real_sweep(tmp_path, capsys):
     config = TrainConfig(**load_settings(out / "best.toml"))
     assert config.test_file == settings["test_file"]
     page = (out / "sweep.html").read_text("utf-8")
-    assert f'<tr class="best"><td>{best}</td><td>{max(scores):.4f}</td>' in page
+    assert f'<tr class="best"><td>{best}</td><td class="n">{max(scores):.4f}</td>' in page
     line = (out / f"trial-{best}" / "speed.jsonl").read_text().splitlines()[-1]
     seconds = json.loads(line)["seconds"]  # time spent training, not from start to end
-    assert f'<td>{seconds:.0f}</td><td class="t">complete</td>' in page
+    assert f'<td class="n">{seconds:.0f}</td><td>complete</td>' in page
     pytest.importorskip("matplotlib")
     assert page.count("data:image/png;base64,") >= 3
     assert console.main(arguments) == 2
     assert "continue it with --resume" in capsys.readouterr().err
     (out / f"trial-{best}" / "speed.jsonl").write_text("damaged\n\n")
     assert console.main([*arguments, "--resume"]) == 0
-    assert '<td></td><td class="t">complete</td>' in (out / "sweep.html").read_text("utf-8")
+    assert '<td class="n"></td><td>complete</td>' in (out / "sweep.html").read_text("utf-8")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 560, 250
-LEFT, RIGHT, TOP, BOTTOM = 56, 28, 12, 34  # right: half of the longest label, 450,000
+LEFT, RIGHT, TOP, BOTTOM = 56, 28, 12, 40  # right: half of the longest label, 450,000
 MOST_POINTS = 300  # per line; neighbouring points of longer lines are averaged
 Points = Sequence[tuple[float, float]]
 
@@ -26,7 +26,7 @@ def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) 
 
     Returns:
       what the template draws; each of its "lines" has its number among the given ones, which
-      decides its colour, as lines without points are left out.
+      decides its colour, as lines without points are left out, and says how it ends.
     """
     drawn = [(i, name, _thinned(points)) for i, (name, points) in enumerate(lines) if points]
     xs = [x for *_, points in drawn for x, _ in points]
@@ -35,12 +35,13 @@ def line_chart(lines: Sequence[tuple[str, Points]], *, from_zero: bool = False) 
         return {}
     x_axis = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y_axis = Axis(0.0 if from_zero else min(ys), max(ys), HEIGHT - BOTTOM, TOP)
-    placed = [(i, name, [(x_axis.at(x), y_axis.at(y)) for x, y in p]) for i, name, p in drawn]
+    told = [f"{name}: {points[-1][1]:.4g} at the end" for _, name, points in drawn]
+    placed = [(i, [(x_axis.at(x), y_axis.at(y)) for x, y in points]) for i, _, points in drawn]
     return {
         **_frame(x_axis, y_axis),
         "lines": [
-            (i, name, " ".join(f"{x:.1f},{y:.1f}" for x, y in points), *points[-1])
-            for i, name, points in placed
+            (i, text, " ".join(f"{x:.1f},{y:.1f}" for x, y in points), *points[-1])
+            for text, (i, points) in zip(told, placed, strict=True)
         ],
     }
 

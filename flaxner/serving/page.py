@@ -26,7 +26,7 @@ def page(service: Service, nonce: str) -> str:
     """
     settings = service.settings
     models = [{"name": name, "colours": _colours(m)} for name, m in service.models.items()]
-    data = {"models": models, "limit": settings.max_length}
+    data = {"models": models}
     return templates.html(
         "serve.html.jinja",
         nonce=nonce,
