@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flaxner.models.layers.sizes import sizes
+
 STRATEGY = {"aggregation_strategy": "simple"}
 CUT = {"truncation": True}  # for ours; torch's pipeline truncates by default
 STATIC = "onnx-int8-static"
@@ -15,15 +17,7 @@ ENGINES: dict[str, dict[str, str]] = {
 }
 # Sizes of BERT (Devlin et al. 2019, table 1; the smallest: Turc et al. 2019).
 SIZES = {
-    name: {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": width // 64,
-        "intermediate_size": 4 * width,
-    }
-    for name, width, layers in (
-        ("bert-tiny", 128, 2),
-        ("bert-base", 768, 12),
-        ("bert-large", 1024, 24),
-    )
+    "bert-tiny": sizes(128, 2, 2),
+    "bert-base": sizes(768, 12, 12),
+    "bert-large": sizes(1024, 24, 16),
 }

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from flaxner.models.deberta.distances import relative_rows
 from flaxner.models.layers.config import EncoderConfig
 
 C2P, P2C = "c2p", "p2c"  # content to position, position to content
@@ -63,6 +66,15 @@ class DebertaConfig(EncoderConfig):
             return self.max_position_embeddings
         return self.max_relative_positions
 
+    @property
+    def norms_relative(self) -> bool:
+        """Whether the relative embeddings are layer-normalised."""
+        return False
+
+    def relative_rows(self, length: int) -> np.ndarray:
+        """Return the row of the relative table for each distance in a row of this length."""
+        return relative_rows(length, self.span)
+
 
 @dataclasses.dataclass(frozen=True)
 class DebertaV2Config(DebertaConfig):
@@ -105,11 +117,10 @@ class DebertaV2Config(DebertaConfig):
         return "layer_norm" in [part.strip() for part in self.norm_rel_ebd.lower().split("|")]
 
     @property
-    def max_distance(self) -> int:
-        """Distance at which the last bucket ends."""
-        return super().span
-
-    @property
     def span(self) -> int:
         """Half the number of rows in the relative table: buckets if any, otherwise distances."""
         return self.position_buckets if self.position_buckets > 0 else super().span
+
+    def relative_rows(self, length: int) -> np.ndarray:
+        """Return the same; far distances share rows if there are buckets."""
+        return relative_rows(length, self.span, self.position_buckets, super().span)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def relative_rows(length: int, span: int, buckets: int, max_distance: int) -> np.ndarray:
+def relative_rows(length: int, span: int, buckets: int = -1, max_distance: int = -1) -> np.ndarray:
     """Return the row of the relative table for query minus key = L - 1, L - 2, ..., -(L - 1).
 
     Args:

@@ -13,7 +13,6 @@ import math
 import numpy as np
 
 from flaxner.models.deberta.config import C2P, P2C, DebertaConfig, DebertaV2Config
-from flaxner.models.deberta.distances import relative_rows
 from flaxner.models.layers.graph import Graph
 
 
@@ -69,11 +68,8 @@ class _Deberta:
 
     def _distances(self) -> tuple[str, str]:
         """Compute the relative table's row for each distance in a row, in both directions (E,)."""
-        graph, config, most = self.graph, self.config, self.config.positions
-        buckets, far = -1, -1
-        if isinstance(config, DebertaV2Config):
-            buckets, far = config.position_buckets, config.max_distance
-        rows = relative_rows(most, config.span, buckets, far)
+        graph, most = self.graph, self.config.positions
+        rows = self.config.relative_rows(most)
         # The distances for L positions are in the middle of those for the longest row.
         begin = graph.op("Sub", graph.ints(most), self.length)
         end = graph.op("Sub", graph.op("Add", graph.ints(most), self.length), graph.ints(1))

@@ -23,7 +23,6 @@ from flaxner.models.deberta.attention import (
     SplitProjections,
 )
 from flaxner.models.deberta.config import DebertaConfig, DebertaV2Config
-from flaxner.models.deberta.distances import relative_rows
 from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.activations import ACTIVATIONS
 from flaxner.models.layers.attention import segment_bias
@@ -163,8 +162,9 @@ class DebertaForTokenClassification(TokenClassifier):
         self.relative = (
             table(2 * config.span, width, scale, rngs) if config.relative_attention else None
         )
-        normed = isinstance(config, DebertaV2Config) and config.norms_relative
-        self.relative_norm = norm(width, config.layer_norm_eps, compute, rngs) if normed else None
+        self.relative_norm = (
+            norm(width, config.layer_norm_eps, compute, rngs) if config.norms_relative else None
+        )
         super().__init__(
             config,
             compute,
@@ -179,10 +179,6 @@ class DebertaForTokenClassification(TokenClassifier):
         bias_B1LL = segment_bias(segment_ids_BL)
         if self.relative is None:
             return Context(bias_B1LL, segment_ids_BL, None)
-        config, L = self.config, segment_ids_BL.shape[1]
-        buckets, far = -1, -1
-        if isinstance(config, DebertaV2Config):
-            buckets, far = config.position_buckets, config.max_distance
-        rows_E = jnp.asarray(relative_rows(L, config.span, buckets, far))
+        rows_E = jnp.asarray(self.config.relative_rows(segment_ids_BL.shape[1]))
         relative = RelativeTable.of(self.relative.embedding.get_value(), self.relative_norm, rows_E)
         return Context(bias_B1LL, segment_ids_BL, relative)

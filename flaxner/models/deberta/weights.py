@@ -38,14 +38,13 @@ def rules(config: DebertaConfig) -> list[Rule]:
     if config.relative_attention:
         table.append(Rule("relative/embedding", f"{_ENCODER}.rel_embeddings.weight"))
         table += _relative_projections(config)
-    if isinstance(config, DebertaV2Config):
-        if config.norms_relative:
-            table += Rule.norm("relative_norm", f"{_ENCODER}.LayerNorm")
-        if config.conv_kernel_size > 0:
-            ours, theirs = "layers/0/convolution", f"{_ENCODER}.conv"
-            table.append(Rule(f"{ours}/kernel", f"{theirs}.conv.weight", transpose=True))
-            table.append(Rule(f"{ours}/bias", f"{theirs}.conv.bias"))
-            table += Rule.norm(f"{ours}/norm", f"{theirs}.LayerNorm")
+    if config.norms_relative:
+        table += Rule.norm("relative_norm", f"{_ENCODER}.LayerNorm")
+    if isinstance(config, DebertaV2Config) and config.conv_kernel_size > 0:
+        ours, theirs = "layers/0/convolution", f"{_ENCODER}.conv"
+        table.append(Rule(f"{ours}/kernel", f"{theirs}.conv.weight", transpose=True))
+        table.append(Rule(f"{ours}/bias", f"{theirs}.conv.bias"))
+        table += Rule.norm(f"{ours}/norm", f"{theirs}.LayerNorm")
     return expand(table, config.num_hidden_layers)
 
 
