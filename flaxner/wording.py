@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _OF_ONE = {"are": "is", "were": "was", "have": "has"}
 
@@ -20,3 +21,9 @@ def number_of(count: int, what: str, of: int | None = None) -> str:
     if count == 1:
         what = re.sub(r"\b(are|were|have)\b", lambda m: _OF_ONE[m[0]], what, count=1)
     return f"{count:,} {what}" if of is None else f"{count:,} of {of:,} {what}"
+
+
+def few(names: Sequence[str], most: int = 8) -> str:
+    """Join the first names, followed by how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

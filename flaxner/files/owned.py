@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from flaxner.files.records import (
     remove_ours,
     write_record,
 )
+from flaxner.wording import few
 
 DRAFT, LOCK, OLD = ".flaxner-draft", ".flaxner-lock", ".flaxner-old"
 ASIDE = ".replaced"  # .replaced-1, ...: files that were in the place of new ones
@@ -123,15 +124,11 @@ def _merge(draft: Path, target: Path, kind: Kind, entries: Entries, new_card: bo
     ]  # fmt: skip
     if left:
         notes.append(
-            f"replaced files of {target} are kept in {target / job['aside']}: {_some(left)}"
+            f"replaced files of {target} are kept in {target / job['aside']}: {few(left, 5)}"
         )
     if lost:
-        notes.append(f"{target} keeps {_some(lost)}, changed since flaxner wrote it")
+        notes.append(f"{target} keeps {few(lost, 5)}, changed since flaxner wrote it")
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _finish(target: Path) -> list[str]:

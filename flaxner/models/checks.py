@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flaxner.files import read_json
+from flaxner.wording import few
 
 if TYPE_CHECKING:
     from flaxner.models.layers.config import EncoderConfig
@@ -235,9 +236,3 @@ def fault(name: str, tensor: np.ndarray) -> str | None:
     if not np.isfinite(tensor).all():
         return f"{name} holds NaN or infinity"
     return None
-
-
-def few(names: list[str], limit: int = 8) -> str:
-    """Join the first names, followed by how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from flaxner.models import checks, flax_files
+from flaxner.wording import few
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -133,7 +134,7 @@ def from_hf(
         if rule.ours not in params and not rule.ours.startswith(optional or ("\0",))
     ]
     problems = [
-        f"{kind}: {checks.few(names)}"
+        f"{kind}: {few(names)}"
         for kind, names in (
             ("unknown", unknown),
             ("missing", missing),

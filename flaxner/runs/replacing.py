@@ -20,6 +20,7 @@ from flaxner.files.records import (
 )
 from flaxner.runs.paths import FOLDS, HOLDER, LOCK, SEEDS, RunPaths
 from flaxner.runs.steps import is_a_step
+from flaxner.wording import few
 
 # config.toml is moved last, because it says whether there are several seeds.
 FILES = ("metrics.jsonl", "speed.jsonl", "results.json", "trackers.json", "report.html")
@@ -138,10 +139,8 @@ def forget_replaced(run: RunPaths) -> list[str]:
     for aside in [path for folder in folders for path in sorted(folder.glob(f"{ASIDE}-*"))]:
         left = [name for name in remove_ours(aside) if Path(name).name not in (LOCK, HOLDER)]
         if left:
-            more = f" and {len(left) - 5} more" if left[5:] else ""
             said.append(
-                f"{aside} keeps replaced files that flaxner may not have written: "
-                f"{', '.join(left[:5])}{more}"
+                f"{aside} keeps replaced files that flaxner may not have written: {few(left, 5)}"
             )
     for member in (path for pattern in (FOLDS, SEEDS) for path in run.path.glob(pattern)):
         said += forget_replaced(RunPaths(member)) if member.is_symlink() else []
