@@ -23,9 +23,10 @@ from flaxner.data import embedded
 from flaxner.data.corpus import read_corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.data.readers import ReadOptions
-from flaxner.data.sources import read_unmixed
+from flaxner.data.selection import select
+from flaxner.data.sources import read_sources, read_unmixed
 from flaxner.data.tags import Span, spans_to_tags, tags_to_spans
-from flaxner.evaluation.predictions import Predicted, write_predictions
+from flaxner.evaluation.predictions import Predicted, predicted, write_predictions
 from flaxner.evaluation.word_scores import WordScores, write_scores
 from tests.conll import sentences, write_conll
 from tests.hostile import trees
@@ -457,6 +458,33 @@ def test_held_out_sentences_have_their_place_in_the_corpus(run):
     (run.parent / "validation.conll").write_text(text.replace("Google", "Gogle"))
     with pytest.raises(ValueError, match="has changed since"):
         read_held_out(run)
+
+
+def test_equal_sentences_in_documents_of_several_folds_keep_their_places(tmp_path):
+    """Folds divide whole documents, which often begin with the same line."""
+    corpus = tmp_path / "train.conll"
+    document = "-DOCSTART- O\n\nLONDON B-LOC\n\nAnn{} B-PER\nruns O\n\n"
+    corpus.write_text("".join(map(document.format, range(6))))
+    whole = tmp_path / "run"
+    settings = TrainConfig(
+        model="flaxner:tiny", train_file=str(corpus), cross_validation=2, context="document"
+    )
+    scheme = LabelScheme.from_types(["LOC", "PER"])
+    fields = {"model_type": "bert", "id2label": {str(k): v for k, v in scheme.id2label.items()}}
+    for fold, folder in enumerate((whole, whole / "fold-1", whole / "fold-2")):
+        for part in ("model", "predictions", "checkpoints"):
+            (folder / part).mkdir(parents=True)
+        config = settings.replace(fold=fold, output_dir=str(folder))
+        (folder / "config.toml").write_text(config.to_toml())
+        (folder / "model" / "config.json").write_text(json.dumps(fields))
+        (folder / "results.json").write_text('{"train": {"best_step": 1}, "validation": {}}')
+        if fold:
+            held = select(read_sources(config), config)["validation"]
+            rows = predicted(held, [s.tags for s in held], in_documents=True)
+            write_predictions(folder / "predictions" / "validation.conll", rows)
+            scores = WordScores(np.ones(held.words), np.zeros((held.words, len(scheme))))
+            write_scores(folder / "predictions" / "validation.safetensors", scores)
+    assert [s.number for s in read_held_out(whole)[0]] == list(range(1, 13))
 
 
 def test_the_sources_of_a_split_one_by_one(tmp_path):

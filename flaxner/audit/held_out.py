@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Mapping, Sequence
+import functools
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from flaxner.config.data import renamings
 from flaxner.config.train import TrainConfig
-from flaxner.data.corpus import Corpus
+from flaxner.data.corpus import join
 from flaxner.data.labels import LabelScheme
-from flaxner.data.selection import retyped
+from flaxner.data.selection import parts, retyped
 from flaxner.data.sources import read_unmixed
 from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import MOST
@@ -47,6 +49,15 @@ class HeldOut:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+class Place(NamedTuple):
+    """An annotated sentence of a corpus; see `HeldOut`."""
+
+    source: str
+    number: int
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
 def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
     """Return the held-out sentences of a run, in the order of their sources, and its label table.
 
@@ -65,8 +76,9 @@ def read_held_out(folder: str | Path) -> tuple[list[HeldOut], LabelScheme]:
         raise ValueError(f"the models in {folder} must have one label table: train again")
     if len(records) > 1 and not records[0].config.cross_validation:
         records = [_published(RunFolder(folder), records)]  # all seeds predict the same sentences
+    places = functools.lru_cache(maxsize=1)(_places)  # folds have one training corpus
     for record in records:
-        sentences += _of_record(record)
+        sentences += _of_record(record, places)
     if not sentences:
         raise ValueError(
             f"the run in {folder} has held out no sentences: train with --cross-validation, or "
@@ -85,7 +97,9 @@ def _published(whole: RunFolder, seeds: list[RunRecord]) -> RunRecord:
     return next(record for record in seeds if record.config.seed == results["best_seed"])
 
 
-def _of_record(record: RunRecord) -> list[HeldOut]:
+def _of_record(
+    record: RunRecord, places: Callable[[TrainConfig, str], list[list[Place]]]
+) -> list[HeldOut]:
     config, held_out = record.config, list[HeldOut]()
     if not record.predictions:
         raise ValueError(f"the run in {record.path} has not finished: continue it with --resume")
@@ -101,49 +115,58 @@ def _of_record(record: RunRecord) -> list[HeldOut]:
             )
         own = config.cross_validation or config.held_out
         home = "train" if split == "validation" and own else split
-        held_out += _placed(record, sentences, scores.logits, _sources(config, home))
+        by_part = places(config.replace(fold=0, output_dir=""), home)
+        there = by_part[max(config.fold - 1, 0)] if home == "train" else by_part[0]
+        held_out += _placed(record, sentences, scores.logits, there)
     return held_out
 
 
-def _sources(config: TrainConfig, split: str) -> list[Corpus]:
-    """Return the files and data sets of a split, each on its own, with types as in training."""
+def _places(config: TrainConfig, split: str) -> list[list[Place]]:
+    """Return the sentences of a split; of the training split, by the parts it was divided into.
+
+    Each of its files and data sets is read on its own, with types as in training.
+    """
     corpora = read_unmixed(config, split)
     renamed = renamings(config.map_types)
     if renamed or config.drop_types:
         corpora = [retyped(corpus, renamed, config.drop_types) for corpus in corpora]
-    return corpora
+    places = [
+        Place(corpus.source, number, sentence.words, sentence.tags or ())
+        for corpus in corpora
+        for number, sentence in enumerate(corpus, 1)
+    ]
+    if split != "train":
+        return [places]
+    by_part = [list[Place]() for _ in range(config.cross_validation or 2)]
+    for place, part in zip(places, parts(join(corpora), config).tolist(), strict=True):
+        by_part[part].append(place)
+    return by_part
 
 
 def _placed(
     record: RunRecord,
     sentences: Sequence[Predicted],
     logits_WC: np.ndarray,
-    corpora: Sequence[Corpus],
+    there: Sequence[Place],
 ) -> list[HeldOut]:
     """Return the sentences with their places in the corpora.
 
     A sentence is looked up by words and tags; equal ones are taken in order.
     """
-    places: dict[tuple[str, ...], deque[tuple[str, int, tuple[str, ...]]]] = {}
-    for corpus in corpora:
-        for number, own in enumerate(corpus, 1):
-            own_place = (corpus.source, number, own.tags or ())
-            places.setdefault(own.words, deque()).append(own_place)
+    places: dict[tuple[Any, ...], deque[Place]] = defaultdict(deque)
+    for place in there:
+        places[place.words, place.tags].append(place)
     renamed = renamings(record.config.map_types)
     items, begin = [], 0
     for sentence in sentences:
         end = begin + len(sentence.words)
-        queue = places.get(sentence.words, deque())
-        place = next((place for place in queue if place[2] == sentence.gold), None)
-        if place is None:
+        queue = places[sentence.words, sentence.gold]
+        if not queue:
             raise ValueError(
                 f"the corpus of {record.path} has changed since the run: it has no sentence "
                 f"{' '.join(sentence.words)[:80]!r} with the same tags"
             )
-        queue.remove(place)
-        source, number, tags = place
         probs = softmax(logits_WC[begin:end])
-        item = HeldOut(source, number, sentence.words, tags, sentence.tags, probs, renamed=renamed)
-        items.append(item)
+        items.append(HeldOut(*queue.popleft(), sentence.tags, probs, renamed=renamed))
         begin = end
     return items

@@ -84,15 +84,13 @@ def retyped(corpus: Corpus, renamed: Mapping[str, str], dropped: Sequence[str]) 
 
 def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> dict[str, Corpus]:
     """Divide the training split into a training and a validation part."""
-    folds, train, seed = settings.cross_validation, corpora["train"], settings.data_seed
+    folds, train = settings.cross_validation, corpora["train"]
     flag = "--cross-validation" if folds else "--held-out"
     if "validation" in corpora:
         there = corpora["validation"].source
         raise ValueError(f"{flag} requires data without a validation split: there is {there}")
-    share = settings.held_out
-    shares = [1 / folds] * folds if folds else [share, 1 - share]
-    part = divide(train.sentences, shares, seed, whole_documents=settings.in_documents)
-    if len(set(part.tolist())) < len(shares):
+    part = parts(train, settings)
+    if len(set(part.tolist())) < (folds or 2):
         many = number_of(len({s.words for s in train}), "sentences") + " without repetitions"
         if settings.in_documents:
             many = _whole_documents(train)
@@ -103,12 +101,20 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
     name = f"fold {settings.fold} of {folds}" if folds else "held out"
     whole = "in whole documents, " if settings.in_documents else ""
     what = number_of(held.sum(), "sentences are used for validation", len(train))
-    note = f"{what} ({name}, {whole}data seed {seed})"
+    note = f"{what} ({name}, {whole}data seed {settings.data_seed})"
     divided = {
         "train": _subset(train, np.flatnonzero(~held), train.source, (*train.notes, note)),
         "validation": _subset(train, np.flatnonzero(held), f"{train.source} ({name})", ()),
     }
     return divided | {split: c for split, c in corpora.items() if split not in divided}
+
+
+def parts(train: Corpus, settings: DataSettings) -> np.ndarray:
+    """Return the part of each training sentence: its fold, from 0; or 0 if held out, else 1."""
+    folds, share = settings.cross_validation, settings.held_out
+    shares = [1 / folds] * folds if folds else [share, 1 - share]
+    whole = settings.in_documents
+    return divide(train.sentences, shares, settings.data_seed, whole_documents=whole)
 
 
 def _subset(corpus: Corpus, chosen: np.ndarray, source: str, notes: tuple[str, ...]) -> Corpus:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
+from flaxner.data.corpus import Corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
@@ -106,12 +108,11 @@ def read_runs(folder: str | Path) -> list[RunRecord]:
     if not run.path.is_dir() or not is_run(run.path) or not run.config.is_file():
         raise ValueError(f"{folder} is not a run: name the output folder of train.py")
     members = [RunFolder(path) for path in run.members()]
-    if members:
-        return [_read(member) for member in members if member.config.is_file()]
-    return [_read(run)]
+    read = functools.lru_cache(maxsize=1)(read_sources)  # members have the same corpora
+    return [_read(member, read) for member in members or [run] if member.config.is_file()]
 
 
-def _read(run: RunFolder) -> RunRecord:
+def _read(run: RunFolder, read: Callable[[TrainConfig], dict[str, Corpus]]) -> RunRecord:
     config, notes = TrainConfig(**load_settings(run.config)), list[str]()
     predictions: dict[str, list[Predicted]] = {}
     try:
@@ -127,7 +128,8 @@ def _read(run: RunFolder) -> RunRecord:
             notes.append(f"the model's confidence on {split} is not available: {error}")
     known = scheme = None
     try:
-        known = surfaces(select(read_sources(config), config)["train"].sentences)
+        corpora = read(config.replace(seed=0, fold=0, output_dir=""))
+        known = surfaces(select(corpora, config)["train"].sentences)
     except ValueError as error:
         notes.append(f"the names seen in training are not available: {error}")
     try:
