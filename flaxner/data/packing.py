@@ -12,6 +12,7 @@ the blocks can limit attention to them.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,9 +100,8 @@ def best_fit(
     Raises:
       ValueError: a segment is longer than a row.
     """
-    longest = max([row_length, *begun])
     rows: list[Row] = [[] for _ in begun]
-    open_rows: list[list[int]] = [[] for _ in range(longest + 1)]  # by remaining room
+    open_rows: dict[int, list[int]] = defaultdict(list)  # by remaining room
     rooms = 0  # bit r is set if some row has r tokens left: one bit scan finds the best fit
     for row, room in enumerate(begun):
         open_rows[room].append(row)
