@@ -93,7 +93,7 @@ def test_doccano_utf16_offsets_are_detected_by_word_boundaries_and_reported(tmp_
     ]
     found, notes = read(tmp_path, *records)
     assert found == [("O", "O", "O", "O", "B-LOC", "O", "O"), ("B-PER", "O", "O", "O")]
-    assert "read as counted in UTF-16 units (1 fit the words only in UTF-16 units)" in notes
+    assert "read as counted in UTF-16 units (1 fit only in UTF-16 units)" in notes
 
 
 def test_one_offset_unit_applies_to_a_whole_file(tmp_path):
@@ -107,6 +107,30 @@ def test_one_offset_unit_applies_to_a_whole_file(tmp_path):
     assert "and nothing shows how: their spans are read as counted in characters" in notes
     found, notes = read(tmp_path, chinese, span_offsets="utf-16")
     assert (found, notes) == ([utf16], "")
+
+
+def test_a_spans_own_text_found_in_two_units_waits_for_the_other_texts(tmp_path):
+    """Both places hold "a"; only the other text shows which unit the file is counted in."""
+    twice = {"text": "😂😂 a a a", "spans": [{"start": 5, "end": 6, "label": "X", "text": "a"}]}
+    span = {"end": 7, "label": "PER", "text": "Anna"}
+    utf16 = {"text": "😀 Anna", "spans": [{**span, "start": 3}]}
+    plain = {"text": "😀 Anna", "spans": [{**span, "start": 2, "end": 6}]}
+    second, third = ("O", "O", "B-X", "O", "O"), ("O", "O", "O", "B-X", "O")
+    found, notes = read(tmp_path, twice, utf16)
+    assert found == [second, ("O", "B-PER")]
+    assert "read as counted in UTF-16 units (1 fit only in UTF-16 units)" in notes
+    assert read(tmp_path, twice, plain) == ([third, ("O", "B-PER")], "")
+    found, notes = read(tmp_path, twice)
+    assert found == [third]
+    assert "and nothing shows how" in notes
+    assert read(tmp_path, twice, span_offsets="utf-16")[0] == [second]
+
+
+def test_a_span_that_is_exactly_its_own_text_comes_before_one_that_resembles_it(tmp_path):
+    laughing = {"start": 3, "end": 5, "label": "X", "text": "😂"}  # in characters: " 😂"
+    found, notes = read(tmp_path, {"text": "😂 😂 😂", "spans": [laughing]})
+    assert found == [("O", "B-X", "O")]
+    assert notes == "1 text has spans counted in UTF-16 units, as the spans' own texts show"
 
 
 def test_offsets_in_characters_stay_as_they_are(tmp_path):

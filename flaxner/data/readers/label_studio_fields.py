@@ -184,6 +184,6 @@ def _fits(texts: Texts, group: Sequence[Marked]) -> bool:
     for at in {m.paragraph or 0 for m in group}:
         regions = [m.region for m in group if (m.paragraph or 0) == at]
         places, own = [(r.start, r.end) for r in regions], [r.text for r in regions]
-        if at >= len(texts) or as_texts_say(texts[at], places, own) is None:
+        if at >= len(texts) or not as_texts_say(texts[at], places, own):
             return False
     return True

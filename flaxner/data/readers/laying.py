@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 from flaxner.data.readers.offsets import (
     CHARACTERS,
     COUNTINGS,
+    Place,
     as_texts_say,
     in_characters,
     others,
     same,
 )
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt
-from flaxner.data.readers.spanned import Annotated, Region
+from flaxner.data.readers.spanned import Annotated
 from flaxner.data.readers.spans import fit, tag_text, word_offsets
 from flaxner.data.tags import Span
 from flaxner.wording import number_of
@@ -27,10 +27,10 @@ def lay(
 ) -> Iterator[Raw]:
     """Turn texts with spans into sentences, in their order; sentences pass through unchanged.
 
-    A span that comes with its own text is read in the offset unit (one of `COUNTINGS`) in which
-    that text is found there. Other spans are read in characters, unless the word boundaries of the
-    whole file suggest another unit: texts for which that makes a difference, and all items after
-    them, wait for the end of the file.
+    Spans are read in the unit (one of `COUNTINGS`) in which all of a text's spans that come with
+    their own texts match them; in characters if none does. Where that leaves a choice, the other
+    texts of the file decide, by their spans' own texts and their word boundaries: such texts, and
+    all items after them, wait for the end of the file.
 
     Raises:
       ValueError: no unit matches a span with its text, or a span does not fit the words.
@@ -40,12 +40,14 @@ def lay(
     for item in items:
         placed = layer.placed(item) if isinstance(item, Annotated) else item
         if waiting or placed is None:
-            waiting.append(item if placed is None else placed)
-        else:
-            yield from layer.sentence(placed)
+            waiting.append(placed or item)
+        elif placed.words:
+            yield placed
     layer.decide()
     for item in waiting:
-        yield from layer.sentence(item)
+        placed = layer.sentence(item) if isinstance(item, Annotated) else item
+        if placed.words:
+            yield placed
 
 
 class _Layer:
@@ -61,47 +63,44 @@ class _Layer:
         self.compared: dict[str, None] = {}
         self.kinds: dict[str, int] = {}  # types of spans -> line
 
-    def placed(self, item: Annotated) -> Annotated | Raw | None:
-        """Return a text with its regions in characters; None if that depends on later texts."""
+    def placed(self, item: Annotated) -> Raw | None:
+        """Return the sentence of a text; None if its offset unit depends on other texts."""
         if not item.marks_reviewed:
             self.seen += 1
             self.empty += not item.regions
         for region in item.regions:
             self.kinds.setdefault(region.kind, item.line)
-        if any(region.text.strip() for region in item.regions):
+        if _with_own_texts(item):
             return self._by_own_text(item)
         if self.wanted is None and self._matters(item):
             return None
-        return item
+        return self.sentence(item)
 
-    def sentence(self, item: Annotated | Raw) -> Iterator[Raw]:
-        """Yield the sentence, if the text has any words."""
-        if isinstance(item, Raw):
-            if item.words:
-                yield item
-            return
-        text, regions = item.text, list(item.regions)
-        shown = any(region.text for region in regions)
-        if not shown and self.counting != CHARACTERS:
-            places = in_characters(text, [(r.start, r.end) for r in regions], self.counting)
-            if places is None:
-                what = f"the spans do not fit their text, counted in {COUNTINGS[self.counting]}"
-                raise BadCorpus(self.source, item.line, _of(item, what))
-            regions = [Region(a, b, r.kind) for (a, b), r in zip(places, regions, strict=True)]
-        spans = [Span(r.start, r.end, r.kind) for r in regions]
-        counted = shown or self.wanted is not None or self.counting != CHARACTERS
+    def sentence(self, item: Annotated) -> Raw:
+        """Return the sentence of a text, its spans read in the unit of the file if that fits."""
+        places = [(r.start, r.end) for r in item.regions]
+        if _with_own_texts(item):
+            read = _as_own_texts_say(item)
+            return self._tagged(item, read.get(self.counting) or next(iter(read.values())), True)
+        if self.counting == CHARACTERS:
+            return self._tagged(item, places, self.wanted is not None)
+        read_there = in_characters(item.text, places, self.counting)
+        if read_there is None:
+            what = f"the spans do not fit their text, counted in {COUNTINGS[self.counting]}"
+            raise BadCorpus(self.source, item.line, _of(item, what))
+        return self._tagged(item, read_there, True)
+
+    def _tagged(self, item: Annotated, places: Iterable[Place], counted: bool) -> Raw:
+        spans = [Span(a, b, r.kind) for (a, b), r in zip(places, item.regions, strict=True)]
         words, tags = tag_text(
-            *(self.source, item.line, text, spans, self.policy, self.notes),
+            *(self.source, item.line, item.text, spans, self.policy, self.notes),
             *(item.offsets, item.name, counted),
         )
-        if words:
-            yield Raw(words, tags, item.document, item.line)
+        return Raw(words, tags, item.document, item.line)
 
-    def _by_own_text(self, item: Annotated) -> Annotated | Raw:
-        places = [(r.start, r.end) for r in item.regions]
-        own = [r.text for r in item.regions]
-        reading = as_texts_say(item.text, places, own)
-        if reading is None:
+    def _by_own_text(self, item: Annotated) -> Raw | None:
+        read = _as_own_texts_say(item)
+        if not read:
             if self.policy == "drop":
                 self.notes.count(
                     "texts are left out: one of their spans does not match its own text",
@@ -109,16 +108,22 @@ class _Layer:
                 )
                 return Raw((), (), None, item.line)
             raise BadCorpus(self.source, item.line, _of(item, _contradiction(item)))
-        counting, places = reading
-        if counting != CHARACTERS:
-            self.won[counting] += 1
+        fits_plain = CHARACTERS in read
+        if fits_plain:
+            marked = item.text[: max(region.end for region in item.regions)]
+            self.lost.update(name for name in others(marked) if name not in read)
+        else:
+            self.won.update(list(read))
+        first, *more = read
+        if self.wanted is None and any(read[name] != read[first] for name in more):
+            self.undecided += 1
+            self.compared |= dict.fromkeys(name for name in read if name != CHARACTERS)
+            return None
+        if not fits_plain:
             self.notes.count(
-                f"texts have spans counted in {COUNTINGS[counting]}, as the spans' own texts show"
+                f"texts have spans counted in {COUNTINGS[first]}, as the spans' own texts show"
             )
-        regions = zip(places, item.regions, strict=True)
-        return dataclasses.replace(
-            item, regions=tuple(Region(a, b, r.kind, item.text[a:b]) for (a, b), r in regions)
-        )
+        return self._tagged(item, read.get(self.wanted or first) or read[first], True)
 
     def _matters(self, item: Annotated) -> bool:
         """Whether the unit matters for a text; if so, record which units fit its words."""
@@ -176,7 +181,7 @@ class _Layer:
         won, lost = self.won[best], self.lost[best]
         what = "texts have characters or line breaks that programs count differently"
         much = number_of(self.undecided, what)
-        if not any(self.won.values()) and not any(self.lost.values()):
+        if not won and not lost:
             self.notes.choices.append(
                 f"{much}, and nothing shows how: their spans are read as counted in characters; "
                 "use --span-offsets utf-16 if they were counted by JavaScript"
@@ -185,8 +190,17 @@ class _Layer:
             other = f", {lost} only in characters" if lost else ""
             self.notes.choices.append(
                 f"{much}: their spans are read as counted in {COUNTINGS[self.counting]} ({won} fit "
-                f"the words only in {COUNTINGS[best]}{other}); --span-offsets selects another unit"
+                f"only in {COUNTINGS[best]}{other}); --span-offsets selects another unit"
             )
+
+
+def _with_own_texts(item: Annotated) -> bool:
+    return any(region.text.strip() for region in item.regions)
+
+
+def _as_own_texts_say(item: Annotated) -> dict[str, list[Place]]:
+    places = [(r.start, r.end) for r in item.regions]
+    return as_texts_say(item.text, places, [r.text for r in item.regions])
 
 
 def _of(item: Annotated, what: str) -> str:

@@ -99,20 +99,32 @@ def _plain(text: str) -> str:
 
 def as_texts_say(
     text: str, places: Sequence[Place], own: Sequence[str]
-) -> tuple[str, list[Place]] | None:
-    """Return the unit in which every range matches its own text, and the ranges in characters.
+) -> dict[str, list[Place]]:
+    """Return the units in which every range matches its own text, each with its ranges.
 
-    Returns None if there is no such unit.
+    Units in which all are exactly their own texts exclude those in which they only resemble them;
+    if none of these texts is repeated, the first such unit suffices.
 
     Args:
       text: the text.
       places: ranges in it, in an unknown unit.
       own: the text of every range; empty if not given.
+
+    Returns:
+      Unit -> ranges in characters; likeliest unit first.
     """
-    for counting in (CHARACTERS, *others(text)):
+    exact, alike = {}, {}
+    unique = all(said and text.count(said) == 1 for said in own)
+    marked = text[: max(end for _, end in places)]  # beyond it no unit makes a difference
+    for counting in (CHARACTERS, *others(marked)):
         ranges = in_characters(text, places, counting)
-        if ranges is not None and all(
-            not said or same(text[a:b], said) for (a, b), said in zip(ranges, own, strict=True)
-        ):
-            return counting, ranges
-    return None
+        if ranges is None:
+            continue
+        pairs = [(text[a:b], said) for (a, b), said in zip(ranges, own, strict=True) if said]
+        if all(there == said for there, said in pairs):
+            exact[counting] = ranges
+            if unique:
+                break
+        elif all(same(there, said) for there, said in pairs):
+            alike[counting] = ranges
+    return exact or alike
