@@ -347,6 +347,18 @@ def test_a_dry_run_shows_and_sends_nothing(run, hub, tmp_path):
     assert not hub.requests
 
 
+def test_a_name_that_the_hub_cannot_have_is_refused_before_the_conversion(tmp_path):
+    from flaxner import push_to_hub
+    from flaxner.publishing.push import convert_and_push
+
+    push = {"private": False, "revision": None, "dry_run": True, "force": False}
+    for name in ("a/b/c", "a b/c"):
+        with pytest.raises(ValueError, match="not a valid repository name, USER/NAME"):
+            list(convert_and_push(str(tmp_path), push_to_hub=name, **push))
+        with pytest.raises(ValueError, match="not a valid repository name, USER/NAME"):
+            push_to_hub(tmp_path, name)
+
+
 def test_a_checkpoint_without_scores_is_not_pushed_unless_forced(run, hub, tmp_path):
     results = json.loads((run / "results.json").read_text())
     steps = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]

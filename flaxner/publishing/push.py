@@ -9,7 +9,7 @@ from typing import Any
 
 from flaxner.publishing.conversion import convert
 from flaxner.publishing.model_card import has_scores
-from flaxner.publishing.upload import folder_files, push_folder
+from flaxner.publishing.upload import folder_files, push_folder, require_name
 from flaxner.runs.folder import RunFolder
 from flaxner.wording import number_of
 
@@ -29,6 +29,8 @@ def convert_and_push(
     Raises:
       ValueError: as in `convert` and `push_to_hub`.
     """
+    if push_to_hub is not None:
+        require_name(push_to_hub)
     result = convert(run_dir, name=push_to_hub, **conversion)
     yield f"step {result.step} -> {result.folder}"
     yield from result.notes
@@ -75,6 +77,7 @@ def push_to_hub(
       ValueError: `source` is neither a run nor a model folder, the model has no scores, or as in
         `upload.push_folder`.
     """
+    require_name(name)
     folder, scored = Path(source), True
     run = RunFolder(folder)
     if run.members() or (run.config.is_file() and run.checkpoints.is_dir()):

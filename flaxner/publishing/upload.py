@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     OfflineModeIsEnabled,
 )
+from huggingface_hub.utils import validate_repo_id
 
 # Seconds to wait before each retry of a push after a transient failure.
 RETRY_WAITS: Sequence[float] = (1, 2, 4, 8)
@@ -52,6 +53,20 @@ def folder_files(folder: str | Path) -> list[tuple[str, int]]:
     ]
 
 
+def require_name(name: str) -> None:
+    """Refuse what cannot be the name of a repository, without asking the Hub.
+
+    Raises:
+      ValueError: the name is invalid.
+    """
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise ValueError(
+            f"cannot push to {name}: that is not a valid repository name, USER/NAME"
+        ) from None
+
+
 def push_folder(
     folder: str | Path,
     name: str,
@@ -76,9 +91,10 @@ def push_folder(
       URL of the commit.
 
     Raises:
-      ValueError: there is no token, the token lacks permission, the name is invalid, or the Hub
+      ValueError: the name is invalid, there is no token, the token lacks permission, or the Hub
         does not answer; the message says what to do.
     """
+    require_name(name)
     if get_token() is None:
         raise ValueError(
             "pushing needs a token with write access: run `hf auth login` or set HF_TOKEN"
@@ -186,8 +202,6 @@ def _failure(error: BaseException) -> tuple[bool, str | None, float]:
             return status in PASSING, reason, float(pause) if pause.isdigit() else 0.0
         if isinstance(cause, OfflineModeIsEnabled):
             return False, "HF_HUB_OFFLINE is set", 0.0
-        if isinstance(cause, HFValidationError):
-            return False, "that is not a valid repository name, USER/NAME", 0.0
         # Errors of httpx, whichever release of it huggingface_hub uses, and of hf_xet.
         if any(c.__name__ == "TransportError" for c in type(cause).__mro__):
             return True, "the connection to the Hub failed or was lost", 0.0
