@@ -15,17 +15,15 @@ SCRIPTS = {
 
 
 def command_line(name: str, *words: str) -> str:
-    """Return a command for the user to type: a script's, or one of `flaxner` if that is running.
+    """Return a command for the user to type: a script's if one runs, otherwise one of `flaxner`.
 
-    An installed package has no scripts. `python -m flaxner` is `flaxner`, too.
+    Only a checkout has scripts; an installed package has `flaxner`.
 
     Args:
       name: the subcommand.
       words: its arguments.
     """
-    running = Path(sys.argv[0] if sys.argv else "")
-    installed = running.stem == "flaxner" or running.parts[-2:] == ("flaxner", "__main__.py")
-    program = (
-        ["flaxner", name] if installed else ["python", f"scripts/{SCRIPTS.get(name, name)}.py"]
-    )
-    return shlex.join([*program, *words])
+    running = Path(sys.argv[0] if sys.argv else "").resolve()
+    from_checkout = running.parent == Path(__file__).resolve().parents[1] / "scripts"
+    script = f"scripts/{SCRIPTS.get(name, name)}.py"
+    return shlex.join([*(("python", script) if from_checkout else ("flaxner", name)), *words])

@@ -518,9 +518,7 @@ def test_from_a_run_to_a_corrected_file(run, tmp_path):
     assert "a score of 0.5 or more" in lines[0]
     made = (tmp_path / "found" / "audit.html").read_text()
     assert made.count("<script") == 4
-    assert (
-        "<pre>python scripts/audit.py --apply decisions.jsonl --file CORPUS --output-file" in made
-    )
+    assert "<pre>flaxner audit --apply decisions.jsonl --file CORPUS --output-file" in made
     assert "\\u003cscript\\u003e" not in made, "the page should show suspicions only"
     rows = [json.loads(line) for line in (tmp_path / "found" / "findings.jsonl").open()]
     assert {(row["sentence"], row["kind"]) for row in rows[:2]} == {(1, "dropped"), (6, "type")}

@@ -151,16 +151,15 @@ def test_completion_has_every_flag(capsys):
 
 
 def test_commands_to_type_are_those_of_the_program_that_runs(monkeypatch):
-    """An installed package has no scripts."""
+    """An installed package, also one that a user's own program imports, has no scripts."""
     words = ("--config", "my runs/config.toml", "--resume")
     rest = "--config 'my runs/config.toml' --resume"
-    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py")])
     assert command_line("train", *words) == f"python scripts/train.py {rest}"
     assert command_line("convert", "a") == "python scripts/convert_and_push.py a"
     scripts = [command_line(name).split("/")[1] for name in COMMANDS.keys() - NO_SCRIPT]
     assert all((ROOT / "scripts" / script).is_file() for script in scripts)
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/flaxner", "train"])
-    assert command_line("convert", "a") == "flaxner convert a"
-    assert command_line("train", *words) == f"flaxner train {rest}"
-    monkeypatch.setattr(sys, "argv", ["/lib/site-packages/flaxner/__main__.py", "train"])
-    assert command_line("train", *words) == f"flaxner train {rest}"
+    for program in ("/usr/bin/flaxner", "/lib/site-packages/flaxner/__main__.py", "train.py", ""):
+        monkeypatch.setattr(sys, "argv", [program, "train"])
+        assert command_line("convert", "a") == "flaxner convert a"
+        assert command_line("train", *words) == f"flaxner train {rest}"

@@ -128,7 +128,7 @@ def test_invalid_command_lines_are_refused(capsys, arguments, message):
     ("text", "message"),
     [
         ("epoch = 3", "unknown setting 'epoch'; did you mean epochs"),
-        ("zzz = 3", "setting 'zzz'; 'python scripts/train.py --help' lists all settings, with '-'"),
+        ("zzz = 3", "setting 'zzz'; 'flaxner train --help' lists all settings, with '-'"),
         ("epochs = ", "is not valid TOML"),
         ("epochs = " + "[" * 5000, "is not valid TOML"),
         ('epochs = "3"', "epochs must be a number: got '3'"),

@@ -164,7 +164,9 @@ def folder(tmp_path_factory):
     }
     paths = {name: str(path) for name, path in files.items()}
     config = TrainConfig(**{**QUICK, **paths, "epochs": 2.0, "output_dir": str(root / "a <b> run")})
-    train(config, console=Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPT.with_name("train.py"))])
+        train(config, console=Console(quiet=True))
     return root / "a <b> run"
 
 

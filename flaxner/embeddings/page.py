@@ -8,6 +8,7 @@ from typing import Any
 
 from flaxner import templates
 from flaxner.embeddings.plots import type_styles
+from flaxner.typed_commands import command_line
 
 DARK = {"#E69F00": "#8a5a00", "#56B4E9": "#21618C", "#CC79A7": "#9a4677", "#009E73": "#00765a",
         "#D55E00": "#b34e00"}  # fmt: skip  # shades with enough contrast under white text
@@ -29,6 +30,7 @@ def page(study: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         facts=_facts(study),
         frequent=sorted(forms.items(), key=lambda item: -item[1]["occurrences"])[:FREQUENT],
         parts=("all", "seen", "unseen"),
+        made_by=command_line("embeddings"),
         colours={kind: DARK.get(colour, colour) for kind, colour in colours.items()},
         figures={name: base64.b64encode(data).decode() for name, data in figures.items()},
     )
