@@ -214,6 +214,8 @@ def test_the_plan_is_of_the_part_that_a_run_trains_on(tmp_path):
         assert plan(config, 1, corpus=(train, "")).sentences == train.num_sentences
         assert plan(config, 1, np.full(120, 20)).sentences == round(120 * share)
     assert plan(TrainConfig(dataset="x", train_fraction=0.1), 1).sentences == 1404
+    few = plan(TrainConfig(dataset="x", few_shot=5), 1)
+    assert few.source.endswith("; few_shot is not counted")
 
 
 def test_lengths_come_from_the_corpus(tmp_path):

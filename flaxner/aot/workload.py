@@ -188,6 +188,7 @@ def _planned(
         count = max(1, round(share * len(whole)))
         segments = segments_of(whole[np.arange(count) * len(whole) // count], config.max_length)
         source += f"; a run trains on {share:.3g} of them" if share < 1 else ""
+        source += "; few_shot is not counted" if config.few_shot else ""
     if config.in_documents and not isinstance(segments, DocumentSegments):
         segments, source = _in_documents(segments, config.max_length), f"{source}; {ASSUMED}"
     return segments, source

@@ -7,10 +7,12 @@ from typing import Any
 
 import tomli_w
 
+HEADING = "# flaxner: repeat this run with"
+
 
 def as_toml(settings: Any) -> str:
     """Return the fields of a settings dataclass, except those of the process; None as a comment."""
-    lines = ["# flaxner: repeat this run with  flaxner train --config THIS_FILE"]
+    lines = [f"{HEADING}  flaxner train --config THIS_FILE"]
     for field in dataclasses.fields(settings):
         name, value = field.name, getattr(settings, field.name)
         if field.metadata.get("of_process"):

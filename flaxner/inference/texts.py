@@ -161,7 +161,7 @@ class TextTagger:
             self._said = True
             logger.warning(
                 "a text of %d tokens does not fit a window of %d: reading it in overlapping "
-                "windows (truncation=True cuts it at %d instead); shown once",
+                "windows (in Python, truncation=True cuts it at %d instead); shown once",
                 *(longest, limit, self._words.limit),
             )
 

@@ -7,6 +7,7 @@ import os
 import tomllib
 from pathlib import Path
 
+from flaxner.config.toml import HEADING
 from flaxner.files.records import read_record
 
 RUN = "a run of flaxner"
@@ -15,7 +16,6 @@ LOCK, HOLDER = ".lock", ".lock-holder"
 CONTENT = ("config.toml", "model", "checkpoints", "metrics.jsonl", "speed.jsonl", "results.json",
            "predictions", "trackers.json", "tensorboard", "report.html", "hub")  # fmt: skip
 FOLDS, SEEDS = "fold-[0-9]*", "seed-[0-9]*"
-HEADING = "# flaxner: repeat this run with"
 RESOLVED = {"model", "output_dir", "epochs", "batch_size", "learning_rate", "seed"}
 
 

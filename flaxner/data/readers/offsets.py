@@ -97,9 +97,7 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", _LOOSE.sub("", text)).casefold()
 
 
-def as_texts_say(
-    text: str, places: Sequence[Place], own: Sequence[str]
-) -> dict[str, list[Place]]:
+def as_texts_say(text: str, places: Sequence[Place], own: Sequence[str]) -> dict[str, list[Place]]:
     """Return the units in which every range matches its own text, each with its ranges.
 
     Units in which all are exactly their own texts exclude those in which they only resemble them;

@@ -129,7 +129,9 @@ def _cut(text: str, offsets: Offsets, span: Span, touched: tuple[int, int], hint
     (start, end, kind), (first, last) = span, touched
     where = excerpt(text[offsets[first][0] : offsets[last][1]])
     what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
-    return what + (hint or "; --span-policy widen or drop resolves this")
+    inclusive = fit(text, [(start, end + 1)], offsets)
+    cause = " if the ends are inclusive, add 1 to all of them; otherwise" if inclusive else ""
+    return what + (hint or f";{cause} --span-policy widen or drop resolves this")
 
 
 def fit(text: str, places: Iterable[tuple[int, int]], offsets: Offsets) -> bool:
