@@ -1,6 +1,7 @@
 """What a run prints: whole lines in logs, speeds without compilation, and hints."""
 
 import io
+import warnings
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from flaxner.config.fields import hint
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.table import score_table
 from flaxner.hub import fetch_file
-from flaxner.training import progress
+from flaxner.training import examples, progress
 from flaxner.training.preparation import prepare
 from flaxner.wording import number_of
 
@@ -73,6 +74,18 @@ def test_the_speed_is_that_of_training_steps(monkeypatch):
 )
 def test_counts_agree_with_what_is_counted(said, line):
     assert said == line
+
+
+def test_examples_come_without_the_warnings_of_other_libraries(monkeypatch, recwarn):
+    def ner(text):
+        warnings.warn("fallback", stacklevel=1)
+        return [{"entity_group": "PER", "score": 1.0, "word": text}]
+
+    monkeypatch.setattr(examples, "_pipeline", lambda folder: (ner, "a pipeline"))
+    file = io.StringIO()
+    examples.show_examples("hub", ["Ann"], Console(file=file))
+    assert file.getvalue().endswith("  Ann\n    PER  1.000  Ann\n")
+    assert not recwarn
 
 
 def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path):

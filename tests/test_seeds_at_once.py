@@ -299,6 +299,7 @@ def test_how_many_train_at_once(monkeypatch):
     assert sizes.tried == [70, 52, 37]
     sizes.rows_first = False
     assert chosen(80)[0] == 1
+    assert "--seeds-at-once" not in chosen(80, "cpu")[1]  # it would be refused
     with pytest.raises(ValueError, match="--seeds-at-once 5 is not possible: dropout in this"):
         chosen(80, seeds_at_once=5)
 

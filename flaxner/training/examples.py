@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ def show_examples(
     console = terminal.console(console)
     ner, reader = _pipeline(folder)
     console.print(f"\nEntities found by {reader} with {folder}:")
-    for text in texts:
+    with warnings.catch_warnings():  # transformers warns about every byte-level tokenizer
+        warnings.simplefilter("ignore")
+        found = [ner(text) for text in texts]
+    for text, entities in zip(texts, found, strict=True):
         console.print(f"  {text}", style="bold")
-        entities = ner(text)
         width = max((len(entity["entity_group"]) for entity in entities), default=0)
         for entity in entities:
             line = f"    {entity['entity_group']:<{width}}  {entity['score']:.3f}  {entity['word']}"

@@ -114,10 +114,7 @@ def at_once(config: TrainConfig, stacks: Callable[[], Stacks]) -> tuple[int, str
     if given == 1:
         return 1, "training one seed at a time, as requested with --seeds-at-once 1"
     if not given and jax.default_backend() == "cpu":
-        return 1, (
-            "training one seed at a time: the step of one seed keeps a CPU's cores busy "
-            f"(--seeds-at-once {config.seeds} trains all in one step)"
-        )
+        return 1, "training one seed at a time: the step of one seed keeps a CPU's cores busy"
     wanted = given or config.seeds
     made = stacks()
     if not made.rows_first:  # seeds trained together all have as many rows as the fullest one
