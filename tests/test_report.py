@@ -143,6 +143,7 @@ def test_axes_have_round_numbers():
     assert [text for _, text in Axis(0, 7.2e5, 0, 100).ticks()][:3] == ["0.0M", "0.2M", "0.4M"]
     assert [text for _, text in Axis(0, 5e-5, 0, 1).ticks()][:2] == ["0", "1.0e-05"]
     assert Axis(3, 3, 0, 100).at(3) == 50, "a single value is allowed"
+    assert Axis(0, 0, 0, 100).ticks()[0] == (0, "0.0"), "an F1 of 0 needs no negative numbers"
     (_, _, points, *_), *_ = line_chart([("x", [(i, i) for i in range(10_000)])])["lines"]
     assert len(points.split()) <= MOST_POINTS + 1
     assert line_chart([("x", [])]) == {}
@@ -288,8 +289,10 @@ def test_old_and_unfinished_runs_have_pages(folder, tmp_path):
         file.write('{"step": 99, "lo')
     (record,) = read_runs(old)
     made = page([record])
-    assert "the run has not finished" in made
+    assert made.index("the run has not finished") < made.index("Learning curves")
     assert "validation F1" in made
+    assert "--resume" in made
+    assert "serve" not in made, "there is no model yet"
 
 
 def test_invalid_metrics_are_reported(tmp_path):

@@ -71,7 +71,7 @@ class Axis:
 
     def __init__(self, low: float, high: float, begin: float, end: float) -> None:
         if high <= low:
-            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+            low, high = low - abs(low) / 2, high + (abs(high) / 2 or 1)
         self.low, self.high, self.begin, self.end = low, high, begin, end
 
     def at(self, value: float) -> float:

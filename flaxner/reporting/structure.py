@@ -148,14 +148,17 @@ def settings(config: TrainConfig) -> list[tuple[str, str, bool]]:
 
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the commands that repeat the run, publish it and use it."""
+    """Return the commands that repeat the run, publish it and use it, or else continue it."""
     path = record.path
+    again = ("train", "--config", path / "config.toml")
     lines = {
-        "repeat": ("train", "--config", path / "config.toml", "--output-dir", f"{path}-again"),
+        "repeat": (*again, "--output-dir", f"{path}-again"),
         "convert and compare with PyTorch": ("convert", path, "--verify"),
         "serve": ("serve", "--model", path / "hub"),
         "find entities": ("predict", "--model", path / "hub", "A text."),
     }
+    if not record.results:
+        lines = {"continue": (*again, "--resume")}
     return [
         (what, command_line(str(name), *map(str, rest))) for what, (name, *rest) in lines.items()
     ]
