@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flaxner.wording import first_line
+
 # The files that a model folder needs; pickles are never fetched.
 MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
 
@@ -132,5 +134,4 @@ def _reason(error: Exception) -> str:
     for known, reason in REASONS.items():
         if known in classes:
             return reason
-    first, *_ = str(error).splitlines() or [type(error).__name__]
-    return first
+    return first_line(error)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from flaxner.aot.chips import GIB, Topology, known_topologies
+from flaxner.wording import first_line
 
 
 def require() -> None:
@@ -53,7 +54,7 @@ def topology_devices(topology: Topology) -> list[Any]:
             **options,
         )
     except Exception as error:  # libtpu's errors have no type of their own
-        reason = str(error).split("\n")[0][:200]
+        reason = first_line(error)[:200]
         raise ValueError(
             f"libtpu rejects the topology {topology.name} ({reason}); {known_topologies()}"
         ) from error

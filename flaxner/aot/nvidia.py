@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from flaxner.aot.gpus import GpuTopology, target_config
+from flaxner.wording import first_line
 
 WHEELS = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc", "nvidia-nvvm")
 SHARE = 0.75  # fraction of a GPU's memory that JAX takes for arrays by default
@@ -48,7 +49,7 @@ def topology_devices(topology: GpuTopology) -> list[Any]:
             topology=f"{topology.slices}x1x{topology.chips_per_slice}",
         )
     except Exception as error:  # the plug-in's errors have no type of their own
-        reason = str(error).split("\n")[0][:200]
+        reason = first_line(error)[:200]
         raise ValueError(f"NVIDIA's compiler rejects {topology.name} ({reason})") from error
     return list(described.devices)
 

@@ -16,6 +16,7 @@ import numpy as np
 from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.models import graph_weights
+from flaxner.wording import first_line
 
 BARE = "ONNX Runtime"  # prefix of the names of bare forward passes
 SORTED = 32  # their batch size, texts sorted by length
@@ -118,8 +119,7 @@ def _compiled(arguments: argparse.Namespace, texts: list[str]) -> dict[str, Cont
     try:
         theirs(texts[:2], batch_size=2)
     except Exception as error:  # a missing compiler raises something else in every version
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"note: torch.compile is left out: {reason}", file=sys.stderr)
+        print(f"note: torch.compile is left out: {first_line(error)}", file=sys.stderr)
         return {}
     name = f"torch compiled, batch {_largest(arguments)}, sorted"
     return {name: Contender(ordered, lambda number: theirs(texts[number]))}

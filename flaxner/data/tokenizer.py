@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.files import read_json
+from flaxner.wording import first_line
 
 SHORTEST = 8  # tokens that a model must at least be able to read, including [CLS] and [SEP]
 
@@ -39,7 +40,7 @@ def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # tokenizers raises bare Exceptions, and Rust's panics
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         if "trust_remote_code" in str(error):
             first = "it needs its own code (auto_map), and flaxner never runs a model's code"
         raise ValueError(f"{folder} has no loadable tokenizer: {first}") from error

@@ -21,7 +21,10 @@ def use_compilation_cache(folder: str) -> bool:
     if not folder or jax.config.values["jax_compilation_cache_dir"]:
         return False
     folder = os.path.expanduser(folder)
-    return _is_writable(folder) and _take(folder)
+    writable = _is_writable(folder)
+    if writable:
+        jax.config.update("jax_compilation_cache_dir", folder)
+    return writable
 
 
 @functools.cache
@@ -37,11 +40,6 @@ def _is_writable(folder: str) -> bool:
         say = f"note: compiled programs are not kept: cannot write {folder} ({reason})"
         print(shown(say), file=sys.stderr)
         return False
-
-
-def _take(folder: str) -> bool:
-    jax.config.update("jax_compilation_cache_dir", folder)
-    return True
 
 
 def use_default_cache() -> None:

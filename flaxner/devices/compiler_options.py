@@ -11,6 +11,8 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from flaxner.wording import first_line
+
 logger = logging.getLogger(__name__)
 
 Options = dict[str, bool | int | str]  # as `jax.jit` takes them
@@ -55,11 +57,10 @@ def _known(device: jax.Device) -> bool:
     try:
         lowered.compile(compiler_options=TPUS)  # type: ignore[arg-type]  # numbers work too
     except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0]
         logger.warning(
             "this libtpu does not overlap reductions with the backward pass, so training on "
             "several chips is slower than it could be: %s",
-            reason,
+            first_line(error),
         )
         return False
     return True

@@ -10,6 +10,8 @@ import sys
 
 import jax
 
+from flaxner.wording import first_line
+
 # Flags that every XLA knows, so that they need no trial.
 KNOWN_FLAGS = re.compile(r"(\s*--xla_force_host_platform_device_count=\d+)*\s*")
 TRIAL = "from jaxlib import xla_client; xla_client.CompileOptions()"
@@ -42,8 +44,3 @@ def _check_flags(flags: str) -> None:
     match = re.search(r"^[EF]\d.*?flags\S*\.cc:\d+\] ([^\n]{1,200})", trial.stderr, re.MULTILINE)
     if trial.returncode and match:  # other errors show when a device is requested
         raise ValueError(f"XLA_FLAGS cannot be used: {match[1]}")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

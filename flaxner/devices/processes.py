@@ -17,7 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from flaxner.devices import lost_process
-from flaxner.devices.environment import check_devices, first_line
+from flaxner.devices.environment import check_devices
+from flaxner.wording import first_line
 
 T = TypeVar("T")
 

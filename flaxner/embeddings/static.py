@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxner.wording import first_line
+
 PICKLED = (".model", ".kv", ".pkl", ".pickle", ".npy", ".npz", ".pt", ".ckpt")
 FASTTEXT_MAGIC = b"\xba\x16\x4f\x2f"
 HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s*\n")
@@ -142,7 +144,7 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
     try:
         loaded = KeyedVectors.load_word2vec_format(str(path), **options)
     except (EOFError, ValueError, OSError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "invalid vector" in reason or "could not convert" in reason:
             reason += "; words with spaces, as in glove.840B, are not supported: delete their lines"
         raise ValueError(f"{path} is truncated or damaged: {reason}") from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.inference.rows import PackedBatch, fitted_batches
+from flaxner.wording import first_line
 
 PACKAGE = "onnxruntime"
 INPUTS = ("input_ids", "segment_ids", "position_ids")
@@ -75,8 +76,7 @@ def open_session(program: Path) -> Any:
             disabled_optimizers=SLOWER,
         )
     except Exception as error:  # of many types, raised by C++
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"ONNX Runtime cannot load {program}: {first}") from error
+        raise ValueError(f"ONNX Runtime cannot load {program}: {first_line(error)}") from error
 
 
 class OnnxEngine:

@@ -16,6 +16,7 @@ from flaxner.files import manifest, refuse_odd_path, write_json
 from flaxner.runs.noise import hush
 from flaxner.runs.state import TrainState
 from flaxner.runs.steps import FORMERLY, PARTS, RUN, Progress, StepFolders
+from flaxner.wording import first_line
 
 # System messages for a failed write, which TensorStore buries in many more words.
 SYSTEM = (
@@ -220,4 +221,4 @@ def _reason(error: BaseException) -> str:
             return known
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -12,6 +12,7 @@ from typing import Any
 
 from flaxner.tracking.reported import grouped, key
 from flaxner.tracking.tracker import Session, Table, Tracker, open_tracker
+from flaxner.wording import first_line
 
 WAITING = 10_000  # lines that a tracker may fall behind
 PATIENCE = 120.0  # seconds to wait for trackers at the end
@@ -61,8 +62,7 @@ class _Line:
             while not self.failed and (act := self._acts.get()) is not None:
                 act(tracker)
         except BaseException as error:  # some trackers raise SystemExit
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            self._fail(lines[0])
+            self._fail(first_line(error))
 
     def _fail(self, reason: str) -> None:
         if not self.failed:

@@ -18,6 +18,7 @@ from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
 from flaxner.terminal import Stopped
 from flaxner.typed_commands import command_line
+from flaxner.wording import first_line
 
 
 class EvaluationCut(Exception):
@@ -47,7 +48,7 @@ def go_on(run: RunFolder) -> str:
 
 def device_failure(error: Exception, run: RunFolder) -> Exception:
     """Return the exception to raise for a failure of devices or of the connection to them."""
-    first = (str(error).splitlines() or ["unknown"])[0]
+    first = first_line(error)
     if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
         return ValueError(
             f"the devices ran out of memory: {first}; try a larger --accumulate, --remat, "

@@ -9,6 +9,7 @@ from typing import Any
 
 from flaxner.data.readers.records import read_records
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, local_file
+from flaxner.wording import first_line
 
 BATCH = 1000
 
@@ -31,8 +32,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             names = tag_names(_open(file)[0].metadata or {})
         yield from read_records(path, lambda: _file_records(path), options, notes, names)
     except (pa.ArrowException, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadCorpus(path, 1, f"not a readable table: {message[:200]}") from None
+        raise BadCorpus(path, 1, f"not a readable table: {first_line(error)[:200]}") from None
 
 
 def _file_records(path: Path) -> Iterator[tuple[int, Any]]:
