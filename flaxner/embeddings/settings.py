@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from flaxner.config.command_line import Parser, add_settings, path
 from flaxner.config.files import laid_over, load_preset, load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import READING, ReadOptions
-from flaxner.files import Kind, check_folder
-from flaxner.runs.paths import RunPaths, refuse_runs
+from flaxner.files import Kind, check_folder, holds
+from flaxner.runs.paths import RunPaths, contents, refuse_runs
 
 # Training settings that the comparison shares; its other flags are its own.
 SHARED = (
@@ -28,11 +27,7 @@ WRITTEN = ("comparison.json", "index.html", "bert", "heads", "figures")
 
 def _is_comparison(folder: Path) -> bool:
     """Whether an earlier version wrote comparison.json."""
-    try:
-        content = json.loads((folder / "comparison.json").read_text("utf-8"))
-        return {"static", "contextual", "separation"} <= content.keys()
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+    return holds(folder / "comparison.json", "static", "contextual", "separation")
 
 
 COMPARISON = Kind(
@@ -185,8 +180,7 @@ def check_output(settings: Settings) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"the output folder {folder} is a file")
     refuse_runs(folder)
-    inside = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    there = [name for name in inside if not name.startswith(".")]
+    there = contents(folder)
     foreign = [name for name in there if name not in WRITTEN]
     if foreign:
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from flaxner.data.tags import OUTSIDE, to_iob2
 from flaxner.data.type_names import match_names
 from flaxner.evaluation.metrics import NerReport, score
 from flaxner.evaluation.predictions import Predicted, predicted, write_predictions
-from flaxner.files import Kind, check_folder, write_folder, write_json
+from flaxner.files import Kind, check_folder, holds, write_folder, write_json
 from flaxner.inference.opening import open_pipeline
 from flaxner.runs.paths import refuse_runs
 from flaxner.wording import number_of
@@ -29,11 +28,7 @@ RESULTS, PREDICTIONS = "results.json", "predictions.conll"
 
 def _is_evaluation(folder: Path) -> bool:
     """Return whether an earlier version wrote the folder's results.json."""
-    try:
-        content = json.loads((folder / RESULTS).read_text("utf-8"))
-        return {"corpus", "decoder", "overall_f1"} <= content.keys()
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+    return holds(folder / RESULTS, "corpus", "decoder", "overall_f1")
 
 
 EVALUATION = Kind("an evaluation", RESULTS, (RESULTS, PREDICTIONS), known=_is_evaluation)

@@ -3,11 +3,12 @@
 from flaxner.files.atomic import make_folder, write_bytes, write_json, write_text
 from flaxner.files.kinds import Kind, check_folder, refuse_odd_path
 from flaxner.files.owned import write_folder
-from flaxner.files.reading import read_json
+from flaxner.files.reading import holds, read_json
 
 __all__ = [
     "Kind",
     "check_folder",
+    "holds",
     "make_folder",
     "read_json",
     "refuse_odd_path",

@@ -32,3 +32,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object: it holds {type(value).__name__}")
     return value
+
+
+def holds(path: Path, *names: str) -> bool:
+    """Whether a file holds a JSON object with all of these names."""
+    try:
+        return read_json(path).keys() >= set(names)
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ from flaxner.inference import kept_graph
 from flaxner.inference.exported_checks import check_about, check_files, fingerprints
 from flaxner.models import crf
 from flaxner.models.graph_weights import STATIC
-from flaxner.runs.paths import refuse_runs
+from flaxner.runs.paths import contents, refuse_runs
 from flaxner.typed_commands import command_line
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def check_export(path: str | Path) -> None:
     """
     folder = Path(path)
     refuse_runs(folder)
-    shown = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
-    if shown and not is_artefact(folder):
+    if contents(folder) and not is_artefact(folder):
         raise ValueError(f"{folder} is in use and is not a flaxner export: choose another folder")
     check_folder(folder, EXPORT)
 

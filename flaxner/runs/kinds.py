@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from flaxner.files import Kind
+from flaxner.files import Kind, holds
 from flaxner.runs.paths import is_run
 
 
-def _holds_a_model(folder: Path, field: str = "model_type") -> bool:
-    """Whether this is a model folder as found on the Hub: its config.json has this field."""
-    try:
-        return field in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
+def _holds_a_model(folder: Path) -> bool:
+    """Whether this is a model folder as found on the Hub."""
+    return holds(folder / "config.json", "model_type")
 
 
 def _holds_our_model(folder: Path) -> bool:
     """Whether flaxner wrote this model folder: its config.json has our block."""
-    return _holds_a_model(folder, "flaxner")
+    return holds(folder / "config.json", "flaxner")
 
 
 HUB = Kind(

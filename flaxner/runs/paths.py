@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from pathlib import Path
 
 from flaxner.config.toml import HEADING
+from flaxner.files.reading import holds
 from flaxner.files.records import read_record
 
 RUN = "a run of flaxner"
@@ -118,15 +118,8 @@ def refuse_inside_runs(path: str | Path) -> None:
     """
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
-        if _is_checkpoint(folder):
+        if holds(folder / "run.json", "progress"):
             raise ValueError(f"{path} is inside the checkpoint {folder}: choose another folder")
         part = real.relative_to(folder).parts[:1]
         if part and part[0] in CONTENT and is_run(folder):
             raise ValueError(f"{path} belongs to the run in {folder}: choose another folder")
-
-
-def _is_checkpoint(folder: Path) -> bool:
-    try:
-        return "progress" in json.loads((folder / "run.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
