@@ -43,7 +43,8 @@ def test_the_results_report_mean_deviation_and_each_seed(seeds):
     result, told = seeds
     out = result.output_dir
     summary = json.loads((out / "results.json").read_text())
-    assert "runs side by side" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text("utf-8")
+    assert "runs side by side" in page
     assert summary == result.results
     assert summary["seeds"] == [3, 4]
     own = [json.loads((out / f"seed-{s}" / "results.json").read_text()) for s in (3, 4)]
@@ -55,6 +56,7 @@ def test_the_results_report_mean_deviation_and_each_seed(seeds):
         assert f1["std"] == pytest.approx(statistics.stdev(scores))
         assert f"{split}, mean of 2 seeds: " in told
         assert f"{f1['mean']:.4f} ± {f1['std']:.4f}" in told
+        assert f">{100 * f1['mean']:.2f} ± {100 * f1['std']:.2f}<" in page
     validation = summary["validation"]["overall_f1"]["seeds"]
     best = summary["best_seed"]
     assert validation[summary["seeds"].index(best)] == max(validation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flaxner.reporting.charts import dot_chart, line_chart
 from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.reporting.structure import SPEED, structure
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import is_run
 from flaxner.templates.colours import ON_PAGES, page_colours
 from flaxner.typed_commands import command_line
 
@@ -30,6 +32,7 @@ def page(records: Sequence[RunRecord]) -> str:
         "report.html.jinja",
         mark=MARK,
         runs=runs,
+        means=_means(records, runs),
         curves=_curves(runs),
         reliability=[
             [[dot_chart(_dots(row)) for row in split["calibration"]] for split in run["splits"]]
@@ -39,6 +42,21 @@ def page(records: Sequence[RunRecord]) -> str:
         colours=page_colours(types),
         line_colours=ON_PAGES if len(runs) > 1 else ["var(--accent)"],
     )
+
+
+def _means(
+    records: Sequence[RunRecord], runs: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation (n - 1) of F1 per split, for seeds or folds of one run."""
+    folders = {record.path.parent for record in records}
+    if len(runs) == 1 or len(folders) > 1 or not is_run(folders.pop()):
+        return {}
+    spreads = {}
+    for split in ("validation", "test"):
+        scores = [run["scores"][split]["f1"] for run in runs if split in run["scores"]]
+        if len(scores) == len(runs):
+            spreads[split] = statistics.fmean(scores), statistics.stdev(scores)
+    return spreads
 
 
 def _curves(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
