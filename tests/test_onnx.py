@@ -1,5 +1,7 @@
 """The ONNX graph: what optimizers make of it, its quantised form, and the loss of accuracy."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -169,8 +171,8 @@ def test_every_family_answers_as_in_torch(family, tmp_path):
     for rows, length in ((3, 9), (1, 33)):
         feed = batch(rows, length)
         feed["input_ids"][feed["attention_mask"] == 0] = model.config.pad_token_id
-        if not getattr(family.model().config, "type_vocab_size", 0):
-            feed.pop("token_type_ids")
+        if "token_type_ids" not in inspect.signature(model.forward).parameters:
+            feed.pop("token_type_ids")  # DeBERTa 3 has no types, and yet takes them
         with torch.no_grad():
             expected = model(**{k: torch.from_numpy(v) for k, v in feed.items()}).logits.numpy()
         here = feed["attention_mask"] == 1
