@@ -123,6 +123,9 @@ def test_a_run_of_seeds_resumes_only_as_itself(seeds, settings, tmp_path):
             start(settings, out, **changes, resume=True)
     with pytest.raises(ValueError, match="is a single run"):
         start(settings, out / "seed-3", **SEEDS, resume=True)
+    shutil.rmtree(out / "seed-3" / "checkpoints")
+    with pytest.raises(ValueError, match="is a single run"):
+        start(settings, out / "seed-3", **SEEDS, resume=True)
 
 
 def test_a_refused_resume_changes_nothing(seeds, settings, tmp_path):

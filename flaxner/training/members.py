@@ -127,7 +127,8 @@ def _refuse_others(run: RunFolder, members: Sequence[Member]) -> None:
             f"cannot resume {run.path}: it contains {others[0].name}, which the settings do not "
             "include; give at least the --seeds or --cross-validation it was started with"
         )
-    if members and StepFolders(run.checkpoints).steps():
+    # A run that has ended may have lost its checkpoints; results of several runs have a list here.
+    if members and (StepFolders(run.checkpoints).steps() or isinstance(run.best_step(), int)):
         raise ValueError(
             f"cannot resume {run.path}: it is a single run, without --seeds or --cross-validation"
         )
