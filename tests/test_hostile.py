@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,16 +13,21 @@ import threading
 import time
 import warnings
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from flaxner import read_corpus, terminal
 from flaxner.data.readers import streams
 from flaxner.evaluation.table import score_table
+from flaxner.files.atomic import write_text
+from flaxner.files.owned import write_folder
+from flaxner.inference.exports import EXPORT
 from flaxner.inference.opening import open_pipeline
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import as_json, as_pretty
 from flaxner.models.pretrained import load_pretrained
+from flaxner.models.tensors import write_tensors
 from tests import chaos
 from tests.chaos import ROOT
 from tests.hostile import corpora, models
@@ -265,6 +271,32 @@ def test_a_closed_pipe_and_a_full_disk_are_handled(monkeypatch):
             monkeypatch.setattr(sys, "stdout", closed)
             assert terminal.guarded("x.py", printing, may_be_cut=may_be_cut) == code
     os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("file", lambda path: write_text(path, "x" * 2000)),
+        ("weights", lambda path: write_tensors(path, {"a": np.zeros(2000)})),
+        ("folder", lambda path: write_folder(path, EXPORT, _fill)),
+    ],
+)
+def test_a_full_disk_is_reported_with_the_place(name, write, tmp_path, monkeypatch):
+    """A limit on the size of files; such errors name none, and safetensors has its own class."""
+    error = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", error)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert terminal.guarded("x.py", lambda: write(tmp_path / name)) == terminal.UNWRITABLE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"cannot read or write {tmp_path / name}: File too large" in error.getvalue()
+    assert not list(tmp_path.iterdir())
+
+
+def _fill(draft):
+    (draft / "program").write_bytes(b"x" * 2000)
 
 
 @pytest.mark.parametrize(

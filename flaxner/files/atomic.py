@@ -8,11 +8,21 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 PART = ".flaxner-part"  # suffix of a file that is being written
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a path in an OSError that names no file, as one about a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -22,9 +32,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     real = Path(os.path.realpath(path))
     make_folder(real.parent)
-    with tempfile.NamedTemporaryFile(
-        "wb", dir=real.parent, prefix=f".{real.name}.", suffix=PART, delete=False
-    ) as file:
+    with (
+        naming(path),
+        tempfile.NamedTemporaryFile(
+            "wb", dir=real.parent, prefix=f".{real.name}.", suffix=PART, delete=False
+        ) as file,
+    ):
         try:
             file.write(data)
             file.flush()

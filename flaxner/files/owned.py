@@ -18,7 +18,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from flaxner.files import manifest
-from flaxner.files.atomic import exchange, free_name, make_folder, sweep_parts, write_json
+from flaxner.files.atomic import (
+    exchange,
+    free_name,
+    make_folder,
+    naming,
+    sweep_parts,
+    write_json,
+)
 from flaxner.files.kinds import Kind, check_folder, plan_for, refuse
 from flaxner.files.records import (
     RECORD,
@@ -69,7 +76,8 @@ def write_folder(
         _clear(draft)
         draft.mkdir()
         try:
-            fill(draft)
+            with naming(target):
+                fill(draft)
             entries = manifest.listing(draft)
             if whole:
                 write_record(draft, Record(kind.name, entries))

@@ -7,6 +7,8 @@ a flat dict of PyTorch names. The table itself is data, kept next to each model.
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,9 +197,20 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a safetensors file that `transformers` loads as PyTorch's."""
+    """Write a safetensors file that `transformers` loads as PyTorch's.
+
+    Raises:
+      OSError: it cannot be written.
+    """
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    save_file(ordered, path, metadata={"format": "pt"})
+    try:
+        save_file(ordered, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # also of a full disk, whose number is only in the message
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
     Path(path).chmod(0o644)  # safetensors makes the file readable by its owner only
 
 

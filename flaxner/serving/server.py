@@ -77,6 +77,7 @@ def serve(settings: Settings, make: Callable[[Settings], Service] = our_service)
 
         warming = threading.Thread(target=warm_up, name="flaxner-warm-up", daemon=True)
         warming.start()
+        listener.listen(BACKLOG)  # uvicorn would do so only after the log has told the address
         log_event("listening", url=_url(listener), models=list(settings.models))
         server.run(sockets=[listener])
         warming.join()
