@@ -42,6 +42,8 @@ def test_a_call_with_the_arguments_of_transformers_equals_torch(folder):
     here = inputs["attention_mask"] == 1
     assert_close("logits", np.asarray(model(**inputs))[here], expected[here])
     auto = flaxner.FlaxAutoModelForTokenClassification.from_pretrained(folder)
+    assert isinstance(model, flaxner.FlaxBertForTokenClassification)
+    assert isinstance(auto, flaxner.FlaxBertForTokenClassification)
     assert_close("exact", np.asarray(auto(**inputs)), np.asarray(model(**inputs)))
 
 

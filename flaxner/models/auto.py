@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
+
+from flax import nnx
 
 from flaxner.models.bert import BertForTokenClassification
 from flaxner.models.deberta import DebertaForTokenClassification
@@ -55,7 +58,7 @@ class FlaxAutoModelForTokenClassification:
         loaded = load_pretrained(
             source, num_labels=num_labels, seed=seed, compute=compute, revision=revision
         )
-        own: type[TokenClassifier] = globals()[f"Flax{loaded.model.encoder.architecture}"]
+        own: Any = globals()[f"Flax{loaded.model.encoder.architecture}"]
         if not issubclass(own, cls):
             raise ValueError(
                 f"{source} is a model of type {loaded.model.config.model_type!r}: load it with "
@@ -67,7 +70,10 @@ class FlaxAutoModelForTokenClassification:
                 "the model before you use it",
                 stacklevel=2,
             )
-        return loaded.model.bind(loaded.params)
+        model = loaded.model
+        module = nnx.eval_shape(lambda: own(model.config, rngs=nnx.Rngs(0), compute=model.compute))
+        nnx.update(module, nnx.state(model.bind(loaded.params)))
+        return module
 
 
 class FlaxBertForTokenClassification(

@@ -59,8 +59,9 @@ def export_folder(
 
     Args:
       folder: folder to write.
-      model: static definition.
-      params: path -> array.
+      model: static definition: `classifier.model` of a pipeline. To save an NNX module, use
+        `pipeline("ner", module, tokenizer=tokenizer, id2label=names).save_pretrained(folder)`.
+      params: path -> array, as in `classifier.params` of a pipeline.
       scheme: label table.
       tokenizer: a `transformers` tokenizer.
       fields: config.json of the model that was fine-tuned.
