@@ -117,8 +117,12 @@ def settle() -> None:
     """Make standard output and error escape characters that their encoding lacks.
 
     Standard input is read as files are: as UTF-8 if the locale does not support Unicode, and other
-    bytes are an error, which Python hides in the locale C.
+    bytes are an error, which Python hides in the locale C. A stream that was closed before Python
+    started becomes the null device.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -156,8 +160,7 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
     _interrupt_again()
     try:
         code = work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except Stopped as stop:
         code = _end(program, str(stop), stop.code)
@@ -226,8 +229,7 @@ def _end(program: str, message: str, code: int) -> int:
         print(f"{program}: {one_line(message)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except (OSError, ValueError):
             _drop(stream)
     return code

@@ -273,6 +273,19 @@ def test_a_closed_pipe_and_a_full_disk_are_handled(monkeypatch):
     os.close(write)
 
 
+def test_streams_that_were_closed_become_the_null_device(monkeypatch):
+    """As `predict.py - <&- >&-` starts; Python then has None in their place."""
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+
+    def work():
+        assert not sys.stdout.isatty()
+        assert not sys.stderr.isatty()
+        return len(sys.stdin.read())
+
+    assert terminal.guarded("x.py", work) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -326,7 +339,7 @@ def test_reading_a_run_needs_no_device():
 @pytest.mark.parametrize(
     ("engine", "lost"),
     [
-        ("jax", "compiled programs are not kept: cannot write {}"),
+        ("jax", "compiled programs are not kept: cannot write {}/jax"),
         ("onnx", "the model's graph is not kept: cannot write {}/onnx"),
     ],
 )

@@ -28,8 +28,8 @@ from flaxner.inference.parts import submit_together
 from flaxner.inference.pipeline import pipeline
 from flaxner.serving.logs import _Lines
 from flaxner.serving.queue import Busy, JobQueue
-from flaxner.serving.server import listen
-from flaxner.serving.service import open_models
+from flaxner.serving.server import listen, serve
+from flaxner.serving.service import Service, open_models
 from flaxner.serving.settings import Settings, named
 from tests.chaos import xla_flags
 from tests.pipelines import ODD, SCORES, edited
@@ -529,6 +529,23 @@ def test_sigterm_finishes_accepted_requests(folder, tmp_path):
         assert events[-1] == "ended"
     finally:
         process.kill()
+
+
+def test_it_listens_once_its_log_says_so(monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def told(event, **fields):
+        assert event == "listening"
+        host, port = fields["url"].removeprefix("http://").split(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+        raise Reached
+
+    monkeypatch.setattr("flaxner.serving.server.log_event", told)
+    monkeypatch.setattr("flaxner.serving.server.set_up", lambda: None)
+    monkeypatch.setattr(Service, "warm_up", lambda self: None)
+    with pytest.raises(Reached):
+        serve(Settings({"m": "hub"}, port=0), lambda settings: Service(settings, {}))
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):

@@ -45,8 +45,8 @@ def _is_writable(folder: str) -> bool:
 def use_default_cache() -> None:
     """Keep compiled programs on disk, unless JAX has a folder already or FLAXNER_CACHE is empty.
 
-    They go to the folder named by FLAXNER_CACHE, else to ~/.cache/flaxner/jax as in training.
+    They go to jax/ in the folder named by FLAXNER_CACHE, else in ~/.cache/flaxner as in training.
     """
-    folder = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner/jax")
-    if use_compilation_cache(folder):
+    named = os.environ.get("FLAXNER_CACHE", "~/.cache/flaxner")
+    if use_compilation_cache(named and os.path.join(named, "jax")):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
