@@ -7,7 +7,7 @@ import pytest
 
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tag_rules import table_scheme
-from flaxner.inference.facts import read_facts
+from flaxner.inference.facts import Facts, read_facts
 from flaxner.inference.saving import config_fields
 from flaxner.models.config_json import OURS, hub_config, our_block, read_config
 from flaxner.models.distilbert.config import DistilBertConfig
@@ -78,7 +78,8 @@ def test_other_labels_are_saved_with_their_scheme():
     model = Model(tiny_config())
     block = {"scheme": "IOB2", "max_length": 24}
     for labels, scheme in ((IO, "IO"), (BIOES, "BIOES"), (BI, None)):
-        given = mock.Mock(model=model, labels=labels, scheme=scheme, fields={OURS: block})
+        facts = Facts(labels, scheme, window=None, context="sentences", temperature=None)
+        given = mock.Mock(model=model, facts=facts, fields={OURS: block})
         saved = config_fields(given)[OURS]
         assert saved == ({"max_length": 24} | ({"scheme": scheme} if scheme else {}))
 
