@@ -53,6 +53,7 @@ def snippets():
     ]
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")
 def test_a_plain_orbax_call_restores_the_weights(tmp_path, state, monkeypatch):
     save(tmp_path / "OUT" / "checkpoints", state)
     monkeypatch.chdir(tmp_path)
@@ -72,7 +73,7 @@ def test_a_checkpoint_of_four_devices_is_read_on_one(tmp_path, state):
     )
     environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", code],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

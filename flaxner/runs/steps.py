@@ -19,8 +19,8 @@ DAMAGED, KEPT = ".damaged", ".kept"
 DOOMED = ".doomed-"
 AGAIN = ".again-"  # prefix of the folder that will replace the checkpoint of an existing step
 UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of Orbax's temporary folders
-# The parts of a checkpoint: the weights, and what training needs besides. Orbax's own load_pytree
-# by default takes "pytree" or, in later versions, the first name in alphabetical order.
+# The parts of a checkpoint: the weights, and what training needs besides. Orbax's `v1` functions
+# by default take "pytree" or, in later versions, the first name in alphabetical order.
 PARTS = ("pytree", "training")
 FORMERLY = ("params", "optimizer")  # the names in runs of earlier versions
 # Prefixes of names in a step's folder: ours, then Orbax's.
