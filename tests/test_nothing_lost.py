@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -600,6 +601,21 @@ def test_the_model_cache_deletes_only_its_own(tmp_path):
     left = {f"{key}.left-1" for key in keys[:2]}
     assert here == {"notes.txt", "ab" * 32, f"{'cd' * 32}.txt", keys[3], *left}
     assert {path.read_text() for path in tmp_path.glob("*.left-1/*")} == {"mine: mine.txt\n"}
+
+
+def test_the_model_cache_deletes_what_a_killed_process_left(tmp_path):
+    """But not what another process may be filling, nor what a link of that name points to."""
+    cache, key = tmp_path / "cache", kept.key_of([0])
+    mine = plant(tmp_path, ["elsewhere/mine.txt"])
+    plant(cache, [f".making-{name}/{key}/segments" for name in ("killed00", "working0")])
+    (cache / ".making-linked00").symlink_to(tmp_path / "elsewhere")
+    long_ago = time.time() - 2 * kept.ABANDONED
+    for name in ("killed00", "linked00"):
+        os.utime(cache / f".making-{name}", (long_ago, long_ago), follow_symlinks=False)
+    with unchanged(*mine, cache / ".making-working0"):
+        kept.keep(cache, key, lambda draft: (draft / "segments").write_bytes(b"x"), 10**6)
+    here = {path.name for path in cache.iterdir()}
+    assert here == {".making-working0", ".making-linked00", key}
 
 
 # Where each command is tested on a tree of other people's files. A command with an empty entry

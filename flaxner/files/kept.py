@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from flaxner.files.atomic import free_name
 from flaxner.files.manifest import file_digest
 
 SEAL = "kept.json"  # name -> size and SHA-256 of every file beside it
-CHUNK = 1 << 22
+MAKING = ".making-"  # prefix of a folder that is being filled
+ABANDONED = 86400  # seconds; no `fill` takes as long, so whoever began the folder was killed
 
 
 def cache_folder(name: str) -> Path | None:
@@ -70,7 +73,8 @@ def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path
     if not _is_text(place):
         raise OSError(errno.EILSEQ, "its path is not UTF-8", str(place))
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix=".making-") as made:
+    _drop_abandoned(place)
+    with tempfile.TemporaryDirectory(dir=place, prefix=MAKING) as made:
         draft = Path(made) / key
         draft.mkdir()
         fill(draft)
@@ -102,6 +106,14 @@ def _is_whole(folder: Path) -> bool:
         )
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _drop_abandoned(place: Path) -> None:
+    """Delete what killed processes left half made; others may be filling theirs right now."""
+    for path in place.glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < time.time() - ABANDONED:
+                shutil.rmtree(path)
 
 
 def _drop_oldest(place: Path, most: int, newest: str) -> None:
