@@ -216,8 +216,17 @@ def test_another_kind_is_refused(tmp_path):
         pytest.raises(ValueError, match="holds a model folder: choose anoth"),
     ):
         check_folder(tmp_path, OTHER)
-    with pytest.raises(ValueError, match="is a file"):
-        write_folder(tmp_path / "weights", KIND, fill(1))
+    for name in ("weights", "weights/of/mine"):
+        with unchanged(tmp_path), pytest.raises(ValueError, match="weights is a file: choose"):
+            check_folder(tmp_path / name, KIND)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder closed even to root")
+def test_an_unwritable_folder_is_refused_before_the_work():
+    for folder in ("/proc/self", "/proc/self/scores/of/mine"):
+        with pytest.raises(OSError) as caught:
+            check_folder(folder, KIND)
+        assert caught.value.filename == folder
 
 
 def test_a_foreign_record_reaches_nothing_outside(tmp_path):

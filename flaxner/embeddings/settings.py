@@ -177,8 +177,6 @@ def check_output(settings: Settings) -> None:
       ValueError: it is in use, or holds files that no comparison wrote or that were changed.
     """
     folder = settings.output_dir
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"the output folder {folder} is a file")
     refuse_runs(folder)
     there = contents(folder)
     foreign = [name for name in there if name not in WRITTEN]

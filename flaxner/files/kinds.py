@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,14 +66,31 @@ def check_folder(path: str | Path, kind: Kind) -> None:
     Raises:
       ValueError: it is a file or a folder of another kind, holds files of its names that flaxner
         did not write or that were changed, or has a path that the libraries cannot write to.
+      OSError: as `check_writable`.
     """
-    target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and not target.is_dir():
-        raise ValueError(f"{path} is a file: choose another folder")
+    target = check_writable(path)
     if kind.plain:
         refuse_odd_path(path)
     plan = plan_for(target, kind, {name: {} for name in kind.names}, new_card=False)
     refuse(target, kind, plan.refused)
+
+
+def check_writable(path: str | Path) -> Path:
+    """Return a folder's path, links resolved, if it is or can be made a folder to write to.
+
+    Raises:
+      ValueError: it, or what should be a folder above it, is a file.
+      OSError: nothing can be written there; the error names the folder.
+    """
+    real = Path(os.path.realpath(path))
+    there = next(folder for folder in (real, *real.parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file: choose another folder than {path}")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return real
 
 
 def refuse_odd_path(path: str | Path) -> None:

@@ -131,6 +131,9 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
       ValueError: a folder is not a run, or is being written to, or the output file exists and was
         not written by flaxner.
     """
+    path = Path(output or "report.html")
+    if output is not None or len(folders) > 1:
+        check_output(path)
     records = [record for folder in folders for record in read_runs(folder)]
     if output is None and len(folders) == 1:
         run = RunFolder(folders[0])
@@ -141,8 +144,6 @@ def write_reports(folders: Sequence[str | Path], output: str | Path | None = Non
         finally:
             run.release()
         return run.report
-    path = Path(output or "report.html")
-    check_output(path)
     write_text(path, page(records))
     return path
 

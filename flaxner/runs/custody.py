@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flaxner.files import check_folder, make_folder, refuse_odd_path, write_text
+from flaxner.files import check_folder, check_writable, make_folder, refuse_odd_path, write_text
 from flaxner.runs.kinds import HUB, START, TAGGED
 from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RunPaths, contents, is_run, refuse_inside_runs
 from flaxner.runs.replacing import half_moved, refuse_half_moved
@@ -61,9 +61,9 @@ def refuse_occupied(
 
     Raises:
       ValueError: the folder is occupied, is being written to, or is read by this run.
+      OSError: nothing can be written there.
     """
-    if run.path.exists() and not run.path.is_dir():
-        raise ValueError(f"the output folder {run.path} is a file")
+    check_writable(run.path)
     refuse_odd_path(run.path)
     _refuse_reading(run, reading)
     refuse_inside_runs(run.path)

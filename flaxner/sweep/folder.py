@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flaxner.files import check_writable
 from flaxner.files.records import add_to_record, read_record, remove_ours, write_ours
 from flaxner.runs.custody import RunLock
 from flaxner.runs.folder import RunFolder
@@ -30,8 +31,7 @@ class SweepFolder:
           ValueError: it contains something that no sweep wrote, or a sweep that is not to be
             resumed, or another process is writing to it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"the output folder {self.path} is a file")
+        check_writable(self.path)
         refuse_inside_runs(self.path)
         shown = contents(self.path)
         record = read_record(self.path)
