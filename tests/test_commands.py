@@ -65,6 +65,15 @@ def test_every_command_has_its_flags(name, capsys):
         ("evaluate --model m --file a --file b", "argument --file: give it once, as evaluate"),
         ("predict --model m --file a --file=b", "argument --file: give it once, as predict"),
         ("evaluate --model m --dataset a --dataset b", "argument --dataset: give it once"),
+        ("evaluate --model m --file a --format conll --format json", "--format: give it once"),
+        ("train --train-file a --tag-column 1 --train-file b --tag-column 3", "--tag-column: give"),
+        ("audit --apply a --apply b --file c --output-file d", "--apply: give it once, as audit"),
+        ("evaluate --model m --file a b", "unexpected 'b': --file takes one value"),
+        (
+            "train --train-file a b",
+            "unexpected 'b': --train-file takes one value; repeat it for each: --train-file a "
+            "--train-file b",
+        ),
         ("export --model m --output-dir o --split x", "--split needs --dataset"),
         (
             "export --model m --output-dir o --file f --max-f1-loss nan",

@@ -232,7 +232,7 @@ def test_other_bytes_than_utf_8_on_standard_input_are_refused(monkeypatch):
         (["--model", "/nowhere", "text"], "there is no model folder"),
         (["--model", "/nowhere", "--file", "/no/file"], "cannot read /no/file: No such file"),
         (["--model", "/nowhere", "--file", "/dev/null"], "has no text"),
-        (["--model", "/nowhere"], "give texts, or --file"),
+        (["--model", "/nowhere"], "give either texts, or one --file"),
         (["--model", "/nowhere", "a", "--format", "html"], "choose from 'jsonl'"),
         (
             ["--model", "/nowhere", "a", "--format", "conll", "--aggregation-strategy", "max"],

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "predict.py") -> in
     flags = parser(prog)
     given = flags.parse_args(arguments)
     if bool(given.texts) == bool(given.file):
-        flags.error('give texts, or --file, or "-" for standard input')
+        flags.error('give either texts, or one --file, or "-" for standard input')
     if given.format == "conll" and given.aggregation_strategy != "word":
         flags.error(
             "--format conll prints the tag of every word: it takes no --aggregation-strategy"

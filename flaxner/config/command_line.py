@@ -23,6 +23,9 @@ from flaxner.config.train import TrainConfig
 from flaxner.config.trainer_flags import TRAINER_FLAGS
 from flaxner.terminal import guarded, one_line
 
+# Settings that say what is read and how; train.py mixes several of its sources.
+READ = {*SECTIONS["corpus"], "file", "split", "calibration_file", "calibration_split", "apply"}
+
 
 def train_parser(prog: str = "train.py") -> Parser:
     """Return the parser of the training command."""
@@ -85,8 +88,8 @@ def add_settings(
 ) -> None:
     """Add a flag for each of the settings named; flags not given set no attribute.
 
-    Repeated flags of sources yield lists, or only the last value if `several` is false. The help
-    states a setting's own default, or the command's if `defaults` has one.
+    Flags of sources may be repeated and yield lists, unless `several` is false. The help states a
+    setting's own default, or the command's if `defaults` has one.
     """
     defaults = defaults or {}
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -189,15 +192,21 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def _check_repeated(self, words: Sequence[str]) -> None:
-        """Reject corpora given twice to a command that reads one: argparse takes the last."""
+        """Reject what to read, or how, given twice where argparse would take the last."""
         given = [word.split("=")[0] for word in itertools.takewhile("--".__ne__, words)]
-        for flag in ("--file", "--dataset"):
+        for flag in given:
             action = self._option_string_actions.get(flag)
-            if given.count(flag) > 1 and isinstance(action, argparse._StoreAction):
-                self.error(f"argument {flag}: give it once, as {self.prog} reads one at a time")
+            single = isinstance(action, argparse._StoreAction) and action.dest in READ
+            if single and given.count(flag) > 1:
+                self.error(f"argument {flag}: give it once, as {self.prog} takes a single one")
 
     def _unknown(self, word: str) -> str:
         flags = [name for action in self._actions for name in action.option_strings]
+        for flag, value, after in zip(self._words, self._words[1:], self._words[2:], strict=False):
+            if after == word and flag in flags and value[:1] != "-" != word[:1]:
+                again = isinstance(self._option_string_actions[flag], argparse._AppendAction)
+                repeat = f"; repeat it for each: {flag} {value} {flag} {word}" * again
+                return f"unexpected {word!r}: {flag} takes one value{repeat}"
         flag = word.split("=")[0]
         instead = self._known_elsewhere.get(flag.lstrip("-").replace("_", "-"))
         if instead:
