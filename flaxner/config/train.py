@@ -132,7 +132,11 @@ class TrainConfig(RecipeSettings, DataSettings):
         "split into overlapping windows",
         low=8,
     )
-    row_length: int = _setting(0, "tokens per packed row; 0: same as --max-length", low=0)
+    row_length: int = _setting(
+        0,
+        "tokens per packed row; 0: same as --max-length or, on a CPU, more if it leaves less empty",
+        low=0,
+    )
     seed: int = _setting(
         0, "seed for the data order, the new head's weights and dropout", low=0, high=2**32 - 1
     )
@@ -248,7 +252,7 @@ class TrainConfig(RecipeSettings, DataSettings):
 
     @property
     def packed_length(self) -> int:
-        """Tokens per packed row."""
+        """Tokens per packed row, unless training chooses longer rows on a CPU."""
         return self.row_length or self.max_length
 
     def replace(self, **changes: Any) -> TrainConfig:

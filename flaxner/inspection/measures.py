@@ -17,7 +17,7 @@ from flaxner.data.corpus import Corpus
 from flaxner.data.segments import Segments, align
 from flaxner.data.tags import OUTSIDE, tags_to_spans
 from flaxner.runs.folder import RunFolder
-from flaxner.training.preparation import with_context
+from flaxner.training.preparation import with_context, with_row_length
 from flaxner.training.program import train_batches
 
 UNBOUNDED = 1 << 30  # tokens: no sentence is split into windows
@@ -60,6 +60,7 @@ class Plan:
       steps, steps_per_epoch: optimizer steps.
       tokens: real tokens over the whole run.
       fill: fraction of real tokens in the rows; `unpacked`: with one segment per row.
+      row_length: tokens per row.
       step: description of a step's contents.
       windowed: number of sentences over the length limit.
       seconds: duration of the run, if known; `measured_by`: the earlier run that shows it.
@@ -70,6 +71,7 @@ class Plan:
     tokens: int
     fill: float
     unpacked: float
+    row_length: int
     step: str
     windowed: int
     seconds: float | None = None
@@ -169,6 +171,7 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
     windowed = int((whole.lengths > config.max_length).sum())
     segments = align(train.sentences, tokenizer, None, config.max_length) if windowed else whole
     segments = with_context(segments, train, config)
+    config = with_row_length(config, segments)
     devices = jax.device_count()
     batches = train_batches(config, segments, devices)
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
@@ -178,7 +181,8 @@ def make_plan(config: TrainConfig, train: Corpus, whole: Segments, tokenizer: An
         steps_per_epoch=batches.steps_per_epoch,
         tokens=tokens,
         fill=batches.fill(),
-        unpacked=float(segments.lengths.sum()) / (len(segments) * config.row_length),
+        unpacked=float(segments.lengths.sum()) / (len(segments) * config.max_length),
+        row_length=config.row_length,
         step=batches.described,
         windowed=windowed,
         seconds=tokens / speed if speed else None,

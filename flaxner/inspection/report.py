@@ -155,7 +155,7 @@ class Report:
             f"\nTraining: {number_of(plan.steps, 'steps')} of {plan.step} "
             f"({plan.steps_per_epoch:,} per epoch, {config.epochs:g} "
             f"{'epoch' if config.epochs == 1 else 'epochs'}), "
-            f"{plan.tokens:,} tokens; rows of {config.row_length} are {plan.fill:.0%} full "
+            f"{plan.tokens:,} tokens; rows of {plan.row_length} are {plan.fill:.0%} full "
             f"({plan.unpacked:.0%} without packing)" + _times(config)
         )
         if plan.seconds is None:

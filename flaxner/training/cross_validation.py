@@ -44,7 +44,10 @@ def cross_validate(
         )
     folds = [member.run for member in whole.members]
     try:
-        results = [train_member(fold, whole, console, watch) for fold in whole.members]
+        results = [
+            train_member(_with_rows(fold, whole.row_length), whole, console, watch)
+            for fold in whole.members
+        ]
         of_all = on_main(lambda: pooled(folds))
         summary = {"folds": len(folds), **summarise(results, "folds"), "pooled": of_all}
         kept = whole.end(summary)
@@ -60,6 +63,11 @@ def _fold(config: TrainConfig, number: int) -> Member:
     folder = Path(config.output_dir) / f"fold-{number}"
     title = f"fold {number} of {config.cross_validation}"
     return Member(title, config.replace(fold=number, output_dir=str(folder)), RunFolder(folder))
+
+
+def _with_rows(fold: Member, row_length: int) -> Member:
+    """Return a fold with the row length of those before it: all share a compiled program."""
+    return fold._replace(config=fold.config.replace(row_length=row_length))
 
 
 def pooled(folds: Sequence[RunFolder]) -> dict[str, Any]:

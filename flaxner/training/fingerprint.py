@@ -20,6 +20,7 @@ from flaxner.data.documents import document_numbers
 from flaxner.data.sentence import Sentence
 from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import RunPaths
 from flaxner.training.preparation import Prepared
 
 SOURCES = "sources"  # split -> name; for messages, not compared
@@ -28,15 +29,26 @@ MODEL = "model config"  # sizes, dropout rates etc.; only names present on both 
 
 
 def as_begun(config: TrainConfig, run: RunFolder) -> TrainConfig:
-    """Return the settings, with `batches` taken from the run to be resumed if they leave it open:
-    the grouping of sentences into batches must not change in the middle of a run.
+    """Return the settings, with `batches` and `row_length` taken from the run to be resumed if they
+    leave them open: what is in a batch must not change in the middle of a run.
     """
-    if not config.resume or config.batches != AUTO:
+    if not config.resume:
         return config
-    begun = processes.on_main(lambda: _begun(run.config))
-    if begun is None:
-        return config
-    return config.replace(batches={**BEFORE, **begun}["batches"])
+    if config.batches == AUTO:
+        begun = processes.on_main(lambda: _begun(run.config))
+        if begun is not None:
+            config = config.replace(batches={**BEFORE, **begun}["batches"])
+    if not config.row_length:
+        length = processes.on_main(lambda: _row_length(run))
+        if length >= config.max_length:  # otherwise the fingerprint shows that max_length differs
+            config = config.replace(row_length=length)
+    return config
+
+
+def _row_length(run: RunFolder) -> int:
+    """Return the row length of a run, or of the first of several in its folder; 0 if unknown."""
+    each = (_begun(RunPaths(path).config) for path in (run.path, *run.members()))
+    return next((n for begun in each if begun and (n := begun.get("row_length", 0))), 0)
 
 
 def _begun(path: Path) -> dict[str, Any] | None:

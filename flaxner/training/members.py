@@ -34,11 +34,16 @@ class Member(NamedTuple):
 
 
 class Whole:
-    """The folder of all runs: claimed once the first has been checked, released at the end."""
+    """The folder of all runs: claimed once the first has been checked, released at the end.
+
+    Attributes:
+      row_length: that of the first run trained; 0 before.
+    """
 
     def __init__(self, config: TrainConfig, members: Sequence[Member]) -> None:
         self.config, self.members = config, members
         self.run = RunFolder(config.output_dir)
+        self.row_length = config.row_length
         self._begun = self._accepted = False
         for member in members:
             member.run.restart = self.run.config
@@ -74,7 +79,7 @@ class Whole:
             return
         for member in self.members if self.config.resume else ():
             self._compare(member, fingerprint)
-        self._accepted = True
+        self._accepted, self.row_length = True, fingerprint["row_length"]
         if processes.on_main(lambda: any(not m.run.results.is_file() for m in self.members)):
             self.run.reopen()
         self.run.write_settings(self.config.replace(resume=False, overwrite=False))

@@ -13,6 +13,7 @@ from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
 from flaxner.data.documents import in_documents, unmarked_notes
 from flaxner.data.labels import LabelScheme
+from flaxner.data.layout import best_row_length
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
@@ -105,6 +106,7 @@ def prepare(config: TrainConfig) -> Prepared:
     for split, corpus in corpora.items():
         plain = align_cached(corpus.sentences, tokenizer, scheme, *where)
         segments[split] = with_context(plain, corpus, config)
+    config = with_row_length(config, segments["train"])
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
         *_length_warnings(config, model, tokenizer),
@@ -138,7 +140,8 @@ def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
       prepared: the prepared run.
       config: its settings, except for those in `shared.LENT_ACROSS`.
     """
-    config, model = resolve(config), prepared.model
+    config = with_row_length(resolve(config), prepared.segments["train"])
+    model = prepared.model
     params = prepared.params
     if config.model in SCRATCH:
         params = model.init(config.seed)
@@ -168,7 +171,26 @@ def resolve(config: TrainConfig) -> TrainConfig:
         on_cpu = jax.default_backend() == "cpu"
         config = config.replace(precision="float32" if on_cpu else "bfloat16")
     batches = LEVEL if config.batches == AUTO else config.batches
-    return config.replace(row_length=config.packed_length, batches=batches)
+    return config.replace(batches=batches)
+
+
+def with_row_length(config: TrainConfig, train: Segments) -> TrainConfig:
+    """Choose the row length if the settings leave it open.
+
+    On a CPU, rows may be longer than `max_length` where that leaves less of them empty. The
+    compilers of TPUs and GPUs work in tiles of 128 tokens, and gain nothing from rows in between.
+    The number of devices is left out: a run trains on the same rows on any number of them.
+
+    Args:
+      config: resolved settings.
+      train: the training corpus, in document windows if the settings say so.
+    """
+    if config.row_length:
+        return config
+    length = config.packed_length
+    if jax.default_backend() == "cpu" and config.batches == LEVEL and not config.in_documents:
+        length = best_row_length(train, config.batch_size, length, config.accumulate)
+    return config.replace(row_length=length)
 
 
 def load_corpora(config: TrainConfig) -> dict[str, Corpus]:

@@ -6,6 +6,7 @@ import dataclasses
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
+from flaxner.data.packing import Blocks
 from flaxner.training.preparation import Prepared, prepare, reseeded
 from flaxner.training.program import Program, batches_of, blocks_of, program_of_run
 
@@ -31,6 +32,7 @@ class Shared:
         self._first: Prepared | None = None
         self._config: TrainConfig | None = None
         self._program: Program | None = None
+        self._rows: tuple[Blocks | None, int] = (None, 0)  # that it was made for
 
     def lends_to(self, config: TrainConfig) -> bool:
         """Whether what has been read serves a run with these settings."""
@@ -55,9 +57,11 @@ class Shared:
           ValueError: as for `program_of_run`.
         """
         batches = batches_of(prepared)
-        blocks = blocks_of(prepared.config, batches)  # may differ for another batch size
-        if self._program is None or self._program.blocks != blocks:
+        # Another batch size may come with other rows.
+        rows = (blocks_of(prepared.config, batches), batches.row_length)
+        if self._program is None or self._rows != rows:
             self._program, batches = program_of_run(prepared)
+            self._rows = rows
             return self._program, batches
         return self._program.of_run(prepared.config, batches.num_steps), batches
 
