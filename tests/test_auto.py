@@ -47,6 +47,18 @@ def test_a_call_with_the_arguments_of_transformers_equals_torch(folder):
     assert_close("exact", np.asarray(auto(**inputs)), np.asarray(model(**inputs)))
 
 
+def test_a_head_of_another_width_is_replaced_only_if_asked(folder):
+    load = flaxner.FlaxBertForTokenClassification.from_pretrained
+    with pytest.raises(ValueError, match=r"classifier.bias is \(5,\), expected \(3,\)"):
+        load(folder, num_labels=3)
+    with pytest.warns(UserWarning, match=r"no classifier.bias, classifier.weight for 3 labels"):
+        other = load(folder, num_labels=3, ignore_mismatched_sizes=True)
+    ids = np.ones((1, 4), np.int32)
+    assert other(ids, ids).shape == (1, 4, 3)
+    same = load(folder, num_labels=5, ignore_mismatched_sizes=True)  # without a warning
+    assert_close("exact", np.asarray(same(ids, ids)), np.asarray(load(folder)(ids, ids)))
+
+
 def test_a_third_positional_argument_is_refused(folder):
     """The old Flax class took token types there and ours took positions, so refuse to guess."""
     model = flaxner.FlaxBertForTokenClassification.from_pretrained(folder)

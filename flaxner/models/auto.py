@@ -36,17 +36,19 @@ class FlaxAutoModelForTokenClassification:
         source: str | Path,
         *,
         num_labels: int | None = None,
+        ignore_mismatched_sizes: bool = False,
         seed: int = 0,
         compute: Compute | None = None,
         revision: str | None = None,
     ) -> TokenClassifier:
         """Load a model from a folder or the Hub: safetensors or flax msgpack, single or sharded.
 
-        Warns if head weights are missing and had to be initialised from `seed`, and names them.
+        Warns if head weights are missing or ignored and so initialised from `seed`, and names them.
 
         Args:
           source: folder or Hub name.
           num_labels: width of the head (default: as in config.json).
+          ignore_mismatched_sizes: replace a head of another width by a new one, instead of raising.
           seed: initialises head weights that the folder lacks.
           compute: dtype and layout of the computation.
           revision: branch, tag or commit on the Hub.
@@ -56,7 +58,12 @@ class FlaxAutoModelForTokenClassification:
             this class, or has weights that do not fit; the message lists them all.
         """
         loaded = load_pretrained(
-            source, num_labels=num_labels, seed=seed, compute=compute, revision=revision
+            source,
+            num_labels=num_labels,
+            new_head=None if ignore_mismatched_sizes else False,
+            seed=seed,
+            compute=compute,
+            revision=revision,
         )
         own: Any = globals()[f"Flax{loaded.model.encoder.architecture}"]
         if not issubclass(own, cls):
@@ -66,8 +73,8 @@ class FlaxAutoModelForTokenClassification:
             )
         if loaded.fresh:
             warnings.warn(
-                f"{source} has no {', '.join(loaded.fresh)}: initialised from seed {seed}; train "
-                "the model before you use it",
+                f"{source} has no {', '.join(loaded.fresh)} for {loaded.model.config.num_labels} "
+                f"labels: initialised from seed {seed}; train the model before you use it",
                 stacklevel=2,
             )
         model = loaded.model

@@ -39,7 +39,7 @@ def load_pretrained(
     source: str | Path,
     *,
     num_labels: int | None = None,
-    new_head: bool = False,
+    new_head: bool | None = False,
     seed: int = 0,
     compute: Compute | None = None,
     revision: str | None = None,
@@ -50,7 +50,8 @@ def load_pretrained(
     Args:
       source: folder or Hub name.
       num_labels: width of the head (default: as in config.json).
-      new_head: ignore the folder's classifier and initialise a new one from the seed.
+      new_head: ignore the folder's classifier and initialise a new one from the seed; None: if it
+        is not `num_labels` wide.
       seed: initialises head weights that the folder lacks.
       compute: dtype and layout of the computation.
       revision: branch, tag or commit on the Hub.
@@ -67,11 +68,14 @@ def load_pretrained(
     shapes = [tensor.shape for tensor in tensors.values()]
     checks.check_sizes(encoder.config, shapes, fields, str(source))
     model = Model.from_fields(fields, num_labels, compute, str(source))
+    names = model.encoder.names
+    heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(names.head))
+    if new_head is None:
+        widths = {tensors[name].shape[:1] for name in heads if name in tensors}
+        new_head = not widths <= {(model.config.num_labels,)}
     has_scores = model.crf and not new_head
     model = dataclasses.replace(model, crf=model.crf if with_crf is None else with_crf)
-    names = model.encoder.names
     if new_head:
-        heads = tuple(rule.theirs for rule in model.rules if rule.ours.startswith(names.head))
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
     params = weights_lib.from_hf(
         tensors,
