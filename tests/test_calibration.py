@@ -14,6 +14,7 @@ from flaxner.evaluation.calibration import (
     reliability,
     summary,
 )
+from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import WordScores, read_scores, write_scores
 from flaxner.inference.opening import load_exported
 from flaxner.inference.pipeline import pipeline
@@ -28,9 +29,9 @@ STRATEGIES = ("none", "simple", "first", "average", "max", "word")
 
 
 def test_entities_and_their_scores_by_hand():
-    gold = [["B-PER", "I-PER", "O"], ["B-LOC"]]
-    predicted = [["B-PER", "I-PER", "O"], ["I-PER"]]  # as in conlleval, I-PER alone is an entity
-    found = Found.of(gold, predicted, LabelScheme(TAGS).label2id)
+    whole, alone = ("B-PER", "I-PER", "O"), ("I-PER",)  # as in conlleval, an entity too
+    rows = [Predicted(("Ann", "Lee", "left"), whole, whole), Predicted(("Bonn",), ("B-LOC",), alone)]
+    found = Found.of(rows, LabelScheme(TAGS).label2id)
     assert found.right.tolist() == [True, False]
     assert (found.words.tolist(), found.starts.tolist()) == ([0, 1, 3], [0, 2])
     logits = np.log(np.asarray([[0.1, 0, 0, 0.9, 0], [0.3, 0, 0, 0, 0.7], [1, 0, 0, 0, 0],

@@ -108,13 +108,15 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
 def tags_to_spans(tags: Sequence[str]) -> list[Span]:
     """Return (first word, word after the last, type) of every entity; tags are of any scheme."""
     spans: list[Span] = []
-    start, kind = 0, ""
-    for i, tag in enumerate((*to_iob2(tags), OUTSIDE)):
-        if kind and not tag.startswith("I-"):
-            spans.append(Span(start, i, kind))
-            kind = ""
-        if tag.startswith("B-"):
-            start, kind = i, tag[2:]
+    start, before = 0, BORDER
+    for i, tag in enumerate((*tags, OUTSIDE)):
+        now = _parsed(tag)
+        begins = _begins(before, now)
+        if before != BORDER and (begins or now == BORDER):
+            spans.append(Span(start, i, before[1]))
+        if begins:
+            start = i
+        before = now
     return spans
 
 

@@ -9,12 +9,13 @@ Neural Networks).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.data.tags import Span, tags_to_spans
+from flaxner.data.tags import Span
+from flaxner.evaluation.predictions import Predicted
 
 BINS = 10
 LOWEST, HIGHEST = 0.1, 10.0  # range of temperatures searched
@@ -56,24 +57,19 @@ class Found:
     labels: np.ndarray
 
     @classmethod
-    def of(
-        cls,
-        gold: Sequence[Sequence[str]],
-        predicted: Sequence[Sequence[str]],
-        label2id: dict[str, int],
-    ) -> Found:
+    def of(cls, sentences: Iterable[Predicted], label2id: dict[str, int]) -> Found:
         """Build from the annotated and predicted tags of every sentence."""
         right: list[bool] = []
         words, starts, labels = list[int](), list[int](), list[int]()
         place = 0
-        for row, tags in zip(gold, predicted, strict=True):
-            known = set(tags_to_spans(row))
-            for span in tags_to_spans(tags):
+        for sentence in sentences:
+            known = set(sentence.annotated)
+            for span in sentence.found:
                 right.append(span in known)
                 starts.append(len(words))
                 words += range(place + span.start, place + span.end)
-                labels += [label2id[tag] for tag in tags[span.start : span.end]]
-            place += len(tags)
+                labels += [label2id[tag] for tag in sentence.tags[span.start : span.end]]
+            place += len(sentence.tags)
         kinds = (bool, np.int64, np.int64, np.int64)
         columns = (right, words, starts, labels)
         return cls(*(np.asarray(c, kind) for c, kind in zip(columns, kinds, strict=True)))

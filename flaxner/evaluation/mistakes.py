@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from flaxner.data.tags import Span, tags_to_spans
+from flaxner.data.tags import Span
 from flaxner.evaluation.predictions import Predicted
 
 MISSED = "missed"
@@ -22,7 +22,7 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
     """
     counts: Counter[tuple[str, str]] = Counter()
     for sentence in sentences:
-        gold, predicted = tags_to_spans(sentence.gold), tags_to_spans(sentence.tags)
+        gold, predicted = sentence.annotated, sentence.found
         exact = {span[:2]: span.type for span in predicted}
         for span in gold:
             overlaps = any(overlap(span, other) for other in predicted)
@@ -46,11 +46,7 @@ def confusion_table(
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
     """Return sentences with wrong entities: first those with new kinds of errors, then the rest."""
-    wrong = [
-        s
-        for s in sentences
-        if tags_to_spans(s.gold) != tags_to_spans(s.tags) and len(s.words) <= 40
-    ]
+    wrong = [s for s in sentences if len(s.words) <= 40 and s.annotated != s.found]
     seen: set[frozenset[tuple[str, str]]] = set()
     new: list[Predicted] = []
     rest: list[Predicted] = []

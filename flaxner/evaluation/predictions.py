@@ -8,6 +8,7 @@ its ports can read these files; characters that would break a line apart are esc
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from flaxner.data.column_text import DOCUMENT_MARK, escape, unescape
 from flaxner.data.corpus import Sentence
 from flaxner.data.documents import document_numbers
+from flaxner.data.tags import Span, tags_to_spans
 from flaxner.files import write_text
 
 MARK = (DOCUMENT_MARK, "O", "O")
@@ -29,6 +31,16 @@ class Predicted:
     gold: tuple[str, ...]
     tags: tuple[str, ...]
     document: int | None = None
+
+    @functools.cached_property
+    def annotated(self) -> list[Span]:
+        """Annotated entities."""
+        return tags_to_spans(self.gold)
+
+    @functools.cached_property
+    def found(self) -> list[Span]:
+        """Entities that the model found."""
+        return tags_to_spans(self.tags)
 
 
 def predicted(

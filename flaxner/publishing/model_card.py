@@ -13,7 +13,7 @@ from flaxner import templates
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
-from flaxner.data.tags import tags_to_spans
+from flaxner.data.tags import Span
 from flaxner.evaluation.mistakes import (
     BOUNDARY,
     SPURIOUS,
@@ -187,8 +187,8 @@ def _over_seeds(summary: Mapping[str, Any], splits: Sequence[str]) -> dict[str, 
 
 def _widget(sentences: Sequence[Predicted]) -> list[str]:
     """Return the first medium-length sentences, preferring those with the most types."""
-    usable = [s for s in sentences if 5 <= len(s.words) <= 30 and tags_to_spans(s.gold)]
-    usable.sort(key=lambda s: -len({span.type for span in tags_to_spans(s.gold)}))
+    usable = [s for s in sentences if 5 <= len(s.words) <= 30 and s.annotated]
+    usable.sort(key=lambda s: -len({span.type for span in s.annotated}))
     texts = (re.sub(r" (?=[.,;:!?)])|(?<=\() ", "", " ".join(s.words)) for s in usable)
     return list(dict.fromkeys(texts))[:WIDGETS]
 
@@ -203,14 +203,14 @@ def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
         "columns": columns,
         "rows": [(kind, list(zip(columns, row, strict=True))) for kind, row in rows],
         "examples": [
-            (" ".join(s.words), _entities(s.words, s.gold), _entities(s.words, s.tags))
+            (" ".join(s.words), _entities(s.words, s.annotated), _entities(s.words, s.found))
             for s in examples(sentences, SHOWN_ERRORS)
         ],
     }
 
 
-def _entities(words: Sequence[str], tags: Sequence[str]) -> str:
-    return ", ".join(f"{' '.join(words[s.start : s.end])} ({s.type})" for s in tags_to_spans(tags))
+def _entities(words: Sequence[str], spans: Sequence[Span]) -> str:
+    return ", ".join(f"{' '.join(words[s.start : s.end])} ({s.type})" for s in spans)
 
 
 def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, object]]:

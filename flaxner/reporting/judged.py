@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flaxner.data.tags import Span, tags_to_spans
+from flaxner.data.tags import Span
 from flaxner.evaluation.calibration import span_score
 from flaxner.evaluation.mistakes import MISSED, overlap
 from flaxner.evaluation.predictions import Predicted
@@ -72,8 +72,7 @@ def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Jud
     for number, sentence in enumerate(sentences, 1):
         end = place + len(sentence.words)
         own = None if scores is None else scores[place:end].tolist()
-        spans = tags_to_spans(sentence.gold), tags_to_spans(sentence.tags)
-        judged.append(Judged(number, sentence.words, *spans, own))
+        judged.append(Judged(number, sentence.words, sentence.annotated, sentence.found, own))
         place = end
     return judged
 

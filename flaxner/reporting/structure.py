@@ -99,8 +99,7 @@ def calibrated(
     """Return the reliability of plain scores and, if a temperature is known, calibrated ones."""
     if scores is None or record.scheme is None:
         return []
-    gold, predicted = [s.gold for s in sentences], [s.tags for s in sentences]
-    entities = Found.of(gold, predicted, record.scheme.label2id)
+    entities = Found.of(sentences, record.scheme.label2id)
     heat = record.results.get("calibration", {}).get("temperature")
     if not len(entities):
         return []

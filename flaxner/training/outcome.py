@@ -15,7 +15,7 @@ from rich.console import Console
 from flaxner.data.batches import TrainBatches
 from flaxner.evaluation import calibration
 from flaxner.evaluation.calibration import Found, fit_temperature
-from flaxner.evaluation.predictions import predicted, write_predictions
+from flaxner.evaluation.predictions import Predicted, predicted, write_predictions
 from flaxner.evaluation.seen_unseen import surfaces
 from flaxner.evaluation.table import score_table
 from flaxner.evaluation.word_scores import SUFFIX, WordScores, write_scores
@@ -27,7 +27,7 @@ from flaxner.reporting.page import write_page
 from flaxner.reporting.record import RunRecord, read_metrics, read_speed
 from flaxner.runs.checkpoint import Progress
 from flaxner.runs.folder import RunFolder
-from flaxner.training.prediction import Judge, Tags
+from flaxner.training.prediction import Judge
 from flaxner.training.preparation import Prepared
 
 # The scores reported for each word's most likely tag, in addition to those of the CRF.
@@ -84,12 +84,12 @@ class Answers:
     """The predictions of the best model for a split.
 
     Attributes:
-      tags: a tag for each word.
+      sentences: those with words, each with its annotated and predicted tags.
       logits: float32 (W, C).
       sure: the probability of each word's tag, float32 (W,).
     """
 
-    tags: Tags
+    sentences: list[Predicted]
     logits: np.ndarray
     sure: np.ndarray
 
@@ -122,16 +122,12 @@ def finish(
             if alone := results[split].get(ALONE):
                 console.print(f"one sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
             logits_WC = judge.logits(split, params, found)
-            answers[split] = Answers(tags, logits_WC, judge.sure(split, logits_WC, of_crf))
-    if answers and not any(_is_entity(answer.tags) for answer in answers.values()):
+            rows = predicted(corpus, tags, in_documents=judge.prepared.config.in_documents)
+            answers[split] = Answers(rows, logits_WC, judge.sure(split, logits_WC, of_crf))
+    if answers and not any(row.found for answer in answers.values() for row in answer.sentences):
         console.print(NOTHING_FOUND)
     results["calibration"] = _calibration(judge.prepared, answers)
     return results, answers
-
-
-def _is_entity(tags: Tags) -> bool:
-    """Whether any word has a tag other than O."""
-    return any(tag != "O" for sentence in tags for tag in sentence)
 
 
 def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str, Any]:
@@ -140,11 +136,7 @@ def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str
     A CRF's probabilities are its own marginals, which a temperature on the logits cannot calibrate.
     """
     found = {
-        split: Found.of(
-            [sentence.tags or () for sentence in prepared.corpora[split]],
-            answer.tags,
-            prepared.scheme.label2id,
-        )
+        split: Found.of(answer.sentences, prepared.scheme.label2id)
         for split, answer in answers.items()
     }
     heat = None
@@ -176,10 +168,7 @@ def write(
     """
     said: list[str] = []
     config = prepared.config
-    predictions = {
-        split: predicted(prepared.corpora[split], answer.tags, in_documents=config.in_documents)
-        for split, answer in answers.items()
-    }
+    predictions = {split: answer.sentences for split, answer in answers.items()}
 
     def tagged(draft: Path) -> None:
         for split, sentences in predictions.items():
