@@ -29,8 +29,11 @@ STRATEGIES = ("none", "simple", "first", "average", "max", "word")
 
 
 def test_entities_and_their_scores_by_hand():
-    whole, alone = ("B-PER", "I-PER", "O"), ("I-PER",)  # as in conlleval, an entity too
-    rows = [Predicted(("Ann", "Lee", "left"), whole, whole), Predicted(("Bonn",), ("B-LOC",), alone)]
+    whole = ("B-PER", "I-PER", "O")
+    rows = [
+        Predicted(("Ann", "Lee", "left"), whole, whole),
+        Predicted(("Bonn",), ("B-LOC",), ("I-PER",)),  # as in conlleval, I-PER alone is an entity
+    ]
     found = Found.of(rows, LabelScheme(TAGS).label2id)
     assert found.right.tolist() == [True, False]
     assert (found.words.tolist(), found.starts.tolist()) == ([0, 1, 3], [0, 2])

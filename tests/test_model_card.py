@@ -5,7 +5,7 @@ import pytest
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
-from flaxner.evaluation.mistakes import BOUNDARY, MISSED, SPURIOUS, confusion
+from flaxner.evaluation.mistakes import BOUNDARY, MISSED, UNANNOTATED, confusion
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import has_scores, model_card
@@ -38,7 +38,7 @@ def test_confusion_counted_by_hand():
         ("PER", "LOC"): 1,
         ("PER", BOUNDARY): 1,
         ("LOC", MISSED): 1,
-        (SPURIOUS, "LOC"): 1,
+        (UNANNOTATED, "LOC"): 1,
     }
 
 

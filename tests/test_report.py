@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,25 @@ import pytest
 from rich.console import Console
 
 from flaxner import TrainConfig, pipeline, train
-from flaxner.data.tags import tags_to_spans
+from flaxner.data.labels import LabelScheme
+from flaxner.data.tags import parse_tag, tags_to_spans
 from flaxner.evaluation.metrics import score
+from flaxner.evaluation.mistakes import (
+    BOUNDARY,
+    KINDS,
+    MISSED,
+    SPURIOUS,
+    TYPE,
+    UNANNOTATED,
+    confusion,
+)
 from flaxner.evaluation.predictions import Predicted, read_predictions
+from flaxner.evaluation.word_scores import WordScores
 from flaxner.files.records import RECORD, is_ours, read_record
 from flaxner.publishing.conversion import convert
 from flaxner.reporting.browsing import browsable
 from flaxner.reporting.charts import MOST_POINTS, Axis, line_chart
-from flaxner.reporting.judged import BORDER, MISSED, SPURIOUS, TYPE, errors, judge
+from flaxner.reporting.judged import judge
 from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.page import check_output, page, write_page, write_reports
 from flaxner.reporting.record import RunRecord, read_metrics, read_runs
@@ -46,13 +58,42 @@ def test_every_kind_of_error_by_hand():
         predicted("the New York", "O B-L I-L", "B-L I-L I-L"),  # border
         predicted("New York", "B-L I-L", "B-P O"),  # both
         predicted("Ann Bob", "B-P B-P", "B-P I-P"),  # one for two
+        predicted("New York City", "B-L I-L I-L", "B-R B-L I-L"),  # two for one
     ]
-    kinds = [[error.kinds for error in errors(sentence)] for sentence in judge(rows, None)]
-    both = (TYPE, BORDER)
+    kinds = [[error.kinds for error in sentence.errors()] for sentence in judge(rows, None)]
+    both = (TYPE, BOUNDARY)
     assert kinds == [
-        *([[(MISSED,)], [(SPURIOUS,)], [(TYPE,)], [(BORDER,)], [both]]),
-        [(BORDER,), (BORDER,)],
+        *([[(MISSED,)], [(SPURIOUS,)], [(TYPE,)], [(BOUNDARY,)], [both]]),
+        [(BOUNDARY,), (BOUNDARY,)],
+        [(BOUNDARY,)],
     ]
+
+
+def test_the_errors_and_the_confusion_table_count_alike():
+    rows = random_predictions(200, np.random.default_rng(2))
+    listed = [error.kinds for sentence in judge(rows, None) for error in sentence.errors()]
+    counts, cells = Counter(kind for kinds in listed for kind in kinds), Counter()
+    for (annotated, found), count in confusion(rows).items():
+        if annotated == UNANNOTATED:
+            cells[SPURIOUS] += count
+        elif found in (MISSED, BOUNDARY):
+            cells[found] += count
+        elif annotated != found:
+            cells[TYPE] += count
+    cells[TYPE] += listed.count((TYPE, BOUNDARY))  # in the table, these are wrong boundaries
+    assert counts == cells
+    assert set(counts) == set(KINDS)
+
+
+def test_a_page_parses_every_tag_once(monkeypatch):
+    parsed = []
+    counted = "flaxner.data.tags.parse_tag"
+    monkeypatch.setattr(counted, lambda tag: parsed.append(tag) or parse_tag(tag))
+    rows = [predicted("Ann met Bob", "B-P O B-P", "B-P O O") for _ in range(20)]
+    sure = WordScores(np.full(60, 0.9, np.float32), None)
+    config, scheme = TrainConfig(dataset="x", output_dir="x"), LabelScheme(("O", "B-P", "I-P"))
+    page([RunRecord(Path("x"), config, [], {}, {"test": rows}, {"test": sure}, scheme, set())])
+    assert len(parsed) == 20 * 2 * (3 + 1), "sentences, annotated and found, words and the end"
 
 
 def random_predictions(count, rng):

@@ -1,16 +1,65 @@
-"""What a model gets wrong: which types it confuses, and the sentences where it does."""
+"""What a model gets wrong: its errors by kind, the types it confuses, and sentences to show."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from flaxner.data.tags import Span
 from flaxner.evaluation.predictions import Predicted
 
-MISSED = "missed"
-SPURIOUS = "no entity"
-BOUNDARY = "wrong boundary"
+MISSED, SPURIOUS, TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
+KINDS = (MISSED, SPURIOUS, TYPE, BOUNDARY)
+UNANNOTATED = "no entity"  # the row of spurious entities in the confusion table
+
+
+@dataclasses.dataclass(frozen=True)
+class Error:
+    """An annotated entity that was missed or found differently, or a spurious one.
+
+    Attributes:
+      kinds: one of KINDS, or both TYPE and BOUNDARY.
+      gold: the annotated entity; None if spurious.
+      found: the model's entity; None if missed.
+    """
+
+    kinds: tuple[str, ...]
+    gold: Span | None
+    found: Span | None
+
+    @property
+    def span(self) -> Span:
+        """The entity that the model found or, if there is none, the one it missed."""
+        span = self.found or self.gold
+        assert span is not None
+        return span
+
+
+def errors(gold: Sequence[Span], found: Sequence[Span]) -> Iterator[Error]:
+    """Yield one error for each annotated entity not found as it is, and each spurious one.
+
+    An annotated entity that several found ones overlap is compared with the one that shares the
+    most words. Found entities that overlap annotated ones are not spurious.
+    """
+    right = set(gold) & set(found)
+    missing, wrong = ([s for s in spans if s not in right] for spans in (gold, found))
+    for span in missing:
+        best = max(wrong, key=functools.partial(_shared, span), default=None)
+        if best is None or not _shared(span, best):
+            yield Error((MISSED,), span, None)
+        else:
+            kinds = ((TYPE, span.type != best.type), (BOUNDARY, span[:2] != best[:2]))
+            yield Error(tuple(kind for kind, differs in kinds if differs), span, best)
+    for other in wrong:
+        if not any(_shared(span, other) for span in missing):
+            yield Error((SPURIOUS,), None, other)
+
+
+def _shared(a: Span, b: Span) -> int:
+    """Return how many words two spans share."""
+    return max(0, min(a.end, b.end) - max(a.start, b.start))
 
 
 def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
@@ -18,30 +67,33 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
 
     A gold entity counts under the predicted type if it was found on exactly its words, under
     BOUNDARY if a prediction only overlaps it, and under MISSED otherwise; a prediction that
-    overlaps no gold entity counts as (SPURIOUS, its type).
+    overlaps no gold entity counts as (UNANNOTATED, its type).
     """
     counts: Counter[tuple[str, str]] = Counter()
     for sentence in sentences:
-        gold, predicted = sentence.annotated, sentence.found
-        exact = {span[:2]: span.type for span in predicted}
-        for span in gold:
-            overlaps = any(overlap(span, other) for other in predicted)
-            counts[span.type, exact.get(span[:2], BOUNDARY if overlaps else MISSED)] += 1
-        for span in predicted:
-            if not any(overlap(span, other) for other in gold):
-                counts[SPURIOUS, span.type] += 1
+        right = set(sentence.annotated) & set(sentence.found)
+        counts.update((span.type, span.type) for span in right)
+        counts.update(map(_cell, errors(sentence.annotated, sentence.found)))
     return counts
+
+
+def _cell(error: Error) -> tuple[str, str]:
+    """Return the row and the column of an error in the confusion table."""
+    row = error.gold.type if error.gold else UNANNOTATED
+    if error.found is None:
+        return row, MISSED
+    return row, BOUNDARY if BOUNDARY in error.kinds else error.found.type
 
 
 def confusion_table(
     counts: Counter[tuple[str, str]],
 ) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Return columns (predicted), and rows (annotated) with their counts; SPURIOUS comes last."""
-    types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, SPURIOUS})
+    """Return columns (predicted), and rows (annotated) with their counts; UNANNOTATED is last."""
+    types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, UNANNOTATED})
     columns = [*types, BOUNDARY, MISSED]
     if not types:
         return columns, []
-    return columns, [(kind, [counts[kind, c] for c in columns]) for kind in [*types, SPURIOUS]]
+    return columns, [(kind, [counts[kind, c] for c in columns]) for kind in [*types, UNANNOTATED]]
 
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
@@ -55,8 +107,3 @@ def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
         (rest if kinds in seen else new).append(sentence)
         seen.add(kinds)
     return (new + rest)[:limit]
-
-
-def overlap(a: Span, b: Span) -> bool:
-    """Return whether two spans share a word."""
-    return a.start < b.end and b.start < a.end

@@ -16,7 +16,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import Span
 from flaxner.evaluation.mistakes import (
     BOUNDARY,
-    SPURIOUS,
+    UNANNOTATED,
     confusion,
     confusion_table,
     examples,
@@ -199,7 +199,7 @@ def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
     return {
         "split": split,
         "boundary": BOUNDARY,
-        "spurious": SPURIOUS,
+        "unannotated": UNANNOTATED,
         "columns": columns,
         "rows": [(kind, list(zip(columns, row, strict=True))) for kind, row in rows],
         "examples": [

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flaxner.data.tags import Span
-from flaxner.reporting.judged import KINDS, Error, Judged, Surfaces, errors
+from flaxner.evaluation.mistakes import KINDS, Error
+from flaxner.reporting.judged import Judged, Surfaces
 from flaxner.terminal import shown
 
 LONG, AROUND = 120, 40  # longer sentences (in words) are cut; words kept on each side of an error
@@ -29,7 +30,7 @@ def browsable(
       "kinds" and "types" to choose from, "items" from `_item`, the number of "errors" and of
       "sentences" with errors, and the number of errors "left_out".
     """
-    pairs = [(sentence, list(errors(sentence))) for sentence in sentences]
+    pairs = [(sentence, sentence.errors()) for sentence in sentences]
     wrong = [(sentence, own) for sentence, own in pairs if own]
     items = [
         _item(sentence, part, known)

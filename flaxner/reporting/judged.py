@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from flaxner.data.tags import Span
 from flaxner.evaluation.calibration import span_score
-from flaxner.evaluation.mistakes import MISSED, overlap
+from flaxner.evaluation.mistakes import Error, errors
 from flaxner.evaluation.predictions import Predicted
 
-SPURIOUS, TYPE, BORDER = "spurious", "wrong type", "wrong boundary"
-KINDS = (MISSED, SPURIOUS, TYPE, BORDER)
 Surfaces = set[tuple[str, ...]]
 
 
@@ -43,27 +41,9 @@ class Judged:
         """Return how confident the model was in its prediction for these words."""
         return None if self.scores is None else span_score(span, self.scores)
 
-
-@dataclasses.dataclass(frozen=True)
-class Error:
-    """A missed or wrongly found entity.
-
-    Attributes:
-      kinds: one of KINDS, or both TYPE and BORDER.
-      gold: the annotated entity, or None.
-      found: the model's entity, or None.
-    """
-
-    kinds: tuple[str, ...]
-    gold: Span | None
-    found: Span | None
-
-    @property
-    def span(self) -> Span:
-        """The entity that the model found or, if there is none, the one it missed."""
-        span = self.found or self.gold
-        assert span is not None
-        return span
+    def errors(self) -> list[Error]:
+        """Return what the model got wrong."""
+        return list(errors(self.gold, self.found))
 
 
 def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Judged]:
@@ -75,20 +55,3 @@ def judge(sentences: Sequence[Predicted], scores: np.ndarray | None) -> list[Jud
         judged.append(Judged(number, sentence.words, sentence.annotated, sentence.found, own))
         place = end
     return judged
-
-
-def errors(sentence: Judged) -> Iterator[Error]:
-    """Yield every pair of overlapping entities that differ, and every missed or spurious one."""
-    right = set(sentence.gold) & set(sentence.found)
-    gold = [span for span in sentence.gold if span not in right]
-    spurious = [span for span in sentence.found if span not in right]
-    for span in gold:
-        others = [other for other in spurious if overlap(span, other)]
-        for other in others:
-            kinds = ((TYPE, span.type != other.type), (BORDER, span[:2] != other[:2]))
-            yield Error(tuple(kind for kind, differs in kinds if differs), span, other)
-        if not others:
-            yield Error((MISSED,), span, None)
-    for span in spurious:
-        if not any(overlap(span, other) for other in gold):
-            yield Error((SPURIOUS,), None, span)

@@ -9,11 +9,11 @@ from typing import Any
 
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.calibration import Found, expected_error, reliability
-from flaxner.evaluation.mistakes import BOUNDARY, SPURIOUS, confusion, confusion_table
+from flaxner.evaluation.mistakes import BOUNDARY, KINDS, UNANNOTATED, confusion, confusion_table
 from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import WordScores
 from flaxner.reporting.browsing import browsable
-from flaxner.reporting.judged import KINDS, errors, judge
+from flaxner.reporting.judged import judge
 from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.record import RunRecord
 from flaxner.typed_commands import command_line
@@ -77,7 +77,7 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
     columns, rows = confusion_table(confusion(sentences))
     counts, both = dict.fromkeys(KINDS, 0), 0
     for sentence in judged:
-        for error in errors(sentence):
+        for error in sentence.errors():
             both += len(error.kinds) > 1
             for kind in error.kinds:
                 counts[kind] += 1
@@ -85,7 +85,7 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
         "name": split,
         "sentences": len(sentences),
         "groups": grouped_scores(judged, record.known),
-        "confusion": {"columns": columns, "rows": rows, "border": BOUNDARY, "spurious": SPURIOUS},
+        "confusion": {"columns": columns, "rows": rows, "names": (BOUNDARY, UNANNOTATED)},
         "kinds": counts,
         "both": both,
         "errors": browsable(judged, record.known, budget),
