@@ -69,6 +69,25 @@ def test_seeds_are_compared_one_by_one():
     assert not same.differ
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_few_seeds_must_agree(paired):
+    """Two seeds are too few for a test of their own, but enough to contradict each other."""
+    a = [system(set(range(60)), 300), system(set(range(15)), 300)]
+    best = system(set(range(10)), 300)
+    found = compare(a, [best, best], resamples=500, paired=paired)
+    assert found.differ
+    told = verdict("a", "b", found)
+    assert "p = 0.5, the lowest" in told or "p = 0.33, the lowest" in told
+    assert "other seeds may give another result" in told
+    found = compare(a, [best, system(set(range(16)), 300)], resamples=500, paired=paired)
+    assert found.p_sentences < 0.05
+    assert not found.differ, "one seed is better, one is worse"
+    told = verdict("a", "b", found)
+    assert (
+        "do not differ significantly: the sentences tell them apart, but the seeds do not" in told
+    )
+
+
 def test_the_false_positive_rate_is_as_stated():
     """Equally good systems are found to differ on about one corpus in twenty, no more."""
     random = np.random.default_rng(3)

@@ -137,18 +137,26 @@ def verdict(a: str, b: str, found: Difference) -> str:
     """Return one sentence: whether the systems differ, by how much, and by which tests."""
     better, worse = (b, a) if found.difference >= 0 else (a, b)
     over = number_of(found.sentences, "sentences")
-    tests = f"randomization over {over}: p = {_p(found.p_sentences)}"
-    if found.p_seeds is not None:
-        kind = "paired" if found.paired else "unpaired"
-        tests += f"; {kind} over {len(found.scores_a)} seeds: p = {_p(found.p_seeds)}"
-        if (found.smallest_p_seeds or 0) > 1 - found.confidence:
-            tests += f", which cannot go below {found.smallest_p_seeds:.2g} with so few seeds"
-    else:
-        tests += "; with one seed each, other seeds may give another result"
-    if not found.differ:
-        return f"{a} and {b} do not differ significantly ({tests})."
-    points = 100 * abs(found.difference)
-    return f"{better} is better than {worse} by {points:.2f} points of F1 ({tests})."
+    tests = f"randomization over {over}: p = {_p(found.p_sentences)}; {_of_seeds(found)}"
+    if found.differ:
+        points = 100 * abs(found.difference)
+        return f"{better} is better than {worse} by {points:.2f} points of F1 ({tests})."
+    telling = found.p_sentences <= 1 - found.confidence
+    why = ": the sentences tell them apart, but the seeds do not" if telling else ""
+    return f"{a} and {b} do not differ significantly{why} ({tests})."
+
+
+def _of_seeds(found: Difference) -> str:
+    """Say what the seeds show."""
+    if found.p_seeds is None or found.smallest_p_seeds is None:
+        return "with one seed each, other seeds may give another result"
+    kind = "paired" if found.paired else "unpaired"
+    test = f"{kind} over {len(found.scores_a)} seeds: p = {_p(found.p_seeds)}"
+    if found.smallest_p_seeds <= 1 - found.confidence:
+        return test
+    if found.p_seeds == found.smallest_p_seeds:
+        return f"{test}, the lowest possible with so few; other seeds may give another result"
+    return f"{test}, which cannot go below {found.smallest_p_seeds:.2g} with so few seeds"
 
 
 def _p(value: float) -> str:

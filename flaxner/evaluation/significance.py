@@ -52,10 +52,12 @@ class Difference:
 
     @property
     def differ(self) -> bool:
-        """Whether the difference is significant over sentences and, with enough seeds, seeds."""
+        """Whether the difference is significant over the sentences, and over the seeds if several.
+
+        Seeds that are too few to be significant must all agree, which gives the smallest p-value.
+        """
         alpha = 1 - self.confidence
-        telling = (self.smallest_p_seeds or 1.0) <= alpha  # with fewer seeds it never could be
-        if telling and (self.p_seeds or 0.0) > alpha:
+        if self.p_seeds is not None and self.p_seeds > max(alpha, self.smallest_p_seeds or 0.0):
             return False
         return self.p_sentences <= alpha
 
