@@ -5,12 +5,14 @@ import html
 import json
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
 import flaxner
+from flaxner import templates
 from flaxner.inference.rendering import MOST_SHOWN, Entities, ManyEntities
-from flaxner.templates.colours import ON_PAGES, page_colours
+from flaxner.templates.colours import LINES, ON_PAGES, page_colours
 
 TEXT = "Ann <script>alert(1)</script> met [red]Bob[/red] \u202eabc in Berlin & Paris."
 
@@ -79,3 +81,19 @@ def test_colours_are_distinct_while_there_are_enough():
     names = [f"type {i}" for i in range(len(ON_PAGES))]
     assert len(set(page_colours(names).values())) == len(names)
     assert page_colours(["PER", "x"])["PER"] == page_colours(["PER"])["PER"]
+
+
+def test_lines_stand_out_from_light_and_dark_cards():
+    """WCAG 2, 1.4.11: a contrast of 3:1, of the relative luminances plus 0.05."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        light = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), light, strict=True)) + 0.05
+
+    style = (Path(templates.__file__).parent / "page_style.css.jinja").read_text()
+    white, dark = re.findall(r"--card: (#\w+)", style)
+    assert white == "#fff"
+    for colour in LINES:
+        assert 1.05 / luminance(colour) >= 3
+        assert luminance(colour) / luminance(dark) >= 3

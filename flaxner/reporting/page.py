@@ -15,7 +15,7 @@ from flaxner.reporting.record import RunRecord, read_runs
 from flaxner.reporting.structure import SPEED, structure
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import is_run
-from flaxner.templates.colours import ON_PAGES, page_colours
+from flaxner.templates.colours import LINES, page_colours
 from flaxner.typed_commands import command_line
 
 MARK = "<!-- a report of flaxner -->"
@@ -40,7 +40,7 @@ def page(records: Sequence[RunRecord]) -> str:
         ],
         compared=_compared(runs) if len(runs) > 1 else [],
         colours=page_colours(types),
-        line_colours=ON_PAGES if len(runs) > 1 else ["var(--accent)"],
+        line_colours=LINES if len(runs) > 1 else ["var(--accent)"],
     )
 
 

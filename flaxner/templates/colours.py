@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Okabe and Ito's colours: distinguishable with any colour vision, and dark enough for white text.
+# Okabe and Ito's colours: distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 USUAL = {"LOC": "#0072B2", "PER": "#D55E00", "ORG": "#009E73", "MISC": "#CC79A7"}
-# Black is invisible on a dark page; a darker version of their eighth colour, yellow, replaces it.
-ON_PAGES = (*COLOURS[:-1], "#B5A900", "#7F7F7F")
+BROWN = "#9C6048"
+# Black is invisible on a dark page, where brown, as distinguishable from the others, replaces it.
+ON_PAGES = (*COLOURS[:-1], BROWN, "#7F7F7F")
+# The lines of charts: with a contrast of at least 3:1 on light and dark cards (WCAG 2, 1.4.11).
+LINES = (*USUAL.values(), BROWN)
 
 
 def page_colours(types: Iterable[str]) -> dict[str, str]:
