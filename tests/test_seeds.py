@@ -159,6 +159,18 @@ def test_ended_seeds_are_not_repeated_if_their_checkpoints_were_deleted(seeds, s
     assert result.results["validation"] == seeds[0].results["validation"]
 
 
+def test_examples_are_shown_once(seeds, monkeypatch):
+    """A run that had finished before --resume has nothing new to show."""
+    shown, out = [], seeds[0].output_dir
+    monkeypatch.setattr("flaxner.training.examples.show_examples", shown.append)
+    monkeypatch.setattr("flaxner.training.run.train", lambda config: seeds[0])
+    resume = ["train", "--config", str(out / "config.toml"), "--output-dir", str(out), "--resume"]
+    assert console.main(resume) == 0
+    assert not shown
+    assert console.main(resume[:-1]) == 0
+    assert shown == [seeds[0].hub_dir]
+
+
 @pytest.mark.slow
 def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")

@@ -242,6 +242,7 @@ def test_a_real_sweep(tmp_path, capsys):
     config = TrainConfig(**load_settings(out / "best.toml"))
     assert config.test_file == settings["test_file"]
     page = (out / "sweep.html").read_text("utf-8")
+    assert f"<h1>Sweep in {out}</h1>" in page
     assert f'<tr class="best"><td>{best}</td><td class="n">{max(scores):.4f}</td>' in page
     line = (out / f"trial-{best}" / "speed.jsonl").read_text().splitlines()[-1]
     seconds = json.loads(line)["seconds"]  # time spent training, not from start to end

@@ -17,14 +17,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "train.py") -> int:
     def work() -> None:
         from flaxner.devices.processes import is_main
         from flaxner.inspection.report import inspect
+        from flaxner.runs.folder import RunFolder
         from flaxner.training.examples import show_examples
         from flaxner.training.run import train
 
         if config.inspect:
             inspect(config)
             return
+        before = RunFolder(config.output_dir).finished() if config.resume else None
         result = train(config)
-        if is_main():
+        if is_main() and result.results != before:  # else there was nothing left to do
             show_examples(result.hub_dir)
 
     return guarded(prog, work)

@@ -43,7 +43,7 @@ def page(study: optuna.Study, folder: SweepFolder) -> str:
     figures = list(_figures(study))
     return templates.html(
         "sweep.html.jinja",
-        title=folder.path.name,
+        path=str(folder.path),
         best=best,
         best_values=[(name, shown(best.params[name])) for name in names],
         best_folder=folder.trial(best.number).path.name,
