@@ -126,7 +126,11 @@ def _sample(segments: Segments, batch_size: int, level: bool) -> list[np.ndarray
         order = rng.permutation(segments.num_sentences)
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     chosen = np.unique(np.linspace(0, len(batches) - 1, SAMPLE).astype(int)) if batches else ()
-    return [segments.lengths[np.isin(segments.sentences, batches[i])] for i in chosen]
+    lengths, made = segments.lengths, []
+    for sentences in (np.sort(batches[i]) for i in chosen):
+        windows = np.searchsorted(segments.sentences, (sentences, sentences + 1))
+        made.append(np.concatenate([lengths[a:b] for a, b in windows.T.tolist()]))
+    return made
 
 
 def _rows_of(
