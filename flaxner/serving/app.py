@@ -24,7 +24,8 @@ from flaxner.serving.page import page
 from flaxner.serving.service import Service
 
 Answer = Callable[[bytes, Callable[..., None]], Awaitable[bytes]]
-CLOSE = {"Connection": "close"}  # the rest of the body is not read
+CLOSE = {"Connection": "close"}  # the body may not have been read to its end
+SKIPPED = 1 << 26  # bytes of a refused body that are read: most clients send all before they listen
 DESCRIPTION = "Named entity recognition. Entities have the same fields as transformers' pipeline."
 FAILURES = {
     413: "The body is too large", 415: "The body is not JSON",
@@ -77,10 +78,6 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
     settings = service.settings
 
     async def endpoint(request: Request) -> Response:
-        if not service.ready:
-            why = "shutting down" if service.ending else "starting"
-            sentence = f"the server is {why}: try again later"
-            raise Refused(503, sentence, {"Retry-After": "5", **CLOSE})
         notes = request.state.notes
 
         def note(*, model: str, texts: Any) -> None:
@@ -91,6 +88,11 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
         late = "the request took longer than the {:g} s that this server allows: send less at once"
         try:
             async with asyncio.timeout(settings.timeout):
+                if not service.ready:
+                    why = "shutting down" if service.ending else "starting"
+                    await _read(request, 0)
+                    sentence = f"the server is {why}: try again later"
+                    raise Refused(503, sentence, {"Retry-After": "5", **CLOSE})
                 body = await _body(request, settings.max_body)
                 content = await _while_there(request, answer(body, note))
         except TimeoutError as error:
@@ -103,23 +105,32 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """Read the body of a request, no further than the limit.
+    """Return the body of a request.
 
     Raises:
       Refused: the body is too large, or its header does not say JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # pages of other origins can send other types without preflight
+        await _read(request, 0)
         raise Refused(415, "send JSON with the header Content-Type: application/json", CLOSE)
-    large = f"a request may have at most {limit:,} bytes: send less at once"
-    if int(request.headers.get("content-length", 0)) > limit:
+    body = await _read(request, limit)
+    if body is None:
+        large = f"a request may have at most {limit:,} bytes: send less at once"
         raise Refused(413, large, CLOSE)
-    body = bytearray()
+    return body
+
+
+async def _read(request: Request, limit: int) -> bytes | None:
+    """Read a body of any size, dropping what exceeds the limit; None if something does."""
+    size, body = 0, bytearray()
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Refused(413, large, CLOSE)
-    return bytes(body)
+        size += len(chunk)
+        if size <= limit:
+            body += chunk
+        elif size > SKIPPED:
+            break
+    return bytes(body) if size <= limit else None
 
 
 async def _while_there(request: Request, answer: Awaitable[bytes]) -> bytes:
