@@ -222,6 +222,7 @@ def test_without_the_hub_the_cache_is_used(hub, home, answers):
     *cached, refused = ask(hub, home, cases, HF_HUB_OFFLINE="1")
     assert [found["train"][0] for found in cached] == [TAGS, TAGS]
     assert "the Hub cannot be reached" in refused
+    assert refused.endswith(": try again, or give the corpus as a file")  # any command's
     assert len(hub.requests) == before
 
 

@@ -257,7 +257,8 @@ def _refusal(
     if any(_unreachable(error) for _, error in errors):
         # What libraries make of a connection's error are paragraphs.
         reason = _text(_connection_error(errors[-1][1]) or errors[-1][1])
-        return BadCorpus(name, None, f"the Hub cannot be reached ({reason}); use --train-file")
+        message = f"the Hub cannot be reached ({reason}): try again, or give the corpus as a file"
+        return BadCorpus(name, None, message)
     if configs := _configs(error):
         return BadCorpus(name, None, _choose(configs, options.dataset_config))
     known = f"data sets that work: {NAMES}"
