@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rich.table import Table
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, torch_model
 from flaxner.config.command_line import Parser, at_least
 from flaxner.config.train import SPLITS, TrainConfig
+from flaxner.evaluation.metrics import spread
 from flaxner.inference.onnx_engine import cores
 from flaxner.training.prediction import score_labels
 from flaxner.training.preparation import prepare
@@ -118,7 +118,7 @@ def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
         table.add_column(name, justify="right" if name not in ("", "split") else "left")
     for side, splits in scores.items():
         for split, f1 in splits.items():
-            spread = statistics.stdev(f1) if len(f1) > 1 else 0.0
-            numbers = (statistics.mean(f1), min(f1), max(f1), spread)
+            mean, deviation = spread(f1)
+            numbers = (mean, min(f1), max(f1), deviation)
             table.add_row(side, split, *(f"{number:.4f}" for number in numbers))
     return table

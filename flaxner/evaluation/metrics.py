@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,3 +107,8 @@ def f1(totals: np.ndarray) -> np.ndarray:
     right, found, annotated = np.moveaxis(np.asarray(totals, np.float64), -1, 0)
     size = found + annotated
     return np.divide(2 * right, size, out=np.zeros_like(size), where=size > 0)
+
+
+def spread(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the sample standard deviation (n - 1) of seeds or folds; 0 for one."""
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flaxner import templates
+from flaxner.evaluation.metrics import spread
 from flaxner.files import write_text
 from flaxner.reporting.browsing import BUDGET
 from flaxner.reporting.charts import dot_chart, line_chart
@@ -55,7 +55,7 @@ def _means(
     for split in ("validation", "test"):
         scores = [run["scores"][split]["f1"] for run in runs if split in run["scores"]]
         if len(scores) == len(runs):
-            spreads[split] = statistics.fmean(scores), statistics.stdev(scores)
+            spreads[split] = spread(scores)
     return spreads
 
 

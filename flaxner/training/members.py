@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
+from flaxner.evaluation.metrics import spread
 from flaxner.reporting.page import write_page
 from flaxner.reporting.record import read_runs
 from flaxner.runs.folder import RunFolder
@@ -178,8 +178,8 @@ def summarise(results: Sequence[Mapping[str, Any]], each: str) -> dict[str, Any]
 
 
 def _spread(values: Sequence[float], each: str) -> dict[str, Any]:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {"mean": statistics.fmean(values), "std": deviation, each: list(values)}
+    mean, deviation = spread(values)
+    return {"mean": mean, "std": deviation, each: list(values)}
 
 
 def mean_lines(summary: Mapping[str, Any], what: str) -> list[str]:
