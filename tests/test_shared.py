@@ -18,6 +18,7 @@ OTHER = {
     "schedule": "cosine",
     "warmup_ratio": 0.3,
     "epochs": 2.0,
+    "batch_size": 64,
 }
 
 
@@ -32,6 +33,8 @@ def run(settings, folder, shared=None, **changes):
 
 
 def test_sharing_changes_no_results_and_compiles_nothing_again(settings, tmp_path):
+    twice = (settings["train_file"],) * 2  # enough rows for two shapes on 8 devices
+    settings = settings | {"train_file": twice, "row_length": settings["max_length"]}
     shared = Shared()
     run(settings, tmp_path / "first", shared, epochs=1.0)
     traces = shared._program.steps.traces
@@ -42,11 +45,14 @@ def test_sharing_changes_no_results_and_compiles_nothing_again(settings, tmp_pat
     files = [made.hub_dir / "model.safetensors" for made in (lent, alone)]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert lent.results["test"] == alone.results["test"]
+    for name in ("compilations", "shapes"):
+        assert lent.results["train"][name] == alone.results["train"][name]
 
 
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"batch_size": 2}, {"epochs": 9.0}])
 def test_with_a_crf_runs_share_their_program(settings, changes):
     """Its width depends on the corpus, not on the rows of a particular run."""
+    settings = settings | {"row_length": settings["max_length"]}
     shared, config = Shared(), TrainConfig(**settings, decoder="crf")
     made = [shared.compute(shared.prepared(each)) for each in (config, config.replace(**changes))]
     (first, _), (second, batches) = made
@@ -68,7 +74,7 @@ def test_with_a_crf_sharing_changes_no_results(settings, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "lent"),
     [
-        ({"output_dir": "elsewhere", "batch_size": 4, **OTHER}, True),
+        ({"output_dir": "elsewhere", **OTHER}, True),
         ({"weight_decay": 0.1}, False),
         ({"max_length": 64}, False),
         ({"dropout": 0.2}, False),

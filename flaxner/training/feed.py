@@ -21,6 +21,10 @@ AHEAD = 2  # batches
 class Plan(Protocol):
     """The batches of a run: `TrainBatches`, or those of a seed that trains with others."""
 
+    @property
+    def shapes(self) -> tuple[int, ...]:
+        """The row counts of all steps, ascending."""
+
     def at(self, step: int, part: Part, /) -> Rows:
         """Return the rows of a step that belong to `part`."""
 

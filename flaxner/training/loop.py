@@ -206,9 +206,14 @@ class Loop:
         """Update the progress: time, compilations and the given fields."""
         self.progress = self.progress._replace(
             seconds=self._seconds(),
-            compiled=outcome.compiled(self.progress.compiled, self.program.steps.traces),
+            compiled=self.compiled(),
             **changes,
         )
+
+    def compiled(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Return the programs and shapes of this run compiled so far; see `outcome.compiled`."""
+        traces = self.program.steps.traces
+        return outcome.compiled(self.progress.compiled, traces, self.feeding.shapes)
 
     def _save(self, step: int, log: MetricsLog, keeper: Keeper) -> None:
         state = self.held.state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,21 @@ ALONE = "sentences_alone"  # scores of a model with document context, given one 
 
 
 def compiled(
-    earlier: tuple[tuple[str, int, int, int], ...], traces: list[tuple[str, int, int]]
+    earlier: tuple[tuple[str, int, int, int], ...],
+    traces: list[tuple[str, int, int]],
+    row_counts: Collection[int],
 ) -> tuple[tuple[str, int, int, int], ...]:
     """Return the programs and shapes compiled so far, each with its highest count in any session.
 
     An interrupted run thus reports the same counts as an uninterrupted one.
+
+    Args:
+      earlier: what the run's checkpoint says.
+      traces: what this session compiled, perhaps also for runs with other batches.
+      row_counts: the row counts of this run's batches.
     """
     counts = {(name, rows, length): times for name, rows, length, times in earlier}
-    for trace in set(traces):
+    for trace in {one for one in traces if one[0] != "train" or one[1] in row_counts}:
         counts[trace] = max(counts.get(trace, 0), traces.count(trace))
     return tuple((*shape, times) for shape, times in sorted(counts.items()))
 

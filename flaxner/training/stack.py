@@ -192,6 +192,7 @@ class SeedBatches:
 
     def __init__(self, batches: TrainBatches, rows: Sequence[int]) -> None:
         self._batches, self._rows = batches, rows
+        self.shapes = tuple(sorted(set(rows)))
 
     def at(self, step: int, part: Part = WHOLE, /) -> Rows:
         """Return the rows of a step that belong to `part`."""

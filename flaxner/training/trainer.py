@@ -194,8 +194,7 @@ class Trainer:
         if self.title:
             self._say(f"{self.title}: {self.run.path}")
         results, answers = outcome.finish(self.loop.judge, self.run, self.console, params)
-        compiled = outcome.compiled(progress.compiled, program.steps.traces)
-        progress = progress._replace(compiled=compiled)
+        progress = progress._replace(compiled=self.loop.compiled())
         mesh = program.mesh
         train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
         if self.at_once > 1:  # the seconds are those of all seeds together
