@@ -171,6 +171,22 @@ def test_examples_are_shown_once(seeds, monkeypatch):
     assert shown == [seeds[0].hub_dir]
 
 
+def test_a_copy_without_hidden_files_publishes_the_whole_model(seeds, settings, tmp_path):
+    """It has lost the records of what flaxner wrote into the Hub folders."""
+    out = shutil.copytree(seeds[0].output_dir, tmp_path / "out", ignore=lambda _, names: [
+        name for name in names if name.startswith(".")
+    ])  # fmt: skip
+    before = {path.name: path.read_bytes() for path in (out / "hub").iterdir() if path.is_file()}
+    start(settings, out, **SEEDS, resume=True)
+    assert before == {name: (out / "hub" / name).read_bytes() for name in before}
+    best = out / f"seed-{seeds[0].results['best_seed']}"
+    (best / "hub" / "model.safetensors").unlink()
+    lacking = rf"seed-\d/hub lacks model.safetensors: write .* with flaxner convert {best}"
+    with pytest.raises(ValueError, match=lacking):
+        start(settings, out, **SEEDS, resume=True)
+    assert before == {name: (out / "hub" / name).read_bytes() for name in before}
+
+
 @pytest.mark.slow
 def test_more_seeds_are_added_and_one_run_replaces_them(seeds, settings, tmp_path):
     out = shutil.copytree(seeds[0].output_dir, tmp_path / "out")

@@ -10,7 +10,7 @@ from typing import Any
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
-from flaxner.files import write_folder
+from flaxner.files import manifest, write_folder
 from flaxner.files.records import read_record
 from flaxner.models.config_json import read_config
 from flaxner.models.network import Model
@@ -18,6 +18,8 @@ from flaxner.publishing.history import read_run_predictions
 from flaxner.publishing.model_card import model_card
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.kinds import HUB
+from flaxner.typed_commands import command_line
+from flaxner.wording import few
 
 
 def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) -> list[str]:
@@ -32,10 +34,10 @@ def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) 
       one sentence for each other thing that stays in hub/.
 
     Raises:
-      ValueError: hub/ contains files that flaxner did not write and would have to replace.
+      ValueError: hub/ contains files that flaxner did not write and would have to replace; or
+        files of the seed's model are missing.
     """
-    record = read_record(best.hub)
-    files = [] if record is None else list(record.files)
+    files = _model_files(best)
     card = seeds_card(whole, best, summary)
 
     def fill(draft: Path) -> None:
@@ -45,6 +47,26 @@ def publish_seed(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) 
         (draft / "README.md").write_text(card, "utf-8")
 
     return write_folder(whole.hub, HUB, fill)
+
+
+def _model_files(run: RunFolder) -> list[str]:
+    """Return the names of the files in a run's hub/, without the card.
+
+    If a copy has lost the hidden record, these are all files that are not hidden.
+    """
+    record = read_record(run.hub)
+    if record is not None:
+        there = list(record.files)
+    else:
+        there = [name for name in manifest.names_below(run.hub) if not name.startswith(".")]
+    names = sorted({*HUB.names, *there} - {HUB.card})
+    missing = [name for name in names if not (run.hub / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{run.hub} lacks {few(missing, 5)}: write the model again with "
+            f"{command_line('convert', str(run.path))}"
+        )
+    return names
 
 
 def seeds_card(whole: RunFolder, best: RunFolder, summary: Mapping[str, Any]) -> str:

@@ -57,13 +57,14 @@ class RunPaths:
 
 
 def is_run(folder: str | Path) -> bool:
-    """Whether a folder is a run's, by its record or, for earlier versions, by its contents."""
+    """Whether a folder is a run's, by its record or, if it has none, by its contents."""
     folder = Path(folder)
     record = read_record(folder)
     if record is not None:
         return record.kind == RUN
     if os.path.lexists(folder / "config.toml"):  # Hub folders have one as well
-        kept = os.path.lexists(folder / "checkpoints") or any(folder.glob(f"{FOLDS}/config.toml"))
+        kept = os.path.lexists(folder / "checkpoints")
+        kept = kept or any(any(folder.glob(f"{one}/config.toml")) for one in (FOLDS, SEEDS))
         return kept and _is_resolved(folder / "config.toml")
     try:  # the run may have been killed before it wrote its settings
         return (folder / LOCK).read_text("utf-8").startswith("process ") and (
