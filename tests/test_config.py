@@ -227,6 +227,7 @@ def test_buckets_are_refused_before_anything_else(capsys, name, tmp_path):
         ("file:///tmp/x", "is a URL: give a local path"),
         ("~nobody-of-that-name/x", "starts with ~ but names no home directory: write ./~nobody"),
         ("a\0b", "a path cannot contain a zero byte"),
+        ("", "argument --model: expected a path or a name: got ''"),
     ],
 )
 def test_invalid_paths_are_refused(capsys, value, message):
@@ -251,20 +252,26 @@ SCRIPTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("gs://b/x", "'gs://b/x' is in a bucket"), ("", "expected a path or a name: got ''")],
+)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_refuses_buckets(script, capsys, monkeypatch):
+def test_every_script_refuses_buckets_and_empty_paths(script, value, message, capsys, monkeypatch):
     import runpy
     import sys
 
     required, flags = SCRIPTS[script]
     for flag in flags:
-        given = [*required, flag, "gs://b/x"] if flag.startswith("-") else ["gs://b/x"]
+        if flag == "--cache" and not value:  # none
+            continue
+        given = [*required, flag, value] if flag.startswith("-") else [value]
         monkeypatch.setattr(sys, "argv", [script, *given])
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
         assert caught.value.code == 2
         error = capsys.readouterr().err
-        assert "'gs://b/x' is in a bucket" in error
+        assert message in error
         assert error.count("\n") == 1
 
 

@@ -115,7 +115,7 @@ def _of_record(
             )
         own = config.cross_validation or config.held_out
         home = "train" if split == "validation" and own else split
-        by_part = places(config.replace(fold=0, output_dir=""), home)
+        by_part = places(config.replace(fold=0, output_dir="."), home)
         there = by_part[max(config.fold - 1, 0)] if home == "train" else by_part[0]
         held_out += _placed(record, sentences, scores.logits, there)
     return held_out

@@ -61,7 +61,7 @@ def parser(prog: str = "preflight.py") -> Parser:
     )
     flags.add_argument(
         "--cache",
-        type=path,
+        type=lambda text: text and path(text),
         default=CACHE,
         help=f"folder in which to cache results; empty: none (default: {CACHE})",
     )

@@ -41,8 +41,10 @@ def local_path(value: str) -> str:
     """Return a path or Hub name as the user gave it, with `~` expanded.
 
     Raises:
-      ValueError: a URL such as gs://bucket/x, the home of an unknown user, or a zero byte.
+      ValueError: empty, a URL such as gs://bucket/x, the home of an unknown user, or a zero byte.
     """
+    if not value:  # pathlib takes it for the current folder
+        raise ValueError("expected a path or a name: got ''")
     address = _ADDRESS.match(value)
     if address and address[1].lower() in _BUCKETS:
         raise ValueError(
@@ -80,9 +82,10 @@ def normal(field: dataclasses.Field[Any], value: Any) -> Any:
     if field.metadata.get("path"):
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         try:
-            if isinstance(value, str):
-                path = local_path(value)
-                value = path if field.metadata["path"] is True else value
+            if isinstance(value, str) and field.metadata["path"] is True:
+                value = local_path(value)
+            elif isinstance(value, str) and value:  # an empty one turns the cache off
+                local_path(value)
             elif isinstance(value, list | tuple):
                 texts = (os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
                 value = [local_path(v) if isinstance(v, str) else v for v in texts]

@@ -128,7 +128,7 @@ def _read(run: RunFolder, read: Callable[[TrainConfig], dict[str, Corpus]]) -> R
             notes.append(f"the model's confidence on {split} is not available: {error}")
     known = scheme = None
     try:
-        corpora = read(config.replace(seed=0, fold=0, output_dir=""))
+        corpora = read(config.replace(seed=0, fold=0, output_dir="."))
         known = surfaces(select(corpora, config)["train"].sentences)
     except ValueError as error:
         notes.append(f"the names seen in training are not available: {error}")
