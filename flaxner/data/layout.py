@@ -89,17 +89,15 @@ def best_row_length(segments: Segments, batch_size: int, shortest: int, multiple
         rows = min(_rows_of(sample, row_length, n, multiple=multiple) for sample, n in orders)
         return rows * row_length
 
-    def cost(row_length: int) -> float:
-        return tokens(row_length) * (1 + ATTENTION * row_length)
-
-    if not level or sum(int(lengths.sum()) for lengths in level) > (1 - WORTH_IT) * tokens(
-        shortest
-    ):
+    real = sum(int(lengths.sum()) for lengths in level)
+    if not real or real > (1 - WORTH_IT) * tokens(shortest):
         return shortest
     step = -(-shortest // (LENGTHS * TILE)) * TILE
     first = -(-(shortest + 1) // TILE) * TILE
-    best = min(range(first, 2 * shortest + 1, step), key=cost, default=shortest)
-    return best if cost(best) < (1 - WORTH_IT) * cost(shortest) else shortest
+    tried = (shortest, *range(first, 2 * shortest + 1, step))
+    costs = {length: tokens(length) * (1 + ATTENTION * length) for length in tried}
+    best = min(costs, key=costs.__getitem__)
+    return best if costs[best] < (1 - WORTH_IT) * costs[shortest] else shortest
 
 
 def _divisions(segments: Segments, batch_size: int, row_length: int) -> Iterator[Blocks]:

@@ -205,9 +205,7 @@ class Loop:
     def _update(self, **changes: Any) -> None:
         """Update the progress: time, compilations and the given fields."""
         self.progress = self.progress._replace(
-            seconds=self._seconds(),
-            compiled=self.compiled(),
-            **changes,
+            seconds=self._seconds(), compiled=self.compiled(), **changes
         )
 
     def compiled(self) -> tuple[tuple[str, int, int, int], ...]:
