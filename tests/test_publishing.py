@@ -327,6 +327,17 @@ def test_onnx_that_differs_is_refused(run, tmp_path, monkeypatch):
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_logits_that_are_no_numbers_differ_in_any_batch(at):
+    from flaxner.publishing.verification import Probe
+
+    mask, ours = {"attention_mask": np.ones((1, 2), np.int64)}, np.zeros((1, 2, 3), np.float32)
+    theirs = [ours, ours]
+    theirs[at] = ours * np.nan
+    with pytest.raises(ValueError, match="PyTorch's logits differ from ours by nan"):
+        Probe([mask, mask], [ours, ours]).compare("PyTorch", lambda _: theirs.pop(0))
+
+
 def test_missing_packages_are_one_sentence(run, monkeypatch):
     from flaxner.publishing import verification as agreement
     from flaxner.publishing.conversion import convert

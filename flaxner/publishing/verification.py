@@ -85,10 +85,11 @@ class Probe:
 
     def difference(self, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
         """Return the largest difference of another program's logits from ours, on real tokens."""
-        return max(
-            float(np.abs(answer(batch) - ours)[batch["attention_mask"] == 1].max())
+        largest = [
+            np.abs(answer(batch) - ours)[batch["attention_mask"] == 1].max()
             for batch, ours in zip(self.batches, self.logits, strict=True)
-        )
+        ]
+        return float(np.max(largest))  # Python's own max may ignore NaN
 
     def compare(self, who: str, answer: Callable[[PaddedBatch], np.ndarray]) -> float:
         """Return the `difference`, which must be small.
