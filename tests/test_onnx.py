@@ -94,6 +94,23 @@ def test_the_quantised_graph_is_smaller_and_close(folder):
     assert 0 < np.abs(ours - theirs).max() < 0.1 * np.abs(theirs).max()
 
 
+def test_weights_beside_a_graph_stay_there(folder, tmp_path):
+    """As torch puts those of a model of more than 2 GB, which no ONNX file can hold."""
+    import onnx
+
+    from flaxner.publishing.onnx import _make_recognisable
+
+    whole, file = folder / "onnx" / "model.onnx", tmp_path / "model.onnx"
+    beside = {"save_as_external_data": True, "location": "model.onnx.data"}
+    onnx.save(onnx.load(whole), file, **beside)
+    _make_recognisable(file)
+    weights = onnx.load(file, load_external_data=False).graph.initializer
+    outside = [w.name for w in weights if onnx.external_data_helper.uses_external_data(w)]
+    assert "bert.embeddings.word_embeddings.weight" in outside
+    feed = batch(4, 20)
+    np.testing.assert_array_equal(answers(file, feed), answers(whole, feed))
+
+
 SCHEME = LabelScheme.from_types(["LOC"])
 WORDS = ("Angela", "Merkel", "met", "Chelsea", "in", "Berlin", "on", "Tuesday", ".")
 

@@ -136,7 +136,7 @@ def _make_recognisable(file: Path) -> None:
     """
     import onnx
 
-    model = onnx.load(file)
+    model = onnx.load(file, load_external_data=False)  # which a graph of over 2 GB has beside it
     for item in model.graph.initializer:  # use the names that the weights have in the folder
         item.name = item.name.removeprefix(f"{TRACED}.")
     for node in model.graph.node:
@@ -156,18 +156,22 @@ def _make_recognisable(file: Path) -> None:
             graph.divide(node)
         nodes.append(node)
     graph.replace(nodes)
-    onnx.checker.check_model(model)
     onnx.save(model, file)
+    onnx.checker.check_model(str(file))
 
 
 class _Rewriting:
     """Changes to an ONNX graph that do not change what it computes."""
 
     def __init__(self, graph: Any) -> None:
-        from onnx import numpy_helper
+        from onnx import external_data_helper, numpy_helper
 
         self.graph = graph
-        self.constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        self.constants = {
+            item.name: numpy_helper.to_array(item)
+            for item in graph.initializer
+            if not external_data_helper.uses_external_data(item)
+        }
         self.makers = {name: node for node in graph.node for name in node.output}
         self.shapes = {
             item.name: [dim.dim_param or dim.dim_value for dim in item.type.tensor_type.shape.dim]
