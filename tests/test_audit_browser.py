@@ -19,12 +19,17 @@ FINDINGS = [
 ]
 
 
+def written(findings, folder):
+    """Write the page of an audit with these findings, and return its path."""
+    path = folder / "audit.html"
+    given = [list(finding.given) for finding in findings]
+    path.write_text(page("runs/x", findings, given), "utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "audit.html"
-    given = [list(finding.given) for finding in FINDINGS]
-    path.write_text(page("runs/x", FINDINGS, given), "utf-8")
-    return path
+    return written(FINDINGS, tmp_path_factory.mktemp("page"))
 
 
 def test_decisions_are_made_and_saved(file, tmp_path):
@@ -74,3 +79,11 @@ def test_the_page_fits_on_a_phone(file, scheme):
         bar = shown.locator(".bar-top").evaluate("bar => getComputedStyle(bar).position")
         assert bar == "static", "its filters would cover a third of the screen"
         assert said == []
+
+
+def test_long_words_fit_on_a_phone(tmp_path):
+    word = "n" + 60 * "o"
+    finding = Finding(f"{word}.conll", 1, (word,), (), (Span(0, 1, "PER"),), 0.9, "dropped", word)
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(written([finding], tmp_path), **phone) as (shown, _):
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 360

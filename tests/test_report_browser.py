@@ -86,6 +86,13 @@ def test_filters_show_what_they_say(file):
         assert said == [], "there must be no errors and no requests"
 
 
+def test_a_long_sentence_shown_once_per_error_is_counted_once(tmp_path):
+    rows = [("word " * 200, "B-PER " + "O " * 198 + "B-LOC", "O " * 200), *ROWS[:1]]
+    with opened(written(rows, tmp_path)) as (shown, _):
+        assert shown.locator(".errors .item").count() == 3
+        assert shown.locator(".told").inner_text() == "3 errors in 2 sentences"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone(file, scheme, tmp_path):
     screen = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
