@@ -358,7 +358,7 @@ def test_what_cannot_be_applied_is_refused(tmp_path):
     io = tmp_path / "io.conll"
     io.write_text("a I-X\nb O\n\nc I-Y\n")
     touching = decision([], [Span(1, 2, "X")], words=("a", "b"), source=io)
-    with pytest.raises(ValueError, match="would not be read back as intended"):
+    with pytest.raises(ValueError, match=r"decisions on sentence 1, it would not be read back"):
         correct(io, [touching], out)
     assert not out.exists()
     out.write_text("mine")

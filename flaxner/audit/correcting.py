@@ -20,6 +20,7 @@ from flaxner.data.corpus import Corpus, read_corpus
 from flaxner.data.readers import Notes, ReadOptions, read_file
 from flaxner.data.tags import Span, tags_to_spans
 from flaxner.files import write_bytes
+from flaxner.wording import few
 
 # Reader -> how to find its cells, and how a tag is spelled in one.
 FORMATS: dict[str, tuple[Callable[..., Any], Callable[[str], str]]] = {
@@ -165,12 +166,21 @@ def _verify(
             again = read_corpus(copy, options=options).sentences
         except ValueError:  # it is no longer clear which column holds the tags
             again = []
-    faults = len(again) != len(corpus)
-    for number, (one, other) in enumerate(zip(corpus, again, strict=False)):
-        shall = wanted.get(number, tags_to_spans(one.tags or ()))
-        faults |= one.words != other.words or tags_to_spans(other.tags or ()) != shall
-    if faults:
+    wrong = [
+        number
+        for number, (one, other) in enumerate(zip(corpus, again, strict=False))
+        if one.words != other.words
+        or tags_to_spans(other.tags or ()) != wanted.get(number, tags_to_spans(one.tags or ()))
+    ]
+    fault = f"would not be read back as intended (its scheme is {corpus.scheme})"
+    if len(again) != len(corpus) or not wanted.keys() >= set(wrong):
         raise ValueError(
-            f"{path}: with these decisions it would not be read back as intended (its scheme is "
-            f"{corpus.scheme}): name its columns, or correct it with an annotation tool"
+            f"{path}: with these decisions it {fault}: name its columns, or correct it with an "
+            "annotation tool"
+        )
+    if wrong:  # IO, for example, cannot tell neighbours of one type apart
+        places = f"sentence{'s' * (len(wrong) > 1)} {few([str(number + 1) for number in wrong])}"
+        raise ValueError(
+            f"{path}: with the decisions on {places}, it {fault}: "
+            "leave them out, or correct these sentences with an annotation tool"
         )
