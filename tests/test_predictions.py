@@ -41,8 +41,8 @@ def test_hostile_words_and_types_survive_as_three_columns(tmp_path):
     assert lines.count("") == len(made) - 1
     assert not [line for line in lines if line.startswith("-X-")]
     assert notes == [
-        f"{tmp_path / 'x.conll'}: characters that would break a line, such as white space inside "
-        "words, are written as \\u{...} (first: New\\u{20}York for 'New York')"
+        "x.conll: characters that would break a line, such as white space inside words, are "
+        "written as \\u{...} (first: New\\u{20}York for 'New York')"
     ]
 
 
@@ -127,7 +127,9 @@ def test_a_run_on_such_words_is_published(corpus, tmp_path):
     )  # fmt: skip
     with (tmp_path / "log").open("w") as log:
         train(config, console=Console(file=log, width=300))
-    assert "test.conll: characters that would break a line" in (tmp_path / "log").read_text()
+    printed = (tmp_path / "log").read_text()
+    assert "\ntest.conll: characters that would break a line" in printed
+    assert "draft" not in printed
     run, test = RunFolder(tmp_path / "run"), load_corpora(config)["test"]
     read = read_run_predictions(run)["test"]
     assert [s.words for s in read] == [s.words for s in test]

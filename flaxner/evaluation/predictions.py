@@ -64,7 +64,8 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     """Write a prediction file; sentences without words are left out.
 
     Returns:
-      a note for readers of the file, in one sentence, or nothing.
+      a note for readers of the file, in one sentence, or nothing. It has only the file's name, as
+      the folder may still be renamed.
     """
     blocks, changed = [], ""
     document: int | None = None
@@ -86,7 +87,7 @@ def write_predictions(path: Path, sentences: Iterable[Predicted]) -> list[str]:
     if not changed:
         return []
     return [
-        f"{path}: characters that would break a line, such as white space inside words, are "
+        f"{path.name}: characters that would break a line, such as white space inside words, are "
         f"written as \\u{{...}} (first: {changed})"
     ]
 

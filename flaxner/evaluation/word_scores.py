@@ -33,7 +33,10 @@ class WordScores:
 
 
 def write_scores(path: Path, scores: WordScores) -> list[str]:
-    """Write the file of a split; return a note about it, in one sentence, or nothing."""
+    """Write the file of a split; return a note about it, in one sentence, or nothing.
+
+    Like `write_predictions`, the note has only the file's name.
+    """
     tensors = {"scores": scores.scores.astype(np.float32)}
     logits = scores.logits
     if logits is not None and logits.size <= MOST:
@@ -41,7 +44,7 @@ def write_scores(path: Path, scores: WordScores) -> list[str]:
     write_tensors(path, tensors)
     if len(tensors) > 1 or logits is None:
         return []
-    return [f"{path} holds scores only: there are {logits.size:,} logits, more than {MOST:,}"]
+    return [f"{path.name} holds scores only: there are {logits.size:,} logits, more than {MOST:,}"]
 
 
 def read_scores(path: Path, words: int) -> WordScores:
