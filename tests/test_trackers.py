@@ -47,6 +47,7 @@ def told(tmp_path_factory):
         config = TrainConfig(
             train_file=str(write_conll(folder / "train.conll", sentences(48))),
             validation_file=str(write_conll(folder / "dev.conll", sentences(16, shift=1))),
+            test_file=str(folder / "dev.conll"),
             model="flaxner:tiny",
             epochs=2.0,
             batch_size=8,
@@ -143,7 +144,8 @@ def test_mlflow(told):
     check_figures(told, loss, f1)
     assert run.data.metrics["best/validation_f1"] == max(value for _, value in f1)
     assert [file.path for file in client.list_artifacts(run.info.run_id, "types")] == [
-        "types/validation.json"
+        "types/test.json",
+        "types/validation.json",
     ]
     assert "report.html" in [file.path for file in client.list_artifacts(run.info.run_id)]
 
@@ -152,7 +154,7 @@ def test_wandb(told):
     pytest.importorskip("wandb")
     from wandb.proto import wandb_internal_pb2
 
-    loss, f1, ids, tables, config, artefacts = [], [], set(), set(), {}, set()
+    loss, f1, ids, names, config, artefacts = [], [], set(), set(), {}, set()
     files = sorted((told / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2
     for file in files:
@@ -172,11 +174,12 @@ def test_wandb(told):
                 loss.append((items["_step"], items["train/loss"]))
             if "validation/f1" in items:
                 f1.append((items["_step"], items["validation/f1"]))
-            tables |= {name for name in items if name.startswith("types")}
+            names |= items.keys()
     assert ids == {json.loads((told / "run" / "trackers.json").read_text())["id"]}
     assert config["batch_size"] == "8"
     check_figures(told, loss, f1)
-    assert "types/validation/nrows" in tables
+    assert names >= {"best/validation_f1", "best/test_f1"}
+    assert names >= {"types/validation/nrows", "types/test/nrows"}
     assert artefacts >= {"report"}
 
 
@@ -248,10 +251,11 @@ class Hanging(Recorder):
 SESSION = Session("run-1", "1", None, {"seed": 0}, None)
 LINES = [{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)]
 SCORES = {
-    "validation": {
+    split: {
         **{f"overall_{name}": 0.5 for name in ("precision", "recall", "f1", "accuracy")},
         "per_type": {"PER": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 4}},
     }
+    for split in ("validation", "test")
 }
 
 
@@ -281,12 +285,14 @@ def test_a_faulty_tracker_is_reported_once_and_stops_nothing(kinds, monkeypatch,
         "stopped reporting to tensorboard: it does not respond",
     ]
     healthy = next(tracker for tracker in Recorder.made if type(tracker) is Recorder)
-    table = ("types/validation", (module.COLUMNS, [("PER", 1.0, 0.5, 2 / 3, 4)]))
-    best = {f"best/validation_{name}": 0.5 for name in ("precision", "recall", "f1", "accuracy")}
+    table = (module.COLUMNS, [("PER", 1.0, 0.5, 2 / 3, 4)])
+    names = ("precision", "recall", "f1", "accuracy")
+    best = {f"best/{split}_{name}": 0.5 for split in SCORES for name in names}
     assert healthy.told == [
         *((line["step"], {"train/loss": line["loss"]}) for line in LINES),
         (3, best),
-        table,
+        ("types/validation", table),
+        ("types/test", table),
         ("file", "report.html"),
         ("closed", True),
     ]

@@ -117,25 +117,30 @@ class Trackers:
 
     def finish(self, step: int, results: Mapping[str, Any], files: Sequence[Path]) -> None:
         """Report the end of the run: its scores, per-type tables, and files."""
-        for split in ("validation", "test"):
-            if split in results:
-                self._finish_split(step, split, results[split])
+        scored = {split: results[split] for split in ("validation", "test") if split in results}
+        best = {
+            f"best/{split}_{name}": scores[f"overall_{name}"]
+            for split, scores in scored.items()
+            for name in ("precision", "recall", "f1", "accuracy")
+        }
+        # Scores first: W&B counts a table as a step, and drops what is reported for earlier ones.
+        for line in self._lines if best else ():
+            line.tell(lambda tracker: tracker.metrics(step, best))
+        for split, scores in scored.items():
+            self._table(f"types/{split}", scores["per_type"])
         for path in files:
             if path.is_file():
                 for line in self._lines:
                     line.tell(lambda tracker, path=path: tracker.artefact(path))  # type: ignore[misc]
 
-    def _finish_split(self, step: int, split: str, scores: Mapping[str, Any]) -> None:
-        names = ("precision", "recall", "f1", "accuracy")
-        best = {f"best/{split}_{name}": scores[f"overall_{name}"] for name in names}
+    def _table(self, name: str, per_type: Mapping[str, Mapping[str, Any]]) -> None:
         rows = [
             (kind, row["precision"], row["recall"], row["f1"], row["support"])
-            for kind, row in scores["per_type"].items()
+            for kind, row in per_type.items()
         ]
         table = Table(COLUMNS, rows)
         for line in self._lines:
-            line.tell(lambda tracker: tracker.metrics(step, best))
-            line.tell(lambda tracker: tracker.table(f"types/{split}", table))
+            line.tell(lambda tracker: tracker.table(name, table))
 
     def close(self, *, ended: bool) -> None:
         """Close the trackers and wait until all is reported, up to a limit."""
