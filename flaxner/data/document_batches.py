@@ -20,12 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flaxner.data.batches import TrainBatches
+from flaxner.data.batches import EPOCHS_KEPT, TrainBatches
 from flaxner.data.documents import DocumentSegments
 from flaxner.data.packing import Row, best_fit, plan_rows
 from flaxner.wording import number_of
-
-EPOCHS_KEPT = 2  # the feeding thread's epoch and the previous one
 
 Bins = list[np.ndarray]  # segments of each bin of a step
 
