@@ -21,6 +21,7 @@ from flaxner.training.optimizer import decay_mask, make_optimizer
 from flaxner.training.preparation import prepare
 from flaxner.training.program import program_of_run
 from flaxner.training.rates import SCHEDULES, linear_schedule, peak_rates, rates_by, rates_of
+from flaxner.training.used_rows import AllRows
 from flaxner.training.watching import nobody
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
@@ -254,7 +255,7 @@ def test_only_a_new_best_is_called_best_so_far(select):
     loop.prepared = mock.Mock(corpora={"validation": None})
     loop.program = mock.Mock(**{"steps.evaluated": lambda state: state})
     loop.batches = mock.Mock(steps_per_epoch=1)
-    loop.judge = mock.Mock()
+    loop.judge, loop.table = mock.Mock(), AllRows()
     loop.judge.score = lambda *_: (score_of(next(scores)), None)
     for step in (1, 2, 3):
         assert loop._evaluate(step, mock.Mock(), mock.Mock(say=said.append))

@@ -9,13 +9,12 @@ import pytest
 
 from flaxner.config.train import TrainConfig
 from flaxner.data.batches import TrainBatches
-from flaxner.devices.mesh import place_batch
+from flaxner.devices.mesh import place_batch, place_tree
 from flaxner.runs.checkpoint import Checkpoints, Progress
 from flaxner.training import used_rows
 from flaxner.training.loop import Loop
 from flaxner.training.program import Program, make_program
 from flaxner.training.stopping import RunStopped
-from flaxner.training.used_rows import restored
 from tests.compare import assert_close, scaled_close
 from tests.conll import QUICK, sentences, write_conll
 from tests.families import FAMILIES, LEADS, each_family
@@ -50,9 +49,18 @@ class Run:
             corpus=self.segments if used else None,
         )
         self.params = model.init(0)
+        self.table = self.program.completing(self.params)
 
     def start(self):
         return self.program.init(self.params)
+
+    def save(self, checkpoints, state):
+        published = self.table.complete(state.published)
+        checkpoints.save(state, Progress(), {}, published)
+        checkpoints.wait()
+
+    def complete(self, state):
+        return host(self.table.complete(state.params))
 
     def train(self, state, first=0, last=STEPS):
         for step in range(first, last):
@@ -63,6 +71,10 @@ class Run:
 
 def host(params):
     return {path: np.asarray(value) for path, value in params.items()}
+
+
+def by_path(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 @each_family
@@ -89,10 +101,12 @@ def test_training_the_used_rows_equals_training_all(family):
     assert set(some.segments.input_ids) | {0} <= set(used.rows)
     assert len(used.rows) == 24
     ours, theirs = some.train(some.start()), whole.train(whole.start())
-    table = np.asarray(ours.params[used.path])
+    assert ours.params[used.path].shape[0] == 24
+    params = some.complete(ours)
     unread = np.setdiff1d(np.arange(VOCABULARY), used.rows)
-    assert (np.abs(table[unread]) < np.abs(some.params[used.path][unread])).all()  # decayed
-    assert_close("optimizer", host(ours.params), host(theirs.params))
+    begun = some.params[used.path]
+    assert (np.abs(params[used.path][unread]) < np.abs(begun[unread])).all()  # decayed
+    assert_close("optimizer", params, host(theirs.params))
     mu = theirs.opt_state.mu[used.path]
     assert not np.asarray(mu)[unread].any()
     assert ours.opt_state.mu[used.path].shape == (24, mu.shape[1])
@@ -103,23 +117,84 @@ def test_eight_devices_and_clipping(family):
     one, whole = Run(family, used=True), Run(family, used=False)
     many = Run(family, used=True, devices=8, fsdp=4)
     spread, alone = many.train(many.start()), one.train(one.start())
-    assert_close("optimizer", host(alone.params), host(whole.train(whole.start()).params))
-    scaled_close("optimizer", host(spread.params), host(alone.params))
+    assert_close("optimizer", one.complete(alone), host(whole.train(whole.start()).params))
+    scaled_close("optimizer", many.complete(spread), one.complete(alone))
 
 
-def test_a_checkpoint_of_all_rows_can_be_resumed(tmp_path):
-    """One from a version that kept moments of all rows; one of the used rows resumes exactly."""
-    some, whole = (Run(FAMILIES["bert"], used=used) for used in (True, False))
-    complete = some.train(some.start())
-    for name, run in (("some", some), ("whole", whole)):
-        checkpoints = Checkpoints(tmp_path / name)
-        checkpoints.save(run.train(run.start(), 0, HALF), Progress(), {})
+AVERAGES = [{}, {"ema": 0.9}, {"average_last": 2}]
+
+
+class Former:
+    """What an earlier version saved of a run: whole tables, of which only some rows are trained."""
+
+    @staticmethod
+    def state(run, state, *, moments):
+        """Return the state as it was: with the whole table, and perhaps whole moments."""
+        used, whole = run.program.used, run.table.complete
+
+        def spread(part):
+            table = np.zeros((used.size, part[used.path].shape[1]), np.float32)
+            table[used.rows] = np.asarray(part[used.path])
+            return {**part, used.path: place_tree(table, whole(state.params)[used.path].sharding)}
+
+        average = state.average
+        if average is not None:
+            latest = tuple(map(whole, average.get("latest", ())))
+            average = {**average, "mean": whole(average["mean"])}
+            average |= {"latest": latest} if latest else {}
+        opt_state = state.opt_state
+        if moments:
+            opt_state = opt_state._replace(mu=spread(opt_state.mu), nu=spread(opt_state.nu))
+        return state._replace(params=whole(state.params), opt_state=opt_state, average=average)
+
+
+@pytest.mark.parametrize("devices", [{}, {"devices": 8, "fsdp": 4}], ids=["one device", "eight"])
+@pytest.mark.parametrize("average", AVERAGES, ids=str)
+@pytest.mark.parametrize("saved", ["now", "whole table", "whole table and moments"])
+def test_a_checkpoint_of_any_version_resumes(saved, average, devices, tmp_path):
+    settings = {"used": True, "weight_decay": 1.0, **average, **devices}
+    run = Run(FAMILIES["bert"], **settings)
+    half = run.program.steps.evaluated(run.train(run.start(), 0, HALF))
+    begun = jax.tree.map(np.asarray, half)  # the state's memory is reused by the next step
+    checkpoints = Checkpoints(tmp_path)
+    if saved == "now":
+        run.save(checkpoints, half)
+    else:
+        checkpoints.save(Former.state(run, half, moments="moments" in saved), Progress(), {})
         checkpoints.wait()
-        state = restored(checkpoints, HALF, some.start(), some.program.used)
-        checkpoints.close()
-        end = some.train(state, HALF)
-        compared = "exact" if name == "some" else "optimizer"
-        assert_close(compared, host(end.params), host(complete.params))
+    complete = run.train(half, HALF)
+    again = Run(FAMILIES["bert"], **settings)
+    state = again.table.restored(checkpoints, HALF, again.start())
+    checkpoints.close()
+    if saved == "now":
+        assert_close("exact", by_path(state), by_path(begun))
+    end = again.train(state, HALF)
+    compared = "exact" if saved == "now" else "optimizer"
+    assert_close(compared, again.complete(end), run.complete(complete))
+
+
+def test_the_base_model_may_be_replaced_before_resuming(tmp_path):
+    """Its rows count at step 0 only: those that no batch reads come from the checkpoint."""
+    run = Run(FAMILIES["bert"], used=True, weight_decay=1.0)
+    half = run.train(run.start(), 0, HALF)
+    checkpoints = Checkpoints(tmp_path)
+    run.save(checkpoints, half)
+    complete = run.complete(run.train(half, HALF))
+    other = Run(FAMILIES["bert"], used=True, weight_decay=1.0)
+    other.table = other.program.completing(other.program.model.init(1))
+    state = other.table.restored(checkpoints, HALF, other.start())
+    checkpoints.close()
+    assert_close("optimizer", other.complete(other.train(state, HALF)), complete)
+
+
+def test_the_fraction_lost_is_exact_at_small_rates():
+    """A rate of 1e-6 and a decay of 0.01 shrink a row by less than float32 resolves at 1."""
+    used = used_rows.UsedRows("t", np.arange(2, dtype=np.int32), 4, 0.01)
+    params = used.divided({"t": np.ones((4, 3), np.float32)})
+    decayed = jax.jit(used.decayed)
+    for _ in range(1000):
+        params = decayed(params, np.float32(1e-6))
+    np.testing.assert_allclose(params[used.lost], 1 - (1 - 1e-8) ** 1000, rtol=1e-4)
 
 
 def test_a_batch_of_other_words_is_refused():

@@ -146,7 +146,7 @@ class Compiler:
     def predict(self, rows: int, length: int) -> Compiled:
         """Compile the evaluation step."""
         batch = self.program.abstract_batch(rows, length, labelled=False)
-        return self._compile(self.program.steps.predict, self.state.params, batch)
+        return self._compile(self.program.steps.predict, self.program.abstract_params(), batch)
 
     def _compile(self, function: Any, *arguments: Any) -> Compiled:
         traced = function.trace(*arguments)

@@ -64,7 +64,9 @@ class BestHead:
     def __init__(self) -> None:
         self.head: dict[str, np.ndarray] = {}
 
-    def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
+    def save(
+        self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any], published: Any
+    ) -> None:
         """Keep the trained parameters if they are the best so far."""
         if progress.best_step == int(state.step):
             self.head = {k: np.array(v) for k, v in state.params.items() if k != TABLE}

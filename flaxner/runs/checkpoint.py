@@ -24,6 +24,7 @@ SYSTEM = (
     "Too many open files",
 )
 SMALL = 2**22  # bytes; see `_once`
+BESIDE = "beside"  # in a checkpoint's training part: published parameters that no model has
 
 
 class SaveError(OSError):
@@ -48,11 +49,23 @@ class Checkpoints(StepFolders):
         self._sealing: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        state: TrainState,
+        progress: Progress,
+        fingerprint: Mapping[str, Any],
+        published: Mapping[str, Any] | None = None,
+    ) -> None:
         """Start saving; the files are written while training continues.
 
         If this is the step that was restored, its checkpoint is replaced; the old one remains valid
         until the new one is complete.
+
+        Args:
+          state: the state.
+          progress: the progress of the run.
+          fingerprint: what must match for the run to be resumed.
+          published: the parameters of the model to publish; None: `state.published`.
 
         Raises:
           SaveError: this checkpoint or the previous one could not be saved.
@@ -60,7 +73,8 @@ class Checkpoints(StepFolders):
         self.wait()
         self.prune()
         step = self._saving = int(state.step)
-        weights, rest = jax.tree.map(_once, _divided(state, state.published))
+        own = state.published
+        weights, rest = jax.tree.map(_once, _divided(state, own, published or own))
         again = step == self._restored
         place = self._place = self._again(step) if again else self.path_of(step)
         self._make_way(place, step)
@@ -120,15 +134,20 @@ class Checkpoints(StepFolders):
                 shutil.rmtree(self._place, ignore_errors=True)
         return SaveError(f"cannot save checkpoint {step} in {self.folder}: {_reason(error)}")
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
+    def restore(
+        self, step: int, like: TrainState, published: Mapping[str, Any] | None = None
+    ) -> TrainState:
         """Return the state at `step`, sharded like `like` regardless of the devices that saved it.
+
+        If the published parameters were given to `save`, they must be given here as well, or
+        their shapes and shardings, and are part of the state that is returned.
 
         Raises:
           ValueError: the checkpoint does not exist or is damaged.
         """
         self.verify(step)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        wanted = _divided(abstract, abstract.params)
+        abstract, whole = jax.tree.map(ocp.utils.to_shape_dtype_struct, (like, published))
+        wanted = _divided(abstract, abstract.params, whole or abstract.params)
         weights, rest = self._parts(step)
         self._restored = step
         loaded = self._files.restore(
@@ -142,12 +161,14 @@ class Checkpoints(StepFolders):
         )
         return _joined(loaded[weights], loaded[rest], averaged=like.average is not None)
 
-    def saved_shape(self, step: int, *names: str) -> tuple[int, ...]:
-        """Return the shape of the array with this path in the training part of a checkpoint."""
+    def saved_shape(self, step: int, *names: str) -> tuple[int, ...] | None:
+        """Return the shape of an array in the training part of a checkpoint; None if absent."""
         folder = self.path_of(step) / self._parts(step)[1]
         with ocp.StandardCheckpointer() as reader:
             leaf: Any = reader.metadata(folder).item_metadata.tree
         for name in names:
+            if name not in leaf:
+                return None
             leaf = leaf[name]
         return tuple(leaf.shape)
 
@@ -191,9 +212,20 @@ def _once(array: Any) -> Any:
     return array.addressable_data(0) if one and array.nbytes < SMALL else array
 
 
-def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the two PARTS of a checkpoint: the weights to publish, and the rest of the state."""
+def _divided(
+    state: TrainState, own: Mapping[str, Any], published: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the two PARTS of a checkpoint: the weights to publish, and the rest of the state.
+
+    Args:
+      state: the state.
+      own: those of its parameters that are published.
+      published: the parameters of the model, if the state's are not all of them or more.
+    """
     rest = {"step": state.step, "opt_state": state.opt_state}
+    beside = {path: value for path, value in own.items() if path not in published}
+    if beside:
+        rest[BESIDE] = beside
     if state.average is not None:
         kept = {name: value for name, value in state.average.items() if name != "mean"}
         rest |= {"params": state.params, **({"average": kept} if kept else {})}
@@ -202,6 +234,7 @@ def _divided(state: TrainState, published: Any) -> tuple[Any, dict[str, Any]]:
 
 def _joined(published: Any, rest: Mapping[str, Any], *, averaged: bool) -> TrainState:
     """Return the state made of the two PARTS of a checkpoint."""
+    published = {**published, **rest.get(BESIDE, {})}
     if not averaged:
         return TrainState(rest["step"], published, rest["opt_state"])
     average = {"mean": published, **rest.get("average", {})}

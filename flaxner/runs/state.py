@@ -1,8 +1,11 @@
-"""The training state that a checkpoint holds."""
+"""The training state that a checkpoint holds, and where it is saved."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from flaxner.runs.steps import Progress
 
 
 class TrainState(NamedTuple):
@@ -28,3 +31,24 @@ class TrainState(NamedTuple):
         if self.average is None or ("count" in self.average and not int(self.average["count"])):
             return self.params
         return self.average["mean"]
+
+
+class Keeper(Protocol):
+    """Where a run saves its state: its `Checkpoints`, or something simpler."""
+
+    def save(
+        self,
+        state: TrainState,
+        progress: Progress,
+        fingerprint: Mapping[str, Any],
+        published: Mapping[str, Any],
+        /,
+    ) -> None:
+        """Save this state; called after evaluations, every `save_every` steps and when stopping.
+
+        A resumed run may save the state of the step it resumed from again. `published` are the
+        parameters of the model, of which the state may have only those that training changes.
+        """
+
+    def wait(self) -> None:
+        """Wait until the last state is safe."""

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,7 +16,7 @@ from flaxner.devices import processes
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
 from flaxner.runs.speed_log import SpeedLog
-from flaxner.runs.state import TrainState
+from flaxner.runs.state import Keeper, TrainState
 from flaxner.runs.steps import Progress
 from flaxner.training import outcome
 from flaxner.training.feed import Plan, feed
@@ -38,19 +38,6 @@ from flaxner.training.watching import Watch, nobody
 from flaxner.wording import number_of
 
 
-class Keeper(Protocol):
-    """Where the loop saves its state: the `Checkpoints` of a run, or something simpler."""
-
-    def save(self, state: TrainState, progress: Progress, fingerprint: Mapping[str, Any]) -> None:
-        """Save this state; called after evaluations, every `save_every` steps and when stopping.
-
-        A resumed run may save the state of the step it resumed from again.
-        """
-
-    def wait(self) -> None:
-        """Wait until the last state is safe."""
-
-
 class Loop:
     """The steps of one run, for any network; does not deal with the finished model.
 
@@ -65,6 +52,7 @@ class Loop:
       program: mesh and compiled steps.
       batches: the batches of the run.
       feeding: the same batches as fed to the steps, possibly padded with empty rows.
+      table: completes the state's parameters to those of the model.
       held: holds the state being trained.
       bar: creates the progress bar.
       judge: scores parameters on the splits.
@@ -86,6 +74,7 @@ class Loop:
         self.config, self.interruption = prepared.config, interruption
         self.program, self.batches = compute or program_of_run(prepared)
         self.feeding: Plan = self.batches
+        self.table = self.program.completing(prepared.params)
         self.held = Held()
         self.bar: MakeBar = TrainProgress
         self.judge = Judge(prepared, self.program.steps, self.program.mesh)
@@ -219,7 +208,8 @@ class Loop:
             raise NotFinite(f"a parameter is not finite after step {step}")
         log.sync()
         self._update(logged_lines=log.lines)
-        keeper.save(state, self.progress, self.fingerprint)
+        published = self.table.complete(state.published)
+        keeper.save(state, self.progress, self.fingerprint, published)
 
     def _make_up(self, first: int, log: MetricsLog, bar: Bar, keeper: Keeper) -> None:
         """Make up for an evaluation that the last session did not get to; save the result.
@@ -270,7 +260,8 @@ class Loop:
             self.progress = self.progress._replace(best_step=step, evaluated=step)
             return True
         try:
-            scores, _ = self.judge.score("validation", state.published, self._check_vote)
+            params = self.table.complete(state.published)
+            scores, _ = self.judge.score("validation", params, self._check_vote)
         except EvaluationCut:
             return False
         self.held.state = state

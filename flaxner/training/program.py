@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from flaxner.training.optimizer import optimizer_of
 from flaxner.training.preparation import Prepared
 from flaxner.training.rates import rates_of
 from flaxner.training.step import INPUTS, Steps, init_state, make_steps, state_shapes
-from flaxner.training.used_rows import UsedRows, used_rows
+from flaxner.training.used_rows import AllRows, OtherRows, UsedRows, used_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +77,25 @@ class Program:
         kept = (self.model.frozen, self.averaging, self.used)
         return init_state(params, self.optimizer, self.mesh, *kept)
 
+    def completing(self, params: Params) -> AllRows:
+        """Return what completes the parameters of states to those of the model.
+
+        Args:
+          params: path -> host array, at step 0.
+        """
+        if self.used is None:
+            return AllRows()
+        return OtherRows(self.used, params[self.used.path], self.mesh)
+
     def abstract_state(self) -> TrainState:
         """Return the shapes, dtypes and shardings of a state, to compile without one."""
-        shapes = state_shapes(self.model, self.optimizer, self.averaging, self.used)
+        return self._placed(state_shapes(self.model, self.optimizer, self.averaging, self.used))
+
+    def abstract_params(self) -> Params:
+        """Return the same for the parameters of the model."""
+        return self._placed(dict(self.model.shapes))
+
+    def _placed(self, shapes: Any) -> Any:
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,

@@ -93,7 +93,8 @@ class Steps:
         clipping; "learning_rate", the rate of this update; "words", the number of labelled
         positions regardless of weights. Without labelled positions, loss and norm are 0.
       predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), depending on the
-        decoder; replicated on every process; includes values for padding.
+        decoder; replicated on every process; includes values for padding. `params` are those of
+        the model, see `Program.completing`.
       evaluated: state -> the state whose `published` weights are to be evaluated.
       logits: (params, batch) -> the underlying logits (B, L, C), float32, replicated as well.
       traces: one entry per compilation, (name, rows, row length).
@@ -122,13 +123,14 @@ def init_state(
 ) -> TrainState:
     """Return the state at step 0: parameters sharded by the rules, and a zero optimizer state.
 
-    The parameters at the paths in `frozen` and rows that are not `used` have no optimizer state.
+    The parameters at the paths in `frozen` have no optimizer state. Of a table with `used` rows,
+    the state has only those.
     """
+    params = params if used is None else used.divided(params)
     params = place_tree(params, tree_shardings(mesh, params))
-    _, trained = _divided(params, frozen)
-    init = _optimizer_init(optimizer, used)
-    shardings = tree_shardings(mesh, jax.eval_shape(init, trained))
-    opt_state = jax.jit(init, out_shardings=shardings)(trained)
+    _, trained = _divided(params, _untrained(frozen, used))
+    shardings = tree_shardings(mesh, jax.eval_shape(optimizer.init, trained))
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings)(trained)
     placed = tree_shardings(mesh, jax.eval_shape(averaging.init, params))
     average = jax.jit(averaging.init, out_shardings=placed)(params)
     return TrainState(place_tree(jnp.int32(0), replicated(mesh)), params, opt_state, average)
@@ -180,8 +182,7 @@ def make_steps(
         traces.append(("train", rows, length))
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         rate, rates = plan.at(state.step, paths)
-        fixed, whole_table = _divided(state.params, model.frozen)
-        trained = whole_table if used is None else used.divided(whole_table)
+        fixed, trained = _divided(state.params, _untrained(model.frozen, used))
         batch = batch if used is None else used.batch(batch)
 
         def loss_sum(trained: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -198,10 +199,9 @@ def make_steps(
         )
         with jax.named_scope("optimizer"):
             norm = global_norm(grads) * scale
-            updated = optax.apply_updates(trained, updates)
+            params = {**fixed, **optax.apply_updates(trained, updates)}
         if used is not None:
-            updated = used.joined(whole_table, updated, rates[used.path])
-        params = {**fixed, **updated}
+            params = used.decayed(params, rates[used.path])
         metrics = {
             "loss": total * scale,
             "grad_norm": norm,
@@ -226,7 +226,7 @@ def make_steps(
     options = compiler_options(mesh)
     evaluating = functools.partial(
         jax.jit,
-        in_shardings=(placed.params, spread),
+        in_shardings=(tree_shardings(mesh, model.shapes), spread),
         out_shardings=whole,
         compiler_options=options,
     )
@@ -253,15 +253,6 @@ def make_steps(
     )
 
 
-def _optimizer_init(
-    optimizer: optax.GradientTransformation, used: UsedRows | None
-) -> Callable[[Params], Any]:
-    """Return a function from trained parameters to the optimizer's state."""
-    if used is None:
-        return optimizer.init
-    return lambda trained: optimizer.init(used.divided(trained))
-
-
 def state_shapes(
     model: Network,
     optimizer: optax.GradientTransformation,
@@ -269,11 +260,17 @@ def state_shapes(
     used: UsedRows | None = None,
 ) -> TrainState:
     """Return the shape and dtype of everything in a run's state."""
-    _, trained = _divided(model.shapes, model.frozen)
+    params = model.shapes if used is None else jax.eval_shape(used.divided, model.shapes)
+    _, trained = _divided(params, _untrained(model.frozen, used))
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    average = jax.eval_shape(averaging.init, model.shapes)
-    opt_state = jax.eval_shape(_optimizer_init(optimizer, used), trained)
-    return TrainState(step, model.shapes, opt_state, average)
+    average = jax.eval_shape(averaging.init, params)
+    opt_state = jax.eval_shape(optimizer.init, trained)
+    return TrainState(step, params, opt_state, average)
+
+
+def _untrained(frozen: Collection[str], used: UsedRows | None) -> Collection[str]:
+    """Return the paths of a state's parameters that have no gradient."""
+    return frozen if used is None else (*frozen, used.lost)
 
 
 def _divided(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:

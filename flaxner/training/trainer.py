@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from flaxner.data.batches import TrainBatches
@@ -28,7 +27,6 @@ from flaxner.training.program import Program
 from flaxner.training.progress import announce
 from flaxner.training.stopping import Interruption
 from flaxner.training.told import close_trackers, open_trackers
-from flaxner.training.used_rows import restored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Trainer:
         """Set up the state to start or resume from."""
         state = self.loop.initial_state()
         if newest is not None:
-            state = restored(checkpoints, newest, state, self.loop.program.used)
+            state = self.loop.table.restored(checkpoints, newest, state)
         self.loop.held.state = state
 
     def _train(self, checkpoints: Checkpoints, *, resumed: bool) -> Stepwise[TrainResult]:
@@ -133,15 +131,12 @@ class Trainer:
         if 0 <= best < last:
             checkpoints.wait()
             if self._is_kept(best, checkpoints):
-                shapes = {
-                    path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-                    for path, leaf in state.params.items()
-                }
+                shapes = self.loop.program.abstract_params()
                 return checkpoints.restore_params(best, shapes), last
         if best != last:
             self.loop.progress = self.loop.progress._replace(best_step=last)
             self._say(f"exporting the model of the last step, {last}")
-        return state.published, last
+        return self.loop.table.complete(state.published), last
 
     def _is_kept(self, best: int, checkpoints: Checkpoints) -> bool:
         reason = checkpoints.damage(best)

@@ -1,9 +1,10 @@
 """AdamW for only those rows of the word embedding table that the training corpus reads.
 
 A row that no batch reads has no gradient, so its moments stay 0 and AdamW only applies weight decay
-to it. Gradients and moments are therefore kept only for the rows that are read: of XLM-R's 250,002
-rows, a corpus like CoNLL-2003 reads a tenth. The results equal those of the whole table, up to
-rounding.
+to it: after any step it is its row at step 0, less a fraction that is the same for all such rows.
+The state of a run therefore has only the rows that are read, and that fraction as one more
+parameter, of which means over steps are taken like those of any other. Of XLM-R's 250,002 rows, a
+corpus like CoNLL-2003 reads a tenth. The results equal those of the whole table, up to rounding.
 
 Shapes: V rows of the table, U of them used, D features.
 """
@@ -18,9 +19,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from flaxner.devices.mesh import path_sharding, place_tree, replicated, to_host
 from flaxner.models.network import Params
-from flaxner.runs.checkpoint import Checkpoints
+from flaxner.runs.checkpoint import BESIDE, Checkpoints
 from flaxner.runs.state import TrainState
 
 # Above this fraction of used rows, splitting the table costs more than it saves.
@@ -45,6 +48,11 @@ class UsedRows:
     size: int
     weight_decay: float
 
+    @property
+    def lost(self) -> str:
+        """The path of the fraction that the other rows have lost."""
+        return f"{self.path}/lost"
+
     @functools.cached_property
     def places(self) -> np.ndarray:
         """The index of each row of the table in `rows`, or -1: (V,) int32."""
@@ -62,26 +70,40 @@ class UsedRows:
             raise ValueError(f"a batch reads a row of {self.path} that the corpus does not have")
 
     def divided(self, params: Params) -> Params:
-        """Return the parameters with the table replaced by its used rows (U, D)."""
-        return {**params, self.path: params[self.path][self.rows]}
+        """Return the parameters of a state at step 0: the used rows of the table (U, D)."""
+        return {**params, self.path: params[self.path][self.rows], self.lost: np.float32(0)}
+
+    def joined(self, used_UD: jax.Array, lost: jax.Array, table_VD: jax.Array) -> jax.Array:
+        """Return the whole table of a state (V, D).
+
+        Args:
+          used_UD: the used rows.
+          lost: the fraction that the others have lost.
+          table_VD: the table at step 0.
+        """
+        places = jnp.asarray(self.places)
+        rows_VD = used_UD[jnp.maximum(places, 0)]
+        return jnp.where(places[:, None] >= 0, rows_VD, table_VD - lost * table_VD)
+
+    def measured(self, table_VD: jax.Array, before_VD: jax.Array) -> jax.Array:
+        """Return the fraction that the other rows of a table have lost since another one."""
+        before_VD = jnp.where(self.places[:, None] < 0, before_VD, 0)
+        lost_VD = jnp.where(self.places[:, None] < 0, before_VD - table_VD, 0)
+        return jnp.sum(lost_VD * before_VD) / jnp.sum(jnp.square(before_VD))
 
     def batch(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Return the batch with its input ids replaced by indices into the used rows."""
         return {**batch, "input_ids": jnp.asarray(self.places)[batch["input_ids"]]}
 
-    def joined(self, before: Params, after: Params, rate: jax.Array) -> Params:
-        """Return the updated parameters with the whole table (V, D).
+    def decayed(self, params: Params, rate: jax.Array) -> Params:
+        """Return the parameters of a state after an update of the other rows.
 
         Args:
-          before: parameters before the update, with the whole table.
-          after: updated parameters, with the used rows.
+          params: those of a state.
           rate: the table's learning rate in this update.
         """
-        places = jnp.asarray(self.places)
-        with jax.named_scope("optimizer"):
-            others_VD = before[self.path] - self.weight_decay * rate * before[self.path]
-            used_VD = after[self.path][jnp.maximum(places, 0)]
-            return {**after, self.path: jnp.where(places[:, None] >= 0, used_VD, others_VD)}
+        lost = params[self.lost]
+        return {**params, self.lost: lost + self.weight_decay * rate * (1 - lost)}
 
 
 def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) -> UsedRows | None:
@@ -99,28 +121,111 @@ def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) 
     return UsedRows(path, np.flatnonzero(used).astype(np.int32), size, weight_decay)
 
 
-def restored(
-    checkpoints: Checkpoints, step: int, like: TrainState, used: UsedRows | None
-) -> TrainState:
-    """Restore the state from a checkpoint, as `Checkpoints.restore` does.
+class AllRows:
+    """Completes the states of a run that trains a whole table: they have all parameters."""
 
-    Earlier versions kept the moments of the whole table; those of unused rows are 0.
+    def complete(self, params: Params) -> Params:
+        """Return the parameters of a model, given those of a state."""
+        return params
 
-    Raises:
-      ValueError: the checkpoint does not exist or is damaged.
-    """
-    if used is None or checkpoints.saved_shape(step, *MOMENT, used.path)[0] != used.size:
+    def restored(self, checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState:
+        """Restore the state from a checkpoint, as `Checkpoints.restore` does."""
         return checkpoints.restore(step, like)
-    whole = _replaced(like.opt_state, used.path, lambda _: like.params[used.path])
-    state = checkpoints.restore(step, like._replace(opt_state=whole))
-    kept = _replaced(state.opt_state, used.path, lambda leaf: leaf[used.rows])
-    return state._replace(opt_state=kept)
 
 
-def _replaced(tree: Any, path: str, change: Callable[[Any], Any]) -> Any:
-    """Return the tree with every leaf at the key `path` changed."""
+class OtherRows(AllRows):
+    """Completes the states of a run that trains the used rows, with the others from the host.
 
-    def visit(where: tuple[Any, ...], leaf: Any) -> Any:
-        return change(leaf) if str(getattr(where[-1], "key", "")) == path else leaf
+    Args of the constructor:
+      used: the rows that are trained.
+      table_VD: the table at step 0.
+      mesh: the devices.
+    """
 
-    return jax.tree_util.tree_map_with_path(visit, tree)
+    def __init__(self, used: UsedRows, table_VD: np.ndarray, mesh: Mesh) -> None:
+        self._used, self._table, self._mesh = used, np.asarray(table_VD), mesh
+        width = self._table.shape[1]
+        of_all = path_sharding(mesh, used.path, (used.size, width))
+        of_used = path_sharding(mesh, used.path, (len(used.rows), width))
+        self._whole = jax.ShapeDtypeStruct(self._table.shape, np.float32, sharding=of_all)
+        self._join = jax.jit(used.joined, out_shardings=of_all)
+        self._measure = jax.jit(used.measured, out_shardings=replicated(mesh))
+        self._take = jax.jit(lambda table_VD: table_VD[used.rows], out_shardings=of_used)
+
+    def complete(self, params: Params) -> Params:
+        """Return the parameters of a model, given those of a state."""
+        used, table_VD = self._used, place_tree(self._table, self._whole.sharding)
+        joined_VD = self._join(params[used.path], params[used.lost], table_VD)
+        return self._with(params, joined_VD)
+
+    def restored(self, checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState:
+        """Restore the state from a checkpoint, as `Checkpoints.restore` does.
+
+        Earlier versions had whole tables in their states, and before that also whole moments, those
+        of the other rows being 0.
+
+        Raises:
+          ValueError: the checkpoint does not exist or is damaged.
+        """
+        used, whole = self._used, self._with(like.params, self._whole)
+        former = checkpoints.saved_shape(step, BESIDE, used.lost) is None
+        if former:
+            average = self._each(like.average, lambda _: whole)
+            like = like._replace(params=whole, average=average)
+        if checkpoints.saved_shape(step, *MOMENT, used.path) == self._whole.shape:
+            moments = self._each(like.opt_state, lambda part: {**part, used.path: self._whole})
+            like = like._replace(opt_state=moments)
+        state = checkpoints.restore(step, like, whole)
+        saved_VD = (state.params if former else _evaluated(state))[used.path]
+        state = TrainState(
+            state.step,
+            self._each(state.params, lambda params: self._divided(params, saved_VD)),
+            self._each(state.opt_state, self._narrow),
+            self._each(state.average, lambda params: self._divided(params, saved_VD)),
+        )
+        self._adopt(saved_VD, state.params if former else _evaluated(state))
+        return state
+
+    def _adopt(self, saved_VD: jax.Array, params: Params) -> None:
+        """Go on with the other rows of a checkpoint, unless they are those of step 0 after decay.
+
+        They are not if an earlier version saved them, or if the base model's weights were replaced.
+        """
+        if not bool(jnp.array_equal(self.complete(params)[self._used.path], saved_VD)):
+            lost = np.asarray(params[self._used.lost])
+            (saved,) = to_host({"table": saved_VD}, self._mesh).values()
+            self._table = saved / (1 - lost)
+
+    def _with(self, params: Params, table_VD: Any) -> Params:
+        """Return the parameters of a model with this table, given those of a state."""
+        own = {path: value for path, value in params.items() if path != self._used.lost}
+        return {**own, self._used.path: table_VD}
+
+    def _each(self, part: Any, change: Callable[[Params], Params]) -> Any:
+        """Change every dict with the table or its moments in a part of a state."""
+
+        def has_table(tree: Any) -> bool:
+            return isinstance(tree, dict) and self._used.path in tree
+
+        return jax.tree.map(lambda x: change(x) if has_table(x) else x, part, is_leaf=has_table)
+
+    def _divided(self, params: Params, table_VD: jax.Array) -> Params:
+        """Return the parameters of a state, given those of a state or model.
+
+        What the other rows of a model have lost is measured against a table.
+        """
+        lost = self._used.lost
+        if lost not in params:
+            params = {**params, lost: self._measure(params[self._used.path], table_VD)}
+        return self._narrow(params)
+
+    def _narrow(self, part: Params) -> Params:
+        """Return the dict with only the used rows of the table."""
+        table = part[self._used.path]
+        is_whole = table.shape == self._whole.shape
+        return {**part, self._used.path: self._take(table)} if is_whole else part
+
+
+def _evaluated(state: TrainState) -> Params:
+    """Return the parameters whose table a checkpoint holds whole."""
+    return state.params if state.average is None else state.average["mean"]
