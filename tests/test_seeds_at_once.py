@@ -259,7 +259,7 @@ def test_a_stop_waits_until_every_run_has_saved():
 class Sizes(Stacks):
     """A seed's state takes 1 GiB and a step 1 GiB more; the compiler refuses more than 64 seeds."""
 
-    state, rows_first = 1 << 30, True
+    state, table, rows_first = 1 << 30, 0, True
 
     def __init__(self):
         self.tried = []
@@ -297,6 +297,11 @@ def test_how_many_train_at_once(monkeypatch):
     assert sizes.tried == []  # the states alone are too large: nothing was compiled
     assert chosen(80, seeds=70)[0] == 37
     assert sizes.tried == [70, 52, 37]
+    assert chosen(9)[0] == 3
+    monkeypatch.setattr(Sizes, "table", 1 << 30)  # of the seed that evaluates
+    assert chosen(80) == (5, "5 seeds in one step (13.00 of 80.00 GiB per device)")
+    assert chosen(9)[0] == 2
+    monkeypatch.setattr(Sizes, "table", 0)
     sizes.rows_first = False
     assert chosen(80)[0] == 1
     assert "--seeds-at-once" not in chosen(80, "cpu")[1]  # it would be refused

@@ -71,10 +71,10 @@ class Stacks:
         return bytes_on_a_device(self.program.abstract_state())
 
     @property
-    def beside(self) -> int:
-        """Bytes per device that one seed needs outside the stack, when it evaluates and saves."""
+    def table(self) -> int:
+        """Bytes per device of a whole word table; 0 if states have it."""
         used, params = self.program.used, self.program.abstract_params()
-        return BESIDE * self.state + bytes_on_a_device(() if used is None else params[used.path])
+        return 0 if used is None else bytes_on_a_device(params[used.path])
 
     def needs(self, size: int) -> int | None:
         """Return the bytes per device of the largest step; None if the compiler rejects it."""
@@ -91,7 +91,7 @@ class Stacks:
 
     def fitting(self, wanted: int, room: int) -> tuple[int, int]:
         """Return how many of `wanted` seeds fit (at least 1), and a lower bound on their bytes."""
-        usable, beside = int(room * USABLE), self.beside
+        usable, beside = int(room * USABLE), BESIDE * self.state + self.table
         asked = wanted * self.state + beside
         size = max(min(wanted, (usable - beside) // self.state), 1)  # needs no compilation
         while size > 1:
