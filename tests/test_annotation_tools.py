@@ -1,6 +1,7 @@
 """Exports of Prodigy, Doccano and spaCy: what is read, what is left out, the unit of offsets."""
 
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -190,6 +191,13 @@ def test_offsets_as_pandas_writes_them(tmp_path, value):
     assert found == [("B-PER", "O", "O", "O")]
     with pytest.raises(ValueError, match="a span must have start, end and type"):
         read(tmp_path, {"text": TEXT, "label": [[0, 3.5, "PER"]]})
+
+
+def test_a_span_without_a_type_is_shown(tmp_path):
+    spans = [{"start": 0, "end": 3, "label": None}]
+    told = "got 0, 3, null (in an object with start, end, label)"
+    with pytest.raises(ValueError, match=f"must have start, end and type: {re.escape(told)}$"):
+        read(tmp_path, {"text": TEXT, "spans": spans})
 
 
 @pytest.mark.parametrize("edge", ["\u200b", "\ufeff", "\u00ad", "\u200d\u200e"])

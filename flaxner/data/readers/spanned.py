@@ -186,7 +186,10 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
         start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
         if start is not None and end is not None and isinstance(kind, str) and kind.strip():
             return Region(start, end, kind.strip(), own)
-    raise BadCorpus(source, line, f"a span must have start, end and type: got {described(item)}")
+    found = ", ".join(map(described, values)) if len(values) == 3 else described(item)
+    names = f" (in {described(item)})" if isinstance(item, dict) else ""
+    message = f"a span must have start, end and type: got {found}{names}"
+    raise BadCorpus(source, line, message)
 
 
 def token_offsets(tokens: Any, text: str, notes: Notes) -> Offsets | None:
