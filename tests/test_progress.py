@@ -41,6 +41,22 @@ def test_a_title_may_be_wider_than_its_table():
     assert file.getvalue().splitlines()[0].strip() == title
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_table_of_scores_cuts_neither_types_nor_figures(width):
+    file, row = io.StringIO(), {"precision": 0.1234, "recall": 1.0, "f1": 1.0, "support": 1234}
+    report = {f"overall_{key}": 0.5 for key in ("precision", "recall", "f1")}
+    types = {"event-attack/battle/war/militaryconflict": row}
+    Console(file=file, width=width).print(score_table("test", {**report, "per_type": types}))
+    cells = [line.split("│")[1:-1] for line in file.getvalue().splitlines()]
+    columns = [
+        "".join(cell.strip() for cell in column)
+        for column in zip(*filter(None, cells), strict=True)
+    ]
+    assert columns[0] == f"{next(iter(types))}all"
+    assert columns[1] == "0.12340.5000"
+    assert columns[4] == "1,2341,234"
+
+
 def test_the_speed_is_that_of_training_steps(monkeypatch):
     """Neither compilation, in the first step, nor an evaluation counts."""
     now = 0.0

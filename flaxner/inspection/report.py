@@ -19,7 +19,7 @@ from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.inspection import measures as inspection
 from flaxner.models.scratch import tokenizer_of
-from flaxner.training.preparation import document_warnings, resolve
+from flaxner.training.preparation import corpus_warnings, resolve
 from flaxner.typed_commands import command_line
 from flaxner.wording import number_of
 
@@ -65,7 +65,11 @@ class Report:
         table = Table(pad_edge=False, title_justify="left", **style)
         for i, name in enumerate(columns):
             left = i == 0 or name.startswith(" ")
-            table.add_column(Text(name.strip()), justify="left" if left else "right")
+            table.add_column(
+                Text(name.strip()),
+                justify="left" if left else "right",
+                overflow="fold" if name.strip() else "crop",  # bars may be cut, figures may not
+            )
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self.say(f"\n{title}")
@@ -86,7 +90,7 @@ class Report:
         ]
         for split, corpus in corpora.items():
             self.say("; ".join((f"{split}: {corpus.source}", *corpus.notes)))
-        for line in document_warnings(config, corpora):
+        for line in corpus_warnings(config, corpora):
             self.say(f"note: {line}")
         columns = ("split", "sentences", "words", "entities", "repaired", " scheme")
         self.table("Corpora (repaired: tags illegal in their scheme)", columns, rows)

@@ -144,7 +144,7 @@ def seeds_table(summary: Mapping[str, Any]) -> Table:
     splits = [split for split in ("validation", "test") if split in summary]
     table = Table(title=f"F1 of {len(summary['seeds'])} seeds", title_justify="left")
     for column in ("seed", *splits):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     f1 = [summary[split]["overall_f1"] for split in splits]
     for i, seed in enumerate(summary["seeds"]):
         mark = " *" if seed == summary["best_seed"] else ""
