@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from flaxner.config.files import load_settings
+from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.tags import tags_to_spans
 from flaxner.data.tokenizer_training import train_wordpiece
+from flaxner.training.preparation import corpus_warnings
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 from tests.runs import start_and_read as start
@@ -198,6 +200,39 @@ def test_casing_warnings_of_other_splits_and_scripts():
     assert casing_warnings({"train": chinese}, tokenizer, "MODEL") == []
     few = dataclasses.replace(corpus(CASED, str.lower), sentences=corpus(CASED).sentences[:3])
     assert casing_warnings({"train": few}, tokenizer, "MODEL") == []
+
+
+@pytest.mark.parametrize(
+    ("files", "types", "told"),
+    [
+        ({"test_file": "test.conll"}, "PER LOC", []),
+        ({"test_file": "a.conll"}, "PER LOC", ["a.conll is both a training and a test file"]),
+        ({}, "PER Per LOC PERSON PRODUCT", [
+            "PER, PERSON, Per are learnt as different types; "
+            "--map-types PERSON=PER Per=PER merges them"
+        ]),
+    ],
+)  # fmt: skip
+def test_warnings_about_corpora(files, types, told):
+    config = TrainConfig(train_file=("a.conll", "b.conll"), **files)
+    train = corpus([("a " * len(types.split()), " ".join(f"B-{t}" for t in types.split()))])
+    assert corpus_warnings(config, {"train": train, "test": train}) == told
+
+
+@pytest.mark.parametrize(
+    ("split", "select", "more"),
+    [
+        ("test", "best", ""),
+        ("validation", "last", ""),
+        ("validation", "best", ", and the first evaluation counts as the best"),
+    ],
+)
+def test_a_split_without_entities_is_reported(split, select, more):
+    """As in a shared task's test file, whose tags are withheld."""
+    blind = corpus([("It rained", "O O")], source="blind.conll")
+    config = TrainConfig(train_file="train.conll", select=select)
+    told = f"blind.conll has no entities: its F1 is 0 whatever the model finds{more}"
+    assert corpus_warnings(config, {"train": corpus(CASED), split: blind}) == [told]
 
 
 @pytest.mark.slow

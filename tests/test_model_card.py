@@ -145,6 +145,18 @@ def test_a_card_of_an_unscored_model_claims_no_scores():
     assert "has not been scored" in text
 
 
+def test_a_split_without_entities_has_no_f1():
+    """Shared tasks publish test files in which every tag is O."""
+    nothing = {**REPORT, "per_type": {"PER": {**REPORT["per_type"]["PER"], "support": 0}}}
+    text = card(results={"validation": REPORT, "test": nothing, "train": TRAIN})
+    assert "F1 on validation" in text
+    assert "### test" not in text
+    assert [r["dataset"]["split"] for r in metadata(text)["model-index"][0]["results"]] == [
+        "validation"
+    ]
+    assert not has_scores(card(results={"test": nothing, "train": TRAIN}))
+
+
 def test_a_local_corpus_is_not_named_as_a_hub_dataset(tmp_path):
     file = tmp_path / "train.conll"
     file.write_text("a O\n")

@@ -60,7 +60,7 @@ def model_card(
     """
     predictions = predictions or {}
     name = name or Path(config.output_dir).name
-    scored = {split: results[split] for split in SCORED_SPLITS if split in results}
+    scored = {split: results[split] for split in SCORED_SPLITS if _has_entities(results.get(split))}
     corpora = _corpora(config, "train")
     measured = {split: _measured(config, split) for split in scored}
     head = card_metadata(
@@ -100,6 +100,11 @@ def model_card(
         max_length=config.max_length,
         in_documents=config.in_documents,
     )
+
+
+def _has_entities(scores: Mapping[str, Any] | None) -> bool:
+    """Whether a split was scored on entities: without any, its F1 of 0 says nothing."""
+    return scores is not None and any(row["support"] for row in scores["per_type"].values())
 
 
 def has_scores(card: str) -> bool:

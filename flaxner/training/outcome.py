@@ -37,7 +37,7 @@ OF_TORCH = (
 )
 NOTHING_FOUND = (
     "the model finds no entities: it has hardly learnt anything; try more --epochs, a higher "
-    "--learning-rate or a pretrained --model"
+    "--learning-rate (a lower one if the loss rose) or a pretrained --model"
 )
 ALONE = "sentences_alone"  # scores of a model with document context, given one sentence at a time
 

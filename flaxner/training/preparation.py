@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
+from flaxner.config.fields import each
 from flaxner.config.train import AUTO, LEVEL, TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
@@ -19,6 +21,7 @@ from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources, refuse_missing_files
 from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
+from flaxner.data.type_names import conll_name
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
@@ -111,7 +114,7 @@ def prepare(config: TrainConfig) -> Prepared:
         *casing_warnings(corpora, tokenizer, config.model),
         *_length_warnings(config, model, tokenizer),
         *([SPACED] if spaced else []),
-        *document_warnings(config, corpora),
+        *corpus_warnings(config, corpora),
     )
     return Prepared(
         config, corpora, scheme, tokenizer, model, params, fields, fresh, segments, warnings
@@ -249,10 +252,31 @@ def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
     check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
 
 
-def document_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
-    """Return warnings about windows that may join sentences that do not belong together."""
+def corpus_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
+    """Return warnings about corpora that may not be what the user thinks, one sentence each."""
     named = dict.fromkeys(name for corpus in corpora.values() for name in corpus.unmarked)
-    return unmarked_notes(list(named)) if config.in_documents else []
+    notes = unmarked_notes(list(named)) if config.in_documents else []
+    for split, corpus in corpora.items():
+        if split == "train":
+            continue
+        if not corpus.types:
+            first = ", and the first evaluation counts as the best"
+            notes.append(
+                f"{corpus.source} has no entities: its F1 is 0 whatever the model finds"
+                + first * (split == "validation" and config.select == "best")
+            )
+        shared = {*each(config.train_file)} & {*each(getattr(config, f"{split}_file"))}
+        notes += [f"{file} is both a training and a {split} file" for file in sorted(shared)]
+    alike = defaultdict(list)
+    for kind in corpora["train"].types:
+        alike[conll_name(kind)].append(kind)
+    for first, *others in (kinds for kinds in alike.values() if len(kinds) > 1):
+        merged = " ".join(f"{kind}={first}" for kind in others)
+        notes.append(
+            f"{', '.join((first, *others))} are learnt as different types; "
+            f"--map-types {merged} merges them"
+        )
+    return notes
 
 
 def _length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterator[str]:
