@@ -26,8 +26,8 @@ from flaxner.models.network import Params
 from flaxner.runs.checkpoint import BESIDE, Checkpoints
 from flaxner.runs.state import TrainState
 
-# Above this fraction of used rows, splitting the table costs more than it saves.
-MOST = 0.5
+# Above this fraction of used rows, there is too little to save for completing the table to pay off.
+MOST = 0.9
 MOMENT = ("opt_state", "mu")  # where a checkpoint stores the moments of a table
 STEP = 256  # rows; rounding up, so that corpora with almost the same words have the same shapes
 
