@@ -122,28 +122,24 @@ def test_eight_devices_and_clipping(family):
     scaled_close("optimizer", many.complete(spread), one.complete(alone))
 
 
-class Former:
-    """What an earlier version saved of a run: whole tables, of which only some rows are trained."""
+def as_formerly(run, state, *, moments):
+    """Return a state as earlier versions saved it: with whole tables, and perhaps whole moments."""
+    used, whole = run.program.used, run.table.complete
 
-    @staticmethod
-    def state(run, state, *, moments):
-        """Return the state as it was: with the whole table, and perhaps whole moments."""
-        used, whole = run.program.used, run.table.complete
+    def spread(part):
+        table = np.zeros((used.size, part[used.path].shape[1]), np.float32)
+        table[used.rows] = np.asarray(part[used.path])
+        return {**part, used.path: place_tree(table, whole(state.params)[used.path].sharding)}
 
-        def spread(part):
-            table = np.zeros((used.size, part[used.path].shape[1]), np.float32)
-            table[used.rows] = np.asarray(part[used.path])
-            return {**part, used.path: place_tree(table, whole(state.params)[used.path].sharding)}
-
-        average = state.average
-        if average is not None:
-            latest = tuple(map(whole, average.get("latest", ())))
-            average = {**average, "mean": whole(average["mean"])}
-            average |= {"latest": latest} if latest else {}
-        opt_state = state.opt_state
-        if moments:
-            opt_state = opt_state._replace(mu=spread(opt_state.mu), nu=spread(opt_state.nu))
-        return state._replace(params=whole(state.params), opt_state=opt_state, average=average)
+    average = state.average
+    if average is not None:
+        latest = tuple(map(whole, average.get("latest", ())))
+        average = {**average, "mean": whole(average["mean"])}
+        average |= {"latest": latest} if latest else {}
+    opt_state = state.opt_state
+    if moments:
+        opt_state = opt_state._replace(mu=spread(opt_state.mu), nu=spread(opt_state.nu))
+    return state._replace(params=whole(state.params), opt_state=opt_state, average=average)
 
 
 @functools.cache
@@ -167,7 +163,7 @@ def test_a_checkpoint_of_any_version_resumes(saved, settings, tmp_path):
     if saved == "now":
         run.save(checkpoints, half)
     else:
-        checkpoints.save(Former.state(run, half, moments="moments" in saved), Progress(), {})
+        checkpoints.save(as_formerly(run, half, moments="moments" in saved), Progress(), {})
         checkpoints.wait()
     complete = run.train(half, HALF)
     table = run.program.completing(run.params)

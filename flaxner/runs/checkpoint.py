@@ -220,7 +220,7 @@ def _divided(
     Args:
       state: the state.
       own: those of its parameters that are published.
-      published: the parameters of the model, if the state's are not all of them or more.
+      published: the weights to publish; what `own` has beyond them goes into the rest.
     """
     rest = {"step": state.step, "opt_state": state.opt_state}
     beside = {path: value for path, value in own.items() if path not in published}

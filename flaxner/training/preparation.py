@@ -260,10 +260,10 @@ def corpus_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[
         if split == "train":
             continue
         if not corpus.types:
-            first = ", and the first evaluation counts as the best"
+            selects = split == "validation" and config.select == "best"
+            more = ", and the first evaluation counts as the best" if selects else ""
             notes.append(
-                f"{corpus.source} has no entities: its F1 is 0 whatever the model finds"
-                + first * (split == "validation" and config.select == "best")
+                f"{corpus.source} has no entities: its F1 is 0 whatever the model finds{more}"
             )
         shared = {*each(config.train_file)} & {*each(getattr(config, f"{split}_file"))}
         notes += [f"{file} is both a training and a {split} file" for file in sorted(shared)]
