@@ -13,6 +13,7 @@ from flaxner.inference.engines import Request, choose
 from flaxner.inference.jax_engine import find_devices
 from flaxner.inference.options import Options
 from flaxner.inference.pipeline import pipeline
+from flaxner.inference.rows import PACKED_LENGTH, make_batches
 from flaxner.inference.texts import READERS
 from tests.pipelines import ODD, SCORES, STRATEGIES, TAGS, edited, largest_difference, make_folder
 from tests.wordpiece import TEXTS
@@ -192,6 +193,19 @@ def test_compilations_are_few(folder):
     for size in (1, 3, 40, 150, 700):
         fresh([*TEXTS] * size)
     assert len(set(fresh.predictor.traces)) == len(fresh.predictor.traces) <= 4
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("rows", [1, 9, 100, 250, 700])
+def test_few_batches_even_if_they_are_large(rows, devices):
+    ids = np.arange(1, rows * devices * PACKED_LENGTH + 1, dtype=np.int32)
+    starts = np.arange(0, len(ids) + 1, PACKED_LENGTH)
+    made = list(make_batches(ids, starts, limit=512, devices=devices, tokens_per_device=32768))
+    assert len(made) <= rows // 256 + 8 + 8
+    assert {len(batch.inputs[0]) for batch in made} <= {256 * devices, 16 * devices, devices}
+    taken = [batch.inputs[0].reshape(-1)[batch.cells] for batch in made]
+    assert np.array_equal(np.sort(np.concatenate(taken)), ids)
+    assert sum(batch.inputs[0].size for batch in made) < 2 * len(ids) + 1
 
 
 @pytest.mark.parametrize(

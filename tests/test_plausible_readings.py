@@ -675,6 +675,16 @@ def test_sentence_numbers_that_pandas_wrote_as_decimals(tmp_path):
     assert read(tmp_path, "a.csv", content)[0] == [("Ann", "B-PER"), ("Bo", "B-PER")]
 
 
+@pytest.mark.parametrize(("numbers", "said"), [("1 1 _ 2 2", True), ("1 _ _ 2 _", False)])
+def test_a_missing_number_among_repeated_ones_is_announced(tmp_path, numbers, said):
+    cells = [n.replace("_", "") for n in numbers.split()]
+    rows = zip(cells, ("Ann", "left", "Bo", "went", "too"), strict=True)
+    content = "sid,word,tag\n" + "".join(f"{n},{word},B-PER\n" for n, word in rows)
+    sentences, notes = read(tmp_path, "a.csv", content)
+    assert [words for words, _ in sentences] == ["Ann left Bo", "went too"]
+    assert ("numbers in 'sid' are missing (1 times, first on line 4)" in notes) == said
+
+
 def test_documents_of_one_sentence_do_not_merge(tmp_path):
     rows = "a,1,Ann,B-PER\na,1,left,O\nb,1,Bo,B-PER\nb,2,Rome,B-LOC\nc,1,Cy,B-PER\n"
     for name in ("doc", "document"):

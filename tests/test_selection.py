@@ -130,10 +130,12 @@ def test_folds_divide_the_corpus_and_share_every_type():
         assert found["test"] == TRAIN
     assert sorted(seen) == sorted(s.words for s in TRAIN)
     few = corpus(sentences(2))
-    with pytest.raises(
-        ValueError, match=r"--cross-validation cannot divide .* 2 sentences without"
-    ):
+    told = r"--cross-validation cannot divide .* 2 sentences without repetitions; use fewer folds"
+    with pytest.raises(ValueError, match=told):
         select({"train": few}, made_of(cross_validation=3, fold=1))
+    told = r"--held-out cannot divide .*; hold out a larger share, or set --validation-file"
+    with pytest.raises(ValueError, match=told):
+        select({"train": few}, made_of(held_out=0.2))
 
 
 def test_equal_sentences_stay_together():

@@ -12,7 +12,13 @@ import numpy as np
 
 from flaxner.devices.compiler_options import compiler_options
 from flaxner.devices.mesh import batch_sharding, kernels_over, make_mesh, place_tree, replicated
-from flaxner.inference.rows import PACKED_LENGTH, ROW_LENGTHS, PackedBatch, make_batches
+from flaxner.inference.rows import (
+    PACKED_LENGTH,
+    ROW_LENGTHS,
+    PackedBatch,
+    batch_sizes,
+    make_batches,
+)
 
 # Tokens per device in a full batch; a larger one would not fit a CPU's cache.
 TOKENS_PER_DEVICE = {"cpu": 1024, "gpu": 32768, "tpu": 32768}
@@ -88,8 +94,8 @@ class JaxEngine:
     def warmup(self, limit: int) -> None:
         """Compile all shapes now."""
         for row_length in [n for n in ROW_LENGTHS if n < limit] + [limit]:
-            full = max(1, self._tokens // row_length)
-            for rows in {1, full if row_length >= min(PACKED_LENGTH, limit) else 1}:
+            shared = row_length >= min(PACKED_LENGTH, limit)
+            for rows in batch_sizes(self._tokens, row_length) if shared else (1,):
                 zeros = np.zeros((rows * len(self.devices), row_length), np.int32)
                 with self._turn:
                     logits_BLC = self._forward(self._params, zeros, zeros, zeros)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from flaxner.data.packing import plan_rows
 ROW_LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # and the most the model accepts
 PACKED_LENGTH = 128  # length of the rows that short segments are packed into
 SHORT_ROW = 64  # length of the rows that short segments share if any length is possible
+SMALLER = 16
 NARROWER = 7 / 8  # once no segment needs more than this share of the width, rows are replanned
 # In rows of this length, attention doubles the cost of a token.
 ATTENTION_DOUBLES = 1024
@@ -39,7 +40,7 @@ def make_batches(
     devices: int,
     tokens_per_device: int,
 ) -> Iterator[PackedBatch]:
-    """Pack segments into rows of a few lengths, and rows into batches of two sizes.
+    """Pack segments into rows of a few lengths, and rows into batches of a few sizes.
 
     Segments of up to PACKED_LENGTH tokens share rows of that length; longer ones share rows of the
     shortest length that holds them. A request that fits a single row of 16, 32 or 64 gets one.
@@ -53,19 +54,29 @@ def make_batches(
         L = row_lengths[kind]
         members = np.flatnonzero(kinds == kind)
         rows = [[int(members[i]) for i in row] for row in plan_rows(lengths[members], L)]
-        full = max(1, tokens_per_device // L)
-        for size, group in _row_groups(rows, devices, full):
+        for size, group in _row_groups(rows, devices, batch_sizes(tokens_per_device, L)):
             yield _fill(input_ids, starts, group, (size, L))
 
 
+def batch_sizes(tokens_per_device: int, row_length: int) -> list[int]:
+    """Return how many rows per device a batch may have, from the most to one.
+
+    A batch of one size has SMALLER times the rows of the next.
+    """
+    sizes = [max(1, tokens_per_device // row_length)]
+    while sizes[-1] > 1:
+        sizes.append(max(1, sizes[-1] // SMALLER))
+    return sizes
+
+
 def _row_groups(
-    rows: list[list[int]], devices: int, full: int
+    rows: list[list[int]], devices: int, sizes: Sequence[int]
 ) -> Iterator[tuple[int, list[list[int]]]]:
-    """Yield batches of `full` rows per device; a short rest in batches of one per device."""
+    """Yield batches of the largest size; what would not fill half of one comes in smaller ones."""
     place = 0
     while place < len(rows):
         left = len(rows) - place
-        size = devices * (1 if left <= devices * (full // 2) else full)
+        size = devices * next(n for n in sizes if n == 1 or left > devices * (n // 2))
         yield size, rows[place : place + size]
         place += size
 

@@ -94,7 +94,8 @@ def read_rows(
     seen, blank, divided = False, False, False  # a word; then a blank row; then a word
     document: int | str | None = None
     closed: set[str] = set()  # numbers of sentences that have ended
-    again = 0
+    again = repeated = 0
+    unnumbered: list[int] = []  # lines
     for line, row in rows():
         if row:
             require_width(source, line, row, header)
@@ -119,6 +120,9 @@ def read_rows(
             begun, current = line, key
             again += key in closed
             closed |= {key} - {""}
+        elif sentence_at is not None:
+            repeated += bool(key)
+            unnumbered += [] if key else [line]
         words.append(word)
         tags.append(tag)
     if seen and sentence_at is None and not divided:
@@ -130,6 +134,12 @@ def read_rows(
         raise BadCorpus(source, 1, message)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
+    if repeated and unnumbered and sentence_at is not None:
+        notes.choices.append(
+            f"numbers in {header[sentence_at]!r} are missing ({len(unnumbered)} times, first on "
+            f"line {unnumbered[0]}), although others are repeated from word to word: these rows "
+            "continue the sentence above"
+        )
     if again and sentence_at is not None and document_at is None:
         notes.choices.append(
             f"numbers in {header[sentence_at]!r} recur after other sentences ({again} times), and "
