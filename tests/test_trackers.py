@@ -311,6 +311,14 @@ def test_a_tracker_added_later_gets_all_earlier_steps(kinds):
     assert said == []
 
 
+def test_a_tracker_added_later_gets_more_steps_than_may_wait(kinds, monkeypatch):
+    monkeypatch.setattr(module, "WAITING", 5)
+    said, before = [], [{"step": step, "loss": 1.0} for step in range(1, 100)]
+    Trackers(["wandb"], SESSION, [], before, said.append).close(ended=False)
+    assert [step for step, _ in Recorder.made[0].told] == [*range(1, 100), "closed"]
+    assert said == []
+
+
 def test_a_tracker_far_behind_is_dropped(kinds, monkeypatch):
     monkeypatch.setattr(module, "SOON", 0.1)
     monkeypatch.setattr(module, "PATIENCE", 0.1)

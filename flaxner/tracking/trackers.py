@@ -92,13 +92,17 @@ class Trackers:
         self._told = {key(line) for line in before}
         self._lines: list[_Line] = []
         self._say = say
+
+        def catch_up(tracker: Tracker) -> None:  # as one call: the queue may not hold all lines
+            for old in before:
+                tracker.metrics(*grouped(old))
+
         for name in names:
             resumed = name in known
             line = _Line(name, dataclasses.replace(session, resumed=resumed), say)
             self._lines.append(line)
             if not resumed:
-                for old in before:
-                    self._report(line, old)
+                line.tell(catch_up)
 
     @property
     def unopened(self) -> set[str]:
@@ -108,12 +112,9 @@ class Trackers:
     def metrics(self, line: Mapping[str, Any]) -> None:
         """Report a line of metrics.jsonl, unless an earlier session did."""
         if key(line) not in self._told:
-            for tracker in self._lines:
-                self._report(tracker, line)
-
-    def _report(self, line: _Line, values: Mapping[str, Any]) -> None:
-        step, numbers = grouped(values)
-        line.tell(lambda tracker: tracker.metrics(step, numbers))
+            step, numbers = grouped(line)
+            for own in self._lines:
+                own.tell(lambda tracker: tracker.metrics(step, numbers))
 
     def finish(self, step: int, results: Mapping[str, Any], files: Sequence[Path]) -> None:
         """Report the end of the run: its scores, per-type tables, and files."""
