@@ -1,5 +1,6 @@
 """`train.py --inspect`: its counts, checked by hand; it refuses little and writes nothing."""
 
+import io
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
 from flaxner.data.tokenizer_training import train_wordpiece
 from flaxner.inspection import measures as inspection
-from flaxner.inspection.report import inspect
+from flaxner.inspection.report import Report, inspect
 from flaxner.models.scratch import scratch_tokenizer
 from flaxner.training.preparation import resolve
 from tests.conll import sentences, write_conll
@@ -118,6 +119,9 @@ def test_time_is_estimated_from_an_identical_run_only(tmp_path):
         return inspection.make_plan(config.replace(**changes), train, whole, tokenizer)
 
     assert plan().seconds == pytest.approx(plan().tokens / 50)
+    said = io.StringIO()
+    Report(Console(file=said))._plan(config, plan())
+    assert f"evaluations included, at the speed of the run in {tmp_path}" in said.getvalue()
     assert plan(batch_size=8).seconds is None
     results["train"]["device_kind"] = "another"
     (tmp_path / "results.json").write_text(json.dumps(results))

@@ -169,7 +169,7 @@ class Report:
             )
         else:
             self.say(
-                f"Time: about {plan.seconds / 60:,.1f} min without evaluations, "
+                f"Time: about {plan.seconds / 60:,.1f} min, evaluations included, "
                 f"at the speed of the run in {plan.measured_by}"
             )
 
