@@ -582,6 +582,17 @@ def test_wrong_flags_are_a_one_line_error(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_an_audit_of_the_working_folder_is_written_beside_it(run, monkeypatch, capsys):
+    from flaxner.commands.audit import main
+
+    pytest.importorskip("cleanlab")
+    monkeypatch.chdir(run)
+    assert main(["."]) == 0
+    page = run.parent / "run-audit" / "audit.html"
+    assert page.is_file()
+    assert capsys.readouterr().out.splitlines()[-1] == str(page)
+
+
 def test_an_audit_refuses_a_folder_that_it_did_not_write(tmp_path):
     from flaxner.files import check_folder
 

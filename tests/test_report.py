@@ -38,6 +38,7 @@ from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.page import check_output, page, write_page, write_reports
 from flaxner.reporting.record import RunRecord, read_metrics, read_runs
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.paths import RunPaths
 from tests.browser import HOSTILE
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, plant, unchanged
@@ -253,6 +254,12 @@ def test_every_command_on_the_page_names_a_script(folder):
     named = set(re.findall(r"python (scripts/\w+\.py)", made))
     assert len(named) == 4
     assert all((SCRIPT.parent.parent / name).is_file() for name in named)
+
+
+def test_a_run_named_by_dots_is_repeated_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunPaths("runs/ner/").beside("-again") == "runs/ner-again"
+    assert RunPaths(".").beside("-again") == f"{tmp_path}-again"
 
 
 def test_the_script_writes_the_same_page_again(folder, tmp_path):

@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "audit.py") -> int:
 
         if given.run is not None:
             from flaxner.audit.run import audit
+            from flaxner.runs.paths import RunPaths
 
-            folder = given.output_dir or f"{given.run.rstrip('/')}-audit"
+            folder = given.output_dir or RunPaths(given.run).beside("-audit")
             lines = audit(given.run, folder, given.limit)
         else:
             from flaxner.audit.correcting import correct

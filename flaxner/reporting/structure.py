@@ -16,6 +16,7 @@ from flaxner.reporting.browsing import browsable
 from flaxner.reporting.judged import judge
 from flaxner.reporting.measures import grouped_scores
 from flaxner.reporting.record import RunRecord
+from flaxner.runs.paths import RunPaths
 from flaxner.typed_commands import command_line
 
 CURVES = (("loss", "loss"), ("learning_rate", "learning rate"), ("grad_norm", "gradient norm"))
@@ -151,7 +152,7 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
     path = record.path
     again = ("train", "--config", path / "config.toml")
     lines = {
-        "repeat": (*again, "--output-dir", f"{path}-again"),
+        "repeat": (*again, "--output-dir", RunPaths(path).beside("-again")),
         "convert and compare with PyTorch": ("convert", path, "--verify"),
         "serve": ("serve", "--model", path / "hub"),
         "find entities": ("predict", "--model", path / "hub", "A text."),

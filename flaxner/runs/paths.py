@@ -37,6 +37,11 @@ class RunPaths:
         self.hub = self.path / "hub"
         self.restart = self.config  # the settings to resume with; a fold resumes the whole
 
+    def beside(self, suffix: str) -> str:
+        """Return the path of a folder next to this one, with its name and a suffix."""
+        named = self.path.name.strip(".")  # not so `.` and `..`
+        return f"{self.path if named else self.path.resolve()}{suffix}"
+
     def event_files(self) -> list[Path]:
         """Return TensorBoard's files, sorted by name."""
         return sorted(self.events.glob("events.out.tfevents.*"))
