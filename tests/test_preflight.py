@@ -677,7 +677,7 @@ def hlo_of_a_step(sizes, scan):
     config = TrainConfig(dataset="flaxner:embedded", scan_layers=scan)
     program = make_program(config, Model(sizes, Compute(scan_layers=scan)), 10)
     batch = program.abstract_batch(8, 32, labelled=True)
-    lowered = program.steps.train.lower(program.abstract_state(), batch)
+    lowered = program.steps.train.trace(program.abstract_state(), batch).lower()
     return lowered.compiler_ir("hlo").as_hlo_module().to_string()
 
 

@@ -13,7 +13,6 @@ from flaxner.models.layers.compute import Compute
 from flaxner.models.network import Model
 from flaxner.models.tensors import to_hf
 from flaxner.training.program import make_program, train_batches
-from flaxner.training.step import TRAIN_INPUTS
 from tests.compare import assert_close
 from tests.tiny import SIZES, random_segments, tiny_config
 
@@ -42,7 +41,7 @@ def ours(config, model, params, batches):
     losses, norms = [], []
     for step in range(batches.num_steps):
         rows = batches.at(step)
-        batch = place_batch({n: getattr(rows, n) for n in TRAIN_INPUTS}, program.mesh)
+        batch = place_batch(program.arrays(rows), program.mesh)
         state, metrics = program.steps.train(state, batch)
         losses.append(float(metrics["loss"]))
         norms.append(float(metrics["grad_norm"]))

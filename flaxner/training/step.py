@@ -34,7 +34,6 @@ from flaxner.training.used_rows import UsedRows
 
 Metrics = dict[str, jax.Array]
 INPUTS = ("input_ids", "segment_ids", "position_ids")  # inputs of the encoder, (B, L) each
-TRAIN_INPUTS = (*INPUTS, "labels")
 NO_AVERAGE = Averaging()
 
 
@@ -75,10 +74,6 @@ class TrainStep:
         """Shape and dtype of the learning rates."""
         return Plan(*(jax.ShapeDtypeStruct(part.shape, part.dtype) for part in self.plan))
 
-    def lower(self, state: Any, batch: Any) -> Any:
-        """Lower the step, as `jax.jit` does, for arrays or their shapes."""
-        return self.trace(state, batch).lower()
-
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
@@ -87,11 +82,11 @@ class Steps:
     Attributes:
       train: (state, batch) -> (state, metrics); the state's memory is reused. The batch has INPUTS
         and the arrays that the decoder reads, int32, with B rows, a multiple of devices x
-        `accumulate`; with a softmax, these are TRAIN_INPUTS, (B, L). Metrics are scalars of this
-        step over all devices: "loss", the weighted mean over its labelled positions before the
-        update, with dropout; "grad_norm", the global norm of the gradient of that mean before
-        clipping; "learning_rate", the rate of this update; "words", the number of labelled
-        positions regardless of weights. Without labelled positions, loss and norm are 0.
+        `accumulate`. Metrics are scalars of this step over all devices: "loss", the weighted mean
+        over its labelled positions before the update, with dropout; "grad_norm", the global norm
+        of the gradient of that mean before clipping; "learning_rate", the rate of this update;
+        "words", the number of labelled positions regardless of weights. Without labelled
+        positions, loss and norm are 0.
       predict: (params, batch) -> labels (B, L), int32, or logits (B, L, C), depending on the
         decoder; replicated on every process; includes values for padding. `params` are those of
         the model, see `Program.completing`.
