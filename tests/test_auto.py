@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import flaxner
 from flaxner.data.labels import LabelScheme
@@ -45,6 +46,24 @@ def test_a_call_with_the_arguments_of_transformers_equals_torch(folder):
     assert isinstance(model, flaxner.FlaxBertForTokenClassification)
     assert isinstance(auto, flaxner.FlaxBertForTokenClassification)
     assert_close("exact", np.asarray(auto(**inputs)), np.asarray(model(**inputs)))
+    lists = {name: values.tolist() for name, values in inputs.items()}
+    assert_close("exact", np.asarray(model(**lists)), np.asarray(model(**inputs)))
+    with pytest.raises(ValueError, match="broadcast"):
+        model(inputs["input_ids"], inputs["attention_mask"][:, 1:])
+
+
+def test_a_model_with_an_adapter_is_not_used_without_it(folder):
+    model = flaxner.FlaxBertForTokenClassification.from_pretrained(folder)
+    attention = model.layers[0].attention
+    width, query = model.config.hidden_size, attention.query
+    adapted = nnx.LoRALinear(width, width, lora_rank=2, rngs=nnx.Rngs(0))
+    adapted.kernel, adapted.bias = query.kernel, query.bias
+    ids = np.ones((1, 4), np.int32)
+    before = np.asarray(model(ids))
+    attention.query = adapted
+    assert_close("exact", np.asarray(model(ids)), before)  # B starts at zero
+    with pytest.raises(ValueError, match="differs in layers/0/attention/query/lora/lora_a"):
+        flaxner.pipeline("ner", model, tokenizer=tiny_tokenizer(), id2label=SCHEME.tags)
 
 
 def test_a_head_of_another_width_is_replaced_only_if_asked(folder):

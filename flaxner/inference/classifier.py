@@ -22,6 +22,7 @@ from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.network import Model, Params, flat_params
 from flaxner.models.pretrained import Pretrained, load_pretrained
+from flaxner.wording import few
 
 ModelSource = str | Path | Pretrained | TokenClassifier
 
@@ -142,7 +143,9 @@ def _read(
 ) -> _Read:
     """Load the model from its source, and check that it has a trained head."""
     if isinstance(source, TokenClassifier):
-        return _Read(Model(source.config), flat_params(source), {}, None, "the model")
+        model, params = Model(source.config), flat_params(source)
+        _refuse_changed(model, params)
+        return _Read(model, params, {}, None, "the model")
     if not isinstance(source, Pretrained):
         if not isinstance(source, str | os.PathLike):
             raise ValueError(
@@ -162,3 +165,15 @@ def _read(
             f"{name} is not a trained token classifier: it has no {', '.join(source.fresh)}"
         )
     return _Read(source.model, source.params, source.fields, source.folder, name)
+
+
+def _refuse_changed(model: Model, params: Params) -> None:
+    """Refuse a network whose layers were changed: only its config and parameters are used."""
+    shapes = {path: leaf.shape for path, leaf in model.shapes.items()}
+    held = {path: value.shape for path, value in params.items()}
+    odd = sorted({path for path, _ in shapes.items() ^ held.items()})
+    if odd:
+        raise ValueError(
+            f"the model's layers are not those of its config: it differs in {few(odd)}; merge "
+            "adapters into the kernels, and build a model of another size from a config of its own"
+        )

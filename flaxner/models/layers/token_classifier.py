@@ -97,6 +97,9 @@ class TokenClassifier(nnx.Module):
     ) -> Array:
         """Compute the logits of every position, float32; arguments are named as in `transformers`.
 
+        Those of another shape than `input_ids` are broadcast to it. A token or position that its
+        table does not have makes the row's logits NaN.
+
         Args:
           input_ids: token ids, (B, L), int.
           attention_mask: 1, 2, ... for the segments packed into a row and 0 for padding; an
@@ -143,11 +146,15 @@ class TokenClassifier(nnx.Module):
             position_ids = self.packed_positions(input_ids, counted_BL)
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
+        segment_ids_BL, position_ids, token_type_ids = (
+            jnp.broadcast_to(jnp.asarray(x_BL), input_ids.shape)
+            for x_BL in (segment_ids_BL, position_ids, token_type_ids)
+        )
         keys: Any = [None] * (len(self.layers) + 1)
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, 0), len(self.layers) + 1)
         with jax.named_scope("attention"):
-            given = (divided(jnp.asarray(x_BL), blocks) for x_BL in (segment_ids_BL, position_ids))
+            given = (divided(x_BL, blocks) for x_BL in (segment_ids_BL, position_ids))
             context = tuple(self.context(*part) for part in zip(*given, strict=True))
         with jax.named_scope("embeddings"):
             x_BLD = self.embed(input_ids, position_ids, token_type_ids, keys[0])
