@@ -11,7 +11,7 @@ from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import Notes, ReadOptions
 from flaxner.data.readers.spans import tag_text, word_offsets
 from flaxner.data.sources import read_options
-from flaxner.data.tags import tags_to_spans
+from flaxner.data.tags import Span, tags_to_spans
 from flaxner.training.preparation import load_corpora
 
 TEXT = "Ann left Rome."
@@ -183,6 +183,13 @@ def test_spans_on_word_boundaries_round_trip(item):
 @settings(max_examples=10_000, deadline=None)
 def test_spans_on_word_boundaries_round_trip_in_many_cases(item):
     check_spans_come_back(item)
+
+
+@pytest.mark.parametrize("ideograph", ["\u5d0e", "\ufa11", "\U0002f800"])
+def test_every_ideograph_is_a_word(ideograph):
+    """As in BERT; U+FA11, in Japanese names, is among the "compatibility" ideographs."""
+    words, tags = tag_text("x", 1, f"山{ideograph}さん", [Span(0, 2, "PER")], "error", Notes())
+    assert (words, tags) == (("山", ideograph, "さん"), ("B-PER", "I-PER", "O"))
 
 
 def test_spans_round_trip_through_files(tmp_path):

@@ -21,7 +21,7 @@ _HIDDEN = re.compile(f"[{INVISIBLE}]")
 @functools.cache
 def _pattern() -> re.Pattern[str]:
     """Match runs of letters, digits and marks; punctuation, symbols and ideographs one by one."""
-    ranges: list[tuple[int, int]] = [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF)]
+    ranges = [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x323AF), (0xF900, 0xFAFF)]
     for code in range(sys.maxunicode + 1):
         if unicodedata.category(chr(code))[0] in "PS":
             if ranges[-1][1] == code - 1:
