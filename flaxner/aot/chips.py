@@ -93,16 +93,13 @@ class Topology:
     shape: tuple[int, ...]
     slices: int = 1
 
+    platform = "tpu"  # JAX's name for the platform
+
     @property
     def name(self) -> str:
         """`v5e:2x4`, for several slices `2*v5e:2x4`."""
         text = f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
         return text if self.slices == 1 else f"{self.slices}*{text}"
-
-    @property
-    def platform(self) -> str:
-        """JAX's name for the platform."""
-        return "tpu"
 
     @property
     def chips_per_slice(self) -> int:

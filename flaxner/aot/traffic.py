@@ -34,7 +34,7 @@ def cost_of(
     """Compute the memory traffic and cycles of an instruction."""
     cycles = float(each.attribute(r'"estimated_cycles":"(\d+)"') or 0)
     if each.op in ("copy-start", "slice-start"):
-        return Cost(_copied(each, computation), _copied(each, computation), cycles)
+        return Cost(_copied(each), _copied(each), cycles)
     cost = Cost(cycles=cycles)
     for part, hbm in _traffic(each, computation, computations):
         cost.all_bytes += part
@@ -101,7 +101,7 @@ def _written(each: Instruction, inner: Computation) -> dict[int, float]:
     return out
 
 
-def _copied(each: Instruction, computation: Computation) -> float:
+def _copied(each: Instruction) -> float:
     """HBM traffic of an asynchronous copy: its destination's size for every end in HBM."""
     arrays = [a for a in each.arrays if a[0] > 4]
     if each.op == "slice-start":

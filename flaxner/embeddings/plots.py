@@ -82,7 +82,7 @@ def word_figure(
         bar = figure.colorbar(image, ax=axes[:2], location="bottom", shrink=0.45, aspect=40)
         bar.set_label("cosine similarity of two occurrences")
         bar.outline.set_visible(False)
-        _plane(axes[2], word, styles, names)
+        _plane(axes[2], word, styles)
         title = f"“{word['form']}”: one static vector, one BERT vector per occurrence"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         return _png(figure)
@@ -119,12 +119,7 @@ def _matrix(
     return image
 
 
-def _plane(
-    axis: Any,
-    word: Mapping[str, Any],
-    styles: Mapping[str, tuple[str, str]],
-    names: tuple[str, str],
-) -> None:
+def _plane(axis: Any, word: Mapping[str, Any], styles: Mapping[str, tuple[str, str]]) -> None:
     points = np.asarray([o["plane"] for o in word["occurrences"]])
     kinds = np.asarray([o["type"] for o in word["occurrences"]])
     for kind, (colour, marker) in styles.items():

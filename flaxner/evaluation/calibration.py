@@ -16,6 +16,7 @@ import numpy as np
 
 from flaxner.data.tags import Span
 from flaxner.evaluation.predictions import Predicted
+from flaxner.inference.units import softmax
 
 BINS = 10
 LOWEST, HIGHEST = 0.1, 10.0  # range of temperatures searched
@@ -94,10 +95,8 @@ class Found:
 
 def label_scores(logits_WC: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Return the probability of each word's label, float64 (W,)."""
-    scaled = np.asarray(logits_WC, np.float64) / temperature
-    scaled -= scaled.max(axis=-1, keepdims=True, initial=-np.inf)
-    chosen = np.take_along_axis(scaled, np.asarray(labels)[:, None], axis=-1)[:, 0]
-    return np.exp(chosen) / np.exp(scaled).sum(axis=-1)
+    probs_WC = softmax(np.asarray(logits_WC, np.float64) / temperature)
+    return np.take_along_axis(probs_WC, np.asarray(labels)[:, None], axis=-1)[:, 0]
 
 
 def span_score(span: Span, scores: Sequence[float]) -> float:

@@ -74,21 +74,14 @@ class Checkpoints(StepFolders):
         self.prune()
         step = self._saving = int(state.step)
         own = state.published
-        weights, rest = jax.tree.map(_once, _divided(state, own, published or own))
+        parts = jax.tree.map(_once, _divided(state, own, published or own))
         again = step == self._restored
         place = self._place = self._again(step) if again else self.path_of(step)
         self._make_way(place, step)
         try:
-            self._files.save(
-                place,
-                args=ocp.args.Composite(
-                    **{
-                        PARTS[0]: ocp.args.StandardSave(weights),
-                        PARTS[1]: ocp.args.StandardSave(rest),
-                    }
-                ),
-                force=True,
-            )
+            args = map(ocp.args.StandardSave, parts)
+            named = ocp.args.Composite(**dict(zip(PARTS, args, strict=True)))
+            self._files.save(place, args=named, force=True)
         except Exception as error:
             raise self._failed(error) from error
         run = {"progress": progress._asdict(), "fingerprint": dict(fingerprint)}
@@ -148,18 +141,11 @@ class Checkpoints(StepFolders):
         self.verify(step)
         abstract, whole = jax.tree.map(ocp.utils.to_shape_dtype_struct, (like, published))
         wanted = _divided(abstract, abstract.params, whole or abstract.params)
-        weights, rest = self._parts(step)
+        names = self._parts(step)
         self._restored = step
-        loaded = self._files.restore(
-            self.path_of(step),
-            args=ocp.args.Composite(
-                **{
-                    weights: ocp.args.StandardRestore(wanted[0]),
-                    rest: ocp.args.StandardRestore(wanted[1]),
-                }
-            ),
-        )
-        return _joined(loaded[weights], loaded[rest], averaged=like.average is not None)
+        args = dict(zip(names, map(ocp.args.StandardRestore, wanted), strict=True))
+        loaded = self._files.restore(self.path_of(step), args=ocp.args.Composite(**args))
+        return _joined(*(loaded[name] for name in names), averaged=like.average is not None)
 
     def saved_shape(self, step: int, *names: str) -> tuple[int, ...] | None:
         """Return the shape of an array in the training part of a checkpoint; None if absent."""

@@ -107,7 +107,7 @@ class Answers:
 
 
 def finish(
-    judge: Judge, run: RunFolder, console: Console, params: dict[str, np.ndarray] | Any
+    judge: Judge, console: Console, params: dict[str, np.ndarray] | Any
 ) -> tuple[dict[str, Any], dict[str, Answers]]:
     """Score the best model on validation and test, and print the tables."""
     results: dict[str, Any] = {}

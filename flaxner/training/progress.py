@@ -66,7 +66,7 @@ class TrainProgress:
         self._said = self._last = time.monotonic()
         self._start: tuple[int, float] | None = None  # the first step that ended, and when
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT_STEPS)  # tokens, seconds
-        self._first, self._begun = done, False
+        self._first: int | None = None  # lowest number of steps done before, of several seeds
 
     def __enter__(self) -> TrainProgress:
         self._bar.start()
@@ -99,8 +99,7 @@ class TrainProgress:
 
     def begin_at(self, done: int) -> None:
         """Set the number of steps done before, once it is known; the lowest value counts."""
-        self._first = min(self._first, done) if self._begun else done
-        self._begun = True
+        self._first = done if self._first is None else min(self._first, done)
         self._bar.update(self._task, completed=self._first)
 
     def say(self, message: str) -> None:
@@ -114,11 +113,8 @@ class _Part:
 
     def __init__(self, bar: TrainProgress, title: str, done: int) -> None:
         self._bar, self._title = bar, title
+        self.update = bar.update  # the loss shown is that of the seed that reported last
         bar.begin_at(done)
-
-    def update(self, step: int, tokens: int, loss: float) -> None:
-        """See `TrainProgress`; the loss shown is that of the seed that reported last."""
-        self._bar.update(step, tokens, loss)
 
     def say(self, message: str) -> None:
         """See `TrainProgress`."""

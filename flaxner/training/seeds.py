@@ -65,13 +65,9 @@ class _Training:
 
     def results(self) -> list[Mapping[str, Any]]:
         """Return results.json of each member."""
-        if not any(self._is_open(member) for member in self._whole.members):
-            return [self._one(member) for member in self._whole.members]
-        size = self._size()
-        results: list[Mapping[str, Any]] = []
-        for group in in_groups(self._whole.members, size):
-            results += self._group(group)
-        return results
+        members = self._whole.members
+        size = self._size() if any(map(self._is_open, members)) else 1
+        return [result for group in in_groups(members, size) for result in self._group(group)]
 
     def _size(self) -> int:
         """Return how many seeds to train together, and print why."""
@@ -96,10 +92,7 @@ class _Training:
         together = [member for member in members if self._is_open(member)]
         if len(together) < 2:
             return [self._one(member) for member in members]
-        made = {}
-        for member in members:
-            if member not in together:
-                made[member.title] = self._one(member)
+        made = {member.title: self._one(member) for member in members if member not in together}
         named = ", ".join(str(member.config.seed) for member in together)
         self._console.print(f"training seeds {named} in one step")
         trained = train_together(

@@ -17,6 +17,7 @@ from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
 from flaxner.tracking.tracker import check_trackers
+from flaxner.training.loop import Loop
 from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared, sources
 from flaxner.training.shared import Shared
@@ -60,9 +61,9 @@ def train_one(
     with running(run, console) as interruption:
         try:
             prepared = checked(config, run, shared)
-            compute = shared.compute(prepared)
-            trainer = Trainer(prepared, run, console, interruption, compute)
-            trainer.loop.watch, trainer.accepted = watch, accepted
+            loop = Loop(prepared, run, console, interruption, shared.compute(prepared))
+            trainer = Trainer(loop)
+            loop.watch, trainer.accepted = watch, accepted
             begin()
             run.lock()
             return trainer.run_all()

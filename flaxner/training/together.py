@@ -14,6 +14,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.devices.memory import bytes_on_a_device, memory_of
 from flaxner.training.lockstep import Stepwise, run_together
+from flaxner.training.loop import Loop
 from flaxner.training.members import Member, Whole
 from flaxner.training.preparation import Prepared
 from flaxner.training.program import Program, batches_of, decoder_of, program_over
@@ -182,11 +183,12 @@ def train_together(
             trainers = []
             for index, (member, ready) in enumerate(zip(members, prepared, strict=True)):
                 compute = stacks.compute(member.config.seed)
-                trainer = Trainer(ready, member.run, console, interruption, compute)
+                loop = Loop(ready, member.run, console, interruption, compute)
+                loop.watch, loop.held = watch, stack.held(index)
+                loop.feeding = stacks.plan.of(compute[1])
+                trainer = Trainer(loop)
                 trainer.title, trainer.at_once = member.title, len(members)
-                trainer.loop.watch, trainer.accepted = watch, whole.accept
-                trainer.loop.feeding = stacks.plan.of(compute[1])
-                trainer.loop.held = stack.held(index)
+                trainer.accepted = whole.accept
                 trainers.append(trainer)
             fill = trainers[0].loop.feeding.fill()
             announce(prepared[0], trainers[0].batches, stacks.program.mesh, console, fill)

@@ -8,24 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from flaxner.data.batches import TrainBatches
 from flaxner.devices import processes
 from flaxner.devices.mesh import to_host
 from flaxner.models.config_json import hub_config
 from flaxner.publishing.hub_folder import save_model_files
 from flaxner.runs.checkpoint import Checkpoints
-from flaxner.runs.folder import RunFolder
 from flaxner.runs.state import TrainState
 from flaxner.training import outcome
 from flaxner.training.fingerprint import refuse_another, told_by_settings
 from flaxner.training.lockstep import Stepwise, run_alone
 from flaxner.training.loop import Loop
-from flaxner.training.preparation import Prepared
-from flaxner.training.program import Program
 from flaxner.training.progress import announce
-from flaxner.training.stopping import Interruption
 from flaxner.training.told import close_trackers, open_trackers
 
 
@@ -47,28 +40,19 @@ class TrainResult:
 class Trainer:
     """One run, from step 0 or a checkpoint to the exported model.
 
-    Args of the constructor: as for `Loop`.
+    Args of the constructor:
+      loop: the training loop.
 
     Attributes:
-      loop: the training loop.
       accepted: called with the run's fingerprint once the state to resume from, if any, is known to
         belong to this run, and before anything is written.
       title: the name of the run when several train together; printed before its scores.
       at_once: number of seeds that train in one step.
     """
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        run: RunFolder,
-        console: Console,
-        interruption: Interruption,
-        compute: tuple[Program, TrainBatches] | None = None,
-    ) -> None:
-        self.prepared, self.run, self.console = prepared, run, console
-        self.config = prepared.config
-        self.loop = Loop(prepared, run, console, interruption, compute)
-        self.batches = self.loop.batches
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.prepared, self.run = loop, loop.prepared, loop.run
+        self.config, self.console, self.batches = loop.config, loop.console, loop.batches
         self.accepted: Callable[[Mapping[str, Any]], None] = lambda _: None
         self.title, self.at_once = "", 1
 
@@ -188,7 +172,7 @@ class Trainer:
         program, progress = self.loop.program, self.loop.progress
         if self.title:
             self._say(f"{self.title}: {self.run.path}")
-        results, answers = outcome.finish(self.loop.judge, self.run, self.console, params)
+        results, answers = outcome.finish(self.loop.judge, self.console, params)
         progress = progress._replace(compiled=self.loop.compiled())
         mesh = program.mesh
         train = outcome.train_results(self.prepared, self.batches, mesh, progress, steps)
