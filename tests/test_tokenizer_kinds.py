@@ -16,7 +16,7 @@ from flaxner.inference.pipeline import pipeline
 from flaxner.inference.tokens import Reader
 from flaxner.inference.word_numbers import marks_apart
 from flaxner.models.network import Model
-from flaxner.publishing.hub_folder import export_folder
+from flaxner.publishing.hub_folder import export_folder, save_model_files
 from tests.pipelines import (
     SCORES,
     STRATEGIES,
@@ -95,6 +95,25 @@ def test_a_byte_level_tokenizer_gets_a_prefix_space_and_keeps_it(tmp_path):
     again = load_tokenizer(tmp_path)
     assert again(words, is_split_into_words=True)["input_ids"] == right
     assert not give_prefix_space(again)
+
+
+def test_a_published_tokenizer_has_the_names_that_transformers_4_reads(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    made = tokenizer_of_kind("wordpiece")
+    names = {name: str(token) for name, token in made.special_tokens_map.items()}
+    backend, extra = made.backend_tokenizer, ["<ent>"]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, **names | {"extra_special_tokens": extra}
+    )
+    save_model_files(tmp_path, tokenizer, {"model_type": "bert"})
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["additional_special_tokens"] == extra
+    assert "extra_special_tokens" not in settings
+    again, text = load_tokenizer(tmp_path), "Ann <ent> of Oslo"
+    assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert again.extra_special_tokens == tokenizer.extra_special_tokens == extra
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Load and check fast tokenizers, and prepare them for words."""
+"""Load, check and save fast tokenizers, and prepare them for words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flaxner.files import read_json
+from flaxner.files import read_json, write_json
 from flaxner.wording import first_line
 
 SHORTEST = 8  # tokens that a model must at least be able to read, including [CLS] and [SEP]
@@ -46,6 +46,22 @@ def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
         raise ValueError(f"{folder} has no loadable tokenizer: {first}") from error
     require_fast(tokenizer, str(folder))
     return tokenizer
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer's files so that `transformers` 4 loads them, too.
+
+    Version 5 gave a class and a list of tokens new names, which version 4 fails on; version 5 also
+    reads the former names.
+    """
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path)
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    write_json(path, settings)
 
 
 def _check_settings(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from flaxner.data.tokenizer import save_tokenizer
 from flaxner.files import check_folder, write_folder, write_json
 from flaxner.inference.classifier import Classifier
 from flaxner.inference.precision import file_dtype
@@ -57,7 +58,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
     tensors = weights_lib.to_hf(narrow, classifier.model.rules)
 
     def fill(draft: Path) -> None:
-        classifier.tokenizer.save_pretrained(str(draft))
+        save_tokenizer(classifier.tokenizer, draft)
         write_json(draft / "config.json", fields | {"dtype": dtype})
         weights_lib.write_tensors(draft / weights_lib.SAFETENSORS, tensors)
         if classifier.crf is not None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxner.data.labels import LabelScheme
-from flaxner.data.tokenizer import length_limit
+from flaxner.data.tokenizer import length_limit, save_tokenizer
 from flaxner.files import write_folder, write_json
 from flaxner.files.records import read_record
 from flaxner.models import crf
@@ -28,7 +28,7 @@ DTYPES = ("float32", "bfloat16")  # of the weights in a Hub folder
 def save_model_files(folder: Path, tokenizer: Any, config: Mapping[str, Any]) -> None:
     """Write the tokenizer files and config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(str(folder))
+    save_tokenizer(tokenizer, folder)
     write_json(folder / "config.json", config)
 
 
