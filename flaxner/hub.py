@@ -48,7 +48,9 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
 
 
 def _inside(folder: Path) -> str:
-    """Point to the model inside the output folder of a run, which is easily mistaken for it."""
+    """Say where the model is: inside the output folder of a run, or not in an adapter's folder."""
+    if (folder / "adapter_config.json").is_file():
+        return "; merge the adapter into its model first, with merge_and_unload of PEFT"
     model = folder / "hub"
     return f"; did you mean {model}?" if (model / "config.json").is_file() else ""
 
@@ -106,7 +108,8 @@ REASONS = {
     "set",
     "LocalEntryNotFoundError": "it is neither a folder nor in the local cache, and the Hub "
     "cannot be reached",
-    "EntryNotFoundError": "it has no such file",
+    "EntryNotFoundError": "it has no config.json (an adapter of PEFT must first be merged into its "
+    "model)",
     "HFValidationError": "it is neither a local folder nor a valid Hub name",
     "TransportError": "the connection to the Hub failed or was lost",
 }

@@ -105,6 +105,14 @@ def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
         read_corpus(str(tmp_path / "saved"), "test")
 
 
+@pytest.mark.parametrize("ending", ["txt", "conll"])
+def test_a_folder_of_files_without_columns_is_no_data_set(tmp_path, ending):
+    """`datasets` reads lines of the one, and only the words of the other."""
+    (tmp_path / f"train.{ending}").write_text("Ann B-PER\n")
+    with pytest.raises(ValueError, match=r"reads no tags from its files: give them with --train"):
+        read_corpus(str(tmp_path), "train")
+
+
 def test_the_command_line_reaches_the_readers(tmp_path):
     path = write(tmp_path, "a.jsonl", json.dumps({"text": TEXT, "label": [[0, 2, "PER"]]}))
     arguments = ["--train-file", str(path), "--span-policy", "widen", "--text-column", "text"]
@@ -125,7 +133,10 @@ def test_an_option_must_be_one_of_its_choices(option):
     ("text", "message"),
     [
         ('{"tokens": ["a"], "ner_tags": ["O", "O"]}', "line 1: each word must have one tag"),
-        ('{"tokens": ["a"], "ner_tags": [1]}', "line 1: the ids in 'ner_tags' have no names"),
+        (
+            '{"tokens": ["a"], "ner_tags": [1]}',
+            "line 1: the ids in 'ner_tags' have no names; use tags such as B-PER, or save the data",
+        ),
         ('{"text": "a", "label": []}\n{"text": "a"}', "line 2: a record needs words and tags"),
         ('{"text": "a", "label": [[0, 9, "X"]]}', "line 1: a span must lie in its text of 1"),
         ('[{"text": "a", "label": []},\n{"text" 1}]', "line 2: invalid JSON"),

@@ -140,7 +140,10 @@ def test_half_precision_files_become_float32(source):
     ("files", "message"),
     [
         ({}, "holds no weights: expected model.safetensors"),
-        ({"pytorch_model.bin": b"x"}, "only as pytorch_model.bin, a format that can run code"),
+        (
+            {"pytorch_model.bin": b"x"},
+            r"only as pytorch_model\.bin, a format that can run code.*AutoModelForTokenClass",
+        ),
         ({SAFETENSORS: b"garbage"}, "is not a valid safetensors file"),
     ],
 )
@@ -158,7 +161,10 @@ def test_weights_that_cannot_be_read_are_not_called_damaged(tmp_path):
 
 
 def test_folders_that_are_no_models_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"it has no config\.json"):
+    with pytest.raises(ValueError, match=r"it has no config\.json$"):
+        load_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"it has no config\.json; merge the adapter into"):
         load_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):

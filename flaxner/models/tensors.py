@@ -187,8 +187,9 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     if pickles:
         raise ValueError(
             f"{folder} holds weights only as {pickles[0]}, a format that can run code when "
-            f"loaded; save it as safetensors with transformers "
-            f"(AutoModel.from_pretrained(...).save_pretrained(...)) and use that folder"
+            f"loaded; save model and tokenizer as safetensors with transformers "
+            f"(AutoModelForTokenClassification and AutoTokenizer: from_pretrained, then "
+            f"save_pretrained) and use that folder"
         )
     raise ValueError(
         f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, as a single "

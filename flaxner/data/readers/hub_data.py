@@ -47,6 +47,10 @@ def read_splits(
     splits = data_set.splits
     if not splits:
         raise BadCorpus(name, None, "the data set has no splits")
+    columns = {column for data in splits.values() for column in data.column_names}
+    if columns <= {"text", "tokens"}:  # how `datasets` reads .txt and .conll files
+        message = "`datasets` reads no tags from its files: give them with --train-file or --file"
+        raise BadCorpus(name, None, message)
     there = {split: own for split in wanted if (own := _own_name(name, split, splits))}
     if not there:
         message = f"no split {' or '.join(wanted)}; the data set has {', '.join(splits)}"

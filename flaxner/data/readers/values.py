@@ -53,7 +53,10 @@ def tag_value(
         got = f"got {described(value)}"
         raise BadCorpus(source, line, f"{column!r} must hold tags or their ids: {got}")
     if names is None:
-        message = f"the ids in {column!r} have no names; use tags such as B-PER"
+        message = (
+            f"the ids in {column!r} have no names; use tags such as B-PER, or save the data set as "
+            "Parquet, which keeps the names of a ClassLabel"
+        )
         raise BadCorpus(source, line, message)
     if not 0 <= value < len(names):
         raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")
