@@ -1,6 +1,7 @@
 """Several real processes on 127.0.0.1 over gloo train the same run as one."""
 
 import json
+import re
 import signal
 import socket
 import time
@@ -28,8 +29,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=(), without=None):
-    """Start `count` processes with `devices` devices each; `without` drops a flag and its value."""
+def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=(), without=None, last=()):
+    """Start `count` processes with `devices` devices each.
+
+    `without` drops a flag and its value; `last` replaces those of the last process.
+    """
     seldom = ["--save-every", "8", "--learning-rate", RATE]
     base = [*chaos.command(folder, name, epochs=epochs), *seldom, *extra]
     if without:
@@ -38,6 +42,9 @@ def launch(folder, name, count, devices, *, epochs=EPOCHS, extra=(), without=Non
     meet, started = f"127.0.0.1:{free_port()}", []
     for index in range(count):
         own = ["--coordinator", meet, "--num-processes", str(count), "--process-id", str(index)]
+        if index == count - 1:
+            for flag, value in last:
+                base[base.index(flag) + 1] = value
         log = (folder / f"{name}.{index}.log").open("a")
         started.append(chaos.launch(base + (own if count > 1 else []), log, devices))
     return started
@@ -87,6 +94,30 @@ def test_two_processes_equal_one(folder):
     assert (results["devices"], results["processes"]) == (8, 2)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--train-file", "dev.conll", "do not have the same train corpus, validation corpus, "),
+        pytest.param("--epochs", "5", "do not have the same epochs", marks=pytest.mark.slow),
+        pytest.param(
+            *("--train-file", "nowhere.conll", "process 1 of the run cannot start"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("--output-dir", "other", "is not the same folder in every process (not in process 1"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_processes_that_differ_are_refused_at_once(tmp_path, flag, value, message):
+    """They used to wait for each other for ever, or to train on different sentences in silence."""
+    last = [(flag, str(tmp_path / value) if flag != "--epochs" else value)]
+    started = launch(tmp_path, "run", 2, 1, last=last)
+    logs = finish(tmp_path, "run", started, expected=2)
+    assert message in " ".join(logs.split())
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_stopped_in_two_processes_continued_in_one(folder):
     """SIGTERM to one of two: both stop after the same step, and one process resumes the run."""
@@ -98,7 +129,9 @@ def test_stopped_in_two_processes_continued_in_one(folder):
         time.sleep(0.01)
     started[1].send_signal(signal.SIGTERM)
     logs = finish(folder, "moved", started, expected=75)
-    assert "stopped; saved up to step" in logs.replace("\n", " ")
+    said = re.findall(r"stopped; saved up to step (\d+)", logs.replace("\n", " "))
+    assert len(said) == 2
+    assert len(set(said)) == 1
     finish(folder, "moved", launch(folder, "moved", 1, 1))
     same_run(folder, "moved", "one")
 

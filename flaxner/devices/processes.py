@@ -6,7 +6,8 @@ import dataclasses
 import glob
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from flaxner.devices import lost_process
 from flaxner.devices.environment import check_devices
-from flaxner.wording import first_line
+from flaxner.wording import few, first_line
 
 T = TypeVar("T")
 
@@ -70,6 +71,14 @@ def start(coordinator: str | None, num_processes: int, process_id: int) -> None:
     check_devices()  # counting the processes needs a device
     if jax.process_count() > 1:
         lost_process.watch(jax.process_index(), jax.process_count())
+        _refuse_uneven()
+
+
+def _refuse_uneven() -> None:
+    held = Counter(device.process_index for device in jax.devices())
+    if len(set(held.values())) > 1:
+        counts = ", ".join(map(str, (held[index] for index in sorted(held))))
+        raise ValueError(f"every process needs the same number of devices: they have {counts}")
 
 
 def expects_others(environment: Mapping[str, str]) -> bool:
@@ -157,6 +166,60 @@ def _broadcast(value: Any) -> Any:
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     data = data if is_main() else np.zeros(size, np.uint8)
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(data)).tobytes())
+
+
+def _gathered(flags: Sequence[bool]) -> np.ndarray:
+    """Return the flags of all processes, (processes, flags); each gives as many."""
+    return np.asarray(multihost_utils.process_allgather(np.asarray(flags, np.int32))).astype(bool)
+
+
+def where_not(holds: Callable[[], bool]) -> list[int]:
+    """Return the processes where something does not hold; [] in a single one, without asking."""
+    if _is_alone():
+        return []
+    return np.flatnonzero(~_gathered([holds()])[:, 0]).tolist()
+
+
+def in_all(function: Callable[[], T]) -> T:
+    """Call `function`, which needs no other process, in every process; fail in all if it fails in
+    one, as the others would wait for it.
+
+    Raises:
+      ValueError: it failed in another process.
+    """
+    failure: BaseException | None = None
+    try:
+        value = function()
+    except BaseException as error:
+        failure = error
+    failed = where_not(lambda: failure is None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise ValueError(f"process {failed[0]} of the run cannot start: its own output says why")
+    return value
+
+
+def refuse_differences(facts: Callable[[], Mapping[str, Any]]) -> None:
+    """Reject a run whose processes differ, before they train on different things or wait for ever.
+
+    Args:
+      facts: returns what all must have in common, name -> JSON value, with the same names.
+
+    Raises:
+      ValueError: in every process; the message names what differs.
+    """
+    if _is_alone():
+        return
+    own = json.loads(json.dumps(dict(facts())))
+    first = on_main(lambda: own)
+    differs = _gathered([own.get(name) != value for name, value in first.items()])
+    odd = [name for index, name in enumerate(first) if differs[:, index].any()]
+    if odd:
+        raise ValueError(
+            f"the processes of this run do not have the same {few(odd)}: start all of them with "
+            "the same settings, files and versions"
+        )
 
 
 def barrier(name: str) -> None:

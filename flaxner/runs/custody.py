@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from flaxner.runs.paths import CONTENT, HOLDER, LOCK, RunPaths, contents, is_run
 from flaxner.runs.replacing import half_moved, refuse_half_moved
 from flaxner.runs.steps import is_a_step
 
+DELAY = 60.0  # seconds after which NFS shows what another machine wrote, with its default settings
+
 
 class RunLock:
     """The lock of a folder; the system releases it when the process ends, for whatever reason."""
@@ -24,8 +27,8 @@ class RunLock:
         self._folder = folder
         self._lock: FileLock | None = None
 
-    def take(self) -> None:
-        """Lock the folder for this run, creating it if necessary.
+    def take(self) -> str:
+        """Lock the folder for this run, creating it if necessary; return what the file says of us.
 
         Raises:
           ValueError: another run holds the lock.
@@ -45,7 +48,20 @@ class RunLock:
         except NotImplementedError:
             pass  # A file system without locks, such as some network ones: continue without.
         self._lock = lock
-        write_text(self._folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
+        ours = f"process {os.getpid()} on {socket.gethostname()}\n"
+        write_text(self._folder / HOLDER, ours)
+        return ours
+
+    def is_seen(self, holder: str) -> bool:
+        """Whether this process sees who holds the lock; waits for a network file system's cache."""
+        end = time.monotonic() + DELAY
+        while True:
+            with contextlib.suppress(OSError):
+                if (self._folder / HOLDER).read_text("utf-8") == holder:
+                    return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
 
     def release(self) -> None:
         """Release the lock."""

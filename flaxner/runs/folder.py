@@ -13,6 +13,7 @@ from typing import Any
 from flaxner.config.fields import each
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
+from flaxner.devices import processes
 from flaxner.devices.processes import on_main
 from flaxner.files import write_folder
 from flaxner.files.atomic import json_text, sweep_parts
@@ -70,9 +71,15 @@ class RunFolder(RunPaths):
         """Lock the folder for this run, until it is released or the process ends.
 
         Raises:
-          ValueError: another run holds the lock.
+          ValueError: another run holds the lock, or not every process sees the folder.
         """
-        on_main(self._lock.take)
+        holder = on_main(self._lock.take)
+        blind = processes.where_not(lambda: self._lock.is_seen(holder))
+        if blind:
+            raise ValueError(
+                f"{self.path} is not the same folder in every process (not in process "
+                f"{blind[0]}): give an --output-dir that all of them share"
+            )
 
     def release(self) -> None:
         """Release the lock, so that other runs may write here."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flaxner.data.corpus import Corpus
 from flaxner.data.documents import document_numbers
 from flaxner.data.sentence import Sentence
 from flaxner.devices import processes
+from flaxner.publishing.model_card import versions
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import RunPaths
 from flaxner.training.preparation import Prepared
@@ -99,6 +101,45 @@ def divisions(corpora: Mapping[str, Corpus]) -> dict[str, str]:
         f"{split}{DOCUMENTS}": hashlib.sha256(own.astype("<i8").tobytes()).hexdigest()
         for split, own in numbers.items()
     }
+
+
+def refuse_other_settings(config: TrainConfig) -> None:
+    """Reject processes with other settings than the first, except for paths.
+
+    Raises:
+      ValueError: the settings differ between the processes.
+    """
+    common = [
+        field.name
+        for field in dataclasses.fields(config)
+        if not field.metadata.get("of_process") and not field.metadata.get("path")
+    ]
+    processes.refuse_differences(lambda: {name: getattr(config, name) for name in common})
+
+
+def refuse_other_inputs(prepared: Prepared, fingerprint: Mapping[str, Any]) -> None:
+    """Reject processes that have read something else than the first, or run other versions.
+
+    Raises:
+      ValueError: what they read differs between the processes.
+    """
+
+    def facts() -> dict[str, Any]:
+        named = {
+            name: value for name, value in fingerprint.items() if name not in (SOURCES, "model")
+        }
+        weights = {
+            path: zlib.crc32(np.ascontiguousarray(value).data)
+            for path, value in prepared.params.items()
+        }
+        return {
+            "splits": list(prepared.corpora),
+            **named,
+            "weights": weights,
+            "versions": versions(),
+        }
+
+    processes.refuse_differences(facts)
 
 
 def told_by_settings(run: RunFolder, ours: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,6 +224,7 @@ class Loop:
 
     def _stop(self, keeper: Keeper) -> None:
         keeper.wait()
+        processes.barrier("flaxner: saved")  # by process 0, last
         name = self.interruption.requested or "another process was asked to stop"
         raise RunStopped(f"{name}: stopped{go_on(self.run)}")
 

@@ -14,7 +14,7 @@ from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.devices.environment import check_devices
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
-from flaxner.training.fingerprint import as_begun
+from flaxner.training.fingerprint import as_begun, refuse_other_settings
 from flaxner.training.members import refuse_others
 from flaxner.training.seeds import train_seeds
 from flaxner.training.session import train_one
@@ -55,6 +55,7 @@ def train(
     use_compilation_cache(config.compilation_cache)
     processes.start(config.coordinator, config.num_processes, config.process_id)
     check_devices()
+    refuse_other_settings(config)
     console = terminal.console(console if processes.is_main() else Console(quiet=True))
     given, config = config, as_begun(config, RunFolder(config.output_dir))
     if config.batches == SHUFFLED != given.batches:

@@ -90,8 +90,12 @@ def checked(config: TrainConfig, run: RunFolder, shared: Shared) -> Prepared:
       ValueError: the folder, the trackers, the corpora, the model or the settings are unsuitable.
     """
     run.check(overwrite=config.overwrite, resume=config.resume, reading=sources(config))
-    check_trackers(config.report_to)
-    prepared = shared.prepared(config)
+
+    def read() -> Prepared:
+        check_trackers(config.report_to)
+        return shared.prepared(config)
+
+    prepared = processes.in_all(read)
     if not shared.rehearsed:  # a run that reuses the preparation would rehearse nothing new
         processes.on_main(lambda: _rehearse(prepared))
         shared.rehearsed = True

@@ -15,7 +15,7 @@ from flaxner.publishing.hub_folder import save_model_files
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.state import TrainState
 from flaxner.training import outcome
-from flaxner.training.fingerprint import refuse_another, told_by_settings
+from flaxner.training.fingerprint import refuse_another, refuse_other_inputs, told_by_settings
 from flaxner.training.lockstep import Stepwise, run_alone
 from flaxner.training.loop import Loop
 from flaxner.training.progress import announce
@@ -63,6 +63,7 @@ class Trainer:
 
     def stepwise(self) -> Stepwise[TrainResult]:
         """Do the same one step at a time; see `Loop.stepwise`."""
+        refuse_other_inputs(self.prepared, self.loop.fingerprint)
         self.run.claim(overwrite=self.config.overwrite)
         checkpoints = Checkpoints(self.run.checkpoints, keep=self.config.keep)
         with contextlib.closing(checkpoints):
