@@ -139,7 +139,7 @@ def test_half_precision_files_become_float32(source):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no weights: expected model.safetensors"),
+        ({}, r"holds no weights: expected model\.safetensors.*; if the model has only pytorch_mod"),
         (
             {"pytorch_model.bin": b"x"},
             r"only as pytorch_model\.bin, a format that can run code.*AutoModelForTokenClass",

@@ -183,17 +183,20 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     flax = flax_files.read_msgpack(folder)
     if flax is not None:
         return flax
+    convert = (
+        "save model and tokenizer as safetensors with transformers "
+        "(AutoModelForTokenClassification and AutoTokenizer: from_pretrained, then "
+        "save_pretrained) and use that folder"
+    )
     pickles = [name for name in PICKLES if (folder / name).is_file()]
     if pickles:
         raise ValueError(
             f"{folder} holds weights only as {pickles[0]}, a format that can run code when "
-            f"loaded; save model and tokenizer as safetensors with transformers "
-            f"(AutoModelForTokenClassification and AutoTokenizer: from_pretrained, then "
-            f"save_pretrained) and use that folder"
+            f"loaded; {convert}"
         )
-    raise ValueError(
+    raise ValueError(  # pickles are not fetched from the Hub, so there may be some
         f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, as a single "
-        f"file or in shards"
+        f"file or in shards; if the model has only {PICKLES[0]}, {convert}"
     )
 
 
