@@ -4,8 +4,11 @@ from __future__ import annotations
 
 _ALWAYS = "train.py always trains, validates and tests"
 _CACHED = "no flag is needed: tokenised corpora are cached by their content"
+_LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 _OF_THE_MODEL = "no flag is needed: it is the model's own"
+_PACKED = "no flag is needed: sentences are packed into full rows"
 _PUSH = "push the finished run with convert_and_push.py RUN --push-to-hub USER/NAME"
+_WHOLE = "the validation and test splits are always scored whole"
 
 # Without the dashes in front, with "-" for "_".
 TRAINER_FLAGS = {
@@ -13,13 +16,18 @@ TRAINER_FLAGS = {
     "model-revision": "--revision",
     "config-name": _OF_THE_MODEL,
     "tokenizer-name": _OF_THE_MODEL,
+    "ignore-mismatched-sizes": "no flag is needed: a classifier of other labels is replaced",
+    "cache-dir": "set HF_HUB_CACHE and HF_DATASETS_CACHE",
+    "token": _LOGIN,
+    "hub-token": _LOGIN,
     "dataset-name": "--dataset",
     "dataset-config-name": "--dataset-config",
     "text-column-name": "--word-column",
     "label-column-name": "--tag-column",
     "task-name": "--tag-column",
     "max-seq-length": "--max-length",
-    "pad-to-max-length": "no flag is needed: sentences are packed into full rows",
+    "pad-to-max-length": _PACKED,
+    "group-by-length": _PACKED,
     "label-all-tokens": "--label-tokens all",
     "return-entity-level-metrics": "no flag is needed: results.json has them under per_type",
     "train-batch-size": "--batch-size",
@@ -49,6 +57,8 @@ TRAINER_FLAGS = {
     "fp16": "--precision bfloat16, the default on TPUs and GPUs",
     "tf32": "--precision tf32",
     "max-train-samples": "--train-fraction",
+    "max-eval-samples": _WHOLE,
+    "max-predict-samples": _WHOLE,
     "do-train": _ALWAYS,
     "do-eval": _ALWAYS,
     "do-predict": _ALWAYS,
