@@ -522,6 +522,9 @@ def test_hours_and_cost_cover_everything_that_is_trained(settings, together, sec
     assert made.hours == pytest.approx(seconds * work.steps / 3600)
     assert made.cost == pytest.approx(seconds * work.steps)
     assert told in next(line for line in str(made).splitlines() if "run (a bound)" in line)
+    assert made.to_dict()["model"] == config.model
+    other = dataclasses.replace(made, sizes="mine/config.json")
+    assert str(other).startswith("mine/config.json on v5e:1x1")
     large = dataclasses.replace(step, fits=False, temporaries=40 * 2**30)
     without = dataclasses.replace(made, predict=large)
     assert (made.fits, without.fits, without.to_dict()["fits"]) == (True, False, False)

@@ -29,7 +29,7 @@ def lines(report: PreflightReport) -> list[str]:
 def _head(report: PreflightReport) -> list[str]:
     work, chip = report.work, report.topology.chip
     head = [
-        f"{report.config.model} on {report.topology.name}: {report.topology.chips} x {chip.title}",
+        f"{report.model} on {report.topology.name}: {report.topology.chips} x {chip.title}",
         _line("model", f"{report.parameters:,} parameters"),
         _line(
             "step",

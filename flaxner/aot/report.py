@@ -56,6 +56,7 @@ class PreflightReport:
       largest: the largest batch that fits; None if not searched for.
       price: price per chip and hour.
       together: the step of several seeds at once; None if seeds are not trained at once.
+      sizes: the config.json that the sizes come from, if not that of `config.model`.
     """
 
     config: TrainConfig
@@ -70,6 +71,12 @@ class PreflightReport:
     largest: Largest | None
     price: float | None
     together: Together | None = None
+    sizes: str | Path | None = None
+
+    @property
+    def model(self) -> str:
+        """The model whose sizes were compiled."""
+        return str(self.sizes or self.config.model)
 
     @property
     def rate(self) -> float:
@@ -119,7 +126,7 @@ class PreflightReport:
             "topology": self.topology.name,
             "chip": dataclasses.asdict(self.topology.chip),
             "chips": self.topology.chips,
-            "model": self.config.model,
+            "model": self.model,
             "parameters": self.parameters,
             "workload": dataclasses.asdict(self.work),
             "fits": self.fits,
@@ -201,6 +208,7 @@ def make_report(
         largest=largest,
         price=price,
         together=together,
+        sizes=model_config,
     )
 
 
