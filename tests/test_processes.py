@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -198,6 +199,14 @@ def test_a_lost_process_ends_the_others(folder, number, lost, seconds):
 def test_incomplete_coordinator_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         processes.start(*arguments)
+
+
+def test_uneven_numbers_of_devices_are_refused(monkeypatch):
+    """JAX's error spoke of reshaping an array."""
+    devices = [SimpleNamespace(process_index=index) for index in (0, 1, 1)]
+    monkeypatch.setattr(processes.jax, "devices", lambda: devices)
+    with pytest.raises(ValueError, match="the same number of devices: they have 1, 2"):
+        processes._refuse_uneven()
 
 
 def test_nested_on_main_is_refused():
