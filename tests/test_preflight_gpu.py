@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from flaxner.aot import nvidia
@@ -113,12 +114,15 @@ def run_script(tmp_path, topology, *flags, layers=2, hidden=128, code=0, **envir
     command = [sys.executable, "scripts/preflight.py", "--topology", topology, "--json"]
     command += ["--model-config", str(path), "--cache", "", "--no-search", *flags]
     flags = f"--xla_dump_to={tmp_path / 'dump'}"
+    if jax.__version_info__ >= (0, 11):
+        flags += " --xla_dump_emitter_re=.*"  # otherwise there is no assembly
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment}
     made = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
     assert made.returncode == code, made.stderr[-2000:]
     assembly = "\n".join(file.read_text() for file in (tmp_path / "dump").glob("*.ptx"))
+    assert ".entry" in assembly
     return json.loads(made.stdout), assembly
 
 

@@ -173,7 +173,7 @@ class Compiler:
     def _compile_now(self, lowered: Any, flops: float) -> Compiled:
         begin = time.monotonic()
         try:
-            compiled = lowered.compile()
+            compiled = lowered.compile(nvidia.OPTIONS if self.topology.platform == "gpu" else None)
         except jax.errors.JaxRuntimeError as error:
             needed, available = libtpu.out_of_memory(error)
             wait = time.monotonic() - begin

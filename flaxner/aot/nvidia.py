@@ -6,6 +6,8 @@ import os
 from importlib import metadata
 from typing import Any
 
+import jax
+
 from flaxner.aot.gpus import GpuTopology, target_config
 from flaxner.wording import first_line
 
@@ -14,6 +16,11 @@ SHARE = 0.75  # fraction of a GPU's memory that JAX takes for arrays by default
 SHARE_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 # Bytes for the driver, libraries and collectives: assumed, not measured.
 BESIDE = 2**30
+
+
+# Since JAX 0.11, what must repeat bit for bit uses the first of cuBLASLt's kernels. A GPU replaces
+# products fused by Triton by them; without one, the compiler cannot, and fails.
+OPTIONS = {"xla_gpu_enable_triton_gemm": False} if jax.__version_info__ >= (0, 11) else {}
 
 
 def require() -> None:

@@ -137,7 +137,7 @@ def _kernels(report: PreflightReport) -> list[str]:
         )
     if not of_gpus:
         return out
-    text = "actual times, since a GPU picks the fastest matrix kernels by trying them"
+    text = "actual times, since matrix kernels are chosen on a GPU"
     return [*out, _line("not known", text)]
 
 
