@@ -44,7 +44,7 @@ def as_if_on_a_gpu():
     if jax.__version_info__ < (0, 11):
         return contextlib.nullcontext()
     kind = "jax._src.pallas.triton.gpu_info.get_device_kind"
-    return mock.patch(kind, lambda: "NVIDIA H100 80GB HBM3")
+    return mock.patch(kind, return_value="NVIDIA H100 80GB HBM3")
 
 
 def products(text):
