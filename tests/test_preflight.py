@@ -227,7 +227,7 @@ def test_lengths_come_from_the_corpus(tmp_path):
     assert made.labels == 5
     assert made.segments.num_sentences == 2
     assert made.segments.lengths.min() >= 4  # two words and [CLS], [SEP]
-    assert made.source == f"2 sentences of {path}, tokenised"
+    assert made.source == f"2 sentences of {path}, tokenised for flaxner:tiny"
     absent = measure_corpus(config.replace(model=str(tmp_path / "absent")))
     assert absent.segments.lengths.tolist() == [2 + round(2 * 1.238), 2 + round(34 * 1.238)]
     assert "is not at hand" in absent.source

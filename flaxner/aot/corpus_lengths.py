@@ -46,7 +46,7 @@ def measure_corpus(config: TrainConfig) -> Measured:
         return _estimated(config, train)
     segments = align(train.sentences, tokenizer, None, config.max_length)
     segments = with_context(segments, train, config)
-    source = f"{number_of(len(train), 'sentences')} of {train.source}, tokenised"
+    source = f"{number_of(len(train), 'sentences')} of {train.source}, tokenised for {config.model}"
     return Measured(segments, _labels(train), source, len(tokenizer))
 
 

@@ -94,11 +94,8 @@ def _with_validation(corpora: Mapping[str, Corpus], settings: DataSettings) -> d
         many = number_of(len({s.words for s in train}), "sentences") + " without repetitions"
         if settings.in_documents:
             many = _whole_documents(train)
-        how = (
-            "use fewer folds"
-            if folds
-            else "hold out a larger share, or set --validation-file instead"
-        )
+        how = "use fewer folds" if folds else "hold out a larger share"
+        how += ", or set --validation-file instead"
         raise ValueError(f"{flag} cannot divide {train.source}: it has only {many}; {how}")
     if folds and not settings.fold:
         return dict(corpora)
