@@ -355,7 +355,7 @@ def test_an_ascii_terminal_and_no_home(whole, tmp_path, engine, lost, cache, rea
     """ASCII output, warnings as errors and no writable cache still give an answer."""
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
-    # Compiling all sources again, with warnings as errors, takes long: once is enough.
+    # Compiling all sources again, with warnings as errors, takes long: one such cache is enough.
     sources = {"PYTHONPYCACHEPREFIX": "/dev/null/x"} if cache == "/dev/null/cache" else {}
     cache = cache.format(tmp_path)
     done = command(

@@ -16,8 +16,6 @@ SHARE = 0.75  # fraction of a GPU's memory that JAX takes for arrays by default
 SHARE_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 # Bytes for the driver, libraries and collectives: assumed, not measured.
 BESIDE = 2**30
-
-
 # Since JAX 0.11, what must repeat bit for bit uses the first of cuBLASLt's kernels. A GPU replaces
 # products fused by Triton by them; without one, the compiler cannot, and fails.
 OPTIONS = {"xla_gpu_enable_triton_gemm": False} if jax.__version_info__ >= (0, 11) else {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flaxner.data.tokenizer import save_tokenizer
 from flaxner.files import Kind, check_folder, read_json, write_folder, write_json
 from flaxner.inference import kept_graph
 from flaxner.inference.exported_checks import check_about, check_files, fingerprints
@@ -68,7 +69,7 @@ def write_export(
     }
 
     def write(draft: Path) -> None:
-        classifier.tokenizer.save_pretrained(str(draft))
+        save_tokenizer(classifier.tokenizer, draft)
         fill(draft)
         if classifier.crf is not None:
             crf.write(draft, classifier.crf)

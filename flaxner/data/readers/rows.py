@@ -94,8 +94,7 @@ def read_rows(
     seen, blank, divided = False, False, False  # a word; then a blank row; then a word
     document: int | str | None = None
     closed: set[str] = set()  # numbers of sentences that have ended
-    again = repeated = 0
-    unnumbered: list[int] = []  # lines
+    again = repeated = missing = first_missing = 0
     for line, row in rows():
         if row:
             require_width(source, line, row, header)
@@ -122,7 +121,8 @@ def read_rows(
             closed |= {key} - {""}
         elif sentence_at is not None:
             repeated += bool(key)
-            unnumbered += [] if key else [line]
+            if not key:
+                missing, first_missing = missing + 1, first_missing or line
         words.append(word)
         tags.append(tag)
     if seen and sentence_at is None and not divided:
@@ -134,10 +134,10 @@ def read_rows(
         raise BadCorpus(source, 1, message)
     if words:
         yield Raw(tuple(words), tuple(tags), document, begun)
-    if repeated and unnumbered and sentence_at is not None:
+    if repeated and missing and sentence_at is not None:
         notes.choices.append(
-            f"numbers in {header[sentence_at]!r} are missing ({len(unnumbered)} times, first on "
-            f"line {unnumbered[0]}), although others are repeated from word to word: these rows "
+            f"numbers in {header[sentence_at]!r} are missing ({missing} times, first on line "
+            f"{first_missing}), although others are repeated from word to word: these rows "
             "continue the sentence above"
         )
     if again and sentence_at is not None and document_at is None:
