@@ -151,7 +151,7 @@ class Model:
         return _drawn(self, tuple(sorted(paths)), np.uint32(seed))
 
     def _draw(self, seed: np.uint32 | jax.Array) -> Params:
-        return flat_params(self.build(nnx.Rngs(jax.random.key(seed))))
+        return flat_params(self.build(nnx.Rngs(root_key(seed))))
 
     def bind(self, params: Mapping[str, Any]) -> TokenClassifier:
         """Return the NNX module that holds these parameters."""
@@ -207,6 +207,15 @@ def _drawn(model: Model, paths: tuple[str, ...], seed: jax.Array) -> Params:
     """Draw in one compiled program, from which the compiler drops all unused parameters."""
     drawn = model._draw(seed)
     return {path: drawn[path] for path in paths}
+
+
+def root_key(seed: int | np.uint32 | jax.Array) -> jax.Array:
+    """Return the key that all random numbers of a run derive from.
+
+    They come from threefry even where JAX's default is another generator: a run resumed or repeated
+    under other JAX settings must draw the same, and so must another number of devices.
+    """
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def flat_params(model: nnx.Module) -> Params:

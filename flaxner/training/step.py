@@ -23,7 +23,7 @@ from flaxner.devices.mesh import (
     replicated,
     tree_shardings,
 )
-from flaxner.models.network import Network, Params
+from flaxner.models.network import Network, Params, root_key
 from flaxner.runs.state import TrainState
 from flaxner.training.accumulation import Batch, summed_gradient
 from flaxner.training.averaging import Averaging
@@ -175,7 +175,7 @@ def make_steps(
     ) -> tuple[TrainState, Metrics]:
         rows, length = batch["labels"].shape
         traces.append(("train", rows, length))
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(root_key(seed), state.step)
         rate, rates = plan.at(state.step, paths)
         fixed, trained = _divided(state.params, _untrained(model.frozen, used))
         batch = batch if used is None else used.batch(batch)
