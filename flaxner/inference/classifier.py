@@ -20,7 +20,7 @@ from flaxner.models.config_json import check_head, read_config
 from flaxner.models.crf import Scores, without
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.token_classifier import TokenClassifier
-from flaxner.models.network import Model, Params, flat_params
+from flaxner.models.network import Model, Params, changes, flat_params
 from flaxner.models.pretrained import Pretrained, load_pretrained
 from flaxner.wording import few
 
@@ -143,9 +143,9 @@ def _read(
 ) -> _Read:
     """Load the model from its source, and check that it has a trained head."""
     if isinstance(source, TokenClassifier):
-        model, params = Model(source.config), flat_params(source)
-        _refuse_changed(model, params)
-        return _Read(model, params, {}, None, "the model")
+        model = Model(source.config)
+        _refuse_changed(model, source)
+        return _Read(model, flat_params(source), {}, None, "the model")
     if not isinstance(source, Pretrained):
         if not isinstance(source, str | os.PathLike):
             raise ValueError(
@@ -167,13 +167,11 @@ def _read(
     return _Read(source.model, source.params, source.fields, source.folder, name)
 
 
-def _refuse_changed(model: Model, params: Params) -> None:
-    """Refuse a network whose layers were changed: only its config and parameters are used."""
-    shapes = {path: leaf.shape for path, leaf in model.shapes.items()}
-    held = {path: value.shape for path, value in params.items()}
-    odd = sorted({path for path, _ in shapes.items() ^ held.items()})
-    if odd:
+def _refuse_changed(model: Model, network: TokenClassifier) -> None:
+    """Refuse a network that computes something else than its config and parameters say."""
+    if changed := changes(model, network):
         raise ValueError(
-            f"the model's layers are not those of its config: it differs in {few(odd)}; merge "
-            "adapters into the kernels, and build a model of another size from a config of its own"
+            f"the model is not the one of its config: it differs in {few(changed)}; merge adapters "
+            "into the kernels, build a model of another size from a config of its own, and call a "
+            "network of your own yourself"
         )

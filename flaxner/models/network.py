@@ -209,6 +209,30 @@ def _drawn(model: Model, paths: tuple[str, ...], seed: jax.Array) -> Params:
     return {path: drawn[path] for path in paths}
 
 
+def changes(model: Model, network: TokenClassifier) -> list[str]:
+    """Return where a network's parameters, layers or methods are not those of its config's model.
+
+    A layer may have become one that its own class derives from, such as `nnx.Linear`.
+    """
+    ours, held = model.shapes, flat_params(network)
+    odd = {path for path in ours.keys() | held if _shape(ours, path) != _shape(held, path)}
+    built = dict(nnx.iter_modules(model._unbound.network))
+    for path, part in nnx.iter_modules(network):
+        if path and not isinstance(built.get(path), type(part)):
+            odd.add(_join(path))
+    methods = {
+        f"its method {name}"
+        for name in vars(TokenClassifier).keys() - {"__init__"}
+        if callable(method := getattr(model.encoder.network, name))
+        and getattr(type(network), name) is not method
+    }
+    return sorted(odd) or sorted(methods)
+
+
+def _shape(params: Mapping[str, Any], path: str) -> tuple[int, ...] | None:
+    return params[path].shape if path in params else None
+
+
 def root_key(seed: int | np.uint32 | jax.Array) -> jax.Array:
     """Return the key that all random numbers of a run derive from.
 
