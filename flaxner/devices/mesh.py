@@ -46,6 +46,12 @@ def kernels_over(mesh: Mesh) -> AbstractContextManager[Any]:
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
+def outside_meshes() -> AbstractContextManager[Any]:
+    """Return a context without the mesh that a caller chose with `jax.set_mesh`, which would have
+    to be the one of every array in a run."""
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Spread rows over every device, whatever axis it is on."""
     return NamedSharding(mesh, P((DATA, FSDP)))

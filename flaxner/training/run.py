@@ -12,6 +12,7 @@ from flaxner.devices import processes
 from flaxner.devices.allocator import keep_freed_memory, run_where_dispatched
 from flaxner.devices.compilation_cache import use_compilation_cache
 from flaxner.devices.environment import check_devices
+from flaxner.devices.mesh import outside_meshes
 from flaxner.runs.folder import RunFolder
 from flaxner.training.cross_validation import cross_validate
 from flaxner.training.fingerprint import as_begun, refuse_other_settings
@@ -60,12 +61,13 @@ def train(
     given, config = config, as_begun(config, RunFolder(config.output_dir))
     if config.batches == SHUFFLED != given.batches:
         console.print("the run continues as it started: --batches shuffled")
-    if config.cross_validation and not config.fold:
-        hub, results = cross_validate(config, console, watch)
-    elif config.seeds > 1:
-        hub, results = train_seeds(config, console, watch)
-    else:
-        run = RunFolder(config.output_dir)
-        refuse_others(config, run)
-        return train_one(config, run, console, watch, shared=shared)
+    with outside_meshes():
+        if config.cross_validation and not config.fold:
+            hub, results = cross_validate(config, console, watch)
+        elif config.seeds > 1:
+            hub, results = train_seeds(config, console, watch)
+        else:
+            run = RunFolder(config.output_dir)
+            refuse_others(config, run)
+            return train_one(config, run, console, watch, shared=shared)
     return TrainResult(Path(config.output_dir), hub, results)
