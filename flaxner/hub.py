@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.wording import first_line
+from flaxner.wording import few, first_line
 
 # The files that a model folder needs; pickles are never fetched.
 MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
@@ -48,11 +48,12 @@ def fetch_file(source: str | Path, name: str, *, revision: str | None = None) ->
 
 
 def _inside(folder: Path) -> str:
-    """Say where the model is: inside the output folder of a run, or not in an adapter's folder."""
+    """Say where the model is: in a folder of a run or of a Trainer, or not in an adapter's."""
     if (folder / "adapter_config.json").is_file():
         return "; merge the adapter into its model first, with merge_and_unload of PEFT"
-    model = folder / "hub"
-    return f"; did you mean {model}?" if (model / "config.json").is_file() else ""
+    models = [path.parent for path in folder.glob("*/config.json")]
+    models = [path for path in models if path.name == "hub"] or sorted(models)
+    return f"; did you mean {few([*map(str, models)])}?" if models else ""
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:

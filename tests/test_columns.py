@@ -116,6 +116,7 @@ def test_documents_are_numbered(tmp_path):
         (b'[{"tokens": ["\xff"]}]', "line 1: the file must be UTF-8; .* is not .*windows-1252"),
         (b"a O\nb B-X\nc\0 O\n", "line 3: expected a text file, but it contains a zero byte"),
         ("a O\n".encode("utf-16"), "line 1: the file must be UTF-8; it is UTF-16 .iconv"),
+        ("word,tag\na,O\n".encode("utf-16"), "line 1: the file must be UTF-8; it is UTF-16 "),
         (gzip.compress(b"a O\n" * 99, mtime=0)[:16], "line 1: cannot read the corpus: "),
     ],
 )

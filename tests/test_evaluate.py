@@ -206,6 +206,8 @@ def test_ambiguous_type_pairs_must_be_given(tmp_path):
     ]
     with pytest.raises(ValueError, match="no entity type in common"):
         match_types(labels, corpus, {})
+    with pytest.raises(ValueError, match="does not name its labels: write them into "):
+        match_types(("LABEL_0", "LABEL_1"), corpus)
     with pytest.raises(ValueError, match="the model has no type 'PER'; it has LOC, corporation"):
         match_types(labels, corpus, {"PER": "ORG"})
     with pytest.raises(ValueError, match="has no type 'PER'; it has Location, ORG"):

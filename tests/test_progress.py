@@ -104,10 +104,19 @@ def test_examples_come_without_the_warnings_of_other_libraries(monkeypatch, recw
     assert not recwarn
 
 
-def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path):
-    (tmp_path / "hub").mkdir()
-    (tmp_path / "hub" / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=rf"no config\.json; did you mean {tmp_path}/hub\?$"):
+@pytest.mark.parametrize(
+    ("folders", "meant"),
+    [
+        (("hub", "model"), r"{0}/hub\?"),
+        (("checkpoint-1", "checkpoint-2"), r"{0}/checkpoint-1, {0}/checkpoint-2\?"),
+    ],
+)
+def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path, folders, meant):
+    for name in folders:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    message = rf"no config\.json; did you mean {meant.format(tmp_path)}$"
+    with pytest.raises(ValueError, match=message):
         fetch_file(tmp_path, "config.json")
 
 

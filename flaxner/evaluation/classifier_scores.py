@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ def _is_evaluation(folder: Path) -> bool:
     return holds(folder / RESULTS, "corpus", "decoder", "overall_f1")
 
 
+UNNAMED = "; the model's config.json does not name its labels: write them into id2label there"
 EVALUATION = Kind("an evaluation", RESULTS, (RESULTS, PREDICTIONS), known=_is_evaluation)
 
 
@@ -209,9 +211,11 @@ def match_types(
     else:
         pairs = _given_pairs(same_types, types, corpus)
     if not pairs:
+        unnamed = types and all(re.fullmatch("LABEL_[0-9]+", name) for name in types)
         raise ValueError(
             f"the model and {corpus.source} have no entity type in common: the model has "
             f"{', '.join(types) or 'none'}; the corpus has {', '.join(corpus.types) or 'none'}"
+            f"{UNNAMED if unnamed else ''}"
         )
     notes = [f"the model's {a} is scored as the corpus's {b}" for a, b in pairs.items() if a != b]
     notes += [f"the model's {a} counts as O" for a, (p, _) in parts.items() if p == "O" != a]

@@ -23,6 +23,7 @@ from flaxner.data.readers.source import (
     ReadOptions,
     excerpt,
     read_chunks,
+    refuse_utf16,
 )
 from flaxner.data.tags import parse_tag
 
@@ -61,6 +62,7 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     chunk = next((chunk for chunk in read_chunks(path) if chunk.strip()), b"")
     if not chunk:
         raise BadCorpus(path, 1, "the corpus is empty")
+    refuse_utf16(path, chunk)
     head = chunk[:HEAD] if chunk[:HEAD].strip() else chunk.lstrip()[:HEAD]
     text = BLANK_LINES.sub("", head.decode("utf-8", "replace").removeprefix("\ufeff"))
     if "\n" not in text:

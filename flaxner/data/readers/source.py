@@ -216,9 +216,7 @@ def read_lines(
     number, rest, end, idle = 1, b"", b"", 0
     for chunk in read_chunks(path):
         if not end:
-            if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                message = "the file must be UTF-8; it is UTF-16 (iconv -f utf-16 -t utf-8)"
-                raise BadCorpus(path, 1, message)
+            refuse_utf16(path, chunk)
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
             end = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
         head, mark, tail = chunk.rpartition(end)
@@ -256,6 +254,13 @@ def _decode(
             if len(line_text) > limit:
                 raise BadCorpus(path, number + i, f"a line must have at most {limit} bytes")
     return lines
+
+
+def refuse_utf16(path: Path, beginning: bytes) -> None:
+    """Refuse a file in the encoding that Windows calls Unicode, given its first bytes."""
+    if beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        message = "the file must be UTF-8; it is UTF-16 (iconv -f utf-16 -t utf-8)"
+        raise BadCorpus(path, 1, message)
 
 
 def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> BadCorpus:
