@@ -46,9 +46,11 @@ def test_a_model_that_finds_nothing_is_reported(tmp_path):
     plain = (["It", "rained", "for", "three", "days", "."], ["O"] * 6)
     made = [plain] * 31 + [(["Berlin", "slept", "."], ["B-LOC", "O", "O"])]
     corpus = str(write_conll(tmp_path / "train.conll", made))
-    files = {"train_file": corpus, "test_file": corpus}
-    _, told = start_and_read({**QUICK, **files}, tmp_path / "run", epochs=2.0, max_length=16)
+    files = {"train_file": corpus, "validation_file": corpus, "test_file": corpus}
+    run, told = start_and_read({**QUICK, **files}, tmp_path / "run", epochs=2.0, max_length=16)
     assert "the model finds no entities: it has hardly learnt anything; try more --epochs, " in told
+    last = read_speed(run.output_dir / "speed.jsonl")[-1]["step"]
+    assert run.results["train"]["best_step"] == last, "of the empty models, the last one is kept"
 
 
 def test_a_run_learns_and_leaves_the_promised_files(finished):

@@ -266,7 +266,9 @@ class Loop:
         except EvaluationCut:
             return False
         self.held.state = state
-        improved = scores.overall_f1 > self.progress.best_score
+        # Of several evaluations that found nothing, the last one is of the model that learnt most.
+        before = self.progress.best_score
+        improved = scores.overall_f1 > before or scores.overall_f1 == before == 0
         gain = scores.overall_f1 > self.progress.top_score
         self.progress = self.progress._replace(
             evaluated=step,
