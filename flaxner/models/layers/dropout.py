@@ -48,7 +48,9 @@ def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
     if levels is None:
         return x
     least = threshold(rate)
-    return jnp.where(levels >= least, x * (LEVELS / (LEVELS - least)), jnp.zeros((), x.dtype))
+    # In bfloat16, the factor itself would be rounded, such as 1.1130 for a rate of 0.1 to 1.1094.
+    kept = jnp.where(levels >= least, x, jnp.zeros((), x.dtype)).astype(jnp.float32)
+    return (kept * (LEVELS / (LEVELS - least))).astype(x.dtype)
 
 
 def bytes_by_lanes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
