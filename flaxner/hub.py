@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flaxner.wording import few, first_line
 
-# The files that a model folder needs; pickles are never fetched.
-MODEL_FILES = ("*.json", "*.safetensors", "flax_model*.msgpack", "*.txt", "*.model")
+# The files that a model folder needs, and the weights that are fetched if it has no others.
+WEIGHTS = ("*.safetensors", "flax_model*.msgpack")
+MODEL_FILES = ("*.json", *WEIGHTS, "*.txt", "*.model")
+OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")
 
 
 def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
@@ -25,8 +28,11 @@ def fetch_model(source: str | Path, *, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     with _one_sentence(name):
-        patterns = list(MODEL_FILES)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        fetch = functools.partial(snapshot_download, name, revision=revision)
+        folder = Path(fetch(allow_patterns=list(MODEL_FILES)))
+        if not any(path for kind in WEIGHTS for path in folder.glob(kind)):
+            fetch(allow_patterns=list(OLD_WEIGHTS))
+        return folder
 
 
 def fetch_file(source: str | Path, name: str, *, revision: str | None = None) -> Path:

@@ -534,9 +534,14 @@ def test_hours_and_cost_cover_everything_that_is_trained(settings, together, sec
         assert many.fits == (config.seeds_at_once == 0)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run_script(tmp_path_factory.mktemp("alone"), "v5e:1x1")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("topology", "chips"), [("v5e:2x2", 4), ("v4:2x2x2", 8)])
-def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
+def test_data_parallel_reduces_gradients_only(tmp_path, alone, topology, chips):
     made = run_script(tmp_path, topology)
     assert made["chips"] == chips
     assert made["fits"]
@@ -550,8 +555,8 @@ def test_data_parallel_reduces_gradients_only(tmp_path, topology, chips):
     assert made["memory"]["parameters"] == 4 * made["parameters"]
     assert made["memory"]["optimizer_state"] == 8 * made["parameters"] + 4  # plus the step count
     assert 12 < made["train"]["arguments"] / made["parameters"] < 12.1  # plus a batch
-    # No array reaches 300 KB; the rest is the compiler's own, on one chip as on several.
-    assert made["train"]["temporaries"] < 12 * 2**20
+    # No array reaches 300 KB; the rest is the compiler's own, and a single chip needs as much.
+    assert made["train"]["temporaries"] < alone["train"]["temporaries"]
 
 
 @pytest.mark.slow

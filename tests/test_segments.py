@@ -1,7 +1,5 @@
 """From words to tokens: labels on first tokens, and windows in which each word is owned once."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,16 +122,6 @@ def test_slow_tokenizers_are_refused():
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no loadable tokenizer"):
-        load_tokenizer(tmp_path)
-
-
-@pytest.mark.skipif(bool(find_spec("tiktoken")), reason="transformers then has another complaint")
-def test_a_sentencepiece_file_needs_its_library(tmp_path, monkeypatch):
-    """`transformers` asks for tiktoken, which cannot read it."""
-    monkeypatch.setattr("flaxner.data.tokenizer.find_spec", lambda name: None)
-    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
-    (tmp_path / "spm.model").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"needs: pip install sentencepiece$"):
         load_tokenizer(tmp_path)
 
 

@@ -139,11 +139,9 @@ def test_half_precision_files_become_float32(source):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"holds no weights: expected model\.safetensors.*; if the model has only pytorch_mod"),
-        (
-            {"pytorch_model.bin": b"x"},
-            r"only as pytorch_model\.bin, a format that can run code.*AutoModelForTokenClass",
-        ),
+        ({}, r"holds no weights: expected model\.safetensors, flax_model\.msgpack or pytorch_mod"),
+        ({"tf_model.h5": b"x"}, r"only as tf_model\.h5, which transformers before 5 can convert"),
+        ({"pytorch_model.bin": b"x"}, r"pytorch_model\.bin is not a table of weights"),
         ({SAFETENSORS: b"garbage"}, "is not a valid safetensors file"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,6 @@ def load_tokenizer(folder: str | Path, *, revision: str | None = None) -> Any:
         first = first_line(error)
         if "trust_remote_code" in str(error):
             first = "it needs its own code (auto_map), and flaxner never runs a model's code"
-        elif "tiktoken" in first and find_spec("sentencepiece") is None:
-            first = "its vocabulary is a SentencePiece file, which needs: pip install sentencepiece"
         raise ValueError(f"{folder} has no loadable tokenizer: {first}") from error
     require_fast(tokenizer, str(folder))
     return tokenizer

@@ -38,7 +38,7 @@ NEUTRAL: dict[str, Neutral] = {
     "device_map": Neutral((None, "auto"), "choose the device with device="),
     "attn_implementation": Neutral((None, "eager", "sdpa"), "attention is flaxner's own"),
     "low_cpu_mem_usage": Neutral((None, True, False), "leave it out"),
-    "use_safetensors": Neutral((None, True), "pickles are never read: save as safetensors"),
+    "use_safetensors": Neutral((None, True), "safetensors are read wherever there are any"),
 }
 # These matter only for models on the Hub.
 OF_THE_HUB: dict[str, Neutral] = {

@@ -100,7 +100,7 @@ def write_graph(
 
 def model_files(folder: Path) -> list[Path]:
     """List the files of a model folder that determine its logits."""
-    patterns = ("*.safetensors*", "flax_model*.msgpack*")
+    patterns = ("*.safetensors*", "flax_model*.msgpack*", "pytorch_model*.bin*")
     return [folder / "config.json", *sorted(p for one in patterns for p in folder.glob(one))]
 
 

@@ -17,12 +17,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from flaxner.models import checks, flax_files
+from flaxner.models import checks, flax_files, torch_files
 from flaxner.wording import few
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
+TENSORFLOW = "tf_model.h5"
 # LayerNorm's parameter names in checkpoints from before 2020.
 OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 
@@ -167,12 +167,13 @@ def to_hf(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, 
 def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     """Read all tensors of a Hub folder, under PyTorch names.
 
-    Reads `model.safetensors`, with PyTorch or Flax names, and the older `flax_model.msgpack`,
-    each as a single file or in shards. If a folder holds both, the single file is read, as in
-    transformers, whose `save_pretrained` leaves the index of older shards behind.
+    Reads `model.safetensors`, with PyTorch or Flax names, and where there is none the older
+    `flax_model.msgpack` or `pytorch_model.bin`, each as a single file or in shards. If a folder
+    holds both, the single file is read, as in transformers, whose `save_pretrained` leaves the
+    index of older shards behind.
 
     Raises:
-      ValueError: the folder has no weights, or only pickled ones, or a file is damaged.
+      ValueError: the folder has no weights, or only TensorFlow's, or a file is damaged.
     """
     folder = Path(folder)
     if (folder / SAFETENSORS).is_file():
@@ -180,23 +181,17 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     if (folder / SAFETENSORS_INDEX).is_file():
         shards = checks.shard_names(folder / SAFETENSORS_INDEX)
         return checks.joined(((s, read_tensor_file(folder / s)) for s in shards), str(folder))
-    flax = flax_files.read_msgpack(folder)
-    if flax is not None:
-        return flax
-    convert = (
-        "save model and tokenizer as safetensors with transformers "
-        "(AutoModelForTokenClassification and AutoTokenizer: from_pretrained, then "
-        "save_pretrained) and use that folder"
-    )
-    pickles = [name for name in PICKLES if (folder / name).is_file()]
-    if pickles:
+    for read in (flax_files.read_msgpack, torch_files.read_bin):
+        if (tensors := read(folder)) is not None:
+            return tensors
+    if (folder / TENSORFLOW).is_file():
         raise ValueError(
-            f"{folder} holds weights only as {pickles[0]}, a format that can run code when "
-            f"loaded; {convert}"
+            f"{folder} holds weights only as {TENSORFLOW}, which transformers before 5 can convert "
+            "(from_pretrained with from_tf=True, then save_pretrained)"
         )
-    raise ValueError(  # pickles are not fetched from the Hub, so there may be some
-        f"{folder} holds no weights: expected {SAFETENSORS} or {flax_files.MSGPACK}, as a single "
-        f"file or in shards; if the model has only {PICKLES[0]}, {convert}"
+    raise ValueError(
+        f"{folder} holds no weights: expected {SAFETENSORS}, {flax_files.MSGPACK} or "
+        f"{torch_files.BIN}, as a single file or in shards"
     )
 
 

@@ -1,0 +1,206 @@
+"""Decodes pickles of tensors as data: nothing that they name is ever imported or called.
+
+A pickle is a list of instructions for a stack machine, two of which import and call what the file
+names. Here the instructions are decoded by `pickletools`, names stay names, and only the calls that
+make up a table of weights are understood, as descriptions of tensors; any other is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+DTYPES: Mapping[str, Any] = {
+    "torch.FloatStorage": np.float32,
+    "torch.HalfStorage": np.float16,
+    "torch.BFloat16Storage": ml_dtypes.bfloat16,
+    "torch.DoubleStorage": np.float64,
+    "torch.LongStorage": np.int64,
+    "torch.IntStorage": np.int32,
+    "torch.ShortStorage": np.int16,
+    "torch.CharStorage": np.int8,
+    "torch.ByteStorage": np.uint8,
+    "torch.BoolStorage": np.bool_,
+}
+
+
+class Name(str):
+    """Something that a pickle would import, such as `torch.FloatStorage`."""
+
+
+class Storage(NamedTuple):
+    """A flat array in the file: its key, dtype and number of elements."""
+
+    key: str
+    dtype: np.dtype[Any]
+    size: int
+
+
+class Tensor(NamedTuple):
+    """A view of a storage: number of its first element, shape, and steps between elements."""
+
+    storage: Storage
+    first: int
+    shape: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def of(self, data: bytes) -> np.ndarray:
+        """Return the array, given the storage's bytes.
+
+        Raises:
+          ValueError: the view reaches beyond its storage, or the storage has another size.
+        """
+        storage, first, shape, steps = self
+        numbers = (first, *shape, *steps)
+        if len(shape) != len(steps) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise ValueError("a tensor has no valid shape")
+        if len(data) != storage.size * storage.dtype.itemsize:
+            raise ValueError(f"its storage {storage.key} does not have {storage.size:,} elements")
+        flat = np.frombuffer(data, storage.dtype)
+        if math.prod(shape) == 0:
+            return np.zeros(shape, storage.dtype.newbyteorder("="))
+        last = first + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
+        if last >= storage.size or math.prod(shape) > storage.size:
+            raise ValueError("a tensor reaches beyond its storage")
+        strides = [step * storage.dtype.itemsize for step in steps]
+        view = np.lib.stride_tricks.as_strided(flat[first:], shape, strides, writeable=False)
+        return view.astype(storage.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def decoded(file: IO[bytes], *, big_endian: bool = False) -> Any:
+    """Return the value that the next pickle of a file describes, made of plain Python objects.
+
+    Args:
+      file: it is left at the end of the pickle.
+      big_endian: order of the bytes in the storages that the pickle describes.
+
+    Raises:
+      ValueError: it needs more than what `torch.save` writes for a table of tensors. A damaged
+        pickle may also raise KeyError, IndexError, TypeError, AttributeError or EOFError.
+    """
+    machine = Machine(big_endian)
+    for instruction, argument, _ in pickletools.genops(file):
+        name = instruction.name
+        if name == "STOP":
+            break
+        if name in VALUES:
+            machine.stack.append(argument)
+        elif name in CONSTANTS:
+            machine.stack.append(CONSTANTS[name]())
+        elif name in MOVES:
+            MOVES[name](machine, argument)
+        elif name not in IGNORED:
+            raise ValueError(f"it has an instruction {name}, which weights do not need")
+    return machine.stack.pop()
+
+
+class Machine:
+    """What the instructions work on."""
+
+    def __init__(self, big_endian: bool) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self._order = ">" if big_endian else "<"
+
+    def take(self, count: int | None = None) -> list[Any]:
+        """Take items off the stack, by default all above the last mark."""
+        place = self.marks.pop() if count is None else len(self.stack) - count
+        if not 0 <= place <= len(self.stack):
+            raise ValueError("its stack is empty")
+        items = self.stack[place:]
+        del self.stack[place:]
+        return items
+
+    def put(self, pairs: Iterator[tuple[Any, Any]]) -> None:
+        """Add items to the dict on top of the stack."""
+        self._top(dict).update(pairs)
+
+    def extend(self, items: list[Any]) -> None:
+        """Add items to the list on top of the stack."""
+        self._top(list).extend(items)
+
+    def _top(self, kind: type) -> Any:
+        if type(self.stack[-1]) is not kind:
+            raise ValueError(f"it adds items to something else than a {kind.__name__}")
+        return self.stack[-1]
+
+    def storage(self) -> None:
+        """Replace the description of a storage, ("storage", type, key, device, size, ...)."""
+        match self.stack.pop():
+            case ("storage", str(kind), str(key), _device, int(size), *view) if not any(view):
+                if kind not in DTYPES:
+                    raise ValueError(f"it has weights of the kind {kind}")
+                dtype = np.dtype(DTYPES[kind]).newbyteorder(self._order)
+                self.stack.append(Storage(key, dtype, size))
+            case _:
+                raise ValueError("it has more than arrays, such as a whole module")
+
+    def call(self) -> None:
+        """Replace a function's name and arguments by what it would return."""
+        function, arguments = self.take(2)
+        if not isinstance(function, Name) or function not in CALLS:
+            raise ValueError(f"it would call {function}, which weights do not need")
+        self.stack.append(CALLS[function](*arguments))
+
+
+def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(items[::2], items[1::2], strict=True)
+
+
+def _tensor(storage: Any, first: Any, shape: Any, steps: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise ValueError("a tensor has no storage")
+    return Tensor(storage, first, tuple(shape), tuple(steps))
+
+
+CALLS: Mapping[str, Callable[..., Any]] = {
+    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+}
+IGNORED = ("PROTO", "FRAME")
+VALUES = (
+    *("INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+)
+CONSTANTS: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+}
+MOVES: Mapping[str, Callable[[Machine, Any], Any]] = {
+    "MARK": lambda m, _: m.marks.append(len(m.stack)),
+    "GLOBAL": lambda m, name: m.stack.append(Name(name.replace(" ", "."))),
+    "STACK_GLOBAL": lambda m, _: m.stack.append(Name(".".join(m.take(2)))),
+    "TUPLE": lambda m, _: m.stack.append(tuple(m.take())),
+    "TUPLE1": lambda m, _: m.stack.append(tuple(m.take(1))),
+    "TUPLE2": lambda m, _: m.stack.append(tuple(m.take(2))),
+    "TUPLE3": lambda m, _: m.stack.append(tuple(m.take(3))),
+    "LIST": lambda m, _: m.stack.append(m.take()),
+    "DICT": lambda m, _: m.stack.append(dict(_pairs(m.take()))),
+    "SETITEM": lambda m, _: m.put(_pairs(m.take(2))),
+    "SETITEMS": lambda m, _: m.put(_pairs(m.take())),
+    "APPEND": lambda m, _: m.extend(m.take(1)),
+    "APPENDS": lambda m, _: m.extend(m.take()),
+    "PUT": lambda m, place: m.memo.update({int(place): m.stack[-1]}),
+    "BINPUT": lambda m, place: m.memo.update({place: m.stack[-1]}),
+    "LONG_BINPUT": lambda m, place: m.memo.update({place: m.stack[-1]}),
+    "MEMOIZE": lambda m, _: m.memo.update({len(m.memo): m.stack[-1]}),
+    "GET": lambda m, place: m.stack.append(m.memo[int(place)]),
+    "BINGET": lambda m, place: m.stack.append(m.memo[place]),
+    "LONG_BINGET": lambda m, place: m.stack.append(m.memo[place]),
+    "BINPERSID": lambda m, _: m.storage(),
+    "REDUCE": lambda m, _: m.call(),
+    "BUILD": lambda m, _: m.take(1),  # attributes of the table: versions of its modules
+}

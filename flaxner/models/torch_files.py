@@ -1,0 +1,127 @@
+"""Reads `pytorch_model.bin`, which `torch.save` wrote, as data: nothing in it is ever run.
+
+Both of its formats are read: a zip archive (since PyTorch 1.6), and pickles followed by arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from flaxner.models import checks
+from flaxner.models.pickles import Storage, Tensor, decoded
+
+BIN = "pytorch_model.bin"
+BIN_INDEX = "pytorch_model.bin.index.json"
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
+TABLE_LIMIT = 1 << 26  # bytes of instructions; a table of 10,000 tensors has one or two million
+DAMAGED = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, OverflowError),
+    *(zipfile.BadZipFile, RuntimeError),  # the latter of encrypted files
+)
+
+
+def read_bin(folder: Path) -> dict[str, np.ndarray] | None:
+    """Read the tensors of a folder's pytorch_model.bin, single or sharded; None if there is none.
+
+    If there are both, the single file is read.
+
+    Raises:
+      ValueError: a file is damaged or more than a table of weights, or a shard is missing.
+    """
+    if (folder / BIN).is_file():
+        return read_bin_file(folder / BIN)
+    index = folder / BIN_INDEX
+    if index.is_file():
+        shards = checks.shard_names(index)
+        return checks.joined(((s, read_bin_file(folder / s)) for s in shards), str(folder))
+    return None
+
+
+def read_bin_file(path: Path) -> dict[str, np.ndarray]:
+    """Read name -> array from one file of `torch.save`.
+
+    Raises:
+      ValueError: the file is damaged, or holds something else than a table of weights.
+    """
+    try:
+        with path.open("rb") as file:
+            if zipfile.is_zipfile(file):
+                return _from_zip(file)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pickles:
+                return _from_pickles(pickles)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path} is not a table of weights that flaxner can read: {error}; save model and "
+            "tokenizer as safetensors with transformers (from_pretrained, then save_pretrained)"
+        ) from error
+
+
+def _from_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        for info in members.values():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{info.filename} is compressed")
+        if members["data.pkl"].file_size > TABLE_LIMIT:
+            raise ValueError("its table is too large")
+        big = "byteorder" in members and archive.read(members["byteorder"]).strip() == b"big"
+        with archive.open(members["data.pkl"]) as table:
+            tensors = _tensors(decoded(table, big_endian=big))
+        return _filled(tensors, lambda storage: archive.read(members[f"data/{storage.key}"]))
+
+
+def _from_pickles(file: Any) -> dict[str, np.ndarray]:
+    """Read the older format: magic number, version, machine, table, keys, and then the storages.
+
+    Args:
+      file: mapped into memory, so that a damaged length cannot ask for more than there is.
+    """
+    magic = decoded(file)
+    if magic != MAGIC:
+        raise ValueError("it was not written by torch.save")
+    _version, machine = decoded(file), decoded(file)
+    tensors = _tensors(decoded(file, big_endian=not machine["little_endian"]))
+    order = "little" if machine["little_endian"] else "big"
+    sizes = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    places: dict[str, int] = {}
+    for key in decoded(file):
+        places[key] = file.tell() + 8
+        count = int.from_bytes(file.read(8), order)  # type: ignore[arg-type]
+        if key not in sizes:
+            raise ValueError(f"nothing uses its storage {key}, so its size is unknown")
+        file.seek(count * sizes[key].dtype.itemsize, 1)
+
+    def read(storage: Storage) -> bytes:
+        file.seek(places[storage.key])
+        return file.read(storage.size * storage.dtype.itemsize)
+
+    return _filled(tensors, read)
+
+
+def _tensors(table: Any) -> dict[str, Tensor]:
+    """Return the tensors of a decoded table."""
+    if not isinstance(table, dict) or not table:
+        raise ValueError("it holds no names and tensors")
+    for name, value in table.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{name!r} is no tensor")
+    return table
+
+
+def _filled(
+    tensors: Mapping[str, Tensor], read: Callable[[Storage], bytes]
+) -> dict[str, np.ndarray]:
+    """Read every tensor; those of one storage follow each other, so that it is read once."""
+    cached = functools.lru_cache(maxsize=1)(read)
+    ordered = sorted(tensors.items(), key=lambda item: item[1].storage.key)
+    arrays = {name: tensor.of(cached(tensor.storage)) for name, tensor in ordered}
+    return {name: arrays[name] for name in tensors}
