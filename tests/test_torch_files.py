@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -145,6 +146,18 @@ def test_damage_is_an_error_in_one_sentence(kind, tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="is not a table of weights"):
         read_bin_file(path)
+
+
+def test_a_deep_structure_does_not_exhaust_the_stack(tmp_path):
+    """As a key, a function, and a value: a million tuples, each in the next."""
+    start, deep = b"\x80\x02", b")" + b"\x85" * 10**6
+    endings = {b"}%bNs.": "names that are no text", b"%b)R.": "has no name", b"%b.": "no names and"}
+    for ending, message in endings.items():
+        path = tmp_path / "x.bin"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", start + ending % deep)
+        with pytest.raises(ValueError, match=message):
+            read_bin_file(path)
 
 
 FETCH = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, NamedTuple
 
 import ml_dtypes
@@ -117,9 +117,15 @@ class Machine:
         del self.stack[place:]
         return items
 
-    def put(self, pairs: Iterator[tuple[Any, Any]]) -> None:
-        """Add items to the dict on top of the stack."""
-        self._top(dict).update(pairs)
+    def put(self, items: list[Any]) -> None:
+        """Add keys and values, in turn, to the dict on top of the stack."""
+        self._top(dict).update(_table(zip(items[::2], items[1::2], strict=True)))
+
+    def make_table(self) -> None:
+        """Replace keys and values above the last mark by a dict."""
+        items = self.take()
+        self.stack.append({})
+        self.put(items)
 
     def extend(self, items: list[Any]) -> None:
         """Add items to the list on top of the stack."""
@@ -144,13 +150,18 @@ class Machine:
     def call(self) -> None:
         """Replace a function's name and arguments by what it would return."""
         function, arguments = self.take(2)
-        if not isinstance(function, Name) or function not in CALLS:
+        if not isinstance(function, Name):
+            raise ValueError("it would call something that has no name")
+        if function not in CALLS:
             raise ValueError(f"it would call {function}, which weights do not need")
         self.stack.append(CALLS[function](*arguments))
 
 
-def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(items[::2], items[1::2], strict=True)
+def _table(pairs: Iterable[tuple[Any, Any]] = ()) -> dict[str, Any]:
+    table = list(pairs)
+    if not all(isinstance(key, str) for key, _ in table):  # to hash a deep tuple can crash Python
+        raise ValueError("it has names that are no text")
+    return dict(table)
 
 
 def _tensor(storage: Any, first: Any, shape: Any, steps: Any, *_: Any) -> Tensor:
@@ -160,7 +171,7 @@ def _tensor(storage: Any, first: Any, shape: Any, steps: Any, *_: Any) -> Tensor
 
 
 CALLS: Mapping[str, Callable[..., Any]] = {
-    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "collections.OrderedDict": _table,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
@@ -188,9 +199,9 @@ MOVES: Mapping[str, Callable[[Machine, Any], Any]] = {
     "TUPLE2": lambda m, _: m.stack.append(tuple(m.take(2))),
     "TUPLE3": lambda m, _: m.stack.append(tuple(m.take(3))),
     "LIST": lambda m, _: m.stack.append(m.take()),
-    "DICT": lambda m, _: m.stack.append(dict(_pairs(m.take()))),
-    "SETITEM": lambda m, _: m.put(_pairs(m.take(2))),
-    "SETITEMS": lambda m, _: m.put(_pairs(m.take())),
+    "DICT": lambda m, _: m.make_table(),
+    "SETITEM": lambda m, _: m.put(m.take(2)),
+    "SETITEMS": lambda m, _: m.put(m.take()),
     "APPEND": lambda m, _: m.extend(m.take(1)),
     "APPENDS": lambda m, _: m.extend(m.take()),
     "PUT": lambda m, place: m.memo.update({int(place): m.stack[-1]}),
