@@ -64,8 +64,11 @@ def test_forms_with_several_readings():
 
 def test_leakage():
     found = inspection.repeated(OTHER, KNOWN)
-    assert found == (3, 1, 1, ("Paris", "met", "Paris", "in", "Paris", "."))
-    assert inspection.repeated_within(KNOWN) == 1
+    longest = ("Paris", "met", "Paris", "in", "Paris", ".")
+    assert found == (3, 1, 1, longest, ("New", "York", "won"))
+    assert inspection.repeated(KNOWN) == (1, 0, 0, ("New", "people"), ())
+    twice = corpus(("Ann a b c d", "B-PER O O O O"), ("Ann a b c d", "O O O O O"), ("x", "O"))
+    assert inspection.repeated(twice) == (1, 1, 1, *[("Ann", "a", "b", "c", "d")] * 2)
     assert inspection.seen_names(OTHER, KNOWN) == (2, 3)
 
 
@@ -137,6 +140,7 @@ def test_the_printed_report(tmp_path, capsys):
     bad = tmp_path / "bad.conll"
     bad.write_text("[red]Ann I-PER\nleft O\n\nBo B-XX\n")
     made = sentences(12)
+    made[-1] = (made[0][0], ["O"] * len(made[0][0]))
     words = sum(len(words) for words, _ in made)
     entities = sum(tag.startswith("B-") for _, tags in made for tag in tags)
     files = [str(write_conll(tmp_path / "a.conll", made)), str(bad)]
@@ -150,7 +154,8 @@ def test_the_printed_report(tmp_path, capsys):
     assert "XX is in test, not in train; training refuses this" in said
     again = 12 - len({tuple(words) for words, _ in made})
     assert again > 0
-    assert f"{again} of 12 sentences of the training split have occurred before" in said
+    before = f"{again} of 12 sentences of the training split have occurred before"
+    assert f"{before} (1 of them with other tags)\n  for example: {' '.join(made[0][0])}\n" in said
     assert "Training: 3 steps of 32 sentences (1 per epoch, 3 epochs)" in said
     assert "Time: unknown" in said
     assert said.isascii(), "should be plain if not a terminal"

@@ -25,19 +25,21 @@ LONG = 5  # words; shorter sentences may repeat by chance
 
 
 class Repeated(NamedTuple):
-    """The sentences of a split that another split also contains, word for word.
+    """The sentences of a split that occur elsewhere, or earlier in it, word for word.
 
     Attributes:
       sentences: their number.
       long: number of those with at least `LONG` words.
-      retagged: number of those that never have the same tags in the other split.
+      retagged: number of those that never have the same tags there.
       example: words of the longest.
+      contradiction: words of the longest that has other tags.
     """
 
     sentences: int
     long: int
     retagged: int
     example: tuple[str, ...]
+    contradiction: tuple[str, ...]
 
 
 class Form(NamedTuple):
@@ -92,23 +94,27 @@ def type_differences(corpora: Mapping[str, Corpus]) -> list[str]:
     return lines
 
 
-def repeated(corpus: Corpus, known: Corpus) -> Repeated:
-    """Find the sentences of `corpus` that are also in `known`."""
+def repeated(corpus: Corpus, known: Corpus | None = None) -> Repeated:
+    """Find the sentences of `corpus` that are in `known`, or, without it, earlier in `corpus`."""
     tagged: dict[tuple[str, ...], set[Any]] = {}
-    for sentence in known:
+    for sentence in known or ():
         tagged.setdefault(sentence.words, set()).add(sentence.tags)
-    repeats = [sentence for sentence in corpus if sentence.words in tagged]
+    repeats, retagged = [], []
+    for sentence in corpus:
+        before = tagged.get(sentence.words)
+        if before is not None:
+            repeats.append(sentence.words)
+            if sentence.tags not in before:
+                retagged.append(sentence.words)
+        if known is None:
+            tagged.setdefault(sentence.words, set()).add(sentence.tags)
     return Repeated(
         len(repeats),
-        sum(len(s.words) >= LONG for s in repeats),
-        sum(s.tags not in tagged[s.words] for s in repeats),
-        max((s.words for s in repeats), key=len, default=()),
+        sum(len(words) >= LONG for words in repeats),
+        len(retagged),
+        max(repeats, key=len, default=()),
+        max(retagged, key=len, default=()),
     )
-
-
-def repeated_within(corpus: Corpus) -> int:
-    """Count the sentences that repeat an earlier one, word for word."""
-    return len(corpus) - len({sentence.words for sentence in corpus})
 
 
 def ambiguous_forms(corpus: Corpus) -> list[Form]:

@@ -176,14 +176,16 @@ class Report:
     def repeated(self, corpora: Mapping[str, Corpus]) -> None:
         """Print leakage: what validation and test share with the training split."""
         train = corpora["train"]
+        own = inspection.repeated(train)
         self.say(
             "\nRepetition: "
             + number_of(
-                inspection.repeated_within(train),
-                "sentences of the training split have occurred before",
-                len(train),
+                own.sentences, "sentences of the training split have occurred before", len(train)
             )
+            + (f" ({own.retagged:,} of them with other tags)" if own.retagged else "")
         )
+        if own.retagged:
+            self.say(f"  for example: {' '.join(own.contradiction)[:200]}")
         for split, corpus in corpora.items():
             if split == "train":
                 continue
