@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flaxner.config.command_line import parse_train_config
 from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import Notes, ReadOptions
+from flaxner.data.readers.records import read_records
 from flaxner.data.readers.spans import tag_text, word_offsets
 from flaxner.data.sources import read_options
 from flaxner.data.tags import Span, tags_to_spans
@@ -103,6 +104,35 @@ def test_parquet_and_saved_data_sets_give_class_label_names(tmp_path):
         assert [(s.words, s.tags) for s in corpus] == [(WORDS, TAGS)]
     with pytest.raises(ValueError, match="no split test; the data set has train, dev"):
         read_corpus(str(tmp_path / "saved"), "test")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_equal_words_are_stored_once(tmp_path, name):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    record = {"tokens": ["Rome", "Ann", "Rome"], "ner_tags": ["B-LOC", "B-PER", "B-LOC"]}
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist([record] * 2), tmp_path / name)
+    elif name == "a.csv":
+        rows = "\n".join(map(",".join, zip(*record.values(), strict=True)))
+        write(tmp_path, name, f"word,tag\n{rows}\n\n{rows}\n")
+    else:
+        write(tmp_path, name, 2 * f"{json.dumps(record)}\n")
+    words = [word for sentence in read_corpus(tmp_path / name) for word in sentence.words]
+    assert words == record["tokens"] * 2
+    assert len(set(map(id, words))) == 2
+
+
+@pytest.mark.parametrize(("value", "tag"), [(1, "B-PER"), (1.0, "B-PER"), (True, None)])
+def test_values_equal_to_a_known_tag_id_are_judged_by_their_own_type(value, tag):
+    records = [(line, {"tokens": ["Ann"], "ner_tags": [v]}) for line, v in enumerate([1, value], 1)]
+    read = read_records("a", lambda: records, ReadOptions(), Notes(), {"ner_tags": ["O", "B-PER"]})
+    if tag is not None:
+        assert [raw.tags for raw in read] == [(tag,)] * 2
+        return
+    with pytest.raises(ValueError, match=r"^a, line 2: 'ner_tags' must hold tags or their ids"):
+        list(read)
 
 
 @pytest.mark.parametrize("ending", ["txt", "conll"])

@@ -208,6 +208,7 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
     """
     sentences: list[Sentence] = []
     patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
+    distinct: dict[str, str] = {}  # equal words are stored once
     counts: Counter[tuple[str, ...]] = Counter()
     types: set[str] = set()
     documents: dict[object, int] = {}
@@ -229,7 +230,8 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         document = raw.document
         if document is not None:
             document = documents.setdefault(document, len(documents))
-        sentences.append(Sentence(raw.words, tags, document))
+        words = tuple(map(distinct.setdefault, raw.words, raw.words))
+        sentences.append(Sentence(words, tags, document))
     if not sentences:
         why = "; ".join(notes.lines()) or "it has no sentences"
         raise BadCorpus(source, 1, f"the corpus is empty: {why}")

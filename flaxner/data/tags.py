@@ -96,13 +96,16 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
       ValueError: a tag is invalid.
     """
-    iob2, before = [], BORDER
-    for tag in tags:
-        now = _parsed(tag)
-        prefix = "B-" if _begins(before, now) else "I-"
-        iob2.append(OUTSIDE if now[0] == "O" else prefix + now[1])
-        before = now
-    return tuple(iob2)
+    return tuple(map(_iob2_after, (OUTSIDE, *tags), tags))
+
+
+@functools.lru_cache(maxsize=65536)
+def _iob2_after(before: str, tag: str) -> str:
+    """Return the IOB2 tag for a tag of any scheme, given the tag before it."""
+    now = _parsed(tag)
+    if now == BORDER:
+        return OUTSIDE
+    return f"{'B' if _begins(_parsed(before), now) else 'I'}-{now[1]}"
 
 
 def tags_to_spans(tags: Sequence[str]) -> list[Span]:

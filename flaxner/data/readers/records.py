@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def _items(
     names: TagNames,
 ) -> Iterator[Raw | Annotated]:
     known: Sequence[str] | None = None  # names of span columns, once a record has spans
+    meanings: dict[str, dict[str | int, str]] = {}  # tag column -> value -> tag
     for item in from_tools(source, records(), options, notes):
         if isinstance(item, Raw | Annotated):
             yield item
@@ -115,7 +117,9 @@ def _items(
         if columns is not None:
             words, tags = columns
             mine = choice or tag_column.named(tags)
-            pair = _tagged(source, line, record, words, tags, mine, names.get(tags), notes)
+            known_tags = meanings.setdefault(tags, {})
+            read = (source, line, record, words, tags, mine, names.get(tags), notes, known_tags)
+            pair = _tagged(*read)
             yield Raw(*pair, document_of(record), line)
             continue
         if known is None:
@@ -162,9 +166,10 @@ def _choice(
             if column == words or not isinstance(values, list) or len(values) != len(record[words]):
                 continue
             cells = named_ids(values, names[column]) if column in names else values
-            if all(isinstance(value, str) for value in cells):
+            kinds = {*map(type, cells)}
+            if kinds <= {str}:
                 tally.add(column, [value.strip() for value in cells])
-            elif all(type(value) is int for value in cells):
+            elif kinds == {int}:
                 tally.ids.add(column)
     mine = next(iter(read)) if options.word_column is None and len(read) == 1 else None
     among = frozenset(tally.counts) | tally.ids | read.keys()
@@ -237,8 +242,7 @@ def _columns(
             raise BadCorpus(source, line, message)
         return None
     fit = all(
-        isinstance(record[name], list)
-        and not any(isinstance(item, dict | list) for item in record[name])
+        isinstance(record[name], list) and {dict, list}.isdisjoint(map(type, record[name]))
         for name in (words, tags)
     )
     return None if not fit and has_text_and_spans(record, options) else (words, tags)
@@ -253,8 +257,12 @@ def _tagged(
     choice: Choice,
     names: Sequence[str] | None,
     notes: Notes,
+    meaning: dict[str | int, str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the words and tags of a record that has a list of each."""
+    """Return the words and tags of a record that has a list of each.
+
+    `meaning` collects the tags that values stand for, so that each is interpreted once.
+    """
     words = word_values(source, line, word_column, record[word_column])
     values = list_value(source, line, column, record[column])
     if len(words) != len(values):
@@ -263,6 +271,9 @@ def _tagged(
         if also := ", ".join(_other_words(record, word_column, ReadOptions())):
             message += f"; --word-column can select {also} instead of {word_column}"
         raise BadCorpus(source, line, message)
+    if "" not in words and {*map(type, values)} <= {str, int}:  # True and 1.0 would find 1
+        with contextlib.suppress(KeyError):
+            return words, tuple(map(meaning.__getitem__, values))
     tags = []
     for word, item in zip(words, values, strict=True):
         value = tag_value(source, line, column, item, names)
@@ -273,6 +284,8 @@ def _tagged(
             message = f"a word tagged {excerpt(value)} must not be empty"
             raise BadCorpus(source, line, message)
         tags.append(tag)
+        if type(item) in (str, int):
+            meaning[item] = tag
     if "" in words:
         for _ in range(words.count("")):
             notes.count(EMPTIED, f"line {line}")

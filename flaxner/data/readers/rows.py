@@ -93,6 +93,7 @@ def read_rows(
     begun, current = 1, None
     seen, blank, divided = False, False, False  # a word; then a blank row; then a word
     document: int | str | None = None
+    meaning: dict[str, str] = {}
     closed: set[str] = set()  # numbers of sentences that have ended
     again = repeated = missing = first_missing = 0
     for line, row in rows():
@@ -113,8 +114,13 @@ def read_rows(
         for at in unread:
             if row[at] != row[word_at]:
                 notes.passed_over("words", header[word_at], header[at], "--word-column")
-        cells = header[word_at], row[word_at], header[tag_at], row[tag_at]
-        word, tag = _pair(source, line, cells, choice, names, notes)
+        word, cell = row[word_at], row[tag_at]
+        tag = meaning.get(cell) if type(word) is type(cell) is str and word else None
+        if tag is None:
+            cells = header[word_at], word, header[tag_at], cell
+            word, tag = _pair(source, line, cells, choice, names, notes)
+            if isinstance(cell, str):
+                meaning[cell] = tag
         if not words:
             begun, current = line, key
             again += key in closed

@@ -107,7 +107,7 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
                 row = [cell.strip(" ") for cell in row]
             if count[0] > begun:
                 _require_closed(path, begun, row, delimiter, tags)
-            yield begun, [] if not any(cell.strip() for cell in row) else row
+            yield begun, row if "".join(row).strip() else []
             begun = count[0] + 1
     except csv.Error as error:
         raise BadCorpus(path, begun, f"invalid CSV: {error}") from None
