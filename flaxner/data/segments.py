@@ -96,6 +96,8 @@ def align(
       ValueError: a tag is not in the scheme.
     """
     backend = words_backend(tokenizer)
+    # Looked up once: `transformers` searches the vocabulary every time.
+    unknown, borders = tokenizer.unk_token_id, (tokenizer.cls_token_id, tokenizer.sep_token_id)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []
@@ -107,13 +109,13 @@ def align(
         )
         for index, (sentence, encoding) in enumerate(zip(chunk, encodings, strict=True), begin):
             count = len(sentence.words)
-            ids, word_ids = _tokens(encoding, count, tokenizer.unk_token_id)
+            ids, word_ids = _tokens(encoding, count, unknown)
             labels = np.full(count, IGNORED_LABEL, np.int32)
             if scheme is not None and sentence.tags is not None:
                 labels = scheme.encode(sentence.tags)
             for window in windows(word_ids, count, max_length - 2):
                 segment = _segment(
-                    tokenizer, ids, word_ids, labels, num_words, window, max_length - 2, later
+                    borders, ids, word_ids, labels, num_words, window, max_length - 2, later
                 )
                 for column, values in zip(columns.values(), segment, strict=True):
                     column.append(values)
@@ -136,8 +138,7 @@ def _tokens(encoding: Any, count: int, unknown: int) -> tuple[np.ndarray, np.nda
     """Return the token ids and the word of each; words without tokens get [UNK]."""
     ids = np.asarray(encoding.ids, np.int32)
     word_ids = np.asarray(encoding.word_ids, np.int32)
-    borders = np.diff(word_ids, prepend=-1, append=count)
-    if (borders <= 1).all():  # the usual case: 0 to count - 1 without gaps
+    if len(set(encoding.word_ids)) == count:  # the usual case: no word without a token
         return ids, word_ids
     absent = np.setdiff1d(np.arange(count, dtype=np.int32), word_ids)
     ids = np.concatenate([ids, np.full(len(absent), unknown, np.int32)])
@@ -189,7 +190,7 @@ def cut(ends: np.ndarray, capacity: int, overlap: int) -> list[Window]:
 
 
 def _segment(
-    tokenizer: Any,
+    borders: tuple[int, int],
     ids: np.ndarray,
     word_ids: np.ndarray,
     labels: np.ndarray,
@@ -210,11 +211,8 @@ def _segment(
     rest, owned = owned & ~is_first, owned & is_first
     size = len(ids) + 2
     input_ids = np.empty(size, np.int32)
-    input_ids[0], input_ids[1:-1], input_ids[-1] = (
-        tokenizer.cls_token_id,
-        ids,
-        tokenizer.sep_token_id,
-    )
+    input_ids[0], input_ids[-1] = borders
+    input_ids[1:-1] = ids
     out_labels = np.full(size, IGNORED_LABEL, np.int32)
     out_words = np.full(size, -1, np.int32)
     out_labels[1:-1][owned] = labels[word_ids[owned]]
