@@ -1,5 +1,6 @@
 """What goes wrong around a run: signals, damaged files, full disks, NaN losses, second runs."""
 
+import errno
 import json
 import os
 import random
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flaxner.files import kinds
 from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
+from flaxner.runs.metrics_log import MetricsLog
 from flaxner.terminal import UNWRITABLE
 from flaxner.training.stopping import RESUMABLE, RunStopped
 from tests import chaos
@@ -317,3 +320,27 @@ def test_the_best_step_is_exported(whole):
 
     assert_close("exact", load_pretrained(whole.hub_dir).params, saved.params(best))
     assert Path(whole.hub_dir, "README.md").is_file()
+
+
+def test_a_metrics_log_is_saved_where_only_closed_files_are(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write(step=1)
+    opened = log._file
+    log.sync()
+    assert opened.closed
+    log.write(step=2)
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_folder_whose_files_cannot_be_appended_to_is_refused(settings, tmp_path, monkeypatch):
+    def opened(name, mode):
+        if os.path.getsize(name):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
+        return open(name, mode)
+
+    monkeypatch.setattr(kinds, "open", opened, raising=False)
+    monkeypatch.delattr(os, "O_TMPFILE")
+    with pytest.raises(ValueError, match="--vfs-cache-mode writes"):
+        start(settings, tmp_path / "run")
+    assert not list(tmp_path.iterdir())

@@ -27,6 +27,7 @@ from flaxner.runs.paths import is_run
 from flaxner.runs.replacing import half_moved
 from flaxner.runs.steps import StepFolders
 from flaxner.training.stopping import RunStopped
+from tests.buckets import as_in_a_bucket
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, commit_all, nothing_lost, plant, tree, unchanged
 from tests.runs import start
@@ -226,7 +227,10 @@ def test_a_run_in_the_folder_of_its_model(settings, run, tmp_path):
             start(settings, out, model=str(model), overwrite=True)
 
 
-def test_overwrite_deletes_a_run_and_nothing_else(settings, run, tmp_path):
+@pytest.mark.parametrize("bucket", [False, True])
+def test_overwrite_deletes_a_run_and_nothing_else(settings, run, tmp_path, monkeypatch, bucket):
+    if bucket:
+        as_in_a_bucket(monkeypatch)
     others = plant(run)
     others += plant(run, ["hub/figure.png", "checkpoints/notes.txt", "predictions/mine.conll",
                           "fold-1/mine.txt", "fold-2-notes/x.txt"])  # fmt: skip
@@ -616,6 +620,17 @@ def test_the_model_cache_deletes_what_a_killed_process_left(tmp_path):
         kept.keep(cache, key, lambda draft: (draft / "segments").write_bytes(b"x"), 10**6)
     here = {path.name for path in cache.iterdir()}
     assert here == {".making-working0", ".making-linked00", key}
+
+
+def test_the_model_cache_in_a_bucket(tmp_path, monkeypatch):
+    """Where folders cannot be renamed, it is filled too, also where a killed process began to."""
+    as_in_a_bucket(monkeypatch)
+    key = kept.key_of([0])
+    plant(tmp_path, [f"{key}/graph"])
+    make = lambda draft: (draft / "graph").write_bytes(b"x")  # noqa: E731
+    assert kept.keep(tmp_path, key, make, 10**6) == kept.find(tmp_path, key)
+    assert (tmp_path / key / "graph").read_bytes() == b"x"
+    assert [path.name for path in tmp_path.iterdir()] == [key]
 
 
 # Where each command is tested on a tree of other people's files. A command with an empty entry

@@ -10,6 +10,7 @@ import pytest
 
 from flaxner.files import Kind, check_folder, owned, write_folder
 from flaxner.files.records import RECORD, read_record, remove_ours
+from tests.buckets import as_in_a_bucket
 from tests.hostile.trees import commit_all, git, nothing_lost, plant, tree, unchanged
 
 KIND = Kind(
@@ -57,7 +58,10 @@ def hidden(folder):
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
 
 
-def test_our_own_folder_is_replaced_as_a_whole(tmp_path):
+@pytest.mark.parametrize("bucket", [False, True])
+def test_our_own_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, bucket):
+    if bucket:
+        as_in_a_bucket(monkeypatch)
     target = tmp_path / "hub"
     assert write_folder(target, KIND, fill(1, stale=True)) == []
     assert write_folder(target, KIND, fill(2)) == []
@@ -302,8 +306,13 @@ def test_a_damaged_record_is_ignored(tmp_path, text):
 KILLED = """
 import os, sys
 from pathlib import Path
+import pytest
 from flaxner.files import atomic, owned
+from tests.buckets import as_in_a_bucket
 from tests.test_owned_folders import KIND, fill
+
+if sys.argv[3] == "bucket":
+    as_in_a_bucket(pytest.MonkeyPatch())
 
 left = int(sys.argv[2])
 
@@ -324,8 +333,8 @@ owned.write_folder(Path(sys.argv[1]), KIND, fill(2))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("others", [False, True])
-def test_a_kill_at_any_moment_loses_nothing(tmp_path, others):
+@pytest.mark.parametrize(("others", "where"), [(False, "disk"), (False, "bucket"), (True, "disk")])
+def test_a_kill_at_any_moment_loses_nothing(tmp_path, others, where):
     """Afterwards the folder is the old one, the new one or absent; the next write completes it."""
     for moment in range(200):
         target = tmp_path / str(moment)
@@ -333,7 +342,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path, others):
             plant(target)
         write_folder(target, KIND, fill(1, stale=True))
         before = tree(target)
-        code = [sys.executable, "-c", KILLED, str(target), str(moment)]
+        code = [sys.executable, "-c", KILLED, str(target), str(moment), where]
         done = subprocess.run(code, check=False, capture_output=True, text=True)
         assert done.returncode in (0, 9), done.stderr
         kept = set(tree(tmp_path).values())

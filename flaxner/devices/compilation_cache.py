@@ -32,7 +32,7 @@ def _is_writable(folder: str) -> bool:
     try:
         os.path.abspath(folder).encode()
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile(dir=folder):
             return True
     except (OSError, UnicodeEncodeError) as error:  # JAX requires a path that is text
         told = error.strerror if isinstance(error, OSError) else "its path is not UTF-8"

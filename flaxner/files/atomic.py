@@ -1,12 +1,14 @@
-"""Files that exist completely or not at all, and names that are swapped in one step."""
+"""Files that exist completely or not at all, and folders that are moved or swapped."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import itertools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,21 +35,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     real = Path(os.path.realpath(path))
     make_folder(real.parent)
-    with (
-        naming(path),
-        tempfile.NamedTemporaryFile(
-            "wb", dir=real.parent, prefix=f".{real.name}.", suffix=PART, delete=False
-        ) as file,
-    ):
+    with naming(path):
+        number, part = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.", suffix=PART)
         try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, real)
+            with open(number, "wb") as file:  # a bucket gets its content when it is closed
+                file.write(data)
+                file.flush()
+                os.fsync(number)
+            os.chmod(part, 0o666 & ~_umask())
+            os.replace(part, real)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(file.name)
+                os.unlink(part)
             raise
 
 
@@ -84,23 +83,58 @@ def sweep_parts(folder: Path) -> None:
             path.unlink()
 
 
-def exchange(one: Path, other: Path, spare: Path) -> None:
-    """Swap two names: in one step if the file system supports it, else by way of `spare`."""
-    if _exchanged(one, other):
+def move(source: Path, destination: Path, last: str = "") -> None:
+    """Rename a file or folder; see `swaps`: in a mounted bucket, a folder is moved file by file.
+
+    A move that was killed midway can be repeated.
+
+    Args:
+      source: the file or folder.
+      destination: its new path.
+      last: a file in the folder that is moved after all others, to say that they are there.
+    """
+    if source.is_symlink() or not source.is_dir() or swaps(source):
+        os.rename(source, destination)
         return
-    os.rename(other, spare)
-    os.rename(one, other)
-    os.rename(spare, one)
+    files = [path for path in source.rglob("*") if path.is_symlink() or not path.is_dir()]
+    for path in sorted(files, key=lambda path: (path == source / last, path)):
+        there = destination / path.relative_to(source)
+        make_folder(there.parent)
+        os.replace(path, there)
+    shutil.rmtree(source, ignore_errors=True)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Try Linux's renameat2 with RENAME_EXCHANGE; return whether it worked."""
+def swaps(place: Path) -> bool:
+    """Whether two folders can be exchanged in one step; tried in this one, which is ours.
+
+    Linux's own file systems do that. Others may rename a folder in one step as well, but mounted
+    buckets do not: they refuse, or rename what is in it one by one, which may end halfway.
+    """
+    with tempfile.TemporaryDirectory(dir=place, prefix=".", suffix=PART) as folder:
+        one, other = Path(folder) / "one", Path(folder) / "other"
+        one.mkdir()
+        other.mkdir()
+        try:
+            exchange(one, other)
+        except OSError:
+            return False
+    return True
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two names in one step, with Linux's renameat2 and RENAME_EXCHANGE.
+
+    Raises:
+      OSError: the system cannot, see `swaps`.
+    """
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
+    except (AttributeError, OSError, TypeError) as error:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(other)) from error
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+    if rename(here, os.fsencode(one), here, os.fsencode(other), swap) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))
 
 
 def _umask() -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flaxner.files.atomic import free_name
+from flaxner.files.atomic import free_name, move
 from flaxner.files.manifest import file_digest
 
 SEAL = "kept.json"  # name -> size and SHA-256 of every file beside it
@@ -80,8 +80,9 @@ def keep(place: Path, key: str, fill: Callable[[Path], None], most: int) -> Path
         fill(draft)
         files = {p.name: [p.stat().st_size, file_digest(p)] for p in sorted(draft.iterdir())}
         (draft / SEAL).write_text(json.dumps(files), "utf-8")
-        with contextlib.suppress(OSError):  # another process was faster
-            os.rename(draft, place / key)
+        if not _is_whole(place / key):  # else another process was faster
+            with contextlib.suppress(OSError):
+                move(draft, place / key, SEAL)
     _drop_oldest(place, most, key)
     return place / key
 
@@ -139,7 +140,7 @@ def _discard(folder: Path) -> None:
         try:
             folder.rmdir()
         except OSError:
-            os.rename(folder, free_name(folder.with_name(f"{folder.name}.left")))
+            move(folder, free_name(folder.with_name(f"{folder.name}.left")))
 
 
 def _listed(folder: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import re
 import tempfile
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flaxner.files import manifest
+from flaxner.files.atomic import PART
 from flaxner.files.clones import committed
 from flaxner.files.records import is_ours, is_plain, read_record
 
@@ -79,7 +82,8 @@ def check_writable(path: str | Path) -> Path:
     """Return a folder's path, links resolved, if it is or can be made a folder to write to.
 
     Raises:
-      ValueError: it, or what should be a folder above it, is a file.
+      ValueError: it, or what should be a folder above it, is a file; or nothing can be appended to
+        files there.
       OSError: nothing can be written there; the error names the folder.
     """
     real = Path(os.path.realpath(path))
@@ -87,9 +91,26 @@ def check_writable(path: str | Path) -> Path:
     if not there.is_dir():
         raise ValueError(f"{there} is a file: choose another folder than {path}")
     try:
-        tempfile.TemporaryFile(dir=there).close()
+        with contextlib.suppress(AttributeError, OSError):  # a disk of Linux: leaves no name
+            os.close(os.open(there, os.O_TMPFILE | os.O_WRONLY))
+            return real
+        number, name = tempfile.mkstemp(dir=there, prefix=".", suffix=PART)
+        os.close(number)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        for _ in range(2):  # a mounted bucket may refuse to change a file that is not empty
+            with open(name, "ab") as file:
+                file.write(b"appended")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise ValueError(
+            f"files in {there} cannot be appended to ({error.strerror}): mount it with a cache for "
+            "writing, as with rclone mount --vfs-cache-mode writes, or choose another folder"
+        ) from error
+    finally:
+        os.unlink(name)
     return real
 
 

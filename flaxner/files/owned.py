@@ -23,6 +23,7 @@ from flaxner.files.atomic import (
     free_name,
     make_folder,
     naming,
+    swaps,
     sweep_parts,
     write_json,
 )
@@ -40,7 +41,7 @@ from flaxner.files.records import (
 )
 from flaxner.wording import few
 
-DRAFT, LOCK, OLD = ".flaxner-draft", ".flaxner-lock", ".flaxner-old"
+DRAFT, LOCK = ".flaxner-draft", ".flaxner-lock"
 ASIDE = ".replaced"  # .replaced-1, ...: files that were in the place of new ones
 JOURNAL = ".flaxner-journal.json"  # in a complete draft: what is still to be done
 
@@ -52,7 +53,8 @@ def write_folder(
 
     Earlier files that flaxner wrote and nobody changed are replaced or, if there is no new one,
     deleted. They are moved aside until the new ones are in place; a folder that holds nothing
-    else is swapped in one step. A write that was killed midway is completed by the next one.
+    else is swapped in one step where the file system can do that. A write that was killed midway
+    is completed by the next one.
 
     Args:
       path: the folder; a symbolic link is followed.
@@ -74,7 +76,12 @@ def write_folder(
         whole = not os.path.lexists(target) or _is_whole(target)
         draft = _beside(target, DRAFT) if whole else target / DRAFT
         _clear(draft)
-        draft.mkdir()
+        make_folder(draft)
+        if whole and not swaps(draft):
+            draft.rmdir()
+            whole, draft = False, target / DRAFT
+            _clear(draft)
+            make_folder(draft)
         try:
             with naming(target):
                 fill(draft)
@@ -97,7 +104,7 @@ def _swap(draft: Path, target: Path) -> list[str]:
     if not os.path.lexists(target):
         os.rename(draft, target)
         return []
-    exchange(draft, target, _beside(target, OLD))
+    exchange(draft, target)
     left = remove_ours(draft)
     if not left:
         return []
@@ -201,9 +208,6 @@ def _move(source: Path, destination: Path) -> None:
 def _recover(target: Path) -> None:
     """Complete what a killed process left half done."""
     sweep_parts(target)
-    old = _beside(target, OLD)
-    if not os.path.lexists(target) and old.is_dir():
-        os.rename(old, target)
     if (target / DRAFT / JOURNAL).is_file():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # not a journal of ours
             _finish(target)

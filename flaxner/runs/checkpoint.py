@@ -42,7 +42,11 @@ class Checkpoints(StepFolders):
         refuse_odd_path(folder)
         hush()  # Orbax logs every save at INFO, and failures with tracebacks
         super().__init__(folder, keep=keep, writes=not read_only and processes.is_main())
-        self._files = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        # Our manifest says that a checkpoint is complete, so nothing needs to be renamed for that;
+        # in a mounted bucket, folders often cannot be.
+        named = {"temporary_path_class": ocp.path.atomicity.CommitFileTemporaryPath}
+        parts = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(**named))
+        self._files = ocp.AsyncCheckpointer(parts, **named)
         self._restored: int | None = None  # the step that this session resumed from
         self._saving: int | None = None
         self._place = self.folder

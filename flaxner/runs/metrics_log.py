@@ -35,7 +35,7 @@ class MetricsLog:
         lines = there.splitlines(keepends=True)[:keep_lines]
         self.lines, self.lost = len(lines), keep_lines - len(lines)
         write_bytes(path, b"".join(lines))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = _appended(path)
 
     def write(self, **values: Any) -> None:
         """Append one object."""
@@ -46,11 +46,20 @@ class MetricsLog:
             self._also(values)
 
     def sync(self) -> None:
-        """Flush all lines to disk, so that they survive a crash of the machine."""
+        """Save all lines, so that they survive a crash of the machine.
+
+        Some mounted buckets save a file only when it is closed.
+        """
         if self._file is not None:
             os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = _appended(Path(self._file.name))
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _appended(path: Path) -> IO[str]:
+    return path.open("a", encoding="utf-8")

@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from flaxner.files.atomic import free_name, make_folder, write_text
+from flaxner.files.atomic import free_name, make_folder, move, write_text
 from flaxner.files.owned import ASIDE
 from flaxner.files.records import (
     RECORD,
@@ -127,7 +127,7 @@ def _move(folder: Path, names: tuple[str, ...] | list[str], aside: Path) -> None
     for name in names:
         if os.path.lexists(folder / name):
             make_folder((aside / name).parent)
-            os.rename(folder / name, aside / name)
+            move(folder / name, aside / name)
     if record is not None and names and RECORD not in names and not os.path.lexists(aside / RECORD):
         write_record(aside, record)
 

@@ -51,6 +51,7 @@ class SpeedLog:
         """Exclude what happens in this context, after this step, from the training time."""
         if self._tokens:
             self._write(step, self._last)
+        self._log.sync()
         yield
         self.begin(step)
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from flaxner.devices import processes
 from flaxner.files import make_folder, manifest
-from flaxner.files.atomic import exchange, free_name
+from flaxner.files.atomic import exchange, free_name, move, swaps
 
 RUN = "run.json"
 DAMAGED, KEPT = ".damaged", ".kept"
-DOOMED = ".doomed-"
+DOOMED = ".doomed-"  # prefix of a folder that an earlier version was deleting
 AGAIN = ".again-"  # prefix of the folder that will replace the checkpoint of an existing step
 UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of Orbax's temporary folders
 # The parts of a checkpoint: the weights, and what training needs besides. Orbax's `v1` functions
@@ -114,7 +114,7 @@ class StepFolders:
         for bad, reason in damaged.items():
             aside = self.folder / f"{bad}{DAMAGED}"
             aside = free_name(aside) if os.path.lexists(aside) else aside
-            self.path_of(bad).rename(aside)
+            move(self.path_of(bad), aside)
             say(f"checkpoint {self.path_of(bad)} is damaged ({reason}): set aside as {aside.name}")
         for newer in (found for found in self._found() if found > step):
             say(f"checkpoint {self.path_of(newer)} is incomplete and is not used")
@@ -168,28 +168,31 @@ class StepFolders:
     def _delete(self, path: Path, step: int) -> None:
         """Delete a step's folder; if somebody added a file to it, rename it instead."""
         if _strangers(path):
-            os.rename(path, free_name(self.folder / f"{step}{KEPT}"))
+            move(path, free_name(self.folder / f"{step}{KEPT}"))
             return
-        doomed = self.folder / f"{DOOMED}{step}"
-        os.replace(path, doomed)  # never half there under its own name
-        shutil.rmtree(doomed, ignore_errors=True)
+        (path / manifest.NAME).unlink(missing_ok=True)  # never half there, but taken for complete
+        shutil.rmtree(path, ignore_errors=True)
 
     def _again(self, step: int) -> Path:
         """Return where an existing step is saved again until the new copy is complete."""
         return self.folder / f"{AGAIN}{step}"
 
     def _replace(self, step: int) -> None:
-        """Replace a step with its new copy, without a moment in which neither is in place."""
-        again = self._again(step)
-        exchange(again, self.path_of(step), self.folder / f"{DOOMED}{step}")
-        self._delete(again, step)
+        """Replace a step with its new copy; if we are killed meanwhile, `_rescued` ends it."""
+        again, place = self._again(step), self.path_of(step)
+        if swaps(again):
+            exchange(again, place)
+            self._delete(again, step)
+        else:
+            self._delete(place, step)
+            move(again, place, manifest.NAME)
 
     def _make_way(self, path: Path, step: int) -> None:
         """Clear the place of a step to be saved, where a killed session may have left a part."""
         if not self._writes or not os.path.lexists(path):
             return
         if manifest.is_sealed(path) or _strangers(path):
-            os.rename(path, free_name(self.folder / f"{step}{KEPT}"))
+            move(path, free_name(self.folder / f"{step}{KEPT}"))
         else:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -214,11 +217,11 @@ class StepFolders:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _rescued(self, again: Path) -> bool:
-        """Put a new copy in place if its session was killed between two renames."""
+        """Put a new copy in place if its session was killed while it replaced the old one."""
         place = self.folder / again.name.removeprefix(AGAIN)
-        if os.path.lexists(place) or not manifest.is_sealed(again):
+        if manifest.is_sealed(place) or not manifest.is_sealed(again):
             return False
-        os.rename(again, place)
+        move(again, place, manifest.NAME)
         return True
 
 

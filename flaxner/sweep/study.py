@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from rich.console import Console
 
 from flaxner.config.train import TrainConfig
@@ -97,7 +97,9 @@ class Sweep:
 
     def _study(self) -> optuna.Study:
         """Return the study in the journal, or a new one."""
-        backend = JournalFileBackend(str(self.folder.journal))
+        journal = str(self.folder.journal)
+        # Its default lock is a symbolic link, which not every mounted bucket can hold.
+        backend = JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))
         pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNES_AFTER)
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
