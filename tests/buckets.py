@@ -1,4 +1,4 @@
-"""A file system that renames no folders and exchanges no names, as in a mounted bucket."""
+"""A file system that renames no folders, exchanges no names and has no links: a mounted bucket."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from flaxner.files import atomic
 
 
 def as_in_a_bucket(monkeypatch):
-    """Make this process refuse what gcsfuse refuses in a bucket without folders of its own."""
+    """Make this process refuse to rename folders, as gcsfuse does, and to link, as rclone does."""
 
     def refusing(rename):
         def renamed(one, other, **options):
@@ -20,6 +20,10 @@ def as_in_a_bucket(monkeypatch):
     def exchange(one, other):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(other))
 
+    def symlink(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "symlink", symlink)
     monkeypatch.setattr(os, "rename", refusing(os.rename))
     monkeypatch.setattr(os, "replace", refusing(os.replace))
     monkeypatch.setattr(atomic, "exchange", exchange)
