@@ -1,14 +1,18 @@
 """`pytorch_model.bin` is read as torch reads it, and nothing in it is run."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import random
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 
+from flaxner.models import pickles
 from flaxner.models.pretrained import load_pretrained
 from flaxner.models.tensors import to_hf
 from flaxner.models.torch_files import BIN, BIN_INDEX, read_bin_file
@@ -39,7 +43,9 @@ def tensors():
     table = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES}
     table |= {"base": base, "turned": base.t(), "part": base[2:, 3:5], "flat": base.view(-1)[5:9]}
     table |= {"scalar": torch.tensor(3.0), "empty": torch.zeros(0, 4)}
-    return table | {"parameter": torch.nn.Parameter(base[0])}
+    parameter = torch.nn.Parameter(base[1])
+    parameter._is_hf_initialized = True
+    return table | {"parameter": torch.nn.Parameter(base[0]), "with attribute": parameter}
 
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32]
@@ -112,6 +118,7 @@ OTHER = {
     "a number": ({"a": 1}, "'a' is no tensor"),
     "a module": (torch.nn.Linear(2, 2), "which weights do not need|a whole module"),
     "sparse": ({"a": torch.ones(2).to_sparse()}, "would call torch.serialization._get_layout"),
+    "negated": ({"a": (torch.ones(2) * 1j).conj().imag}, "has more than its numbers"),
     "complex": ({"a": torch.ones(2) * 1j}, "weights of the kind torch.ComplexFloatStorage"),
 }
 
@@ -143,6 +150,12 @@ def test_damage_is_an_error_in_one_sentence(kind, tmp_path):
             errors.append(str(error))
     assert len(errors) > 200
     assert all(error.startswith(f"{path} is not a table of weights") for error in errors)
+    path.write_bytes(whole[:-50])
+    with pytest.raises(ValueError, match="download may be incomplete"):
+        read_bin_file(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="was not written by torch"):
+        read_bin_file(path)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="is not a table of weights"):
         read_bin_file(path)
@@ -158,6 +171,144 @@ def test_a_deep_structure_does_not_exhaust_the_stack(tmp_path):
             archive.writestr("archive/data.pkl", start + ending % deep)
         with pytest.raises(ValueError, match=message):
             read_bin_file(path)
+
+
+def number(value):
+    return b"J" + struct.pack("<i", value)
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def put(place):
+    return b"r" + struct.pack("<I", place)
+
+
+def get(place):
+    return b"j" + struct.pack("<I", place)
+
+
+def storage(kind="Float", key="0", size=4):
+    name = f"ctorch\n{kind}Storage\n".encode()
+    return b"(" + text("storage") + name + text(key) + text("cpu") + number(size) + b"tQ"
+
+
+def tensor(view_of, shape=b"K\x04\x85", steps=b"K\x01\x85"):
+    return b"ctorch._utils\n_rebuild_tensor\n(" + view_of + b"K\0" + shape + steps + b"tR"
+
+
+def table(*tensors):
+    members = [text(str(i)) + each for i, each in enumerate(tensors)]
+    return b"\x80\x02}(" + b"".join(members) + b"u."
+
+
+def zipped(path, pickled, storages=(bytes(16),), **more):
+    members = {"data.pkl": pickled, **more}
+    members |= {f"data/{key}": data for key, data in enumerate(storages)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(f"x/{name}", data)
+    return path
+
+
+def old(path, pickled, keys, rest):
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + pickled + keys + rest)
+    return path
+
+
+DOUBLED = b"".join(get(0) * 2 + b"\x93" + put(0) for _ in range(60))
+MANY = b"(" + number(2**31 - 1) * 65 + b"t"
+HUGE = b"\x8b\xe8\x03\0\0" + b"\x7f" * 1000 + b"\x85"  # an integer of 8,000 bits
+COSTLY = {  # small, but each could ask for memory or time without end
+    "a name of names": (text("a") + put(0) + DOUBLED + b".", "by other than text"),
+    "a long name": (text("a" * 151) * 2 + b"\x93.", "more than 300 characters"),
+    "a long key": (b"}" + text("a" * 301) + b"Ns.", "more than 300 characters"),
+    "many dimensions": (table(tensor(storage(), MANY, MANY)), "no valid shape"),
+    "a huge dimension": (table(tensor(storage(), HUGE)), "no valid shape"),
+    "a shape that is a list": (table(tensor(storage(), b"](K\x04e")), "no valid shape"),
+    "a negative size": (table(tensor(storage(size=-1))), "no valid size"),
+    "two types": (table(tensor(storage()), tensor(storage("Int"))), "two sizes or types"),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_small_file_cannot_ask_for_much(name, tmp_path):
+    pickled, message = COSTLY[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        read_bin_file(zipped(tmp_path / "x.bin", pickled))
+    assert len(str(caught.value)) < 600
+
+
+@each_format
+def test_a_table_has_a_limit(kind, tmp_path, monkeypatch):
+    path = saved(tmp_path / "x.bin", tensors(), kind)
+    monkeypatch.setattr(pickles, "TABLE_LIMIT", 1000)
+    with pytest.raises(ValueError, match="its table is too large"):
+        read_bin_file(path)
+
+
+def test_views_take_no_memory_of_their_own(tmp_path):
+    found = read_bin_file(saved(tmp_path / "x.bin", tensors(), "zip"))
+    assert all(np.shares_memory(found["base"], found[name]) for name in ("turned", "part"))
+
+
+def test_members_that_overlap_are_refused(tmp_path):
+    path = zipped(tmp_path / "x.bin", table(tensor(storage())), [bytes(1000)])
+    with zipfile.ZipFile(path, "a") as archive:
+        for key in range(1, 4):
+            info = copy.copy(archive.infolist()[-1])
+            info.filename = f"x/data/{key}"
+            archive.filelist.append(info)
+        archive.comment = b"written anew"
+    with pytest.raises(ValueError, match="its members overlap"):
+        read_bin_file(path)
+
+
+DEEP = b")" + b"\x85" * 10**6 + b"\x85."
+TWICE = b")" + put(0) + b"".join(get(i) * 2 + b"\x86" + put(i + 1) for i in range(60)) + b"\x85."
+KEYS = {  # the older format: keys of the storages, their counts of elements and the elements
+    "a deep tuple": (DEEP, b"", "nothing uses"),
+    "a tuple of all its parts twice": (TWICE, b"", "nothing uses"),
+    "too few elements": (pickle.dumps(["0"], 2), bytes(8 + 16), "does not have 4 elements"),
+    "cut off": (pickle.dumps(["0"], 2), b"\4" + bytes(7 + 15), "ends too early"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_storages_of_the_older_format_are_as_described(name, tmp_path):
+    keys, rest, message = KEYS[name]
+    with pytest.raises(ValueError, match=message):
+        read_bin_file(old(tmp_path / "x.bin", table(tensor(storage())), keys, rest))
+
+
+ORDERED = b"ccollections\nOrderedDict\n"
+
+
+def test_a_table_as_python_2_wrote_it(tmp_path):
+    """A list of pairs; it makes one table, lest a million pairs make a million tables."""
+    pairs = b"](](U\x01a" + tensor(storage()) + b"ee"
+    python_2 = b"\x80\x02" + ORDERED + pairs + put(0) + b"\x85R"
+    keys, rest = pickle.dumps(["0"], 2), b"\4" + bytes(7) + np.arange(4, dtype="<f4").tobytes()
+    found = read_bin_file(old(tmp_path / "x.bin", python_2 + b"}b.", keys, rest))
+    np.testing.assert_array_equal(found["a"], [0, 1, 2, 3])
+    again = ORDERED + get(0) + b"\x85R."
+    with pytest.raises(ValueError, match="no names and tensors"):
+        read_bin_file(old(tmp_path / "x.bin", python_2 + again, keys, rest))
+
+
+@pytest.mark.parametrize("kind", ["Float", "BFloat16", "Long"])
+def test_a_machine_of_the_other_byte_order(kind, tmp_path):
+    size = {"Float": 4, "BFloat16": 2, "Long": 8}[kind]
+    found = {}
+    for order in ("big", "little"):
+        data = b"".join((16256 << 8 * (size - 2)).to_bytes(size, order) for _ in range(4))
+        pickled = table(tensor(storage(kind)))
+        path = zipped(tmp_path / "x.bin", pickled, [data], byteorder=order.encode())
+        found[order] = read_bin_file(path)["0"]
+        assert found[order].dtype.isnative
+    np.testing.assert_array_equal(found["big"], found["little"])
 
 
 FETCH = """

@@ -15,6 +15,11 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+# Without limits, a few bytes of a pickle can ask for far more memory or time than they take.
+# A table of 10,000 tensors has one or two million bytes, and names of about a hundred characters.
+TABLE_LIMIT = 1 << 23
+NAME_LIMIT = 300
+DIMENSIONS_LIMIT = 64  # as in NumPy
 DTYPES: Mapping[str, Any] = {
     "torch.FloatStorage": np.float32,
     "torch.HalfStorage": np.float16,
@@ -40,6 +45,16 @@ class Storage(NamedTuple):
     dtype: np.dtype[Any]
     size: int
 
+    def array(self, data: bytes) -> np.ndarray:
+        """Return the flat array, in the machine's byte order, given its bytes.
+
+        Raises:
+          ValueError: there are more or fewer bytes.
+        """
+        if len(data) != self.size * self.dtype.itemsize:
+            raise ValueError(f"its storage {self.key} does not have {self.size:,} elements")
+        return np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="), copy=False)
+
 
 class Tensor(NamedTuple):
     """A view of a storage: number of its first element, shape, and steps between elements."""
@@ -49,27 +64,20 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     steps: tuple[int, ...]
 
-    def of(self, data: bytes) -> np.ndarray:
-        """Return the array, given the storage's bytes.
+    def of(self, flat: np.ndarray) -> np.ndarray:
+        """Return the view, which takes no memory of its own, given the storage's array.
 
         Raises:
-          ValueError: the view reaches beyond its storage, or the storage has another size.
+          ValueError: the view reaches beyond its storage.
         """
-        storage, first, shape, steps = self
-        numbers = (first, *shape, *steps)
-        if len(shape) != len(steps) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError("a tensor has no valid shape")
-        if len(data) != storage.size * storage.dtype.itemsize:
-            raise ValueError(f"its storage {storage.key} does not have {storage.size:,} elements")
-        flat = np.frombuffer(data, storage.dtype)
+        _, first, shape, steps = self
         if math.prod(shape) == 0:
-            return np.zeros(shape, storage.dtype.newbyteorder("="))
+            return np.zeros(shape, flat.dtype)
         last = first + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
-        if last >= storage.size or math.prod(shape) > storage.size:
-            raise ValueError("a tensor reaches beyond its storage")
-        strides = [step * storage.dtype.itemsize for step in steps]
-        view = np.lib.stride_tricks.as_strided(flat[first:], shape, strides, writeable=False)
-        return view.astype(storage.dtype.newbyteorder("="), order="C", copy=False)
+        if last >= flat.size or math.prod(shape) > flat.size:
+            raise ValueError("a tensor reaches beyond its storage, or repeats parts of it")
+        strides = [step * flat.itemsize for step in steps]
+        return np.lib.stride_tricks.as_strided(flat[first:], shape, strides, writeable=False)
 
 
 def decoded(file: IO[bytes], *, big_endian: bool = False) -> Any:
@@ -84,8 +92,10 @@ def decoded(file: IO[bytes], *, big_endian: bool = False) -> Any:
         pickle may also raise KeyError, IndexError, TypeError, AttributeError or EOFError.
     """
     machine = Machine(big_endian)
-    for instruction, argument, _ in pickletools.genops(file):
+    for instruction, argument, place in pickletools.genops(file):
         name = instruction.name
+        if (place or 0) > TABLE_LIMIT:
+            raise ValueError("its table is too large")
         if name == "STOP":
             break
         if name in VALUES:
@@ -142,6 +152,8 @@ class Machine:
             case ("storage", str(kind), str(key), _device, int(size), *view) if not any(view):
                 if kind not in DTYPES:
                     raise ValueError(f"it has weights of the kind {kind}")
+                if not _is_number(size):
+                    raise ValueError(f"its storage {key} has no valid size")
                 dtype = np.dtype(DTYPES[kind]).newbyteorder(self._order)
                 self.stack.append(Storage(key, dtype, size))
             case _:
@@ -161,20 +173,52 @@ def _table(pairs: Iterable[tuple[Any, Any]] = ()) -> dict[str, Any]:
     table = list(pairs)
     if not all(isinstance(key, str) for key, _ in table):  # to hash a deep tuple can crash Python
         raise ValueError("it has names that are no text")
+    if any(len(key) > NAME_LIMIT for key, _ in table):
+        raise ValueError(f"it has names of more than {NAME_LIMIT} characters")
     return dict(table)
 
 
-def _tensor(storage: Any, first: Any, shape: Any, steps: Any, *_: Any) -> Tensor:
+def _ordered(pairs: Any = None) -> dict[str, Any]:
+    """Make a table of a list of pairs and empty the list, lest many tables be made of one."""
+    if not isinstance(pairs, list | None):
+        raise ValueError("it makes a table of something else than a list")
+    table = _table(pairs or ())
+    if pairs:
+        pairs.clear()
+    return table
+
+
+def _tensor(storage: Any, first: Any, shape: Any, steps: Any, *more: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
-    return Tensor(storage, first, tuple(shape), tuple(steps))
+    if any(more[2:]):  # after requires_grad and hooks: such as that all numbers are negated
+        raise ValueError("a tensor has more than its numbers")
+    tuples = isinstance(shape, tuple) and isinstance(steps, tuple)
+    if not tuples or not len(shape) == len(steps) <= DIMENSIONS_LIMIT:
+        raise ValueError("a tensor has no valid shape")
+    if not all(map(_is_number, (first, *shape, *steps))):
+        raise ValueError("a tensor has no valid shape")
+    return Tensor(storage, first, shape, steps)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _name(module: Any, name: Any) -> Name:
+    if type(module) is not str or type(name) is not str:  # names of names could double in length
+        raise ValueError("it names something by other than text")
+    if len(module) + len(name) > NAME_LIMIT:
+        raise ValueError(f"it has names of more than {NAME_LIMIT} characters")
+    return Name(f"{module}.{name}")
 
 
 CALLS: Mapping[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _table,
+    "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
 }
 IGNORED = ("PROTO", "FRAME")
 VALUES = (
@@ -193,7 +237,7 @@ CONSTANTS: Mapping[str, Callable[[], Any]] = {
 MOVES: Mapping[str, Callable[[Machine, Any], Any]] = {
     "MARK": lambda m, _: m.marks.append(len(m.stack)),
     "GLOBAL": lambda m, name: m.stack.append(Name(name.replace(" ", "."))),
-    "STACK_GLOBAL": lambda m, _: m.stack.append(Name(".".join(m.take(2)))),
+    "STACK_GLOBAL": lambda m, _: m.stack.append(_name(*m.take(2))),
     "TUPLE": lambda m, _: m.stack.append(tuple(m.take())),
     "TUPLE1": lambda m, _: m.stack.append(tuple(m.take(1))),
     "TUPLE2": lambda m, _: m.stack.append(tuple(m.take(2))),

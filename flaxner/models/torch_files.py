@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import mmap
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,6 @@ from flaxner.models.pickles import Storage, Tensor, decoded
 BIN = "pytorch_model.bin"
 BIN_INDEX = "pytorch_model.bin.index.json"
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
-TABLE_LIMIT = 1 << 26  # bytes of instructions; a table of 10,000 tensors has one or two million
 DAMAGED = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, OverflowError),
     *(zipfile.BadZipFile, RuntimeError),  # the latter of encrypted files
@@ -59,8 +59,9 @@ def read_bin_file(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except DAMAGED as error:
+        reason = (f"it lacks {error}" if isinstance(error, KeyError) else str(error))[:300]
         raise ValueError(
-            f"{path} is not a table of weights that flaxner can read: {error}; save model and "
+            f"{path} is not a table of weights that flaxner can read: {reason}; save model and "
             "tokenizer as safetensors with transformers (from_pretrained, then save_pretrained)"
         ) from error
 
@@ -69,10 +70,10 @@ def _from_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         for info in members.values():
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{info.filename} is compressed")
-        if members["data.pkl"].file_size > TABLE_LIMIT:
-            raise ValueError("its table is too large")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"{info.filename} is compressed or encrypted")
+        if sum(info.file_size for info in members.values()) > os.fstat(file.fileno()).st_size:
+            raise ValueError("its members overlap")
         big = "byteorder" in members and archive.read(members["byteorder"]).strip() == b"big"
         with archive.open(members["data.pkl"]) as table:
             tensors = _tensors(decoded(table, big_endian=big))
@@ -85,8 +86,9 @@ def _from_pickles(file: Any) -> dict[str, np.ndarray]:
     Args:
       file: mapped into memory, so that a damaged length cannot ask for more than there is.
     """
-    magic = decoded(file)
-    if magic != MAGIC:
+    if file[:2] == b"PK":
+        raise ValueError("it is a zip archive without an end: the download may be incomplete")
+    if file[:1] not in (b"\x80", b"L") or decoded(file) != MAGIC:
         raise ValueError("it was not written by torch.save")
     _version, machine = decoded(file), decoded(file)
     tensors = _tensors(decoded(file, big_endian=not machine["little_endian"]))
@@ -94,11 +96,16 @@ def _from_pickles(file: Any) -> dict[str, np.ndarray]:
     sizes = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     places: dict[str, int] = {}
     for key in decoded(file):
+        if not isinstance(key, str) or key not in sizes:  # to hash a deep tuple can crash Python
+            raise ValueError("nothing uses one of its storages, so that its size is unknown")
         places[key] = file.tell() + 8
         count = int.from_bytes(file.read(8), order)  # type: ignore[arg-type]
-        if key not in sizes:
-            raise ValueError(f"nothing uses its storage {key}, so its size is unknown")
-        file.seek(count * sizes[key].dtype.itemsize, 1)
+        end = places[key] + sizes[key].size * sizes[key].dtype.itemsize
+        if end > len(file):
+            raise ValueError("it ends too early: the download may be incomplete")
+        if count != sizes[key].size:  # otherwise, storages could overlap
+            raise ValueError(f"its storage {key} does not have {sizes[key].size:,} elements")
+        file.seek(end)
 
     def read(storage: Storage) -> bytes:
         file.seek(places[storage.key])
@@ -111,9 +118,13 @@ def _tensors(table: Any) -> dict[str, Tensor]:
     """Return the tensors of a decoded table."""
     if not isinstance(table, dict) or not table:
         raise ValueError("it holds no names and tensors")
+    storages: dict[str, Storage] = {}
     for name, value in table.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name!r} is no tensor")
+        key = value.storage.key
+        if storages.setdefault(key, value.storage) != value.storage:  # each is read only once
+            raise ValueError(f"its storage {key} has two sizes or types")
     return table
 
 
@@ -121,7 +132,7 @@ def _filled(
     tensors: Mapping[str, Tensor], read: Callable[[Storage], bytes]
 ) -> dict[str, np.ndarray]:
     """Read every tensor; those of one storage follow each other, so that it is read once."""
-    cached = functools.lru_cache(maxsize=1)(read)
+    cached = functools.lru_cache(maxsize=1)(lambda storage: storage.array(read(storage)))
     ordered = sorted(tensors.items(), key=lambda item: item[1].storage.key)
     arrays = {name: tensor.of(cached(tensor.storage)) for name, tensor in ordered}
     return {name: arrays[name] for name in tensors}
