@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 from flaxner.data.labels import LabelScheme
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX, read_tensors
+from flaxner.models.shards import INDEX
+from flaxner.models.tensors import SAFETENSORS, read_tensors
 from flaxner.publishing.hub_folder import export_folder
 from tests.compare import assert_close
 from tests.families import apply, each_family, each_network, each_variant, torch_inputs
@@ -28,7 +29,7 @@ def whole(family, folder, model):
 def sharded(family, folder, model):
     model.save_pretrained(folder, max_shard_size="10KB")
     assert len(list(folder.glob("*.safetensors"))) > 2
-    assert (folder / SAFETENSORS_INDEX).is_file()
+    assert (folder / f"{SAFETENSORS}{INDEX}").is_file()
 
 
 def rewritten(change):
@@ -127,7 +128,7 @@ def test_a_whole_file_takes_precedence_over_shards(tmp_path):
     """As in transformers, whose `save_pretrained` leaves the index of older shards behind."""
     shard = "model-00001-of-00002.safetensors"
     index = {"weight_map": {"w": shard}}
-    (tmp_path / SAFETENSORS_INDEX).write_text(json.dumps(index))
+    (tmp_path / f"{SAFETENSORS}{INDEX}").write_text(json.dumps(index))
     save_file({"w": np.ones(3, np.float32)}, tmp_path / SAFETENSORS, metadata={"format": "pt"})
     assert read_tensors(tmp_path)["w"].sum() == 3, "the shards are gone"
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / shard, metadata={"format": "pt"})

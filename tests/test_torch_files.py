@@ -14,8 +14,9 @@ import pytest
 
 from flaxner.models import pickles
 from flaxner.models.pretrained import load_pretrained
+from flaxner.models.shards import INDEX
 from flaxner.models.tensors import to_hf
-from flaxner.models.torch_files import BIN, BIN_INDEX, read_bin_file
+from flaxner.models.torch_files import BIN, read_bin_file
 from tests.compare import assert_close
 from tests.families import FAMILIES
 from tests.hub_server import FakeHub
@@ -85,7 +86,7 @@ def test_a_model_in_one_file_or_in_shards(tmp_path):
     for shard, members in shards.items():
         torch.save({name: names[name] for name in members}, tmp_path / shard)
     weight_map = {name: shard for shard, members in shards.items() for name in members}
-    (tmp_path / BIN_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / f"{BIN}{INDEX}").write_text(json.dumps({"weight_map": weight_map}))
     assert_close("exact", load_pretrained(tmp_path).params, params)
 
 

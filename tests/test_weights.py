@@ -10,10 +10,10 @@ from flaxner.hub import fetch_file, fetch_model
 from flaxner.models.auto import FlaxBertForTokenClassification
 from flaxner.models.checks import read_header
 from flaxner.models.flax_files import MSGPACK as FLAX_MSGPACK
-from flaxner.models.flax_files import MSGPACK_INDEX as FLAX_MSGPACK_INDEX
 from flaxner.models.network import Model
 from flaxner.models.pretrained import load_pretrained
-from flaxner.models.tensors import SAFETENSORS, SAFETENSORS_INDEX, to_hf
+from flaxner.models.shards import INDEX
+from flaxner.models.tensors import SAFETENSORS, to_hf
 from tests.compare import assert_close
 from tests.families import FAMILIES, each_family
 from tests.old_names import flax_tree, of_2018
@@ -65,7 +65,7 @@ def test_sharded(source):
     for shard, members in shards.items():
         save_file({name: tensors[name] for name in members}, folder / shard)
     weight_map = {name: shard for shard, members in shards.items() for name in members}
-    (folder / SAFETENSORS_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / f"{SAFETENSORS}{INDEX}").write_text(json.dumps({"weight_map": weight_map}))
     assert_close("exact", load_pretrained(folder).params, params)
     (folder / "b.safetensors").unlink()
     with pytest.raises(ValueError, match=r"lacks \['b.safetensors'\]"):
@@ -240,7 +240,7 @@ def in_shards(folder, flat, wrap=lambda tree: tree):
         (folder / shard).write_bytes(to_bytes(wrap(tree)))
     table = {name.replace(".", "/"): shard for shard, names in shards.items() for name in names}
     index = {"metadata": {"total_size": 1}, "weight_map": table}
-    (folder / FLAX_MSGPACK_INDEX).write_text(json.dumps(index))
+    (folder / f"{FLAX_MSGPACK}{INDEX}").write_text(json.dumps(index))
 
 
 def test_flax_msgpack_in_shards(source):

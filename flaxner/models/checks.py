@@ -12,13 +12,12 @@ import math
 import struct
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path, PurePath
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flaxner.files import read_json
 from flaxner.wording import few
 
 if TYPE_CHECKING:
@@ -191,41 +190,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"its header names {twice!r} twice")
-    return table
-
-
-def shard_names(path: Path) -> list[str]:
-    """Return the files listed in a shard index, each once, after checking that they exist.
-
-    Raises:
-      ValueError: not an index, a file outside its folder, or a missing file.
-    """
-    table = read_json(path).get("weight_map")
-    if not isinstance(table, dict) or not table:
-        raise ValueError(f"{path} must have a weight_map, an object that maps tensors to files")
-    for name in table.values():
-        plain = isinstance(name, str) and name not in ("", ".", "..")
-        if not plain or PurePath(name).name != name or "\\" in name or "\0" in name:
-            raise ValueError(f"{path} must name files in its own folder: got {name!r}")
-    shards = sorted(set(table.values()))
-    absent = [shard for shard in shards if not (path.parent / shard).is_file()]
-    if absent:
-        raise ValueError(f"{path.parent} lacks {absent}, listed in {path.name}")
-    return shards
-
-
-def joined(shards: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> dict[str, Any]:
-    """Merge the tensors of several files.
-
-    Raises:
-      ValueError: two files have a tensor of the same name.
-    """
-    table: dict[str, Any] = {}
-    for file, tensors in shards:
-        twice = sorted(set(table) & set(tensors))
-        if twice:
-            raise ValueError(f"{source} holds {few(twice)} twice, the second time in {file}")
-        table.update(tensors)
     return table
 
 

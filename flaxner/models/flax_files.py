@@ -12,30 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from flaxner.models import checks
-
 MSGPACK = "flax_model.msgpack"
-MSGPACK_INDEX = "flax_model.msgpack.index.json"
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 WRAPPER = "params."
 BESIDE = ("opt_state", "step")  # what a train state holds besides its params
 
 
-def read_msgpack(folder: Path) -> dict[str, np.ndarray] | None:
-    """Read the tensors of a folder's Flax msgpack, single or sharded; None if there is none.
-
-    If there are both, the single file is read.
+def read_msgpack(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of one msgpack file, under PyTorch names.
 
     Raises:
-      ValueError: a file is damaged, or the shards do not match their index.
+      ValueError: the file is damaged.
     """
-    if (folder / MSGPACK).is_file():
-        return named_for_torch(_flat(folder / MSGPACK), str(folder / MSGPACK))
-    index = folder / MSGPACK_INDEX
-    if index.is_file():
-        parts = ((shard, _flat(folder / shard)) for shard in checks.shard_names(index))
-        return named_for_torch(checks.joined(parts, str(folder)), str(folder))
-    return None
+    return named_for_torch(_flat(path), str(path))
 
 
 def is_flax(names: Mapping[str, Any], written_by: str | None) -> bool:

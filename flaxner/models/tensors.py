@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from flaxner.models import checks, flax_files, torch_files
+from flaxner.models.shards import read_weights
 from flaxner.wording import few
 
 SAFETENSORS = "model.safetensors"
-SAFETENSORS_INDEX = "model.safetensors.index.json"
 TENSORFLOW = "tf_model.h5"
 # LayerNorm's parameter names in checkpoints from before 2020.
 OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
@@ -168,21 +168,18 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     """Read all tensors of a Hub folder, under PyTorch names.
 
     Reads `model.safetensors`, with PyTorch or Flax names, and where there is none the older
-    `flax_model.msgpack` or `pytorch_model.bin`, each as a single file or in shards. If a folder
-    holds both, the single file is read, as in transformers, whose `save_pretrained` leaves the
-    index of older shards behind.
+    `flax_model.msgpack` or `pytorch_model.bin`, each as a single file or in shards.
 
     Raises:
       ValueError: the folder has no weights, or only TensorFlow's, or a file is damaged.
     """
     folder = Path(folder)
-    if (folder / SAFETENSORS).is_file():
-        return read_tensor_file(folder / SAFETENSORS)
-    if (folder / SAFETENSORS_INDEX).is_file():
-        shards = checks.shard_names(folder / SAFETENSORS_INDEX)
-        return checks.joined(((s, read_tensor_file(folder / s)) for s in shards), str(folder))
-    for read in (flax_files.read_msgpack, torch_files.read_bin):
-        if (tensors := read(folder)) is not None:
+    for name, read in (
+        (SAFETENSORS, read_tensor_file),
+        (flax_files.MSGPACK, flax_files.read_msgpack),
+        (torch_files.BIN, torch_files.read_bin_file),
+    ):
+        if (tensors := read_weights(folder, name, read)) is not None:
             return tensors
     if (folder / TENSORFLOW).is_file():
         raise ValueError(

@@ -15,33 +15,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from flaxner.models import checks
 from flaxner.models.pickles import Storage, Tensor, decoded
 
 BIN = "pytorch_model.bin"
-BIN_INDEX = "pytorch_model.bin.index.json"
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 DAMAGED = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, OverflowError),
     *(zipfile.BadZipFile, RuntimeError),  # the latter of encrypted files
 )
-
-
-def read_bin(folder: Path) -> dict[str, np.ndarray] | None:
-    """Read the tensors of a folder's pytorch_model.bin, single or sharded; None if there is none.
-
-    If there are both, the single file is read.
-
-    Raises:
-      ValueError: a file is damaged or more than a table of weights, or a shard is missing.
-    """
-    if (folder / BIN).is_file():
-        return read_bin_file(folder / BIN)
-    index = folder / BIN_INDEX
-    if index.is_file():
-        shards = checks.shard_names(index)
-        return checks.joined(((s, read_bin_file(folder / s)) for s in shards), str(folder))
-    return None
 
 
 def read_bin_file(path: Path) -> dict[str, np.ndarray]:
