@@ -22,6 +22,7 @@ from flaxner.training.program import train_batches
 
 UNBOUNDED = 1 << 30  # tokens: no sentence is split into windows
 LONG = 5  # words; shorter sentences may repeat by chance
+Known = dict[tuple[str, ...], set[Any]]  # words of a sentence -> all the tags that it has
 
 
 class Repeated(NamedTuple):
@@ -94,20 +95,17 @@ def type_differences(corpora: Mapping[str, Corpus]) -> list[str]:
     return lines
 
 
-def repeated(corpus: Corpus, known: Corpus | None = None) -> Repeated:
-    """Find the sentences of `corpus` that are in `known`, or, without it, earlier in `corpus`."""
-    tagged: dict[tuple[str, ...], set[Any]] = {}
-    for sentence in known or ():
-        tagged.setdefault(sentence.words, set()).add(sentence.tags)
+def repeated(corpus: Corpus, known: Known, *, add: bool = False) -> Repeated:
+    """Find the sentences of `corpus` that are in `known`; with `add`, add each of them to it."""
     repeats, retagged = [], []
     for sentence in corpus:
-        before = tagged.get(sentence.words)
+        before = known.get(sentence.words)
         if before is not None:
             repeats.append(sentence.words)
             if sentence.tags not in before:
                 retagged.append(sentence.words)
-        if known is None:
-            tagged.setdefault(sentence.words, set()).add(sentence.tags)
+        if add:
+            known.setdefault(sentence.words, set()).add(sentence.tags)
     return Repeated(
         len(repeats),
         sum(len(words) >= LONG for words in repeats),
@@ -141,14 +139,9 @@ def ambiguous_forms(corpus: Corpus) -> list[Form]:
     return sorted(forms, key=lambda f: (max(f.readings.values()) - f.readings.total(), f.text))
 
 
-def seen_names(corpus: Corpus, train: Corpus) -> tuple[int, int]:
-    """Return the number of entities seen in training with form and type, and of all entities."""
-    known, entities = (
-        [(s.words[a:b], kind) for s in side for a, b, kind in tags_to_spans(s.tags or ())]
-        for side in (train, corpus)
-    )
-    names = set(known)
-    return sum(name in names for name in entities), len(entities)
+def entities(corpus: Corpus) -> list[tuple[tuple[str, ...], str]]:
+    """Return the form and type of every entity."""
+    return [(s.words[a:b], kind) for s in corpus for a, b, kind in tags_to_spans(s.tags or ())]
 
 
 def whole_sentences(corpus: Corpus, tokenizer: Any) -> Segments:

@@ -176,7 +176,8 @@ class Report:
     def repeated(self, corpora: Mapping[str, Corpus]) -> None:
         """Print leakage: what validation and test share with the training split."""
         train = corpora["train"]
-        own = inspection.repeated(train)
+        known: inspection.Known = {}
+        own = inspection.repeated(train, known, add=True)
         self.say(
             "\nRepetition: "
             + number_of(
@@ -186,16 +187,18 @@ class Report:
         )
         if own.retagged:
             self.say(f"  for example: {' '.join(own.contradiction)[:200]}")
+        names = set(inspection.entities(train))
         for split, corpus in corpora.items():
             if split == "train":
                 continue
-            shared = inspection.repeated(corpus, train)
-            seen, total = inspection.seen_names(corpus, train)
+            shared = inspection.repeated(corpus, known)
+            seen = [name in names for name in inspection.entities(corpus)]
             self.say(
                 f"{split}: {number_of(shared.sentences, 'sentences are', len(corpus))} also in the "
                 f"training split ({shared.long:,} of them with {inspection.LONG} words or more, "
                 f"{shared.retagged:,} with other tags); "
-                f"{number_of(seen, 'entities are', total)} there with the same form and type"
+                + number_of(sum(seen), "entities are", len(seen))
+                + " there with the same form and type"
             )
             if shared.long:
                 self.say(f"  for example: {' '.join(shared.example)[:200]}")
