@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import flaxner
+from flaxner import hub
 from flaxner.files import kept, read_json, write_json
 from flaxner.models.graph_weights import FLOAT32, INT8, STATIC
+from flaxner.models.shards import INDEX
 
 if TYPE_CHECKING:
     from flaxner.inference.classifier import Classifier
@@ -100,7 +102,7 @@ def write_graph(
 
 def model_files(folder: Path) -> list[Path]:
     """List the files of a model folder that determine its logits."""
-    patterns = ("*.safetensors*", "flax_model*.msgpack*", "pytorch_model*.bin*")
+    patterns = (*hub.WEIGHTS, *hub.OLD_WEIGHTS, f"*{INDEX}")
     return [folder / "config.json", *sorted(p for one in patterns for p in folder.glob(one))]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from flaxner.files import read_json
 from flaxner.wording import few
+
+if TYPE_CHECKING:
+    import numpy as np
 
 INDEX = ".index.json"  # what the name of an index adds to that of the single file
 
