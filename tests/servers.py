@@ -48,7 +48,10 @@ class Client:
         found = {name.lower(): value for name, value in response.getheaders()}
         kind = found.get("content-type", "")
         return Answer(
-            response.status, found, json.loads(content) if "json" in kind else None, content
+            response.status,
+            found,
+            json.loads(content) if content and "json" in kind else None,
+            content,
         )
 
     def close(self):

@@ -241,6 +241,14 @@ def test_a_broken_request_ends_only_its_own_connection(server, client, raw):
     assert client.ask("/healthz").status == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/docs"])
+def test_head_is_get_without_the_body(client, path):
+    """Load balancers and `curl -I` ask so."""
+    head, get = client.ask(path, method="HEAD"), client.ask(path)
+    assert (head.status, head.raw) == (get.status, b"") == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
 def test_requests_share_passes(server, ner, monkeypatch):
     """Requests arriving together share a pass, whatever their strategies; each gets its answer."""
     batches = []

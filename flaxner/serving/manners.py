@@ -57,9 +57,11 @@ class Manners:
             ended = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
+        # HEAD is answered like GET; uvicorn leaves out the body.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, answer)
+            await self._app(asked, receive, answer)
         except Exception as error:
             logging.getLogger("flaxner.serving").error(
                 "request %s failed", request_id, exc_info=error
