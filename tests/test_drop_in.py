@@ -88,6 +88,7 @@ NOTHING_CHANGED = {
     "feature_extractor": None,
     "processor": None,
     "binary_output": False,
+    "grouped_entities": False,
     "torch_dtype": "float32",
     "model_kwargs": {"attn_implementation": "sdpa", "cache_dir": "x", "torch_dtype": "float32"},
     "batch_size": 8,
@@ -104,6 +105,7 @@ def test_arguments_that_change_nothing_are_accepted(folder, ours):
     ("given", "message"),
     [
         ({"use_fast": False}, "use_fast=False is not supported: only fast tokenizers"),
+        ({"grouped_entities": True}, 'is not supported: use aggregation_strategy="simple"'),
         ({"trust_remote_code": True}, "never runs code that comes with a model"),
         ({"config": {"id2label": {}}}, "config is always the model's own"),
         ({"framework": "tf"}, "the pipeline runs on JAX"),

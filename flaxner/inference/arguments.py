@@ -34,6 +34,7 @@ NEUTRAL: dict[str, Neutral] = {
     "pipeline_class": OURS,
     "args_parser": OURS,
     "binary_output": Neutral((None, False), "answers are lists of entities"),
+    "grouped_entities": Neutral((None, False), 'use aggregation_strategy="simple"'),
     "framework": Neutral((None, "pt", "flax", "jax"), "the pipeline runs on JAX"),
     "device_map": Neutral((None, "auto"), "choose the device with device="),
     "attn_implementation": Neutral((None, "eager", "sdpa"), "attention is flaxner's own"),
