@@ -21,6 +21,7 @@ from flaxner.aot.counts import matmul_flops
 from flaxner.aot.libtpu import out_of_memory
 from flaxner.aot.parts import PARTS, part_of
 from flaxner.aot.preflight import preflight
+from flaxner.aot.printing import _time
 from flaxner.aot.report import PreflightReport, Together
 from flaxner.aot.roofline import Roofline, link_bytes, roofline
 from flaxner.aot.traffic import Cost
@@ -532,6 +533,13 @@ def test_hours_and_cost_cover_everything_that_is_trained(settings, together, sec
     if made.together is not None:
         many = dataclasses.replace(made, together=dataclasses.replace(made.together, train=large))
         assert many.fits == (config.seeds_at_once == 0)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(2, "120.0 minutes"), (0.01, "36.0 seconds"), (1e-6, "3.60 ms")]
+)
+def test_a_short_run_does_not_take_0_seconds(hours, text):
+    assert _time(hours) == text
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,10 @@ def _times(report: PreflightReport) -> str:
 
 
 def _time(hours: float) -> str:
-    return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} seconds"
+    for unit, number in (("minutes", hours * 60), ("seconds", hours * 3600)):
+        if number >= 1:
+            return f"{number:.1f} {unit}"
+    return f"{hours * 3.6e6:.2f} ms"
 
 
 def _gib(size: float) -> str:
