@@ -73,11 +73,14 @@ def test_a_modules_state_dict(kind, tmp_path):
     assert {name: value.shape for name, value in found.items()} == {"weight": (4,), "bias": (4,)}
 
 
-def test_a_model_in_one_file_or_in_shards(tmp_path):
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
+def test_a_model_in_one_file_or_in_shards(tmp_path, wrapper):
+    """`DataParallel` and `torch.compile` put a prefix before every name."""
     family = FAMILIES["bert"]
     model = family.model()
     params = {path: np.asarray(value) for path, value in model.init(7).items()}
-    names = {name: torch.tensor(value) for name, value in to_hf(params, model.rules).items()}
+    table = to_hf(params, model.rules)
+    names = {f"{wrapper}{name}": torch.tensor(value) for name, value in table.items()}
     (tmp_path / "config.json").write_text(json.dumps(family.fields()))
     torch.save(names, tmp_path / BIN)
     assert_close("exact", load_pretrained(tmp_path).params, params)

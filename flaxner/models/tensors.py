@@ -25,6 +25,8 @@ SAFETENSORS = "model.safetensors"
 TENSORFLOW = "tf_model.h5"
 # LayerNorm's parameter names in checkpoints from before 2020.
 OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
+# What torch puts before every name of a model saved while wrapped by DataParallel or compile.
+WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +182,9 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
         (torch_files.BIN, torch_files.read_bin_file),
     ):
         if (tensors := read_weights(folder, name, read)) is not None:
+            for prefix in WRAPPERS:
+                if all(name.startswith(prefix) for name in tensors):
+                    tensors = {name.removeprefix(prefix): x for name, x in tensors.items()}
             return tensors
     if (folder / TENSORFLOW).is_file():
         raise ValueError(
