@@ -14,6 +14,7 @@ import pytest
 
 from flaxner.aot.workload import known_models
 from flaxner.benchmark import first_answer, machine, random_sizes, train
+from flaxner.benchmark.flat import attend_within
 from flaxner.benchmark.torch_loop import Peer, TorchLoop, decay_groups, torch_model
 from flaxner.commands import benchmark
 from flaxner.config.train import TrainConfig
@@ -21,6 +22,7 @@ from flaxner.models.network import Model
 from flaxner.models.scratch import SCRATCH
 from flaxner.training.preparation import Prepared, prepare
 from tests.conll import sentences, write_conll
+from tests.families import each_family
 from tests.tiny import SIZES, random_segments, tiny_config
 from tests.wordpiece import tiny_tokenizer
 
@@ -152,6 +154,26 @@ def test_accumulated_parts_equal_the_whole_batch():
         one, three = (float(getattr(step, name)) for step in steps)
         assert three == pytest.approx(one, rel=1e-5)
     assert steps[0].slots > steps[1].slots >= lengths.sum()
+
+
+@each_family
+def test_a_flat_row_equals_the_padded_batch(family):
+    pytest.importorskip("torch")
+    lengths = np.random.default_rng(0).integers(3, 24, 8)
+    segments, model = random_segments(np.random.default_rng(1), lengths), family.torch_model()
+    if family.model_type in ("deberta", "deberta-v2", "modernbert"):
+        with pytest.raises(ValueError, match=f"torch-flat cannot train {family.model_type}"):
+            attend_within(model)
+        return
+    config, steps = TrainConfig(dataset="flaxner:embedded", batch_size=8), []
+    for peer in (Peer(), Peer(flat=True)):
+        loop = TorchLoop(copy.deepcopy(model), segments, config, 10, peer)
+        loop.model.eval()  # no dropout
+        steps.append(loop.step(np.arange(8)))
+    for name in ("loss", "grad_norm"):
+        whole, flat = (float(getattr(step, name)) for step in steps)
+        assert flat == pytest.approx(whole, rel=1e-5)
+    assert steps[1].slots == lengths.sum()
 
 
 def test_epochs_are_grouped_as_the_trainer_groups_them():

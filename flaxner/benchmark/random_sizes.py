@@ -69,10 +69,19 @@ def tiny_of(name: str) -> str:
     raise ValueError(f"the sizes of {name!r} are not built in; choose from: {', '.join(names)}")
 
 
+def vocabulary_of(name: str) -> int:
+    """Return the number of tokens in a well-known model's vocabulary, for a tokenizer to have.
+
+    How many of them a corpus reads decides how much of the word table is trained.
+    """
+    kind = SCRATCH[tiny_of(name)][0]
+    return ENCODERS[kind].config.from_hf(dict(_known(kind)[name]), 2).vocab_size
+
+
 def resized(prepared: Prepared, name: str) -> Prepared:
     """Return a run of `tiny_of(name)` with random weights in the well-known model's sizes.
 
-    The vocabulary is as large too, although the tokenizer uses only part of it.
+    The vocabulary is as large too, although a small corpus does not yield as large a tokenizer.
     """
     before = prepared.model.config
     fields = {**prepared.fields, **_known(before.model_type)[name]}

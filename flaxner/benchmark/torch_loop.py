@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxner.benchmark.flat import attend_within, first_position, flattened
 from flaxner.benchmark.machine import best_rate, matmul_size
 from flaxner.config.train import TrainConfig
 from flaxner.data.segments import IGNORED_LABEL, Segments
@@ -29,12 +30,14 @@ class Peer:
       grouped: batches of similar lengths, as with the Trainer's `group_by_length`.
       fused: torch's fused AdamW, the Trainer's default since torch 2.8.
       padded: every sentence padded to max_length, as run_flax_ner.py did.
+      flat: no padding: all sentences in one row, with flash attention on a GPU.
       compiled: torch.compile with dynamic shapes.
     """
 
     grouped: bool = False
     fused: bool = False
     padded: bool = False
+    flat: bool = False
     compiled: bool = False
 
 
@@ -45,6 +48,8 @@ PEERS = {
     "torch-grouped-fused": Peer(grouped=True, fused=True),
     "torch-compiled": Peer(grouped=True, fused=True, compiled=True),
     "torch-padded": Peer(padded=True),
+    "torch-flat": Peer(fused=True, flat=True),
+    "torch-flat-compiled": Peer(fused=True, flat=True, compiled=True),
 }
 
 
@@ -83,6 +88,8 @@ class TorchLoop:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         allow_tf32(config.precision)
         self.model = model.to(self.device).train()
+        if peer.flat:
+            attend_within(self.model)
         self.optimizer = torch.optim.AdamW(
             decay_groups(self.model, config.weight_decay),
             lr=config.learning_rate,
@@ -112,9 +119,8 @@ class TorchLoop:
         """Take one optimizer step on these segments, accumulating gradients as configured."""
         import torch
 
-        width = self.config.max_length if self.peer.padded else None
         parts = np.array_split(members, min(self.config.accumulate, len(members)))
-        arrays = [padded(self.segments, part, width) for part in parts]
+        arrays = [self._collated(part) for part in parts]
         counts = [int((batch["labels"] != IGNORED_LABEL).sum()) for batch in arrays]
         loss, half = torch.zeros((), device=self.device), self.config.precision == "bfloat16"
         for batch, count in zip(arrays, counts, strict=True):
@@ -158,10 +164,22 @@ class TorchLoop:
         self.model.train()
         return labels
 
-    def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def _collated(self, members: np.ndarray) -> dict[str, Any]:
+        if self.peer.flat:
+            return flattened(self.segments, members, first_position(self.model))
+        return padded(self.segments, members, self.config.max_length if self.peer.padded else None)
+
+    def _placed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Copy the arrays to the device; to a GPU without waiting for what it still computes."""
         import torch
 
-        return {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+        def place(array: np.ndarray) -> Any:
+            tensor = torch.from_numpy(array)
+            if self.device == "cuda":
+                return tensor.pin_memory().to(self.device, non_blocking=True)
+            return tensor
+
+        return {k: place(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
 
 
 def padded(

@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(DEFAULT_PEERS),
         metavar="PEER",
         help="loops to compare with: torch, torch-fused, torch-grouped, torch-grouped-fused, "
-        f"torch-compiled, torch-padded (default: {' '.join(DEFAULT_PEERS)})",
+        "torch-compiled, torch-padded, torch-flat, torch-flat-compiled (default: "
+        f"{' '.join(DEFAULT_PEERS)})",
     )
     parser.add_argument(
         "--memory",
@@ -105,12 +106,11 @@ def _prepared(config: TrainConfig, sizes: str | None) -> Any:
     run_where_dispatched()
     keep_freed_memory()  # for the peers too: the whole process shares one malloc
     use_compilation_cache(config.compilation_cache)
-    prepared = prepare(config)
     if sizes is None:
-        return prepared
-    from flaxner.benchmark.random_sizes import resized
+        return prepare(config)
+    from flaxner.benchmark.random_sizes import resized, vocabulary_of
 
-    return resized(prepared, sizes)
+    return resized(prepare(config, vocabulary_of(sizes)), sizes)
 
 
 def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:

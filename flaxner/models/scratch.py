@@ -46,14 +46,14 @@ TOKENIZERS: dict[str, Callable[[Iterable[str], int], Any]] = {
 }
 
 
-def scratch_tokenizer(model: str, train: Corpus) -> Any:
+def scratch_tokenizer(model: str, train: Corpus, vocab_size: int = SCRATCH_VOCABULARY) -> Any:
     """Train the tokenizer of a model in SCRATCH on the training corpus.
 
-    It has `SCRATCH_VOCABULARY` entries: fewer if the corpus does not yield that many, more if the
-    corpus has more distinct characters than that.
+    It has `vocab_size` entries: fewer if the corpus does not yield that many, more if the corpus
+    has more distinct characters than that.
     """
     kind = ENCODERS[SCRATCH[model][0]].tokenizer
-    return TOKENIZERS[kind]((" ".join(s.words) for s in train), SCRATCH_VOCABULARY)
+    return TOKENIZERS[kind]((" ".join(s.words) for s in train), vocab_size)
 
 
 def scratch_fields(tokenizer: Any) -> dict[str, Any]:

@@ -28,7 +28,13 @@ from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.config import EncoderConfig
 from flaxner.models.network import Model, Params
 from flaxner.models.pretrained import Pretrained, load_pretrained
-from flaxner.models.scratch import SCRATCH, scratch_config, scratch_fields, scratch_tokenizer
+from flaxner.models.scratch import (
+    SCRATCH,
+    SCRATCH_VOCABULARY,
+    scratch_config,
+    scratch_fields,
+    scratch_tokenizer,
+)
 
 SPACED = (
     "the tokenizer now puts a space before every word (add_prefix_space), as in running text, and "
@@ -65,8 +71,12 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def prepare(config: TrainConfig) -> Prepared:
+def prepare(config: TrainConfig, vocab_size: int = SCRATCH_VOCABULARY) -> Prepared:
     """Read corpora and model, and tokenise.
+
+    Args:
+      config: the settings.
+      vocab_size: of the tokenizer that is trained for a model in SCRATCH.
 
     Raises:
       ValueError: the corpora, the model, the settings or the devices are invalid or do not match.
@@ -90,7 +100,7 @@ def prepare(config: TrainConfig) -> Prepared:
     )
     fresh: list[str] = []
     if config.model in SCRATCH:
-        tokenizer = scratch_tokenizer(config.model, corpora["train"])
+        tokenizer = scratch_tokenizer(config.model, corpora["train"], vocab_size)
         sizes = scratch_config(config.model, tokenizer, len(scheme))
         model = Model(sizes, compute, crf=config.decoder == "crf")
         fields = scratch_fields(tokenizer)
