@@ -137,7 +137,7 @@ class Stopped(Exception):
 
     Attributes:
       code: exit code for a script.
-      at_once: exit immediately, because a normal exit would wait for a process that is gone.
+      at_once: exit immediately: a normal exit would wait for the other processes of the run.
     """
 
     def __init__(self, message: str, code: int = UNWRITABLE, *, at_once: bool = False) -> None:

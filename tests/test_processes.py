@@ -1,6 +1,8 @@
 """Several real processes on 127.0.0.1 over gloo train the same run as one."""
 
+import errno
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +19,7 @@ from flaxner.publishing.conversion import SavedRun
 from flaxner.runs.folder import RunFolder
 from flaxner.training.session import stops_told
 from flaxner.training.stopping import Interruption, RunStopped
+from flaxner.training.watching import nobody, tell
 from tests import chaos
 from tests.compare import scaled_close
 
@@ -101,7 +104,7 @@ def test_two_processes_equal_one(folder):
         ("--train-file", "dev.conll", "do not have the same train corpus, validation corpus, "),
         pytest.param("--epochs", "5", "do not have the same epochs", marks=pytest.mark.slow),
         pytest.param(
-            *("--train-file", "nowhere.conll", "process 1 of the run cannot start"),
+            *("--train-file", "nowhere.conll", "process 1 of the run failed: its own"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -230,6 +233,30 @@ def test_a_lost_process_is_reported_however_jax_raises_it(monkeypatch, tmp_path)
     ):
         raise ValueError(gloo)
     assert caught.value.at_once
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_that_cannot_write_does_not_wait_for_the_others(monkeypatch, tmp_path, count):
+    """They wait for it; it waited for them for five minutes, at its exit."""
+    monkeypatch.setattr("jax.process_count", lambda: count)
+    with (
+        pytest.raises(RunStopped, match="No space left on device") as caught,
+        stops_told(RunFolder(tmp_path / "run"), Interruption(print)),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.at_once == (count > 1)
+
+
+def test_an_error_of_a_callback_is_raised_as_it_is_and_ends_the_others(monkeypatch, tmp_path):
+    def broken(*_):
+        raise ConnectionError("no such host")
+
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ConnectionError, match=r"^no such"), stops_told(run, Interruption(print)):
+        tell(broken, 1, 1.0, 0.5)
+    monkeypatch.setattr(processes, "where_not", lambda holds: [1])
+    with pytest.raises(ValueError, match="process 1 of the run failed"):
+        tell(nobody, 1, 1.0, 0.5)
 
 
 def test_settling_a_vote_counts_the_last_ballots(monkeypatch):

@@ -196,7 +196,7 @@ def in_all(function: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     if failed:
-        raise ValueError(f"process {failed[0]} of the run cannot start: its own output says why")
+        raise ValueError(f"process {failed[0]} of the run failed: its own output says why")
     return value
 
 

@@ -34,7 +34,7 @@ from flaxner.training.stopping import (
     all_finite,
     go_on,
 )
-from flaxner.training.watching import Watch, nobody
+from flaxner.training.watching import Watch, nobody, tell
 from flaxner.wording import number_of
 
 
@@ -286,7 +286,7 @@ class Loop:
             f"(precision {scores.overall_precision:.4f}, recall {scores.overall_recall:.4f})"
             + (" · best so far" if gain else "")
         )
-        self.watch(step, epoch, scores.overall_f1)
+        tell(self.watch, step, epoch, scores.overall_f1)
         return True
 
     def _check_vote(self, words_done: int) -> None:

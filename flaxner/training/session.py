@@ -9,7 +9,6 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from flaxner import terminal
 from flaxner.config.train import TrainConfig
 from flaxner.devices import processes
 from flaxner.devices.lost_process import is_failure_of_others, is_of_others, say_on_loss
@@ -28,9 +27,10 @@ from flaxner.training.stopping import (
     advice,
     device_failure,
     go_on,
+    unwritable,
 )
 from flaxner.training.trainer import Trainer, TrainResult
-from flaxner.training.watching import Watch
+from flaxner.training.watching import Watch, WatchFailed
 
 
 def train_one(
@@ -123,11 +123,13 @@ def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
     except SaveError as error:
         if is_of_others(error, jax.process_count()):
             raise device_failure(error, run) from error
-        raise RunStopped(f"{error}{go_on(run)}", terminal.UNWRITABLE) from error
+        raise unwritable(f"{error}{go_on(run)}") from error
+    except WatchFailed as failed:
+        raise failed.error from failed.error.__cause__
     except OSError as error:
         place = error.filename or run.path
         message = f"cannot read or write {place} ({error.strerror or error}){go_on(run)}"
-        raise RunStopped(message, terminal.UNWRITABLE) from error
+        raise unwritable(message) from error
     except jax.errors.JaxRuntimeError as error:
         raise device_failure(error, run) from error
     except ValueError as error:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
-from flaxner.terminal import Stopped
+from flaxner.terminal import UNWRITABLE, Stopped
 from flaxner.typed_commands import command_line
 from flaxner.wording import first_line
 
@@ -68,6 +68,11 @@ def advice(run: RunFolder) -> str:
         "try a lower --learning-rate, a higher --warmup-ratio, a lower --max-grad-norm or "
         f"--precision float32{kept}"
     )
+
+
+def unwritable(message: str) -> RunStopped:
+    """Return the exception to raise if this process cannot write; the others may wait for it."""
+    return RunStopped(message, UNWRITABLE, at_once=jax.process_count() > 1)
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
