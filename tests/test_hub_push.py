@@ -63,7 +63,15 @@ def test_private_and_branch(hub, push):
 
 
 def test_weights_and_scores_of_an_earlier_push_are_deleted(hub, push):
-    old = ("model-00001-of-00002.safetensors", "results.json", "metrics.jsonl", "runs/events")
+    old = (
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "flax_model-00001-of-00002.msgpack",
+        "flax_model.msgpack.index.json",
+        "results.json",
+        "metrics.jsonl",
+        "runs/events",
+    )
     others = (
         "notes.txt",
         "adapter/adapter_model.safetensors",

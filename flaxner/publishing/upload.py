@@ -23,20 +23,15 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
+from flaxner.hub import WEIGHTS
+from flaxner.models.shards import INDEX
+
 # Seconds to wait before each retry of a push after a transient failure.
 RETRY_WAITS: Sequence[float] = (1, 2, 4, 8)
 LONGEST_WAIT = 60.0  # seconds; upper bound on the Hub's Retry-After
 PASSING = (408, 409, 412, 429, 500, 502, 503, 504)  # status codes of transient failures
 # Files that an earlier push may have left and that would contradict the new ones.
-REPLACED = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "pytorch_model*",
-    "flax_model.msgpack",
-    "tf_model.h5",
-    "onnx/*",
-    "runs/*",
-)
+REPLACED = (*WEIGHTS, "pytorch_model*", "tf_model*.h5", f"*{INDEX}", "onnx/*", "runs/*")
 HISTORY = ("config.toml", "metrics.jsonl", "results.json")  # likewise, from an earlier push
 T = TypeVar("T")
 
