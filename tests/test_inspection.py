@@ -19,7 +19,7 @@ from flaxner.data.corpus import Corpus, Sentence, read_corpus
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
 from flaxner.data.tokenizer_training import train_wordpiece
-from flaxner.inspection import measures as inspection
+from flaxner.inspection import measures
 from flaxner.inspection.report import Report, inspect
 from flaxner.models.scratch import scratch_tokenizer
 from flaxner.training.preparation import resolve
@@ -49,43 +49,41 @@ OTHER = corpus(
 
 
 def test_forms_with_several_readings():
-    found = inspection.ambiguous_forms(KNOWN)
+    found = measures.ambiguous_forms(KNOWN)
     assert [(form.text, dict(form.readings)) for form in found] == [
         ("New York", {"ORG": 1, "LOC": 1, "O": 1}),
         ("Paris", {"PER": 1, "LOC": 1, "O": 1}),
     ]
     many = corpus(*[("Rome", "B-LOC")] * 5, ("Rome", "O"), ("Ann Ann", "B-PER O"), ("Bo", "B-PER"))
-    assert [form.text for form in inspection.ambiguous_forms(many)] == ["Ann", "Rome"]
+    assert [form.text for form in measures.ambiguous_forms(many)] == ["Ann", "Rome"]
     # The last word of a sentence is no occurrence of longer forms that begin with it.
     last = corpus(("New York Post", "B-ORG I-ORG I-ORG"), ("New", "B-LOC"), ("the New", "O O"))
-    (form,) = inspection.ambiguous_forms(last)
+    (form,) = measures.ambiguous_forms(last)
     assert dict(form.readings) == {"LOC": 1, "O": 1}
 
 
 def test_leakage():
-    known: inspection.Known = {}
-    assert inspection.repeated(KNOWN, known, add=True) == (1, 0, 0, ("New", "people"), ())
-    found = inspection.repeated(OTHER, known)
+    known: measures.Known = {}
+    assert measures.repeated(KNOWN, known, add=True) == (1, 0, 0, ("New", "people"), ())
+    found = measures.repeated(OTHER, known)
     longest = ("Paris", "met", "Paris", "in", "Paris", ".")
     assert found == (3, 1, 1, longest, ("New", "York", "won"))
     twice = corpus(("Ann a b c d", "B-PER O O O O"), ("Ann a b c d", "O O O O O"), ("x", "O"))
-    assert inspection.repeated(twice, {}, add=True) == (1, 1, 1, *[("Ann", "a", "b", "c", "d")] * 2)
-    names = set(inspection.entities(KNOWN))
-    assert [name in names for name in inspection.entities(OTHER)] == [True, True, False]
+    assert measures.repeated(twice, {}, add=True) == (1, 1, 1, *[("Ann", "a", "b", "c", "d")] * 2)
+    names = set(measures.entities(KNOWN))
+    assert [name in names for name in measures.entities(OTHER)] == [True, True, False]
 
 
 def test_types_missing_from_a_split():
     types = {"train": corpus(("a", "B-X")), "test": corpus(("a b", "B-X B-Y"))}
-    assert inspection.type_differences(types) == [
-        "Y is in test, not in train; training refuses this"
-    ]
-    assert inspection.type_differences({"train": types["test"], "test": types["train"]}) == [
+    assert measures.type_differences(types) == ["Y is in test, not in train; training refuses this"]
+    assert measures.type_differences({"train": types["test"], "test": types["train"]}) == [
         "Y is in train, not in test"
     ]
 
 
 def test_histogram_of_lengths():
-    assert inspection.histogram(np.asarray([3, 8, 9, 16, 17, 40])) == [
+    assert measures.histogram(np.asarray([3, 8, 9, 16, 17, 40])) == [
         (1, 8, 2),
         (9, 16, 2),
         (17, 32, 1),
@@ -99,8 +97,8 @@ def test_the_plan_matches_the_run(tmp_path):
     config = resolve(TrainConfig(train_file=str(path), epochs=1.5, batch_size=6, max_length=8))
     train = read_corpus(path)
     tokenizer = scratch_tokenizer("flaxner:tiny", train)
-    whole = inspection.whole_sentences(train, tokenizer)
-    plan = inspection.make_plan(config, train, whole, tokenizer)
+    whole = measures.whole_sentences(train, tokenizer)
+    plan = measures.make_plan(config, train, whole, tokenizer)
     segments = align(train.sentences, tokenizer, LabelScheme.from_types(train.types), 8)
     batches = TrainBatches(segments, 6, 8, 1.5, 0, multiple=jax.device_count(), level=True)
     tokens = sum(batches.tokens_at(step) for step in range(batches.num_steps))
@@ -118,10 +116,10 @@ def test_time_is_estimated_from_an_identical_run_only(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     train = corpus(("Ann", "B-PER"))
     tokenizer = scratch_tokenizer("flaxner:tiny", train)
-    whole = inspection.whole_sentences(train, tokenizer)
+    whole = measures.whole_sentences(train, tokenizer)
 
     def plan(**changes):
-        return inspection.make_plan(config.replace(**changes), train, whole, tokenizer)
+        return measures.make_plan(config.replace(**changes), train, whole, tokenizer)
 
     assert plan().seconds == pytest.approx(plan().tokens / 50)
     said = io.StringIO()
@@ -218,5 +216,5 @@ def test_a_real_corpus_counted_independently(shared_data):
         for line in block.split("\n"):
             if line.strip():
                 readings[tuple(line.split("\t")[:2])] += 1
-    forms = {form.text: form.readings for form in inspection.ambiguous_forms(read_corpus(path))}
+    forms = {form.text: form.readings for form in measures.ambiguous_forms(read_corpus(path))}
     assert forms["God"] == {"person": readings["God", "B-person"], "O": readings["God", "O"]}

@@ -339,10 +339,10 @@ def test_logits_that_are_no_numbers_differ_in_any_batch(at):
 
 
 def test_missing_packages_are_one_sentence(run, monkeypatch):
-    from flaxner.publishing import verification as agreement
+    from flaxner.publishing import verification
     from flaxner.publishing.conversion import convert
 
-    monkeypatch.setattr(agreement, "find_spec", lambda name: None if "onnx" in name else name)
+    monkeypatch.setattr(verification, "find_spec", lambda name: None if "onnx" in name else name)
     told = "--onnx needs onnx, onnxscript, onnxruntime: pip install torch onnx onnxscript"
     with pytest.raises(ValueError, match=told):
         convert(run, onnx=True)

@@ -17,7 +17,7 @@ from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, entity_counts
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
-from flaxner.inspection import measures as inspection
+from flaxner.inspection import measures
 from flaxner.models.scratch import tokenizer_of
 from flaxner.training.preparation import corpus_warnings, resolve
 from flaxner.typed_commands import command_line
@@ -103,7 +103,7 @@ class Report:
         self.table("Entities of each type", ("type", *counts), rows)
         if not counts["train"]:
             self.say("the training split has no entities: training refuses this")
-        for line in inspection.type_differences(corpora):
+        for line in measures.type_differences(corpora):
             self.say(line)
 
     def tokens(self, config: TrainConfig, corpora: Mapping[str, Corpus], train: Corpus) -> None:
@@ -121,16 +121,16 @@ class Report:
             return
         for warning in casing_warnings(corpora, tokenizer, config.model):
             self.say(f"note: {warning}")
-        tokenised = {s: inspection.whole_sentences(c, tokenizer) for s, c in corpora.items()}
+        tokenised = {s: measures.whole_sentences(c, tokenizer) for s, c in corpora.items()}
         self._lengths({split: segments.lengths for split, segments in tokenised.items()})
         whole = tokenised["train"]
         if train is not corpora["train"]:
-            whole = inspection.whole_sentences(train, tokenizer)
-        self._plan(config, inspection.make_plan(config, train, whole, tokenizer))
+            whole = measures.whole_sentences(train, tokenizer)
+        self._plan(config, measures.make_plan(config, train, whole, tokenizer))
 
     def _lengths(self, lengths: Mapping[str, np.ndarray]) -> None:
         counts = {
-            split: {(a, b): n for a, b, n in inspection.histogram(values)}
+            split: {(a, b): n for a, b, n in measures.histogram(values)}
             for split, values in lengths.items()
         }
         bounds = sorted(set().union(*counts.values()))
@@ -149,7 +149,7 @@ class Report:
                 f"{high:.0f}, longest {values.max():,}"
             )
 
-    def _plan(self, config: TrainConfig, plan: inspection.Plan) -> None:
+    def _plan(self, config: TrainConfig, plan: measures.Plan) -> None:
         if plan.windowed:
             self.say(
                 number_of(plan.windowed, "sentences of the training split are longer")
@@ -176,8 +176,8 @@ class Report:
     def repeated(self, corpora: Mapping[str, Corpus]) -> None:
         """Print leakage: what validation and test share with the training split."""
         train = corpora["train"]
-        known: inspection.Known = {}
-        own = inspection.repeated(train, known, add=True)
+        known: measures.Known = {}
+        own = measures.repeated(train, known, add=True)
         self.say(
             "\nRepetition: "
             + number_of(
@@ -187,15 +187,15 @@ class Report:
         )
         if own.retagged:
             self.say(f"  for example: {' '.join(own.contradiction)[:200]}")
-        names = set(inspection.entities(train))
+        names = set(measures.entities(train))
         for split, corpus in corpora.items():
             if split == "train":
                 continue
-            shared = inspection.repeated(corpus, known)
-            seen = [name in names for name in inspection.entities(corpus)]
+            shared = measures.repeated(corpus, known)
+            seen = [name in names for name in measures.entities(corpus)]
             self.say(
                 f"{split}: {number_of(shared.sentences, 'sentences are', len(corpus))} also in the "
-                f"training split ({shared.long:,} of them with {inspection.LONG} words or more, "
+                f"training split ({shared.long:,} of them with {measures.LONG} words or more, "
                 f"{shared.retagged:,} with other tags); "
                 + number_of(sum(seen), "entities are", len(seen))
                 + " there with the same form and type"
@@ -205,7 +205,7 @@ class Report:
 
     def ambiguous(self, train: Corpus) -> None:
         """Print the forms that a lookup would get wrong most often."""
-        forms = inspection.ambiguous_forms(train)
+        forms = measures.ambiguous_forms(train)
         rows = [
             (form.text[:50], ", ".join(f"{kind} {n:,}" for kind, n in form.readings.most_common()))
             for form in forms[:FORMS]

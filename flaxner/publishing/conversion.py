@@ -13,7 +13,7 @@ from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.predictions import Predicted
 from flaxner.files import check_folder
-from flaxner.publishing import verification as agreement
+from flaxner.publishing import verification
 from flaxner.publishing.history import read_run_predictions, write_history
 from flaxner.publishing.hub_folder import DTYPES, export_folder
 from flaxner.publishing.model_card import model_card
@@ -82,7 +82,7 @@ def convert(
     Raises:
       ValueError: `run_dir` is not a run; there is no such checkpoint; files in the output folder
         that flaxner did not write, or that were changed, are in the way; packages are missing; or
-        logits differ by more than `agreement.TOLERANCE`. No folder is written then.
+        logits differ by more than `verification.TOLERANCE`. No folder is written then.
     """
     _check(dtype, verify, onnx)
     saved = SavedRun.open(run_dir)
@@ -132,9 +132,9 @@ def _check(dtype: str, verify: bool, onnx: bool | str) -> None:
     if onnx not in (False, True, *ONNX_WEIGHTS):
         raise ValueError(f"onnx must be one of {', '.join(ONNX_WEIGHTS)}: got {onnx!r}")
     if verify:
-        agreement.require("--verify", ["torch"])
+        verification.require("--verify", ["torch"])
     if onnx:
-        agreement.require("--onnx", PACKAGES)
+        verification.require("--onnx", PACKAGES)
 
 
 @dataclasses.dataclass
@@ -173,7 +173,7 @@ class Extras:
         """Write history and ONNX files into a folder that holds the model, and compare logits.
 
         Raises:
-          ValueError: logits differ by more than `agreement.TOLERANCE`.
+          ValueError: logits differ by more than `verification.TOLERANCE`.
         """
         write_history(draft, self.saved.run, self.results)
         file = write_onnx(draft, self.saved.model.config.positions) if self.onnx else None
@@ -196,13 +196,13 @@ class Extras:
     def _compare(self, draft: Path, file: Path | None) -> None:
         sentences, self.compared_on = _real_sentences(self.predictions)
         params = _rounded(self.params, self.dtype)
-        probe = agreement.Probe.of(self.saved.model, params, draft, sentences)
+        probe = verification.Probe.of(self.saved.model, params, draft, sentences)
         if self.verify:
-            self.difference = probe.compare("PyTorch", agreement.in_torch(draft))
+            self.difference = probe.compare("PyTorch", verification.in_torch(draft))
             if self.saved.model.crf:
-                agreement.same_scores(draft, self.params)
+                verification.same_scores(draft, self.params)
         if file is not None:
-            answer = agreement.in_onnx_runtime(file)
+            answer = verification.in_onnx_runtime(file)
             self.onnx_difference = probe.compare("ONNX Runtime", answer)
 
     def card(self, quantized: Quantized | None = None) -> str:
@@ -238,7 +238,7 @@ def _real_sentences(predictions: dict[str, list[Predicted]]) -> tuple[list[Any],
     for split in ("validation", *predictions):
         sentences = predictions.get(split)
         if sentences:
-            chosen = sentences[:: -(-len(sentences) // agreement.SENTENCES)]
+            chosen = sentences[:: -(-len(sentences) // verification.SENTENCES)]
             what = number_of(len(chosen), "sentences")
             return [list(s.words) for s in chosen], f"{what} of {split}"
-    return list(agreement.TEXTS), f"{len(agreement.TEXTS)} texts"
+    return list(verification.TEXTS), f"{len(verification.TEXTS)} texts"
