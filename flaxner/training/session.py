@@ -15,6 +15,7 @@ from flaxner.devices.lost_process import is_failure_of_others, is_of_others, say
 from flaxner.publishing.rehearsal import rehearse
 from flaxner.runs.checkpoint import SaveError
 from flaxner.runs.folder import RunFolder
+from flaxner.terminal import UNWRITABLE
 from flaxner.tracking.tracker import check_trackers
 from flaxner.training.loop import Loop
 from flaxner.training.members import Member, Whole
@@ -23,11 +24,10 @@ from flaxner.training.shared import Shared
 from flaxner.training.stopping import (
     Interruption,
     NotFinite,
-    RunStopped,
     advice,
     device_failure,
     go_on,
-    unwritable,
+    stopped_alone,
 )
 from flaxner.training.trainer import Trainer, TrainResult
 from flaxner.training.watching import Watch, WatchFailed
@@ -117,19 +117,19 @@ def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         name = interruption.requested or "KeyboardInterrupt"
-        raise RunStopped(f"{name}: stopped{go_on(run)}") from error
+        raise stopped_alone(f"{name}: stopped{go_on(run)}") from error
     except NotFinite as error:
         raise ValueError(f"{error}: {advice(run)}") from error
     except SaveError as error:
         if is_of_others(error, jax.process_count()):
             raise device_failure(error, run) from error
-        raise unwritable(f"{error}{go_on(run)}") from error
+        raise stopped_alone(f"{error}{go_on(run)}", UNWRITABLE) from error
     except WatchFailed as failed:
         raise failed.error from failed.error.__cause__
     except OSError as error:
         place = error.filename or run.path
         message = f"cannot read or write {place} ({error.strerror or error}){go_on(run)}"
-        raise unwritable(message) from error
+        raise stopped_alone(message, UNWRITABLE) from error
     except jax.errors.JaxRuntimeError as error:
         raise device_failure(error, run) from error
     except ValueError as error:

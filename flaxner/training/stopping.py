@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
-from flaxner.terminal import UNWRITABLE, Stopped
+from flaxner.terminal import Stopped
 from flaxner.typed_commands import command_line
 from flaxner.wording import first_line
 
@@ -56,8 +56,8 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
         )
     index, count = jax.process_index(), jax.process_count()
     if is_of_others(error, count):
-        return RunStopped(f"{gone(index, count)}{go_on(run)}", at_once=True)
-    return RunStopped(f"a device failed: {first}{go_on(run)}", at_once=count > 1)
+        return stopped_alone(f"{gone(index, count)}{go_on(run)}")
+    return stopped_alone(f"a device failed: {first}{go_on(run)}")
 
 
 def advice(run: RunFolder) -> str:
@@ -70,9 +70,9 @@ def advice(run: RunFolder) -> str:
     )
 
 
-def unwritable(message: str) -> RunStopped:
-    """Return the exception to raise if this process cannot write; the others may wait for it."""
-    return RunStopped(message, UNWRITABLE, at_once=jax.process_count() > 1)
+def stopped_alone(message: str, code: int = RESUMABLE) -> RunStopped:
+    """Return the exception of a process that stops while others may be waiting for it."""
+    return RunStopped(message, code, at_once=jax.process_count() > 1)
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
