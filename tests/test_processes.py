@@ -218,6 +218,22 @@ def test_nested_on_main_is_refused():
     assert processes.on_main(lambda: 7) == 7
 
 
+def test_any_error_of_the_main_process_ends_the_others(monkeypatch):
+    """Of an error that was not foreseen, they heard nothing, and waited."""
+    sent = []
+    monkeypatch.setattr(processes, "_is_alone", lambda: False)
+    monkeypatch.setattr(processes, "is_main", lambda: not sent)
+    monkeypatch.setattr(processes, "_broadcast", lambda answer: sent.append(answer) or sent[0])
+
+    def broken():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        processes.on_main(broken)
+    with pytest.raises(ValueError, match="process 0 of the run failed"):
+        processes.on_main(broken)
+
+
 def test_a_lost_process_is_reported_however_jax_raises_it(monkeypatch, tmp_path):
     """JAX raises either a JaxRuntimeError or a ValueError for the same failure."""
     run, told = RunFolder(tmp_path / "run"), Interruption(print)
