@@ -103,7 +103,7 @@ def test_two_processes_equal_one(folder):
         ("--train-file", "dev.conll", "do not have the same train corpus, validation corpus, "),
         pytest.param("--epochs", "5", "do not have the same epochs", marks=pytest.mark.slow),
         pytest.param(
-            *("--train-file", "nowhere.conll", "process 1 of the run cannot start"),
+            *("--train-file", "nowhere.conll", "process 1 of the run failed: its own"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -218,6 +218,22 @@ def test_nested_on_main_is_refused():
     assert processes.on_main(lambda: 7) == 7
 
 
+def test_any_error_of_the_main_process_ends_the_others(monkeypatch):
+    """Of an error that was not foreseen, they heard nothing, and waited."""
+    sent = []
+    monkeypatch.setattr(processes, "_is_alone", lambda: False)
+    monkeypatch.setattr(processes, "is_main", lambda: not sent)
+    monkeypatch.setattr(processes, "_broadcast", lambda answer: sent.append(answer) or sent[0])
+
+    def broken():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        processes.on_main(broken)
+    with pytest.raises(ValueError, match="process 0 of the run failed"):
+        processes.on_main(broken)
+
+
 def test_a_lost_process_is_reported_however_jax_raises_it(monkeypatch, tmp_path):
     """JAX raises either a JaxRuntimeError or a ValueError for the same failure."""
     run, told = RunFolder(tmp_path / "run"), Interruption(print)
@@ -255,7 +271,7 @@ def test_an_error_of_a_callback_is_raised_as_it_is_and_ends_the_others(monkeypat
     with pytest.raises(ConnectionError, match=r"^no such"), stops_told(run, Interruption(print)):
         tell(broken, 1, 1.0, 0.5)
     monkeypatch.setattr(processes, "where_not", lambda holds: [1])
-    with pytest.raises(ValueError, match="watch failed in process 1 of the run"):
+    with pytest.raises(ValueError, match="process 1 of the run failed"):
         tell(nobody, 1, 1.0, 0.5)
 
 

@@ -136,20 +136,30 @@ def on_main(function: Callable[[], T]) -> T:
     if _is_alone():
         return _called(function)
     answer: dict[str, Any] = {}
+    failure: Exception | None = None
     if is_main():
         try:
             answer = {"value": _called(function)}
-        except ValueError as error:
-            answer = {"error": str(error)}
-        except OSError as error:
-            name = None if error.filename is None else str(error.filename)
-            answer = {"os": [error.errno, error.strerror, name]}
+        except Exception as error:
+            failure, answer = error, _for_others(error)
     answer = _broadcast(answer)
+    if failure is not None:
+        raise failure
     if "error" in answer:
         raise ValueError(answer["error"])
     if "os" in answer:
         raise OSError(*answer["os"])
     return answer["value"]
+
+
+def _for_others(error: Exception) -> dict[str, Any]:
+    """Return what the other processes raise for an error of the main one."""
+    if isinstance(error, OSError):
+        name = None if error.filename is None else str(error.filename)
+        return {"os": [error.errno, error.strerror, name]}
+    if isinstance(error, ValueError):
+        return {"error": str(error)}
+    return {"error": "process 0 of the run failed: its own output says why"}
 
 
 def _called(function: Callable[[], T]) -> T:
@@ -196,7 +206,7 @@ def in_all(function: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     if failed:
-        raise ValueError(f"process {failed[0]} of the run cannot start: its own output says why")
+        raise ValueError(f"process {failed[0]} of the run failed: its own output says why")
     return value
 
 
