@@ -12,7 +12,7 @@ from flaxner.commands import console
 from flaxner.evaluation.comparison import read_system, verdict
 from flaxner.evaluation.metrics import entity_counts, f1, score
 from flaxner.evaluation.predictions import Predicted, write_predictions
-from flaxner.evaluation.significance import compare, interval
+from flaxner.evaluation.significance import compare, intervals
 
 
 def system(errors, sentences=40, seed=0):
@@ -54,6 +54,16 @@ def test_randomization_is_exact_on_few_sentences():
     found = compare([a], [b])
     assert found.difference == pytest.approx(observed)
     assert found.p_sentences == pytest.approx(min(1.0, 2 * min(above, below)), abs=1e-9)
+
+
+def test_swaps_are_drawn_if_there_are_too_many_to_try(monkeypatch):
+    """SciPy's permutation test of many pairs takes time in proportion to their square."""
+    a, b = system({0, 1, 2, 3, 4}, 40), system(set(range(5, 15)), 40)
+    exact = compare([a], [b], resamples=2**15).p_sentences
+    monkeypatch.delattr("scipy.stats.permutation_test")
+    drawn = compare([a], [b], resamples=2**14).p_sentences
+    assert 0.1 < exact < 0.9
+    assert drawn == pytest.approx(exact, abs=0.02)
 
 
 def test_seeds_are_compared_one_by_one():
@@ -100,17 +110,18 @@ def test_the_false_positive_rate_is_as_stated():
 
 def test_the_interval_contains_the_score():
     predicted = system({1, 5, 7, 20})
-    counts = entity_counts([s.gold for s in predicted], [s.tags for s in predicted])
-    low, high = interval(counts, n_resamples=500)
-    assert low < float(f1(counts.sum(0))) < high
-    assert interval(counts[:1], n_resamples=500) == (1.0, 1.0)
+    counts = entity_counts([s.gold for s in predicted], [s.tags for s in predicted])[None]
+    (low, high), *rest = intervals(counts, counts, n_resamples=500)
+    assert low < float(f1(counts[0].sum(0))) < high
+    assert rest == [(low, high), (0.0, 0.0)]
+    assert intervals(counts[:, :1], counts[:, :1], n_resamples=500)[0] == (1.0, 1.0)
 
 
 def test_a_large_corpus_is_resampled_in_little_memory():
     counts = np.ones((1, 400_000, 3), np.int64)
     tracemalloc.start()
     try:
-        assert interval(counts, 30) == (1.0, 1.0)
+        assert intervals(counts, counts, 30)[0] == (1.0, 1.0)
         assert tracemalloc.get_traced_memory()[1] < 200 << 20
     finally:
         tracemalloc.stop()

@@ -93,13 +93,14 @@ def compare(
     options = (resamples, confidence, seed)
     scores_a, scores_b = f1(counts_a.sum(1)), f1(counts_b.sum(1))
     p_seeds, smallest = _over_seeds(scores_a, scores_b, paired)
+    interval_a, interval_b, interval = intervals(counts_a, counts_b, *options)
     return Difference(
         tuple(map(float, scores_a)),
         tuple(map(float, scores_b)),
         float(scores_b.mean() - scores_a.mean()),
-        interval(counts_a, *options),
-        interval(counts_b, *options),
-        _interval_of_difference(counts_a, counts_b, *options),
+        interval_a,
+        interval_b,
+        interval,
         _randomization(counts_a, counts_b, resamples, seed),
         p_seeds,
         smallest,
@@ -109,58 +110,61 @@ def compare(
     )
 
 
-def interval(
-    counts: np.ndarray, n_resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean F1 over sentences.
+def intervals(
+    a: np.ndarray,
+    b: np.ndarray,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """Return percentile bootstrap intervals of the mean F1 of A, of B, and of their difference.
 
     Args:
-      counts: `entity_counts`, [sentences, 3], or [seeds, sentences, 3] for several seeds.
+      a, b: `entity_counts` of every seed, [seeds, sentences, 3].
+      n_resamples: number of draws; each serves all three intervals.
+      confidence: confidence level of the intervals.
+      seed: seed of the draws.
     """
-    counts = counts.reshape(-1, *counts.shape[-2:])
-    sentences = counts.shape[1]
-    ends = bootstrap(lambda rows: _mean_f1(counts, rows), sentences, n_resamples, confidence, seed)
-    return float(ends[0]), float(ends[1])
+    seeds, sentences, _ = a.shape
+    counts = np.concatenate([a, b]).transpose(1, 0, 2).reshape(sentences, -1)
 
+    def statistics(rows: np.ndarray) -> np.ndarray:
+        totals = drawn_sums(counts, rows).reshape(*rows.shape[:-1], 2, seeds, 3)
+        of_a, of_b = np.moveaxis(f1(totals).mean(-1), -1, 0)
+        return np.stack([of_a, of_b, of_b - of_a])
 
-def _interval_of_difference(
-    a: np.ndarray, b: np.ndarray, n_resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    def difference(rows: np.ndarray) -> np.ndarray:
-        return _mean_f1(b, rows) - _mean_f1(a, rows)
-
-    low, high = bootstrap(difference, a.shape[1], n_resamples, confidence, seed)
-    return float(low), float(high)
-
-
-def _mean_f1(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the mean F1 over seeds, on the sentences indexed by `rows` [..., sentences]."""
-    seeds, sentences, _ = counts.shape
-    totals = drawn_sums(counts.transpose(1, 0, 2).reshape(sentences, -1), rows)
-    return f1(totals.reshape(*rows.shape[:-1], seeds, 3)).mean(-1)
+    low, high = bootstrap(statistics, sentences, n_resamples, confidence, seed)
+    of_a, of_b, of_both = ((float(x), float(y)) for x, y in zip(low, high, strict=True))
+    return of_a, of_b, of_both
 
 
 def _randomization(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> float:
     """Return the two-sided p-value when the systems swap their predictions for a sentence."""
     from scipy import stats
 
-    both = np.concatenate([a, b], 1)
-    sentences = a.shape[1]
+    sums_a, sums_b = a.sum(1), b.sum(1)
+    change = (b - a)[:, (a != b).any((0, 2))].astype(np.float64)  # other swaps change nothing
+    places = change.shape[1]
 
-    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        x, y = (np.moveaxis(rows, axis, -1) for rows in (x, y))
-        return _mean_f1(both, y) - _mean_f1(both, x)
+    def difference(swapped: np.ndarray, axis: int) -> np.ndarray:
+        moved = np.tensordot(np.moveaxis(swapped, axis, -1), change, (-1, 1))
+        return (f1(sums_b - moved) - f1(sums_a + moved)).mean(-1)
 
-    if sentences < 2:
+    if places < 2:
         return 1.0
-    result = stats.permutation_test(
-        (np.arange(sentences), np.arange(sentences, 2 * sentences)),
+    if 2**places <= resamples:  # every way to swap
+        every = (np.zeros(places), np.ones(places))
+        options = {"permutation_type": "samples", "vectorized": True, "n_resamples": resamples}
+        result = stats.permutation_test(every, lambda x, y, axis: difference(x, axis), **options)
+        return float(result.pvalue)
+    rng = np.random.default_rng(seed)
+    result = stats.monte_carlo_test(
+        np.zeros(places),
+        lambda size: rng.integers(0, 2, size, np.int8).astype(np.float64),
         difference,
-        permutation_type="samples",
         n_resamples=resamples,
-        batch=batch_size(sentences),
+        batch=batch_size(places),
         vectorized=True,
-        rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
 
