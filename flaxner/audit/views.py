@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -10,11 +11,16 @@ RUN = re.compile(r"(.)\1+")
 
 def _shapes(words: Sequence[str]) -> list[str]:
     """McDonald -> XxXx+, 1,024 -> d,d+; the first word is marked, as its capital means nothing."""
-    shapes = [RUN.sub(r"\1+", "".join(map(_shape, word))) for word in words]
+    shapes = map(_shape, words)
     return [f"^{shape}" if at == 0 else shape for at, shape in enumerate(shapes)]
 
 
-def _shape(letter: str) -> str:
+@functools.lru_cache(1 << 16)  # three views need it, and words recur
+def _shape(word: str) -> str:
+    return RUN.sub(r"\1+", "".join(map(_letter, word)))
+
+
+def _letter(letter: str) -> str:
     for is_kind, kind in ((str.isupper, "X"), (str.islower, "x"), (str.isdigit, "d")):
         if is_kind(letter):
             return kind

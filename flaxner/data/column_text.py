@@ -32,19 +32,20 @@ def escape(text: str) -> str:
         return "\\u{}"
     if text in _BORDERS:
         return _escaped("-") + text[1:]
-    text = _ESCAPE.sub(lambda match: _escaped("\\") + match[0][1:], text)
+    if "\\u{" in text:
+        text = _ESCAPE.sub(lambda match: _escaped("\\") + match[0][1:], text)
     return _BREAKING.sub(lambda match: _escaped(match[0]), text)
 
 
 def unescape(column: str) -> str:
     """Return the word or tag that `escape` wrote."""
+    if "\\u{" not in column:
+        return column
     return _ESCAPE.sub(lambda match: _character(match[1], match[0]), column)
 
 
 def as_meant(column: str) -> str:
     """Return the word or tag if `escape` could have written this column, else the column itself."""
-    if "\\u{" not in column:
-        return column
     text = unescape(column)
     return text if text and escape(text) == column else column
 
