@@ -44,7 +44,7 @@ SENTENCE_COLUMNS = (
 
 # In a table of words these also identify the document; elsewhere they may hold its text.
 OF_DOCUMENTS = (*DOCUMENT_COLUMNS, "doc", "document")
-BLOCK = 10_000  # rows to count at once
+BLOCK = 500  # rows to count at once: dropped before the garbage collector would look at them
 
 NumberedRows = Callable[[], Iterable[tuple[int, Sequence[Any]]]]
 
@@ -248,6 +248,8 @@ def _key(cell: Any) -> str:
 
     pandas writes whole numbers as 1.0 once the column has an empty cell.
     """
+    if isinstance(cell, str) and cell.isdecimal():
+        return cell
     key = "" if cell is None or cell != cell else str(cell).strip()
     number = key.removesuffix(".0")
     return number if number.isdecimal() else key

@@ -77,17 +77,12 @@ def _require_closed(
 def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and the rows with their line numbers; the header sets the delimiter."""
     blocks = read_lines(path, joined=False)
-    lines = ((n, line) for start, block in blocks for n, line in enumerate(block, start))
-    begun, first = next(((n, line) for n, line in lines if line.strip()), (1, ""))
+    lines = itertools.chain.from_iterable(block for _, block in blocks)
+    numbered = enumerate(lines, 1)
+    begun, first = next(((n, line) for n, line in numbered if line.strip()), (1, ""))
+    before = begun - 1
     delimiter = _delimiter(first.strip("\r")) or max(DELIMITERS, key=first.count)
-    count = [begun]
-
-    def numbered() -> Iterator[str]:
-        yield first + "\n"
-        for n, line in lines:
-            count[0] = n
-            yield line.rstrip("\r") + "\n"
-
+    whole = (line.rstrip("\r") + "\n" for line in itertools.chain([first], lines))
     names = first.split(delimiter)
     spaced = all(name[:1] == " " for name in names[1:])
     padded = spaced and all(name[-1:] == " " for name in names[:-1])  # such as sid | word | tag
@@ -96,7 +91,7 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     plain = (delimiter == "\t" or padded) and '"' not in first and not quoted
     quoting: Any = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     reader = csv.reader(
-        numbered(), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced
+        whole, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced
     )
     tags: list[int] | None = None
     try:
@@ -105,9 +100,10 @@ def _rows(path: Path, quoted: bool) -> Iterator[tuple[int, list[str]]]:
                 tags = [at for at, name in enumerate(row) if name.strip().lower() in TAG_COLUMNS]
             if padded:
                 row = [cell.strip(" ") for cell in row]
-            if count[0] > begun:
+            ended = before + reader.line_num
+            if ended > begun:
                 _require_closed(path, begun, row, delimiter, tags)
             yield begun, row if "".join(row).strip() else []
-            begun = count[0] + 1
+            begun = ended + 1
     except csv.Error as error:
         raise BadCorpus(path, begun, f"invalid CSV: {error}") from None
