@@ -107,6 +107,7 @@ def read_predictions(path: str | Path) -> list[Predicted]:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
     sentences: list[Predicted] = []
     rows: list[tuple[str, str, str]] = []
+    distinct: dict[str, str] = {}  # equal words are stored once
     document: int | None = None
     for number, line in enumerate([*text.split("\n"), ""], 1):  # only at LF: words may hold CR
         if line == " ".join(MARK) and not rows:
@@ -116,7 +117,8 @@ def read_predictions(path: str | Path) -> list[Predicted]:
         elif len(rows) == 1 and rows[0] is MARK:  # not a word: in a sentence it would be escaped
             document, rows = 0 if document is None else document + 1, []
         elif rows:
-            words, gold, tags = zip(*rows, strict=True)
+            columns = zip(*rows, strict=True)
+            words, gold, tags = (tuple(map(distinct.setdefault, c, c)) for c in columns)
             sentences.append(Predicted(words, gold, tags, document))
             rows = []
     return sentences
