@@ -1,6 +1,7 @@
 """`predict.py --format conll` sees the same words as the JSON output counts."""
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -82,6 +83,25 @@ def test_what_is_typed_is_answered_line_by_line(capsys, folder, monkeypatch, tex
     monkeypatch.setattr("sys.stdin", Keyboard())
     answers(capsys, folder, "jsonl", *texts, file=file)
     assert answered == [1, 1, 1]
+
+
+@pytest.mark.parametrize("redirected", [True, False])
+def test_progress_is_shown_while_answers_go_to_a_file(
+    tmp_path, folder, monkeypatch, capsys, redirected
+):
+    """Not beside a pipe, whose reader may be using the terminal."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    with (tmp_path / "answers.jsonl").open("w") as file:
+        if redirected:
+            monkeypatch.setattr("sys.stdout", file)
+        given = {"texts": ["Angela"] * 40, "file": None, "model": str(folder)}
+        call = {"aggregation_strategy": "word", "decoder": "viterbi", "engine": None}
+        print_answers(argparse.Namespace(**given, **call, format="jsonl"))
+    assert ("40 texts read" in terminal.getvalue()) == redirected
+    written = (tmp_path / "answers.jsonl").read_text() if redirected else capsys.readouterr().out
+    assert [json.loads(line)["text"] for line in written.splitlines()] == ["Angela"] * 40
 
 
 def test_any_word_fits_on_one_line(capsys, folder, ours):

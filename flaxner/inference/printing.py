@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from flaxner.config.data import CONTEXTS
 from flaxner.data.column_text import DOCUMENT_MARK, escape
@@ -31,6 +32,7 @@ def print_answers(arguments: argparse.Namespace) -> None:
       ValueError: the texts or the model cannot be read, or an option does not fit.
     """
     from flaxner.inference.opening import open_pipeline  # slow: wrong flags are reported before
+    from flaxner.inference.streaming import counted
 
     texts = texts_from(arguments.file, arguments.texts)
     first = next(texts)  # reports a wrong file before the model is loaded
@@ -42,12 +44,23 @@ def print_answers(arguments: argparse.Namespace) -> None:
     )
     typed = (arguments.file == "-" or arguments.texts == ["-"]) and sys.stdin.isatty()
     marked = arguments.format == "conll"
-    for group in _groups(itertools.chain([first], texts), typed, marked):
-        if marked:
-            _print_conll(ner, group, arguments.decoder)
-        else:
-            _print_group(ner, group, arguments.format)
-        sys.stdout.flush()
+    with contextlib.ExitStack() as stack:
+        every: Iterator[str] = itertools.chain([first], texts)
+        if not typed and _is_file(sys.stdout):  # where the answers cannot be seen to come
+            every = stack.enter_context(contextlib.closing(counted(every, "texts read")))
+        for group in _groups(every, typed, marked):
+            if marked:
+                _print_conll(ner, group, arguments.decoder)
+            else:
+                _print_group(ner, group, arguments.format)
+            sys.stdout.flush()
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # without a file descriptor
+        return False
 
 
 def _print_group(ner: NerPipeline, texts: list[str], form: str) -> None:

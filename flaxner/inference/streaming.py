@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -125,7 +126,7 @@ class Answers(Iterator[T]):
         return self._length
 
 
-def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator[T]:
+def counted(items: Iterable[T], name: str, total: int | None = None) -> Generator[T]:
     """Yield the items, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -139,8 +140,13 @@ def counted(items: Iterable[T], name: str, total: int | None = None) -> Iterator
     columns = (TextColumn("{task.completed:,}"), TextColumn(name), TimeElapsedColumn())
     bars = (BarColumn(), TimeRemainingColumn()) if total is not None else ()
     console = Console(stderr=True)
-    silent = not console.is_terminal  # Rich would write an empty line there
-    with Progress(*columns, *bars, console=console, transient=True, disable=silent) as bar:
+    with Progress(
+        *(*columns, *bars),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,  # Rich would write an empty line there
+        redirect_stdout=sys.stdout.isatty(),  # or what is printed to a file would go to the console
+    ) as bar:
         task = bar.add_task(name, total=total)
         for item in items:
             yield item
