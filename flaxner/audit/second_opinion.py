@@ -143,16 +143,16 @@ class _Evidence:
 
     def features(self, numbers: Sequence[int]) -> np.ndarray:
         """Return the features of these sentences' words, float32 (W, F)."""
-        return np.concatenate([self._features(i) for i in numbers]).astype(np.float32)
-
-    def _features(self, number: int) -> np.ndarray:
-        probs_WC = self._sentences[number].probs
+        probs_WC = np.concatenate([self._sentences[i].probs for i in numbers])
         model = np.log(np.maximum(probs_WC, SMALLEST))
         model -= model.mean(-1, keepdims=True)
+        sentence_W = np.repeat(np.arange(len(numbers)), [len(self._labels[i]) for i in numbers])
+        beside = (sentence_W[1:] == sentence_W[:-1])[:, None]  # in one sentence
         nothing = np.zeros((1, self.size))
-        left, right = (np.concatenate(pair) for pair in ((nothing, model), (model, nothing)))
-        views = [view.odds(number, self._share) for view in self._views]
-        return np.concatenate([model, left[:-1], right[1:], *views], axis=-1)
+        left = np.concatenate([nothing, np.where(beside, model[:-1], 0)])
+        right = np.concatenate([np.where(beside, model[1:], 0), nothing])
+        views = [view.odds(numbers, self._share) for view in self._views]
+        return np.concatenate([model, left, right, *views], axis=-1).astype(np.float32)
 
 
 class _View:
@@ -182,13 +182,14 @@ class _View:
         for own, tags in zip(self._rows, labels, strict=True):
             np.add.at(self._counts, (own, tags), 1)
 
-    def odds(self, number: int, share_C: np.ndarray) -> np.ndarray:
+    def odds(self, numbers: Sequence[int], share_C: np.ndarray) -> np.ndarray:
         """Return the log of each label's share elsewhere over its share in the corpus, (W, C).
 
         For smoothing, one extra occurrence is distributed like the whole corpus.
         """
-        labels = self._labels[number]
-        counts = self._counts[self._rows[number]].astype(np.float64)
+        labels = np.concatenate([self._labels[i] for i in numbers])
+        rows = np.concatenate([self._rows[i] for i in numbers])
+        counts = self._counts[rows].astype(np.float64)
         counts[np.arange(len(labels)), labels] -= 1
         shares = (counts + share_C) / (counts.sum(-1, keepdims=True) + 1)
         return np.log(shares / share_C)
