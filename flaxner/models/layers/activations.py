@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+
+from flaxner.models.layers.merging import in_memory
 
 Array = jax.Array
 SQRT_HALF = 0.5**0.5
@@ -14,9 +17,30 @@ SQRT_HALF = 0.5**0.5
 def exact_gelu(x: Array) -> Array:
     """Compute x times the normal CDF (Hendrycks and Gimpel 2016), in the same way as torch.
 
-    `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function.
+    `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function. In bfloat16,
+    the result is rounded once, and so is the gradient.
     """
+    return _gelu(x) if x.dtype == jnp.float32 else _narrow_gelu(x)
+
+
+def _gelu(x: Array) -> Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
+
+
+@jax.custom_vjp
+def _narrow_gelu(x: Array) -> Array:
+    return _gelu(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def _gelu_gradient(x: Array, gradient: Array) -> tuple[Array]:
+    wide = x.astype(jnp.float32)
+    below = 0.5 * (1.0 + jax.lax.erf(wide * SQRT_HALF))
+    density = jnp.exp(-0.5 * wide * wide) * (0.5 / math.pi) ** 0.5
+    d_x = ((below + wide * density) * gradient.astype(jnp.float32)).astype(x.dtype)
+    return (in_memory(d_x),)  # otherwise XLA would also write it in float32, to sum the bias's
+
+
+_narrow_gelu.defvjp(lambda x: (_narrow_gelu(x), x), _gelu_gradient)
 
 
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {

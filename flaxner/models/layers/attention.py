@@ -18,6 +18,7 @@ from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import Dense, add_bias, product
 from flaxner.models.layers.dropout import dropped, random_levels, threshold
 from flaxner.models.layers.fused import attend, attend_on_tpu
+from flaxner.models.layers.merging import gradient_in_memory
 from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
@@ -245,7 +246,8 @@ class Attention(nnx.Module):
         y = product(x_BLD, kernel, self.query.dtype, self.query.out)
         biases = [layer.bias.get_value() for layer in layers if layer.bias is not None]
         biases[1] = jax.lax.stop_gradient(biases[1])  # see `with_fixed_bias`
-        return jnp.split(add_bias(y, jnp.concatenate(biases)), 3, axis=-1)
+        whole = gradient_in_memory(add_bias(y, jnp.concatenate(biases)))
+        return jnp.split(whole, 3, axis=-1)
 
     def _plainly(
         self, qkv: Sequence[Array], contexts: Sequence[Within], key: Array | None

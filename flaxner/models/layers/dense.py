@@ -44,13 +44,22 @@ class Dense(nnx.Linear):
         return y if self.bias is None else add_bias(y, self.bias.get_value())
 
 
+@jax.custom_vjp
 def add_bias(y: Array, bias: Array) -> Array:
     """Add a float32 bias, broadcast to y, and round to the dtype of y.
 
-    The gradient of the bias is a sum over rows and positions. Because the addition is in float32,
-    so is that sum, also over devices.
+    The gradient of the bias is summed in float32 over rows and positions, also over devices.
     """
     return (y.astype(jnp.float32) + bias).astype(y.dtype)
+
+
+def _bias_gradient(bias: Array, gradient: Array) -> tuple[Array, Array]:
+    # JAX's own rule would widen the gradient of y and round it again, which XLA keeps.
+    spread = jax.linear_transpose(lambda bias: jnp.broadcast_to(bias, gradient.shape), bias)
+    return gradient, spread(gradient.astype(jnp.float32))[0]
+
+
+add_bias.defvjp(lambda y, bias: (add_bias(y, bias), bias), _bias_gradient)
 
 
 def product(a: Array, b: Array, dtype: Any, out: Any, *, tf32: bool = False) -> Array:

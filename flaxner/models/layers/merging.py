@@ -42,3 +42,18 @@ def by_lines(tree: Any, factor: Any) -> Any:
     lines = {width: jnp.full(width, factor, jnp.float32) for width in widths}
     lines = jax.lax.optimization_barrier(lines)
     return jax.tree.map(lambda x: (lines[x.shape[-1]] if x.ndim else factor) * x, tree)
+
+
+@jax.custom_vjp
+def gradient_in_memory(x: Array) -> Array:
+    """Return x. On NVIDIA GPUs, its gradient is computed only once, although several products and
+    sums read it: XLA would do so in front of some of them again."""
+    return x
+
+
+gradient_in_memory.defvjp(lambda x: (x, None), lambda kept, gradient: (in_memory(gradient),))
+
+
+def in_memory(x: Array) -> Array:
+    """Return x, as a whole and rounded to its dtype on NVIDIA GPUs, however it is used."""
+    return jax.lax.platform_dependent(x, cuda=jax.lax.optimization_barrier, default=lambda x: x)
