@@ -672,7 +672,8 @@ def test_the_rest_writes_nothing(run, tmp_path, monkeypatch, capsys):
     lines = {
         "predict": f"--model {run / 'hub'} --file texts.txt",
         "compare": f"{run} {run} --split validation --resamples 100",
-        "benchmark": f"pipeline --model {run / 'hub'} --file dev.conll --texts 2 --batch-sizes 1",
+        "benchmark": f"pipeline --model {run / 'hub'} --file dev.conll --texts 2 --batch-sizes 1 "
+        "--no-first-answer",
         "env": "",
         "completion": "bash",
     }

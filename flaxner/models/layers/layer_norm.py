@@ -31,35 +31,31 @@ def _forward(
     x: Array, scale: Array, bias: Array | None, epsilon: float, dtype: jnp.dtype
 ) -> tuple[Array, Any]:
     wide = x.astype(jnp.float32)
-    total = _sums(wide)
-    squares = _sums(jnp.square(wide - total / x.shape[-1]))
-    y = _unit(x, total, squares, epsilon, scale)
+    mean = _mean(wide)
+    variance = _mean(jnp.square(wide - mean))
+    y = (wide - mean) * (jax.lax.rsqrt(variance + epsilon) * scale)
     y = y if bias is None else y + bias
-    return y.astype(dtype), (x, scale, None if bias is None else jnp.zeros(0), total, squares)
+    return y.astype(dtype), (x, scale, None if bias is None else jnp.zeros(0), mean, variance)
 
 
 def _backward(epsilon: float, dtype: jnp.dtype, kept: Any, gradient: Array) -> tuple[Any, ...]:
-    x, scale, biased, total, squares = kept
+    x, scale, biased, mean, variance = kept
     d = gradient.astype(jnp.float32)
-    unit = _unit(x, total, squares, epsilon)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    unit = (x.astype(jnp.float32) - mean) * inverse
     scaled = d * scale
-    along, across = _sums(scaled), _sums(scaled * unit)
-    inverse = jax.lax.rsqrt(squares / x.shape[-1] + epsilon)
-    d_x = inverse * (scaled - along / x.shape[-1] - unit * (across / x.shape[-1]))
+    d_x = inverse * (scaled - _mean(scaled) - unit * _mean(scaled * unit))
     leading = tuple(range(x.ndim - 1))
     d_bias = None if biased is None else d.sum(leading)
     return d_x.astype(x.dtype), (d * unit).sum(leading), d_bias
 
 
-def _sums(x: Array) -> Array:
-    """Sum over the features, x_...1; what depends on a sum is computed where it is read."""
-    return jax.lax.optimization_barrier(x.sum(-1, keepdims=True))
+def _mean(x: Array) -> Array:
+    """Return the mean over the features, x_...1, in memory for all that depend on it.
 
-
-def _unit(x: Array, total: Array, squares: Array, epsilon: float, scale: Any = 1.0) -> Array:
-    """Return x with a mean of 0 and a variance of 1, times a scale."""
-    inverse = jax.lax.rsqrt(squares / x.shape[-1] + epsilon)
-    return (x.astype(jnp.float32) - total / x.shape[-1]) * (inverse * scale)
+    The division comes first: after the sum, XLA would make it a kernel of its own.
+    """
+    return jax.lax.optimization_barrier((x / x.shape[-1]).sum(-1, keepdims=True))
 
 
 layer_norm.defvjp(_forward, _backward)
