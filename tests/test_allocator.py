@@ -57,6 +57,24 @@ for _ in range(5):
 print(libc.mallinfo2().arena - before)
 """
 
+WHERE = """
+import jax
+from flaxner.devices import allocator
+
+for platforms, plugin, files, accelerated in [
+    ("cpu", True, ("/dev/null",), False),
+    ("cuda,cpu", False, (), True),
+    (None, True, ("/dev/null",), True),
+    (None, True, ("/dev/none[0-9]",), False),  # only the compiler, for preflight
+    (None, False, ("/dev/null",), False),
+]:
+    jax.config.update("jax_platforms", platforms)
+    allocator._has_plugin, allocator.DEVICE_FILES = lambda: plugin, files
+    assert allocator._accelerated() is accelerated, platforms
+    assert not accelerated or not allocator.keep_freed_memory.__wrapped__()
+print("as expected")
+"""
+
 TWICE = f"""
 {SIZES}
 assert allocator.keep_freed_memory()
@@ -110,3 +128,9 @@ def test_the_settings_are_applied_once():
 def test_cpu_programs_run_in_the_calling_thread():
     assert output(DISPATCH, True) == "True"
     assert output(DISPATCH, False) == "False"
+
+
+def test_nothing_changes_where_an_accelerator_computes():
+    """With a single heap, the many threads of the GPU's compiler wait for each other."""
+    ran = subprocess.run([sys.executable, "-c", WHERE], capture_output=True, text=True)
+    assert ran.stdout == "as expected\n", ran.stderr

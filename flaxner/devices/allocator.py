@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import glob
+import importlib.util
+import pkgutil
 
 import jax
 
@@ -17,6 +20,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 2**31 - 1  # mallopt takes an int
 RESERVE = 64 * 2**20  # bytes; more than all small blocks between two steps, less than a step
 BEHIND = 2**20  # bytes, never freed; too large to be placed in another hole
+# NVIDIA, AMD, Windows' subsystem for Linux; TPUs, older and newer
+DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 
 
 def run_where_dispatched() -> None:
@@ -38,9 +43,14 @@ def keep_freed_memory() -> bool:
     small blocks, which would otherwise be placed in that of a step's memory and make it a few bytes
     too small for the next step.
 
+    Where a GPU or TPU computes, nothing changes: there, malloc mostly serves the compiler, whose
+    many threads would wait for each other at a single heap.
+
     Returns:
-      whether this is glibc and it accepted the settings; elsewhere nothing changes.
+      whether the CPU computes, and this is glibc and it accepted the settings.
     """
+    if _accelerated():
+        return False
     try:
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018, another malloc has other settings
@@ -52,6 +62,22 @@ def keep_freed_memory() -> bool:
         return False
     _leave_a_hole(libc)
     return True
+
+
+def _accelerated() -> bool:
+    """Whether JAX will probably use a GPU or TPU; asking JAX would start its threads."""
+    wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
+    if wanted:
+        return wanted.split(",")[0] != "cpu"
+    return _has_plugin() and any(map(glob.glob, DEVICE_FILES))
+
+
+def _has_plugin() -> bool:
+    """Whether JAX can use accelerators; without its plug-ins, it ignores them."""
+    found = importlib.util.find_spec("jax_plugins")
+    places = found.submodule_search_locations if found else None
+    plugins = list(pkgutil.iter_modules(places)) if places else []
+    return bool(plugins) or importlib.util.find_spec("libtpu") is not None
 
 
 def _leave_a_hole(libc: ctypes.CDLL) -> None:
