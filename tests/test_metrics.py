@@ -1,8 +1,6 @@
 """Scores against hand-made counts."""
 
-import numpy as np
 import pytest
-from seqeval.metrics.sequence_labeling import accuracy_score, precision_recall_fscore_support
 
 from flaxner.evaluation.metrics import score
 
@@ -43,23 +41,3 @@ def test_nothing_to_find():
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="sentence 0 has 1 gold tags and 2 predictions"):
         score([["O"]], [["O", "O"]], words_in_corpus=1)
-
-
-def test_scores_are_seqevals_to_the_last_bit():
-    random = np.random.default_rng(0)
-    tags = [*"OOO", "B", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "A-B", "é"))]
-    gold = [random.choice(tags, size).tolist() for size in random.integers(0, 9, 300)]
-    found = [[t if random.random() < 0.8 else random.choice(tags) for t in own] for own in gold]
-    report = score(gold, found, words_in_corpus=0)
-    assert report.overall_accuracy == accuracy_score(gold, found)
-    for average in (None, "micro"):
-        theirs = precision_recall_fscore_support(gold, found, average=average, zero_division=0)
-        ours = report.per_type.values()
-        if average == "micro":
-            overall = report.to_dict()
-            ours = [
-                {name: overall.get(f"overall_{name}") for name in ("precision", "recall", "f1")}
-            ]
-            assert theirs[3] == sum(row["support"] for row in report.per_type.values())
-        for row, *expected in zip(ours, *map(np.atleast_1d, theirs), strict=True):
-            assert list(row.values()) == expected[: len(row)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,42 +49,38 @@ def score(
     Raises:
       ValueError: a sentence has more or fewer predictions than words.
     """
-    from seqeval.metrics.sequence_labeling import get_entities
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
     for index, (a, b) in enumerate(zip(gold, predicted, strict=True)):
         if len(a) != len(b):
             raise ValueError(f"sentence {index} has {len(a)} gold tags and {len(b)} predictions")
-    # seqeval's own scores would look for the entities once for each of their tables.
-    annotated, found = (set(get_entities([list(tags) for tags in t])) for t in (gold, predicted))
-    sides = (annotated & found, found, annotated)
-    by_type = [Counter(kind for kind, _, _ in side) for side in sides]
-    overall = _precision_recall_f1(*map(len, sides))
-    scored = sum(map(len, predicted))
-    right = sum(
-        a == b for pair in zip(gold, predicted, strict=True) for a, b in zip(*pair, strict=True)
-    )
+    gold_lists, predicted_lists = [list(t) for t in gold], [list(t) for t in predicted]
+    scored = sum(len(tags) for tags in predicted_lists)
+    types = sorted({e[0] for tags in (gold_lists, predicted_lists) for e in get_entities(tags)})
+    accuracy = float(accuracy_score(gold_lists, predicted_lists)) if scored else 0.0
+    if not types:  # no entities, annotated or predicted: seqeval would divide by zero
+        return NerReport(0.0, 0.0, 0.0, accuracy, {}, words_in_corpus, scored)
+    options: dict[str, Any] = {"zero_division": 0}
+    by_type = precision_recall_fscore_support(gold_lists, predicted_lists, average=None, **options)
+    micro = precision_recall_fscore_support(gold_lists, predicted_lists, average="micro", **options)
+    names = ("precision", "recall", "f1")
+    per_type = {
+        name: {
+            **{key: float(by_type[i][row]) for i, key in enumerate(names)},
+            "support": int(by_type[3][row]),
+        }
+        for row, name in enumerate(types)
+    }
     return NerReport(
-        overall_precision=overall["precision"],
-        overall_recall=overall["recall"],
-        overall_f1=overall["f1"],
-        overall_accuracy=right / max(scored, 1),
-        per_type={
-            name: {
-                **_precision_recall_f1(*(counts[name] for counts in by_type)),
-                "support": by_type[2][name],
-            }
-            for name in sorted({*by_type[1], *by_type[2]})
-        },
+        overall_precision=float(micro[0]),
+        overall_recall=float(micro[1]),
+        overall_f1=float(micro[2]),
+        overall_accuracy=accuracy,
+        per_type=per_type,
         words_in_corpus=words_in_corpus,
         words_scored=scored,
     )
-
-
-def _precision_recall_f1(right: int, found: int, annotated: int) -> dict[str, float]:
-    """Return the scores to the last bit as seqeval computes them; 0 where it would divide by 0."""
-    precision, recall = right / max(found, 1), right / max(annotated, 1)
-    score = 2 * precision * recall / ((precision + recall) or 1)
-    return {"precision": precision, "recall": recall, "f1": score}
 
 
 def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
