@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import itertools
 import json
 import os
 import resource
@@ -336,37 +337,40 @@ def test_reading_a_run_needs_no_device():
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
 
 
+NOT_KEPT = {
+    "jax": "compiled programs are not kept: cannot write {}/jax",
+    "onnx": "the model's graph is not kept: cannot write {}/onnx",
+}
+UNWRITABLE = {
+    "/dev/null/cache": "Not a directory",
+    "{}/\udcff/cache": "its path is not UTF-8",
+    "{}/" + "x" * 300: "File name too long",  # looking is an error, too
+}
+QUICK = list(zip(UNWRITABLE, ("jax", "onnx", "jax"), strict=True))
+OTHERS = [pair for pair in itertools.product(UNWRITABLE, NOT_KEPT) if pair not in QUICK]
+
+
 @pytest.mark.parametrize(
-    ("engine", "lost"),
-    [
-        ("jax", "compiled programs are not kept: cannot write {}/jax"),
-        ("onnx", "the model's graph is not kept: cannot write {}/onnx"),
-    ],
+    ("cache", "engine"),
+    [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)],
 )
-@pytest.mark.parametrize(
-    ("cache", "reason"),
-    [
-        ("/dev/null/cache", "Not a directory"),
-        ("{}/\udcff/cache", "its path is not UTF-8"),
-        ("{}/" + "x" * 300, "File name too long"),  # looking is an error, too
-    ],
-)
-def test_an_ascii_terminal_and_no_home(whole, tmp_path, engine, lost, cache, reason):
+def test_an_ascii_terminal_and_no_home(whole, tmp_path, cache, engine):
     """ASCII output, warnings as errors and no writable cache still give an answer."""
     if engine == "onnx":
         pytest.importorskip("onnxruntime")
     # Compiling all sources again, with warnings as errors, takes long: one such cache is enough.
     sources = {"PYTHONPYCACHEPREFIX": "/dev/null/x"} if cache == "/dev/null/cache" else {}
-    cache = cache.format(tmp_path)
+    folder = cache.format(tmp_path)
     done = command(
         "predict.py", "--model", whole, "Ünal met Meier .", PYTHONIOENCODING="ascii",
-        FLAXNER_ENGINE=engine, PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE=cache,
+        FLAXNER_ENGINE=engine, PYTHONWARNINGS="error", HOME="/dev/null", FLAXNER_CACHE=folder,
         JAX_COMPILATION_CACHE_DIR="", **sources,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == "Ünal met Meier ."
     assert done.stdout.isascii()
-    assert done.stderr == f"note: {lost.format(terminal.shown(cache))} ({reason})\n"
+    lost = NOT_KEPT[engine].format(terminal.shown(folder))
+    assert done.stderr == f"note: {lost} ({UNWRITABLE[cache]})\n"
 
 
 def test_only_the_warning_about_torch_is_silenced(caplog):
