@@ -88,9 +88,10 @@ class Torch:
         self.order = self.loop.epoch()
         lengths = self.segments.lengths
         self.longest = max(self.order, key=lambda batch: int(lengths[batch].max()))
-        first = self._batches(0, steps) if PEERS[name].compiled else [self.order[0]]
-        compiling = sum(map(self._seconds, [self.longest, *first]))  # it may compile more than once
-        self.compile_seconds = max(compiling - sum(map(self._seconds, [self.longest, *first])), 0.0)
+        # torch.compile may compile more than once.
+        some = self._batches(0, steps) if PEERS[name].compiled else [self.order[0]]
+        first, again = (sum(map(self._seconds, [self.longest, *some])) for _ in range(2))
+        self.compile_seconds = max(first - again, 0.0)
 
     def warm(self) -> None:
         """Run a step on the batch with the longest sentence."""

@@ -19,7 +19,8 @@ NAME = "flaxner_flat"  # among transformers' attention implementations
 def flattened(
     segments: Segments, members: Sequence[int] | np.ndarray, first_position: int
 ) -> dict[str, Any]:
-    """Collate segments into one row, with what transformers' flash attention needs.
+    """Collate segments into one row, with the sentences' bounds and longest length, which
+    transformers passes on to `_attend`.
 
     Args:
       segments: a tokenised corpus.
@@ -32,15 +33,12 @@ def flattened(
     places = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths) + first_position
     labels = np.concatenate([segments.labels[span] for span in spans]).astype(np.int64)
     ids = np.concatenate([segments.input_ids[span] for span in spans]).astype(np.int64)
-    longest = int(lengths.max())
     return {
         "input_ids": ids[None],
         "labels": labels[None],
         "position_ids": places[None].astype(np.int64),
         "cu_seq_lens_q": bounds,
-        "cu_seq_lens_k": bounds,
-        "max_length_q": longest,
-        "max_length_k": longest,
+        "max_length_q": int(lengths.max()),
     }
 
 
