@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -17,30 +16,28 @@ SQRT_HALF = 0.5**0.5
 def exact_gelu(x: Array) -> Array:
     """Compute x times the normal CDF (Hendrycks and Gimpel 2016), in the same way as torch.
 
-    `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function. In bfloat16,
-    the result is rounded once, and so is the gradient.
+    `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function.
     """
-    return _gelu(x) if x.dtype == jnp.float32 else _narrow_gelu(x)
-
-
-def _gelu(x: Array) -> Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
 
 
-@jax.custom_vjp
-def _narrow_gelu(x: Array) -> Array:
-    return _gelu(x.astype(jnp.float32)).astype(x.dtype)
+def rounded_once(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return the function computed in float32, rounded to the dtype of x, and so its gradient.
 
+    In bfloat16, it would round after every operation, and its constants too.
+    """
 
-def _gelu_gradient(x: Array, gradient: Array) -> tuple[Array]:
-    wide = x.astype(jnp.float32)
-    below = 0.5 * (1.0 + jax.lax.erf(wide * SQRT_HALF))
-    density = jnp.exp(-0.5 * wide * wide) * (0.5 / math.pi) ** 0.5
-    d_x = ((below + wide * density) * gradient.astype(jnp.float32)).astype(x.dtype)
-    return (in_memory(d_x),)  # otherwise XLA would also write it in float32, to sum the bias's
+    @jax.custom_vjp
+    def narrow(x: Array) -> Array:
+        return function(x.astype(jnp.float32)).astype(x.dtype)
 
+    def backward(x: Array, gradient: Array) -> tuple[Array]:
+        _, pull = jax.vjp(function, x.astype(jnp.float32))
+        d_x = pull(gradient.astype(jnp.float32))[0].astype(x.dtype)
+        return (in_memory(d_x),)  # otherwise XLA would also write it in float32, to sum the bias's
 
-_narrow_gelu.defvjp(lambda x: (_narrow_gelu(x), x), _gelu_gradient)
+    narrow.defvjp(lambda x: (narrow(x), x), backward)
+    return lambda x: function(x) if x.dtype == jnp.float32 else narrow(x)
 
 
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -65,5 +62,6 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 
 # hidden_act -> function; names as in transformers.activations.ACT2FN.
 ACTIVATIONS = {
-    name: jax.named_scope("activation")(function) for name, function in _FUNCTIONS.items()
+    name: jax.named_scope("activation")(rounded_once(function))
+    for name, function in _FUNCTIONS.items()
 }
