@@ -237,15 +237,18 @@ def test_checkpoints_are_bounded_and_hold_the_best(whole):
 
 
 def test_a_non_finite_loss_stops_the_run(settings, tmp_path):
-    """The last good checkpoint is kept, and all its numbers are finite."""
+    """The last good checkpoint is kept, all its numbers are finite, and the best can be exported."""
+    changes = {"learning_rate": 1e25, "max_grad_norm": 0.0, "warmup_ratio": 1.0, "eval_every": 1}
     with pytest.raises(ValueError, match=r"at step \d+: try a lower --learning-rate") as caught:
-        start(settings, tmp_path / "run", learning_rate=1e25, max_grad_norm=0.0, warmup_ratio=1.0)
+        start(settings, tmp_path / "run", **changes)
     saved = SavedRun.open(tmp_path / "run")
     assert f"step {saved.steps[-1]} in" in str(caught.value)
+    best = Checkpoints(tmp_path / "run" / "checkpoints").describe(saved.steps[-1])[0].best_step
+    assert f"convert {tmp_path / 'run'} --step {best}" in str(caught.value)
     for value in saved.params(saved.steps[-1]).values():
         assert np.isfinite(value).all()
     for line in (tmp_path / "run" / "metrics.jsonl").open():
-        assert np.isfinite(json.loads(line)["loss"])
+        assert np.isfinite(json.loads(line).get("loss", 0.0))
 
 
 def test_two_runs_on_one_folder(settings, tmp_path):

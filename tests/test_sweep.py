@@ -13,7 +13,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.data.sentence import Sentence
 from flaxner.sweep.space import Choice, Range, read_space
 from flaxner.training import shared
-from flaxner.training.stopping import RunStopped
+from flaxner.training.stopping import NotFinite, RunStopped
 from tests.buckets import as_in_a_bucket
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import nothing_lost, plant, unchanged
@@ -105,7 +105,9 @@ class Trainer:
             raise RunStopped("SIGINT: stopped; saved up to step 3; resume with: train.py")
         self.rates.append(rate)
         if self.fail:
-            raise ValueError("the loss is nan at step 1")
+            raise ValueError("the loss is nan at step 1: try ...; kept: ...") from NotFinite(
+                "the loss is nan at step 1"
+            )
         from math import log10
 
         f1 = 1 / (1 + (log10(rate) + 3) ** 2)
@@ -178,7 +180,7 @@ def test_failed_trials_are_skipped(trained, tmp_path, monkeypatch):
     from flaxner.sweep.study import sweep
 
     trained.fail = True
-    with pytest.raises(ValueError, match=r"none of 2 trials could be trained .*the loss is nan"):
+    with pytest.raises(ValueError, match=r"none of 2 trials could be trained .*: the loss is nan at step 1$"):
         sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=2)
     trained.fail = False
     found = sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=3, resume=True)

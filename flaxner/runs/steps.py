@@ -152,6 +152,14 @@ class StepFolders:
         progress["compiled"] = tuple(tuple(row) for row in progress["compiled"])
         return Progress(**progress), run["fingerprint"]
 
+    def best(self, step: int) -> int:
+        """Return the step of the best evaluation up to a checkpoint, or -1."""
+        try:
+            run = json.loads((self.path_of(step) / RUN).read_text("utf-8"))
+            return run["progress"]["best_step"]
+        except (OSError, ValueError, KeyError, TypeError):  # damaged; reported when it is used
+            return -1
+
     def prune(self) -> None:
         """Delete all but the newest `keep` complete checkpoints and the best model of each.
 
@@ -159,7 +167,7 @@ class StepFolders:
         """
         steps = self.steps() if self._writes else []
         newest = steps[-self.keep :]
-        kept = {*newest, *(self._best(step) for step in newest)}
+        kept = {*newest, *(self.best(step) for step in newest)}
         for step in self._found() if newest else []:
             path = self.path_of(step)
             if step not in kept and step < newest[-1] and not _strangers(path):
@@ -195,13 +203,6 @@ class StepFolders:
             move(path, free_name(self.folder / f"{step}{KEPT}"))
         else:
             shutil.rmtree(path, ignore_errors=True)
-
-    def _best(self, step: int) -> int:
-        try:
-            run = json.loads((self.path_of(step) / RUN).read_text("utf-8"))
-            return run["progress"]["best_step"]
-        except (OSError, ValueError, KeyError, TypeError):  # damaged; reported when it is used
-            return -1
 
     def _found(self) -> list[int]:
         names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()

@@ -29,7 +29,7 @@ from flaxner.sweep.space import Choice, Space
 from flaxner.training.fingerprint import corpus_digest
 from flaxner.training.run import train
 from flaxner.training.shared import Shared
-from flaxner.training.stopping import RunStopped
+from flaxner.training.stopping import NotFinite, RunStopped
 from flaxner.typed_commands import command_line
 
 STARTUP = 8  # random trials before TPE starts to learn from them
@@ -164,9 +164,10 @@ class Sweep:
             again = f"{reason} in trial {number}; resume with: {self._again()}"
             raise RunStopped(again, stop.code, at_once=stop.at_once) from stop
         except ValueError as error:  # incompatible settings, or a loss that is not finite
-            trial.set_user_attr(WHY, str(error))
+            why = error.__cause__ if isinstance(error.__cause__, NotFinite) else error
+            trial.set_user_attr(WHY, str(why))  # without the checkpoints, which are deleted
             study.tell(trial, state=States.FAIL)
-            self.console.print(f"  failed: {error}")
+            self.console.print(f"  failed: {why}")
         else:
             f1 = result.results["validation"]["overall_f1"]
             study.tell(trial, f1)

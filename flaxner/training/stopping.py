@@ -61,9 +61,15 @@ def device_failure(error: Exception, run: RunFolder) -> Exception:
 
 
 def advice(run: RunFolder) -> str:
-    """Say what to try when values are no longer finite, and which checkpoint is good."""
-    steps = StepFolders(run.checkpoints).steps()
-    kept = f"; the last good checkpoint is step {steps[-1]} in {run.checkpoints}" if steps else ""
+    """Say what to try when values are no longer finite, and what is left of the run."""
+    folders = StepFolders(run.checkpoints)
+    steps, kept = folders.steps(), ""
+    if steps:
+        kept = f"; the last good checkpoint is step {steps[-1]} in {run.checkpoints}"
+        best = folders.best(steps[-1])
+        if best in steps:
+            command = command_line("convert", str(run.path), "--step", str(best))
+            kept += f"; export the best, step {best}, with: {command}"
     return (
         "try a lower --learning-rate, a higher --warmup-ratio, a lower --max-grad-norm or "
         f"--precision float32{kept}"
