@@ -237,7 +237,7 @@ def test_checkpoints_are_bounded_and_hold_the_best(whole):
 
 
 def test_a_non_finite_loss_stops_the_run(settings, tmp_path):
-    """The last good checkpoint is kept, all its numbers are finite, and the best can be exported."""
+    """The last good checkpoint is kept, all its numbers are finite, and the best is named."""
     changes = {"learning_rate": 1e25, "max_grad_norm": 0.0, "warmup_ratio": 1.0, "eval_every": 1}
     with pytest.raises(ValueError, match=r"at step \d+: try a lower --learning-rate") as caught:
         start(settings, tmp_path / "run", **changes)

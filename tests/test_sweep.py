@@ -180,7 +180,7 @@ def test_failed_trials_are_skipped(trained, tmp_path, monkeypatch):
     from flaxner.sweep.study import sweep
 
     trained.fail = True
-    with pytest.raises(ValueError, match=r"none of 2 trials could be trained .*: the loss is nan at step 1$"):
+    with pytest.raises(ValueError, match=r"none of 2 trials .*: the loss is nan at step 1$"):
         sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=2)
     trained.fail = False
     found = sweep(read_space(space_file(tmp_path)), tmp_path / "out", trials=3, resume=True)
