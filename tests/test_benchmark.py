@@ -294,20 +294,19 @@ def test_engines_take_turns(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_model_of_another_size(tmp_path, capsys):
+def test_the_sizes_of_a_well_known_model_answer(tmp_path, capsys):
     """Also in static int8; first answers come with their peak memory."""
     from flaxner.benchmark.pipeline import add_arguments, run
     from flaxner.config.command_line import Parser
-    from tests.pipelines import make_folder
 
     for package in ("onnx", "onnxruntime", "torch"):
         pytest.importorskip(package)
     parser = Parser(prog="pipeline")
     add_arguments(parser)
     corpus = write_conll(tmp_path / "test.conll", sentences(6))
-    given = ["--model", str(make_folder(tmp_path / "hub")), "--file", str(corpus)]
+    given = ["--sizes", "bert_uncased_L-2_H-128_A-2", "--file", str(corpus)]
     static = "onnx-int8-static"
-    more = ["--sizes", "bert-tiny", "--batch-sizes", "4", "--engines", "onnx", static]
+    more = ["--batch-sizes", "4", "--engines", "onnx", static]
     assert run(parser.parse_args([*given, *more])) == 0
     made = figures(capsys.readouterr().out)
     bulk = {m["contender"]: m["same_entities"] for m in made if "texts" in m}

@@ -133,7 +133,7 @@ def _theirs(arguments: argparse.Namespace, texts: list[str]) -> tuple[Any, Calla
     """Torch's pipeline, and a function that answers all texts with it, sorted by length."""
     from transformers import pipeline
 
-    options: dict[str, Any] = {**STRATEGY, "trust_remote_code": False}
+    options = {**STRATEGY, "trust_remote_code": False, "dtype": arguments.torch_dtype}
     theirs: Any = pipeline("ner", model=arguments.model, **options)  # type: ignore[call-overload]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
 

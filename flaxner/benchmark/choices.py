@@ -1,8 +1,6 @@
-"""Choices of `benchmark.py pipeline`: our contenders, and models of other sizes."""
+"""Choices of `benchmark.py pipeline`: our contenders and their options."""
 
 from __future__ import annotations
-
-from flaxner.models.layers.sizes import sizes
 
 STRATEGY = {"aggregation_strategy": "simple"}
 CUT = {"truncation": True}  # for ours; torch's pipeline truncates by default
@@ -14,10 +12,4 @@ ENGINES: dict[str, dict[str, str]] = {
     "onnx": {"engine": "onnx"},
     "onnx-int8": {"engine": "onnx", "weights": "int8"},
     STATIC: {},
-}
-# Sizes of BERT (Devlin et al. 2019, table 1; the smallest: Turc et al. 2019).
-SIZES = {
-    "bert-tiny": sizes(128, 2, 2),
-    "bert-base": sizes(768, 12, 12),
-    "bert-large": sizes(1024, 24, 16),
 }
