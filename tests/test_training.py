@@ -270,3 +270,5 @@ def test_without_validation_the_last_model_is_kept(settings, tmp_path):
     assert result.results["train"]["best_step"] == 6
     assert "validation" not in result.results
     assert np.isfinite(result.results["test"]["overall_f1"])
+    programs = {name for name, *_ in result.results["train"]["shapes"]}
+    assert programs == {"train", "logits"}  # the test split is predicted once

@@ -114,11 +114,13 @@ def finish(
     answers: dict[str, Answers] = {}
     for split in ("validation", "test"):
         if split in judge.prepared.corpora:
-            found, of_crf = judge.predict(split, params), judge.scores(params)
-            scores, tags = judge.read(split, found, of_crf)
+            logits_WC, of_crf = judge.logits(split, params), judge.scores(params)
+            labels, sure = judge.decode(split, logits_WC, of_crf)
+            scores, tags = judge.report(split, labels)
             results[split] = scores.to_dict()
             if of_crf is not None:  # PyTorch's plain pipeline ignores the CRF
-                plain = judge.read(split, found, None)[0].to_dict()
+                most_likely, _ = judge.decode(split, logits_WC, None)
+                plain = judge.report(split, most_likely)[0].to_dict()
                 results[split] |= {"decoder": CRF, "argmax": {k: plain[k] for k in OF_TORCH}}
             if judge.prepared.config.in_documents:
                 results[split][ALONE] = judge.score_alone(split, params, of_crf)
@@ -128,9 +130,8 @@ def finish(
                 console.print(f"without the CRF, as in PyTorch: F1 {plain['overall_f1']:.4f}")
             if alone := results[split].get(ALONE):
                 console.print(f"one sentence at a time, no document: F1 {alone['overall_f1']:.4f}")
-            logits_WC = judge.logits(split, params, found)
             rows = predicted(corpus, tags, in_documents=judge.prepared.config.in_documents)
-            answers[split] = Answers(rows, logits_WC, judge.sure(split, logits_WC, of_crf))
+            answers[split] = Answers(rows, logits_WC, sure.astype(np.float32))
     if answers and not any(row.found for answer in answers.values() for row in answer.sentences):
         console.print(NOTHING_FOUND)
     results["calibration"] = _calibration(judge.prepared, answers)

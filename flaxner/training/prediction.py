@@ -124,21 +124,30 @@ class Judge:
         self, split: str, params: Any, advance: Advance = lambda done: None
     ) -> tuple[NerReport, Tags]:
         """Return the report and the predicted tags, the same in every process."""
-        found = self.predict(split, params, advance)
-        return self.read(split, found, self.scores(params))
+        segments = self.prepared.segments[split]
+        found = self._for_each_word(self.steps.predict, params, segments, advance)
+        if found.ndim == 2:  # logits, for the CRF to decode
+            found, _ = self.decode(split, found, self.scores(params))
+        return self.report(split, found)
 
     def score_alone(self, split: str, params: Any, scores: Scores | None) -> dict[str, float]:
         """Return the overall scores of a split in documents, given one sentence at a time."""
         segments = self.prepared.segments[split]
         assert isinstance(segments, DocumentSegments)
-        found = self._for_each_word(self.steps.predict, params, segments.plain)
-        report = self.read(split, found, scores)[0].to_dict()
+        labels, _ = self.decode(split, self._logits(params, segments.plain), scores)
+        report = self.report(split, labels)[0].to_dict()
         return {name: value for name, value in report.items() if name.startswith("overall_")}
 
-    def predict(self, split: str, params: Any, advance: Advance = lambda done: None) -> np.ndarray:
-        """Return the predictions that `read` converts to tags: labels, or, with a CRF, logits."""
-        segments = self.prepared.segments[split]
-        return self._for_each_word(self.steps.predict, params, segments, advance)
+    def logits(self, split: str, params: Any) -> np.ndarray:
+        """Return the logits of every word, float32 (W, C), in corpus order, on every process."""
+        return self._logits(params, self.prepared.segments[split])
+
+    def _logits(self, params: Any, segments: Segments) -> np.ndarray:
+        of_crf = self.prepared.config.decoder == CRF
+        # With a CRF, both programs return logits, and evaluations have compiled the first.
+        step = self.steps.predict if of_crf else self.steps.logits
+        found = self._for_each_word(step, params, segments)
+        return found.astype(np.float32).reshape(-1, len(self.prepared.scheme))
 
     def _for_each_word(
         self,
@@ -163,36 +172,18 @@ class Judge:
         own = {path: value for path, value in params.items() if path.startswith(PREFIX)}
         return Scores.of(to_host(own, self.mesh))
 
-    def read(self, split: str, found: np.ndarray, scores: Scores | None) -> tuple[NerReport, Tags]:
-        """Return the report and the tags of predictions; without scores, the most likely tags."""
-        corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
-        labels = found
-        if found.ndim == 2:
-            labels, _ = self._read_words(split, found, scores)
-        return score_labels(labels, corpus, tags)
-
-    def logits(self, split: str, params: Any, found: np.ndarray) -> np.ndarray:
-        """Return the logits of every word, float32 (W, C), in corpus order, on every process.
-
-        Args:
-          split: the split.
-          params: path -> array.
-          found: the predictions for the split: labels, or, with a CRF, the logits themselves.
-        """
-        if found.ndim == 1:
-            segments = self.prepared.segments[split]
-            found = self._for_each_word(self.steps.logits, params, segments)
-        return found.astype(np.float32).reshape(-1, len(self.prepared.scheme))
-
-    def sure(self, split: str, logits_WC: np.ndarray, scores: Scores | None) -> np.ndarray:
-        """Return the probability of each word's label, float32 (W,), as a pipeline reports it."""
-        return self._read_words(split, logits_WC, scores)[1].astype(np.float32)
-
-    def _read_words(
+    def decode(
         self, split: str, logits_WC: np.ndarray, scores: Scores | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels of words and their probabilities; with CRF scores, decoded by the CRF."""
+        """Return the labels of words and their probabilities (W,), as a pipeline reports them.
+
+        Without scores of a CRF, they are each word's most likely labels.
+        """
         corpus, tags = self.prepared.corpora[split], self.prepared.scheme.tags
         borders = np.cumsum([0, *(len(sentence.words) for sentence in corpus)])
         decoding = None if scores is None else Decoding(rules(tags, "IOB2"), scores)
         return read_words(logits_WC, borders, decoding)
+
+    def report(self, split: str, labels: np.ndarray) -> tuple[NerReport, Tags]:
+        """Return the report and the tags of a label per word."""
+        return score_labels(labels, self.prepared.corpora[split], self.prepared.scheme.tags)
