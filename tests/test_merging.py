@@ -43,7 +43,7 @@ def test_norm_and_update_scale_by_separate_lines():
     optimizer = make_optimizer()
     tree = {"a/kernel": jnp.ones((6, 4)), "b/kernel": jnp.ones((6, 4))}
     rates = dict.fromkeys(tree, 1e-3)
-    update = jax.jit(lambda *given: optimizer.update(*given, rates=rates))
+    update = jax.jit(lambda *given: optimizer.update(*given, rates=rates, decay=0.01))
     traced = update.trace(tree, optimizer.init(tree), tree)
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     barriers = re.findall(r"(%\w+) = stablehlo.optimization_barrier (%\w+) : tensor<4xf32>", text)

@@ -66,7 +66,7 @@ def test_rates_per_part_equal_torchs_parameter_groups():
         ]
     )
     plan = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: max(0.0, 1 - step / 10))
-    optimizer = make_optimizer(weight_decay=0.1)
+    optimizer = make_optimizer()
     rates = rates_by("linear", 10, 0.0, 1e-2, peaks).plan(tuple(start))
     params, opt_state = start, optimizer.init(start)
     for step in range(10):
@@ -77,7 +77,7 @@ def test_rates_per_part_equal_torchs_parameter_groups():
         reference.step()
         plan.step()
         _, now = rates.at(step, tuple(start))
-        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now)
+        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now, decay=0.1)
         params = {path: params[path] + updates[path] for path in params}
     ours = {path: np.asarray(value) for path, value in params.items()}
     scaled_close("optimizer", ours, {k: v.detach().numpy() for k, v in theirs.items()})

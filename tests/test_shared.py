@@ -17,6 +17,7 @@ OTHER = {
     "layer_decay": 0.8,
     "schedule": "cosine",
     "warmup_ratio": 0.3,
+    "weight_decay": 0.1,
     "epochs": 2.0,
     "batch_size": 64,
 }
@@ -75,7 +76,7 @@ def test_with_a_crf_sharing_changes_no_results(settings, tmp_path):
     ("changes", "lent"),
     [
         ({"output_dir": "elsewhere", **OTHER}, True),
-        ({"weight_decay": 0.1}, False),
+        ({"max_grad_norm": 0.1}, False),
         ({"max_length": 64}, False),
         ({"dropout": 0.2}, False),
         ({"accumulate": 2}, False),

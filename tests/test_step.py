@@ -181,7 +181,7 @@ def test_adamw_equals_torch():
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     reference = torch.optim.AdamW(groups, lr=1e-2)
     plan = get_linear_schedule_with_warmup(reference, 3, 10)
-    optimizer = make_optimizer(weight_decay=0.1)
+    optimizer = make_optimizer()
     rates = rates_by("linear", 10, 0.3, 1e-2).plan(tuple(start))
     params, opt_state = start, optimizer.init(start)
     for step in range(10):
@@ -193,7 +193,7 @@ def test_adamw_equals_torch():
         plan.step()
         grads = {path: grad * (0.01 if step % 2 else 1.0) for path, grad in grads.items()}
         _, now = rates.at(step, tuple(start))
-        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now)
+        updates, opt_state = optimizer.update(grads, opt_state, params, rates=now, decay=0.1)
         params = {path: params[path] + updates[path] for path in params}
     expected = {path: value.detach().numpy() for path, value in theirs.items()}
     assert_close("optimizer", host(params), expected)

@@ -192,11 +192,11 @@ def test_the_base_model_may_be_replaced_before_resuming(tmp_path):
 
 def test_the_fraction_lost_is_exact_at_small_rates():
     """A rate of 1e-6 and a decay of 0.01 shrink a row by less than float32 resolves at 1."""
-    used = used_rows.UsedRows("t", np.arange(2, dtype=np.int32), 4, 0.01)
+    used = used_rows.UsedRows("t", np.arange(2, dtype=np.int32), 4)
     params = used.divided({"t": np.ones((4, 3), np.float32)})
     decayed = jax.jit(used.decayed)
     for _ in range(1000):
-        params = decayed(params, np.float32(1e-6))
+        params = decayed(params, np.float32(1e-8))
     np.testing.assert_allclose(params[used.lost], 1 - (1 - 1e-8) ** 1000, rtol=1e-4)
 
 
@@ -211,7 +211,7 @@ def test_a_batch_of_other_words_is_refused():
 def test_a_fully_used_table_is_trained_whole():
     run = Run(FAMILIES["bert"], used=True)
     ids = np.arange(VOCABULARY, dtype=np.int32)
-    assert used_rows.used_rows("x", VOCABULARY, ids, 0.0) is None
+    assert used_rows.used_rows("x", VOCABULARY, ids) is None
     assert run.program.used is not None
 
 

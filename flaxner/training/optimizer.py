@@ -61,7 +61,6 @@ def norm_by_lines(leaves: Sequence[jax.Array]) -> jax.Array:
 
 def make_optimizer(
     *,
-    weight_decay: float = 0.01,
     max_grad_norm: float = 1.0,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -70,14 +69,12 @@ def make_optimizer(
     """Return gradient clipping by global norm followed by AdamW with decoupled weight decay.
 
     The update equals that of torch.optim.AdamW after torch.nn.utils.clip_grad_norm_. `update` takes
-    `rates`, path -> learning rate, and `scale`, a factor on all gradients: scaling and clipping are
-    combined into one number, applied where the moments are updated, so that no scaled copy of the
-    gradient goes through memory. As with torch's parameter groups, weight decay is multiplied by
-    each parameter's own learning rate.
+    `rates`, path -> learning rate, `decay`, the weight decay, and `scale`, a factor on all
+    gradients: scaling and clipping are combined into one number, applied where the moments are
+    updated, so that no scaled copy of the gradient goes through memory. As with torch's parameter
+    groups, weight decay is multiplied by each parameter's own learning rate.
 
     Args:
-      weight_decay: decay factor, multiplied by the learning rate; does not apply to biases and the
-        scales of norms, see `decay_mask`.
       max_grad_norm: maximum global norm of the scaled gradient; 0 disables clipping.
       beta1: decay of the gradient's moving average.
       beta2: decay of the squared gradient's moving average.
@@ -85,8 +82,8 @@ def make_optimizer(
 
     Returns:
       The optax pair: `init(params)` -> AdamState of zeros, and `update(grads, state, params,
-      rates=rates, scale=1.0)` -> (what to add to the parameters, the next state); `params` is
-      required.
+      rates=rates, decay=decay, scale=1.0)` -> (what to add to the parameters, the next state);
+      `params` is required.
     """
 
     def init(params: Any) -> AdamState:
@@ -100,6 +97,7 @@ def make_optimizer(
         params: Any = None,
         *,
         rates: Mapping[str, Any],
+        decay: Any,
         scale: Any = 1.0,
         **_: Any,
     ) -> tuple[Any, AdamState]:
@@ -120,7 +118,7 @@ def make_optimizer(
 
         def change(m: jax.Array, v: jax.Array, p: jax.Array, decays: bool, rate: Any) -> jax.Array:
             step = (m / bias1) / (jnp.sqrt(v / bias2) + epsilon)
-            return -rate * (step + weight_decay * p if decays else step)
+            return -rate * (step + decay * p if decays else step)
 
         updates = jax.tree.map(change, mu, nu, params, decay_mask(params), rates)
         return updates, AdamState(count, mu, nu)
@@ -131,7 +129,6 @@ def make_optimizer(
 def optimizer_of(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
     """Return the optimizer that the settings specify."""
     return make_optimizer(
-        weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         beta1=config.adam_beta1,
         beta2=config.adam_beta2,

@@ -147,7 +147,7 @@ def _pretrained(
 
 
 def reseeded(prepared: Prepared, config: TrainConfig) -> Prepared:
-    """Adapt a prepared run to another seed, learning rates or length; redraw the fresh weights.
+    """Adapt a prepared run to another seed, other rates or length; redraw the fresh weights.
 
     Args:
       prepared: the prepared run.

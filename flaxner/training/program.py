@@ -41,7 +41,7 @@ class Program:
     Attributes:
       model: static definition.
       mesh: axes (data, fsdp).
-      optimizer: takes `rates` and `scale`, see `make_optimizer`.
+      optimizer: takes `rates`, `decay` and `scale`, see `make_optimizer`.
       steps: the training and prediction steps, compiled on the first call with each shape.
       decoder: the loss.
       averaging: the mean of the weights that is published.
@@ -162,7 +162,7 @@ def _used_rows(config: TrainConfig, model: Network, corpus: Segments) -> UsedRow
     if not isinstance(model, Model):
         return None
     path = model.encoder.names.words
-    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids, config.weight_decay)
+    return used_rows(path, model.shapes[path].shape[0], corpus.input_ids)
 
 
 def train_batches(config: TrainConfig, segments: Segments, devices: int) -> TrainBatches:

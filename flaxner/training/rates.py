@@ -1,6 +1,7 @@
 """Learning rates: their schedule over a run, and the peak rate of each part of a model.
 
-They are arguments of the training step, so that runs with different rates share its programs.
+With the weight decay, they are arguments of the training step, so that runs with different ones
+share its programs.
 """
 
 from __future__ import annotations
@@ -96,17 +97,19 @@ def peak_rates(config: TrainConfig, model: Network) -> dict[str, float]:
 
 
 class Plan(NamedTuple):
-    """The rates of a run, as arguments of its steps.
+    """The rates and the weight decay of a run, as arguments of its steps.
 
     Attributes:
       shares: the fraction of its peak that every rate has after n updates, by n; longer than the
         run, so that runs of different lengths have arrays of the same shape.
       peaks: the peak of each parameter, in the order of their paths, followed by `learning_rate`;
         float32.
+      decay: the weight decay, which is multiplied by the rates; float32.
     """
 
     shares: Any
     peaks: Any
+    decay: Any
 
     def at(self, count: jax.Array, paths: Sequence[str]) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return `learning_rate` at an update, and path -> rate of each parameter; scalars."""
@@ -116,24 +119,26 @@ class Plan(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rates:
-    """The learning rates of a run.
+    """The learning rates of a run, and its weight decay.
 
     Attributes:
       shares: the fraction of its peak that every rate has after n updates, by n; (steps,) float32.
       peak: the peak of parameters that are not in `peaks`.
       peaks: path -> peak of the other parameters.
+      decay: the weight decay, which is multiplied by the rates.
     """
 
     shares: np.ndarray
     peak: float
     peaks: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    decay: float = 0.01
 
     def plan(self, paths: Sequence[str]) -> Plan:
         """Return the plan for the parameters at these paths."""
         size = 1 << max(SHORTEST, len(self.shares).bit_length())
         shares = np.pad(self.shares, (0, size - len(self.shares)), mode="edge")
         peaks = [*(self.peaks.get(path, self.peak) for path in paths), self.peak]
-        return Plan(shares, np.asarray(peaks, np.float32))
+        return Plan(shares, np.asarray(peaks, np.float32), np.float32(self.decay))
 
 
 def rates_by(
@@ -142,14 +147,17 @@ def rates_by(
     warmup_ratio: float,
     peak: float,
     peaks: Mapping[str, float] | None = None,
+    decay: float = 0.01,
 ) -> Rates:
     """Return the rates of `steps` steps under one of SCHEDULES; see `Rates`."""
     course = SCHEDULES[schedule](1.0, steps, warmup_ratio)
     shares = jax.vmap(course)(jnp.arange(max(steps, 1)))
-    return Rates(np.asarray(shares, np.float32), peak, peaks or {})
+    return Rates(np.asarray(shares, np.float32), peak, peaks or {}, decay)
 
 
 def rates_of(config: TrainConfig, steps: int, model: Network) -> Rates:
     """Return the rates that the settings specify for a run of `steps` steps."""
     shape = (config.schedule, steps, config.warmup_ratio)
-    return rates_by(*shape, config.learning_rate, peak_rates(config, model))
+    return rates_by(
+        *shape, config.learning_rate, peak_rates(config, model), decay=config.weight_decay
+    )

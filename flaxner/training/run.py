@@ -39,8 +39,8 @@ def train(
       watch: called as `watch(step, epoch, f1)` after every evaluation, with the validation F1; an
         exception that it raises ends the run.
       shared: what earlier runs have read and compiled, reused if the runs differ only in seed,
-        learning rates, schedule, epochs and batch size: pass one `flaxner.training.shared.Shared()`
-        to all of them. Not used for several seeds or folds.
+        learning rates, schedule, weight decay, epochs and batch size: pass one
+        `flaxner.training.shared.Shared()` to all of them. Not used for several seeds or folds.
 
     Returns:
       Paths and scores.

@@ -14,7 +14,7 @@ from flaxner.training.program import Program, batches_of, blocks_of, program_of_
 LENT_ACROSS = frozenset(
     {
         *("seed", "learning_rate", "head_learning_rate", "crf_learning_rate", "layer_decay"),
-        *("schedule", "warmup_ratio", "epochs", "batch_size"),
+        *("schedule", "warmup_ratio", "weight_decay", "epochs", "batch_size"),
         *("output_dir", "overwrite", "resume", "seeds", "seeds_at_once"),
     }
 )

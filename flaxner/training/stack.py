@@ -52,7 +52,7 @@ class StackedProgram:
         train = program.steps.train
         self.jitted = jax.jit(
             functools.partial(_steps, train.function),
-            in_shardings=(self.all, (spread,) * size, whole, whole, Plan(whole, whole)),
+            in_shardings=(self.all, (spread,) * size, whole, whole, Plan(whole, whole, whole)),
             out_shardings=(self.all, whole),
             donate_argnums=0,
             compiler_options=compiler_options(program.mesh),

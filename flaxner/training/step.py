@@ -45,7 +45,7 @@ class TrainStep:
       function: (state, batch, seed, plan) -> (state, metrics); `seed` is a uint32 scalar.
       program: the same function, jitted.
       seed: root of the dropout keys.
-      plan: the learning rates.
+      plan: the learning rates and the weight decay.
       whole: the sharding of replicated arrays.
     """
 
@@ -57,8 +57,8 @@ class TrainStep:
 
     @functools.cached_property
     def placed(self) -> Plan:
-        """The learning rates, on the devices."""
-        return place_tree(self.plan, Plan(self.whole, self.whole))
+        """The plan, on the devices."""
+        return place_tree(self.plan, Plan(self.whole, self.whole, self.whole))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Take the step; the state's memory is reused."""
@@ -71,7 +71,7 @@ class TrainStep:
 
     @property
     def planned(self) -> Plan:
-        """Shape and dtype of the learning rates."""
+        """Shapes and dtypes of the plan."""
         return Plan(*(jax.ShapeDtypeStruct(part.shape, part.dtype) for part in self.plan))
 
 
@@ -149,8 +149,9 @@ def make_steps(
     Args:
       model: static definition.
       decoder: loss and decoding.
-      optimizer: optax transformation that takes `rates` and `scale`, see `make_optimizer`.
-      rates: the learning rates. The programs take them as an argument, see `Steps.of_run`.
+      optimizer: optax transformation that takes `rates`, `decay` and `scale`, see `make_optimizer`.
+      rates: the learning rates and the weight decay. The programs take them as an argument, see
+        `Steps.of_run`.
       mesh: axes (data, fsdp).
       seed: root of the dropout keys; the key of a step is fold_in(root, step). The programs also
         take it as an argument.
@@ -190,13 +191,13 @@ def make_steps(
         # `weight` is the sum of weights or, without weights, the number of labelled positions.
         scale = jnp.where(weight > 0, 1.0 / jnp.where(weight > 0, weight, 1), 0.0)
         updates, opt_state = optimizer.update(
-            grads, state.opt_state, trained, rates=rates, scale=scale
+            grads, state.opt_state, trained, rates=rates, decay=plan.decay, scale=scale
         )
         with jax.named_scope("optimizer"):
             norm = global_norm(grads) * scale
             params = {**fixed, **optax.apply_updates(trained, updates)}
         if used is not None:
-            params = used.decayed(params, rates[used.path])
+            params = used.decayed(params, plan.decay * rates[used.path])
         metrics = {
             "loss": total * scale,
             "grad_norm": norm,
@@ -230,7 +231,7 @@ def make_steps(
             train,
             jax.jit(
                 train,
-                in_shardings=(placed, spread, whole, Plan(whole, whole)),
+                in_shardings=(placed, spread, whole, Plan(whole, whole, whole)),
                 out_shardings=(placed, whole),
                 donate_argnums=0,
                 compiler_options=options,

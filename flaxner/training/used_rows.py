@@ -34,19 +34,17 @@ STEP = 256  # rows; rounding up, so that corpora with almost the same words have
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UsedRows:
-    """Which rows of a table are trained, and how the others decay.
+    """Which rows of a table are trained; weight decay is the only update of the others.
 
     Attributes:
       path: the path of the table in the parameters.
       rows: the rows that batches may read, (U,) int32, ascending.
       size: V.
-      weight_decay: AdamW's weight decay, the only update of the other rows.
     """
 
     path: str
     rows: np.ndarray
     size: int
-    weight_decay: float
 
     @property
     def lost(self) -> str:
@@ -95,18 +93,18 @@ class UsedRows:
         """Return the batch with its input ids replaced by indices into the used rows."""
         return {**batch, "input_ids": jnp.asarray(self.places)[batch["input_ids"]]}
 
-    def decayed(self, params: Params, rate: jax.Array) -> Params:
+    def decayed(self, params: Params, fraction: jax.Array) -> Params:
         """Return the parameters of a state after an update of the other rows.
 
         Args:
           params: those of a state.
-          rate: the table's learning rate in this update.
+          fraction: what they lose of themselves: the weight decay times the table's learning rate.
         """
         lost = params[self.lost]
-        return {**params, self.lost: lost + self.weight_decay * rate * (1 - lost)}
+        return {**params, self.lost: lost + fraction * (1 - lost)}
 
 
-def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) -> UsedRows | None:
+def used_rows(path: str, size: int, input_ids: np.ndarray) -> UsedRows | None:
     """Return the rows of a table of `size` that these tokens read; None if most rows are read.
 
     Row 0, the padding of packed rows, is always included; the number of rows is a multiple of STEP.
@@ -118,7 +116,7 @@ def used_rows(path: str, size: int, input_ids: np.ndarray, weight_decay: float) 
     used[np.flatnonzero(~used)[:more]] = True  # trained without a gradient, which equals decay
     if used.sum() > MOST * size:
         return None
-    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size, weight_decay)
+    return UsedRows(path, np.flatnonzero(used).astype(np.int32), size)
 
 
 class AllRows:
