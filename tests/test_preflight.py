@@ -21,7 +21,7 @@ from flaxner.aot.counts import matmul_flops
 from flaxner.aot.libtpu import out_of_memory
 from flaxner.aot.parts import PARTS, part_of
 from flaxner.aot.preflight import preflight
-from flaxner.aot.printing import _time
+from flaxner.aot.printing import _price, _time
 from flaxner.aot.report import PreflightReport, Together
 from flaxner.aot.roofline import Roofline, link_bytes, roofline
 from flaxner.aot.traffic import Cost
@@ -540,6 +540,14 @@ def test_hours_and_cost_cover_everything_that_is_trained(settings, together, sec
 )
 def test_a_short_run_does_not_take_0_seconds(hours, text):
     assert _time(hours) == text
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [(1234.5, "1234.5000"), (0.012, "0.0120"), (2.34e-6, "0.00000234"), (0, "0.0000")],
+)
+def test_a_short_run_is_not_free(cost, text):
+    assert _price(cost) == text
 
 
 @pytest.fixture(scope="module")

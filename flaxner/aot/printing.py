@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flaxner.aot.chips import GIB
@@ -178,7 +179,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
         f"{_times(report)}: at least {_time(report.hours or 0.0)}"
     )
     if report.cost is not None:
-        run += f", at least {report.cost:.4f} at {report.price:g} per chip and hour"
+        run += f", at least {_price(report.cost)} at {report.price:g} per chip and hour"
     lines.append(_line("run (a bound)", run + "; without start-up, compilation and evaluation"))
     return lines
 
@@ -199,6 +200,12 @@ def _time(hours: float) -> str:
         if number >= 1:
             return f"{number:.1f} {unit}"
     return f"{hours * 3.6e6:.2f} ms"
+
+
+def _price(cost: float) -> str:
+    """Write a price with four decimals, or as many as three of its digits need."""
+    places = 4 if cost == 0 else max(4, 2 - math.floor(math.log10(cost)))
+    return f"{cost:.{places}f}"
 
 
 def _gib(size: float) -> str:
