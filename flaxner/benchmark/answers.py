@@ -71,11 +71,11 @@ def write_static(folder: Path, model: Any, texts: list[str]) -> Path:
       ValueError: the model cannot be read, or a package is missing.
     """
     from flaxner.inference.pipeline import pipeline
-    from flaxner.inference.static_ranges import seen_ranges, spread
+    from flaxner.inference.static_ranges import evenly_spaced, seen_ranges
 
     ner = pipeline("ner", model=model, engine="jax")
     assert ner.classifier is not None  # always there for a loaded model
-    seen = seen_ranges(ner.classifier, spread([text.split() for text in texts]))
+    seen = seen_ranges(ner.classifier, evenly_spaced([text.split() for text in texts]))
     return ner.export(folder, weights=graph_weights.STATIC, engine="onnx", seen=seen)
 
 

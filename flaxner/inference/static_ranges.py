@@ -50,8 +50,8 @@ def seen_ranges(classifier: Classifier, sentences: Sequence[Sequence[str]]) -> d
     return watch.ranges()
 
 
-def spread(sentences: Sequence[T]) -> list[T]:
-    """Pick at most SENTENCES of them, evenly spaced."""
+def evenly_spaced(sentences: Sequence[T]) -> list[T]:
+    """Return at most SENTENCES of them."""
     return list(sentences[:: -(-len(sentences) // SENTENCES) or 1])
 
 

@@ -12,7 +12,7 @@ from flaxner.data.readers import ReadOptions
 from flaxner.evaluation.classifier_scores import evaluate
 from flaxner.inference.exports import check_engine, check_export, folder_bytes
 from flaxner.inference.pipeline import pipeline
-from flaxner.inference.static_ranges import seen_ranges, spread
+from flaxner.inference.static_ranges import evenly_spaced, seen_ranges
 from flaxner.models.graph_weights import STATIC
 
 
@@ -125,7 +125,7 @@ def _calibration(
     if file is not None and split is not None:
         raise ValueError("--calibration-split is for --dataset: it cannot be combined with a file")
     source, of = (str(dataset), split or "validation") if file is None else (Path(file), None)
-    return spread([sentence.words for sentence in read_corpus(source, of, options)])
+    return evenly_spaced([sentence.words for sentence in read_corpus(source, of, options)])
 
 
 def _scores(
