@@ -5,6 +5,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -261,6 +263,17 @@ def test_a_process_that_stops_alone_does_not_wait(monkeypatch, tmp_path, error, 
     ):
         raise error
     assert caught.value.at_once == (count > 1)
+
+
+def test_an_error_that_nothing_caught_exits_at_once():
+    """It waited for the others, at its exit, and they for it."""
+    code = (
+        "import atexit, time; from flaxner.devices import lost_process; lost_process.watch(1, 2); "
+        "atexit.register(time.sleep, 60); print('training'); raise RuntimeError('a bug')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (1, "training\n")
+    assert ended.stderr.endswith("RuntimeError: a bug\n")
 
 
 def test_an_error_of_a_callback_is_raised_as_it_is_and_ends_the_others(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ processes only.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import re
@@ -39,7 +40,8 @@ _last_words: Callable[[], str] = str
 
 
 def watch(index: int, count: int) -> None:
-    """Start: hide the service's output, and print a sentence when it aborts.
+    """Start: hide the service's output, print a sentence when it aborts, and do not wait for the
+    other processes after an exception that nothing caught.
 
     Args:
       index: number of this process.
@@ -57,7 +59,22 @@ def watch(index: int, count: int) -> None:
     libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
     _keep.append(handler)
+    sys.excepthook = _exiting(sys.excepthook)
     atexit.register(libc.signal, signal.SIGABRT, None)
+
+
+def _exiting(report: Callable[..., object]) -> Callable[..., None]:
+    """Return an excepthook that exits after the report: a normal exit would wait for the others,
+    which wait for this process."""
+
+    def hook(*error: Any) -> None:
+        report(*error)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(1)
+
+    return hook
 
 
 def gone(index: int, count: int, talk: bytes = b"") -> str:
