@@ -42,7 +42,10 @@ def test_training_contenders_take_turns(capsys):
     pytest.importorskip("torch")
     few = ["--steps", "2", "--turns", "2", "--batch-size", "4", "--max-length", "64"]
     main([*few, "--compilation-cache", "", "--against", "torch-grouped"])
-    machine, ours, theirs = figures(capsys.readouterr().out)
+    made = figures(capsys.readouterr().out)
+    kinds = ["machine", *["ready", "turn"] * 2, *["turn"] * 2, "train", "train"]
+    assert [each["figure"] for each in made] == kinds  # as soon as each is known
+    machine, *_, ours, theirs = made
     assert set(machine["matmul_gflops"]) == {"jax", "torch"}
     assert (ours["contender"], theirs["contender"]) == ("flaxner", "torch-grouped")
     assert ours["ratios"] == [1.0, 1.0]
@@ -283,12 +286,13 @@ def test_engines_take_turns(tmp_path, capsys):
     corpus = write_conll(tmp_path / "test.conll", sentences(12))
     given = ["--model", str(folder), "--file", str(corpus), "--batch-sizes"]
     names = ["flaxner", "flaxner, onnx"]
-    more = ["--engines", "jax", "onnx", "--one-at-a-time", "12"]
+    more = ["--engines", "jax", "onnx", "--one-at-a-time", "12", "--turns", "2"]
     assert run(parser.parse_args([*given, *more, "--no-first-answer"])) == 0
     made = figures(capsys.readouterr().out)
-    assert [m["contender"] for m in made] == names * 2
-    assert all(m["same_entities"] and m["texts"] == 12 for m in made[:2])
-    assert all(m["answers"] == 12 and 0 < m["p50_ms"] <= m["p99_ms"] for m in made[2:])
+    assert [m["contender"] for m in made] == names * 3
+    assert [m.get("turn") for m in made] == [1, 1, 2, 2, None, None]
+    assert all(m["same_entities"] and m["texts_with_the_same"] == 12 for m in made[:4])
+    assert all(m["answers"] == 12 and 0 < m["p50_ms"] <= m["p99_ms"] for m in made[4:])
     with pytest.raises(ValueError, match="name a contender"):
         run(parser.parse_args([*given, "--engines"]))
 

@@ -7,18 +7,17 @@ import functools
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxner.benchmark.choices import CUT, ENGINES, STATIC, STRATEGY
+from flaxner.benchmark.choices import BARE, CUT, ENGINES, STATIC, STRATEGY
 from flaxner.inference.onnx_runtime import onnxruntime
 from flaxner.models import graph_weights
 from flaxner.wording import first_line
 
-BARE = "ONNX Runtime"  # prefix of the names of bare forward passes
 SORTED = 32  # their batch size, texts sorted by length
 
 
@@ -36,8 +35,8 @@ class Contender(NamedTuple):
 
 def make_contenders(
     arguments: argparse.Namespace, texts: list[str], static: Path | None
-) -> dict[str, Contender]:
-    """Create the contenders that the flags select, ours first.
+) -> Iterator[tuple[str, Contender]]:
+    """Create the contenders that the flags select, by name, ours first.
 
     Args:
       arguments: the flags of `benchmark.py pipeline`.
@@ -47,21 +46,15 @@ def make_contenders(
     Raises:
       ValueError: the model cannot be read, or a package is missing.
     """
-    answerers = {}
     for engine in arguments.engines:
         name = "flaxner" if engine == "jax" else f"flaxner, {engine}"
-        answerers[name] = _ours(arguments.model, engine, texts, static)
+        yield name, _ours(arguments.model, engine, texts, static)
     if arguments.batch_sizes:
-        answerers |= _torch(arguments, texts)
+        yield from _torch(arguments, texts).items()
     if arguments.torch_compile:
-        answerers |= _compiled(arguments, texts)
+        yield from _compiled(arguments, texts).items()
     if arguments.onnx_runtime:
-        answerers |= _bare(Path(arguments.model), texts)
-    if not answerers:
-        raise ValueError(
-            "nothing to measure: name a contender with --engines, --batch-sizes or --onnx-runtime"
-        )
-    return answerers
+        yield from _bare(Path(arguments.model), texts).items()
 
 
 def write_static(folder: Path, model: Any, texts: list[str]) -> Path:

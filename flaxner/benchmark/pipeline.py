@@ -6,10 +6,11 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flaxner.benchmark.choices import ENGINES, STATIC
+from flaxner.benchmark.choices import BARE, ENGINES, STATIC
 from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.config.train import TrainConfig
@@ -118,9 +119,14 @@ def _measure(arguments: argparse.Namespace, texts: list[str], export: Path) -> N
 
     wanted = STATIC in arguments.engines
     static = write_static(export, arguments.model, texts) if wanted else None
-    contenders = make_contenders(arguments, texts, static)
-    for figure in in_bulk(contenders, arguments.turns, len(texts)):
+    contenders: dict[str, Any] = {}
+    making = make_contenders(arguments, texts, static)
+    for figure in in_bulk(making, contenders, arguments.turns, len(texts)):
         _print(figure)
+    if not contenders:
+        raise ValueError(
+            "nothing to measure: name a contender with --engines, --batch-sizes or --onnx-runtime"
+        )
     if arguments.one_at_a_time:
         for figure in one_at_a_time(contenders, arguments.one_at_a_time, len(texts)):
             _print(figure)
@@ -131,45 +137,56 @@ def _measure(arguments: argparse.Namespace, texts: list[str], export: Path) -> N
             _print(figure)
 
 
-def in_bulk(contenders: dict[str, Any], turns: int, texts: int) -> list[dict[str, Any]]:
-    """Measure texts per second (best turn), and how many texts get the first contender's entities.
+def in_bulk(
+    making: Iterable[tuple[str, Any]], contenders: dict[str, Any], turns: int, texts: int
+) -> Iterator[dict[str, Any]]:
+    """Measure texts per second, and how many texts get the first contender's entities.
+
+    There is a figure for each contender and turn, of its best turn so far.
 
     Args:
-      contenders: name -> contender; its `many()` answers all texts.
+      making: names and contenders, each created when its first turn comes; its `many()` answers all
+        texts.
+      contenders: filled with them.
       turns: turns per contender, one contender after the other.
       texts: number of texts.
     """
-    from flaxner.benchmark.answers import BARE
-
-    first, *_ = contenders
-    best = dict.fromkeys(contenders, float("inf"))
-    answers: dict[str, Any] = {}
-    for contender in contenders.values():
-        contender.many()  # compiles
-    for _ in range(turns):
-        for name, contender in contenders.items():
+    best: dict[str, float] = {}
+    reference: list[Any] = []
+    for turn in range(turns):
+        for name, contender in contenders.items() if turn else _compiled(making, contenders):
             begin = time.perf_counter()
-            answers[name] = contender.many()
-            best[name] = min(best[name], time.perf_counter() - begin)
-    reference = [] if first.startswith(BARE) else spans(answers[first])
-    figures = []
-    for name, seconds in best.items():
-        figure: dict[str, Any] = {
-            "contender": name,
-            "texts_per_second": round(texts / seconds, 1),
-            "texts": texts,
-            f"{first}_is_faster": round(seconds / best[first], 2),
-        }
-        if not name.startswith(BARE):
-            found = spans(answers[name])
-            alike = [a == b for a, b in zip(found, reference, strict=True)]
-            figure |= {
-                "entities": sum(map(len, found)),
-                "same_entities": all(alike),
-                "texts_with_the_same": sum(alike),
+            answers = contender.many()
+            seconds = time.perf_counter() - begin
+            best[name] = min(best.get(name, seconds), seconds)
+            first = next(iter(best))
+            figure: dict[str, Any] = {
+                "contender": name,
+                "turn": turn + 1,
+                "texts_per_second": round(texts / best[name], 1),
+                "texts": texts,
+                f"{first}_is_faster": round(best[name] / best[first], 2),
             }
-        figures.append(figure)
-    return figures
+            if not name.startswith(BARE):
+                found = spans(answers)
+                reference = reference or found
+                alike = [a == b for a, b in zip(found, reference, strict=True)]
+                figure |= {
+                    "entities": sum(map(len, found)),
+                    "same_entities": all(alike),
+                    "texts_with_the_same": sum(alike),
+                }
+            yield figure
+
+
+def _compiled(
+    making: Iterable[tuple[str, Any]], contenders: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield contenders that have answered all texts once, and remember them."""
+    for name, contender in making:
+        contender.many()
+        contenders[name] = contender
+        yield name, contender
 
 
 def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[dict[str, Any]]:

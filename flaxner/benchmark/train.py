@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -113,12 +113,20 @@ def _prepared(config: TrainConfig, sizes: str | None) -> Any:
     return resized(prepare(config, vocabulary_of(sizes)), sizes)
 
 
-def _contender(name: str, prepared: Any, turns: int, steps: int) -> Any:
+def _contender(name: str, prepared: Any, turns: int, steps: int) -> Contender:
     from flaxner.benchmark.contenders import Ours, Torch
 
     if name == "flaxner":
         return Ours(prepared, turns, steps)
     return Torch(name, prepared, turns, steps)
+
+
+def _ready(name: str, prepared: Any, turns: int, steps: int) -> Contender:
+    """Create a contender, and say how long that took: compiling may take minutes."""
+    begin = time.monotonic()
+    made = _contender(name, prepared, turns, steps)
+    _print(figure="ready", contender=name, seconds=round(time.monotonic() - begin, 1))
+    return made
 
 
 def _steps(prepared: Any, steps: int | None) -> int:
@@ -146,10 +154,11 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
         sentences_per_step=config.batch_size,
         matmul_gflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
     )
-    contenders = [_contender(name, prepared, turns, steps) for name in names]
+    contenders: Iterable[Contender] = (_ready(name, prepared, turns, steps) for name in names)
     if arguments.steps is None:
+        contenders = list(contenders)
         steps, turns = fitting(contenders, steps, turns, begin + ENOUGH_SECONDS - time.monotonic())
-    slices = _in_turns(contenders, steps, turns)
+    slices, contenders = _in_turns(contenders, steps, turns, len(names))
     for contender in contenders:
         _report(contender, slices, prepared.model.config, max(rates.values()), steps)
     if arguments.memory:
@@ -171,9 +180,16 @@ def fitting(
     return max(min(steps, affordable // turns - 1), 1), turns
 
 
-def _in_turns(contenders: Sequence[Contender], steps: int, turns: int) -> dict[str, list[Slice]]:
-    """Run the contenders in turns, with a progress bar on a terminal; return what they took."""
-    slices: dict[str, list[Slice]] = {contender.name: [] for contender in contenders}
+def _in_turns(
+    contenders: Iterable[Contender], steps: int, turns: int, count: int
+) -> tuple[dict[str, list[Slice]], list[Contender]]:
+    """Run the contenders in turns, with a progress bar on a terminal; return what they took.
+
+    Each slice is printed at once, so that a run that is cut short has measured something, and a
+    contender may be created as late as its first turn.
+    """
+    slices: dict[str, list[Slice]] = {}
+    made: list[Contender] = []
     console = Console(stderr=True)
     with Progress(
         *Progress.get_default_columns(),
@@ -181,14 +197,19 @@ def _in_turns(contenders: Sequence[Contender], steps: int, turns: int) -> dict[s
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task("", total=turns * steps * len(contenders))
+        task = bar.add_task("getting ready", total=turns * steps * count)
         for turn in range(turns):
-            for contender in contenders:
-                bar.update(task, description=f"{contender.name}, turn {turn + 1} of {turns}")
+            for contender in made if turn else contenders:
+                if not turn:
+                    made.append(contender)
+                name = contender.name
+                bar.update(task, description=f"{name}, turn {turn + 1} of {turns}")
                 contender.warm()
-                made = contender.run(turn, turns, steps, lambda: bar.advance(task))
-                slices[contender.name].append(made)
-    return slices
+                taken = contender.run(turn, turns, steps, lambda: bar.advance(task))
+                slices.setdefault(name, []).append(taken)
+                speed = round(taken.tokens / taken.seconds, 1)
+                _print(figure="turn", contender=name, turn=turn + 1, tokens_per_second=speed)
+    return slices, made
 
 
 def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
