@@ -1,6 +1,7 @@
 """What goes wrong around a run: signals, damaged files, full disks, NaN losses, second runs."""
 
 import errno
+import functools
 import json
 import os
 import random
@@ -22,14 +23,15 @@ from flaxner.runs.checkpoint import Checkpoints
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.metrics_log import MetricsLog
 from flaxner.terminal import UNWRITABLE
+from flaxner.training.shared import Shared
 from flaxner.training.stopping import RESUMABLE, RunStopped
-from tests import chaos
+from tests import chaos, runs
 from tests.compare import assert_close
 from tests.conll import sentences, write_conll
-from tests.runs import start
 
 EPOCHS = 4.0
 STEPS = 24
+start = functools.partial(runs.start, shared=Shared())
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every command that writes, run with other people's files beside and inside its target."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -26,13 +27,15 @@ from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import is_run
 from flaxner.runs.replacing import half_moved
 from flaxner.runs.steps import StepFolders
+from flaxner.training.shared import Shared
 from flaxner.training.stopping import RunStopped
+from tests import runs
 from tests.buckets import as_in_a_bucket
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, commit_all, nothing_lost, plant, tree, unchanged
-from tests.runs import start
 
 STEPS = 6
+start = functools.partial(runs.start, shared=Shared())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def settings(tmp_path_factory):
         "train_file": str(write_conll(folder / "train.conll", sentences(24))),
         "validation_file": str(write_conll(folder / "dev.conll", sentences(8, shift=1))),
         "epochs": 2.0,
-        "save_every": 1,
+        "save_every": 2,
     }
 
 
