@@ -38,7 +38,8 @@ class Run:
         model = family.model(initializer_range=0.1, vocab_size=VOCABULARY)
         lengths = np.random.default_rng(3).integers(3, 20, 64)
         self.segments = random_segments(np.random.default_rng(4), lengths, vocab=READ)
-        self.batches = TrainBatches(self.segments, 16, 24, 5, 0, multiple=8)
+        # all of 16 rows, so that each step compiles once
+        self.batches = TrainBatches(self.segments, 16, 24, 5, 0, multiple=16)
         config = TrainConfig(
             train_file="x", learning_rate=1e-3, warmup_ratio=0.5, fsdp=fsdp, **settings
         )
