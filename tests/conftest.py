@@ -59,9 +59,11 @@ def pytest_collection_finish():
 
 # The slowest files start first, so that a short one finishes last.
 LONG = (
-    *("families_training", "step", "families", "training", "nothing_lost", "faults", "packing"),
-    *("data_options", "preflight", "families_road", "processes", "crf_run", "document_run"),
-    *("publishing", "embeddings", "concurrency", "loss_options", "pipeline", "hostile"),
+    *("processes", "families", "publishing", "nothing_lost", "faults", "chaos", "hostile"),
+    *("crf_run", "used_rows", "preflight", "training", "seeds_at_once", "compute", "back_ends"),
+    *("packing", "benchmark", "families_road", "round_trip", "step", "families_training"),
+    *("tokenizer_kinds", "training_parity", "concurrency", "row_length", "recipes", "exports"),
+    *("levelling", "loss_options", "crf", "embeddings", "pipeline"),
 )
 
 
