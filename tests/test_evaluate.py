@@ -20,6 +20,7 @@ from flaxner.models.network import Model
 from flaxner.publishing.conversion import convert
 from flaxner.publishing.hub_folder import export_folder
 from flaxner.training.run import train
+from tests import scripts
 from tests.conll import QUICK, sentences, write_conll
 from tests.pipelines import edited, make_folder, torch_pipeline
 from tests.tiny import tiny_config
@@ -221,9 +222,8 @@ def test_evaluate_py_accepts_type_pairs(tmp_path):
     corpus = write_conll(tmp_path / "c", [(["a", "b"], ["B-Ort", "B-LOC"])])
 
     def scored(pair):
-        command = [sys.executable, SCRIPT, "--model", folder, "--file", corpus]
-        command += ["--same-type", pair]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        files = ("--model", folder, "--file", corpus)
+        return scripts.run("evaluate.py", *files, "--same-type", pair)
 
     made = scored("PER=Ort")
     assert made.returncode == 0, made.stderr

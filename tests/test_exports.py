@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ from flaxner.inference.opening import load_exported
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.printing import as_pretty, texts_from
 from flaxner.publishing.serving_export import export_model
+from tests import scripts
 from tests.conll import sentences, write_conll
 from tests.pipelines import SCORES, largest_difference, make_folder
+from tests.scripts import SCRIPTS
 from tests.wordpiece import TEXTS
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
 @pytest.fixture(scope="module")
@@ -185,21 +184,22 @@ def test_predict_prints_one_line_per_text(folder, ner, tmp_path):
         [e["text"] for e in entities] for entities in expected
     ]
     (tmp_path / "texts").write_text(lines)
-    made = run("predict.py", "--model", folder, "--file", tmp_path / "texts", "--format", "conll")
+    texts = ("--file", tmp_path / "texts")
+    made = scripts.run("predict.py", "--model", folder, *texts, "--format", "conll")
     assert len(made.stdout.split("\n\n")) == len(TEXTS) + 1
-    made = run("predict.py", "--model", folder, TEXTS[0], "--format", "pretty")
+    made = scripts.run("predict.py", "--model", folder, TEXTS[0], "--format", "pretty")
     assert made.stdout == as_pretty(TEXTS[0], expected[0], colour=False) + "\n"
 
 
 def test_the_commands_accept_exports(folder, ner, tmp_path):
     made = run("export.py", "--model", folder, "--output-dir", tmp_path / "served")
     assert json.loads(made.stdout)["folder"] == str(tmp_path / "served"), made.stderr
-    made = run("predict.py", "--model", tmp_path / "served", TEXTS[0])
+    made = scripts.run("predict.py", "--model", tmp_path / "served", TEXTS[0])
     [expected] = ner([TEXTS[0]], aggregation_strategy="word")
     assert [e["text"] for e in json.loads(made.stdout)["entities"]] == [e["text"] for e in expected]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    made = run("export.py", "--model", folder, "--output-dir", tmp_path / "mine")
+    made = scripts.run("export.py", "--model", folder, "--output-dir", tmp_path / "mine")
     assert made.returncode == 2
     assert "is not a flaxner export" in made.stderr
     with pytest.raises(ValueError, match=r"open it with flaxner\.load_exported"):
@@ -241,7 +241,7 @@ def test_other_bytes_than_utf_8_on_standard_input_are_refused(monkeypatch):
     ],
 )
 def test_predict_answers_mistakes_with_one_line(arguments, message):
-    made = run("predict.py", *arguments)
+    made = scripts.run("predict.py", *arguments)
     assert made.returncode == 2
     assert message in made.stderr
     assert len(made.stderr.strip().splitlines()) == 1

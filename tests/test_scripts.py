@@ -5,18 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests import scripts
 from tests.conll import sentences, write_conll
+from tests.scripts import SCRIPTS
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
-
-def run(script, *arguments, **options):
+def run(script, *arguments):
     command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def refused(result):
@@ -48,7 +47,7 @@ def test_bad_corpora(tmp_path, name):
     path.write_text(text)
     out = tmp_path / "run"
     arguments = ("--train-file", path, "--model", "flaxner:tiny", "--output-dir", out)
-    message = refused(run("train.py", *arguments))
+    message = refused(scripts.run("train.py", *arguments))
     assert str(path) in message
     assert told in message
     assert not out.exists()
@@ -64,8 +63,9 @@ def test_bad_corpora(tmp_path, name):
         (("--model", "./nowhere", "--dataset", "flaxner:embedded"), "./nowhere"),
     ],
 )
-def test_wrong_command_lines(tmp_path, arguments, told):
-    assert told in refused(run("train.py", *arguments, cwd=tmp_path))
+def test_wrong_command_lines(tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    assert told in refused(scripts.run("train.py", *arguments))
     assert not list(tmp_path.iterdir())
 
 
