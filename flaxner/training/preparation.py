@@ -230,9 +230,9 @@ def check_types(corpora: Mapping[str, Corpus]) -> None:
         unseen = sorted(set(corpus.types) - known)
         if unseen:
             raise ValueError(
-                f"{corpus.source} has the type {unseen[0]!r}, which does not occur in the training "
-                f"corpus {corpora['train'].source} (its types: {', '.join(sorted(known))}); "
-                "rename it with --map-types or drop it with --drop-types"
+                f"{corpus.source} has types that the training corpus {corpora['train'].source} "
+                f"lacks: {', '.join(unseen)} (its types: {', '.join(sorted(known))}); rename "
+                "them with --map-types or drop them with --drop-types"
             )
 
 
