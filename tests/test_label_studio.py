@@ -3,16 +3,13 @@
 import csv
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
+from tests import scripts
 
-TRAIN = Path(__file__).resolve().parent.parent / "scripts" / "train.py"
 TEXT = "Oda Brenner lives in Tarvik."
 WORDS = ("Oda", "Brenner", "lives", "in", "Tarvik", ".")
 PER, LOC = (0, 11, "Oda Brenner", "PER"), (21, 27, "Tarvik", "LOC")
@@ -59,9 +56,8 @@ def test_skipped_and_unannotated_tasks_are_left_out_and_the_command_line_says_so
     assert "1 task skipped by annotators is left out (task 2)" in notes
     assert "2 tasks without annotations are left out" in notes
     assert "(task 3, task 4)" in notes
-    command = [sys.executable, str(TRAIN), "--inspect", "--model", "flaxner:tiny", "--train-file"]
-    command += [str(tmp_path / "export.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    file = tmp_path / "export.json"
+    done = scripts.run("train.py", "--inspect", "--model", "flaxner:tiny", "--train-file", file)
     said = " ".join(done.stdout.split())
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 task skipped by annotators is left out (task 2)" in said

@@ -39,6 +39,7 @@ from flaxner.reporting.page import check_output, page, write_page, write_reports
 from flaxner.reporting.record import RunRecord, read_metrics, read_runs
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.paths import RunPaths
+from tests import scripts
 from tests.browser import HOSTILE
 from tests.conll import QUICK, sentences, write_conll
 from tests.hostile.trees import all_files, plant, unchanged
@@ -271,9 +272,7 @@ def test_the_script_writes_the_same_page_again(folder, tmp_path):
     assert done.stdout == f"{folder / 'report.html'}\n"
     assert (folder / "report.html").read_text("utf-8") == kept
     assert is_ours(folder, "report.html", read_record(folder))
-    wrong = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    wrong = scripts.run("report.py", tmp_path)
     assert wrong.returncode == 2
     assert (
         wrong.stderr == f"report.py: {tmp_path} is not a run: name the output folder of train.py\n"

@@ -2,9 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +9,8 @@ from flaxner.config.command_line import parse_train_config
 from flaxner.data.corpus import read_corpus
 from flaxner.inspection.report import inspect
 from flaxner.training.preparation import load_corpora
+from tests import scripts
 
-TRAIN = Path(__file__).resolve().parent.parent / "scripts" / "train.py"
 CHUNKED = "Oda NNP B-NP B-PER\nleft VBD B-VP O\nTarvik NNP B-NP B-LOC\n\n"
 NOTHING = "a NN B-NP O\nb VB B-VP O\n\n"
 WORDS = ["Oda", "left"]
@@ -40,21 +37,12 @@ def parquet(columns):
     return sink.getvalue().to_pybytes()
 
 
-def run(*arguments):
-    done = subprocess.run(
-        [sys.executable, str(TRAIN), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_an_invalid_tag_is_named_and_chunks_are_not_learnt(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text(CHUNKED * 5 + CHUNKED.replace("B-VP O", "B-VP 0") + CHUNKED * 600)
-    code, _, told = run("--inspect", "--model", "flaxner:tiny", "--train-file", path)
-    assert code == 2
+    done = scripts.run("train.py", "--inspect", "--model", "flaxner:tiny", "--train-file", path)
+    told = done.stderr
+    assert done.returncode == 2
     assert f"{path}, line 22: a tag must be O, or a prefix such as B- and a type: got '0'" in told
     assert "in column 3; column 2 holds chunks (NP, VP)" in told
     assert "Traceback" not in told
