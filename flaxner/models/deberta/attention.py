@@ -20,6 +20,7 @@ from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.attention import (
     by_blocks,
     mix,
+    scaled,
     scores,
     with_fixed_bias,
     zero_with_gradient,
@@ -198,7 +199,7 @@ class DisentangledAttention(nnx.Module):
         if P2C in self.kinds:
             # The rows of these scores are keys, so distances run the other way; `_scores`
             # transposes them afterwards.
-            query_HEK = self.projections.query_of(queries_ED)[:, ::-1] * self.scale
+            query_HEK = scaled(self.projections.query_of(queries_ED)[:, ::-1], self.scale)
         if C2P in self.kinds:
             key_HEK = self.projections.key_of(keys_ED)
         return query_HEK, key_HEK
@@ -211,7 +212,7 @@ class DisentangledAttention(nnx.Module):
     ) -> Array:
         """Sum all kinds of scores, HBLL."""
         length = bias_B1LL.shape[-1]
-        q_HBLK = contents.query_HBLK * self.scale
+        q_HBLK = scaled(contents.query_HBLK, self.scale)
         scores_HBLL = scores(q_HBLK, contents.key_HBLK, tf32=self.tf32) + bias_B1LL[:, 0]
         query_HEK, key_HEK = by_distance
         if key_HEK is not None:

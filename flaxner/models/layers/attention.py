@@ -62,6 +62,11 @@ def join_heads(x_BHLK: Array) -> Array:
     return x_BHLK.transpose(0, 2, 1, 3).reshape(B, L, H * K)
 
 
+def scaled(x: Array, factor: float) -> Array:
+    """Multiply by a number in float32, and round once: bfloat16 would round the number, too."""
+    return (x.astype(jnp.float32) * factor).astype(x.dtype)
+
+
 def scores(q_BHLK: Array, k_BHLK: Array, *, tf32: bool = False) -> Array:
     """Multiply all queries with all keys, float32 scores_BHLL; the caller scales."""
     # In the dtype of the activations: if those are float32, heads are too small for narrower
@@ -258,6 +263,6 @@ class Attention(nnx.Module):
 
     def _attend(self, qkv: Sequence[Array], within: Within, levels: Array | None) -> Array:
         q_BHLK, k_BHLK, v_BHLK = (split_heads(x_BLD, self.heads) for x_BLD in qkv)
-        scaled_BHLK = q_BHLK * (q_BHLK.shape[-1] ** -0.5)
-        scores_BHLL = scores(scaled_BHLK, k_BHLK, tf32=self.compute.tf32) + within.bias_B1LL
+        q_BHLK = scaled(q_BHLK, q_BHLK.shape[-1] ** -0.5)
+        scores_BHLL = scores(q_BHLK, k_BHLK, tf32=self.compute.tf32) + within.bias_B1LL
         return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.compute.tf32))
