@@ -51,6 +51,7 @@ class JaxEngine:
         platform = mesh.devices.flat[0].platform
         self._tokens = TOKENS_PER_DEVICE.get(platform, TOKENS_PER_DEVICE["gpu"])
         whole, spread = replicated(mesh), batch_sharding(mesh)
+        self._spread = spread
         self._params = place_tree(params, jax.tree.map(lambda _: whole, dict(params)))
 
         def counted(params: Params, *inputs: jax.Array) -> jax.Array:
@@ -86,8 +87,7 @@ class JaxEngine:
         """Dispatch batches to the devices; return each with a call that awaits its logits_BLC."""
         started: list[tuple[PackedBatch, Callable[[], Any]]] = []
         for batch in batches:
-            with self._turn:
-                logits_BLC = self._forward(self._params, *batch.inputs)
+            logits_BLC = self._start(*batch.inputs)
             started.append((batch, functools.partial(np.asarray, logits_BLC)))
         return started
 
@@ -97,13 +97,17 @@ class JaxEngine:
             shared = row_length >= min(PACKED_LENGTH, limit)
             for rows in batch_sizes(self._tokens, row_length) if shared else (1,):
                 zeros = np.zeros((rows * len(self.devices), row_length), np.int32)
-                with self._turn:
-                    logits_BLC = self._forward(self._params, zeros, zeros, zeros)
-                logits_BLC.block_until_ready()
+                self._start(zeros, zeros, zeros).block_until_ready()
+
+    def _start(self, *inputs: Any) -> jax.Array:
+        if jax.process_count() > 1:  # there, a jitted function does not distribute NumPy arrays
+            inputs = jax.device_put(inputs, self._spread)
+        with self._turn:
+            return self._forward(self._params, *inputs)
 
 
 def find_devices(device: Any) -> list[jax.Device] | None:
-    """Return the devices that a caller means, or None for all.
+    """Return the devices of this process that a caller means, or None for all there are.
 
     Args:
       device: "cpu", "gpu", "cuda" or "tpu", a single one such as "cuda:0", a JAX device, its
@@ -113,19 +117,19 @@ def find_devices(device: Any) -> list[jax.Device] | None:
       ValueError: there is no such device.
     """
     if device is None:
-        return None
+        return None if jax.process_count() == 1 else jax.local_devices()
     if isinstance(device, jax.Device):
         return [device]
     if device == "cpu" or (isinstance(device, int) and device < 0):
-        return jax.devices("cpu")[:1]
+        return jax.local_devices(backend="cpu")[:1]
     try:
         if isinstance(device, int) and not isinstance(device, bool):
-            return [jax.devices()[device]]
+            return [jax.local_devices()[device]]
         platform, _, number = str(device).partition(":")
-        devices = jax.devices({"cuda": "gpu"}.get(platform, platform))
+        devices = jax.local_devices(backend={"cuda": "gpu"}.get(platform, platform))
         if number.startswith("-"):
             raise ValueError("a negative number")
         return [devices[int(number)]] if number else devices
     except (IndexError, RuntimeError, ValueError) as error:
-        known = ", ".join(str(d) for d in jax.devices())
+        known = ", ".join(str(d) for d in jax.local_devices())
         raise ValueError(f"unknown device {device!r}; choose from: {known}") from error

@@ -84,5 +84,5 @@ def _with_jax(folder: Path, about: dict[str, Any]) -> Predictor:
     use_default_cache()
     labels = len(about["labels"])
     artefact = read_artefact(folder, labels)
-    engine = JaxEngine(artefact.forward, artefact.params, jax.devices()[:1])
+    engine = JaxEngine(artefact.forward, artefact.params, jax.local_devices()[:1])
     return Predictor(engine, labels, about["limit"])

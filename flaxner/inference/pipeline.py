@@ -40,7 +40,8 @@ def pipeline(
       config: accepted because `transformers` has it here; the model's own is always used.
       tokenizer: a fast tokenizer, its folder or its Hub name; the model's own if None.
       revision: branch, tag or commit on the Hub.
-      device: "cpu", "gpu" or "tpu", one of `jax.devices()` or its number; all devices if None.
+      device: "cpu", "gpu" or "tpu", one of `jax.local_devices()` or its number; all of them if
+        None.
       dtype: dtype of the computation, by name or as a dtype of torch, NumPy or JAX. "float32" (the
         default) gives the scores of PyTorch in float32; "bfloat16" is faster on TPU and GPU;
         "float16"; "auto" is the dtype of the model's file, the default of `transformers` 5.

@@ -45,13 +45,9 @@ def _pipeline(folder: str | Path) -> tuple[Any, str]:
         import torch  # noqa: F401
         from transformers import AutoTokenizer, pipeline
     except (ImportError, OSError):  # torch is missing, or its libraries fail to load
-        import jax
-
         from flaxner.inference.pipeline import pipeline as ours
 
-        own = jax.local_devices()[0]  # the others may belong to other processes
-        ner = ours("ner", model=str(folder), device=own, **FIRST)
-        return ner, "flaxner.pipeline"
+        return ours("ner", model=str(folder), **FIRST), "flaxner.pipeline"
     model = torch_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     # transformers' overloads lack the alias "ner", which its documentation uses
