@@ -5,6 +5,7 @@ import copy
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -114,6 +115,24 @@ def test_turns_end_in_time(seconds, monkeypatch):
 def test_an_unknown_peer_is_refused():
     with pytest.raises(ValueError, match="unknown peer 'torch-slow'; choose from: torch, torch-fu"):
         main(["--against", "torch-slow"])
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("train --steps 1", "--against"),
+        ("pipeline --model m --file f", "--batch-sizes"),
+        ("pipeline --model m --file f --batch-sizes --torch-compile", "--torch-compile"),
+        ("pipeline --model m --file f --batch-sizes --onnx-runtime", "--onnx-runtime"),
+        ("quality --model m --train-file f --test-file f", "--sides torch"),
+    ],
+)
+def test_a_missing_package_is_named_before_anything_is_measured(words, flag, monkeypatch, capsys):
+    monkeypatch.setattr("flaxner.publishing.verification.find_spec", lambda name: None)
+    assert benchmark.main(words.split()) == 2
+    told = capsys.readouterr().err
+    assert re.search(rf"{flag} needs torch\b.*: pip install torch", told)
+    assert len(told.splitlines()) == 1
 
 
 def torch_bert(labels=5):

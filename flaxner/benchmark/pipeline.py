@@ -15,6 +15,7 @@ from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import OF_FILES
+from flaxner.publishing.verification import require
 
 BLOCK = 20  # consecutive answers of a contender when answers are timed one at a time
 # Seconds between blocks: ONNX Runtime's threads keep spinning for some 50 ms and would take a core
@@ -97,6 +98,15 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError: the file or model cannot be used, or a package is missing.
     """
+    from flaxner.publishing import onnx
+
+    for flag, given, packages in (
+        ("--batch-sizes", arguments.batch_sizes, ("torch",)),
+        ("--torch-compile", arguments.torch_compile, ("torch",)),
+        ("--onnx-runtime", arguments.onnx_runtime, onnx.PACKAGES),
+    ):
+        if given:
+            require(flag, packages)
     texts = corpus_texts(arguments)
     texts = texts[: arguments.texts] if arguments.texts else texts
     with tempfile.TemporaryDirectory() as place:

@@ -16,6 +16,7 @@ from flaxner.config.command_line import Parser, at_least
 from flaxner.config.train import SPLITS, TrainConfig
 from flaxner.evaluation.metrics import spread
 from flaxner.inference.onnx_engine import cores
+from flaxner.publishing.verification import require
 from flaxner.training.prediction import score_labels
 from flaxner.training.preparation import prepare
 from flaxner.training.run import train
@@ -52,7 +53,13 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train both sides with every seed; print one JSON line per run, then a table."""
+    """Train both sides with every seed; print one JSON line per run, then a table.
+
+    Raises:
+      ValueError: the settings or corpora cannot be used, or torch is missing.
+    """
+    if "torch" in arguments.sides:
+        require("--sides torch", ("torch",))
     scores: Scores = {side: {} for side in arguments.sides}
     for seed in range(arguments.seeds):
         for side in arguments.sides:

@@ -20,6 +20,7 @@ from typing import Any
 from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.data.readers import OF_FILES
+from flaxner.publishing.verification import require
 
 STRATEGY = "simple"  # so that both return the same entities
 JOINED = (1, 1, 2, 8)  # sentences per mixed text, in turn
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if shutil.which("wrk") is None:
         raise ValueError("the load generator wrk is not installed: apt-get install wrk")
+    require("benchmark.py serve", ("torch",))
     sentences = corpus_texts(arguments)
     kinds = {"short": sentences[: arguments.texts], "mixed": mixed(sentences)[: arguments.texts]}
     device = device_name()

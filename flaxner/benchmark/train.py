@@ -75,13 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print the figures, and return the exit code.
 
     Raises:
-      ValueError: the settings, file or model cannot be used.
+      ValueError: the settings, file or model cannot be used, or torch is missing.
     """
     from flaxner.benchmark.torch_loop import PEERS
+    from flaxner.publishing.verification import require
 
     for peer in arguments.against:
         if peer not in PEERS and peer != "flaxner":
             raise ValueError(f"unknown peer {peer!r}; choose from: {', '.join(PEERS)}")
+    if set(arguments.against) - {"flaxner"}:
+        require("--against", ("torch",))
     if (arguments.steps or 0) < 0 or arguments.turns < 1:
         raise ValueError("--steps must be at least 0 and --turns at least 1")
     given = {name: vars(arguments)[name] for name in SETTINGS if name in vars(arguments)}
