@@ -20,7 +20,6 @@ from flaxner.models.deberta.relative import RelativeTable
 from flaxner.models.layers.attention import (
     by_blocks,
     mix,
-    scaled,
     scores,
     with_fixed_bias,
     zero_with_gradient,
@@ -29,6 +28,7 @@ from flaxner.models.layers.blocks import linear
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dense import add_bias, product
 from flaxner.models.layers.dropout import random_levels
+from flaxner.models.layers.rounding import scaled_once
 
 Array = jax.Array
 
@@ -199,7 +199,7 @@ class DisentangledAttention(nnx.Module):
         if P2C in self.kinds:
             # The rows of these scores are keys, so distances run the other way; `_scores`
             # transposes them afterwards.
-            query_HEK = scaled(self.projections.query_of(queries_ED)[:, ::-1], self.scale)
+            query_HEK = scaled_once(self.projections.query_of(queries_ED)[:, ::-1], self.scale)
         if C2P in self.kinds:
             key_HEK = self.projections.key_of(keys_ED)
         return query_HEK, key_HEK
@@ -212,7 +212,7 @@ class DisentangledAttention(nnx.Module):
     ) -> Array:
         """Sum all kinds of scores, HBLL."""
         length = bias_B1LL.shape[-1]
-        q_HBLK = scaled(contents.query_HBLK, self.scale)
+        q_HBLK = scaled_once(contents.query_HBLK, self.scale)
         scores_HBLL = scores(q_HBLK, contents.key_HBLK, tf32=self.tf32) + bias_B1LL[:, 0]
         query_HEK, key_HEK = by_distance
         if key_HEK is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from flaxner.models.layers.merging import in_memory
+from flaxner.models.layers.rounding import rounded_once
 
 Array = jax.Array
 SQRT_HALF = 0.5**0.5
@@ -19,25 +19,6 @@ def exact_gelu(x: Array) -> Array:
     `jax.nn.gelu` uses erfc, which costs an exponential; erf is a rational function.
     """
     return 0.5 * x * (1.0 + jax.lax.erf(x * SQRT_HALF))
-
-
-def rounded_once(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Return the function computed in float32, rounded to the dtype of x, and so its gradient.
-
-    In bfloat16, it would round after every operation, and its constants too.
-    """
-
-    @jax.custom_vjp
-    def narrow(x: Array) -> Array:
-        return function(x.astype(jnp.float32)).astype(x.dtype)
-
-    def backward(x: Array, gradient: Array) -> tuple[Array]:
-        _, pull = jax.vjp(function, x.astype(jnp.float32))
-        d_x = pull(gradient.astype(jnp.float32))[0].astype(x.dtype)
-        return (in_memory(d_x),)  # otherwise XLA would also write it in float32, to sum the bias's
-
-    narrow.defvjp(lambda x: (narrow(x), x), backward)
-    return lambda x: function(x) if x.dtype == jnp.float32 else narrow(x)
 
 
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {

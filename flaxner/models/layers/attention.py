@@ -19,6 +19,7 @@ from flaxner.models.layers.dense import Dense, add_bias, product
 from flaxner.models.layers.dropout import dropped, random_levels, threshold
 from flaxner.models.layers.fused import attend, attend_on_tpu
 from flaxner.models.layers.merging import gradient_in_memory
+from flaxner.models.layers.rounding import scaled_once
 from flaxner.models.layers.tile_kind import Kind
 
 Array = jax.Array
@@ -60,11 +61,6 @@ def join_heads(x_BHLK: Array) -> Array:
     """x_BHLK -> x_BLD."""
     B, H, L, K = x_BHLK.shape
     return x_BHLK.transpose(0, 2, 1, 3).reshape(B, L, H * K)
-
-
-def scaled(x: Array, factor: float) -> Array:
-    """Multiply by a number in float32, and round once: bfloat16 would round the number, too."""
-    return (x.astype(jnp.float32) * factor).astype(x.dtype)
 
 
 def scores(q_BHLK: Array, k_BHLK: Array, *, tf32: bool = False) -> Array:
@@ -263,6 +259,6 @@ class Attention(nnx.Module):
 
     def _attend(self, qkv: Sequence[Array], within: Within, levels: Array | None) -> Array:
         q_BHLK, k_BHLK, v_BHLK = (split_heads(x_BLD, self.heads) for x_BLD in qkv)
-        q_BHLK = scaled(q_BHLK, q_BHLK.shape[-1] ** -0.5)
+        q_BHLK = scaled_once(q_BHLK, q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(q_BHLK, k_BHLK, tf32=self.compute.tf32) + within.bias_B1LL
         return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.compute.tf32))

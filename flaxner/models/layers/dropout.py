@@ -13,6 +13,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from flaxner.models.layers.rounding import scaled_once
+
 LEVELS = 256
 
 
@@ -48,9 +50,9 @@ def dropped(x: jax.Array, rate: float, levels: jax.Array | None) -> jax.Array:
     if levels is None:
         return x
     least = threshold(rate)
-    # In bfloat16, the factor itself would be rounded, such as 1.1130 for a rate of 0.1 to 1.1094.
-    kept = jnp.where(levels >= least, x, jnp.zeros((), x.dtype)).astype(jnp.float32)
-    return (kept * (LEVELS / (LEVELS - least))).astype(x.dtype)
+    kept = jnp.where(levels >= least, x, jnp.zeros((), x.dtype))
+    # The factor is 1.1130 for a rate of 0.1, which bfloat16 would round to 1.1094.
+    return scaled_once(kept, LEVELS / (LEVELS - least))
 
 
 def bytes_by_lanes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -24,13 +24,13 @@ from flaxner.models.layers.attention import (
     by_tiles,
     join_heads,
     mix,
-    scaled,
     scores,
     segment_bias,
 )
 from flaxner.models.layers.blocks import Initializer, linear, norm, table, truncated
 from flaxner.models.layers.compute import Compute
 from flaxner.models.layers.dropout import dropout, random_levels
+from flaxner.models.layers.rounding import scaled_once
 from flaxner.models.layers.token_classifier import TokenClassifier
 from flaxner.models.modernbert.config import FULL, SLIDING, ModernBertConfig
 
@@ -108,7 +108,7 @@ class RotaryAttention(nnx.Module):
         qkv = arrays[0].reshape(B, L, 3, self.heads, width // (3 * self.heads))
         q_BHLK, k_BHLK, v_BHLK = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
         q_BHLK, k_BHLK = rotate(q_BHLK, cos, sin), rotate(k_BHLK, cos, sin)
-        q_BHLK = scaled(q_BHLK, q_BHLK.shape[-1] ** -0.5)
+        q_BHLK = scaled_once(q_BHLK, q_BHLK.shape[-1] ** -0.5)
         scores_BHLL = scores(q_BHLK, k_BHLK, tf32=self.compute.tf32) + bias_B1LL
         return join_heads(mix(scores_BHLL, v_BHLK, self.rate, levels, tf32=self.compute.tf32))
 
