@@ -1,10 +1,12 @@
-"""The interface of a contender in the training benchmark, and what it reports."""
+"""The interface of a contender in the training benchmark, what it reports, and turns."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +41,17 @@ class Contender(Protocol):
 
     def run(self, turn: int, turns: int, steps: int, done: Callable[[], object]) -> Slice:
         """Train `steps` steps, part `turn` of `turns` of an epoch; call `done` after each."""
+
+
+def in_turns(making: Iterable[T], turns: int) -> Iterator[tuple[int, T]]:
+    """Yield the number of a turn and the contender that has it, one contender after the other.
+
+    Each is created when its first turn comes, so that a slow one does not delay those before it.
+    """
+    made = []
+    for contender in making:
+        made.append(contender)
+        yield 0, contender
+    for turn in range(1, turns):
+        for contender in made:
+            yield turn, contender

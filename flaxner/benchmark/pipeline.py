@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.benchmark.choices import BARE, ENGINES, STATIC
+from flaxner.benchmark.contender import in_turns
 from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.config.train import TrainConfig
 from flaxner.data.readers import OF_FILES
-from flaxner.publishing.verification import require
 
 BLOCK = 20  # consecutive answers of a contender when answers are timed one at a time
 # Seconds between blocks: ONNX Runtime's threads keep spinning for some 50 ms and would take a core
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
       ValueError: the file or model cannot be used, or a package is missing.
     """
     from flaxner.publishing import onnx
+    from flaxner.publishing.verification import require
 
     for flag, given, packages in (
         ("--batch-sizes", arguments.batch_sizes, ("torch",)),
@@ -163,40 +164,32 @@ def in_bulk(
     """
     best: dict[str, float] = {}
     reference: list[Any] = []
-    for turn in range(turns):
-        for name, contender in contenders.items() if turn else _compiled(making, contenders):
-            begin = time.perf_counter()
-            answers = contender.many()
-            seconds = time.perf_counter() - begin
-            best[name] = min(best.get(name, seconds), seconds)
-            first = next(iter(best))
-            figure: dict[str, Any] = {
-                "contender": name,
-                "turn": turn + 1,
-                "texts_per_second": round(texts / best[name], 1),
-                "texts": texts,
-                f"{first}_is_faster": round(best[name] / best[first], 2),
+    for turn, (name, contender) in in_turns(making, turns):
+        if turn == 0:
+            contender.many()  # compiles
+            contenders[name] = contender
+        begin = time.perf_counter()
+        answers = contender.many()
+        seconds = time.perf_counter() - begin
+        best[name] = min(best.get(name, seconds), seconds)
+        first = next(iter(best))
+        figure: dict[str, Any] = {
+            "contender": name,
+            "turn": turn + 1,
+            "texts_per_second": round(texts / best[name], 1),
+            "texts": texts,
+            f"{first}_is_faster": round(best[name] / best[first], 2),
+        }
+        if not name.startswith(BARE):
+            found = spans(answers)
+            reference = reference or found
+            alike = [a == b for a, b in zip(found, reference, strict=True)]
+            figure |= {
+                "entities": sum(map(len, found)),
+                "same_entities": all(alike),
+                "texts_with_the_same": sum(alike),
             }
-            if not name.startswith(BARE):
-                found = spans(answers)
-                reference = reference or found
-                alike = [a == b for a, b in zip(found, reference, strict=True)]
-                figure |= {
-                    "entities": sum(map(len, found)),
-                    "same_entities": all(alike),
-                    "texts_with_the_same": sum(alike),
-                }
-            yield figure
-
-
-def _compiled(
-    making: Iterable[tuple[str, Any]], contenders: dict[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    """Yield contenders that have answered all texts once, and remember them."""
-    for name, contender in making:
-        contender.many()
-        contenders[name] = contender
-        yield name, contender
+        yield figure
 
 
 def one_at_a_time(contenders: dict[str, Any], count: int, texts: int) -> list[dict[str, Any]]:

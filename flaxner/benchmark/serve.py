@@ -20,7 +20,6 @@ from typing import Any
 from flaxner.benchmark.corpus_texts import corpus_texts
 from flaxner.config.command_line import add_settings, at_least, path
 from flaxner.data.readers import OF_FILES
-from flaxner.publishing.verification import require
 
 STRATEGY = "simple"  # so that both return the same entities
 JOINED = (1, 1, 2, 8)  # sentences per mixed text, in turn
@@ -77,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
       ValueError: wrk is missing, the file cannot be used, or a server does not start.
     """
     from flaxner.benchmark.machine import device_name
+    from flaxner.publishing.verification import require
 
     if shutil.which("wrk") is None:
         raise ValueError("the load generator wrk is not installed: apt-get install wrk")

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from flaxner.benchmark.contender import Contender, Slice
+from flaxner.benchmark.contender import Contender, Slice, in_turns
 from flaxner.config.command_line import add_settings, path
 from flaxner.config.train import TrainConfig
 
@@ -161,8 +161,8 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
     if arguments.steps is None:
         contenders = list(contenders)
         steps, turns = fitting(contenders, steps, turns, begin + ENOUGH_SECONDS - time.monotonic())
-    slices, contenders = _in_turns(contenders, steps, turns, len(names))
-    for contender in contenders:
+    slices = _measure(contenders, steps, turns, len(names))
+    for contender in slices:
         _report(contender, slices, prepared.model.config, max(rates.values()), steps)
     if arguments.memory:
         for name in names:
@@ -183,16 +183,14 @@ def fitting(
     return max(min(steps, affordable // turns - 1), 1), turns
 
 
-def _in_turns(
+def _measure(
     contenders: Iterable[Contender], steps: int, turns: int, count: int
-) -> tuple[dict[str, list[Slice]], list[Contender]]:
+) -> dict[Contender, list[Slice]]:
     """Run the contenders in turns, with a progress bar on a terminal; return what they took.
 
-    Each slice is printed at once, so that a run that is cut short has measured something, and a
-    contender may be created as late as its first turn.
+    Each slice is printed at once, so that a run that is cut short has measured something.
     """
-    slices: dict[str, list[Slice]] = {}
-    made: list[Contender] = []
+    slices: dict[Contender, list[Slice]] = {}
     console = Console(stderr=True)
     with Progress(
         *Progress.get_default_columns(),
@@ -201,18 +199,15 @@ def _in_turns(
         disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("getting ready", total=turns * steps * count)
-        for turn in range(turns):
-            for contender in made if turn else contenders:
-                if not turn:
-                    made.append(contender)
-                name = contender.name
-                bar.update(task, description=f"{name}, turn {turn + 1} of {turns}")
-                contender.warm()
-                taken = contender.run(turn, turns, steps, lambda: bar.advance(task))
-                slices.setdefault(name, []).append(taken)
-                speed = round(taken.tokens / taken.seconds, 1)
-                _print(figure="turn", contender=name, turn=turn + 1, tokens_per_second=speed)
-    return slices, made
+        for turn, contender in in_turns(contenders, turns):
+            name = contender.name
+            bar.update(task, description=f"{name}, turn {turn + 1} of {turns}")
+            contender.warm()
+            taken = contender.run(turn, turns, steps, lambda: bar.advance(task))
+            slices.setdefault(contender, []).append(taken)
+            speed = round(taken.tokens / taken.seconds, 1)
+            _print(figure="turn", contender=name, turn=turn + 1, tokens_per_second=speed)
+    return slices
 
 
 def _matmul_rates(precision: str, torch: bool) -> dict[str, float]:
@@ -234,9 +229,13 @@ def model_flops(sizes: Any, tokens: int, squares: int) -> float:
 
 
 def _report(
-    contender: Any, slices: dict[str, list[Any]], sizes: Any, peak: float, steps: int
+    contender: Contender,
+    slices: dict[Contender, list[Slice]],
+    sizes: Any,
+    peak: float,
+    steps: int,
 ) -> None:
-    mine, ours = slices[contender.name], slices["flaxner"]
+    mine, ours = slices[contender], next(iter(slices.values()))  # ours is the first
     speeds = [part.tokens / part.seconds for part in mine]
     ratios = [a.tokens / a.seconds / speed for a, speed in zip(ours, speeds, strict=True)]
     use = [model_flops(sizes, part.tokens, part.squares) / part.seconds / peak for part in mine]
