@@ -69,7 +69,7 @@ for platforms, plugin, files, accelerated in [
     (None, False, ("/dev/null",), False),
 ]:
     jax.config.update("jax_platforms", platforms)
-    allocator._has_plugin, allocator.DEVICE_FILES = lambda: plugin, files
+    allocator.plugins.has_plugin, allocator.DEVICE_FILES = lambda: plugin, files
     assert allocator._accelerated() is accelerated, platforms
     assert not accelerated or not allocator.keep_freed_memory.__wrapped__()
 print("as expected")

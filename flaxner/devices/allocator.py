@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import glob
-import importlib.util
-import pkgutil
 
 import jax
+
+from flaxner.devices import plugins
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -69,15 +69,7 @@ def _accelerated() -> bool:
     wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
     if wanted:
         return wanted.split(",")[0] != "cpu"
-    return _has_plugin() and any(map(glob.glob, DEVICE_FILES))
-
-
-def _has_plugin() -> bool:
-    """Whether JAX can use accelerators; without its plug-ins, it ignores them."""
-    found = importlib.util.find_spec("jax_plugins")
-    places = found.submodule_search_locations if found else None
-    plugins = list(pkgutil.iter_modules(places)) if places else []
-    return bool(plugins) or importlib.util.find_spec("libtpu") is not None
+    return plugins.has_plugin() and any(map(glob.glob, DEVICE_FILES))
 
 
 def _leave_a_hole(libc: ctypes.CDLL) -> None:

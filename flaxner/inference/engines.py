@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import logging
 import os
 import sys
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaxner import hub
+from flaxner.devices.plugins import has_plugin
 from flaxner.inference import kept_graph, onnx_engine
 from flaxner.inference.facts import Facts, Labels, read_facts
 from flaxner.inference.fitting import fitting_tokenizer
@@ -153,8 +152,7 @@ def _cpu_alone(device: Any) -> bool:
         platforms = str(sys.modules["jax"].config.jax_platforms or "")
     if platforms:
         return platforms == "cpu"
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return not plugins and importlib.util.find_spec("libtpu") is None
+    return not has_plugin()
 
 
 def open_onnx(request: Request, *, insist: bool) -> Opened | Classifier:

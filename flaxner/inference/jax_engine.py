@@ -106,8 +106,8 @@ class JaxEngine:
             return self._forward(self._params, *inputs)
 
 
-def find_devices(device: Any) -> list[jax.Device] | None:
-    """Return the devices of this process that a caller means, or None for all there are.
+def find_devices(device: Any) -> list[jax.Device]:
+    """Return the devices of this process that a caller means; all if None.
 
     Args:
       device: "cpu", "gpu", "cuda" or "tpu", a single one such as "cuda:0", a JAX device, its
@@ -117,7 +117,7 @@ def find_devices(device: Any) -> list[jax.Device] | None:
       ValueError: there is no such device.
     """
     if device is None:
-        return None if jax.process_count() == 1 else jax.local_devices()
+        return jax.local_devices()
     if isinstance(device, jax.Device):
         return [device]
     if device == "cpu" or (isinstance(device, int) and device < 0):

@@ -36,9 +36,7 @@ SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_p
 logger = logging.getLogger("flaxner")
 
 
-def kept_forward(
-    classifier: Classifier, devices: Sequence[jax.Device] | None
-) -> Callable[..., jax.Array]:
+def kept_forward(classifier: Classifier, devices: Sequence[jax.Device]) -> Callable[..., jax.Array]:
     """Return the forward pass of a classifier, which is traced only if no program is kept.
 
     Programs are kept for a single CPU only: those for several devices or accelerators may contain
@@ -46,9 +44,9 @@ def kept_forward(
 
     Args:
       classifier: the model.
-      devices: the devices it will run on; all if None.
+      devices: the devices it will run on.
     """
-    first, *others = jax.devices() if devices is None else devices
+    first, *others = devices
     place = kept.cache_folder(KIND)
     can_be_written = importlib.util.find_spec("flatbuffers") is not None
     if others or first.platform != "cpu" or place is None or not can_be_written:

@@ -105,8 +105,7 @@ def with_jax(classifier: Classifier, device: Any, options: Options, task: str) -
 
     use_default_cache()
     devices = find_devices(device)
-    if devices is not None:
-        classifier = classifier.on(devices[0])
+    classifier = classifier.on(devices[0])
     engine = JaxEngine(kept_forward(classifier, devices), classifier.params, devices)
     predictor = Predictor(engine, len(classifier.facts.labels), classifier.limit)
     return NerPipeline(

@@ -130,8 +130,8 @@ class Rates:
 
     shares: np.ndarray
     peak: float
-    peaks: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    decay: float = 0.01
+    peaks: Mapping[str, float]
+    decay: float
 
     def plan(self, paths: Sequence[str]) -> Plan:
         """Return the plan for the parameters at these paths."""
