@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flaxner.data.column_text import split
 from flaxner.data.readers import arrow, columns, docbin, json_text, span_table, table
+from flaxner.data.readers.foreign import refuse_foreign
 from flaxner.data.readers.source import (
     OF_DATA_SETS,
     OF_FILES,
@@ -28,6 +29,7 @@ from flaxner.data.readers.source import (
 from flaxner.data.tags import parse_tag
 
 HEAD = 1 << 16
+JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 BLANK_LINES = re.compile(r"\A(?:[ \t]*\r?\n)+")
 LABEL_STUDIO_COLUMNS = re.compile(r"-DOCSTART- -X- O\r?\n\s*\S+ -X- _ \S+")
 
@@ -68,8 +70,9 @@ def read_file(path: Path, options: ReadOptions, notes: Notes) -> tuple[str, Iter
     if "\n" not in text:
         text = text.replace("\r", "\n")
     if name is None:
+        refuse_foreign(path, text)
         names = (name for name, reader in READERS.items() if reader.detect(path, text))
-        name = next(names, "conll")
+        name = next(names, "json" if JSON_SUFFIXES & {*path.suffixes} else "conll")
         if name == "conll":
             _require_columns(path, text.partition("\n")[0].strip())
     if name == "conll" and LABEL_STUDIO_COLUMNS.match(text):

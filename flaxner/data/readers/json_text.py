@@ -41,7 +41,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
     """
     first = next(read_chunks(path), b"").lstrip(b"\xef\xbb\xbf \t\r\n")
     # Lines such as ["a text", {"entities": ...}] are JSON Lines; [{...}, {...}] is one array.
-    is_array = re.match(rb"\[\s*[\[{]", first) is not None
+    is_array = re.match(rb"\[\s*[\[{\]]", first) is not None
     return read_records(path, lambda: _array(path) if is_array else _lines(path), options, notes)
 
 
@@ -147,4 +147,7 @@ def _no_json(
     path: Path, line: int, error: json.JSONDecodeError, text: str = "", at: int = 0
 ) -> BadCorpus:
     within = text.count("\n", at, error.pos) if text else error.lineno - 1
-    return BadCorpus(path, line + within, f"invalid JSON: {error.msg}")
+    message = f"invalid JSON: {error.msg}"
+    if error.msg == "Extra data":
+        message += "; write one record per line, without commas between them, or all in a list"
+    return BadCorpus(path, line + within, message)

@@ -258,15 +258,23 @@ def _decode(
 
 def refuse_utf16(path: Path, beginning: bytes) -> None:
     """Refuse a file in the encoding that Windows calls Unicode, given its first bytes."""
+    even, odd = any(beginning[:32:2]), any(beginning[1:32:2])
     if beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        message = "the file must be UTF-8; it is UTF-16 (iconv -f utf-16 -t utf-8)"
+        name = "utf-32" if beginning[2:4] == b"\0\0" else "utf-16"
+    elif even != odd and len(beginning) > 1:  # every other byte is zero
+        name = "utf-16le" if even else "utf-16be"
+    else:
+        name = ""
+    if name:
+        message = f"the file must be UTF-8; it is {name.upper()} (iconv -f {name} -t utf-8)"
         raise BadCorpus(path, 1, message)
 
 
 def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> BadCorpus:
     """Return the error for a file in another encoding."""
     message = f"the file must be UTF-8; the byte {error.object[error.start]:#04x} is not"
-    advice = "in Excel, save as CSV UTF-8; otherwise: iconv -f windows-1252 -t utf-8"
+    advice = "in Excel, save as CSV UTF-8; otherwise iconv -f windows-1252 -t utf-8, with the name "
+    advice += "of its encoding if it is not a Western European one"
     return BadCorpus(path, line, f"{message} ({advice})")
 
 

@@ -55,7 +55,10 @@ def local_file(path: Path) -> Path:
     if stat.S_ISREG(status.st_mode):
         return path
     if stat.S_ISDIR(status.st_mode):
-        raise Refused("it is a folder, not a file; `datasets` folders are read with --dataset")
+        raise Refused(
+            "it is a folder, not a file; repeat the flag for each of its files, or read a folder "
+            "of `datasets` with --dataset"
+        )
     if not stat.S_ISFIFO(status.st_mode):
         raise Refused("it is a device, not a file")
     if key not in _spooled:
