@@ -31,6 +31,9 @@ PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I"
 DIALECT = {"M": "I", "W": "S"}  # prefixes of BMESO and BMEWO -> those of BIOES
 BORDER = ("O", "")  # before the first word and after the last
 UNTYPED = "ENTITY"  # the type of tags without one: B, I
+# Tags in other notations: b-per, B:PER, B- (without a type); PER-B. The dashes are those of texts.
+_PREFIXED = re.compile(r"([BIESLUMW])[-_:./\u2010-\u2015\u2212].*", re.IGNORECASE | re.DOTALL)
+_SUFFIXED = re.compile(r".+[-_:./\u2010-\u2015\u2212]([BIESLUMW])", re.IGNORECASE | re.DOTALL)
 _JOINTS = re.compile(r"[|,;/+&\s]+")  # separators between several tags of one word
 
 
@@ -57,6 +60,21 @@ def tag_fault(tag: str) -> str:
     if _several(tag):
         return "a word must have one tag, not several"
     return "a tag must be O, or a prefix such as B- and a type"
+
+
+def in_other_notation(types: Iterable[str]) -> bool:
+    """Whether what seem to be types without a prefix are tags, written PER-B or b-per, say."""
+    types = list(types)
+    for pattern, fewest in ((_PREFIXED, 1), (_SUFFIXED, 2)):  # a type may end like vitamin-B
+        letters = set()
+        for kind in types:
+            match = pattern.fullmatch(kind)
+            letters.add(match[1].upper() if match else "")
+            if match is None:
+                break
+        if "" not in letters and len(letters & {"B", "I"}) >= fewest:
+            return True
+    return False
 
 
 def _taken_apart(tag: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ def lay(
     layer = _Layer(source, options, notes)
     waiting: list[Raw | Annotated] = []
     for item in items:
+        if isinstance(item, Annotated):
+            item = layer.without_empty(item)
         placed = layer.placed(item) if isinstance(item, Annotated) else item
         if waiting or placed is None:
             waiting.append(placed or item)
@@ -75,6 +78,25 @@ class _Layer:
         if self.wanted is None and self._matters(item):
             return None
         return self.sentence(item)
+
+    def without_empty(self, item: Annotated) -> Annotated:
+        """Return a text without its empty spans, which are counted."""
+        if all(region.start < region.end for region in item.regions):
+            return item
+        kept = []
+        for region in item.regions:
+            start, end, kind, _ = region
+            if start < end:
+                kept.append(region)
+                continue
+            if start > end or self.policy == "error":
+                what = f"a span must end after it begins: got {start, end, kind}"
+                if start == end:
+                    what += "; if the ends are inclusive, add 1 to all of them; otherwise "
+                    what += "--span-policy widen or drop leaves it out"
+                raise BadCorpus(self.source, item.line, _of(item, what))
+            self.notes.count("spans are empty and left out", item.name or f"line {item.line}")
+        return dataclasses.replace(item, regions=tuple(kept))
 
     def sentence(self, item: Annotated) -> Raw:
         """Return the sentence of a text, its spans read in the unit of the file if that fits."""

@@ -16,7 +16,7 @@ BINARY_VIEWS = ("ner", "spans")  # unlike ner_manual and spans_manual, which cov
 
 def wrote(record: Record) -> bool:
     """Whether a record is from Prodigy: a text with its hash or an answer."""
-    known = "_input_hash" in record or record.get("answer") in ANSWERS
+    known = "_input_hash" in record or record.get("answer") in ANSWERS or _answers_spans(record)
     words = record.get("tokens") or [{}]  # a list of strings if the record also has tags
     tagged = isinstance(words, list) and not isinstance(words[0], dict)
     return known and isinstance(record.get("text"), str) and not tagged
@@ -76,11 +76,18 @@ def _left_out(record: Record) -> str:
         only = spans[0] if isinstance(spans, list) and len(spans) == 1 else None
         scored = isinstance(only, dict) and "score" in only
         binary = view in BINARY_VIEWS or (view is None and scored)
-    if binary:
+    if binary or _answers_spans(record):
         return (
             "records are left out: accepting or rejecting one span says nothing of the whole text"
         )
     return ""
+
+
+def _answers_spans(record: Record) -> bool:
+    """Whether the spans have answers of their own, as `merge_spans` gives them."""
+    spans = record.get("spans")
+    items = spans if isinstance(spans, list) else ()
+    return any(isinstance(item, dict) and item.get("answer") in ANSWERS for item in items)
 
 
 def not_accepted(record: Record) -> str:

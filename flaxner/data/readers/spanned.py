@@ -8,22 +8,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxner.data.readers.offsets import INVISIBLE
+from flaxner.data.readers.offsets import others as offset_units
 from flaxner.data.readers.source import (
     DOCUMENT_COLUMNS,
     BadCorpus,
     Notes,
     ReadOptions,
     document_name,
+    excerpt,
 )
 from flaxner.data.readers.spans import Offsets
-from flaxner.data.readers.values import described
+from flaxner.data.readers.values import described, trimmed
 
 # Names of columns in tools and published corpora, likeliest first.
 TEXT_COLUMNS = ("text", "sentence", "content", "data", "context")
 SPAN_COLUMNS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
-STARTS = ("start", "start_offset", "begin", "start_char", "from")
-ENDS = ("end", "end_offset", "stop", "end_char", "to")
-KINDS = ("label", "labels", "type", "entity_group", "entity", "tag", "entity_type")
+STARTS = ("start_char", "start_offset", "start", "begin", "from")
+ENDS = ("end_char", "end_offset", "end", "stop", "to")
+# Next to another of these, "entity" usually is the text of the span.
+KINDS = ("label", "labels", "entity_group", "entity_type", "type", "tag", "entity")
+# Keys under which some exports repeat the text of a span, others something else.
+OF_TEXTS = ("mention", "surface", "entity", "word", "value")
 
 Record = Mapping[str, Any]
 
@@ -119,7 +124,11 @@ def annotated(
         also = record[other] if str(other).lower() in TEXT_COLUMNS else None
         if isinstance(also, str) and also not in ("", text):
             notes.passed_over("texts", text_column, str(other), "--text-column")
-    regions = read_regions(source, line, spans_column, items)
+    listed = _listed(source, line, spans_column, items)
+    regions = tuple(_region(source, line, item) for item in listed)
+    for item, region in zip(listed, regions, strict=True):
+        if isinstance(item, dict):
+            _say_doubts(line, text, item, region, notes)
     offsets = token_offsets(record.get("tokens"), text, notes)
     return Annotated(line, text, regions, offsets, document_of(record))
 
@@ -148,11 +157,39 @@ def read_regions(source: Path | str, line: int, column: str, items: Any) -> tupl
     Raises:
       ValueError: the value is not a list of spans.
     """
+    return tuple(_region(source, line, item) for item in _listed(source, line, column, items))
+
+
+def _listed(source: Path | str, line: int, column: str, items: Any) -> list[Any]:
     if isinstance(items, dict):  # a struct of lists, which `datasets` makes of a list of structs
-        items = _rows(source, line, column, items)
+        return _rows(source, line, column, items)
     if not isinstance(items, list):
         raise BadCorpus(source, line, f"{column!r} must be a list: got {described(items)}")
-    return tuple(_region(source, line, item) for item in items)
+    return items
+
+
+def _say_doubts(line: int, text: str, item: Record, region: Region, notes: Notes) -> None:
+    """Note a second key that may hold the type, and a text that is not at the span's place."""
+    kind, *others = (key for key in KINDS if key in item)
+    for other in others:
+        if item[other] not in (None, item[kind]) and str(item[other]) not in text:
+            said = f"the types of spans are read from {kind!r}; {other!r} is ignored"
+            if said not in notes.choices:
+                notes.choices.append(said)
+    own = next((item[key] for key in OF_TEXTS if key in item and key != kind), None)
+    if (
+        region.text
+        or not isinstance(own, str)
+        or not own.strip()
+        or offset_units(text, likely=True)
+    ):
+        return
+    if own in text and own != text[region.start : region.end]:
+        notes.count(
+            "spans are not the text that they come with: their ends may be inclusive (add 1), or "
+            "their places wrong",
+            f"line {line}: {excerpt(own, 20)}",
+        )
 
 
 def whole_number(value: Any) -> int | None:
@@ -184,8 +221,8 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
         values = item if isinstance(item, list | tuple) else ()
     if len(values) == 3:
         start, end, kind = whole_number(values[0]), whole_number(values[1]), values[2]
-        if start is not None and end is not None and isinstance(kind, str) and kind.strip():
-            return Region(start, end, kind.strip(), own)
+        if start is not None and end is not None and isinstance(kind, str) and trimmed(kind):
+            return Region(start, end, trimmed(kind), own)
     found = ", ".join(map(described, values)) if len(values) == 3 else described(item)
     names = f" (in {described(item)})" if isinstance(item, dict) else ""
     message = f"a span must have start, end and type: got {found}{names}"

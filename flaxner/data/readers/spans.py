@@ -131,6 +131,8 @@ def _cut(text: str, offsets: Offsets, span: Span, touched: tuple[int, int], hint
     what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
     inclusive = fit(text, [(start, end + 1)], offsets)
     cause = " if the ends are inclusive, add 1 to all of them; otherwise" if inclusive else ""
+    if not inclusive and not hint and end <= len(offsets):
+        cause = " if the offsets count words, convert them to characters; otherwise"
     return what + (hint or f";{cause} --span-policy widen or drop resolves this")
 
 
@@ -187,6 +189,8 @@ def apart(
 ) -> list[Span]:
     """Return the spans without those that overlap a longer one, which are counted.
 
+    Of two that are as long, the first is kept; of two at one place, the first in the alphabet.
+
     Args:
       spans: each with its text.
       policy: "error" refuses overlaps.
@@ -203,9 +207,19 @@ def apart(
         if taken.isdisjoint(covered):
             kept.append(span)
             taken.update(covered)
-        elif policy == "error":
+            continue
+        other = next(k for k in kept if k.start < span.end and span.start < k.end)
+        one_place, shorter = span[:2] == other[:2], span.end - span.start < other.end - other.start
+        if policy == "error":
             what = f"the span {excerpt(spans[span])} ({span.type}) overlaps another"
-            raise bad(f"{what}; --span-policy widen or drop keeps the longer one")
-        else:
+            what += f", {excerpt(spans[other])} ({other.type}); --span-policy widen or drop keeps "
+            first = "type that comes first in the alphabet" if one_place else "one that comes first"
+            raise bad(f"{what}the {'longer one' if shorter else first}")
+        if shorter:
             notes.count("spans overlapped a longer one and were dropped")
+        elif one_place:
+            what = "spans at the place of another were dropped: the type that comes first in the "
+            notes.count(what + "alphabet is kept", f"{span.type} at {other.type}")
+        else:
+            notes.count("spans overlapped one as long that begins earlier and were dropped")
     return kept

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxner.data.readers.offsets import INVISIBLE
 from flaxner.data.readers.source import BadCorpus, excerpt
-from flaxner.data.tags import OUTSIDE, parse_tag
+from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag
 
 
 def as_tags(names: Sequence[str]) -> Sequence[str]:
     """Return the names of tag ids; bare types (O, person, location) become IO tags."""
     others = [name for name in names if name != OUTSIDE]
     if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
+        return names
+    if in_other_notation(others):
         return names
     return [name if name == OUTSIDE else f"I-{name}" for name in names]
 
@@ -46,7 +49,7 @@ def tag_value(
         if value[:1] == "[":
             got = f"got {described(value)}"
             raise BadCorpus(source, line, f"{column!r} must hold one tag per word: {got}")
-        return value.strip()
+        return trimmed(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas turns whole numbers into floats
     if type(value) is not int:
@@ -61,6 +64,11 @@ def tag_value(
     if not 0 <= value < len(names):
         raise BadCorpus(source, line, f"a tag id must be below {len(names)}: got {value}")
     return names[value]
+
+
+def trimmed(name: str) -> str:
+    """Return a tag or type without the white space and invisible characters around it."""
+    return name.strip() if name.isascii() else name.strip().strip(INVISIBLE).strip()
 
 
 def list_value(source: Path | str, line: int, column: str, value: Any) -> list[Any]:
