@@ -211,6 +211,14 @@ def test_casing_warnings_of_other_splits_and_scripts():
             "PER, PERSON, Per are learnt as different types; "
             "--map-types PERSON=PER Per=PER merges them"
         ]),
+        ({}, "Pe\u0301r P\u00e9r", [
+            "Pe\u0301r, P\u00e9r are learnt as different types; "
+            "--map-types P\u00e9r=Pe\u0301r merges them"
+        ]),
+        ({}, "PER null", [
+            "the type null seems to stand for entities whose type is missing, but is learnt like "
+            "any other; --drop-types null makes them O"
+        ]),
     ],
 )  # fmt: skip
 def test_warnings_about_corpora(files, types, told):

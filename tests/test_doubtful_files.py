@@ -5,8 +5,11 @@ import tarfile
 
 import pytest
 
+from flaxner.audit.correcting import correct
+from flaxner.audit.findings import Decision
 from flaxner.data.corpus import read_corpus
 from flaxner.data.readers import ReadOptions
+from flaxner.data.tags import Span
 
 
 def write(tmp_path, name, content):
@@ -146,6 +149,157 @@ def test_of_equally_long_spans_none_is_called_longer(tmp_path, spans, kept, refu
     assert (sentences[0][1], notes) == (kept, said)
 
 
+# -- tags -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "tags", ["PER-B PER-I O O O", "PER_B PER_I O O O", "b-per i-per O O O", "B–PER I–PER O O O"]
+)
+@pytest.mark.parametrize("name", ["a.conll", "a.jsonl", "a.csv", "a.parquet"])
+def test_tags_in_another_notation_are_not_types(tmp_path, tags, name):
+    """They would be learnt as two types; names of ids, in Parquet, even without --scheme IO."""
+    words, marks = ["Ann", "Lee", "left", "for", "home"], tags.split()
+    rows = list(zip(words, marks, strict=True))
+    if name == "a.parquet":
+        import datasets
+
+        names = datasets.List(datasets.ClassLabel(names=["O", *marks[:2]]))
+        texts = datasets.List(datasets.Value("string"))
+        features = datasets.Features({"tokens": texts, "ner_tags": names})
+        data = datasets.Dataset.from_dict({"tokens": [words], "ner_tags": [marks]}, features)
+        data.to_parquet(str(tmp_path / name))
+        content = (tmp_path / name).read_bytes()
+    else:
+        content = {
+            "a.conll": "".join(f"{word} {tag}\n" for word, tag in rows),
+            "a.jsonl": json.dumps({"tokens": words, "ner_tags": marks}),
+            "a.csv": "sid,word,tag\n" + "".join(f"1,{word},{tag}\n" for word, tag in rows),
+        }[name]
+    said = refusal(tmp_path, name, content)
+    assert f"got {marks[0]!r} in" in said
+    assert said.endswith(f", which seems to hold tags ({marks[0]}, {marks[1]}), not types")
+    said = refusal(tmp_path, name, content, scheme="IO")
+    assert "--scheme IO is for types without a prefix" in said
+    assert said.endswith(f"holds tags ({marks[0]}, {marks[1]}), which must be written like B-PER")
+
+
+@pytest.mark.parametrize("types", [("vitamin-B", "drug"), ("e-mail",), ("art-e", "art-s")])
+def test_types_that_end_or_begin_like_tags_are_types(tmp_path, types):
+    rows = "".join(f"w {kind}\nx O\ny O\nz O\n" for kind in types)
+    sentences, _ = read(tmp_path, "a.conll", rows, scheme="IO")
+    assert {tag[2:] for tag in sentences[0][1]} - {""} == set(types)
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00a0", " \u200b "])
+def test_invisible_characters_around_a_type_are_not_part_of_it(tmp_path, mark):
+    tags = ["B-PER" + mark, mark + "I-PER", "O" + mark]
+    words = ["Ann", "Lee", "left"]
+    for name, content in (
+        ("a.tsv", "".join(f"{w}\t{tag}\n" for w, tag in zip(words, tags, strict=True))),
+        ("a.jsonl", json.dumps({"tokens": words, "ner_tags": tags})),
+        ("b.jsonl", record("Ann Lee left", [0, 7, "PER" + mark])),
+        (
+            "a.csv",
+            "sid,word,tag\n" + "".join(f"1,{w},{t}\n" for w, t in zip(words, tags, strict=True)),
+        ),
+    ):
+        sentences, _ = read(tmp_path, name, content)
+        assert sentences == [(tuple(words), ("B-PER", "I-PER", "O"))]
+
+
+# -- columns --------------------------------------------------------------------------------------
+
+
+def test_spaces_around_a_word_between_tabs_are_not_part_of_it(tmp_path):
+    content = "Ann  \tB-PER\nleft \tO\n \tO\n\n  Ann\tB-PER\n"
+    sentences, _ = read(tmp_path, "a.tsv", content)
+    assert [words for words, _ in sentences] == [("Ann", "left", " "), ("Ann",)]
+    path = tmp_path / "a.tsv"
+    one = Decision(str(path), 2, ("Ann",), (Span(0, 1, "PER"),), (), "x")
+    correct(path, [one], tmp_path / "b.tsv")
+    assert (tmp_path / "b.tsv").read_text() == "Ann  \tB-PER\nleft \tO\n \tO\n\n  Ann\tO\n"
+
+
+def test_words_with_their_language_are_refused(tmp_path):
+    """WikiANN's own files; rows with a colon here and there are words."""
+    rows = [f"en:w{i}\t{'O' if i % 3 else 'B-LOC'}\n" for i in range(12)]
+    said = refusal(tmp_path, "train", "".join(rows))
+    assert said.startswith("line 1: the words begin with a language and a colon, as in WikiANN's ")
+    assert said.endswith("(sed -E 's/^[a-z-]+://'): got 'en:w0'")
+    sentences, _ = read(tmp_path, "train", "".join(rows) + "w\tO\n" * 2)
+    assert sentences[0][0][0] == "en:w0"
+
+
+def test_words_with_the_number_of_a_character_are_refused(tmp_path):
+    said = refusal(tmp_path, "a.conll", "科0\tB-X\n技1\tI-X\n" * 6)
+    assert said.startswith("line 1: the words are a character and a digit, as in Weibo NER's file")
+
+
+def test_entities_in_another_notation_do_not_make_chunks_the_tags(tmp_path):
+    rows = "Ann NNP B-NP b-per\nleft VBD B-VP o\nx NN O o\n\n"
+    said = refusal(tmp_path, "a.conll", rows)
+    assert "got 'b-per' in column 3, where O is expected and most values are 'o'; column 2" in said
+
+
+@pytest.mark.parametrize("split", [" ", "\t"])
+def test_the_names_of_the_columns_are_no_word_with_its_type(tmp_path, split):
+    rows = "Token Entity\nAnn PER\nleft O\nfor O\n\nBo PER\nsaw O\n".replace(" ", split)
+    said = refusal(tmp_path, "a.conll", rows, scheme="IO")
+    names = "'Token' and 'Entity'"
+    assert said == f"line 1: the first row has the names of the columns, {names}: remove it"
+    assert refusal(tmp_path, "a.conll", rows.replace("PER", "B-PER")) == said
+    rows = rows.replace("Token", "Cy")
+    assert read(tmp_path, "a.conll", rows, scheme="IO")[0][0][1][:2] == ("B-Entity", "B-PER")
+
+
+def test_missing_blank_lines_between_numbered_words_are_noted(tmp_path):
+    rows = "1\tAnn\tB-PER\n2\tleft\tO\n3\t.\tO\n"
+    sentences, notes = read(tmp_path, "a.tsv", rows * 3)
+    assert len(sentences) == 1
+    said = "2 rows have the first word number within a sentence: blank lines may be missing (line 4"
+    assert said in notes
+    assert "blank lines" not in read(tmp_path, "a.tsv", (rows + "\n") * 3)[1]
+    whole = "1-2\tdu\tO\n1\tde\tO\n2\tle\tO\n3\tAnn\tB-PER\n\n"  # CoNLL-U's contraction
+    assert "blank lines" not in read(tmp_path, "a.tsv", whole * 2)[1]
+
+
+def test_missing_blank_lines_between_numbered_sentences_are_noted(tmp_path):
+    parts = ["7 Ann B-PER\n7 left O\n7 x O\n", "8 Bo B-PER\n8 came O\n", "9 Cy B-PER\n9 y O\n"]
+    sentences, notes = read(tmp_path, "a.conll", "".join(parts))
+    assert len(sentences) == 1
+    assert "2 rows have another number in column 0 than the row above: if it numbers sent" in notes
+    assert "another number" not in read(tmp_path, "a.conll", "\n".join(parts))[1]
+    places = "".join(f"{5 * i} w{i} {'O' if i % 3 else 'B-X'}\n" for i in range(12))
+    assert "another number" not in read(tmp_path, "a.conll", places)[1]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1-2\tdu\tB-LOC\t-\t-\n1\tde\tO\t-\t-\n2\tle\tO\t-\t-\n3\tAnn\tB-PER\t-\t-\n",
+        "1-2\tdu\t_\tNER=B-LOC\n1\tde\t_\t_\n2\tle\t_\tNER=O\n3\tAnn\t_\tNER=B-PER\n",
+    ],
+)
+def test_tags_of_contractions_are_counted(tmp_path, rows):
+    sentences, notes = read(tmp_path, "a.conllu", rows)
+    assert sentences == [(("de", "le", "Ann"), ("O", "O", "B-PER"))]
+    said = "1 row of contractions (3-4) and empty nodes (5.1) has tags that are not read (line 1)"
+    assert said in notes
+    assert "contractions" not in read(tmp_path, "a.conllu", rows.replace("B-LOC", "O"))[1]
+
+
+def test_two_columns_in_one_are_noted(tmp_path):
+    rows = "".join(f"w{i} NN\t{'O' if i % 3 else 'B-X'}\n" for i in range(12))
+    _, notes = read(tmp_path, "a.tsv", rows)
+    assert "every word has a space in it, as if it were two columns: 'w0 NN'" in notes
+    assert "two columns" not in read(tmp_path, "a.tsv", rows + "w\tO\n")[1]
+
+
+def test_spaces_around_a_word_in_a_table_are_not_part_of_it(tmp_path):
+    sentences, _ = read(tmp_path, "a.csv", "sid,word,tag\n1, Ann, B-PER\n1,left ,O\n1, ,O\n")
+    assert sentences == [(("Ann", "left", " "), ("B-PER", "O", "O"))]
+
+
 # -- refusals that say what to do -----------------------------------------------------------------
 
 WEBANNO = "#FORMAT=WebAnno TSV 3.3\n#T_SP=ner|value\n\n#Text=Ann\n1-1\t0-3\tAnn\tPER\t\n"
@@ -163,6 +317,7 @@ ONTONOTES = "#begin document (a); part 000\na 0 0 Ann NNP (NP*) - - - - (PERSON)
         ("a.jsonl", "{'text': 'Ann', 'label': []}\n", "line 1: invalid JSON: Expecting property"),
         ("a.jsonl", '{"text": "a", "label": []},\n', "line 1: invalid JSON: Extra data; write one"),
         ("a.json", "[]\n", "line 1: the corpus is empty"),
+        ("a.txt", "O 0 3 Ann\nB-X 4 5 a\n", "line 1: only column 0 holds tags, so the words are"),
         ("a.txt", "Ann O\n".encode("utf-16-le"), "line 1: the file must be UTF-8; it is UTF-16LE"),
         ("a.csv", "a,b\n".encode("utf-16-be"), "line 1: the file must be UTF-8; it is UTF-16BE (i"),
         ("a.txt", "Ann O\n".encode("utf-32"), "line 1: the file must be UTF-8; it is UTF-32 (icon"),
@@ -185,3 +340,22 @@ def test_columns_of_brats_own_converter_are_read_as_told(tmp_path):
     content = "B-PER\t0\t3\tAnn\nO\t4\t8\tleft\n\nO\t9\t10\tx\n"
     sentences, _ = read(tmp_path, "a.conll", content, word_column="3", tag_column="0")
     assert sentences == [(("Ann", "left"), ("B-PER", "O")), (("x",), ("O",))]
+
+
+# -- sentences ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row", "more"),
+    [
+        ("a.conll", "", "w{} B-X\n\n", "a O\nb O\n"),
+        ("a.csv", "sid,word,tag\n", "{},w{},B-X\n", "11,b,O\n"),
+    ],
+)
+def test_sentences_of_one_word_each_are_reported(tmp_path, name, head, row, more):
+    """Lines written with two line ends, or a column that numbers rows."""
+    rows = [row.format(i, i) for i in range(12)]
+    _, notes = read(tmp_path, name, head + "".join(rows))
+    assert "each of the 12 sentences is a single word: words seem to be separated as sent" in notes
+    assert "single word" not in read(tmp_path, name, head + "".join(rows[:9]))[1]
+    assert "single word" not in read(tmp_path, name, head + "".join(rows) + more)[1]

@@ -48,7 +48,8 @@ def columns(lines: Sequence[str], raw: Raw) -> Candidates:
             line = lines[number]
             fields = list((TABBED if "\t" in line else FIELD).finditer(line))
             number += 1
-            if word == EMPTY_WORD or any(field[0].removeprefix(MARK) == word for field in fields):
+            texts = [field[0].removeprefix(MARK) for field in fields]
+            if word == EMPTY_WORD or any(word in (text, text.strip(" ")) for text in texts):
                 break
         width = min(width, len(fields))
         for column, field in enumerate(reversed(fields), 1):

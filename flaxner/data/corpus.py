@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
     )
 )
 
+SINGLE = 10  # sentences from which on it is odd if each is a single word
 UNDIVIDED = 1000  # words from which on a sentence is suspected to be several
 
 
@@ -283,7 +284,10 @@ def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> N
 
 
 def _undivided(words: int, line: int, sentences: int, format_name: str) -> list[str]:
-    """Return a note about a sentence so long that sentence boundaries may be missing."""
+    """Return a note if sentence boundaries seem to be missing, or to be between all words."""
+    if words == 1 and sentences >= SINGLE:
+        what = f"each of the {sentences:,} sentences is a single word: words seem to be separated "
+        return [what + "as sentences should be"]
     if words < UNDIVIDED:
         return []
     what = f"the sentence that begins at line {line} has {words:,} words"

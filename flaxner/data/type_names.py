@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
@@ -15,10 +16,14 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 # Types that are part of one of those: the same colour in a plot, but never the same in a score.
 PARTS: dict[str, str] = {"COMPANY": "ORG", "GROUP": "ORG", "GPE": "LOC"}
 
+# What tools write where the type of an entity is missing.
+MISSING = ("null", "none", "nan", "undefined", "_")
+
 
 def spelling(name: str) -> str:
-    """Normalise what data sets spell differently: case, and separators between words."""
-    return "".join(c for c in name.upper() if c not in " -_")
+    """Normalise what data sets spell differently: case, encoding, separators between words."""
+    plain = unicodedata.normalize("NFKC", name)
+    return "".join(c for c in plain.upper() if c not in " -_" and unicodedata.category(c) != "Cf")
 
 
 def conll_name(name: str) -> str:

@@ -21,7 +21,7 @@ from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources, refuse_missing_files
 from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
-from flaxner.data.type_names import conll_name
+from flaxner.data.type_names import MISSING, conll_name
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
@@ -277,6 +277,12 @@ def corpus_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[
             )
         shared = {*each(config.train_file)} & {*each(getattr(config, f"{split}_file"))}
         notes += [f"{file} is both a training and a {split} file" for file in sorted(shared)]
+    for kind in sorted({kind for corpus in corpora.values() for kind in corpus.types}):
+        if kind.lower() in MISSING:
+            notes.append(
+                f"the type {kind} seems to stand for entities whose type is missing, but is learnt "
+                f"like any other; --drop-types {kind} makes them O"
+            )
     alike = defaultdict(list)
     for kind in corpora["train"].types:
         alike[conll_name(kind)].append(kind)

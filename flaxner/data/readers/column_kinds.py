@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from flaxner.data.readers.source import excerpt
-from flaxner.data.tags import OUTSIDE, parse_tag
+from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag
 
 # Names of the tag columns in published corpora, likeliest first.
 OF_ENTITIES = ("ner_tags", "ner", "ner_tag", "named_entities")
@@ -101,6 +101,8 @@ def kind_of(name: Name, counts: Counter[str]) -> str:
     if mark != OUTSIDE:
         if 2 * (tagged - untyped) >= max(1, rows - often):
             return MARKED
+        if in_other_notation(value for value in counts if value != mark):
+            return MARKED
         return BARE if _is_dense(counts) else OTHER
     if not any(is_type(value) for value in counts if value != OUTSIDE):
         return OUTSIDE_ONLY  # O, and typos such as 0, which the reader then reports
@@ -136,8 +138,9 @@ def contents(column: Name, kinds: Mapping[Name, str], tally: Tally) -> str:
     if kind in (OUTSIDE_ONLY, SEGMENTS):
         return kind
     if kind == MARKED:
-        tags = some(value for value, _ in counts.most_common() if parse_tag(value))
-        return f"{tags} and {excerpt(counts.most_common(1)[0][0], 20)} instead of O"
+        (mark, _), *others = counts.most_common()
+        tags = [value for value, _ in others if parse_tag(value)] or [value for value, _ in others]
+        return f"{some(tags)} and {excerpt(mark, 20)} instead of O"
     types: dict[Hashable, None] = {}
     for value, _ in counts.most_common():
         parsed = (OUTSIDE, value) if kind == BARE else parse_tag(value)

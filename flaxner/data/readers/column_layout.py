@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from flaxner.data.column_text import DOCUMENT_MARK, split
+from flaxner.data.readers.column_doubts import (
+    note_doubts,
+    require_no_header,
+    require_plain_words,
+)
 from flaxner.data.readers.column_kinds import ENTITIES, Tally, kind_of
 from flaxner.data.readers.escapes import has_escapes
 from flaxner.data.readers.quoting import QUOTED, quoted_as_csv
 from flaxner.data.readers.source import BadCorpus, Guessed, Notes, ReadOptions, excerpt, read_lines
 from flaxner.data.readers.tag_column import Choice, choose, given
+from flaxner.data.readers.values import trimmed
 from flaxner.data.readers.word_column import Row, first_column, require_words
 from flaxner.data.tags import OUTSIDE, parse_tag
 from flaxner.wording import number_of
@@ -69,12 +75,16 @@ def find_layout(path: Path, options: ReadOptions, notes: Notes) -> tuple[Layout,
         layout, choice = _tag_column(path, rows[0], layout, tally, options)
     if options.word_column is None and width > 2:
         require_words(path, usual, layout.word, numbers and not counts)
+    require_plain_words(path, usual, layout.word)
+    if not layout.key:
+        require_no_header(path, usual[0], layout.word, layout.tag, choice)
     notes.guessed = Guessed(
         frozenset(range(width)),
         layout.tag if options.tag_column is None else None,
         layout.word if options.word_column is None else None,
     )
     notes.choices.append(choice.why)
+    note_doubts(usual, layout.word, counts, numbers, notes)
     if quoted_as_csv(path):
         layout = dataclasses.replace(layout, quoted=True)
         notes.choices.append(QUOTED)
@@ -119,7 +129,7 @@ def _tally(path: Path, width: int, columns: list[int]) -> Tally:
                 (row, n) for row, n in zip(rows, counter.values(), strict=True) if len(row) == width
             ]
             for column in columns if kept else ():
-                tally.add(column, [row[column].strip() for row, _ in kept], [n for _, n in kept])
+                tally.add(column, [trimmed(row[column]) for row, _ in kept], [n for _, n in kept])
             counter.clear()
 
     for _, lines in read_lines(path):
@@ -161,6 +171,11 @@ def _tag_column(
         if swapped.column is not None:
             why = f"{swapped.why}; words are read from column 1"
             return dataclasses.replace(layout, word=1, tag=0), swapped._replace(why=why)
+    if choice.column is None and options.word_column is None and layout.word == 0:
+        first = choose(path, _tally(path, layout.width, [0]), options.scheme)
+        if first.column is not None:
+            message = "only column 0 holds tags, so the words are in another one: choose it with "
+            raise BadCorpus(path, 1, f"{message}--word-column, and --tag-column 0")
     if choice.column is None:
         message = f"no column holds tags such as O and B-PER: {excerpt(' '.join(first_row.fields))}"
         raise BadCorpus(path, first_row.line, message)
@@ -192,7 +207,7 @@ def _nested(path: Path, width: int, outer: int, inner: int) -> bool:
             if len(fields) != width or fields[0].startswith("#"):
                 continue
             for types, column in zip(kinds, (outer, inner), strict=True):
-                types.add((parse_tag(fields[column].strip()) or ("", ""))[1])
+                types.add((parse_tag(trimmed(fields[column])) or ("", ""))[1])
             if fields[inner].strip() != OUTSIDE:
                 rows += 1
                 within += fields[outer].strip() != OUTSIDE

@@ -21,6 +21,7 @@ from flaxner.data.readers.source import (
     read_lines,
 )
 from flaxner.data.readers.tag_column import Choice
+from flaxner.data.readers.values import trimmed
 from flaxner.data.tags import OUTSIDE, parse_tag
 
 DOCUMENT_MARKS = (DOCUMENT, "# newdoc")
@@ -74,6 +75,8 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
                 continue
             else:
                 word, value = _row(path, number, fields, layout, words)
+                if value == SKIP and layout.index and fields[0][:1].isdecimal():
+                    _count_skipped(number, fields, layout, choice, notes)
             if word == DOCUMENT:
                 if words:
                     yield Raw(tuple(words), tuple(tags), document, begun)
@@ -83,7 +86,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             if not words and fields[0] == "#" and _is_comment(line, number, value, choice, notes):
                 continue
             if value not in meaning:
-                meaning[value] = choice.tag(_meant(value.strip(), layout))
+                meaning[value] = choice.tag(_meant(trimmed(value), layout))
             tag = meaning[value]
             if tag is None or not word:
                 if value == SKIP or (line.startswith("#") and not words):
@@ -95,7 +98,7 @@ def read(path: Path, options: ReadOptions, notes: Notes) -> Iterator[Raw]:
             if not words:
                 begun = number
             if word not in intern:
-                intern[word] = _meant(word, layout)
+                intern[word] = _meant(word.strip(" ") or word, layout)
             words.append(intern[word])
             tags.append(tag)
     if words:
@@ -106,7 +109,7 @@ def _is_mark(fields: list[str], layout: Layout, choice: Choice) -> bool:
     """Whether a line that starts like a document marker is one, and not a word with its tag."""
     if fields[0] == DOCUMENT or len(fields) != layout.width or layout.index or layout.key:
         return True
-    return choice.bare or choice.tag(fields[layout.tag].strip()) is None
+    return choice.bare or choice.tag(trimmed(fields[layout.tag])) is None
 
 
 def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes) -> bool:
@@ -114,7 +117,7 @@ def _is_comment(line: str, number: int, value: str, choice: Choice, notes: Notes
 
     Comments that could also be a word with its tag are counted.
     """
-    value = value.strip()
+    value = trimmed(value)
     keyed = COMMENT.match(line) is not None
     foreign = choice.bare and value not in choice.types
     if keyed != foreign and choice.tag(value) is not None:
@@ -148,11 +151,24 @@ def _row(
             return "", SKIP
         message = f"the first column must number the words: got {excerpt(fields[0])}"
         raise BadCorpus(path, number, message)
+    return fields[layout.word], _tag(fields, layout)
+
+
+def _tag(fields: list[str], layout: Layout) -> str:
     tag = fields[layout.tag]
     if layout.key:
         values = dict(pair.partition("=")[::2] for pair in tag.split("|"))
-        tag = values.get(layout.key, "O").strip()
-    return fields[layout.word], tag
+        tag = trimmed(values.get(layout.key, OUTSIDE))
+    return tag
+
+
+def _count_skipped(
+    number: int, fields: list[str], layout: Layout, choice: Choice, notes: Notes
+) -> None:
+    """Count a skipped row of CoNLL-U that has a tag of its own, which its words may lack."""
+    if choice.tag(trimmed(_tag(fields, layout))) not in (None, OUTSIDE):
+        what = "rows of contractions (3-4) and empty nodes (5.1) have tags that are not read"
+        notes.count(what, f"line {number}")
 
 
 def _bad_row(path: Path, number: int, word: str, value: str, choice: Choice) -> BadCorpus:

@@ -44,6 +44,7 @@ from flaxner.data.readers.values import (
     list_value,
     named_ids,
     tag_value,
+    trimmed,
     word_values,
 )
 from flaxner.data.readers.word_rows import as_rows, header_of_words
@@ -168,7 +169,7 @@ def _choice(
             cells = named_ids(values, names[column]) if column in names else values
             kinds = {*map(type, cells)}
             if kinds <= {str}:
-                tally.add(column, [value.strip() for value in cells])
+                tally.add(column, [trimmed(value) for value in cells])
             elif kinds == {int}:
                 tally.ids.add(column)
     mine = next(iter(read)) if options.word_column is None and len(read) == 1 else None

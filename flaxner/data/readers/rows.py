@@ -74,6 +74,8 @@ def read_rows(
             if row[at] != row[word_at]:
                 notes.passed_over("words", header[word_at], header[at], "--word-column")
         word, cell = row[word_at], row[tag_at]
+        if type(word) is str and " " in (word[:1], word[-1:]):
+            word = word.strip(" ") or word
         tag = meaning.get(cell) if type(word) is type(cell) is str and word else None
         if tag is None:
             cells = header[word_at], word, header[tag_at], cell

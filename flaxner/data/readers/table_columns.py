@@ -24,7 +24,7 @@ from flaxner.data.readers.tag_column import (
     given,
     named,
 )
-from flaxner.data.readers.values import as_tags, bare_note, named_ids
+from flaxner.data.readers.values import as_tags, bare_note, named_ids, trimmed
 
 SENTENCE_COLUMNS = (
     "sentence #",
@@ -181,7 +181,7 @@ def _count(
             if any(type(cell) is int for cell in cells):
                 tally.ids.add(name)
             else:
-                tally.add(name, [cell.strip() for cell in cells if isinstance(cell, str)])
+                tally.add(name, [trimmed(cell) for cell in cells if isinstance(cell, str)])
 
 
 def _column(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from flaxner.data.readers.column_kinds import (
@@ -29,7 +30,7 @@ from flaxner.data.readers.column_kinds import (
     some,
 )
 from flaxner.data.readers.source import BadCorpus, excerpt
-from flaxner.data.tags import OUTSIDE, parse_tag, tag_fault
+from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag, tag_fault
 
 # Names of columns in published corpora, likeliest first.
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form")
@@ -44,14 +45,14 @@ class Choice(NamedTuple):
       why: the note about it.
       bare: whether its values are types without a prefix, to be read as IO.
       hint: added to the message about a value that is not a tag.
-      types: its values, if they have no prefix.
+      types: its values, if they have no prefix, with the number of rows of each.
     """
 
     column: Name | None
     why: str = ""
     bare: bool = False
     hint: str = ""
-    types: Set[str] = frozenset()
+    types: Mapping[str, int] = MappingProxyType({})
 
     def tag(self, value: str) -> str | None:
         """Return the tag that a value stands for; None if it is not a tag."""
@@ -149,8 +150,11 @@ def _chosen(
     counts = tally.counts.get(column, Counter())
     kind = kinds.get(column, OTHER)
     bare = scheme == "IO" and not only_inside(counts) and kind not in (OUTSIDE_ONLY, IDS)
-    if bare and kind in (ENTITIES, CHUNKED, SEGMENTS):
+    types = some(value for value, _ in counts.most_common() if value != OUTSIDE)
+    foreign = (bare or kind == BARE) and in_other_notation(v for v in counts if v != OUTSIDE)
+    if bare and (foreign or kind in (ENTITIES, CHUNKED, SEGMENTS)):
         shown = some(v for v, _ in counts.most_common() if v != OUTSIDE and parse_tag(v))
+        shown = f"tags ({types}), which must be written like B-PER" if foreign else shown
         message = f"--scheme IO is for types without a prefix: {called(column)} holds {shown}"
         raise BadCorpus(source, 1, message)
     others = [
@@ -163,8 +167,9 @@ def _chosen(
     hint = ""
     if bare:
         why.append("its types have no prefix, so adjacent words of one type are one entity")
+    elif foreign:
+        hint = f", which seems to hold tags ({types}), not types"
     elif kind == BARE:
-        types = some(value for value, _ in counts.most_common() if value != OUTSIDE)
         hint = f", which holds O and few other values ({types}): --scheme IO reads bare types"
     elif kind == MARKED:
         mark = counts.most_common(1)[0][0]
@@ -173,7 +178,7 @@ def _chosen(
         why.append(f"it holds {contents(column, kinds, tally)}, not entities")
     elif others and not bare:
         hint += f"; {', '.join(others)}; --tag-column selects another column"
-    return Choice(column, "; ".join(why), bare, hint, counts.keys() if bare else frozenset())
+    return Choice(column, "; ".join(why), bare, hint, counts if bare else {})
 
 
 def _ask(
