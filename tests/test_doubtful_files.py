@@ -85,6 +85,19 @@ def test_offsets_of_words_are_not_widened(tmp_path):
     )
 
 
+def test_offsets_may_count_words_or_have_inclusive_ends(tmp_path):
+    said = refusal(tmp_path, "a.jsonl", record("Ann Lee left", [0, 2, "PER"]))
+    assert (
+        "; if the ends are inclusive, add 1 to all of them; if the offsets count words, c" in said
+    )
+
+
+def test_a_type_that_is_a_number_needs_its_name(tmp_path):
+    """As in old exports of Doccano, which keep the names in another file."""
+    said = refusal(tmp_path, "a.jsonl", record("Ann left", ANN | {"label": 1}))
+    assert said.endswith("; replace the numbers of types by their names")
+
+
 @pytest.mark.parametrize("more", [{}, {"_input_hash": 1}, {"_input_hash": 1, "answer": "accept"}])
 def test_answers_to_single_spans_say_nothing_of_a_text(tmp_path, more):
     """Prodigy's `merge_spans` joins such answers; a rejected span was read as an entity."""
@@ -205,6 +218,18 @@ def test_invisible_characters_around_a_type_are_not_part_of_it(tmp_path, mark):
     ):
         sentences, _ = read(tmp_path, name, content)
         assert sentences == [(tuple(words), ("B-PER", "I-PER", "O"))]
+
+
+@pytest.mark.parametrize("mark", [" ", "\u200b"])
+def test_spaces_and_invisible_characters_in_the_names_of_ids(tmp_path, mark):
+    import datasets
+
+    names = datasets.List(datasets.ClassLabel(names=["O", "B-PER" + mark, "I-PER"]))
+    features = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": names}
+    columns = {"tokens": [["Ann", "Lee", "left"]], "ner_tags": [[1, 2, 0]]}
+    data = datasets.Dataset.from_dict(columns, datasets.Features(features))
+    data.to_parquet(str(tmp_path / "a.parquet"))
+    assert read_corpus(tmp_path / "a.parquet").sentences[0].tags == ("B-PER", "I-PER", "O")
 
 
 # -- columns --------------------------------------------------------------------------------------

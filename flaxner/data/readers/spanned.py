@@ -226,6 +226,8 @@ def _region(source: Path | str, line: int, item: Any) -> Region:
     found = ", ".join(map(described, values)) if len(values) == 3 else described(item)
     names = f" (in {described(item)})" if isinstance(item, dict) else ""
     message = f"a span must have start, end and type: got {found}{names}"
+    if len(values) == 3 and type(values[2]) is int and None not in map(whole_number, values[:2]):
+        message += "; replace the numbers of types by their names"
     raise BadCorpus(source, line, message)
 
 

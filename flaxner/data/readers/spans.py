@@ -130,9 +130,9 @@ def _cut(text: str, offsets: Offsets, span: Span, touched: tuple[int, int], hint
     where = excerpt(text[offsets[first][0] : offsets[last][1]])
     what = f"the span {excerpt(text[start:end])} ({kind}) cuts the words {where}"
     inclusive = fit(text, [(start, end + 1)], offsets)
-    cause = " if the ends are inclusive, add 1 to all of them; otherwise" if inclusive else ""
-    if not inclusive and not hint and end <= len(offsets):
-        cause = " if the offsets count words, convert them to characters; otherwise"
+    causes = [" if the ends are inclusive, add 1 to all of them;"] * inclusive
+    causes += [" if the offsets count words, convert them to characters;"] * (end <= len(offsets))
+    cause = "".join(causes) + (" otherwise" if causes else "")
     return what + (hint or f";{cause} --span-policy widen or drop resolves this")
 
 

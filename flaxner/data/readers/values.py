@@ -13,6 +13,7 @@ from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag
 
 def as_tags(names: Sequence[str]) -> Sequence[str]:
     """Return the names of tag ids; bare types (O, person, location) become IO tags."""
+    names = [trimmed(name) for name in names]
     others = [name for name in names if name != OUTSIDE]
     if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
         return names
@@ -23,8 +24,8 @@ def as_tags(names: Sequence[str]) -> Sequence[str]:
 
 def bare_note(column: object, tables: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a note if `as_tags` changed the names of a column's ids."""
-    names = tables.get(str(column), ())
-    if as_tags(names) is names:
+    names = [trimmed(name) for name in tables.get(str(column), ())]
+    if as_tags(names) == names:
         return []
     return [f"the types of {column!r} have no prefix, so adjacent words of one type are one entity"]
 
