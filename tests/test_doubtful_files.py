@@ -207,6 +207,9 @@ def test_types_that_end_or_begin_like_tags_are_types(tmp_path, types):
 def test_invisible_characters_around_a_type_are_not_part_of_it(tmp_path, mark):
     tags = ["B-PER" + mark, mark + "I-PER", "O" + mark]
     words = ["Ann", "Lee", "left"]
+    tokens = [{"orth": word, "ner": tag} for word, tag in zip(words, tags, strict=True)]
+    value = {"start": 0, "end": 7, "text": "Ann Lee", "labels": ["PER" + mark]}
+    task = {"result": [{"type": "labels", "to_name": "text", "value": value}]}
     for name, content in (
         ("a.tsv", "".join(f"{w}\t{tag}\n" for w, tag in zip(words, tags, strict=True))),
         ("a.jsonl", json.dumps({"tokens": words, "ner_tags": tags})),
@@ -215,6 +218,8 @@ def test_invisible_characters_around_a_type_are_not_part_of_it(tmp_path, mark):
             "a.csv",
             "sid,word,tag\n" + "".join(f"1,{w},{t}\n" for w, t in zip(words, tags, strict=True)),
         ),
+        ("spacy.json", json.dumps([{"paragraphs": [{"sentences": [{"tokens": tokens}]}]}])),
+        ("studio.json", json.dumps([{"data": {"text": "Ann Lee left"}, "annotations": [task]}])),
     ):
         sentences, _ = read(tmp_path, name, content)
         assert sentences == [(tuple(words), ("B-PER", "I-PER", "O"))]

@@ -10,6 +10,7 @@ from typing import Any
 from flaxner.data.readers.source import BadCorpus, Notes, Raw, ReadOptions, excerpt, local_file
 from flaxner.data.readers.spacy_json import CROSSED, IN_GROUPS, PARTLY, UNANNOTATED
 from flaxner.data.readers.spans import apart
+from flaxner.data.readers.values import trimmed
 from flaxner.data.tags import Span, spans_to_tags
 
 MISSING = 0  # spaCy's code for a word without entity annotation
@@ -71,7 +72,7 @@ def _sentences(
         for entity in entities:
             inside = [place[token.i] for token in entity if token.i in place]
             if inside:
-                spans.append(Span(inside[0], inside[-1] + 1, entity.label_ or "ENTITY"))
+                spans.append(Span(inside[0], inside[-1] + 1, trimmed(entity.label_) or "ENTITY"))
         if tokens:
             words = tuple(token.text for token in tokens)
             if group is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from flaxner.data.readers.label_studio_fields import UNPLACED, Fields, Marked, Task
 from flaxner.data.readers.source import BadCorpus, Notes, ReadOptions
 from flaxner.data.readers.spanned import Annotated, Record, Region, whole_number
-from flaxner.data.readers.values import described
+from flaxner.data.readers.values import described, trimmed
 
 # Columns of JSON_MIN and CSV other than the task's fields and the answers.
 OF_ROWS = frozenset(
@@ -226,7 +226,8 @@ def _labels(value: Record) -> list[str] | None:
     """Return a region's distinct labels, from "labels", "hypertextlabels" or similar."""
     for key, labels in value.items():
         if str(key).endswith("labels") and isinstance(labels, list):
-            return list(dict.fromkeys(x for x in labels if isinstance(x, str) and x.strip()))
+            names = (trimmed(label) for label in labels if isinstance(label, str))
+            return list(dict.fromkeys(filter(None, names)))
     return None
 
 

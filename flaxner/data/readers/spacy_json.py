@@ -15,7 +15,7 @@ from flaxner.data.readers.spanned import (
     token_offsets,
     whole_number,
 )
-from flaxner.data.readers.values import described
+from flaxner.data.readers.values import described, trimmed
 from flaxner.data.tags import parse_tag, tag_fault
 
 UNKNOWN = "-"  # spaCy 2's tag for a word that was never annotated
@@ -73,7 +73,7 @@ def _training(
                 raise BadCorpus(source, line, f"a sentence needs tokens: got {described(sentence)}")
             tokens = [t for t in tokens if str(t.get("orth", "")).strip()]
             words = tuple(str(t["orth"]) for t in tokens)
-            tags = tuple(str(t.get("ner", UNKNOWN)) for t in tokens)
+            tags = tuple(trimmed(str(t.get("ner", UNKNOWN))) for t in tokens)
             if UNKNOWN in tags:
                 notes.count(PARTLY)
                 continue
