@@ -318,6 +318,14 @@ def test_tags_of_contractions_are_counted(tmp_path, rows):
     assert "contractions" not in read(tmp_path, "a.conllu", rows.replace("B-LOC", "O"))[1]
 
 
+@pytest.mark.parametrize("options", [{}, {"scheme": "IO"}])
+def test_types_without_a_prefix_in_the_last_column_of_conllu(tmp_path, options):
+    said = refusal(tmp_path, "a.conllu", "1\tAnn\t_\tNER=PER\n2\tleft\t_\tNER=O\n", **options)
+    assert said.endswith(
+        "got 'PER' in NER= of the last column, to which --scheme IO does not apply"
+    )
+
+
 def test_two_columns_in_one_are_noted(tmp_path):
     rows = "".join(f"w{i} NN\t{'O' if i % 3 else 'B-X'}\n" for i in range(12))
     _, notes = read(tmp_path, "a.tsv", rows)

@@ -160,7 +160,9 @@ def _tag_column(
         if key:
             others = "".join(f"; {other}= also holds tags and is not read" for other in unread)
             why = f"tags are read from {key}= in the last column{others}"
-            return dataclasses.replace(layout, tag=layout.width - 1, key=key), Choice(None, why)
+            hint = f" in {key}= of the last column, to which --scheme IO does not apply"
+            choice = Choice(None, why, hint=hint)
+            return dataclasses.replace(layout, tag=layout.width - 1, key=key), choice
     if layout.index and len(entities) == 2 and _nested(path, layout.width, *entities):
         outer, inner = entities
         why = f"tags are read from column {outer}; column {inner} holds entities nested in them"
