@@ -276,6 +276,26 @@ def test_an_error_that_nothing_caught_exits_at_once():
     assert ended.stderr.endswith("RuntimeError: a bug\n")
 
 
+def test_an_invalid_value_in_one_process_exits_at_once():
+    """It waited for the others for five minutes, at its exit, and they for it."""
+    code = """
+import atexit, sys, time
+from flaxner.commands import train
+from flaxner.devices import lost_process
+from flaxner.training import run
+
+def failing(config):
+    lost_process.watch(1, 2)
+    raise ValueError("corpus.conll is not whole")
+
+run.train = failing
+atexit.register(time.sleep, 60)
+sys.exit(train.main(["--preset", "quickstart"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stderr) == (2, "train.py: corpus.conll is not whole\n")
+
+
 def test_an_error_of_a_callback_is_raised_as_it_is_and_ends_the_others(monkeypatch, tmp_path):
     def broken(*_):
         raise ConnectionError("no such host")

@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "train.py") -> int:
     config = parse_train_config(arguments, prog)  # before the heavy imports, so errors are quick
 
     def work() -> None:
+        from flaxner.devices.lost_process import not_waiting
         from flaxner.devices.processes import is_main
         from flaxner.inspection.report import inspect
         from flaxner.runs.folder import RunFolder
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "train.py") -> int:
             inspect(config)
             return
         before = RunFolder(config.output_dir).finished() if config.resume else None
-        result = train(config)
+        with not_waiting():
+            result = train(config)
         if is_main() and result.results != before:  # else there was nothing left to do
             show_examples(result.hub_dir)
 

@@ -16,10 +16,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from flaxner.terminal import one_line
+from flaxner.terminal import Stopped, one_line
 
 HEARTBEAT = 60  # seconds without a heartbeat after which a process counts as gone
 GRACE = 5.0  # seconds that the main thread has to report its own error
@@ -34,7 +34,7 @@ OF_OTHERS = re.compile(
 )
 # The start of JAX's messages about failures, including those that it raises as a ValueError.
 STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
-_keep: list[Any] = []  # objects that C code refers to
+_keep: list[Any] = []  # objects that C code refers to; empty in a single process
 _left = threading.Lock()
 _last_words: Callable[[], str] = str
 
@@ -75,6 +75,22 @@ def _exiting(report: Callable[..., object]) -> Callable[..., None]:
         os._exit(1)
 
     return hook
+
+
+@contextlib.contextmanager
+def not_waiting() -> Iterator[None]:
+    """Let a script exit at once after a ValueError in one of several processes: at a normal exit it
+    would wait for the others, which may be waiting for it.
+
+    Raises:
+      Stopped: instead of the ValueError, if there are other processes.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not _keep:
+            raise
+        raise Stopped(str(error), 2, at_once=True) from error
 
 
 def gone(index: int, count: int, talk: bytes = b"") -> str:
