@@ -25,7 +25,7 @@ from flaxner.training.program import batches_of
 from flaxner.training.run import train
 from flaxner.training.session import stops_told
 from flaxner.training.shared import Shared
-from flaxner.training.stopping import Interruption, RunStopped
+from flaxner.training.stopping import Interruption, NotFinite, RunStopped
 from tests import chaos
 from tests.buckets import as_in_a_bucket
 from tests.conll import quick_settings
@@ -158,6 +158,18 @@ def test_a_stop_before_training_names_its_signal(tmp_path):
         stops_told(run, interruption),
     ):
         interruption._raise(signal.SIGTERM, None)
+
+
+def test_a_loss_that_is_not_finite_names_its_seed(tmp_path):
+    """Of seeds trained at once, only the path of a checkpoint told which one, if there was any."""
+    whole, seed = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "seed-3")
+    seed.restart = whole.config
+    for run, named in ((whole, ""), (seed, "seed-3: ")):
+        with (
+            pytest.raises(ValueError, match=f"^{named}the loss is nan at step 7: try a lower"),
+            stops_told(run, Interruption(print)),
+        ):
+            raise NotFinite("the loss is nan at step 7")
 
 
 class Killed(BaseException):

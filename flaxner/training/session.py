@@ -119,7 +119,8 @@ def stops_told(run: RunFolder, interruption: Interruption) -> Iterator[None]:
         name = interruption.requested or "KeyboardInterrupt"
         raise stopped_alone(f"{name}: stopped{go_on(run)}") from error
     except NotFinite as error:
-        raise ValueError(f"{error}: {advice(run)}") from error
+        member = "" if run.restart == run.config else f"{run.path.name}: "
+        raise ValueError(f"{member}{error}: {advice(run)}") from error
     except SaveError as error:
         if is_of_others(error, jax.process_count()):
             raise device_failure(error, run) from error
