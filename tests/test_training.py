@@ -14,6 +14,7 @@ from flaxner.config.train import TrainConfig
 from flaxner.publishing.conversion import SavedRun, convert
 from flaxner.reporting.record import read_speed
 from flaxner.runs.checkpoint import Checkpoints
+from flaxner.training.outcome import divergence
 from flaxner.training.preparation import prepare
 from flaxner.training.run import train
 from tests.compare import assert_close
@@ -51,6 +52,29 @@ def test_a_model_that_finds_nothing_is_reported(tmp_path):
     assert "the model finds no entities: it has hardly learnt anything; try more --epochs, " in told
     last = read_speed(run.output_dir / "speed.jsonl")[-1]["step"]
     assert run.results["train"]["best_step"] == last, "of the empty models, the last one is kept"
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        (
+            [2.3, 1316.0, 0.9],
+            "was 2.3 at step 10, 1316 at step 20 and 0.9 at the last, 30; try",
+        ),
+        ([0.01, 0.2, 0.1], None),  # a trained model that is trained further
+        ([2.3, 2.4, 2.35], None),  # few steps
+        ([5.0, 4.0, 3.0], None),  # a model trained on something else
+        ([], None),
+    ],
+    ids=str,
+)
+def test_training_that_diverges_without_infinity_is_reported(tmp_path, losses, told):
+    """The quick start at a rate of 5 ended with a loss of 0.9, an F1 of 0.08, and not a word."""
+    log = tmp_path / "metrics.jsonl"
+    lines = [{"step": 10 * i, "loss": loss} for i, loss in enumerate(losses, 1)]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, {"step": 30, "f1": 0.08}]))
+    said = divergence(log, labels=9)
+    assert [told in line for line in said] == ([True] if told else [])
 
 
 def test_a_run_learns_and_leaves_the_promised_files(finished):

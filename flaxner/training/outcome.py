@@ -138,6 +138,29 @@ def finish(
     return results, answers
 
 
+def divergence(log: Path, labels: int) -> list[str]:
+    """Return one sentence if training diverged without reaching infinity, else nothing.
+
+    The loss more than doubled, and its mean was above that of guessing: log(labels), which weights
+    and smoothing do not change. It may be low at the end, when the learning rate is.
+
+    Args:
+      log: metrics.jsonl.
+      labels: number of labels.
+    """
+    try:
+        losses = [(line["loss"], line["step"]) for line in read_metrics(log) if "loss" in line]
+        (first, begin), (most, at), (last, end) = losses[0], max(losses), losses[-1]
+        if most <= 2 * first or np.mean([loss for loss, _ in losses]) <= np.log(labels):
+            return []
+    except (ValueError, TypeError, IndexError):  # no line, or others than a run writes
+        return []
+    return [
+        f"training diverged: the loss was {first:.4g} at step {begin}, {most:.4g} at step {at} and "
+        f"{last:.4g} at the last, {end}; try a lower --learning-rate or a higher --warmup-ratio"
+    ]
+
+
 def _calibration(prepared: Prepared, answers: Mapping[str, Answers]) -> dict[str, Any]:
     """Return the "calibration" part of results.json; the temperature is fitted on validation.
 
@@ -205,6 +228,7 @@ def write(
         more=lambda draft: write_history(draft, run, results),
         say=said.append,
     )
+    said += divergence(run.metrics, len(prepared.scheme))
     said += write_page(
         run,
         lambda: [
