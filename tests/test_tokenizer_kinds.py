@@ -11,7 +11,14 @@ import pytest
 from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
-from flaxner.data.tokenizer import give_prefix_space, load_tokenizer, words_backend
+from flaxner.data.tokenizer import (
+    give_prefix_space,
+    load_tokenizer,
+    plain_backend,
+    read_as_trained,
+    save_tokenizer,
+    words_backend,
+)
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.tokens import Reader
 from flaxner.inference.word_numbers import marks_apart
@@ -95,6 +102,45 @@ def test_a_byte_level_tokenizer_gets_a_prefix_space_and_keeps_it(tmp_path):
     again = load_tokenizer(tmp_path)
     assert again(words, is_split_into_words=True)["input_ids"] == right
     assert not give_prefix_space(again)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", ["", "cls", "sep"])
+def test_a_published_tokenizer_puts_special_tokens_around_texts_as_training_does(
+    kind, kept, tmp_path
+):
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    made = tokenizer_of_kind(kind)
+    backend = plain_backend(made)
+    wanted = [made.cls_token_id, *backend.encode("Oslo", add_special_tokens=False).ids]
+    wanted.append(made.sep_token_id)
+    around = {"cls": f"{made.cls_token} $A", "sep": f"$A {made.sep_token}", "": "$A"}[kept]
+    specials = [(made.cls_token, made.cls_token_id), (made.sep_token, made.sep_token_id)]
+    own = processors.TemplateProcessing(single=around, special_tokens=specials)
+    trimmed = [processors.ByteLevel(trim_offsets=True)] if kind == "byte_bpe" else []
+    backend.post_processor = processors.Sequence([*trimmed, own])
+    names = {name: str(token) for name, token in made.special_tokens_map.items()}
+    given = PreTrainedTokenizerFast(tokenizer_object=backend, **names, add_bos_token=False)
+    save_tokenizer(given, tmp_path / "given")
+    (tmp_path / "given" / "config.json").write_text('{"model_type": "bert"}')
+    tokenizer = load_tokenizer(tmp_path / "given")
+    assert tokenizer("Oslo")["input_ids"] != wanted
+    [said] = read_as_trained(tokenizer)
+    assert f"puts {made.cls_token} and {made.sep_token} around a text" in said
+    assert read_as_trained(tokenizer) == []
+    save_tokenizer(tokenizer, tmp_path / "published")
+    (tmp_path / "published" / "config.json").write_text('{"model_type": "bert"}')
+    again = load_tokenizer(tmp_path / "published")
+    assert again("Oslo")["input_ids"] == wanted
+    assert align([Sentence(("Oslo",))], again, None, 32).input_ids.tolist() == wanted
+    if kept == "":
+        before, after = (
+            one(" Ann  Lee", return_offsets_mapping=True)["offset_mapping"]
+            for one in (given, again)
+        )
+        assert after == [(0, 0), *before, (0, 0)]
 
 
 def test_a_published_tokenizer_has_the_names_that_transformers_4_reads(tmp_path):
@@ -236,6 +282,7 @@ def test_entities_are_numbered_by_the_words_of_the_text(folder):
     """With repeated spaces, punctuation within words, and windows that begin within a word."""
     ner = pipeline("ner", model=str(folder), aggregation_strategy="word", ignore_labels=[])
     given = ["Ann  Lee\n\nin\tLondon. Merkel's U.S. (visit)", " [SEP] Ann </s>  <s> Lee ", *ODD]
+    given += ["\x1c Ann \x1d\x1e of\x1fOslo \x1c", "\x1d"]  # white space in Python alone
     for text in given:
         words = ner.split_words(text)
         assert all(word == word.strip() != "" for word in words)

@@ -2,8 +2,12 @@
 
 import pytest
 
+from flaxner.data.segments import align
+from flaxner.data.sentence import Sentence
 from flaxner.data.tokenizer import plain_backend
 from flaxner.data.tokenizer_training import train_wordpiece
+from flaxner.inference.aggregation import without_overlaps
+from flaxner.inference.tokens import Reader
 from flaxner.inference.word_numbers import Words
 
 
@@ -61,3 +65,44 @@ def test_windows_after_blanks_count_the_words_of_the_whole_text(size, window):
                 assert low <= end - len(text[start:end].strip()) < end <= high
                 counted.add(number)
     assert counted == set(range(len(ranges)))
+
+
+def unlettered():
+    """A tokenizer without unknown token, that knows two letters and drops all others."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE({"[CLS]": 0, "[SEP]": 1, "北": 2, "京": 3}, []))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [("[CLS]", 0), ("[SEP]", 1)]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, cls_token="[CLS]", sep_token="[SEP]", unk_token=None
+    )
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_vocabulary_may_lack_any_letter(split):
+    tokenizer = unlettered()
+    tokenizer.split_special_tokens = split
+    reading = Reader(tokenizer, 16).read(["a 北京", "a", ""])
+    assert reading.input_ids.tolist() == [0, 2, 3, 1, 0, 1, 0, 1]
+    assert reading.tokens.starts.tolist() == [2, 3]
+
+
+def test_a_word_without_token_and_unknown_token_is_named():
+    tokenizer = unlettered()
+    with pytest.raises(ValueError, match=r"must have a token for every word.* it has none for 'a'"):
+        align([Sentence(("北", "a"))], tokenizer, None, 16)
+
+
+def test_a_first_entity_without_characters_is_answered_as_by_transformers():
+    """Entities of adjacent windows: "Ġ" before a space that is not there has no characters."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    theirs = transformers.TokenClassificationPipeline.aggregate_overlapping_entities
+    places = [(0, 0), (0, 3), (1, 3), (3, 3), (3, 5)]
+    for first in range(len(places)):
+        entities = [{"start": a, "end": b, "score": 0.5} for a, b in places[first:]]
+        assert without_overlaps(entities) == theirs(None, entities)
+    assert without_overlaps([]) == []

@@ -93,7 +93,7 @@ def align(
       later: maps the label of a word to the label of its later tokens; None: they have none.
 
     Raises:
-      ValueError: a tag is not in the scheme.
+      ValueError: a tag is not in the scheme, or a word has no token.
     """
     backend = words_backend(tokenizer)
     # Looked up once: `transformers` searches the vocabulary every time.
@@ -109,7 +109,7 @@ def align(
         )
         for index, (sentence, encoding) in enumerate(zip(chunk, encodings, strict=True), begin):
             count = len(sentence.words)
-            ids, word_ids = _tokens(encoding, count, unknown)
+            ids, word_ids = _tokens(encoding, sentence.words, unknown)
             labels = np.full(count, IGNORED_LABEL, np.int32)
             if scheme is not None and sentence.tags is not None:
                 labels = scheme.encode(sentence.tags)
@@ -134,13 +134,25 @@ def align(
     )
 
 
-def _tokens(encoding: Any, count: int, unknown: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the token ids and the word of each; words without tokens get [UNK]."""
+def _tokens(
+    encoding: Any, words: Sequence[str], unknown: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the token ids and the word of each; words without tokens get [UNK].
+
+    Raises:
+      ValueError: there are such words, but no [UNK].
+    """
+    count = len(words)
     ids = np.asarray(encoding.ids, np.int32)
     word_ids = np.asarray(encoding.word_ids, np.int32)
     if len(set(encoding.word_ids)) == count:  # the usual case: no word without a token
         return ids, word_ids
     absent = np.setdiff1d(np.arange(count, dtype=np.int32), word_ids)
+    if unknown is None:
+        raise ValueError(
+            f"the tokenizer must have a token for every word, or an unknown token: it has none for "
+            f"{words[absent[0]]!r}"
+        )
     ids = np.concatenate([ids, np.full(len(absent), unknown, np.int32)])
     word_ids = np.concatenate([word_ids, absent])
     order = np.argsort(word_ids, kind="stable")

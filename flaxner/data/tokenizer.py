@@ -11,6 +11,14 @@ from typing import Any
 from flaxner.files import read_json, write_json
 from flaxner.wording import first_line
 
+SPACED = (
+    "the tokenizer now puts a space before every word (add_prefix_space), as in running text, and "
+    "will be published that way"
+)
+WRAPPED = (
+    "the tokenizer now puts {} and {} around a text, as training does (before: {}), and will be "
+    "published that way"
+)
 SHORTEST = 8  # tokens that a model must at least be able to read, including [CLS] and [SEP]
 
 
@@ -154,6 +162,52 @@ def words_backend(tokenizer: Any) -> Any:
     lack: they are made to add one.
     """
     return _spaced(plain_backend(tokenizer))[0]
+
+
+def read_as_trained(tokenizer: Any) -> list[str]:
+    """Make a tokenizer read texts as training reads words; what it changes is saved with it.
+
+    Returns:
+      the changes, one sentence each.
+    """
+    spaced = give_prefix_space(tokenizer)
+    before = give_special_tokens(tokenizer)
+    wrapped = WRAPPED.format(tokenizer.cls_token, tokenizer.sep_token, before or "nothing")
+    return [*([SPACED] if spaced else []), *([wrapped] if before is not None else [])]
+
+
+def give_special_tokens(tokenizer: Any) -> str | None:
+    """Make a tokenizer put [CLS] and [SEP] around a text; the setting is saved with it.
+
+    Training does so, and users of the published tokenizer must read texts the same way.
+
+    Returns:
+      the special tokens that it put there before; None if nothing was changed.
+    """
+    from tokenizers import processors
+
+    own = plain_backend(tokenizer).encode("").tokens
+    wanted = [tokenizer.cls_token, tokenizer.sep_token]
+    if own == wanted:
+        return None
+    backend = tokenizer.backend_tokenizer
+    part = json.loads(backend.to_str())["post_processor"] or {}
+    kept = [
+        processors.ByteLevel(one["add_prefix_space"], one["trim_offsets"], one["use_regex"])
+        for one in (part, *part.get("processors", ()))
+        if one.get("type") == "ByteLevel"
+    ]
+    ids = zip(wanted, (tokenizer.cls_token_id, tokenizer.sep_token_id), strict=True)
+    cls, sep = wanted
+    template = processors.TemplateProcessing(
+        single=[f"{cls}:0", "$A:0", f"{sep}:0"],
+        pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
+        special_tokens=list(ids),
+    )
+    backend.post_processor = processors.Sequence([*kept, template])
+    for name in ("add_bos_token", "add_eos_token"):  # with these, `transformers` makes its own
+        tokenizer.init_kwargs.pop(name, None)
+    return " ".join(own)
 
 
 def give_prefix_space(tokenizer: Any) -> bool:

@@ -20,7 +20,7 @@ from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources, refuse_missing_files
-from flaxner.data.tokenizer import check_vocabulary, give_prefix_space, length_limit, load_tokenizer
+from flaxner.data.tokenizer import check_vocabulary, length_limit, load_tokenizer, read_as_trained
 from flaxner.data.type_names import MISSING, conll_name
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
@@ -34,11 +34,6 @@ from flaxner.models.scratch import (
     scratch_config,
     scratch_fields,
     scratch_tokenizer,
-)
-
-SPACED = (
-    "the tokenizer now puts a space before every word (add_prefix_space), as in running text, and "
-    "will be published that way"
 )
 
 
@@ -111,7 +106,7 @@ def prepare(config: TrainConfig, vocab_size: int = SCRATCH_VOCABULARY) -> Prepar
         model, params, fields, fresh = loaded.model, loaded.params, loaded.fields, loaded.fresh
     rates = {name: getattr(config, name) for name in EncoderConfig.DROPOUTS}
     model = dataclasses.replace(model, config=model.config.with_dropout(rates))
-    spaced = give_prefix_space(tokenizer)
+    changed = read_as_trained(tokenizer)
     _check_fit(config, model, tokenizer)
     later = scheme.inside if config.label_tokens == "all" else None
     where = (config.max_length, config.segment_cache, later)
@@ -123,7 +118,7 @@ def prepare(config: TrainConfig, vocab_size: int = SCRATCH_VOCABULARY) -> Prepar
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
         *_length_warnings(config, model, tokenizer),
-        *([SPACED] if spaced else []),
+        *changed,
         *corpus_warnings(config, corpora),
     )
     return Prepared(
