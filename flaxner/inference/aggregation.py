@@ -180,10 +180,15 @@ class Aggregator:
 
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Keep the longest of overlapping entities from adjacent windows, or the highest score."""
-    kept: list[Entity] = []
-    for entity in sorted(entities, key=lambda entity: entity["start"]):
-        if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
+    """Keep the longest of overlapping entities from adjacent windows, or the highest score.
+
+    As in `transformers`, a first entity without characters, such as a lone byte-level space, is
+    there twice.
+    """
+    ordered = sorted(entities, key=lambda entity: entity["start"])
+    kept = ordered[:1]
+    for entity in ordered:
+        if kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
             if _weight(entity) > _weight(kept[-1]):
                 kept[-1] = entity
         else:

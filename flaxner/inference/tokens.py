@@ -86,8 +86,9 @@ class Reader:
     ) -> None:
         self.limit, self.windowed = limit, not truncation and stride is None
         self._backend = plain_backend(tokenizer)
+        # A special token typed in a text is one of its tokens; a vocabulary may lack any letter.
+        probe = self._backend.encode(self._backend.id_to_token(tokenizer.cls_token_id))
         self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
-        probe = self._backend.encode("a")
         inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
         self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
         self.check_stride(stride)

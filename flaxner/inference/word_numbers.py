@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+# White space in Python, which no tokenizer splits at or removes.
+SEPARATORS = re.compile("[\x1c-\x1f]")
 BLANK = -1  # word number of tokens that belong to no word
 Offsets = Sequence[tuple[int, int]]
 
@@ -48,10 +51,11 @@ class Words:
           cut: these are the tokens of a part of the text, which may begin in the middle of it.
         """
         numbers = word_ids if self._splits_marks else marks_apart(text, offsets, word_ids)
-        if self._makes_blanks and any(_blank(text, place) for place in offsets):
+        blanks = self._makes_blanks or SEPARATORS.search(text) is not None
+        if blanks and any(_blank(text, place) for place in offsets):
             numbers = _without_blanks(text, offsets, numbers)
         # The tokenizer's own numbers count from the beginning of the text, blanks included.
-        if cut and (self._makes_blanks or numbers is not word_ids):
+        if cut and (blanks or numbers is not word_ids):
             named = [i for i, number in enumerate(numbers) if number != BLANK]
             # A byte-level token for the space before a word does not lie within the word.
             placed = [i for i in named if not _blank(text, offsets[i])] or named
