@@ -385,6 +385,7 @@ def test_only_the_warning_about_torch_is_silenced(caplog):
 
 
 def test_failed_saves_leave_no_tracebacks(monkeypatch):
+    import logging
     from types import SimpleNamespace
 
     from flaxner.runs import noise
@@ -404,6 +405,13 @@ def test_failed_saves_leave_no_tracebacks(monkeypatch):
             warnings.simplefilter("always")
             made["save"]()
         assert len(said) == count, file
+    logger, future = logging.getLogger("asyncio"), "Future exception was never retrieved\nfuture: "
+    for error, passes in (
+        ("RESOURCE_EXHAUSTED: Error writing 'classifier/bias/0' in OCDBT database at", False),
+        ("no space left", True),
+    ):
+        record = logger.makeRecord("asyncio", logging.ERROR, "x", 1, future + error, (), None)
+        assert bool(logger.filter(record)) is passes
 
 
 @pytest.mark.slow

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
+
+OF_SAVES = re.compile("orbax|OCDBT")  # the second is the format that TensorStore writes for it
 
 
 @functools.cache
 def hush() -> None:
     """Silence Orbax's failure logs and the warnings of its abandoned tasks, and nothing else."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
+    logging.getLogger("asyncio").addFilter(lambda record: not OF_SAVES.search(record.getMessage()))
     _hush_abandoned()
     before = sys.unraisablehook
 
