@@ -18,9 +18,10 @@ from flaxner.inference.printing import as_pretty, texts_from
 from flaxner.publishing.serving_export import export_model
 from tests import scripts
 from tests.conll import sentences, write_conll
+from tests.families import each_network
 from tests.pipelines import SCORES, largest_difference, make_folder
 from tests.scripts import SCRIPTS
-from tests.wordpiece import TEXTS
+from tests.wordpiece import TEXTS, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,17 @@ def test_an_export_gives_the_answers_of_the_pipeline(ner, tmp_path):
         with pytest.raises(ValueError, match="is already an export"):
             loaded.export(tmp_path / "again")
     assert sizes["float32"] > 1.7 * sizes["bfloat16"] > 1.4 * sizes["int8"]
+
+
+@each_network
+def test_every_family_is_exported(family, tmp_path):
+    """For rows of any length, whatever the network computes from the length."""
+    model = family.model(initializer_range=0.35)
+    network = model.bind(model.init(3))
+    ner = pipeline("ner", model=network, tokenizer=tiny_tokenizer(), ignore_labels=[])
+    loaded = load_exported(ner.export(tmp_path / "served"), ignore_labels=[])
+    for text in ("London", f"[PAD] {TEXTS[0]} [UNK] [PAD]", " ".join(TEXTS)):
+        assert largest_difference([loaded(text)], [ner(text)]) < SCORES
 
 
 def test_an_export_runs_without_the_code_of_the_model(ner, tmp_path):

@@ -15,9 +15,11 @@ from flaxner.files.manifest import file_digest
 if TYPE_CHECKING:
     import jax.export
 
-# Custom calls that a program may make: they only describe shapes and shardings. Others may
-# dereference an address that the program supplies, as callbacks into Python do.
-HARMLESS_CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
+# Custom calls that a program may make: they only describe shapes and shardings, or stand for an
+# operation on rows of any length, which JAX puts in their place once the length is known. Others
+# may dereference an address that the program supplies, as callbacks into Python do.
+HARMLESS_CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape",
+                  "stablehlo.dynamic_reduce_window")  # fmt: skip
 # Operations that communicate with the host or with other machines, and wait for them.
 TALKING = ("infeed", "outfeed", "send", "recv", "all_reduce", "all_gather", "all_to_all",
            "collective_permute", "collective_broadcast", "reduce_scatter")  # fmt: skip

@@ -179,6 +179,14 @@ class DebertaForTokenClassification(TokenClassifier):
         bias_B1LL = segment_bias(segment_ids_BL)
         if self.relative is None:
             return Context(bias_B1LL, segment_ids_BL, None)
-        rows_E = jnp.asarray(self.config.relative_rows(segment_ids_BL.shape[1]))
+        rows_E = self._rows(segment_ids_BL.shape[1])
         relative = RelativeTable.of(self.relative.embedding.get_value(), self.relative_norm, rows_E)
         return Context(bias_B1LL, segment_ids_BL, relative)
+
+    def _rows(self, length: int) -> Array:
+        """Return the row of the relative table for each distance in a row of this length."""
+        if isinstance(length, int):
+            return jnp.asarray(self.config.relative_rows(length))
+        most = self.config.positions  # an exported program reads rows of any length up to this
+        every = jnp.asarray(self.config.relative_rows(most))
+        return every[jnp.arange(2 * length - 1) + (most - length)]
