@@ -16,9 +16,9 @@ import jax
 from flaxner.devices import plugins
 
 # <malloc.h>
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGE = 2**31 - 1  # mallopt takes an int
-RESERVE = 64 * 2**20  # bytes; more than all small blocks between two steps, less than a step
+RESERVE = 128 * 2**20  # bytes; more than all small blocks between two steps, less than a step
 BEHIND = 2**20  # bytes, never freed; too large to be placed in another hole
 # NVIDIA, AMD, Windows' subsystem for Linux; TPUs, older and newer
 DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
@@ -38,13 +38,14 @@ def run_where_dispatched() -> None:
 def keep_freed_memory() -> bool:
     """Make glibc reuse large blocks; call this before JAX starts its threads.
 
-    The process then keeps its peak memory. Threads share one heap, since only the main one can hold
-    blocks of any size. glibc places a block in the smallest hole that fits: one hole is left for
-    small blocks, which would otherwise be placed in that of a step's memory and make it a few bytes
-    too small for the next step.
+    The process then keeps its peak memory. glibc places a block in the smallest hole that fits: one
+    hole is left for small blocks, which would otherwise be placed in that of a step's memory and
+    make it a few bytes too small for the next step. The main thread must run the programs, as
+    `run_where_dispatched` makes it: only its heap can hold blocks of any size. XLA's workers keep
+    heaps of their own. In a common one, which compiling leaves in fragments, they would wait for
+    each other while glibc searches these.
 
-    Where a GPU or TPU computes, nothing changes: there, malloc mostly serves the compiler, whose
-    many threads would wait for each other at a single heap.
+    Where a GPU or TPU computes, nothing changes: there, programs take no memory from malloc.
 
     Returns:
       whether the CPU computes, and this is glibc and it accepted the settings.
@@ -57,7 +58,7 @@ def keep_freed_memory() -> bool:
         mallopt = libc.mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    settings = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: -1}
+    settings = {M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: -1}
     if not all(mallopt(name, value) == 1 for name, value in settings.items()):
         return False
     _leave_a_hole(libc)
