@@ -15,7 +15,7 @@ from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, Sentence
 from flaxner.data.tags import tags_to_spans
 from flaxner.data.tokenizer_training import train_wordpiece
-from flaxner.training.preparation import corpus_warnings
+from flaxner.training.doubts import corpus_warnings
 from flaxner.training.stopping import RunStopped
 from tests.conll import QUICK, sentences, write_conll
 from tests.runs import start_and_read as start

@@ -19,7 +19,8 @@ from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.inspection import measures
 from flaxner.models.scratch import tokenizer_of
-from flaxner.training.preparation import corpus_warnings, resolve
+from flaxner.training.doubts import corpus_warnings
+from flaxner.training.preparation import resolve
 from flaxner.typed_commands import command_line
 from flaxner.wording import number_of
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from flaxner.config.fields import each
 from flaxner.config.train import AUTO, LEVEL, TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus
-from flaxner.data.documents import in_documents, unmarked_notes
+from flaxner.data.documents import in_documents
 from flaxner.data.labels import LabelScheme
 from flaxner.data.layout import best_row_length
 from flaxner.data.segment_cache import align_cached
 from flaxner.data.segments import Segments
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources, refuse_missing_files
-from flaxner.data.tokenizer import check_vocabulary, length_limit, load_tokenizer, read_as_trained
-from flaxner.data.type_names import MISSING, conll_name
+from flaxner.data.tokenizer import check_vocabulary, load_tokenizer, read_as_trained
 from flaxner.devices.environment import check_devices
 from flaxner.models.config_json import read_config
 from flaxner.models.layers.compute import Compute
@@ -35,6 +32,7 @@ from flaxner.models.scratch import (
     scratch_fields,
     scratch_tokenizer,
 )
+from flaxner.training.doubts import corpus_warnings, length_warnings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +115,7 @@ def prepare(config: TrainConfig, vocab_size: int = SCRATCH_VOCABULARY) -> Prepar
     config = with_row_length(config, segments["train"])
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
-        *_length_warnings(config, model, tokenizer),
+        *length_warnings(config, model, tokenizer),
         *changed,
         *corpus_warnings(config, corpora),
     )
@@ -255,47 +253,3 @@ def _same_labels(fields: Mapping[str, Any], scheme: LabelScheme) -> bool:
 def _check_fit(config: TrainConfig, model: Model, tokenizer: Any) -> None:
     model.config.check_length(config.max_length)
     check_vocabulary(tokenizer, model.config.vocab_size, str(config.model))
-
-
-def corpus_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
-    """Return warnings about corpora that may not be what the user thinks, one sentence each."""
-    named = dict.fromkeys(name for corpus in corpora.values() for name in corpus.unmarked)
-    notes = unmarked_notes(list(named)) if config.in_documents else []
-    for split, corpus in corpora.items():
-        if split == "train":
-            continue
-        if not corpus.types:
-            selects = split == "validation" and config.select == "best"
-            more = ", and the first evaluation counts as the best" if selects else ""
-            notes.append(
-                f"{corpus.source} has no entities: its F1 is 0 whatever the model finds{more}"
-            )
-        shared = {*each(config.train_file)} & {*each(getattr(config, f"{split}_file"))}
-        notes += [f"{file} is both a training and a {split} file" for file in sorted(shared)]
-    for kind in sorted({kind for corpus in corpora.values() for kind in corpus.types}):
-        if kind.lower() in MISSING:
-            notes.append(
-                f"the type {kind} seems to stand for entities whose type is missing, but is learnt "
-                f"like any other; --drop-types {kind} makes them O"
-            )
-    alike = defaultdict(list)
-    for kind in corpora["train"].types:
-        alike[conll_name(kind)].append(kind)
-    for first, *others in (kinds for kinds in alike.values() if len(kinds) > 1):
-        merged = " ".join(f"{kind}={first}" for kind in others)
-        notes.append(
-            f"{', '.join((first, *others))} are learnt as different types; "
-            f"--map-types {merged} merges them"
-        )
-    return notes
-
-
-def _length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterator[str]:
-    """Warn if the published tokenizer's limit must be raised to the training length."""
-    limit = length_limit(tokenizer, model.config.positions)
-    if limit < config.max_length:
-        yield (
-            f"the tokenizer of {config.model} has model_max_length {limit}, but training uses "
-            f"windows of {config.max_length} tokens: the published tokenizer will have "
-            f"{config.max_length}"
-        )
