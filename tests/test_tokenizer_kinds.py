@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flaxner.data.corpus import Sentence
+from flaxner.data.documents import in_documents
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
 from flaxner.data.tokenizer import (
@@ -104,25 +105,79 @@ def test_a_byte_level_tokenizer_gets_a_prefix_space_and_keeps_it(tmp_path):
     assert not give_prefix_space(again)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("kept", ["", "cls", "sep"])
-def test_a_published_tokenizer_puts_special_tokens_around_texts_as_training_does(
-    kind, kept, tmp_path
-):
+def with_specials(kind, kept):
+    """Return a tokenizer that puts only [CLS], only [SEP], both or nothing around a text."""
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
     made = tokenizer_of_kind(kind)
     backend = plain_backend(made)
-    wanted = [made.cls_token_id, *backend.encode("Oslo", add_special_tokens=False).ids]
-    wanted.append(made.sep_token_id)
-    around = {"cls": f"{made.cls_token} $A", "sep": f"$A {made.sep_token}", "": "$A"}[kept]
-    specials = [(made.cls_token, made.cls_token_id), (made.sep_token, made.sep_token_id)]
+    cls, sep = made.cls_token, made.sep_token
+    around = {"cls": f"{cls} $A", "sep": f"$A {sep}", "both": f"{cls} $A {sep}", "": "$A"}[kept]
+    specials = [(cls, made.cls_token_id), (sep, made.sep_token_id)]
     own = processors.TemplateProcessing(single=around, special_tokens=specials)
     trimmed = [processors.ByteLevel(trim_offsets=True)] if kind == "byte_bpe" else []
     backend.post_processor = processors.Sequence([*trimmed, own])
     names = {name: str(token) for name, token in made.special_tokens_map.items()}
-    given = PreTrainedTokenizerFast(tokenizer_object=backend, **names, add_bos_token=False)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", ["", "cls", "sep", "both"])
+def test_words_get_the_special_tokens_of_the_models_own_tokenizer(kind, kept):
+    """Whoever trained such a model elsewhere let its tokenizer put them there."""
+    tokenizer = with_specials(kind, kept)
+    few, many = TEXTS[0].split(), TEXTS[1].split() * 3
+    sentences = [Sentence(tuple(words)) for words in (few, (), many, few)]
+    wanted = tokenizer(few, is_split_into_words=True)["input_ids"]
+    around = (kept in ("cls", "both"), kept in ("sep", "both"))
+    room = len(wanted) + 2
+    segments = align(sentences, tokenizer, None, room)
+    assert segments.input_ids[: len(wanted)].tolist() == wanted
+    assert segments.lengths[1] == sum(around)
+    assert segments.lengths.max() <= room
+    windows = in_documents(segments, [0, 0, 1, 1], room, around)
+    for one in (segments, windows):
+        count = sum(len(sentence.words) for sentence in sentences)
+        assert sorted(one.words[one.words >= 0].tolist()) == list(range(count))
+        edges = one.input_ids[one.starts[:-1]], one.input_ids[one.starts[1:] - 1]
+        ids = tokenizer.cls_token_id, tokenizer.sep_token_id
+        for there, at, token in zip(around, edges, ids, strict=True):
+            assert (at == token).all() if there else token not in at
+    assert windows.lengths[0] == len(wanted), "an empty sentence adds nothing"
+
+
+@pytest.mark.parametrize("kept", ["", "cls", "both"])
+def test_words_are_tagged_as_torch_does_with_the_models_own_special_tokens(kept, tmp_path):
+    torch = pytest.importorskip("torch")
+    tokenizer = with_specials("wordpiece", kept)
+    sizes = {"vocab_size": len(tokenizer), "num_labels": len(SCHEME), "initializer_range": 0.3}
+    model = Model(tiny_config(**sizes))
+    folder = export_folder(tmp_path / "hub", model, model.init(3), SCHEME, tokenizer)
+    sentences, wanted = [text.split() for text in TEXTS], []
+    theirs = torch_pipeline(folder)
+    for words in sentences:
+        inputs = theirs.tokenizer(words, is_split_into_words=True, return_tensors="pt")
+        with torch.no_grad():
+            labels = theirs.model(**inputs).logits[0].argmax(-1).tolist()
+        firsts = [inputs.word_ids().index(word) for word in range(len(words))]
+        wanted.append([SCHEME.tags[labels[first]] for first in firsts])
+    ours = pipeline("ner", model=str(folder))
+    assert ours.predict_words(sentences, decoder="argmax") == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", ["", "cls", "sep"])
+def test_a_published_tokenizer_puts_special_tokens_around_texts_as_training_does(
+    kind, kept, tmp_path
+):
+    made = tokenizer_of_kind(kind)
+    wanted = plain_backend(made).encode("Oslo", add_special_tokens=False).ids
+    wanted = [made.cls_token_id, *wanted, made.sep_token_id]
+    given = with_specials(kind, kept)
+    given.init_kwargs["add_bos_token"] = (
+        False  # with it, `transformers` makes a template of its own
+    )
     save_tokenizer(given, tmp_path / "given")
     (tmp_path / "given" / "config.json").write_text('{"model_type": "bert"}')
     tokenizer = load_tokenizer(tmp_path / "given")

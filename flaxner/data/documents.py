@@ -1,8 +1,9 @@
 """Join a document's sentences into windows, so each sees its neighbours (`--context document`).
 
-A window is one segment: [CLS], consecutive whole sentences of one document, [SEP]. All its words
-attend to each other, and it is packed, masked and scored like any other segment. BERT's own 92.4 on
-CoNLL-2003 was reached with such context (Devlin et al. 2019, section 5.3).
+A window is one segment: [CLS], consecutive whole sentences of one document, [SEP] (or what else the
+tokenizer of a model from elsewhere puts around a text). All its words attend to each other, and it
+is packed, masked and scored like any other segment. BERT's own 92.4 on CoNLL-2003 was reached with
+such context (Devlin et al. 2019, section 5.3).
 
 *Each word is labelled once.* Adjacent windows of a document overlap by whole sentences, so that
 sentences at a border have context on both sides. Each sentence is owned by one window: the one in
@@ -100,32 +101,37 @@ def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:
 
 
 def in_documents(
-    plain: Segments, documents: Sequence[Hashable], max_length: int
+    plain: Segments,
+    documents: Sequence[Hashable],
+    max_length: int,
+    around: tuple[int, int] = (1, 1),
 ) -> DocumentSegments:
     """Join the sentences of each document into windows.
 
     Args:
       plain: the corpus as returned by `align` with the same `max_length`.
       documents: number or name of each sentence's document.
-      max_length: maximum number of tokens in a window, including [CLS] and [SEP].
+      max_length: maximum number of tokens in a window, including special tokens.
+      around: numbers of special tokens at the beginning and at the end of a segment.
     """
     numbers = document_numbers(documents)
-    opening, closing = plain.starts[:-1], plain.starts[1:] - 1
-    special = np.zeros(len(plain.input_ids), bool)
-    special[opening] = special[closing] = True
-    inside = np.flatnonzero(~special)
+    head, tail = around
+    place = np.arange(len(plain.input_ids)) - np.repeat(plain.starts[:-1], plain.lengths)
+    left = np.repeat(plain.lengths, plain.lengths) - place
+    inside = np.flatnonzero((place >= head) & (left > tail))
     ends = np.searchsorted(inside, plain.starts)  # tokens before each segment, without special ones
     window_of = np.full(len(plain), -1)
     places = [np.zeros(0, np.int64)]  # tokens of plain, by window
     sizes: list[int] = []
     begins: list[int] = []
-    for first, end, low, high in _windows(plain, numbers, ends, max_length - 2):
+    for first, end, low, high in _windows(plain, numbers, ends, max_length - head - tail):
         window_of[low:high] = len(begins)
         begins.append(low)
-        around = slice(first, first + 1)
-        places += [opening[around], inside[ends[first] : ends[end]], closing[around]]
-        sizes.append(int(ends[end] - ends[first]) + 2)
-    window_of[plain.lengths == 2] = -1
+        begin, close = plain.starts[first : first + 2]
+        opening, closing = np.arange(begin, begin + head), np.arange(close - tail, close)
+        places += [opening, inside[ends[first] : ends[end]], closing]
+        sizes.append(int(ends[end] - ends[first]) + head + tail)
+    window_of[plain.lengths == head + tail] = -1
     flat = np.concatenate(places)
     segment = np.repeat(np.arange(len(plain)), plain.lengths)[flat]
     owned = window_of[segment] == np.repeat(np.arange(len(sizes)), sizes)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flaxner.data.tokenizer import words_backend
+from flaxner.data.tokenizer import special_tokens, words_backend
 
 IGNORED_LABEL = -100  # for positions without a label, as in torch's cross_entropy
 SENTENCES_AT_ONCE = 2048  # tokenised at once: bounds memory, keeps all threads busy
@@ -40,7 +40,7 @@ class Segments:
     """A tokenised corpus: sentences, and windows of the long ones, laid end to end.
 
     Attributes:
-      input_ids: tokens of all segments, including [CLS] and [SEP], int32.
+      input_ids: tokens of all segments, including special tokens such as [CLS], int32.
       labels: label at each word's first token in the window that owns the word (and at its later
         tokens if these are labelled), IGNORED_LABEL elsewhere, int32.
       words: index of that word in the whole corpus, -1 elsewhere, int32.
@@ -87,9 +87,10 @@ def align(
 
     Args:
       sentences: words, and tags if `scheme` is given.
-      tokenizer: a fast tokenizer from `transformers`.
+      tokenizer: a fast tokenizer from `transformers`. A segment gets the special tokens that it
+        puts around a text: those of training, or those of whoever trained a model elsewhere.
       scheme: converts tags to labels; None leaves every label IGNORED_LABEL.
-      max_length: maximum number of tokens in a segment, including [CLS] and [SEP].
+      max_length: maximum number of tokens in a segment, including special tokens.
       later: maps the label of a word to the label of its later tokens; None: they have none.
 
     Raises:
@@ -97,7 +98,9 @@ def align(
     """
     backend = words_backend(tokenizer)
     # Looked up once: `transformers` searches the vocabulary every time.
-    unknown, borders = tokenizer.unk_token_id, (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    unknown = tokenizer.unk_token_id
+    head, tail = (np.asarray(ids, np.int32) for ids in special_tokens(tokenizer))
+    capacity = max_length - len(head) - len(tail)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []
@@ -113,9 +116,9 @@ def align(
             labels = np.full(count, IGNORED_LABEL, np.int32)
             if scheme is not None and sentence.tags is not None:
                 labels = scheme.encode(sentence.tags)
-            for window in windows(word_ids, count, max_length - 2):
+            for window in windows(word_ids, count, capacity):
                 segment = _segment(
-                    borders, ids, word_ids, labels, num_words, window, max_length - 2, later
+                    (head, tail), ids, word_ids, labels, num_words, window, capacity, later
                 )
                 for column, values in zip(columns.values(), segment, strict=True):
                     column.append(values)
@@ -202,7 +205,7 @@ def cut(ends: np.ndarray, capacity: int, overlap: int) -> list[Window]:
 
 
 def _segment(
-    borders: tuple[int, int],
+    around: tuple[np.ndarray, np.ndarray],
     ids: np.ndarray,
     word_ids: np.ndarray,
     labels: np.ndarray,
@@ -221,15 +224,14 @@ def _segment(
     is_first[1:] = word_ids[1:] != word_ids[:-1]
     owned = (word_ids >= owned_first) & (word_ids < owned_end)
     rest, owned = owned & ~is_first, owned & is_first
-    size = len(ids) + 2
-    input_ids = np.empty(size, np.int32)
-    input_ids[0], input_ids[-1] = borders
-    input_ids[1:-1] = ids
-    out_labels = np.full(size, IGNORED_LABEL, np.int32)
-    out_words = np.full(size, -1, np.int32)
-    out_labels[1:-1][owned] = labels[word_ids[owned]]
+    head, tail = around
+    input_ids = np.concatenate((head, ids, tail))
+    inside = slice(len(head), len(head) + len(ids))
+    out_labels = np.full(len(input_ids), IGNORED_LABEL, np.int32)
+    out_words = np.full(len(input_ids), -1, np.int32)
+    out_labels[inside][owned] = labels[word_ids[owned]]
     if later is not None and rest.any():
         known = labels[word_ids[rest]]
-        out_labels[1:-1][rest] = np.where(known < 0, IGNORED_LABEL, later[known.clip(0)])
-    out_words[1:-1][owned] = base + word_ids[owned]
+        out_labels[inside][rest] = np.where(known < 0, IGNORED_LABEL, later[known.clip(0)])
+    out_words[inside][owned] = base + word_ids[owned]
     return input_ids, out_labels, out_words

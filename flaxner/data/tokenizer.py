@@ -164,6 +164,15 @@ def words_backend(tokenizer: Any) -> Any:
     return _spaced(plain_backend(tokenizer))[0]
 
 
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids of the tokens that a tokenizer puts before and after a text, if any."""
+    backend = plain_backend(tokenizer)
+    # A special token typed in a text is one of its tokens; a vocabulary may lack any letter.
+    probe = backend.encode(backend.id_to_token(tokenizer.cls_token_id))
+    mask = probe.special_tokens_mask
+    return probe.ids[: mask.index(0)], probe.ids[len(mask) - mask[::-1].index(0) :]
+
+
 def read_as_trained(tokenizer: Any) -> list[str]:
     """Make a tokenizer read texts as training reads words; what it changes is saved with it.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxner.data.segments import windows
-from flaxner.data.tokenizer import plain_backend
+from flaxner.data.tokenizer import plain_backend, special_tokens
 from flaxner.inference.word_numbers import Words
 
 Text = str | Sequence[str]  # running text, or words
@@ -86,11 +86,8 @@ class Reader:
     ) -> None:
         self.limit, self.windowed = limit, not truncation and stride is None
         self._backend = plain_backend(tokenizer)
-        # A special token typed in a text is one of its tokens; a vocabulary may lack any letter.
-        probe = self._backend.encode(self._backend.id_to_token(tokenizer.cls_token_id))
         self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
-        inside = np.flatnonzero(np.asarray(probe.special_tokens_mask) == 0)
-        self._head, self._tail = probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]
+        self._head, self._tail = special_tokens(tokenizer)
         self.check_stride(stride)
         whole = self._backend  # a copy costs as much memory as the vocabulary
         if not self.windowed:

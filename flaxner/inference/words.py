@@ -15,7 +15,7 @@ from flaxner.data.documents import in_documents
 from flaxner.data.segments import align
 from flaxner.data.sentence import Sentence
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
-from flaxner.data.tokenizer import length_limit
+from flaxner.data.tokenizer import length_limit, special_tokens
 from flaxner.inference.facts import Facts
 from flaxner.inference.options import checked
 from flaxner.inference.parts import Part, submit
@@ -173,7 +173,9 @@ class WordTagger:
         """
         segments = align(sentences, self.tokenizer, None, limit)
         if together:
-            segments = in_documents(segments, [s.document for s in sentences], limit)
+            head, tail = map(len, special_tokens(self.tokenizer))
+            documents = [s.document for s in sentences]
+            segments = in_documents(segments, documents, limit, (head, tail))
         borders = np.cumsum([0, *(len(sentence.words) for sentence in sentences)], dtype=np.int64)
 
         def answer(logits_TC: np.ndarray) -> list[list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flaxner.data.corpus import Corpus
-from flaxner.data.tokenizer import load_tokenizer
+from flaxner.data.tokenizer import load_tokenizer, read_as_trained
 from flaxner.data.tokenizer_training import (
     train_byte_bpe,
     train_deberta_unigram,
@@ -18,14 +18,16 @@ from flaxner.models.layers.config import EncoderConfig
 
 
 def tokenizer_of(model: str, revision: str | None, train: Corpus) -> Any:
-    """Return the tokenizer that a run would use, without reading any weights.
+    """Return the tokenizer as a run would use it, without reading any weights.
 
     Raises:
       ValueError: the tokenizer cannot be loaded.
     """
     if model in SCRATCH:
         return scratch_tokenizer(model, train)
-    return load_tokenizer(model, revision=revision)
+    tokenizer = load_tokenizer(model, revision=revision)
+    read_as_trained(tokenizer)
+    return tokenizer
 
 
 # flaxner:NAME -> model_type and sizes of a model that starts from random weights, with its own
