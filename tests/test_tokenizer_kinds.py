@@ -25,6 +25,7 @@ from flaxner.inference.tokens import Reader
 from flaxner.inference.word_numbers import marks_apart
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder, save_model_files
+from flaxner.publishing.verification import Probe, in_torch
 from tests.pipelines import (
     SCORES,
     STRATEGIES,
@@ -166,6 +167,19 @@ def test_words_are_tagged_as_torch_does_with_the_models_own_special_tokens(kept,
     assert ours.predict_words(sentences, decoder="argmax") == wanted
 
 
+def test_the_comparison_with_torch_pads_without_a_padding_token(tmp_path):
+    """`transformers` pads only with a token."""
+    tokenizer = with_specials("wordpiece", "both")
+    tokenizer.pad_token = None
+    model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=len(SCHEME)))
+    params = model.init(3)
+    export_folder(tmp_path, model, params, SCHEME, tokenizer)
+    assert load_tokenizer(tmp_path).pad_token is None
+    probe = Probe.of(model, params, tmp_path, [text.split() for text in TEXTS])
+    assert any((batch["attention_mask"] == 0).any() for batch in probe.batches)
+    assert probe.difference(in_torch(tmp_path)) < SCORES
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kept", ["", "cls", "sep"])
 def test_a_published_tokenizer_puts_special_tokens_around_texts_as_training_does(
@@ -175,9 +189,7 @@ def test_a_published_tokenizer_puts_special_tokens_around_texts_as_training_does
     wanted = plain_backend(made).encode("Oslo", add_special_tokens=False).ids
     wanted = [made.cls_token_id, *wanted, made.sep_token_id]
     given = with_specials(kind, kept)
-    given.init_kwargs["add_bos_token"] = (
-        False  # with it, `transformers` makes a template of its own
-    )
+    given.init_kwargs["add_bos_token"] = False  # `transformers` then makes its own template
     save_tokenizer(given, tmp_path / "given")
     (tmp_path / "given" / "config.json").write_text('{"model_type": "bert"}')
     tokenizer = load_tokenizer(tmp_path / "given")

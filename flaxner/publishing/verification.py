@@ -123,6 +123,8 @@ def same_scores(folder: Path, params: Mapping[str, Any]) -> None:
 
 def _batches(folder: Path, sentences: Sequence[Any]) -> Iterator[PaddedBatch]:
     tokenizer = load_tokenizer(folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.sep_token  # any will do: padding is masked
     sizes, start = itertools.cycle(SIZES), 0
     while start < len(sentences):
         chosen = list(sentences[start : start + next(sizes)])
