@@ -163,6 +163,15 @@ def test_the_printed_report(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_words_that_exceed_a_window_are_reported(tmp_path, capsys):
+    made = [*sentences(12), (["Ann", "-" * 40], ["B-PER", "O"])]
+    path = write_conll(tmp_path / "a.conll", made)
+    config = TrainConfig(model="flaxner:tiny", train_file=str(path), max_length=32)
+    said = shown(config, capsys)
+    assert f"note: 1 word of {path} has more tokens than fit a window of 32; the rest" in said
+    assert "more tokens" not in shown(config.replace(max_length=64), capsys)
+
+
 def test_the_steps_of_a_fold_are_reported(tmp_path, capsys):
     """Part of the sentences, four times; not all of them once."""
     path = write_conll(tmp_path / "a.conll", sentences(40))

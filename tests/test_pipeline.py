@@ -81,6 +81,18 @@ def test_a_long_text_is_never_cut(ours, caplog):
     assert len(ours(text, ignore_labels=[], truncation=True)) == 62  # 64 less two special tokens
 
 
+def test_a_word_that_exceeds_a_window_is_announced(ours, caplog):
+    ours.words._said = False
+    fits, long = ".".join("a" * 31), "a." * 40
+    for words in ([fits], ["in", long], [long]):
+        assert len(ours.predict_words([["x"], words])[1]) == len(words)
+    [said] = [record.message for record in caplog.records]
+    assert said == (
+        f"the word {long[:20] + '…'!r} has more tokens than fit a window of 64: the rest is not "
+        "read; shown once"
+    )
+
+
 def test_a_changed_tokenizer_applies_to_later_answers(folder):
     """As `NerPipeline.tokenizer` promises, whether or not a text was read before the change."""
     ner, fresh = (pipeline("ner", model=folder, ignore_labels=[]) for _ in range(2))

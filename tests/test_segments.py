@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxner.data.corpus import Sentence
+from flaxner.data.corpus import Corpus, Sentence
+from flaxner.data.documents import in_documents
 from flaxner.data.labels import LabelScheme
+from flaxner.data.readers import excerpt
 from flaxner.data.segments import IGNORED_LABEL, align, windows
 from flaxner.data.tokenizer import load_tokenizer, require_fast
+from flaxner.training.doubts import shortened_words
 from tests.wordpiece import tiny_tokenizer
 
 SCHEME = LabelScheme.from_types(["LOC", "PER"])
@@ -99,6 +102,24 @@ def test_a_word_longer_than_a_window_keeps_its_first_tokens():
     segments = align([Sentence(("a", "q" * 90, "b"))], tiny_tokenizer(), None, 16)
     assert segments.lengths.max() <= 16
     assert sorted(segments.words[segments.words >= 0].tolist()) == [0, 1, 2]
+    assert segments.shortened.tolist() == [1]
+
+
+@pytest.mark.parametrize(("size", "shortened"), [(14, []), (15, [4]), (90, [4])])
+def test_words_that_exceed_a_window_are_counted_and_the_first_is_named(size, shortened):
+    tags = ("B-LOC", "O", "O")
+    sentences = [sentence("a b c", "O O O"), Sentence(("d", "q" * size, "e"), tags)] * 2
+    segments = align(sentences, tiny_tokenizer(), SCHEME, 16)
+    assert (np.bincount(segments.sentences) > 1).tolist() == [False, True] * 2
+    assert segments.shortened.tolist() == [*shortened, *(10 for _ in shortened)]
+    assert in_documents(segments, [0] * 4, 16).shortened.tolist() == segments.shortened.tolist()
+    corpora = {"train": Corpus(sentences, "a.conll", "IOB2", 0)}
+    said = list(shortened_words(corpora, {"train": segments}, 16))
+    assert said == [
+        "2 words of a.conll have more tokens than fit a window of 16; the rest is not read unless "
+        f"--max-length is larger: {excerpt('q' * size, 20)} in sentence 2 is the first"
+        for _ in shortened
+    ]
 
 
 def test_no_sentences():

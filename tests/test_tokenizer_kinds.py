@@ -169,6 +169,7 @@ def test_words_are_tagged_as_torch_does_with_the_models_own_special_tokens(kept,
 
 def test_the_comparison_with_torch_pads_without_a_padding_token(tmp_path):
     """`transformers` pads only with a token."""
+    pytest.importorskip("torch")
     tokenizer = with_specials("wordpiece", "both")
     tokenizer.pad_token = None
     model = Model(tiny_config(vocab_size=len(tokenizer), num_labels=len(SCHEME)))

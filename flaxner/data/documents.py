@@ -143,6 +143,7 @@ def in_documents(
         sentences=plain.sentences[begins],
         num_words=plain.num_words,
         num_sentences=plain.num_sentences,
+        shortened=plain.shortened,
         num_documents=int(numbers[-1]) + 1 if len(numbers) else 0,
         plain=plain,
         window_of=window_of,

@@ -48,6 +48,7 @@ class Segments:
       sentences: the sentence that each segment belongs to, int32, ascending.
       num_words: number of words in the corpus.
       num_sentences: number of sentences in the corpus.
+      shortened: indices of the words that no window can hold, so only their first tokens are read.
     """
 
     input_ids: np.ndarray
@@ -57,6 +58,9 @@ class Segments:
     sentences: np.ndarray
     num_words: int
     num_sentences: int
+    shortened: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64), kw_only=True
+    )
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -83,7 +87,8 @@ def align(
 
     A word for which the tokenizer produces no token (a zero-width space, say) becomes [UNK], so it
     is still scored. A sentence longer than the limit becomes windows that overlap by a quarter;
-    each word is owned by the window that shows more of its context.
+    each word is owned by the window that shows more of its context. A word that alone exceeds the
+    limit is read by its first tokens, as `transformers` does when it truncates, and is counted.
 
     Args:
       sentences: words, and tags if `scheme` is given.
@@ -104,6 +109,7 @@ def align(
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
     owners: list[int] = []
+    shortened: list[int] = []
     num_words = 0
     for done, begin in enumerate(range(0, len(sentences), SENTENCES_AT_ONCE)):
         chunk = sentences[begin : begin + SENTENCES_AT_ONCE]
@@ -124,6 +130,8 @@ def align(
                     column.append(values)
                 lengths.append(len(segment[0]))
                 owners.append(index)
+            if len(ids) > capacity:
+                shortened += (num_words + np.flatnonzero(np.bincount(word_ids) > capacity)).tolist()
             num_words += count
         for column in columns.values():  # one array per chunk: many small arrays are expensive
             column[done:] = [np.concatenate(column[done:])]
@@ -134,6 +142,7 @@ def align(
         sentences=np.asarray(owners, np.int32),
         num_words=num_words,
         num_sentences=len(sentences),
+        shortened=np.asarray(shortened, np.int64),
     )
 
 

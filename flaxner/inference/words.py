@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from flaxner.data import embedded as sample
 from flaxner.data.documents import in_documents
+from flaxner.data.readers import excerpt
 from flaxner.data.segments import align
 from flaxner.data.sentence import Sentence
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
@@ -27,6 +29,8 @@ from flaxner.models.crf import Scores
 ANSWERED_AT_ONCE = 1024  # sentences that are read, packed and answered together
 ENDED: Any = object()  # fills up the shorter of sentences and documents
 PROBE = 128  # sentences from which the scheme of a model is inferred
+
+logger = logging.getLogger("flaxner")
 
 
 class WordTagger:
@@ -50,6 +54,7 @@ class WordTagger:
         self.tokenizer, self.labels, self.predictor = tokenizer, facts.labels, predictor
         self._facts, self.crf = facts, crf
         self._first_limit = self.limit
+        self._said = False
 
     @property
     def limit(self) -> int:
@@ -172,6 +177,9 @@ class WordTagger:
           together: a word sees the sentences of its document, not only its own.
         """
         segments = align(sentences, self.tokenizer, None, limit)
+        if len(segments.shortened):
+            every = itertools.chain.from_iterable(sentence.words for sentence in sentences)
+            self._say_shortened(next(itertools.islice(every, segments.shortened[0], None)), limit)
         if together:
             head, tail = map(len, special_tokens(self.tokenizer))
             documents = [s.document for s in sentences]
@@ -187,6 +195,15 @@ class WordTagger:
             return [tags[a:b] for a, b in itertools.pairwise(borders.tolist())]
 
         return Part(segments.input_ids, segments.starts, answer)
+
+    def _say_shortened(self, word: str, limit: int) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "the word %s has more tokens than fit a window of %d: the rest is not read; shown "
+                "once",
+                *(excerpt(word, 20), limit),
+            )
 
 
 def _whole_documents(

@@ -15,11 +15,12 @@ from flaxner import terminal
 from flaxner.config.train import TrainConfig
 from flaxner.data.casing import casing_warnings
 from flaxner.data.corpus import Corpus, entity_counts
+from flaxner.data.segments import align
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.inspection import measures
 from flaxner.models.scratch import tokenizer_of
-from flaxner.training.doubts import corpus_warnings
+from flaxner.training.doubts import corpus_warnings, shortened_words
 from flaxner.training.preparation import resolve
 from flaxner.typed_commands import command_line
 from flaxner.wording import number_of
@@ -123,6 +124,12 @@ class Report:
         for warning in casing_warnings(corpora, tokenizer, config.model):
             self.say(f"note: {warning}")
         tokenised = {s: measures.whole_sentences(c, tokenizer) for s, c in corpora.items()}
+        long = {s: corpora[s] for s, x in tokenised.items() if x.lengths.max() > config.max_length}
+        windows = {
+            s: align(c.sentences, tokenizer, None, config.max_length) for s, c in long.items()
+        }
+        for warning in shortened_words(long, windows, config.max_length):
+            self.say(f"note: {warning}")
         self._lengths({split: segments.lengths for split, segments in tokenised.items()})
         whole = tokenised["train"]
         if train is not corpora["train"]:

@@ -6,13 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.corpus import Corpus
 from flaxner.data.documents import unmarked_notes
+from flaxner.data.readers import excerpt
+from flaxner.data.segments import Segments
 from flaxner.data.tokenizer import length_limit
 from flaxner.data.type_names import MISSING, conll_name
 from flaxner.models.network import Model
+from flaxner.wording import number_of
 
 
 def corpus_warnings(config: TrainConfig, corpora: Mapping[str, Corpus]) -> list[str]:
@@ -57,3 +62,21 @@ def length_warnings(config: TrainConfig, model: Model, tokenizer: Any) -> Iterat
             f"windows of {config.max_length} tokens: the published tokenizer will have "
             f"{config.max_length}"
         )
+
+
+def shortened_words(
+    corpora: Mapping[str, Corpus], segments: Mapping[str, Segments], max_length: int
+) -> Iterator[str]:
+    """Count the words that no window can hold, and name the first of each corpus."""
+    for split, corpus in corpora.items():
+        found = segments[split].shortened
+        if len(found):
+            ends = np.cumsum([len(sentence.words) for sentence in corpus])
+            number = int(np.searchsorted(ends, found[0], side="right"))
+            word = corpus.sentences[number].words[int(found[0] - ends[number])]
+            what = f"words of {corpus.source} have more tokens than fit a window of {max_length}"
+            is_first = " is the first" if len(found) > 1 else ""
+            yield (
+                f"{number_of(len(found), what)}; the rest is not read unless --max-length is "
+                f"larger: {excerpt(word, 20)} in sentence {number + 1:,}{is_first}"
+            )

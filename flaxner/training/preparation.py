@@ -32,7 +32,7 @@ from flaxner.models.scratch import (
     scratch_fields,
     scratch_tokenizer,
 )
-from flaxner.training.doubts import corpus_warnings, length_warnings
+from flaxner.training.doubts import corpus_warnings, length_warnings, shortened_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,7 @@ def prepare(config: TrainConfig, vocab_size: int = SCRATCH_VOCABULARY) -> Prepar
     warnings = (
         *casing_warnings(corpora, tokenizer, config.model),
         *length_warnings(config, model, tokenizer),
+        *shortened_words(corpora, segments, config.max_length),
         *changed,
         *corpus_warnings(config, corpora),
     )
