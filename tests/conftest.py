@@ -27,6 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import gc
 import importlib.util
+import signal
 
 import jax
 import pytest
@@ -41,6 +42,8 @@ OPTIONS = getattr(compiler, "get_compile_options", None) if jax.__version_info__
 
 def pytest_configure(config):
     """Compile quickly unless slow tests are selected, which test what users run."""
+    # A shell starts what follows "&" with SIGINT ignored, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Set again in JAX itself: a plugin may have imported it before the environment was set.
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
