@@ -23,6 +23,11 @@ def number_of(count: int, what: str, of: int | None = None) -> str:
     return f"{count:,} {what}" if of is None else f"{count:,} of {of:,} {what}"
 
 
+def percent(share: float) -> str:
+    """Return a share of 1 in percent, with the digits it has: 99.9% for 0.999."""
+    return f"{100 * share:.10g}%"
+
+
 def few(names: Sequence[str], most: int = 8) -> str:
     """Join the first names, followed by how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

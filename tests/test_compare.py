@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flaxner.commands import console
-from flaxner.evaluation.comparison import read_system, verdict
+from flaxner.evaluation.comparison import comparison_table, read_system, verdict
 from flaxner.evaluation.metrics import entity_counts, f1, score
 from flaxner.evaluation.predictions import Predicted, write_predictions
 from flaxner.evaluation.significance import compare, intervals
@@ -150,6 +150,12 @@ def test_runs_are_read_by_their_seeds(runs):
     assert read_system(runs / "single").seeds == [2]
     file = runs / "single" / "predictions" / "test.conll"
     assert read_system(file).predictions == [system({9})]
+
+
+def test_the_table_names_the_whole_confidence():
+    for confidence, heading in ((0.95, "95% interval"), (0.995, "99.5% interval")):
+        found = compare([system({1})], [system({3})], resamples=100, confidence=confidence)
+        assert comparison_table("a", "b", found).columns[2].header == heading
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from flaxner.config.files import load_settings
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
-from flaxner.evaluation.mistakes import BOUNDARY, MISSED, UNANNOTATED, confusion
+from flaxner.evaluation.mistakes import LONGEST, Beside, confusion, confusion_table
 from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.models.encoders import ENCODERS
 from flaxner.publishing.model_card import has_scores, model_card
@@ -36,10 +36,42 @@ def card(**options):
 def test_confusion_counted_by_hand():
     assert confusion(SENTENCES) == {
         ("PER", "LOC"): 1,
-        ("PER", BOUNDARY): 1,
-        ("LOC", MISSED): 1,
-        (UNANNOTATED, "LOC"): 1,
+        ("PER", Beside.BOUNDARY): 1,
+        ("LOC", Beside.MISSED): 1,
+        (Beside.UNANNOTATED, "LOC"): 1,
     }
+
+
+def test_types_named_like_a_kind_of_error_are_counted_as_types():
+    """The types in a table of delays may be called missed; its trains are not missed entities."""
+    gold = ("B-missed", "B-no entity", "B-wrong boundary", "O", "B-missed", "I-missed", "B-missed")
+    found = ("B-missed", "B-missed", "B-wrong boundary", "B-missed", "B-missed", "O", "O")
+    sentences = [Predicted(tuple("abcdefg"), gold, found)]
+    table = confusion_table(sentences)
+    assert table.columns == [
+        *("missed", "no entity", "wrong boundary", "(wrong boundary)", "(missed)")
+    ]
+    assert table.rows == [
+        ("missed", [1, 0, 0, 1, 1]),
+        ("no entity", [1, 0, 0, 0, 0]),
+        ("wrong boundary", [0, 0, 1, 0, 0]),
+        ("(no entity)", [1, 0, 0, 0, 0]),
+    ]
+    text = card(predictions={"validation": sentences})
+    assert "| **missed** | **1** | 0 | 0 | 1 | 1 |" in text
+    assert "*(no entity)*: it found an entity where none is annotated" in text
+
+
+def test_errors_in_long_sentences_are_errors():
+    """They are too long for the table of errors, which does not make them right."""
+    words = tuple(f"w{i}" for i in range(LONGEST + 1))
+    rest = ("O",) * LONGEST
+    wrong = Predicted(words, ("B-PER", *rest), ("O", *rest))
+    right = Predicted(words, ("B-PER", *rest), ("B-PER", *rest))
+    text = card(predictions={"validation": [wrong, right]})
+    assert f"All errors on validation are in sentences of more than {LONGEST} words" in text
+    assert "makes no errors" not in text
+    assert "The model makes no errors on validation." in card(predictions={"validation": [right]})
 
 
 def test_metadata_is_what_the_hub_reads():
@@ -126,6 +158,14 @@ def test_a_card_says_when_weights_are_rounded_after_scoring():
     assert "The weights here are rounded to bfloat16; the scores were measured" in card(
         dtype="bfloat16"
     )
+
+
+def test_a_card_has_the_whole_share_of_sentences_on_their_own():
+    config = TrainConfig(
+        dataset="user/corpus", output_dir="x", context="document", context_share=0.125
+    )
+    text = model_card(config, LabelScheme(("O",)), ENCODERS["bert"], {"train": TRAIN})
+    assert "| sentences shown on their own | 12.5% |" in text
 
 
 def test_a_card_names_the_versions_that_trained_the_model():

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from flaxner import TrainConfig, pipeline, train
+from flaxner.config.files import load_settings
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import parse_tag, tags_to_spans
 from flaxner.evaluation.metrics import score
@@ -24,7 +25,7 @@ from flaxner.evaluation.mistakes import (
     MISSED,
     SPURIOUS,
     TYPE,
-    UNANNOTATED,
+    Beside,
     confusion,
 )
 from flaxner.evaluation.predictions import Predicted, read_predictions
@@ -76,10 +77,10 @@ def test_the_errors_and_the_confusion_table_count_alike():
     listed = [error.kinds for sentence in judge(rows, None) for error in sentence.errors()]
     counts, cells = Counter(kind for kinds in listed for kind in kinds), Counter()
     for (annotated, found), count in confusion(rows).items():
-        if annotated == UNANNOTATED:
+        if annotated is Beside.UNANNOTATED:
             cells[SPURIOUS] += count
-        elif found in (MISSED, BOUNDARY):
-            cells[found] += count
+        elif isinstance(found, Beside):
+            cells[found.value] += count
         elif annotated != found:
             cells[TYPE] += count
     cells[TYPE] += listed.count((TYPE, BOUNDARY))  # in the table, these are wrong boundaries
@@ -340,6 +341,24 @@ def test_old_and_unfinished_runs_have_pages(folder, tmp_path):
     assert "validation F1" in made
     assert "--resume" in made
     assert "serve" not in made, "there is no model yet"
+
+
+def test_names_of_a_corpus_that_has_changed_since_are_not_those_seen_in_training(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    train_file = write_conll(tmp_path / "edited.conll", [*sentences(48), (("Zoe",), ("B-PER",))])
+    config = load_settings(run / "config.toml")
+    (run / "config.toml").write_text(
+        TrainConfig(**config).replace(train_file=(str(train_file),)).to_toml()
+    )
+    (record,) = read_runs(run)
+    assert record.known is None
+    told = f"the names seen in training are not available: {train_file} has changed since the run"
+    assert told in record.notes
+    results = json.loads((run / "results.json").read_text())
+    del results["train"]["names_digest"]
+    (run / "results.json").write_text(json.dumps(results))
+    assert read_runs(run)[0].known, "earlier versions did not record the names"
 
 
 def test_invalid_metrics_are_reported(tmp_path):

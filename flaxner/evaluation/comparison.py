@@ -16,7 +16,7 @@ from flaxner.evaluation.predictions import Predicted, read_predictions
 from flaxner.evaluation.significance import Difference
 from flaxner.runs.paths import RunPaths, is_run
 from flaxner.runs.replacing import refuse_half_moved
-from flaxner.wording import number_of
+from flaxner.wording import number_of, percent
 
 # Settings that name the training corpus, and those that may differ between the runs of one system.
 OF_TRAINING = {"dataset", "dataset_config", "dataset_revision", "train_file"}
@@ -118,9 +118,9 @@ def _seed(folder: Path) -> int | None:
 
 def comparison_table(a: str, b: str, found: Difference) -> Table:
     """Return a table with F1 and interval of both systems, and the F1 of each seed."""
-    percent = f"{found.confidence:.0%} interval"
+    level = f"{percent(found.confidence)} interval"
     table = Table(title=f"F1 over {number_of(found.sentences, 'sentences')}", title_justify="left")
-    for column in ("", "F1", percent, "seed by seed"):
+    for column in ("", "F1", level, "seed by seed"):
         table.add_column(column, overflow="fold")  # show paths in full
     sides = ((a, found.scores_a, found.interval_a), (b, found.scores_b, found.interval_b))
     for name, scores, (low, high) in sides:

@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from flaxner.data.tags import Span
 from flaxner.evaluation.predictions import Predicted
 
 MISSED, SPURIOUS, TYPE, BOUNDARY = "missed", "spurious", "wrong type", "wrong boundary"
 KINDS = (MISSED, SPURIOUS, TYPE, BOUNDARY)
-UNANNOTATED = "no entity"  # the row of spurious entities in the confusion table
+LONGEST = 40  # words of an example, at most
+
+
+class Beside(enum.Enum):
+    """Rows and columns of the confusion table that are not types, though types may be so named."""
+
+    MISSED = MISSED
+    BOUNDARY = BOUNDARY
+    UNANNOTATED = "no entity"  # the row of spurious entities
+
+    def shown(self, types: Collection[str]) -> str:
+        """Return its name; in parentheses if a type has the same one."""
+        name: str = self.value
+        while name in types:
+            name = f"({name})"
+        return name
+
+
+class Confusion(NamedTuple):
+    """The confusion table, as pages show it.
+
+    Attributes:
+      columns: names of the columns, what was predicted.
+      rows: name, what was annotated, and counts of each row; none without entities.
+      boundary: name of the column of wrong boundaries.
+      unannotated: name of the row of spurious entities.
+    """
+
+    columns: list[str]
+    rows: list[tuple[str, list[int]]]
+    boundary: str
+    unannotated: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +95,16 @@ def _shared(a: Span, b: Span) -> int:
     return max(0, min(a.end, b.end) - max(a.start, b.start))
 
 
-def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
+def confusion(
+    sentences: Iterable[Predicted],
+) -> Counter[tuple[str | Beside, str | Beside]]:
     """Return (gold type, predicted type) -> number of entities.
 
     A gold entity counts under the predicted type if it was found on exactly its words, under
     BOUNDARY if a prediction only overlaps it, and under MISSED otherwise; a prediction that
     overlaps no gold entity counts as (UNANNOTATED, its type).
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str | Beside, str | Beside]] = Counter()
     for sentence in sentences:
         right = set(sentence.annotated) & set(sentence.found)
         counts.update((span.type, span.type) for span in right)
@@ -77,29 +112,39 @@ def confusion(sentences: Iterable[Predicted]) -> Counter[tuple[str, str]]:
     return counts
 
 
-def _cell(error: Error) -> tuple[str, str]:
+def _cell(error: Error) -> tuple[str | Beside, str | Beside]:
     """Return the row and the column of an error in the confusion table."""
-    row = error.gold.type if error.gold else UNANNOTATED
+    row = error.gold.type if error.gold else Beside.UNANNOTATED
     if error.found is None:
-        return row, MISSED
-    return row, BOUNDARY if BOUNDARY in error.kinds else error.found.type
+        return row, Beside.MISSED
+    return row, Beside.BOUNDARY if BOUNDARY in error.kinds else error.found.type
 
 
-def confusion_table(
-    counts: Counter[tuple[str, str]],
-) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Return columns (predicted), and rows (annotated) with their counts; UNANNOTATED is last."""
-    types = sorted({t for pair in counts for t in pair} - {MISSED, BOUNDARY, UNANNOTATED})
-    columns = [*types, BOUNDARY, MISSED]
-    if not types:
-        return columns, []
-    return columns, [(kind, [counts[kind, c] for c in columns]) for kind in [*types, UNANNOTATED]]
+def confusion_table(sentences: Iterable[Predicted]) -> Confusion:
+    """Return the `confusion` of sentences as a table; the row of spurious entities is last."""
+    counts = confusion(sentences)
+    types = sorted({t for pair in counts for t in pair if isinstance(t, str)})
+    columns: list[str | Beside] = [*types, Beside.BOUNDARY, Beside.MISSED]
+    rows: list[str | Beside] = [*types, Beside.UNANNOTATED] if types else []
+
+    def named(cell: str | Beside) -> str:
+        return cell.shown(types) if isinstance(cell, Beside) else cell
+
+    return Confusion(
+        [named(column) for column in columns],
+        [(named(row), [counts[row, column] for column in columns]) for row in rows],
+        named(Beside.BOUNDARY),
+        named(Beside.UNANNOTATED),
+    )
 
 
 def examples(sentences: Iterable[Predicted], limit: int) -> list[Predicted]:
-    """Return sentences with wrong entities: first those with new kinds of errors, then the rest."""
-    wrong = [s for s in sentences if len(s.words) <= 40 and s.annotated != s.found]
-    seen: set[frozenset[tuple[str, str]]] = set()
+    """Return sentences with wrong entities: first those with new kinds of errors, then the rest.
+
+    Sentences of more than LONGEST words are left out.
+    """
+    wrong = [s for s in sentences if len(s.words) <= LONGEST and s.annotated != s.found]
+    seen: set[frozenset[tuple[str | Beside, str | Beside]]] = set()
     new: list[Predicted] = []
     rest: list[Predicted] = []
     for sentence in wrong:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from flaxner.data.corpus import Corpus, Sentence
@@ -20,6 +21,11 @@ def surfaces(sentences: Sequence[Sentence]) -> set[Surface]:
         for sentence in sentences
         for begin, end, _ in tags_to_spans(sentence.tags or ())
     }
+
+
+def digest(names: Collection[Surface]) -> str:
+    """Return a digest of names, to recognise them later without storing them."""
+    return hashlib.sha256(repr(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def split_scores(corpus: Corpus, predicted: Tags, known: set[Surface]) -> dict[str, Any]:

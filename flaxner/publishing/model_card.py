@@ -14,16 +14,11 @@ from flaxner.config.fields import each
 from flaxner.config.train import TrainConfig
 from flaxner.data.labels import LabelScheme
 from flaxner.data.tags import Span
-from flaxner.evaluation.mistakes import (
-    BOUNDARY,
-    UNANNOTATED,
-    confusion,
-    confusion_table,
-    examples,
-)
+from flaxner.evaluation.mistakes import LONGEST, confusion_table, examples
 from flaxner.evaluation.predictions import Predicted
 from flaxner.models.layers.encoder import Encoder
 from flaxner.publishing.card_metadata import card_metadata
+from flaxner.wording import percent
 
 SCORED_SPLITS = ("validation", "test")
 SHOWN_ERRORS = 5
@@ -200,13 +195,13 @@ def _widget(sentences: Sequence[Predicted]) -> list[str]:
 
 def _mistakes(split: str, sentences: Sequence[Predicted]) -> dict[str, Any]:
     """Return the confusion between types, and sentences with errors, of one split."""
-    columns, rows = confusion_table(confusion(sentences))
+    table = confusion_table(sentences)
     return {
         "split": split,
-        "boundary": BOUNDARY,
-        "unannotated": UNANNOTATED,
-        "columns": columns,
-        "rows": [(kind, list(zip(columns, row, strict=True))) for kind, row in rows],
+        **table._asdict(),
+        "rows": [(kind, list(zip(table.columns, row, strict=True))) for kind, row in table.rows],
+        "any": any(s.annotated != s.found for s in sentences),
+        "longest": LONGEST,
         "examples": [
             (" ".join(s.words), _entities(s.words, s.annotated), _entities(s.words, s.found))
             for s in examples(sentences, SHOWN_ERRORS)
@@ -226,7 +221,7 @@ def _settings(config: TrainConfig, train: Mapping[str, Any]) -> list[tuple[str, 
     for name, value in config.departures.items():  # which part of its corpora it saw, and how
         rows.append((name, " ".join(value) if isinstance(value, tuple) else value))
     if config.in_documents:
-        rows.append(("sentences shown on their own", f"{config.context_share:.0%}"))
+        rows.append(("sentences shown on their own", percent(config.context_share)))
     rows += [(name, train[name]) for name in ("steps", "best_step") if name in train]
     numbers = [name for name in ("seconds", "tokens_per_second") if name in train]
     rows += [(name, f"{train[name]:,.0f}") for name in numbers]

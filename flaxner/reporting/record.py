@@ -16,7 +16,7 @@ from flaxner.data.labels import LabelScheme
 from flaxner.data.selection import select
 from flaxner.data.sources import read_sources
 from flaxner.evaluation.predictions import Predicted
-from flaxner.evaluation.seen_unseen import surfaces
+from flaxner.evaluation.seen_unseen import digest, surfaces
 from flaxner.evaluation.word_scores import SUFFIX, WordScores, read_scores
 from flaxner.models.config_json import read_config
 from flaxner.publishing.history import read_run_predictions
@@ -126,17 +126,16 @@ def _read(run: RunFolder, read: Callable[[TrainConfig], dict[str, Corpus]]) -> R
             scores[split] = read_scores(run.predictions / f"{split}{SUFFIX}", words)
         except ValueError as error:
             notes.append(f"the model's confidence on {split} is not available: {error}")
+    results = run.finished() or {}
     known = scheme = None
     try:
-        corpora = read(config.replace(seed=0, fold=0, output_dir="."))
-        known = surfaces(select(corpora, config)["train"].sentences)
+        known = _known(read(config.replace(seed=0, fold=0, output_dir=".")), config, results)
     except ValueError as error:
         notes.append(f"the names seen in training are not available: {error}")
     try:
         scheme = LabelScheme.from_id2label(read_config(run.model)["id2label"])
     except (ValueError, KeyError) as error:
         notes.append(f"the labels are not available: {error}")
-    results = run.finished() or {}
     if not results:
         notes.append("the run has not finished: there are no scores yet")
     return RunRecord(
@@ -151,3 +150,19 @@ def _read(run: RunFolder, read: Callable[[TrainConfig], dict[str, Corpus]]) -> R
         tuple(notes),
         read_speed(run.speed),
     )
+
+
+def _known(
+    corpora: Mapping[str, Corpus], config: TrainConfig, results: Mapping[str, Any]
+) -> Surfaces:
+    """Return the names that a run saw in training, from its corpora as they are now.
+
+    Raises:
+      ValueError: the training corpus does not have the names that it had then.
+    """
+    train = select(corpora, config)["train"]
+    known = surfaces(train.sentences)
+    then = results.get("train", {}).get("names_digest")  # earlier versions did not record it
+    if then not in (None, digest(known)):
+        raise ValueError(f"{train.source} has changed since the run")
+    return known

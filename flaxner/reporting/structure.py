@@ -9,7 +9,7 @@ from typing import Any
 
 from flaxner.config.train import TrainConfig
 from flaxner.evaluation.calibration import Found, expected_error, reliability
-from flaxner.evaluation.mistakes import BOUNDARY, KINDS, UNANNOTATED, confusion, confusion_table
+from flaxner.evaluation.mistakes import KINDS, confusion_table
 from flaxner.evaluation.predictions import Predicted
 from flaxner.evaluation.word_scores import WordScores
 from flaxner.reporting.browsing import browsable
@@ -75,7 +75,6 @@ def speeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, flo
 def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
     sentences, scores = record.predictions[split], record.scores.get(split)
     judged = judge(sentences, None if scores is None else scores.scores)
-    columns, rows = confusion_table(confusion(sentences))
     counts, both = dict.fromkeys(KINDS, 0), 0
     for sentence in judged:
         for error in sentence.errors():
@@ -86,7 +85,7 @@ def _split(record: RunRecord, split: str, budget: int) -> dict[str, Any]:
         "name": split,
         "sentences": len(sentences),
         "groups": grouped_scores(judged, record.known),
-        "confusion": {"columns": columns, "rows": rows, "names": (BOUNDARY, UNANNOTATED)},
+        "confusion": confusion_table(sentences)._asdict(),
         "kinds": counts,
         "both": both,
         "errors": browsable(judged, record.known, budget),

@@ -16,7 +16,7 @@ from flaxner.data.batches import TrainBatches
 from flaxner.evaluation import calibration
 from flaxner.evaluation.calibration import Found, fit_temperature
 from flaxner.evaluation.predictions import Predicted, predicted, write_predictions
-from flaxner.evaluation.seen_unseen import surfaces
+from flaxner.evaluation.seen_unseen import digest, surfaces
 from flaxner.evaluation.table import score_table
 from flaxner.evaluation.word_scores import SUFFIX, WordScores, write_scores
 from flaxner.models.crf import NAME as CRF
@@ -82,6 +82,7 @@ def train_results(
         "device_kind": jax.devices()[0].device_kind,
         "precision": prepared.config.precision,
         "context": prepared.config.context,
+        "names_digest": digest(surfaces(prepared.corpora["train"].sentences)),
         "versions": versions(),
     }
 
