@@ -68,6 +68,14 @@ def test_a_file_cut_short_is_refused(tmp_path, kind):
         static.load_vectors(str(path))
 
 
+@pytest.mark.parametrize("header", ["", "2 2\n"])
+def test_numbers_between_tabs_are_not_part_of_the_word(tmp_path, header):
+    path = tmp_path / "v.txt"
+    path.write_text(f"{header}the\t0.1\t0.2\ncat\t0.3\t0.4\n")
+    with pytest.raises(ValueError, match="has tabs between the numbers: replace them by spaces"):
+        static.load_vectors(str(path))
+
+
 def test_duplicate_words_and_words_with_spaces(tmp_path):
     path = tmp_path / "v.vec"
     path.write_text("3 2\nthe 0.1 0.2\ncat 0.3 0.4\nthe 0.5 0.6\n")

@@ -30,6 +30,7 @@ def study(text):
         "taggers": [{"name": f"{n} {text}", "seconds": 1.0, **tagger} for n in ("static", "BERT")],
         "types": ["LOC"],
         "occurrences_in": text,
+        "limits": {"ambiguous_forms": 75, "least": 4, "per_type": 60},
         "corpus": text,
         "oov": {"test": 0.1, "test names": 0.2},
         "frozen_note": text,
@@ -46,6 +47,19 @@ def test_nothing_on_a_page_runs_as_code():
     assert not {"\x1b", "\u202e"} & set(made)
     assert made.count(html.escape("<script>alert(1)</script>")) >= 12
     assert "\\x1b[2J \\u202eabc" in made
+
+
+def test_a_comparison_says_which_forms_and_occurrences_it_compares():
+    from flaxner.embeddings.page import page
+
+    images = dict.fromkeys(("word.png", "separation.png", "taggers.png"), b"png")
+    made = page(study("x"), images)
+    assert (
+        "75 forms occur with two or more types, at least 4 times with each. 1 are compared" in made
+    )
+    assert "in 12 occurrences: at most 60 of each type of a form" in made
+    limits = {"limits": {"ambiguous_forms": 1, "least": 4, "per_type": 60}}
+    assert "All are compared" in page(study("x") | limits, images)
 
 
 def test_nothing_in_a_card_becomes_markup():

@@ -11,6 +11,8 @@ from flaxner.data.corpus import Sentence
 from flaxner.data.tags import OUTSIDE
 from flaxner.data.type_names import broad_name
 
+LEAST = 4  # occurrences of a type that make it one of a form's types
+
 
 @dataclasses.dataclass(frozen=True)
 class Occurrence:
@@ -71,7 +73,7 @@ def of_words(
 
 
 def ambiguous(
-    occurrences: dict[str, list[Occurrence]], *, least: int = 4
+    occurrences: dict[str, list[Occurrence]], *, least: int = LEAST
 ) -> dict[str, list[Occurrence]]:
     """Return the forms of names with two or more types, each at least `least` times; richest first.
 

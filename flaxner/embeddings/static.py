@@ -132,15 +132,18 @@ def _read(path: Path, name: str, limit: int | None) -> StaticVectors:
     head = _head(path)
     options: dict[str, Any] = {"limit": limit, "unicode_errors": "replace"}
     header = HEADER.match(head)
+    first = head[header.end() if header else 0 :].split(b"\n")[0]
+    if b"\t" in first and _numbers_follow(first):  # gensim would take the whole line for a word
+        raise ValueError(f"{path} has tabs between the numbers: replace them by spaces")
     if header is None:
         options["no_header"] = True
-        if not _numbers_follow(head.split(b"\n")[0]):
+        if not _numbers_follow(first):
             raise ValueError(
                 f"{path} is not a word vector file: its first line must be word2vec's header of "
                 f"two numbers, or a word and the numbers of its vector (GloVe)"
             )
     else:
-        options["binary"] = not _numbers_follow(head[header.end() :].split(b"\n")[0])
+        options["binary"] = not _numbers_follow(first)
     try:
         loaded = KeyedVectors.load_word2vec_format(str(path), **options)
     except (EOFError, ValueError, OSError, IndexError) as error:

@@ -23,6 +23,7 @@ from flaxner.embeddings import plots
 from flaxner.embeddings import separation as compare
 from flaxner.embeddings.contextual import ContextualEncoder, parse_layers
 from flaxner.embeddings.occurrences import (
+    LEAST,
     Occurrence,
     ambiguous,
     find_all,
@@ -70,8 +71,8 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     sentences = _sentences(settings, prepared)
     occurrences = find_all(sentences)
     chosen = of_words(occurrences, settings.words)
-    richest = itertools.islice(ambiguous(occurrences).items(), FORMS)
-    places = _limited(dict(richest))
+    all_forms = ambiguous(occurrences)
+    places = _limited(dict(itertools.islice(all_forms.items(), FORMS)))
     if not places:
         raise ValueError(
             "the corpus has no word form with two types that are both frequent enough to compare"
@@ -90,6 +91,7 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any]:
     study = _compared(settings, static, encoders, sentences, occurrences, shown, places, console)
     study |= {
         "corpus": prepared.corpora.get("test", prepared.corpora["train"]).source,
+        "limits": {"ambiguous_forms": len(all_forms), "least": LEAST, "per_type": PER_TYPE},
         "taggers": [],
         "frozen_note": "",
     }
