@@ -249,6 +249,8 @@ def test_a_real_sweep(tmp_path, capsys):
     page = (out / "sweep.html").read_text("utf-8")
     assert f"<h1>Sweep in {out}</h1>" in page
     assert f'<tr class="best"><td>{best}</td><td class="n">{max(scores):.4f}</td>' in page
+    assert f'href="trial-{best}/report.html"' in page
+    assert (out / f"trial-{best}" / "report.html").is_file()
     line = (out / f"trial-{best}" / "speed.jsonl").read_text().splitlines()[-1]
     seconds = json.loads(line)["seconds"]  # time spent training, not from start to end
     assert f'<td class="n">{seconds:.0f}</td><td>complete</td>' in page
