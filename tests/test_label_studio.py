@@ -97,6 +97,31 @@ def test_answers_about_a_region_are_no_regions(tmp_path):
     assert notes == "2 answers about regions (text areas, choices, ratings) are ignored"
 
 
+@pytest.mark.parametrize("kind", ["taxonomy", "choices"])
+def test_a_task_with_an_answer_instead_of_a_label_is_left_out(tmp_path, kind):
+    """Its words would be learnt as no entity, although somebody marked them."""
+    answer = {**region(21, 27, "Tarvik", **{kind: [["Place", "Town"]]}), "type": kind}
+    answer["from_name"] = "kind"
+    del answer["value"]["labels"]
+    records = [task(annotation(PER, answer)), task(annotation(PER, LOC, answer), number=2)]
+    said = "one of their regions has a taxonomy or another answer instead of a label (task 1)"
+    found, notes = read(tmp_path, records)
+    assert found == [(WORDS, BOTH)]
+    assert f"1 task is left out: {said}" in notes
+    found, notes = read(tmp_path, records, spans_column="label")
+    assert [tags[:2] for _, tags in found] == [("B-PER", "I-PER")] * 2
+    rows = [
+        minimal(PER, kind=[answer["value"]]),
+        minimal(PER, LOC, kind=[answer["value"]], number=2),
+    ]
+    found, notes = read(tmp_path, rows)
+    assert found == [(WORDS, BOTH)]
+    assert f"1 task is left out: {said}" in notes
+    for only in ([task(annotation(answer))], [minimal(kind=[answer["value"]])]):
+        with pytest.raises(ValueError, match="the corpus is empty: 1 task is left out: one of"):
+            read(tmp_path, only)
+
+
 def test_regions_without_a_label_and_with_two(tmp_path):
     bare, two = region(12, 17, "lives"), region(*LOC, "ORG")
     found, notes = read(tmp_path, [task(annotation(PER, LOC, bare)), task(annotation(two))])

@@ -29,6 +29,10 @@ SEVERAL = (
 )
 ELSEWHERE = "regions outside texts (in an image or a table) are ignored"
 ABOUT = "answers about regions (text areas, choices, ratings) are ignored"
+UNLABELLED = (
+    "tasks are left out: one of their regions has a taxonomy or another answer instead of a label"
+)
+QUESTIONS = frozenset(("choices", "rating", "number", "taxonomy", "datetime", "ranker"))
 
 
 class Unreadable(Exception):
@@ -135,11 +139,11 @@ def _row(
 
 
 def _is_marked(value: Any) -> bool:
-    """Whether a column's value is a list of regions, at least one of them with labels."""
+    """Whether a column's value is a list of regions, at least one with labels or an answer."""
     return (
         isinstance(value, list)
         and all(isinstance(item, dict) and "start" in item for item in value)
-        and any(_labels(item) is not None for item in value)
+        and any(_labels(item) is not None or QUESTIONS & item.keys() for item in value)
     )
 
 
@@ -186,6 +190,7 @@ def _marked(
         what = f"{name}: the result of an annotation must be a list of objects"
         raise BadCorpus(source, line, f"{what}: got {described(result)}")
     regions = []
+    labelled = {_spot(item) for item in result if _labels(item.get("value")) is not None}
     for item in result:
         value, control = item.get("value"), str(item.get("from_name", ""))
         if not isinstance(value, dict) or not ("start" in value or "globalOffsets" in value):
@@ -194,6 +199,8 @@ def _marked(
             continue  # relations and answers about the whole text
         labels = _labels(value)
         if not labels and _is_answer(item, value):
+            if _spot(item) not in labelled and options.spans_column in (None, control):
+                raise Unreadable(UNLABELLED)  # a taxonomy with labeling="true", for one
             notes.count(ABOUT)
             continue
         if options.spans_column not in (None, control):
@@ -222,9 +229,16 @@ def _first_is_read(policy: str, name: str, notes: Notes) -> bool:
     return policy == "widen"
 
 
-def _labels(value: Record) -> list[str] | None:
+def _spot(item: Record) -> tuple[Any, ...]:
+    """Return what a region and the answers about it have in common: their place, as exported."""
+    value = item.get("value")
+    value = value if isinstance(value, dict) else {}
+    return tuple(str(value.get(key)) for key in ("start", "end", "startOffset", "endOffset"))
+
+
+def _labels(value: Any) -> list[str] | None:
     """Return a region's distinct labels, from "labels", "hypertextlabels" or similar."""
-    for key, labels in value.items():
+    for key, labels in value.items() if isinstance(value, dict) else ():
         if str(key).endswith("labels") and isinstance(labels, list):
             names = (trimmed(label) for label in labels if isinstance(label, str))
             return list(dict.fromkeys(filter(None, names)))
@@ -234,7 +248,7 @@ def _labels(value: Record) -> list[str] | None:
 def _is_answer(item: Record, value: Record) -> bool:
     """Whether a result is an answer about a region rather than a region."""
     kind = str(item.get("type", value.get("type", "labels"))).lower()
-    questions = value.keys() & {"choices", "rating", "number", "taxonomy", "datetime", "ranker"}
+    questions = value.keys() & QUESTIONS
     return not kind.endswith("labels") or bool(questions) or isinstance(value.get("text"), list)
 
 
