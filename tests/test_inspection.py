@@ -156,7 +156,8 @@ def test_the_printed_report(tmp_path, capsys):
     assert again > 0
     before = f"{again} of 12 sentences of the training split have occurred before"
     assert f"{before} (1 of them with other tags)\n  for example: {' '.join(made[0][0])}\n" in said
-    assert "Training: 3 steps of 32 sentences (1 per epoch, 3 epochs)" in said
+    step = "12 sentences, the whole corpus (--batch-size 32)"
+    assert f"Training: 3 steps of {step} (1 per epoch, 3 epochs)" in said
     assert "Time: unknown" in said
     assert said.isascii(), "should be plain if not a terminal"
     assert "─" in shown(config, capsys, force_terminal=True)

@@ -34,7 +34,7 @@ def _head(report: PreflightReport) -> list[str]:
         _line("model", f"{report.parameters:,} parameters"),
         _line(
             "step",
-            f"{number_of(report.config.batch_size, 'sentences')} in "
+            f"{number_of(min(report.config.batch_size, work.sentences), 'sentences')} in "
             f"{number_of(work.rows, 'rows')} of {work.length} "
             f"({work.rows / report.topology.chips:g} per chip), {work.fill:.0%} full",
         ),

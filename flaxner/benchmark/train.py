@@ -154,7 +154,7 @@ def _compare(config: TrainConfig, arguments: argparse.Namespace) -> int:
         precision=prepared.config.precision,
         model=arguments.sizes or config.model,
         file=arguments.file or "flaxner:embedded",
-        sentences_per_step=config.batch_size,
+        sentences_per_step=min(config.batch_size, prepared.segments["train"].num_sentences),
         matmul_gflops={name: round(rate / 1e9, 1) for name, rate in rates.items()},
     )
     contenders: Iterable[Contender] = (_ready(name, prepared, turns, steps) for name in names)

@@ -61,7 +61,10 @@ class TrainBatches:
     @property
     def described(self) -> str:
         """The contents of a step, for a message."""
-        return number_of(self.batch_size, "sentences")
+        whole = self.segments.num_sentences
+        if self.batch_size <= whole:
+            return number_of(self.batch_size, "sentences")
+        return f"{number_of(whole, 'sentences')}, the whole corpus (--batch-size {self.batch_size})"
 
     def at(self, step: int, part: Part = WHOLE, total: int | None = None) -> Rows:
         """Return the rows of a step (0 is the first) that belong to `part`.
