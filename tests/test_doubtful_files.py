@@ -203,6 +203,66 @@ def test_types_that_end_or_begin_like_tags_are_types(tmp_path, types):
     assert {tag[2:] for tag in sentences[0][1]} - {""} == set(types)
 
 
+@pytest.mark.parametrize("types", [("B_cell", "T_cell"), ("E-mail", "phone"), ("I-Net", "site")])
+@pytest.mark.parametrize("name", ["a.conll", "a.jsonl", "a.parquet"])
+def test_types_that_look_like_tags_are_types_beside_others_that_do_not(tmp_path, types, name):
+    """They were refused, whether with --scheme IO or without."""
+    words, tags = ["a", "b", "c", "d"], [types[0], types[0], "O", types[1]]
+    if name == "a.parquet":
+        import datasets
+
+        names = datasets.List(datasets.ClassLabel(names=["O", *types]))
+        features = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": names}
+        columns = {"tokens": [words], "ner_tags": [tags]}
+        data = datasets.Dataset.from_dict(columns, datasets.Features(features))
+        data.to_parquet(str(tmp_path / name))
+        content = (tmp_path / name).read_bytes()
+    elif name == "a.jsonl":
+        content = json.dumps({"tokens": words, "ner_tags": tags})
+    else:
+        content = "".join(f"{word} {tag}\n" for word, tag in zip(words, tags, strict=True))
+    if name != "a.parquet":
+        said = refusal(tmp_path, name, content)
+        assert f"got {types[1]!r} in" in said
+        assert f"may hold types ({types[0]}, {types[1]}): --scheme IO reads bare types" in said
+    options = {} if name == "a.parquet" else {"scheme": "IO"}
+    sentences, notes = read(tmp_path, name, content, **options)
+    assert sentences[0][1] == (f"B-{types[0]}", f"I-{types[0]}", "O", f"B-{types[1]}")
+    assert "have no prefix, so adjacent words of one type are one entity" in notes
+
+
+@pytest.mark.parametrize("odd", ["BPER", "X", "0", "junk"])
+def test_tags_with_a_typing_error_are_not_types(tmp_path, odd):
+    rows = "a B-PER\nb I-PER\nc O\nd B-LOC\n\n" * 5 + f"e {odd}\nf O\n"
+    assert "IO" not in refusal(tmp_path, "a.conll", rows)
+    assert "line 1: --scheme IO is for" in refusal(tmp_path, "a.conll", rows, scheme="IO")
+    assert "IO" not in refusal(tmp_path, "a.conll", rows.replace("I-PER", "O"))
+
+
+def test_types_that_are_all_like_tags_need_a_prefix(tmp_path):
+    rows = "a B_cell\nb B_cell\nc O\n\n"
+    said = refusal(tmp_path, "a.conll", rows, scheme="IO")
+    assert said.endswith(
+        "holds B_cell, which are tags, as B-PER is; write I- before types that look like tags"
+    )
+    sentences, _ = read(tmp_path, "a.conll", rows.replace("B_", "I-B_"))
+    assert sentences[0][1] == ("B-B_cell", "I-B_cell", "O")
+
+
+def test_entities_that_seem_to_be_taken_apart_are_noted(tmp_path):
+    said = "entities of several words may have been taken apart"
+    rows = "a B_cell\nb B_cell\nc O\n\n"
+    assert (
+        f"but 10 of 20 words with a tag follow another of the same type: {said}"
+        in read(tmp_path, "a.conll", rows * 10)[1]
+    )
+    assert said in read(tmp_path, "a.conll", rows.replace("B_", "E_") * 10)[1]
+    assert said not in read(tmp_path, "a.conll", rows * 9)[1]
+    assert said not in read(tmp_path, "a.conll", rows * 10 + "a B-cell\nb I-cell\n")[1]
+    assert said not in read(tmp_path, "a.conll", "a B-X\nb B-Y\nc O\n\n" * 10)[1]
+    assert said not in read(tmp_path, "a.conll", rows * 10 + "a B-cell\nb O\n\n" * 90)[1]
+
+
 @pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00a0", " \u200b "])
 def test_invisible_characters_around_a_type_are_not_part_of_it(tmp_path, mark):
     tags = ["B-PER" + mark, mark + "I-PER", "O" + mark]
@@ -263,6 +323,37 @@ def test_words_with_their_language_are_refused(tmp_path):
 def test_words_with_the_number_of_a_character_are_refused(tmp_path):
     said = refusal(tmp_path, "a.conll", "科0\tB-X\n技1\tI-X\n" * 6)
     assert said.startswith("line 1: the words are a character and a digit, as in Weibo NER's file")
+
+
+@pytest.mark.parametrize("style", ["Wash ##{}", "Wash@@ {}", "\u2581Wash {}", "\u0120Wash {}"])
+@pytest.mark.parametrize("name", ["a.conll", "a.jsonl"])
+def test_a_tokenizers_pieces_of_words_are_noted(tmp_path, style, name):
+    first, later = style.split()
+    firsts = [first.replace("Wash", f"Wash{i}") for i in range(12)]
+    laters = [later.format(f"ing{i}") for i in range(12)]
+    pairs = list(zip(firsts, laters, strict=True))
+    if name == "a.jsonl":
+        tags = ["B-LOC", "I-LOC"]
+        content = "".join(f"{json.dumps({'tokens': p, 'ner_tags': tags})}\n" for p in pairs)
+    else:
+        content = "".join(f"{a} B-LOC\n{b} I-LOC\n\n" for a, b in pairs)
+    sentences, notes = read(tmp_path, name, content)
+    marked = laters[0] if "##" in style else firsts[0]
+    said = f"a tokenizer's pieces of words ({marked!r}, and 11 more with such a mark), but are read"
+    assert said in notes
+    assert sentences[0][0] == pairs[0]
+    if name == "a.conll":
+        said = refusal(tmp_path, name, content.replace("I-LOC", "X"))
+        assert said.endswith(
+            "'X' in column 1; X may mark the later pieces of words, which must be joined"
+        )
+
+
+def test_a_few_words_with_such_marks_are_words(tmp_path):
+    rows = "##tag O\n\u0120or\u0121 B-PER\n# O\n## O\n@@ O\na@@b O\n\n"
+    rows += "".join(f"##{i} B-X\n\u0120{i} O\n\n" for i in range(8))
+    rows += "".join(f"w{i} O\n" for i in range(2000))
+    assert "pieces" not in read(tmp_path, "a.conll", rows)[1]
 
 
 def test_entities_in_another_notation_do_not_make_chunks_the_tags(tmp_path):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
+from flaxner.data.corpus_doubts import in_pieces, taken_apart, undivided
 from flaxner.data.readers import BadCorpus, Notes, Raw, ReadOptions, excerpt, read_file
 from flaxner.data.readers.hub_data import read_splits
 from flaxner.data.readers.source import Guessed
@@ -25,9 +26,6 @@ SUFFIXES = frozenset(
         *(".gz", ".bz2", ".xz", ".zst", ".zstd", ".lz4"),
     )
 )
-
-SINGLE = 10  # sentences from which on it is odd if each is a single word
-UNDIVIDED = 1000  # words from which on a sentence is suspected to be several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +244,12 @@ def assemble(raws: Iterable[Raw], source: str, notes: Notes, format_name: str = 
         what = number_of(len(documents), "documents are")
         what += f" in {pieces:,} pieces, interrupted by other sentences"
         notes.choices.append(f"{what}: only adjacent sentences can be each other's context")
-    said = (*notes.lines(), *_undivided(*longest, len(sentences), format_name))
+    said = (
+        *notes.lines(),
+        *undivided(*longest, len(sentences), format_name),
+        *in_pieces(distinct),
+        *taken_apart(pairs),
+    )
     unmarked = () if documents else (source,)
     return Corpus(
         sentences, source, scheme, repaired, said, format_name, (), unmarked, notes.guessed
@@ -281,17 +284,3 @@ def _require_whole(source: str, line: int, what: str, texts: Sequence[str]) -> N
     except UnicodeEncodeError as error:
         half = f"{text[error.start]!r}, half of a surrogate pair"
         raise BadCorpus(source, line, f"a {what} must be valid Unicode: it has {half}") from None
-
-
-def _undivided(words: int, line: int, sentences: int, format_name: str) -> list[str]:
-    """Return a note if sentence boundaries seem to be missing, or to be between all words."""
-    if words == 1 and sentences >= SINGLE:
-        what = f"each of the {sentences:,} sentences is a single word: words seem to be separated "
-        return [what + "as sentences should be"]
-    if words < UNDIVIDED:
-        return []
-    what = f"the sentence that begins at line {line} has {words:,} words"
-    if sentences == 1:
-        what = f"the whole corpus is one sentence of {words:,} words, so an epoch is one step"
-    missing = ": the blank lines between sentences may be missing"
-    return [what + missing if format_name == "conll" else what]

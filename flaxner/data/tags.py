@@ -77,6 +77,19 @@ def in_other_notation(types: Iterable[str]) -> bool:
     return False
 
 
+def only_like_tags(types: Iterable[str]) -> bool:
+    """Whether some of these are like tags, but all must be types: B_cell beside T_cell.
+
+    Some value is a word that is not a tag, and no two values are tags of one type.
+    """
+    types = set(types) - {OUTSIDE}
+    parsed = {kind: parse_tag(kind) for kind in types}
+    words = [kind for kind in types if not parsed[kind] and kind[:1].isalpha() and len(kind) > 1]
+    kinds = [pair[1] for pair in parsed.values() if pair is not None]
+    apart = len(set(kinds)) == len(kinds) and UNTYPED not in kinds
+    return bool(words and kinds) and apart and not in_other_notation(types)
+
+
 def _taken_apart(tag: str) -> tuple[str, str]:
     """Return prefix and type, whatever they are; the type is empty if it is missing."""
     prefix, dash, kind = tag[:1], tag[1:2], tag[2:]

@@ -30,7 +30,7 @@ from flaxner.data.readers.column_kinds import (
     some,
 )
 from flaxner.data.readers.source import BadCorpus, excerpt
-from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag, tag_fault
+from flaxner.data.tags import OUTSIDE, in_other_notation, only_like_tags, parse_tag, tag_fault
 
 # Names of columns in published corpora, likeliest first.
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form")
@@ -67,7 +67,8 @@ class Choice(NamedTuple):
         else:
             rule = tag_fault(value)
         where = f" in {called(self.column)}" if self.column is not None else ""
-        return f"{rule}: got {excerpt(value)}{where}{self.hint}"
+        pieces = "; X may mark the later pieces of words, which must be joined" * (value == "X")
+        return f"{rule}: got {excerpt(value)}{where}{self.hint}{pieces}"
 
 
 def choose(source: Path | str, tally: Tally, scheme: str | None = None) -> Choice:
@@ -87,7 +88,9 @@ def choose(source: Path | str, tally: Tally, scheme: str | None = None) -> Choic
     doubtful = [name for name, kind in kinds.items() if kind in (BARE, MARKED)]
     if scheme == "IO":
         inside = [c for c in likely if only_inside(tally.counts[c])]
-        bare = [c for c in kinds if kinds[c] == BARE or c in inside]
+        bare = [
+            c for c in kinds if kinds[c] == BARE or c in inside or _holds_types(c, kinds, tally)
+        ]
         likely, doubtful = (bare, []) if bare else (likely, doubtful)
     if not likely:
         doubtful += [name for name, kind in kinds.items() if kind == IDS]
@@ -140,6 +143,11 @@ def _outranks(outside: Name, best: Name, top: int) -> bool:
     return rank(outside) < top
 
 
+def _holds_types(column: Name, kinds: Mapping[Name, str], tally: Tally) -> bool:
+    """Whether a column whose values are mostly like tags can only hold types, such as B_cell."""
+    return kinds[column] == ENTITIES and only_like_tags(tally.counts[column])
+
+
 def _chosen(
     source: Path | str,
     column: Name,
@@ -152,11 +160,9 @@ def _chosen(
     bare = scheme == "IO" and not only_inside(counts) and kind not in (OUTSIDE_ONLY, IDS)
     types = some(value for value, _ in counts.most_common() if value != OUTSIDE)
     foreign = (bare or kind == BARE) and in_other_notation(v for v in counts if v != OUTSIDE)
-    if bare and (foreign or kind in (ENTITIES, CHUNKED, SEGMENTS)):
-        shown = some(v for v, _ in counts.most_common() if v != OUTSIDE and parse_tag(v))
-        shown = f"tags ({types}), which must be written like B-PER" if foreign else shown
-        message = f"--scheme IO is for types without a prefix: {called(column)} holds {shown}"
-        raise BadCorpus(source, 1, message)
+    alike = kind == ENTITIES and only_like_tags(counts)
+    if bare and not alike and (foreign or kind in (ENTITIES, CHUNKED, SEGMENTS)):
+        raise BadCorpus(source, 1, _not_bare(column, counts, types))
     others = [
         f"{called(name)} holds {contents(name, kinds, tally)}"
         for name in kinds
@@ -167,6 +173,8 @@ def _chosen(
     hint = ""
     if bare:
         why.append("its types have no prefix, so adjacent words of one type are one entity")
+    elif alike and _are_often_types(counts):
+        hint = f", which may hold types ({types}): --scheme IO reads bare types"
     elif foreign:
         hint = f", which seems to hold tags ({types}), not types"
     elif kind == BARE:
@@ -179,6 +187,21 @@ def _chosen(
     elif others and not bare:
         hint += f"; {', '.join(others)}; --tag-column selects another column"
     return Choice(column, "; ".join(why), bare, hint, counts if bare else {})
+
+
+def _are_often_types(counts: Counter[str]) -> bool:
+    """Whether values that are not tags are too frequent to be typing errors."""
+    rows = counts.total() - counts[OUTSIDE]
+    return 10 * sum(n for value, n in counts.items() if parse_tag(value) is None) >= rows
+
+
+def _not_bare(column: Name, counts: Counter[str], types: str) -> str:
+    """Explain why --scheme IO does not apply to a column."""
+    rule = f"--scheme IO is for types without a prefix: {called(column)} holds"
+    tags = some(v for v, _ in counts.most_common() if v != OUTSIDE and parse_tag(v))
+    if not tags or any(parse_tag(value) is None for value in counts):
+        return f"{rule} tags ({types}), which must be written like B-PER"
+    return f"{rule} {tags}, which are tags, as B-PER is; write I- before types that look like tags"
 
 
 def _ask(

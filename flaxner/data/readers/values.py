@@ -8,14 +8,15 @@ from typing import Any
 
 from flaxner.data.readers.offsets import INVISIBLE
 from flaxner.data.readers.source import BadCorpus, excerpt
-from flaxner.data.tags import OUTSIDE, in_other_notation, parse_tag
+from flaxner.data.tags import OUTSIDE, in_other_notation, only_like_tags, parse_tag
 
 
 def as_tags(names: Sequence[str]) -> Sequence[str]:
     """Return the names of tag ids; bare types (O, person, location) become IO tags."""
     names = [trimmed(name) for name in names]
     others = [name for name in names if name != OUTSIDE]
-    if len(others) == len(names) or any(parse_tag(name) is not None for name in others):
+    tagged = any(parse_tag(name) is not None for name in others)
+    if len(others) == len(names) or (tagged and not only_like_tags(others)):
         return names
     if in_other_notation(others):
         return names
