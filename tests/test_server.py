@@ -349,6 +349,30 @@ def test_a_full_queue_a_late_answer_and_a_client_that_leaves(folder, ner, monkey
     assert "text" not in json.dumps(lines).replace("texts", "")
 
 
+def test_a_request_that_the_grace_does_not_suffice_for_is_refused(folder, ner, monkeypatch):
+    ner(["first"])  # compile
+    raw = (
+        b"POST /ner HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-ID: %b\r\n"
+        b"Content-Length: %d\r\n\r\n%b"
+    )
+    with logged() as lines, running(folder, models={"tiny": ner}, grace=1.0) as server:
+        slow = Slow(ner, monkeypatch)
+        sent = {b"computed": (16, b'{"text": "late"}'), b"incomplete": (100, b"{")}
+        clients = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in sent]
+        for client, (name, (length, body)) in zip(clients, sent.items(), strict=True):
+            client.sendall(raw % (name, length, body))
+        wait_for(lambda: slow.passes)
+        server.server.handle_exit(signal.SIGTERM, None)
+        for client in clients:
+            reply = b"".join(iter(lambda: client.recv(4096), b""))  # noqa: B023
+            client.close()
+            assert reply.startswith(b"HTTP/1.1 503 ")
+            assert b'"error":"the server is shutting down: try again later","request_id":' in reply
+        slow.go.set()
+    statuses = {line["id"]: line["status"] for line in lines if line["event"] == "request"}
+    assert statuses == {"computed": 503, "incomplete": 503}
+
+
 def test_the_server_does_not_wait_for_a_slow_body(folder, ner):
     with running(folder, models={"tiny": ner}, timeout=0.3) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:

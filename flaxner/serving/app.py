@@ -89,19 +89,26 @@ def _endpoint(service: Service, answer: Answer) -> Callable[[Request], Awaitable
         try:
             async with asyncio.timeout(settings.timeout):
                 if not service.ready:
-                    why = "shutting down" if service.ending else "starting"
                     await _read(request, 0)
-                    sentence = f"the server is {why}: try again later"
-                    raise Refused(503, sentence, {"Retry-After": "5", **CLOSE})
+                    raise _not_now("shutting down" if service.ending else "starting")
                 body = await _body(request, settings.max_body)
                 content = await _while_there(request, answer(body, note))
         except TimeoutError as error:
             raise Refused(503, late.format(settings.timeout), {"Retry-After": "5"}) from error
         except (Gone, ClientDisconnect):
             return Response(status_code=GONE)  # nobody is left to read it
+        except asyncio.CancelledError as error:
+            if service.ending:  # --grace is over, and the client still waits
+                raise _not_now("shutting down") from error
+            raise
         return Response(content, media_type="application/json")
 
     return endpoint
+
+
+def _not_now(why: str) -> Refused:
+    """Return the refusal of a server that is starting or shutting down."""
+    return Refused(503, f"the server is {why}: try again later", {"Retry-After": "5", **CLOSE})
 
 
 async def _body(request: Request, limit: int) -> bytes:
