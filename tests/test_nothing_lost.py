@@ -552,6 +552,7 @@ SMALL_STUDY = {
     "contextual": {"name": "BERT", "layers": [1], "pooling": "mean", "of_layers": 1},
     "occurrences_in": "2 sentences",
     "corpus": "x",
+    "limits": {"ambiguous_forms": 0, "least": 4, "per_type": 60},
     "types": ["LOC", "PER"],
     "words": [],
     "separation": [

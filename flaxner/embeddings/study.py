@@ -227,7 +227,7 @@ def _compared(
                    "width": static.matrix.shape[1]},
         "contextual": {"name": main.name, "layers": list(main.layers), "pooling": main.pooling,
                        "of_layers": main.model.config.num_hidden_layers},
-        "occurrences_in": f"{len(sentences):,} sentences that no training has seen",
+        "occurrences_in": f"{len(sentences):,} sentences that are not in the training corpus",
         "types": kinds,
         "words": words,
         "separation": separation,
