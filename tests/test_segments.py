@@ -1,5 +1,7 @@
 """From words to tokens: labels on first tokens, and windows in which each word is owned once."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,17 @@ def test_tokens_equal_those_of_transformers():
         if w is not None and w != expected.word_ids()[i - 1]
     ]
     assert np.flatnonzero(segments.words >= 0).tolist() == first
+
+
+def test_special_tokens_among_the_words_are_read_as_the_tokenizer_says():
+    words = ("Berlin", "[SEP]", "zzz")
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    lengths = set()
+    for tokenizer.split_special_tokens in (False, True):
+        ids = align([Sentence(words)], tokenizer, None, 64).input_ids.tolist()
+        assert ids == tokenizer(list(words), is_split_into_words=True)["input_ids"]
+        lengths.add(len(ids))
+    assert len(lengths) == 2
 
 
 def test_a_word_without_tokens_is_scored_as_unknown():

@@ -22,7 +22,7 @@ from flaxner.data.tokenizer import (
 )
 from flaxner.inference.pipeline import pipeline
 from flaxner.inference.tokens import Reader
-from flaxner.inference.word_numbers import marks_apart
+from flaxner.inference.word_numbers import words_apart
 from flaxner.models.network import Model
 from flaxner.publishing.hub_folder import export_folder, save_model_files
 from flaxner.publishing.verification import Probe, in_torch
@@ -254,7 +254,7 @@ def test_a_lone_space_mark_belongs_to_the_next_token():
     text = "in (a)."
     for lone in ((3, 4), (2, 3)):
         offsets = [(0, 2), lone, (3, 4), (4, 5), (5, 6), (6, 7)]
-        assert marks_apart(text, offsets, [0, 1, 1, 1, 1, 1]) == [0, 1, 1, 2, 3, 4]
+        assert words_apart(text, offsets, [0, 1, 1, 1, 1, 1]) == [0, 1, 1, 2, 3, 4]
 
 
 @pytest.fixture(scope="module", params=KINDS)

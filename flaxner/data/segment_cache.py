@@ -15,7 +15,7 @@ import tokenizers
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
 from flaxner.files import kept
 
-FORMAT = 2  # increase when `align` produces different segments for the same corpus
+FORMAT = 3  # increase when `align` produces different segments for the same corpus
 FEWEST = 5000  # sentences; fewer are tokenised too quickly for a file to be worth it
 MOST_BYTES = 4 * 2**30  # of all cached corpora; the least recently used go first
 ARRAYS = "segments.npz"
@@ -57,7 +57,8 @@ def _key(
     later: np.ndarray | None,
 ) -> str:
     """Return a digest of words, tags, tokenizer, label table and length limit."""
-    specials = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
+    split = bool(getattr(tokenizer, "split_special_tokens", False))
+    specials = (tokenizer.cls_token_id, tokenizer.unk_token_id, split)
     tags = None if scheme is None else getattr(scheme, "tags", repr(scheme))
     more = () if later is None else (later.tolist(),)
     key = (FORMAT, tokenizers.__version__, max_length, specials, tags, *more)

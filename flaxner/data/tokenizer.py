@@ -12,8 +12,8 @@ from flaxner.files import read_json, write_json
 from flaxner.wording import first_line
 
 SPACED = (
-    "the tokenizer now puts a space before every word (add_prefix_space), as in running text, and "
-    "will be published that way"
+    "the tokenizer now puts a space before every word, as in running text, and will be published "
+    "that way"
 )
 WRAPPED = (
     "the tokenizer now puts {} and {} around a text, as training does (before: {}), and will be "
@@ -158,10 +158,12 @@ def plain_backend(tokenizer: Any) -> Any:
 def words_backend(tokenizer: Any) -> Any:
     """Like `plain_backend`, for input that is already split into words.
 
-    Byte-level tokenizers recognise the beginning of a word by the space before it, which such words
-    lack: they are made to add one.
+    Byte-level tokenizers, and others that keep spaces, recognise the beginning of a word by the
+    space before it, which such words lack: they are made to add one.
     """
-    return _spaced(plain_backend(tokenizer))[0]
+    backend = _spaced(plain_backend(tokenizer))
+    backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
+    return backend
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -227,25 +229,51 @@ def give_prefix_space(tokenizer: Any) -> bool:
     Returns:
       whether the setting was changed.
     """
-    backend, changed = _spaced(tokenizer.backend_tokenizer)
-    if changed:
-        tokenizer._tokenizer = backend
+    backend = _spaced(tokenizer.backend_tokenizer)
+    if backend is tokenizer.backend_tokenizer:
+        return False
+    tokenizer._tokenizer = backend
+    if (json.loads(backend.to_str())["pre_tokenizer"] or {}).get("add_prefix_space"):
         tokenizer.add_prefix_space = True
         tokenizer.init_kwargs["add_prefix_space"] = True
-    return changed
+    return True
 
 
-def _spaced(backend: Any) -> tuple[Any, bool]:
-    """Turn on `add_prefix_space` in a tokenizer's byte-level parts; return whether it was off."""
+def _spaced(backend: Any) -> Any:
+    """Make a tokenizer put a space before a text; return it unchanged if words do not need that.
+
+    One that is byte-level alone has a setting for it. Where other parts split the text first, that
+    setting would put a space before every part of a word, so the normalizer adds it.
+    """
+    from tokenizers import normalizers
+
+    if not _runs_together(backend):
+        return backend
     state = json.loads(backend.to_str())
-    parts = [state.get("pre_tokenizer") or {}, state.get("post_processor") or {}]
-    byte_level = False
+    parts = [state.get("post_processor") or {}]
+    alone = (state["pre_tokenizer"] or {}).get("type") == "ByteLevel"
+    parts += [state["pre_tokenizer"]] if alone else []
     while parts:
         part = parts.pop()
-        parts += [*part.get("pretokenizers", ()), *part.get("processors", ())]
-        if part.get("add_prefix_space") is False:
+        parts += part.get("processors", ())
+        if part.get("add_prefix_space") is False:  # in a post-processor, it is about offsets
             part["add_prefix_space"] = True
-            byte_level |= part.get("type") == "ByteLevel"
-    if not byte_level:
-        return backend, False
-    return type(backend).from_str(json.dumps(state)), True
+    spaced = type(backend).from_str(json.dumps(state))
+    if not alone:
+        own = [spaced.normalizer] if spaced.normalizer is not None else []
+        spaced.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
+    return spaced
+
+
+def _runs_together(backend: Any) -> bool:
+    """Whether only a space within a text marks the beginning of a word, not that of the text."""
+
+    def pieces(text: str) -> list[str]:
+        if backend.normalizer is not None:
+            text = backend.normalizer.normalize_str(text)
+        if backend.pre_tokenizer is None:
+            return [text]
+        return [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+
+    two, spaced = pieces("a a"), pieces(" a")
+    return two[-1] != "a" and "".join(two) == "a" + "".join(spaced) and spaced != ["a"]

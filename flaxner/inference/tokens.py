@@ -124,7 +124,7 @@ class Reader:
             ids = piece.ids
             shift = _word_starts(texts[owner], delimiter) if split else None
             if self.windowed and len(ids) > self.limit:
-                builder.add_windows(piece, owner, shift, self._windows(piece))
+                builder.add_windows(piece, owner, shift, self._windows(piece, texts[owner]))
                 longest = max(longest, len(ids))
             else:
                 builder.add(piece, owner, shift)
@@ -135,11 +135,15 @@ class Reader:
         """Split a text into words; punctuation marks and most ideographs are words of their own."""
         return [text[start:end] for start, end in self._words.ranges(text)]
 
-    def _windows(self, piece: Any) -> list[tuple[list[int], slice]]:
+    def _windows(self, piece: Any, text: Text) -> list[tuple[list[int], slice]]:
         """Return the segments of a long text, with the tokens in each that it answers for."""
         head, tail = len(self._head), len(self._tail)
         ids = piece.ids[head : len(piece.ids) - tail]
-        words = np.asarray([-1 if w is None else w for w in piece.word_ids])[head:][: len(ids)]
+        inner = slice(head, head + len(ids))
+        numbers = piece.word_ids[inner]
+        if isinstance(text, str) and not self._words.splits_spaces:
+            numbers = self._words.numbers(text, piece.offsets[inner], numbers)
+        words = np.asarray(numbers)
         capacity = self.limit - head - tail
         units = _units(words, capacity)
         edges = np.searchsorted(units, np.arange(units[-1] + 2))

@@ -29,8 +29,11 @@ class Words:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        probe = backend.encode("a.", add_special_tokens=False)
-        self._splits_marks = len(set(probe.word_ids)) > 1
+        marks, spaces = (
+            len(set(backend.encode(text, add_special_tokens=False).word_ids)) > 1
+            for text in ("a.", "a a")
+        )
+        self.splits_spaces, self._splits_words = spaces, spaces and marks
         text = "a \n\n  a"
         probe = backend.encode(text, add_special_tokens=False)
         self._makes_blanks = any(_blank(text, place) for place in probe.offsets)
@@ -50,7 +53,7 @@ class Words:
           word_ids: the tokens' words according to the tokenizer.
           cut: these are the tokens of a part of the text, which may begin in the middle of it.
         """
-        numbers = word_ids if self._splits_marks else marks_apart(text, offsets, word_ids)
+        numbers = word_ids if self._splits_words else words_apart(text, offsets, word_ids)
         blanks = self._makes_blanks or SEPARATORS.search(text) is not None
         if blanks and any(_blank(text, place) for place in offsets):
             numbers = _without_blanks(text, offsets, numbers)
@@ -84,21 +87,23 @@ class Words:
         return max(bisect_right(self._starts(text), trimmed(text, place)[0]) - 1, 0)
 
 
-def marks_apart(text: str, offsets: Offsets, word_ids: Sequence[int]) -> list[int]:
+def words_apart(text: str, offsets: Offsets, word_ids: Sequence[int]) -> list[int]:
     """Renumber words so that punctuation marks are words of their own, as in corpora.
 
-    A token is never split, and SentencePiece's lone "▁", which stands for nothing or for the
-    very character of the token after it, belongs to that token.
+    White space ends a word, too, if the tokenizer does not split there. A token is never split, and
+    SentencePiece's lone "▁", which stands for nothing or for the very character of the token after
+    it, belongs to that token.
     """
     numbers: list[int] = []
-    number, word, last, reached = -1, BLANK, "", 0
+    number, word, last, reached, blank = -1, BLANK, "", 0, False
     for (start, end), own in zip(offsets, word_ids, strict=True):
-        piece = text[start:end].strip()
-        if own != word or not numbers:
+        raw = text[start:end]
+        piece = raw.strip()
+        if own != word or not numbers or (raw[:1].isspace() and not blank and start >= reached):
             number, word, last = number + 1, own, ""
         elif piece and last and start >= reached and (is_mark(piece[0]) or is_mark(last)):
             number += 1
-        last, reached = piece[-1] if piece else last, end
+        last, reached, blank = piece[-1] if piece else last, end, not piece
         numbers.append(number)
     return numbers
 
