@@ -137,7 +137,7 @@ def test_words_get_the_special_tokens_of_the_models_own_tokenizer(kind, kept):
     assert segments.input_ids[: len(wanted)].tolist() == wanted
     assert segments.lengths[1] == sum(around)
     assert segments.lengths.max() <= room
-    windows = in_documents(segments, [0, 0, 1, 1], room, around)
+    windows = in_documents(segments, [0, 0, 1, 1], room)
     for one in (segments, windows):
         count = sum(len(sentence.words) for sentence in sentences)
         assert sorted(one.words[one.words >= 0].tolist()) == list(range(count))

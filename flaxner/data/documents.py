@@ -25,6 +25,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,9 @@ class DocumentSegments(Segments):
     def described(self) -> str:
         """Describe documents, windows and repeated tokens, for a message."""
         mean = self.owned.sum() / max(len(self), 1)
-        inside = int((self.plain.lengths - 2).sum())
-        twice = int((self.lengths - 2).sum()) / max(inside, 1) - 1
+        special = self.head + self.tail
+        inside = int((self.plain.lengths - special).sum())
+        twice = int((self.lengths - special).sum()) / max(inside, 1) - 1
         longest = int(self.lengths.max(initial=0))
         return (
             f"{number_of(self.num_documents, 'documents')} in {number_of(len(self), 'windows')} "
@@ -79,7 +81,7 @@ class DocumentSegments(Segments):
     @functools.cached_property
     def joined(self) -> Segments:
         """The windows, followed by the segments of `plain`; every word occurs twice."""
-        both = {
+        both: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(self.plain, name)])
             for name in ("input_ids", "labels", "words", "sentences")
         }
@@ -101,10 +103,7 @@ def document_numbers(documents: Sequence[Hashable]) -> np.ndarray:
 
 
 def in_documents(
-    plain: Segments,
-    documents: Sequence[Hashable],
-    max_length: int,
-    around: tuple[int, int] = (1, 1),
+    plain: Segments, documents: Sequence[Hashable], max_length: int
 ) -> DocumentSegments:
     """Join the sentences of each document into windows.
 
@@ -112,10 +111,9 @@ def in_documents(
       plain: the corpus as returned by `align` with the same `max_length`.
       documents: number or name of each sentence's document.
       max_length: maximum number of tokens in a window, including special tokens.
-      around: numbers of special tokens at the beginning and at the end of a segment.
     """
     numbers = document_numbers(documents)
-    head, tail = around
+    head, tail = plain.head, plain.tail
     place = np.arange(len(plain.input_ids)) - np.repeat(plain.starts[:-1], plain.lengths)
     left = np.repeat(plain.lengths, plain.lengths) - place
     inside = np.flatnonzero((place >= head) & (left > tail))
@@ -144,6 +142,8 @@ def in_documents(
         num_words=plain.num_words,
         num_sentences=plain.num_sentences,
         shortened=plain.shortened,
+        head=head,
+        tail=tail,
         num_documents=int(numbers[-1]) + 1 if len(numbers) else 0,
         plain=plain,
         window_of=window_of,

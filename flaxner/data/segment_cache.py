@@ -15,7 +15,7 @@ import tokenizers
 from flaxner.data.segments import Segments, TagEncoder, Tagged, align
 from flaxner.files import kept
 
-FORMAT = 3  # increase when `align` produces different segments for the same corpus
+FORMAT = 4  # increase when `align` produces different segments for the same corpus
 FEWEST = 5000  # sentences; fewer are tokenised too quickly for a file to be worth it
 MOST_BYTES = 4 * 2**30  # of all cached corpora; the least recently used go first
 ARRAYS = "segments.npz"

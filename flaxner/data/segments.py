@@ -49,6 +49,7 @@ class Segments:
       num_words: number of words in the corpus.
       num_sentences: number of sentences in the corpus.
       shortened: indices of the words that no window can hold, so only their first tokens are read.
+      head, tail: numbers of special tokens at the beginning and at the end of every segment.
     """
 
     input_ids: np.ndarray
@@ -61,6 +62,8 @@ class Segments:
     shortened: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros(0, np.int64), kw_only=True
     )
+    head: int = dataclasses.field(default=1, kw_only=True)
+    tail: int = dataclasses.field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -104,7 +107,8 @@ def align(
     backend = words_backend(tokenizer)
     # Looked up once: `transformers` searches the vocabulary every time.
     unknown = tokenizer.unk_token_id
-    head, tail = (np.asarray(ids, np.int32) for ids in special_tokens(tokenizer))
+    around = special_tokens(backend, tokenizer.cls_token_id)
+    head, tail = (np.asarray(ids, np.int32) for ids in around)
     capacity = max_length - len(head) - len(tail)
     columns: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": [], "words": []}
     lengths: list[int] = []
@@ -143,6 +147,8 @@ def align(
         num_words=num_words,
         num_sentences=len(sentences),
         shortened=np.asarray(shortened, np.int64),
+        head=len(head),
+        tail=len(tail),
     )
 
 

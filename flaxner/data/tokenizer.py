@@ -166,11 +166,17 @@ def words_backend(tokenizer: Any) -> Any:
     return backend
 
 
-def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the ids of the tokens that a tokenizer puts before and after a text, if any."""
-    backend = plain_backend(tokenizer)
+def special_tokens(backend: Any, known: int) -> tuple[list[int], list[int]]:
+    """Return the ids of the tokens that a tokenizer puts before and after a text, if any.
+
+    Args:
+      backend: a Rust tokenizer that neither truncates nor pads.
+      known: the id of a special token.
+    """
+    split, backend.encode_special_tokens = backend.encode_special_tokens, False
     # A special token typed in a text is one of its tokens; a vocabulary may lack any letter.
-    probe = backend.encode(backend.id_to_token(tokenizer.cls_token_id))
+    probe = backend.encode(backend.id_to_token(known))
+    backend.encode_special_tokens = split
     mask = probe.special_tokens_mask
     return probe.ids[: mask.index(0)], probe.ids[len(mask) - mask[::-1].index(0) :]
 

@@ -87,7 +87,7 @@ class Reader:
         self.limit, self.windowed = limit, not truncation and stride is None
         self._backend = plain_backend(tokenizer)
         self._backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", 0))
-        self._head, self._tail = special_tokens(tokenizer)
+        self._head, self._tail = special_tokens(self._backend, tokenizer.cls_token_id)
         self.check_stride(stride)
         whole = self._backend  # a copy costs as much memory as the vocabulary
         if not self.windowed:

@@ -17,7 +17,7 @@ from flaxner.data.readers import excerpt
 from flaxner.data.segments import align
 from flaxner.data.sentence import Sentence
 from flaxner.data.tag_rules import Rules, rules, shown_scheme
-from flaxner.data.tokenizer import length_limit, special_tokens
+from flaxner.data.tokenizer import length_limit
 from flaxner.inference.facts import Facts
 from flaxner.inference.options import checked
 from flaxner.inference.parts import Part, submit
@@ -181,9 +181,7 @@ class WordTagger:
             every = itertools.chain.from_iterable(sentence.words for sentence in sentences)
             self._say_shortened(next(itertools.islice(every, segments.shortened[0], None)), limit)
         if together:
-            head, tail = map(len, special_tokens(self.tokenizer))
-            documents = [s.document for s in sentences]
-            segments = in_documents(segments, documents, limit, (head, tail))
+            segments = in_documents(segments, [s.document for s in sentences], limit)
         borders = np.cumsum([0, *(len(sentence.words) for sentence in sentences)], dtype=np.int64)
 
         def answer(logits_TC: np.ndarray) -> list[list[str]]:
