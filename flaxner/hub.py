@@ -57,9 +57,14 @@ def _inside(folder: Path) -> str:
     """Say where the model is: in a folder of a run or of a Trainer, or not in an adapter's."""
     if (folder / "adapter_config.json").is_file():
         return "; merge the adapter into its model first, with merge_and_unload of PEFT"
-    models = [path.parent for path in folder.glob("*/config.json")]
+    models = [path.parent for path in folder.glob("*/config.json") if _has_weights(path.parent)]
     models = [path for path in models if path.name == "hub"] or sorted(models)
     return f"; did you mean {few([*map(str, models)])}?" if models else ""
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder is a whole model, unlike model/ of a run."""
+    return any(path for kind in (*WEIGHTS, *OLD_WEIGHTS) for path in folder.glob(kind))
 
 
 def dataset_snapshot(name: str, revision: str, folder: str) -> Path:

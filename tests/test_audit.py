@@ -15,7 +15,7 @@ from flaxner.audit.evidence import Occurrences, rank
 from flaxner.audit.exports import write_doccano, write_label_studio
 from flaxner.audit.findings import Decision, Finding, read_decisions, write_findings
 from flaxner.audit.held_out import HeldOut, read_held_out
-from flaxner.audit.run import AUDIT, audit
+from flaxner.audit.run import AUDIT, audit, page
 from flaxner.audit.second_opinion import second_opinion
 from flaxner.audit.views import VIEWS
 from flaxner.config.train import TrainConfig
@@ -193,6 +193,11 @@ def test_the_same_words_in_similar_contexts_weigh_more():
 
 SPAN = Span(1, 2, "LOC")
 FINDING = Finding("x", 1, ("A", "B"), (SPAN,), (), 0.75, "invented", "because")
+
+
+def test_the_page_says_how_many_findings_there_are_in_all():
+    assert "<p>1 finding, the most likely error first" in page("x", [FINDING], [[SPAN]], 1)
+    assert "<p>1 of 7 findings, the most likely error first" in page("x", [FINDING], [[SPAN]], 7)
 
 
 def test_decisions_are_read_and_invalid_ones_refused(tmp_path):

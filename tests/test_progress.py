@@ -109,12 +109,15 @@ def test_examples_come_without_the_warnings_of_other_libraries(monkeypatch, recw
     [
         (("hub", "model"), r"{0}/hub\?"),
         (("checkpoint-1", "checkpoint-2"), r"{0}/checkpoint-1, {0}/checkpoint-2\?"),
+        (("model", "best"), r"{0}/best\?"),
     ],
 )
 def test_the_folder_of_a_run_is_not_the_model_but_holds_it(tmp_path, folders, meant):
     for name in folders:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
+        if name != "model":  # a run's model/ has no weights
+            (tmp_path / name / "model.safetensors").touch()
     message = rf"no config\.json; did you mean {meant.format(tmp_path)}$"
     with pytest.raises(ValueError, match=message):
         fetch_file(tmp_path, "config.json")

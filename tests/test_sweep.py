@@ -244,6 +244,10 @@ def test_a_real_sweep(tmp_path, capsys):
     assert "test" not in runs[0]  # the test split plays no part in the choice
     assert [(out / f"trial-{i}" / "hub").exists() for i in (0, 1)] == [best == 0, best == 1]
     assert [(out / f"trial-{i}" / "checkpoints").exists() for i in (0, 1)] == [best == 0, best == 1]
+    other = str(out / f"trial-{1 - best}")
+    assert console.main(["convert", other]) == 2
+    told = f"the run in {other} has no checkpoints any more: they were deleted, as a sweep does"
+    assert told in capsys.readouterr().err
     config = TrainConfig(**load_settings(out / "best.toml"))
     assert config.test_file == settings["test_file"]
     page = (out / "sweep.html").read_text("utf-8")

@@ -60,7 +60,7 @@ def audit(folder: str | Path, output_dir: str | Path, limit: int) -> list[str]:
         write_findings(draft / FINDINGS, kept)
         write_doccano(draft / DOCCANO, kept, given)
         write_label_studio(draft / LABEL_STUDIO, kept, given)
-        (draft / PAGE).write_text(page(str(folder), kept, given), "utf-8")
+        (draft / PAGE).write_text(page(str(folder), kept, given, len(findings)), "utf-8")
 
     notes = write_folder(target, AUDIT, fill)
     return [*_summary(sentences, findings, limit), *notes, str(target / PAGE)]
@@ -83,13 +83,19 @@ def _summary(sentences: Sequence[HeldOut], findings: Sequence[Finding], limit: i
     return lines
 
 
-def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]) -> str:
+def page(
+    name: str,
+    findings: Sequence[Finding],
+    given: Sequence[Sequence[Span]],
+    total: int | None = None,
+) -> str:
     """Return the page for reviewing findings and deciding on them.
 
     Args:
       name: name of what was audited.
       findings: findings, the most likely error first.
       given: all annotated entities of each finding's sentence.
+      total: number of findings, including those left out; None if there are no others.
     """
     items = [_item(*pair) for pair in zip(findings, given, strict=True)]
     rows = [finding.to_dict() for finding in findings]
@@ -101,6 +107,7 @@ def page(name: str, findings: Sequence[Finding], given: Sequence[Sequence[Span]]
         apply=command_line("audit", *APPLY),
         name=name,
         items=items,
+        total=total if total != len(items) else None,
         rows=rows,
         kinds=[kind for kind in KINDS if any(f.kind == kind for f in findings)],
         types=sorted(map(shown, kinds)),

@@ -66,7 +66,12 @@ class SavedRun:
         fields = read_config(run.model)
         steps = StepFolders(run.checkpoints).steps()
         if not steps:
-            raise ValueError(f"the run in {folder} has no checkpoint yet")
+            if run.finished() is None:
+                raise ValueError(f"the run in {folder} has no checkpoint yet")
+            raise ValueError(
+                f"the run in {folder} has no checkpoints any more: they were deleted, as a sweep "
+                "does for all trials but the best"
+            )
         return cls(
             run,
             Model.from_fields(fields),
