@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flaxner.data.casing import lowers_case
 from flaxner.data.corpus import Sentence
 from flaxner.data.labels import LabelScheme
 from flaxner.data.segments import align
@@ -76,6 +77,19 @@ def test_words_of_running_text_end_at_white_space(tokenizer):
         assert words == ["Lee", "lives", "in", "(", "Oslo", ")", ".", "Paris"]
 
 
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_tokenizer_that_ignores_case_is_known_after_it_was_given_spaces(tokenizer, lower):
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    own = [normalizers.Lowercase()] if lower else []
+    own += [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = normalizers.Sequence(own)
+    for _ in range(2):
+        assert lowers_case(tokenizer) == lower
+        read_as_trained(tokenizer)
+
+
 def test_windows_of_running_text_begin_between_words(tokenizer):
     reading = Reader(tokenizer, 16).read([" ".join(TEXTS)])
     begins = reading.starts[:-1]
@@ -92,7 +106,7 @@ def test_the_pipeline_answers_as_torchs(tokenizer, tmp_path):
     model = Model(tiny_config(**sizes))
     folder = export_folder(tmp_path / "hub", model, model.init(3), SCHEME, tokenizer)
     ours, theirs = pipeline("ner", model=str(folder)), torch_pipeline(folder)
-    texts = [*TEXTS[:3], "Lee  lives\nin (Oslo) . Paris"]
+    texts = [*TEXTS[:3], "Lee  lives\nin (Oslo) . Paris", "  Lee", "Lee [SEP]Oslo ", "\tLee"]
     for strategy in STRATEGIES:
         answers = (one(texts, aggregation_strategy=strategy) for one in (ours, theirs))
         assert largest_difference(*map(list, answers)) < SCORES, strategy
