@@ -160,6 +160,16 @@ def test_a_card_says_when_weights_are_rounded_after_scoring():
     )
 
 
+def test_a_card_says_when_scores_were_not_computed_in_float32():
+    told = "The scores were computed in bfloat16, like the training. In float32, as PyTorch"
+    train = {**TRAIN, "precision": "bfloat16"}
+    assert told in card(results={"validation": REPORT, "train": train})
+    assert told not in card(results={"train": train}), "there are no scores"
+    assert "were computed in" not in card(
+        results={"validation": REPORT, "train": {**TRAIN, "precision": "float32"}}
+    )
+
+
 def test_a_card_has_the_whole_share_of_sentences_on_their_own():
     config = TrainConfig(
         dataset="user/corpus", output_dir="x", context="document", context_share=0.125

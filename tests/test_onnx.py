@@ -1,6 +1,7 @@
 """The ONNX graph: what optimizers make of it, its quantised form, and the loss of accuracy."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from flaxner.config.command_line import Parser
 from flaxner.data.labels import LabelScheme
 from flaxner.evaluation.predictions import Predicted
 from flaxner.publishing import quantization
+from flaxner.publishing.conversion import Extras
 from flaxner.publishing.quantization import measure
 from tests.compare import assert_close
 from tests.families import each_family
@@ -150,6 +152,27 @@ def test_every_word_is_measured_once(monkeypatch):
         measure(files, sentences, tokenizer, SCHEME, 16, scored=True)
     )
     assert "not measured" in str(measure(files, [], tokenizer, SCHEME, 16, scored=True))
+
+
+@pytest.mark.parametrize(
+    ("precision", "crf", "in_documents", "alike"),
+    [
+        ("float32", False, False, True),
+        ("bfloat16", False, False, False),
+        ("float32", True, False, False),
+        ("float32", False, True, False),
+    ],
+)
+def test_float32_is_measured_anew_unless_the_run_scored_as_graphs_do(
+    precision, crf, in_documents, alike
+):
+    saved = SimpleNamespace(model=SimpleNamespace(crf=crf))
+    config = SimpleNamespace(in_documents=in_documents)
+    results = {"train": {"precision": precision}}
+    extras = Extras(saved, config, {}, "float32", results, {}, False, "int8", None, [])
+    assert extras._scored_like_a_graph() == alike
+    extras.results = None
+    assert not extras._scored_like_a_graph()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from flaxner.files import check_folder
 from flaxner.publishing import verification
 from flaxner.publishing.history import read_run_predictions, write_history
 from flaxner.publishing.hub_folder import DTYPES, export_folder
-from flaxner.publishing.model_card import model_card
+from flaxner.publishing.model_card import arithmetic, model_card
 from flaxner.publishing.onnx import PACKAGES, write_onnx, write_quantized
 from flaxner.publishing.quantization import Quantized, measure
 from flaxner.publishing.saved_run import SavedRun
@@ -186,12 +186,16 @@ class Extras:
                 self.saved.tokenizer,
                 self.saved.scheme,
                 self.config.max_length,
-                # Both graphs read single sentences, without document context or CRF.
-                scored=self.results is not None
-                and not (self.config.in_documents or self.saved.model.crf),
+                scored=self._scored_like_a_graph(),
             )
             self.notes.append(str(cost))
             (draft / "README.md").write_text(self.card(cost), "utf-8")
+
+    def _scored_like_a_graph(self) -> bool:
+        """Whether the run scored as ONNX graphs do: single sentences, in float32, without CRF."""
+        if self.results is None or self.config.in_documents or self.saved.model.crf:
+            return False
+        return arithmetic(self.results) == "float32"
 
     def _compare(self, draft: Path, file: Path | None) -> None:
         sentences, self.compared_on = _real_sentences(self.predictions)

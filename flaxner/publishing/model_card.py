@@ -48,7 +48,7 @@ def model_card(
       results: content of results.json; has no splits if the model was not scored.
       predictions: split -> sentences, for the confusion table, errors and widget examples.
       name: USER/NAME; the name of the output folder if None.
-      dtype: dtype of the weights in the folder; the scores are those of float32.
+      dtype: dtype of the weights in the folder; the scores are those of float32 weights.
       onnx: whether the folder has an ONNX file.
       quantized: what int8 costs, if the folder has a quantised ONNX file.
       seeds: results.json of the multi-seed run whose best model this is.
@@ -83,6 +83,7 @@ def model_card(
         corpora=corpora,
         headline=last and {"split": last, "f1": scored[last]["overall_f1"]},
         dtype=dtype,
+        arithmetic=arithmetic(results),
         onnx=onnx,
         quantized=quantized,
         seeds=seeds and _over_seeds(seeds, list(scored)),
@@ -95,6 +96,12 @@ def model_card(
         max_length=config.max_length,
         in_documents=config.in_documents,
     )
+
+
+def arithmetic(results: Mapping[str, Any]) -> str:
+    """Return the dtype that a run computed its scores in, from its results.json."""
+    precision: str = results["train"].get("precision", "float32")
+    return precision
 
 
 def _has_entities(scores: Mapping[str, Any] | None) -> bool:
