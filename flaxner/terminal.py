@@ -16,9 +16,12 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -159,7 +162,8 @@ def guarded(program: str, work: Callable[[], object], *, may_be_cut: bool = Fals
     _log_plainly()
     _interrupt_again()
     try:
-        code = work()
+        with _safe_to_interrupt():
+            code = work()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except Stopped as stop:
@@ -205,11 +209,51 @@ def _interrupt_again() -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             before(unraisable)
             return
-        later = threading.Timer(0.1, _thread.interrupt_main)  # here it would be lost again
-        later.daemon = True
-        later.start()
+        _interrupt_later()  # here it would be lost again
 
     sys.unraisablehook = hook
+
+
+repeating = threading.Event()  # the next SIGINT is a repetition, not a second Ctrl-C
+
+
+def _interrupt_later() -> None:
+    def again() -> None:
+        repeating.set()
+        _thread.interrupt_main()
+
+    later = threading.Timer(0.1, again)
+    later.daemon = True
+    later.start()
+
+
+@contextlib.contextmanager
+def _safe_to_interrupt() -> Iterator[None]:
+    """While entered, a Ctrl-C waits until no native module is being loaded.
+
+    JAX's, interrupted there, crash, or fail with an ImportError that optional imports suppress.
+    """
+    usual = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if usual:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, at once or after the native module that is being loaded."""
+    while frame is not None:
+        imports = frame.f_code.co_filename == "<frozen importlib._bootstrap_external>"
+        if imports and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            _interrupt_later()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _log_plainly() -> None:

@@ -214,6 +214,22 @@ def test_epochs_are_grouped_as_the_trainer_groups_them():
     assert rises == 3  # four megabatches of five batches, each from long to short
 
 
+def test_a_stopped_quality_run_promises_nothing(monkeypatch):
+    """Its folder is deleted: nothing is saved, and there is nothing to resume."""
+    from flaxner.benchmark import quality
+    from flaxner.config.command_line import Parser
+    from flaxner.training.stopping import RunStopped
+
+    def stopped(config, *, console):
+        raise RunStopped("SIGINT: stopped; saved up to step 3; resume with: train.py")
+
+    monkeypatch.setattr(quality, "train", stopped)
+    parser = Parser()
+    quality.add_arguments(parser)
+    with pytest.raises(KeyboardInterrupt):
+        quality.run(parser.parse_args(["--model", "m", "--train-file", "f"]))
+
+
 @pytest.mark.slow
 def test_quality_of_both_sides(tmp_path, capsys):
     """Both train from the same folder and corpora; one line per run."""

@@ -460,6 +460,49 @@ def test_ctrl_c_within_a_garbage_collection_counts():
     assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "x: interrupted\n")
 
 
+def test_ctrl_c_within_a_garbage_collection_of_a_run_is_no_second_one():
+    """Its repetition used to end the run at once, without a word."""
+    start = "import contextlib\nfrom flaxner.training.stopping import Interruption\n"
+    running = LOST.replace("def work():\n", "def work():\n    stack.enter_context(i)\n")
+    ready = 'stack = contextlib.ExitStack()\ni = Interruption(print)\nsys.exit(guarded("x", work))'
+    code = start + running.replace('sys.exit(guarded("x", work))', ready)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "x: interrupted\n")
+
+
+LOADING = """
+import os, signal, sys, time
+from flaxner.terminal import guarded
+
+def hook(event, arguments):
+    if event == "import" and arguments[1] and not pressed:  # a native module's file is loaded
+        pressed.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # a KeyboardInterrupt would be raised here
+            pass
+
+def work():
+    sys.addaudithook(hook)
+    import _zoneinfo
+    print("loaded", flush=True)
+    for _ in range(100):
+        time.sleep(0.1)
+
+pressed = []
+sys.exit(guarded("x", work))
+"""
+
+
+def test_ctrl_c_waits_while_a_native_module_is_loaded():
+    """JAX's crash on it, or end with an ImportError that hides it."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "loaded\n", "x: interrupted\n")
+
+
 LOGGING = """
 import logging
 from flaxner.terminal import guarded

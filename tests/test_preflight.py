@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -722,3 +723,31 @@ def test_every_part_of_every_family_is_found(model_type, scan):
     expected = {"attention", "feed-forward", "head"} | ({"embeddings"} if projects else set())
     assert set(products) == expected
     assert products.count("attention") > products.count("feed-forward") > products.count("head")
+
+
+BUSY = """
+import hashlib, sys
+from flaxner.commands import preflight
+
+def compiling(*arguments, **settings):
+    print("compiling", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # native, for minutes
+
+preflight.preflight = compiling
+sys.exit(preflight.main(["--topology", "v5e:1x1", "--model", "flaxner:tiny"]))
+"""
+
+
+def test_ctrl_c_ends_a_compilation():
+    """Python's handlers run only when the compiler returns, which may take minutes."""
+    command = [sys.executable, "-c", BUSY]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        try:
+            assert process.stdout.readline() == "compiling\n"
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert told.endswith("preflight.py: interrupted\n")

@@ -20,6 +20,8 @@ from flaxner.publishing.verification import require
 from flaxner.training.prediction import score_labels
 from flaxner.training.preparation import prepare
 from flaxner.training.run import train
+from flaxner.training.stopping import RunStopped
+from flaxner.wording import number_of
 
 SIDES = ("flaxner", "torch")
 Scores = dict[str, dict[str, list[float]]]  # side -> split -> F1 per seed
@@ -91,7 +93,10 @@ def _config(arguments: argparse.Namespace, seed: int) -> TrainConfig:
 def _ours(config: TrainConfig) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         config = config.replace(output_dir=str(Path(folder) / "run"))
-        results = train(config, console=Console(quiet=True)).results
+        try:
+            results = train(config, console=Console(quiet=True)).results
+        except RunStopped as stop:  # its message names the run, which is deleted here
+            raise KeyboardInterrupt from stop
     return {split: results[split]["overall_f1"] for split in SPLITS[1:] if split in results}
 
 
@@ -117,8 +122,9 @@ def _theirs(config: TrainConfig) -> dict[str, float]:
 def _table(arguments: argparse.Namespace, scores: Scores) -> Table:
     machine = f"{platform.machine()}, {cores()} cores"
     table = Table(
-        title=f"entity F1, {arguments.epochs} epochs, batch {arguments.batch_size}, "
-        f"learning rate {arguments.learning_rate:g}, {arguments.seeds} seeds ({machine})",
+        title=f"entity F1, {number_of(arguments.epochs, 'epochs')}, batch {arguments.batch_size}, "
+        f"learning rate {arguments.learning_rate:g}, {number_of(arguments.seeds, 'seeds')} "
+        f"({machine})",
         title_justify="left",
     )
     for name in ("", "split", "mean", "lowest", "highest", "standard deviation"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 # Set before JAX is imported: this program compiles for accelerators but never uses one.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,6 +26,9 @@ from flaxner.config.command_line import (
     path,
 )
 from flaxner.data.readers import READING
+
+if TYPE_CHECKING:
+    from flaxner.aot.report import PreflightReport
 
 SETTINGS = (
     *("model", "epochs", "batch_size", "accumulate", "max_length", "row_length", "precision"),
@@ -80,17 +86,36 @@ def main(arguments: Sequence[str] | None = None, prog: str = "preflight.py") -> 
         config = over_base(given.preset, given.config, changes)
         wait = f"compiling for {given.topology}; a large model takes minutes"
         with terminal.console(stderr=True).status(Text(terminal.shown(wait))):
-            report = preflight(
-                config,
-                given.topology,
-                model_config=given.model_config,
-                labels=given.labels,
-                price=given.price_per_chip_hour,
-                search=not given.no_search,
-                read_corpus="dataset" in changes or config.train_file is not None,
-                cache=given.cache or None,
+            report = _interruptible(
+                lambda: preflight(
+                    config,
+                    given.topology,
+                    model_config=given.model_config,
+                    labels=given.labels,
+                    price=given.price_per_chip_hour,
+                    search=not given.no_search,
+                    read_corpus="dataset" in changes or config.train_file is not None,
+                    cache=given.cache or None,
+                )
             )
         print(json.dumps(report.to_dict(), indent=2) if given.json else report)
         return 0 if report.fits else 1
 
     return flags.run(work)
+
+
+def _interruptible(work: Callable[[], PreflightReport]) -> PreflightReport:
+    """Work in a thread of its own, so that Ctrl-C ends the process while the compiler is busy."""
+    outcome: Future[PreflightReport] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result()
+    except KeyboardInterrupt as error:
+        raise terminal.Stopped("interrupted", 130, at_once=True) from error

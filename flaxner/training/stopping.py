@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flaxner import terminal
 from flaxner.devices.lost_process import RESUMABLE, gone, is_of_others
 from flaxner.runs.folder import RunFolder
 from flaxner.runs.steps import StepFolders
@@ -124,6 +125,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
+            terminal.repeating.clear()
             self._read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -146,6 +148,9 @@ class Interruption:
 
     def _receive(self, number: int) -> None:
         if self._received is not None:
+            if terminal.repeating.is_set():
+                terminal.repeating.clear()
+                return
             os._exit(128 + number)
         self._received = number
         if self._deferred:
@@ -155,4 +160,4 @@ class Interruption:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self._noted = number
         if not self._deferred:
-            raise KeyboardInterrupt
+            terminal.interrupt(number, frame)
