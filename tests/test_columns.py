@@ -130,5 +130,5 @@ def test_errors_name_the_line(tmp_path, content, message):
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.conll: cannot read the corpus: No such file"):
         read_corpus(tmp_path / "nowhere.conll")
-    with pytest.raises(ValueError, match=r"it is a folder, not a file; .* --dataset"):
+    with pytest.raises(ValueError, match=r"it is a folder, not a file: name .* --dataset"):
         read_corpus(tmp_path)

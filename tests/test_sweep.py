@@ -211,6 +211,22 @@ def test_a_folder_that_is_not_a_sweeps_is_refused(trained, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
+def test_a_sweep_that_cannot_start_leaves_no_sweep(trained, tmp_path, monkeypatch):
+    """The corrected command used to be told to resume a sweep without trials."""
+    from flaxner.sweep.study import sweep
+
+    def missing(config):
+        raise ValueError("there is no model folder 'none'")
+
+    space, good = read_space(space_file(tmp_path)), shared.prepare
+    monkeypatch.setattr(shared, "prepare", missing)
+    with pytest.raises(ValueError, match="no model folder"):
+        sweep(space, tmp_path / "out", trials=1)
+    monkeypatch.setattr(shared, "prepare", good)
+    other = read_space(space_file(tmp_path, space="learning_rate = [1e-3, 1e-2]"))
+    assert sweep(other, tmp_path / "out", trials=1)["best_trial"] == 0
+
+
 def test_a_sweep_leaves_what_others_put_into_its_folder(trained, tmp_path):
     from flaxner.sweep.study import sweep
 

@@ -26,7 +26,9 @@ def parser(prog: str = "benchmark.py", chosen: Sequence[str] = tuple(SUBCOMMANDS
     )
     subparsers = flags.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, (module, help_) in SUBCOMMANDS.items():
-        subparser = subparsers.add_parser(name, prog=f"{prog} {name}", help=help_)
+        about = f"Measure flaxner side by side with PyTorch: {help_}."
+        called = f"{prog} {name}"
+        subparser = subparsers.add_parser(name, prog=called, help=help_, description=about)
         if name in chosen:
             importlib.import_module(module).add_arguments(subparser)
     return flags

@@ -13,7 +13,7 @@ def parser(prog: str = "compare_runs.py") -> Parser:
     """Return the command's parser."""
     flags = Parser(
         prog=prog,
-        description="Test whether two runs differ by more than chance: paired randomization test "
+        description="Test whether two runs differ by more than chance: paired randomisation test "
         "and bootstrap intervals over sentences, and over seeds if there are several.",
     )
     what = "a run, a folder of runs that differ only in their seeds, or a file of predictions"

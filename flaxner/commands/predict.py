@@ -37,7 +37,8 @@ def parser(prog: str = "predict.py") -> Parser:
     flags.add_argument(
         "--engine",
         choices=("auto", "jax", "onnx"),
-        help="inference engine: JAX, or ONNX Runtime on the CPU; an exported folder has its own",
+        help="inference engine: JAX, or ONNX Runtime on the CPU; an exported folder has its own "
+        "(default: FLAXNER_ENGINE if set, else auto)",
     )
     return flags
 

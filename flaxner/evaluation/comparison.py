@@ -137,7 +137,7 @@ def verdict(a: str, b: str, found: Difference) -> str:
     """Return one sentence: whether the systems differ, by how much, and by which tests."""
     better, worse = (b, a) if found.difference >= 0 else (a, b)
     over = number_of(found.sentences, "sentences")
-    tests = f"randomization over {over}: p = {_p(found.p_sentences)}; {_of_seeds(found)}"
+    tests = f"randomisation over {over}: p = {_p(found.p_sentences)}; {_of_seeds(found)}"
     if found.differ:
         points = 100 * abs(found.difference)
         return f"{better} is better than {worse} by {points:.2f} points of F1 ({tests})."

@@ -27,6 +27,7 @@ from flaxner.sweep.folder import SweepFolder
 from flaxner.sweep.page import page, shown
 from flaxner.sweep.space import Choice, Space
 from flaxner.training.fingerprint import corpus_digest
+from flaxner.training.preparation import Prepared
 from flaxner.training.run import train
 from flaxner.training.shared import Shared
 from flaxner.training.stopping import NotFinite, RunStopped
@@ -82,9 +83,11 @@ class Sweep:
             raise ValueError("a sweep runs in one process: start it without a launcher")
         self.folder.open(resume=resume)
         try:
+            new = not self.folder.journal.exists()
+            prepared = self._prepared() if new else None  # what cannot start leaves no sweep behind
             study = self._study()
             if len(_ended(study)) < trials:
-                self._check(study)
+                self._check(study, prepared or self._prepared())
             self._tidy(study)
             while len(_ended(study)) < trials:
                 self._trial(study, trials)
@@ -116,13 +119,17 @@ class Sweep:
             raise ValueError(f"cannot resume {self.folder.path}: {_difference(there, now)}")
         return study
 
-    def _check(self, study: optuna.Study) -> None:
-        """Check, before the next trial, that trials can be trained and their scores compared."""
+    def _prepared(self) -> Prepared:
+        """Return what all trials share, or reject settings that no trial could be trained with."""
         prepared = self._shared.prepared(self._config(self.space.first(), 0))
         if "validation" not in prepared.corpora:
             raise ValueError(
                 "a sweep compares trials by validation F1: set validation_file or held_out"
             )
+        return prepared
+
+    def _check(self, study: optuna.Study, prepared: Prepared) -> None:
+        """Check, before the next trial, that its score can be compared with earlier ones."""
         now = {split: corpus_digest(corpus) for split, corpus in prepared.corpora.items()}
         there = study.user_attrs.get(CORPORA, now)  # earlier versions did not record it
         for split in {**there, **now}:

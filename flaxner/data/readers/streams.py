@@ -56,8 +56,8 @@ def local_file(path: Path) -> Path:
         return path
     if stat.S_ISDIR(status.st_mode):
         raise Refused(
-            "it is a folder, not a file; repeat the flag for each of its files, or read a folder "
-            "of `datasets` with --dataset"
+            "it is a folder, not a file: name a file in it (--train-file may be repeated), or read "
+            "a folder of `datasets` with --dataset"
         )
     if not stat.S_ISFIFO(status.st_mode):
         raise Refused("it is a device, not a file")
