@@ -348,6 +348,19 @@ def test_missing_packages_are_one_sentence(run, monkeypatch):
         convert(run, onnx=True)
 
 
+def test_a_missing_token_is_noticed_before_converting(run, monkeypatch, tmp_path):
+    from flaxner.publishing import push, upload
+
+    monkeypatch.setattr(upload, "get_token", lambda: None)
+    asked = {"private": False, "revision": None, "force": False, "output_dir": tmp_path / "out"}
+    with pytest.raises(ValueError, match="set HF_TOKEN"):
+        list(push.convert_and_push(str(run), push_to_hub="user/x", dry_run=False, **asked))
+    monkeypatch.setattr(push, "convert", lambda *_, **__: pytest.fail("it was converted"))
+    with pytest.raises(ValueError, match="set HF_TOKEN"):
+        push.push_to_hub(run, "user/x")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_shows_and_sends_nothing(run, hub, tmp_path):
     arguments = (str(run), "--output-dir", str(tmp_path / "out"), "--push-to-hub", "user/ner")
     done = hub.run(tmp_path / "a", PUSH, *arguments, "--dry-run")

@@ -175,7 +175,7 @@ def _bounds(report: PreflightReport, bounds: Roofline) -> list[str]:
     lines.append(_line("collectives", collectives or "none"))
     lines += _kernels(report)
     run = (
-        f"{number_of(report.work.steps, 'steps')}, at most {1 / bounds.seconds:.1f} per second"
+        f"{number_of(report.work.steps, 'steps')}, at most {1 / bounds.seconds:,.1f} per second"
         f"{_times(report)}: at least {_time(report.hours or 0.0)}"
     )
     if report.cost is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flaxner.publishing.conversion import convert
 from flaxner.publishing.model_card import has_scores
-from flaxner.publishing.upload import folder_files, push_folder, require_name
+from flaxner.publishing.upload import folder_files, push_folder, require_name, require_token
 from flaxner.runs.folder import RunFolder
 from flaxner.wording import number_of
 
@@ -31,6 +31,8 @@ def convert_and_push(
     """
     if push_to_hub is not None:
         require_name(push_to_hub)
+        if not dry_run:
+            require_token()
     result = convert(run_dir, name=push_to_hub, **conversion)
     yield f"step {result.step} -> {result.folder}"
     yield from result.notes
@@ -78,6 +80,7 @@ def push_to_hub(
         `upload.push_folder`.
     """
     require_name(name)
+    require_token()
     folder, scored = Path(source), True
     run = RunFolder(folder)
     if run.members() or (run.config.is_file() and run.checkpoints.is_dir()):

@@ -62,6 +62,18 @@ def require_name(name: str) -> None:
         ) from None
 
 
+def require_token() -> None:
+    """Refuse to push without a token, without asking the Hub.
+
+    Raises:
+      ValueError: there is no token.
+    """
+    if get_token() is None:
+        raise ValueError(
+            "pushing needs a token with write access: run `hf auth login` or set HF_TOKEN"
+        )
+
+
 def push_folder(
     folder: str | Path,
     name: str,
@@ -90,10 +102,7 @@ def push_folder(
         does not answer; the message says what to do.
     """
     require_name(name)
-    if get_token() is None:
-        raise ValueError(
-            "pushing needs a token with write access: run `hf auth login` or set HF_TOKEN"
-        )
+    require_token()
     api = HfApi(library_name="flaxner")
 
     def push() -> str:
