@@ -80,7 +80,6 @@ def push_to_hub(
         `upload.push_folder`.
     """
     require_name(name)
-    require_token()
     folder, scored = Path(source), True
     run = RunFolder(folder)
     if run.members() or (run.config.is_file() and run.checkpoints.is_dir()):
