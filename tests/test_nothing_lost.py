@@ -110,8 +110,9 @@ def test_convert_keeps_an_edited_card(run):
     assert (run / "hub" / ".replaced-1" / "README.md").read_text() == "my card"
 
 
-def test_a_kept_card_does_not_pass_for_scores(run):
+def test_a_kept_card_does_not_pass_for_scores(run, monkeypatch):
     """Publishing another step under the card of the best one still counts as unscored."""
+    monkeypatch.setenv("HF_TOKEN", "hf_user")  # without one, nothing would be converted
     card = run / "hub" / "README.md"
     card.write_text(card.read_text() + "\nmy words\n")
     best = SavedRun.open(run).best_step
