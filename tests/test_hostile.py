@@ -452,12 +452,17 @@ sys.exit(guarded("x", work))
 """
 
 
+def _ended(code):
+    """Run code in a process; return its exit code and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_ctrl_c_within_a_garbage_collection_counts():
     """JAX has a callback there; what is raised in one is ignored."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "x: interrupted\n")
+    assert _ended(LOST) == (130, "went on\n", "x: interrupted\n")
 
 
 def test_ctrl_c_within_a_garbage_collection_of_a_run_is_no_second_one():
@@ -466,10 +471,7 @@ def test_ctrl_c_within_a_garbage_collection_of_a_run_is_no_second_one():
     running = LOST.replace("def work():\n", "def work():\n    stack.enter_context(i)\n")
     ready = 'stack = contextlib.ExitStack()\ni = Interruption(print)\nsys.exit(guarded("x", work))'
     code = start + running.replace('sys.exit(guarded("x", work))', ready)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "x: interrupted\n")
+    assert _ended(code) == (130, "went on\n", "x: interrupted\n")
 
 
 LOADING = """
@@ -497,10 +499,7 @@ sys.exit(guarded("x", work))
 
 def test_ctrl_c_waits_while_a_native_module_is_loaded():
     """JAX's crash on it, or end with an ImportError that hides it."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "loaded\n", "x: interrupted\n")
+    assert _ended(LOADING) == (130, "loaded\n", "x: interrupted\n")
 
 
 LOGGING = """

@@ -86,9 +86,7 @@ class DocumentSegments(Segments):
             for name in ("input_ids", "labels", "words", "sentences")
         }
         starts = np.concatenate([self.starts, self.starts[-1] + self.plain.starts[1:]])
-        return Segments(
-            **both, starts=starts, num_words=self.num_words, num_sentences=self.num_sentences
-        )
+        return dataclasses.replace(self.plain, **both, starts=starts)
 
 
 def unmarked_notes(sources: Sequence[str]) -> list[str]:
